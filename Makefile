@@ -1,0 +1,68 @@
+# Everything starts from Python 3.11 or 3.12 and make. The first target that needs it builds .venv.
+#
+#   make demo       train, sample, evaluate and report on the bundled world (CPU, minutes)
+#   make test       lint, types and the fast tests; what continuous integration runs
+#   make test-all   the same, with the slow tests
+#   make lint       formatting, lint and types alone
+#   make clean      remove .venv, caches and build outputs (never runs/)
+#
+# Variables:
+#   PYTHON=...      the interpreter to build .venv from
+#   TORCH=...       version of PyTorch to install
+#   TORCH_FLAGS=... further flags of `pip install torch`, for example --index-url with the address
+#                   of PyTorch's CPU-only package index: pip's own choice on a Linux machine
+#                   without a GPU is the much larger CUDA build
+#   ARGS=...        further arguments of `sgflux demo` or pytest
+
+TORCH ?= 2.13.0
+TORCH_FLAGS ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The first interpreter that runs and is of a supported version; a name on PATH alone proves nothing.
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+ifndef PYTHON
+PYTHON := $(shell for name in python3 python3.12 python3.11 python; do \
+	if $$name -c '$(SUPPORTED)' >/dev/null 2>&1; then echo $$name; break; fi; done)
+endif
+
+# No weights are ever fetched by a test or the demo; two cores are best shared without oversubscription.
+export HF_HUB_OFFLINE = 1
+export TOKENIZERS_PARALLELISM = false
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint clean
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+
+$(VENV)/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: sgflux needs Python 3.11 or 3.12 and found neither;" \
+		"install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 or 3.12" >&2; exit 1; }
+	rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot build a virtual environment;" \
+		"on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet torch==$(TORCH) $(TORCH_FLAGS)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/sgflux demo $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: lint
+	$(BIN)/pytest $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

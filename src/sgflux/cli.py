@@ -1,0 +1,153 @@
+"""The command line: finds the command, runs it, and says in one line what is wrong with the input.
+
+What the commands take and do is in :mod:`sgflux.commands`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+import sgflux
+from sgflux import commands
+from sgflux.commands import Command
+from sgflux.errors import SgfluxError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        words=("demo",),
+        purpose="Train, evaluate and report on the bundled world (minutes)",
+        example="sgflux demo --out-dir runs/demo",
+        run=commands.demo,
+    ),
+    Command(
+        words=("data", "world"),
+        purpose="Write a data set of pictures with known relations",
+        example="sgflux data world --out-dir runs/world --train-per-class 100",
+        run=commands.data_world,
+    ),
+    Command(
+        words=("data", "check"),
+        purpose="Check every row and picture of a data set",
+        example="sgflux data check runs/world/train.jsonl runs/world/test.jsonl",
+        run=commands.data_check,
+    ),
+    Command(
+        words=("cache",),
+        purpose="Encode pictures and texts once, before training",
+        example="sgflux cache train.jsonl validation.jsonl --latent-cache-dir runs/cache",
+        run=commands.cache,
+    ),
+    Command(
+        words=("train",),
+        purpose="Train a scene-graph adapter",
+        example="sgflux train --model-id tiny --train-jsonl runs/world/train.jsonl "
+        "--output-dir runs/first",
+        run=commands.train,
+    ),
+    Command(
+        words=("sample",),
+        purpose="Draw what a scene graph states",
+        example="sgflux sample --adapter runs/first/final --model-id tiny "
+        '--graph "man, riding, horse"',
+        run=commands.sample,
+    ),
+    Command(
+        words=("eval",),
+        purpose="Measure, with controls, whether pictures obey graphs",
+        example="sgflux eval --adapter runs/first/final --model-id tiny "
+        "--data runs/world/test.jsonl --out-dir runs/first/evaluation",
+        run=commands.evaluate,
+    ),
+    Command(
+        words=("world", "train-base"),
+        purpose="Make the bundled model anew (hours)",
+        example="sgflux world train-base --output-dir runs/tiny-flux",
+        run=commands.world_train_base,
+    ),
+    Command(
+        words=("world", "measure-base"),
+        purpose="Measure what a base model draws from captions alone",
+        example="sgflux world measure-base --model-id tiny",
+        run=commands.world_measure_base,
+    ),
+    Command(
+        words=("world", "train-judge"),
+        purpose="Make the bundled world's judge anew",
+        example="sgflux world train-judge --out runs/judge/world_judge.safetensors",
+        run=commands.world_train_judge,
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``sgflux``; returns the exit status.
+
+    0: done; 1: a check found problems; 2: bad input, with one line on standard error; 130:
+    interrupted. A traceback means a defect of sgflux.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except SgfluxError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _dispatch(words: list[str]) -> int:
+    if words[:1] in (["--version"], ["-V"]):
+        print(f"sgflux {sgflux.__version__}")
+        return 0
+    for command in COMMANDS:
+        size = len(command.words)
+        if tuple(words[:size]) == command.words:
+            return command.run(command, words[size:])
+    groups = {command.words[0] for command in COMMANDS if len(command.words) > 1}
+    group = words[0] if words and words[0] in groups else None
+    rest = words if group is None else words[1:]
+    if not rest or rest[0] in ("--help", "-h", "help"):
+        _print_commands(group)
+        return 0 if rest else BAD_INPUT
+    names = [" ".join(c.words) for c in COMMANDS if group in (None, c.words[0])]
+    asked = " ".join(words[:1] if group is None else words[:2])
+    near = difflib.get_close_matches(asked, names, n=1)
+    hint = f"did you mean 'sgflux {near[0]}'?" if near else "'sgflux --help' lists them"
+    raise SgfluxError(f"there is no command 'sgflux {asked}'; {hint}")
+
+
+def _print_commands(group: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    prog = "sgflux" if group is None else f"sgflux {group}"
+    if group is None:
+        console.print(Text.assemble(("sgflux ", "bold"), (sgflux.__version__, "bold")))
+        console.print(f"{sgflux.__doc__}\n")
+    console.print(Text.assemble(("usage: ", "bold"), f"{prog} COMMAND [FLAGS]\n"))
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(no_wrap=True, style="bold cyan")
+    table.add_column()
+    for command in COMMANDS:
+        if group in (None, command.words[0]):
+            table.add_row("  " + " ".join(command.words), command.purpose)
+    console.print(table)
+    example = "demo" if group is None else next(c for c in COMMANDS if c.words[0] == group)
+    first = example if isinstance(example, str) else " ".join(example.words)
+    console.print(
+        f"\n'sgflux {first} --help' explains a command's flags, with an example.", style="dim"
+    )

@@ -1,0 +1,416 @@
+"""What each command of ``sgflux`` takes and does.
+
+A command's flags are the fields of a frozen dataclass. What takes seconds to import (torch above
+all) is imported when the command runs, so that no ``--help`` waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import tyro
+
+from sgflux.config import FLUX_SCHNELL
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
+from sgflux.graphs.scene_graph import SceneGraph
+
+Flags = TypeVar("Flags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        words: what is typed after ``sgflux``.
+        purpose: one line for the list of commands.
+        example: a command line to copy.
+        run: (this command, the arguments after the words) -> exit status.
+    """
+
+    words: tuple[str, ...]
+    purpose: str
+    example: str
+    run: Callable[[Command, Sequence[str]], int]
+
+    @property
+    def prog(self) -> str:
+        """The program's name in help texts and messages."""
+        return " ".join(("sgflux", *self.words))
+
+    @property
+    def description(self) -> str:
+        """What ``--help`` says above the flags."""
+        return f"{self.purpose}.\n\nExample:\n  {self.example}"
+
+    def parse(self, flags: Callable[..., Flags], arguments: Sequence[str]) -> Flags:
+        """The command's flags, a dataclass, from the command line.
+
+        Raises:
+            SystemExit: after ``--help``, or on flags that cannot be read (with a message).
+        """
+        return tyro.cli(
+            flags,
+            prog=self.prog,
+            description=self.description,
+            args=list(arguments),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+
+
+# --- demo ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoFlags:
+    """Flags of ``sgflux demo``."""
+
+    out_dir: Path = Path("runs/demo")
+    """Where everything goes; a demo that was interrupted there goes on."""
+    full: bool = False
+    """The longer recipe whose figures the documentation states, not the short one."""
+    control: bool = False
+    """The negative control: train with text that already states the relation."""
+
+
+def demo(command: Command, arguments: Sequence[str]) -> int:
+    """Run the demo; returns the exit status."""
+    flags = command.parse(DemoFlags, arguments)
+    from sgflux.demo import choose_preset, run_demo
+
+    return run_demo(choose_preset(full=flags.full, control=flags.control), out_dir=flags.out_dir)
+
+
+# --- data ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataWorldFlags:
+    """Flags of ``sgflux data world``."""
+
+    out_dir: Path
+    """Folder of the data set; must be new or empty."""
+    train_per_class: int = 100
+    """Training pictures of each of the 24 predicates."""
+    val_per_class: int = 5
+    """Validation pictures of each; they choose the best checkpoint."""
+    test_per_class: int = 20
+    """Test pictures of each; they are what is reported."""
+    triples: str = "1"
+    """Triples a scene: 1, 2 or 3, or several of these, like 1,2,3."""
+    resolution: int = 64
+    """Height and width in pixels."""
+    seed: int = 0
+    """Of everything that is random; the same seed gives the same files."""
+    hold_out_combinations: int = 0
+    """Pairs of objects that occur in the test split alone, in half of its pictures."""
+
+
+def data_world(command: Command, arguments: Sequence[str]) -> int:
+    """Write a data set of the bundled world."""
+    flags = command.parse(DataWorldFlags, arguments)
+    from sgflux.data.world_dataset import write_world
+
+    summary = write_world(
+        flags.out_dir,
+        train_per_class=flags.train_per_class,
+        val_per_class=flags.val_per_class,
+        test_per_class=flags.test_per_class,
+        triples=flags.triples,
+        resolution=flags.resolution,
+        seed=flags.seed,
+        hold_out_combinations=flags.hold_out_combinations,
+        progress=sys.stderr.isatty(),
+        command=["sgflux", *command.words, *arguments],
+    )
+    for split, content in summary["splits"].items():
+        print(f"{flags.out_dir / f'{split}.jsonl'}: {content['rows']} examples")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCheckFlags:
+    """Flags of ``sgflux data check``."""
+
+    jsonl: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files to check."""
+    images_dir: Path | None = None
+    """Root of the examples' image paths; None: the folder of each JSONL."""
+    open_vocabulary: bool = False
+    """Accept any word as a predicate."""
+    max_problems: int = 20
+    """How many problems of a file are printed; the rest is counted."""
+
+
+def data_check(command: Command, arguments: Sequence[str]) -> int:
+    """Check data sets; returns 1 if one has a problem."""
+    flags = command.parse(DataCheckFlags, arguments)
+    _expect_files(command, flags.jsonl)
+    from sgflux.data.check import check_dataset
+
+    reports = []
+    for path in flags.jsonl:
+        report = check_dataset(
+            path,
+            images_dir=flags.images_dir,
+            open_vocabulary=flags.open_vocabulary,
+            progress=sys.stderr.isatty(),
+        )
+        print(report.to_text(max_problems=flags.max_problems))
+        reports.append(report)
+    return 0 if all(report.ok for report in reports) else 1
+
+
+def _expect_files(command: Command, files: Sequence[Path]) -> None:
+    if not files:
+        raise SgfluxError(f"no file is named; for example: {command.example}")
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheFlags:
+    """Flags of ``sgflux cache``; where a training run has the same, they must have its values."""
+
+    jsonl: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files whose pictures and texts are encoded."""
+    latent_cache_dir: Path
+    """Where the encoded pictures and texts are kept; give training the same folder."""
+    images_dir: Path | None = None
+    """Root of the examples' image paths; None: the folder of each JSONL."""
+    height: int = 512
+    """Height of the training images in pixels."""
+    width: int = 512
+    """Width of the training images in pixels."""
+    crop: Literal["none", "center", "union"] = "none"
+    """How a photo gets that shape."""
+    prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral",)
+    """Kinds of text to encode: those that the run's prompt mix has."""
+    model_id: str = FLUX_SCHNELL
+    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    """Precision of the text encoders."""
+    max_sequence_length: int | None = None
+    """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
+
+
+def cache(command: Command, arguments: Sequence[str]) -> int:
+    """Fill a cache with what a training run over these files would encode."""
+    flags = command.parse(CacheFlags, arguments)
+    _expect_files(command, flags.jsonl)
+    from sgflux.config import PromptMix, TrainConfig
+    from sgflux.training.prepare import encode, read_splits
+    from sgflux.training.processes import Processes
+
+    shared = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
+    kinds = {"neutral": 0.0} | dict.fromkeys(shared.pop("prompts"), 1.0)
+    processes = Processes.start(flags.device)
+    for path in shared.pop("jsonl"):
+        # What a run over this file would encode, by the function by which it would.
+        config = TrainConfig(
+            train_jsonl=path,
+            output_dir=flags.latent_cache_dir,
+            prompt_mix=PromptMix(**kinds),
+            **shared,
+        )
+        splits = read_splits(config, say=_say_nothing)
+        encoded = encode(config, splits, processes=processes, say=_say_nothing)
+        if processes.is_main:
+            print(
+                f"{path}: {len(encoded.train)} examples, "
+                f"{len(encoded.train.latent_mean)} pictures and {len(encoded.train.prompts)} "
+                f"texts are in {flags.latent_cache_dir}"
+            )
+    return 0
+
+
+def _say_nothing(text: str) -> None:
+    """Take a message that is meant for a training log."""
+
+
+def train(command: Command, arguments: Sequence[str]) -> int:
+    """Train; returns 128 + signal after an interruption that was saved."""
+    from sgflux.training.command_line import parse_train_config
+
+    config = parse_train_config(arguments, prog=command.prog)
+    from sgflux.training import trainer
+
+    return trainer.train(config).exit_status
+
+
+# --- sampling and evaluation --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleFlags:
+    """Flags of ``sgflux sample``."""
+
+    adapter: Path
+    """A trained adapter: the folder ``final`` of a run."""
+    graph: tyro.conf.UseAppendAction[tuple[str, ...]]
+    """A scene graph, like "man, riding, horse; man, wearing, hat"; may be given several times."""
+    prompt: str | None = None
+    """The text; None: neutral, "a photo of man and horse and hat"."""
+    model_id: str = FLUX_SCHNELL
+    """The model that the adapter was trained on: hub id, diffusers folder, or 'tiny'."""
+    num_images: int = 4
+    """Pictures of each graph; picture i has the seed --seed + i."""
+    steps: int = 4
+    """Sampling steps."""
+    graph_scale: float = 1.0
+    """How much the graph counts: 0 is none, 1 as trained, above 1 more."""
+    seed: int = 0
+    """Of the first picture's noise."""
+    height: int | None = None
+    """Height in pixels; None: the model's own."""
+    width: int | None = None
+    """Width in pixels; None: the model's own."""
+    open_vocabulary: bool = False
+    """Accept predicates that are not among the 24 and their aliases."""
+    out_dir: Path = Path("samples")
+    """Where the pictures go; names that are there already are replaced."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    """Precision of the arithmetic."""
+
+
+def sample(command: Command, arguments: Sequence[str]) -> int:
+    """Draw pictures of scene graphs."""
+    flags = command.parse(SampleFlags, arguments)
+    if flags.num_images < 1 or not flags.graph:
+        raise SgfluxError("nothing to draw: give at least one --graph, and --num-images 1 or more")
+    graphs = [_read_graph(text, open_vocabulary=flags.open_vocabulary) for text in flags.graph]
+    import torch
+
+    from sgflux.data.files import replacing
+    from sgflux.sampling import SceneGraphFluxPipeline
+
+    pipeline = SceneGraphFluxPipeline.from_pretrained(
+        flags.model_id,
+        adapter=flags.adapter,
+        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[flags.dtype],
+        device=flags.device,
+    )
+    flags.out_dir.mkdir(parents=True, exist_ok=True)
+    for number, graph in enumerate(graphs):
+        for seed in range(flags.seed, flags.seed + flags.num_images):
+            (image,) = pipeline(
+                graph,
+                flags.prompt,
+                num_inference_steps=flags.steps,
+                seed=seed,
+                graph_scale=flags.graph_scale,
+                height=flags.height,
+                width=flags.width,
+            ).images
+            path = flags.out_dir / f"graph{number}-seed{seed}.png"
+            with replacing(path) as file:
+                image.save(file, format="PNG")
+            print(f"{path}: {graph.to_text()}")
+    return 0
+
+
+def _read_graph(text: str, *, open_vocabulary: bool) -> SceneGraph:
+    """The graph of a text, with its predicates' canonical names."""
+    graph = SceneGraph.parse(text)
+    if graph.is_null:
+        raise SgfluxError(f'--graph {text!r} states no relation; like "man, riding, horse"')
+    words = DEFAULT_VOCABULARY.normalize if open_vocabulary else DEFAULT_VOCABULARY.canonical
+    try:
+        relationships = tuple((s, words(p), o) for s, p, o in graph.relationships)
+    except UnknownPredicateError as error:
+        raise SgfluxError(
+            f"--graph {text!r}: {error} (--open-vocabulary takes any word)"
+        ) from error
+    return SceneGraph(objects=graph.objects, relationships=relationships)
+
+
+def evaluate(command: Command, arguments: Sequence[str]) -> int:
+    """Evaluate an adapter and write the report."""
+    from sgflux.evaluation import evaluator
+    from sgflux.evaluation.report import write_report
+    from sgflux.evaluation.report_data import print_headline
+
+    config = command.parse(evaluator.EvalConfig, arguments)
+    evaluator.evaluate(config, command=["sgflux", *command.words, *arguments])
+    print_headline(config.out_dir)
+    print(f"report: {write_report(config.out_dir)}")
+    return 0
+
+
+# --- the bundled world's own models -------------------------------------------------------------
+
+
+def world_train_base(command: Command, arguments: Sequence[str]) -> int:
+    """Train tiny-flux from nothing."""
+    from sgflux.training.base_recipe import TrainBaseConfig, train_base
+
+    print(train_base(command.parse(TrainBaseConfig, arguments)))
+    return 0
+
+
+def world_measure_base(command: Command, arguments: Sequence[str]) -> int:
+    """Measure a base by its captions."""
+    from sgflux.evaluation.base_gate import MeasureBaseConfig, measure_base
+
+    config = command.parse(MeasureBaseConfig, arguments)
+    gate = measure_base(config)["gate"]
+    print(json.dumps(gate, indent=2))
+    print(f"all figures: {config.output}")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJudgeFlags:
+    """Flags of ``sgflux world train-judge``."""
+
+    out: Path
+    """The .safetensors file to write; its figures go beside it, with the ending .json."""
+    figure: Path | None = None
+    """Where to draw the confusion matrix."""
+    scenes: int = 48_000
+    """Pictures to train on."""
+    steps: int = 2400
+    """Training steps."""
+    batch_size: int = 192
+    """Pictures a step."""
+    minutes: float | None = None
+    """End after so many minutes, with the learning rate following the clock."""
+    measure_single: int = 4800
+    """Pictures with one triple to measure on."""
+    measure_multi: int = 1200
+    """Pictures with two or three."""
+    seed: int = 0
+    """Of weights, pictures and order."""
+
+
+def world_train_judge(command: Command, arguments: Sequence[str]) -> int:
+    """Train the bundled world's judge."""
+    flags = command.parse(TrainJudgeFlags, arguments)
+    from sgflux.evaluation.world_judge_training import save_confusion_figure, train_judge
+
+    card = train_judge(
+        out_path=flags.out,
+        scenes=flags.scenes,
+        steps=flags.steps,
+        batch_size=flags.batch_size,
+        minutes=flags.minutes,
+        measure_single=flags.measure_single,
+        measure_multi=flags.measure_multi,
+        seed=flags.seed,
+    )
+    if flags.figure is not None:
+        save_confusion_figure(card, flags.figure)
+    return 0

@@ -1,0 +1,390 @@
+"""Typed, frozen settings: checked when built, shown by ``--help``, stored in every checkpoint.
+
+Only the command line, the trainer and the evaluator read them; every other room takes plain keyword
+arguments. A setting that would have no effect is an error here, not a shrug.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from sgflux.errors import SgfluxError
+
+FLUX_SCHNELL = "black-forest-labs/FLUX.1-schnell"
+DEFAULT_EPOCHS = 20
+
+GraphMode = Literal["token", "temb"]
+EncoderKind = Literal["native", "cgip"]
+PromptKind = Literal["neutral", "relational", "empty"]
+
+
+class ConfigError(SgfluxError):
+    """A setting that is unknown, out of range, contradicts another, or would have no effect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMix:
+    """How often each kind of text accompanies an example; the weights need not sum to 1."""
+
+    neutral: float = 1.0
+    """Weight of "a photo of man and horse": the relation is left to the graph."""
+    relational: float = 0.0
+    """Weight of "a photo of man riding horse": text that already says what the graph says."""
+    empty: float = 0.0
+    """Weight of the empty prompt."""
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        for name, weight in self.weights().items():
+            _expect(_is_number(weight) and weight >= 0, f"prompt_mix.{name}", weight, "be >= 0")
+        if not self.kinds():
+            raise ConfigError("prompt_mix: at least one of the three weights must be > 0")
+
+    def weights(self) -> dict[PromptKind, float]:
+        """Kind -> weight, in the order of the fields."""
+        return {
+            "neutral": self.neutral,
+            "relational": self.relational,
+            "empty": self.empty,
+        }
+
+    def kinds(self) -> tuple[PromptKind, ...]:
+        """The kinds that occur, in the order of the fields."""
+        return tuple(kind for kind, weight in self.weights().items() if weight > 0)
+
+    @property
+    def heaviest(self) -> PromptKind:
+        """The most frequent kind; of equally frequent ones, the first."""
+        weights = self.weights()
+        return max(weights, key=lambda kind: weights[kind])
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a scene-graph adapter on JSONL + images."""
+
+    # -- data ----------------------------------------------------------------------------------
+    train_jsonl: Path
+    """Training examples, one JSON object a line."""
+    val_jsonl: Path | None = None
+    """Validation examples, disjoint by image; without them no best checkpoint is chosen."""
+    output_dir: Path
+    """Folder of the run: checkpoints, logs and the finished adapter; must be new or empty."""
+    images_dir: Path | None = None
+    """Root of the examples' image paths; None: the folder of each JSONL."""
+    height: int = 512
+    """Height of the training images in pixels; a multiple of 16 for FLUX."""
+    width: int = 512
+    """Width of the training images in pixels; a multiple of 16 for FLUX."""
+    crop: Literal["none", "center", "union"] = "none"
+    """How a photo gets that shape: squash all of it, or crop to its center or its two boxes."""
+    latent_cache_dir: Path | None = None
+    """Folder that keeps latents and text features between runs; None: keep them in memory."""
+    prompt_mix: PromptMix = field(default_factory=PromptMix)
+    """Which text goes with an example."""
+    null_graph_probability: float = 0.1
+    """How often an example is shown without its graph."""
+
+    # -- model ---------------------------------------------------------------------------------
+    model_id: str = FLUX_SCHNELL
+    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes an accelerator if there is one."""
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    """Precision of the frozen weights and of the arithmetic; trained weights stay in float32."""
+    max_sequence_length: int | None = None
+    """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
+    guidance: float | None = None
+    """Guidance that a guidance-distilled model (FLUX.1-dev) is told; None: 1.0 for such a one."""
+
+    # -- adapter -------------------------------------------------------------------------------
+    graph_mode: GraphMode = "token"
+    """How the graph enters: as tokens of the text stream, or added to the timestep embedding."""
+    graph_encoder: EncoderKind | None = None
+    """'native' (any words) or 'cgip'; None: 'cgip' if a checkpoint of it is given, else 'native'."""
+    cgip_ckpt: Path | None = None
+    """SGDiff's sip_vg.pt, for the cgip encoder."""
+    vocab_path: Path | None = None
+    """The vocab.json that the cgip checkpoint was trained with."""
+    block_start: int | None = None
+    """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
+    block_end: int | None = None
+    """One past the last such block (13 of FLUX's 19)."""
+    lora_rank: int = 16
+    """Rank of the LoRA matrices."""
+    lora_alpha: float = 16.0
+    """LoRA's scale is lora_alpha / lora_rank."""
+    lora_targets: Literal["all", "image"] = "all"
+    """LoRA on both streams' attention projections, or on the image stream's alone."""
+
+    # -- objective -----------------------------------------------------------------------------
+    t_min: float = 0.0
+    """Lowest sigma that is trained on (0 is the image)."""
+    t_max: float = 1.0
+    """Highest sigma that is trained on (1 is pure noise)."""
+    sigma_scheme: Literal["uniform", "logit_normal"] = "uniform"
+    """Distribution of sigma between t_min and t_max."""
+
+    # -- optimization --------------------------------------------------------------------------
+    epochs: int | None = None
+    """Passes over the data; None: 20 of them, unless max_steps is given."""
+    max_steps: int | None = None
+    """Optimizer steps, instead of epochs."""
+    batch_size: int = 2
+    """Examples in one forward pass of one process."""
+    gradient_accumulation_steps: int = 1
+    """Forward passes per optimizer step."""
+    lr: float = 1e-4
+    """Peak learning rate of AdamW."""
+    gate_lr_scale: float = 1.0
+    """Learning rate of the gates that let the graph in, relative to lr."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of matrices; gates, norms and biases have none."""
+    warmup_steps: int | None = None
+    """Steps of linear warmup; None: 5 % of all steps, at most 100."""
+    lr_floor: float = 0.1
+    """Where the cosine ends, relative to lr."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm; 0: never."""
+    ema_decay: float = 0.999
+    """Averaging of the trained weights (with a warm-up); 0: none."""
+    seed: int = 0
+    """Of everything that is random."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    compile: bool = False
+    """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
+
+    # -- validation and output -----------------------------------------------------------------
+    log_every: int = 10
+    """Steps between two lines of metrics."""
+    val_every: int = 250
+    """Steps between two validations; 0: only after the last step."""
+    val_examples: int = 64
+    """Validation examples used, spread evenly over the file; 0: all."""
+    val_sigmas: int = 4
+    """Noise levels at which each of them is judged, spread evenly over t_min..t_max."""
+    select_by: Literal["val_loss", "ranking_accuracy"] = "val_loss"
+    """What makes a checkpoint the best: lowest loss, or most often preferring the true graph."""
+    save_every: int = 500
+    """Steps between two checkpoints to resume from; 0: only after the last step."""
+    keep_checkpoints: int = 3
+    """How many of the latest of them are kept; 0: all."""
+    resume: str | None = None
+    """A step{N}.pt to go on from, or 'auto' for the output folder's latest, if there is one."""
+    dry_run: bool = False
+    """Check everything, print the settings and the plan, and write nothing."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        hints = typing.get_type_hints(type(self))
+        for entry in fields(self):
+            value = _typed(entry.name, getattr(self, entry.name), hints[entry.name])
+            object.__setattr__(self, entry.name, value)
+        self._check_ranges()
+        self._check_combinations()
+
+    def _check_ranges(self) -> None:
+        for name in (
+            "height",
+            "width",
+            "lora_rank",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "log_every",
+            "val_sigmas",
+            "epochs",
+            "max_steps",
+            "max_sequence_length",
+        ):
+            value = getattr(self, name)
+            _expect(value is None or value >= 1, name, value, "be at least 1")
+        for name in (
+            "val_every",
+            "val_examples",
+            "save_every",
+            "keep_checkpoints",
+            "warmup_steps",
+            "weight_decay",
+            "max_grad_norm",
+            "guidance",
+            "seed",
+        ):
+            value = getattr(self, name)
+            _expect(value is None or value >= 0, name, value, "be at least 0")
+        for name in ("lr", "lora_alpha", "gate_lr_scale"):
+            _expect(getattr(self, name) > 0, name, getattr(self, name), "be greater than 0")
+        for name in ("ema_decay", "null_graph_probability"):
+            value = getattr(self, name)
+            _expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
+        _expect(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "lie between 0 and 1")
+        if not 0 <= self.t_min < self.t_max <= 1:
+            raise ConfigError(
+                f"t_min and t_max must satisfy 0 <= t_min < t_max <= 1, "
+                f"got {self.t_min} and {self.t_max}"
+            )
+
+    def _check_combinations(self) -> None:
+        if self.epochs is not None and self.max_steps is not None:
+            raise ConfigError(
+                f"epochs ({self.epochs}) and max_steps ({self.max_steps}) both set the length of "
+                "the run; give one of them"
+            )
+        if (self.block_start is None) != (self.block_end is None):
+            raise ConfigError("block_start and block_end belong together: give both or neither")
+        if self.block_start is not None and self.block_end is not None:
+            if not 0 <= self.block_start < self.block_end:
+                raise ConfigError(
+                    f"block_start and block_end must satisfy 0 <= block_start < block_end, "
+                    f"got {self.block_start} and {self.block_end}"
+                )
+        steps, warmup = self.max_steps, self.warmup_steps
+        if steps is not None and warmup is not None and warmup >= steps:
+            raise ConfigError(
+                f"warmup_steps ({warmup}) must be less than max_steps ({steps}): the learning "
+                "rate would never reach lr"
+            )
+        if self.graph_encoder == "native" and self.cgip_ckpt is not None:
+            raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
+        if self.vocab_path is not None and self.encoder_kind == "native":
+            raise ConfigError("vocab_path has no effect with the native graph encoder")
+        if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
+            raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+        if self.val_jsonl is None:
+            self._expect_default(
+                "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
+            )
+        if self.save_every == 0:
+            self._expect_default("with save_every 0", "keep_checkpoints")
+
+    def _expect_default(self, when: str, *names: str) -> None:
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        for name in names:
+            value = getattr(self, name)
+            if value != defaults[name]:
+                raise ConfigError(f"{name} ({value!r}) has no effect {when}")
+
+    @property
+    def encoder_kind(self) -> EncoderKind:
+        """The graph encoder, after the default is applied."""
+        if self.graph_encoder is not None:
+            return self.graph_encoder
+        return "native" if self.cgip_ckpt is None else "cgip"
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting as plain JSON; :meth:`from_json` reads it back to an equal config."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> TrainConfig:
+        """Build from plain JSON; what is not mentioned has its default.
+
+        Raises:
+            ConfigError: on an unknown or missing setting, or as the constructor.
+        """
+        _expect_known(settings, cls)
+        missing = [
+            entry.name
+            for entry in fields(cls)
+            if entry.default is MISSING
+            and entry.default_factory is MISSING
+            and entry.name not in settings
+        ]
+        if missing:
+            raise ConfigError(f"missing settings: {', '.join(missing)}")
+        return cls(**settings)
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The settings in a JSON or TOML file, which need not be all of them.
+
+    Raises:
+        ConfigError: if the file is neither, or holds an unknown setting; the message names the
+            file and the setting.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    try:
+        if path.suffix == ".toml":
+            settings = tomllib.loads(text)
+        elif path.suffix == ".json":
+            settings = json.loads(text)
+        else:
+            raise ConfigError(f"{path}: a config file must end in .json or .toml")
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path}: must hold one object of settings, got {settings!r}")
+    try:
+        _expect_known(settings, TrainConfig)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return settings
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _expect(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} must {expected}, got {value!r}")
+
+
+def _expect_known(settings: Mapping[str, Any], cls: type) -> None:
+    known = [entry.name for entry in fields(cls)]
+    for name in settings:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"unknown setting {name!r}{hint}")
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    """``value`` as the annotation ``hint`` wants it; JSON's forms of it are accepted."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+        _expect(value in choices, name, value, "be one of " + ", ".join(map(repr, choices)))
+    elif hint is Path:
+        _expect(isinstance(value, str | Path) and str(value) != "", name, value, "be a path")
+        return Path(value)
+    elif hint is bool:
+        _expect(isinstance(value, bool), name, value, "be true or false")
+    elif hint is int:
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        _expect(is_int, name, value, "be a whole number")
+    elif hint is float:
+        _expect(_is_number(value), name, value, "be a finite number")
+        return float(value)
+    elif hint is str:
+        _expect(isinstance(value, str) and value != "", name, value, "be a non-empty text")
+    elif isinstance(value, Mapping):
+        _expect_known(value, hint)
+        return hint(**value)
+    else:
+        _expect(isinstance(value, hint), name, value, f"be a {hint.__name__}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,228 @@
+"""Whether a data set is fit for training: every row is looked at, every problem is listed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgflux.data.examples import (
+    SceneExample,
+    iter_lines,
+    known_graphs,
+    parse_line,
+    resolve_image,
+)
+from sgflux.data.images import load_image
+from sgflux.data.progress import progress_bar
+from sgflux.errors import SgfluxError
+from sgflux.graphs.negatives import NegativeKind, available_kinds
+from sgflux.graphs.predicates import (
+    DEFAULT_VOCABULARY,
+    PredicateVocabulary,
+    UnknownPredicateError,
+)
+
+PROBLEM_KINDS: tuple[str, ...] = ("json", "schema", "predicate", "image", "box", "negative")
+"""What can be wrong with a row: its text, its fields, an unknown predicate, its picture, a box
+outside the picture, no possible negative."""
+
+_NEGATIVES = (NegativeKind.ROLE_SWAP, NegativeKind.INVERSE, NegativeKind.PREDICATE)
+_BOX_TOLERANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        line: number of the row's line, from 1; 0 for the file as a whole.
+        kind: one of ``PROBLEM_KINDS``.
+        message: what is wrong.
+    """
+
+    line: int
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found in a data set.
+
+    Attributes:
+        path: the JSONL file.
+        rows: rows, broken ones included.
+        images: different pictures that the rows name.
+        problems: all of them, by line.
+        predicates: predicate -> rows whose triple has it.
+        triples: number of triples of the graph -> rows.
+        negatives: kind of negative (role swap, inverse, predicate replacement) -> rows that have
+            one, given all that is known of their picture.
+    """
+
+    path: Path
+    rows: int
+    images: int
+    problems: tuple[Problem, ...]
+    predicates: Mapping[str, int]
+    triples: Mapping[int, int]
+    negatives: Mapping[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON."""
+        return {
+            "path": str(self.path),
+            "ok": self.ok,
+            "rows": self.rows,
+            "images": self.images,
+            "predicates": dict(self.predicates),
+            "triples": {str(size): count for size, count in self.triples.items()},
+            "negatives": dict(self.negatives),
+            "problems": [
+                {"line": problem.line, "kind": problem.kind, "message": problem.message}
+                for problem in self.problems
+            ],
+        }
+
+    def to_text(self, *, max_problems: int | None = None) -> str:
+        """The report for people; of more than ``max_problems`` problems, the rest is counted."""
+        lines = [f"{self.path}: {self.rows} rows, {self.images} pictures"]
+        lines += _columns("predicates", self.predicates)
+        lines += _columns("triples a row", self.triples)
+        lines += _columns("rows with a negative by", self.negatives)
+        shown = self.problems[:max_problems]
+        lines += [f"{self.path}:{p.line}: {p.kind}: {p.message}" for p in shown]
+        if len(shown) < len(self.problems):
+            lines.append(f"... and {len(self.problems) - len(shown)} more")
+        lines.append("ok" if self.ok else f"{len(self.problems)} problems")
+        return "\n".join(lines)
+
+
+def check_dataset(
+    path: str | os.PathLike[str],
+    *,
+    images_dir: str | os.PathLike[str] | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
+    progress: bool = False,
+) -> CheckReport:
+    """Check every row of a JSONL file, and never stop at a problem.
+
+    A row is right if it has the schema's fields, known predicates, a picture that can be decoded,
+    boxes inside it (half a pixel is forgiven), and a negative by role swap, inverse or predicate
+    replacement that no row of the same picture states.
+
+    Args:
+        path: the file.
+        images_dir: the folder of the pictures; None means the file's own.
+        vocabulary: the known predicates.
+        open_vocabulary: accept any word as a predicate.
+        progress: show a bar on stderr.
+
+    Raises:
+        SgfluxError: if the file cannot be read at all.
+    """
+    path = Path(path)
+    images_dir = path.parent if images_dir is None else images_dir
+    problems: list[Problem] = []
+    examples: list[tuple[int, SceneExample]] = []
+    rows = 0
+    for line, content in iter_lines(path):
+        rows += 1
+        # An unknown predicate is a problem; what else is wrong with its row is still looked for.
+        for any_word in dict.fromkeys((open_vocabulary, True)):
+            try:
+                example = parse_line(content, vocabulary=vocabulary, open_vocabulary=any_word)
+                examples.append((line, example))
+                break
+            except SgfluxError as error:
+                problems.append(Problem(line, _kind(error), str(error)))
+                if problems[-1].kind != "predicate":
+                    break
+    if not rows:
+        problems.append(Problem(0, "schema", "has no row"))
+
+    known = known_graphs(example for _, example in examples)
+    pictures = _Pictures(images_dir)
+    negatives: Counter[NegativeKind] = Counter()
+    with progress_bar(len(examples), "check", show=progress) as advance:
+        for line, example in examples:
+            problems += pictures.problems(line, example)
+            kinds = available_kinds(
+                example.graph, vocabulary=vocabulary, known=known[example.image_rel_path]
+            )
+            negatives.update(kind for kind in kinds if kind in _NEGATIVES)
+            if not set(kinds) & set(_NEGATIVES):
+                problems.append(
+                    Problem(
+                        line,
+                        "negative",
+                        "neither a swap nor another predicate is surely false of the picture "
+                        f"({'; '.join(map(str, example.graph.triples()))})",
+                    )
+                )
+            advance(1)
+    predicates = Counter(example.triple.predicate for _, example in examples)
+    sizes = Counter(len(example.graph.relationships) for _, example in examples)
+    return CheckReport(
+        path=path,
+        rows=rows,
+        images=len(pictures.sizes),
+        problems=tuple(sorted(problems, key=lambda problem: problem.line)),
+        predicates=dict(sorted(predicates.items())),
+        triples=dict(sorted(sizes.items())),
+        negatives={str(kind): negatives[kind] for kind in _NEGATIVES},
+    )
+
+
+class _Pictures:
+    """The pictures of a data set, each decoded once."""
+
+    def __init__(self, images_dir: str | os.PathLike[str]) -> None:
+        self.images_dir = images_dir
+        self.sizes: dict[str, tuple[int, int] | SgfluxError] = {}
+
+    def problems(self, line: int, example: SceneExample) -> list[Problem]:
+        name = example.image_rel_path
+        if name not in self.sizes:
+            try:
+                self.sizes[name] = load_image(resolve_image(example, self.images_dir)).size
+            except SgfluxError as error:
+                self.sizes[name] = error
+        size = self.sizes[name]
+        if isinstance(size, SgfluxError):
+            return [Problem(line, "image", str(size))]
+        return [
+            Problem(
+                line,
+                "box",
+                f"boxes[{i}] = {list(box)} of {example.graph.objects[i]!r} leaves the picture "
+                f"{name!r} of {size[0]} x {size[1]} pixels",
+            )
+            for i, box in enumerate(example.boxes or ())
+            if min(box[0], box[1]) < -_BOX_TOLERANCE
+            or box[0] + box[2] > size[0] + _BOX_TOLERANCE
+            or box[1] + box[3] > size[1] + _BOX_TOLERANCE
+        ]
+
+
+def _kind(error: SgfluxError) -> str:
+    cause = error.__cause__
+    if isinstance(cause, UnknownPredicateError):
+        return "predicate"
+    return "schema" if cause is None or isinstance(cause, SgfluxError) else "json"
+
+
+def _columns(title: str, counts: Mapping[Any, int]) -> Sequence[str]:
+    if not counts:
+        return []
+    return [f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}"]

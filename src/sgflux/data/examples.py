@@ -1,0 +1,416 @@
+"""One example (a picture, a triple, its graph, its prompt) and the JSONL files it lives in.
+
+Predicates are canonical from here on; the words of the file stay beside them in ``meta``
+(``predicate_raw``, and ``relationships_raw`` where the graph was worded differently).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from sgflux.data.files import replacing
+from sgflux.data.schema import (
+    Box,
+    PredicateReader,
+    boxes_field,
+    graph_field,
+    list_field,
+    meta_field,
+    short,
+    text_field,
+    triple_field,
+)
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+PromptKind = Literal["relational", "neutral", "empty"]
+
+PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
+"""What a text may say of the relation: all of it, its objects only, nothing."""
+
+_REQUIRED = ("prompt", "concepts", "triple", "meta")
+_FIELDS = frozenset({*_REQUIRED, "graph", "boxes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneExample:
+    """One row of a data set.
+
+    Attributes:
+        prompt: the row's own text, usually the relational one of ``triple``.
+        concepts: the words whose saliency may be asked for, usually subject, predicate, object.
+        triple: the statement that the row stands for; its predicate is canonical.
+        graph: what the picture is conditioned on, with canonical predicates: the row's whole graph
+            or, where it has none, that of ``triple`` (object 0 is its subject, 1 its object).
+        boxes: one (x, y, width, height) in pixels per object of ``graph``, or None.
+        meta: at least ``image_rel_path``; every other field is kept.
+        extra: the row's unknown top-level fields, kept for the way back.
+        explicit_graph: whether the row spells its graph out even if that is only its triple.
+
+    Raises:
+        SgfluxError: if the parts contradict each other; the message names the field.
+    """
+
+    prompt: str
+    concepts: tuple[str, ...]
+    triple: Triple
+    graph: SceneGraph
+    boxes: tuple[Box, ...] | None = None
+    meta: Mapping[str, Any]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    explicit_graph: bool = True
+
+    def __post_init__(self) -> None:
+        """Freeze the mappings and check the parts against each other."""
+        path = self.meta.get("image_rel_path")
+        if not isinstance(path, str) or not path.strip():
+            raise SgfluxError(
+                "meta.image_rel_path must be the picture's path below the images folder, "
+                f"got {path!r}"
+            )
+        if self._find_triple() is None:
+            stated = "; ".join(str(triple) for triple in self.graph.triples()) or "nothing"
+            raise SgfluxError(f"the graph states {stated!r} but not the triple '{self.triple}'")
+        if self.boxes is not None and len(self.boxes) != len(self.graph.objects):
+            raise SgfluxError(
+                f"boxes has {len(self.boxes)} entries, but the graph has "
+                f"{len(self.graph.objects)} objects {list(self.graph.objects)}; "
+                "one box belongs to each object, in their order"
+            )
+        taken = sorted(_FIELDS & set(self.extra))
+        if taken:
+            raise SgfluxError(f"extra must not have the schema's own fields {taken}")
+        object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
+        object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle plain dictionaries (mapping proxies do not pickle)."""
+        state = {**self.__dict__, "meta": dict(self.meta), "extra": dict(self.extra)}
+        return _rebuild, (state,)
+
+    @property
+    def image_rel_path(self) -> str:
+        """The picture's path below the images folder."""
+        path: str = self.meta["image_rel_path"]
+        return path
+
+    @property
+    def triple_index(self) -> int:
+        """Which relationship of ``graph`` is ``triple`` (the first one in its words)."""
+        index = self._find_triple()
+        assert index is not None, "checked at construction"
+        return index
+
+    def _find_triple(self) -> int | None:
+        wanted = _folded(self.triple)
+        stated = (_folded(triple) for triple in self.graph.triples())
+        return next((i for i, triple in enumerate(stated) if triple == wanted), None)
+
+    @classmethod
+    def from_json(
+        cls,
+        row: object,
+        *,
+        vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+        open_vocabulary: bool = False,
+    ) -> SceneExample:
+        """Read one parsed JSONL row.
+
+        Args:
+            row: the parsed object; unknown fields are kept, at the top level and in ``meta``.
+            vocabulary: makes predicates canonical, and says what a ``meta.class_id`` must be.
+            open_vocabulary: accept any word as a predicate; else an unknown one is an error.
+
+        Raises:
+            SgfluxError: naming the field and what is wrong with it. Where a predicate is not in
+                the vocabulary, the cause is an :class:`UnknownPredicateError`.
+        """
+        if not isinstance(row, Mapping):
+            raise SgfluxError(f"a row must be a JSON object, got {short(row)}")
+        missing = [name for name in _REQUIRED if name not in row]
+        if missing:
+            raise SgfluxError(f"missing {missing}; a row needs {list(_REQUIRED)}")
+        words = PredicateReader(vocabulary, open_vocabulary)
+        prompt = text_field(row["prompt"], "prompt")
+        concepts = tuple(
+            text_field(word, f"concepts[{i}]")
+            for i, word in enumerate(list_field(row["concepts"], "concepts"))
+        )
+        raw = triple_field(row["triple"])
+        triple = Triple(raw.subject, words.canonical(raw.predicate, "triple.predicate"), raw.object)
+        meta = meta_field(row["meta"], triple, vocabulary)
+        meta.setdefault("predicate_raw", raw.predicate)
+        explicit = row.get("graph") is not None
+        if explicit:
+            graph, written = graph_field(row["graph"], words)
+            if list(graph.relationships) != written:
+                meta.setdefault("relationships_raw", [list(entry) for entry in written])
+        else:
+            graph = _graph_of(triple)
+        return cls(
+            prompt=prompt,
+            concepts=concepts,
+            triple=triple,
+            graph=graph,
+            boxes=None if row.get("boxes") is None else boxes_field(row["boxes"]),
+            meta=meta,
+            extra={name: value for name, value in row.items() if name not in _FIELDS},
+            explicit_graph=explicit,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The row, from fresh containers; :meth:`from_json` reads it back to an equal example."""
+        row: dict[str, Any] = {
+            "prompt": self.prompt,
+            "concepts": list(self.concepts),
+            "triple": {
+                "subject": self.triple.subject,
+                "predicate": self.triple.predicate,
+                "object": self.triple.object,
+            },
+            "meta": dict(self.meta),
+        }
+        if self.explicit_graph or self.graph != _graph_of(self.triple):
+            row["graph"] = self.graph.to_json()
+        if self.boxes is not None:
+            row["boxes"] = [list(box) for box in self.boxes]
+        return {**row, **self.extra}
+
+
+def iter_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, content) of every line that is not blank.
+
+    Raises:
+        SgfluxError: if the file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                # An editor's byte order mark is no content.
+                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                if content.strip():
+                    yield number, content.rstrip(b"\r\n")
+    except OSError as error:
+        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def parse_line(
+    content: bytes,
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
+) -> SceneExample:
+    """One line of a JSONL file as an example.
+
+    Raises:
+        SgfluxError: as :meth:`SceneExample.from_json`; also if the line is no JSON in UTF-8 (the
+            cause is then the decoder's error).
+    """
+    try:
+        row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        if b"\\u" in content:
+            # JSON can escape half a surrogate pair, which no text may contain.
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+    except UnicodeError as error:
+        raise SgfluxError(f"not UTF-8: {error}") from error
+    except json.JSONDecodeError as error:
+        raise SgfluxError(f"not JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:
+        raise SgfluxError(f"not JSON that can be read: {error}") from error
+    return SceneExample.from_json(row, vocabulary=vocabulary, open_vocabulary=open_vocabulary)
+
+
+def iter_examples(
+    path: str | os.PathLike[str],
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
+) -> Iterator[SceneExample]:
+    """The examples of a JSONL file one by one; blank lines are no rows.
+
+    Raises:
+        SgfluxError: on the first bad row, as ``file:line: what is wrong``.
+    """
+    for number, content in iter_lines(path):
+        try:
+            yield parse_line(content, vocabulary=vocabulary, open_vocabulary=open_vocabulary)
+        except SgfluxError as error:
+            raise SgfluxError(f"{path}:{number}: {error}") from error
+
+
+def read_examples(
+    path: str | os.PathLike[str],
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
+) -> list[SceneExample]:
+    """All examples of a JSONL file.
+
+    Args:
+        path: the file, UTF-8, one row a line.
+        vocabulary: makes predicates canonical.
+        open_vocabulary: accept any word as a predicate.
+
+    Raises:
+        SgfluxError: on the first bad row, as ``file:line: what is wrong``; if the file cannot be
+            read or has no row.
+    """
+    examples = list(iter_examples(path, vocabulary=vocabulary, open_vocabulary=open_vocabulary))
+    if not examples:
+        raise SgfluxError(f"{path}: has no row; expected JSON lines, one example each")
+    return examples
+
+
+def write_examples(path: str | os.PathLike[str], examples: Iterable[SceneExample]) -> int:
+    """Write a JSONL file, all of it or nothing; returns the number of rows.
+
+    Raises:
+        SgfluxError: if there is no example, or a field cannot be written as JSON; the message
+            names the row.
+    """
+    count = 0
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        for count, example in enumerate(examples, start=1):
+            try:
+                line = json.dumps(example.to_json(), ensure_ascii=False, allow_nan=False)
+                file.write(line.encode("utf-8") + b"\n")
+            except (TypeError, ValueError) as error:
+                raise SgfluxError(f"{path}:{count}: cannot be written as JSON: {error}") from error
+        if not count:
+            raise SgfluxError(f"{path}: there is no example to write")
+    return count
+
+
+def resolve_image(example: SceneExample, images_dir: str | os.PathLike[str]) -> Path:
+    """Where the example's picture is: always inside ``images_dir``, symbolic links followed.
+
+    The picture itself need not exist.
+
+    Raises:
+        SgfluxError: if ``images_dir`` is no folder, or the path is absolute, has a ``..``, or
+            leads out of the folder through a link.
+    """
+    relative = example.image_rel_path
+    where = f"image_rel_path {relative!r}"
+    try:
+        root = Path(images_dir).resolve()
+        if not root.is_dir():
+            raise SgfluxError(f"the images folder {os.fspath(images_dir)!r} is no folder")
+        if Path(relative).is_absolute() or ".." in Path(relative).parts:
+            raise SgfluxError(
+                f"{where} must be a path below the images folder {os.fspath(images_dir)!r}, "
+                "without '..'"
+            )
+        path = (root / relative).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, SgfluxError):
+            raise
+        raise SgfluxError(f"{where} is no usable path: {error}") from error
+    if not path.is_relative_to(root) or path == root:
+        raise SgfluxError(
+            f"{where} leads to {str(path)!r}, outside the images folder {str(root)!r}; "
+            "give the folder that really holds the pictures as images_dir"
+        )
+    return path
+
+
+def prompts_for_graph(
+    graph: SceneGraph,
+    kind: PromptKind,
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+) -> str:
+    """The text of a graph.
+
+    - relational: "a photo of man riding horse and man wearing hat", in canonical words
+      ("around/near" is written "near"), then the objects without a relationship;
+    - neutral: "a photo of man and horse and hat", each object once, in the graph's own order (a
+      data set that shuffles its objects gives no role away);
+    - empty: "".
+
+    A graph without objects gives "" for every kind.
+
+    Raises:
+        SgfluxError: on an unknown ``kind``.
+    """
+    if kind not in PROMPT_KINDS:
+        raise SgfluxError(f"kind of prompt must be one of {list(PROMPT_KINDS)}, got {kind!r}")
+    if kind == "empty" or not graph.objects:
+        return ""
+    names = graph.objects
+    if kind == "neutral":
+        parts = list(names)
+    else:
+        mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
+        alone = [i for i in range(len(names)) if i not in mentioned]
+        parts = [
+            f"{names[s]} {_in_prose(vocabulary.normalize(predicate))} {names[o]}"
+            for s, predicate, o in graph.relationships
+        ]
+        parts += [names[i] for i in alone]
+    return f"a photo of {' and '.join(parts)}"
+
+
+def prompt_for(example: SceneExample, kind: PromptKind) -> str:
+    """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
+
+    The relational text is the row's own ``prompt`` where its triple is all that its graph states.
+
+    Raises:
+        SgfluxError: on an unknown ``kind``.
+    """
+    if kind == "relational" and len(example.graph.relationships) == 1:
+        return example.prompt
+    return prompts_for_graph(example.graph, kind)
+
+
+def known_graphs(examples: Iterable[SceneExample]) -> dict[str, SceneGraph]:
+    """``image_rel_path`` -> all that the rows state about that picture, compared by name.
+
+    This is the ``known`` of :func:`sgflux.graphs.negatives.make_negative`: a negative of one row
+    must not be what another row says of the same picture. Objects are repeated a statement.
+    """
+    stated: dict[str, dict[Triple, None]] = {}
+    alone: dict[str, dict[str, None]] = {}
+    for example in examples:
+        path = example.image_rel_path
+        stated.setdefault(path, {}).update(dict.fromkeys(example.graph.triples()))
+        alone.setdefault(path, {}).update(dict.fromkeys(example.graph.objects))
+    graphs = {}
+    for path, triples in stated.items():
+        objects = [name for triple in triples for name in (triple.subject, triple.object)]
+        relationships = [(2 * i, triple.predicate, 2 * i + 1) for i, triple in enumerate(triples)]
+        objects += [name for name in alone[path] if name not in objects]
+        graphs[path] = SceneGraph(objects=tuple(objects), relationships=tuple(relationships))
+    return graphs
+
+
+def _graph_of(triple: Triple) -> SceneGraph:
+    # Not SceneGraph.from_triple: there "dog#2" is a label, here it is a name like any other.
+    return SceneGraph(
+        objects=(triple.subject, triple.object), relationships=((0, triple.predicate, 1),)
+    )
+
+
+def _in_prose(predicate: str) -> str:
+    return "near" if predicate == "around/near" else predicate
+
+
+def _folded(triple: Triple) -> tuple[str, str, str]:
+    return triple.subject.casefold(), triple.predicate, triple.object.casefold()
+
+
+def _rebuild(state: dict[str, Any]) -> SceneExample:
+    return SceneExample(**state)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

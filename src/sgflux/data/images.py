@@ -1,0 +1,211 @@
+"""Pictures: any file as 8-bit RGB, and any picture as a tensor of one size.
+
+Shapes: images (3, H, W) float32 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from sgflux.data.schema import Box
+from sgflux.errors import SgfluxError
+
+Crop = Literal["none", "center", "union"]
+
+CROPS: tuple[Crop, ...] = get_args(Crop)
+"""How a picture meets a size of another shape.
+
+- none: all of it, squashed;
+- center: the largest window of the size's shape, in the middle;
+- union: the union of the boxes with a margin, extended to the size's shape as far as the picture
+  goes (only what is still missing then is squashed), so that no object is cut off.
+"""
+
+UNION_MARGIN = 0.1
+"""Margin on each side of a union crop, as a part of the union's width and height."""
+
+MAX_PIXELS = 80_000_000
+"""Larger pictures are refused: decoding one takes hundreds of megabytes (Pillow warns at 89M)."""
+
+Window = tuple[int, int, int, int]
+"""(left, top, right, bottom) in pixels, right and bottom exclusive."""
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture as upright 8-bit RGB.
+
+    EXIF orientation is applied; transparency is put on white; gray, palette, CMYK and 16-bit
+    pictures are converted (16 bits are scaled, not cut); of an animation, the first frame counts.
+
+    Raises:
+        SgfluxError: naming the file, if it is missing, no picture, truncated or too large.
+    """
+    return decode_image(read_image_bytes(path), name=path)
+
+
+def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a picture's file.
+
+    Raises:
+        SgfluxError: naming the file, if it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise SgfluxError(
+            f"the picture {os.fspath(path)!r} cannot be read: {error.strerror or error}"
+        ) from error
+
+
+def image_digest(data: bytes) -> str:
+    """What identifies a picture in a cache: the sha256 of its file's content, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode_image(data: bytes, *, name: str | os.PathLike[str]) -> Image.Image:
+    """As :func:`load_image`, from the content of the file called ``name``."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise SgfluxError(
+                    f"it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
+                )
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise SgfluxError(f"the picture {os.fspath(name)!r} is too large: {error}") from error
+    except UnidentifiedImageError as error:
+        raise SgfluxError(f"{os.fspath(name)!r} is no picture that Pillow knows") from error
+    except SgfluxError as error:
+        raise SgfluxError(f"the picture {os.fspath(name)!r} is of no use: {error}") from error
+    except Exception as error:  # Decoders raise anything at all on broken files.
+        raise SgfluxError(
+            f"the picture {os.fspath(name)!r} cannot be decoded "
+            f"(broken or truncated?): {error or type(error).__name__}"
+        ) from error
+
+
+def union_box(boxes: Iterable[Box]) -> Box:
+    """The smallest box around ``boxes``.
+
+    Raises:
+        SgfluxError: if there is none.
+    """
+    corners = [(x, y, x + w, y + h) for x, y, w, h in boxes]
+    if not corners:
+        raise SgfluxError("the union of no boxes is nothing: a union crop needs at least one box")
+    left, top = (min(corner[i] for corner in corners) for i in (0, 1))
+    right, bottom = (max(corner[i] for corner in corners) for i in (2, 3))
+    return left, top, right - left, bottom - top
+
+
+def crop_window(
+    size: tuple[int, int], *, height: int, width: int, crop: Crop, box: Box | None = None
+) -> Window:
+    """Which part of a picture a crop shows; see :data:`CROPS`.
+
+    Args:
+        size: the picture's (width, height).
+        height: the height to which the window is scaled.
+        width: the width to which it is scaled.
+        crop: how to choose the window.
+        box: the union of the boxes, for ``union`` only; what is outside the picture is ignored.
+
+    Raises:
+        SgfluxError: on an unknown ``crop``, a size below 1, a missing or a superfluous ``box``,
+            or one that does not meet the picture.
+    """
+    if crop not in CROPS:
+        raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
+    if height < 1 or width < 1:
+        raise SgfluxError(f"height and width must be at least 1, got {height} and {width}")
+    if (box is not None) != (crop == "union"):
+        raise SgfluxError(f"a box goes with crop 'union' and with it only: {crop!r}, {box!r}")
+    full_width, full_height = size
+    if crop == "none":
+        return 0, 0, full_width, full_height
+    # The largest window of the right shape; a side is at least one pixel.
+    scale = min(full_width / width, full_height / height)
+    fit_width, fit_height = max(1, round(width * scale)), max(1, round(height * scale))
+    if box is None:
+        left, top = (full_width - fit_width) // 2, (full_height - fit_height) // 2
+        return left, top, left + fit_width, top + fit_height
+    x, y, box_width, box_height = box
+    if x >= full_width or y >= full_height or x + box_width <= 0 or y + box_height <= 0:
+        raise SgfluxError(
+            f"the box {list(box)} lies outside the picture of {full_width} x {full_height} pixels"
+        )
+    across = _clipped(x - box_width * UNION_MARGIN, x + box_width * (1 + UNION_MARGIN), full_width)
+    down = _clipped(y - box_height * UNION_MARGIN, y + box_height * (1 + UNION_MARGIN), full_height)
+    shape = width / height
+    left, right = _extended(across, (down[1] - down[0]) * shape, full_width)
+    top, bottom = _extended(down, (across[1] - across[0]) / shape, full_height)
+    return left, top, right, bottom
+
+
+def fit_image(
+    image: Image.Image,
+    height: int,
+    width: int,
+    *,
+    crop: Crop = "none",
+    box: Box | None = None,
+) -> Tensor:
+    """Crop and scale (Lanczos) a picture to one size.
+
+    Args:
+        image: RGB.
+        height: of the result.
+        width: of the result.
+        crop: see :data:`CROPS`.
+        box: the union of the boxes (x, y, width, height), for crop ``union`` only.
+
+    Returns:
+        (3, height, width) float32 in [-1, 1].
+
+    Raises:
+        SgfluxError: as :func:`crop_window`; if ``image`` is not RGB.
+    """
+    if image.mode != "RGB":
+        raise SgfluxError(f"fit_image needs an RGB picture, got the mode {image.mode!r}")
+    window = crop_window(image.size, height=height, width=width, crop=crop, box=box)
+    fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=window)
+    pixels = torch.from_numpy(np.array(fitted, dtype=np.uint8))
+    return pixels.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0).contiguous()
+
+
+def _clipped(start: float, stop: float, limit: int) -> tuple[float, float]:
+    return max(start, 0.0), min(stop, float(limit))
+
+
+def _extended(span: tuple[float, float], wanted: float, limit: int) -> tuple[int, int]:
+    """The whole pixels of a span that is ``wanted`` long at least, as far as [0, limit] allows."""
+    start, stop = span
+    length = min(max(wanted, stop - start), limit)
+    start = min(max((start + stop - length) / 2, 0.0), limit - length)
+    first = min(math.floor(start + 1e-6), limit - 1)
+    return first, min(limit, max(first + 1, math.ceil(start + length - 1e-6)))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise SgfluxError("it has floating-point pixels, whose range is unknown")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        front = image.convert("RGBA")
+        white = Image.new("RGBA", front.size, "white")
+        return Image.alpha_composite(white, front).convert("RGB")
+    return image.convert("RGB")

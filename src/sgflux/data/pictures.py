@@ -1,0 +1,146 @@
+"""Generated pictures: PNG files that say how they were made, and sheets of several of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from sgflux.data.files import replacing
+from sgflux.errors import SgfluxError
+
+INFO_KEY = "sgflux"
+"""The PNG text chunk that holds how a picture was made, as JSON."""
+
+_PAPER, _INK, _FRAME = (250, 250, 248), (38, 38, 42), (212, 212, 208)
+_SMALL = 176  # pixels: what is narrower is enlarged on a sheet
+
+
+def save_picture(
+    path: str | os.PathLike[str], image: np.ndarray | Image.Image, info: Mapping[str, Any]
+) -> None:
+    """Write a PNG with ``info`` in it, all of it or nothing.
+
+    Args:
+        path: where to; its folder is made if need be.
+        image: (H, W, 3) uint8, or an RGB picture.
+        info: plain JSON, stored under :data:`INFO_KEY`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt(INFO_KEY, json.dumps(info, ensure_ascii=False, sort_keys=True, allow_nan=False))
+    with replacing(path) as file:
+        _as_image(image).save(file, format="PNG", pnginfo=text)
+
+
+def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    """A picture that :func:`save_picture` wrote, and how it was made.
+
+    Returns:
+        (H, W, 3) uint8, and its ``info``.
+
+    Raises:
+        SgfluxError: naming the file, if it is missing, broken, truncated, or says nothing.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            info = json.loads(image.text[INFO_KEY])  # type: ignore[attr-defined]
+            return np.asarray(image.convert("RGB")), info
+    except Exception as error:  # Decoders raise anything at all on broken files.
+        raise SgfluxError(
+            f"{os.fspath(path)!r} is no whole picture with its {INFO_KEY!r} text: "
+            f"{error or type(error).__name__}"
+        ) from error
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray | Image.Image],
+    captions: Sequence[str],
+    *,
+    columns: int,
+    scale: int | None = None,
+) -> Image.Image:
+    """Pictures of one size in rows, each with its caption below.
+
+    Args:
+        images: (H, W, 3) uint8, or RGB pictures.
+        captions: one each; wrapped to the picture's width.
+        columns: pictures in a row.
+        scale: whole factor by which the pictures are enlarged; None: what makes small ones
+            legible.
+
+    Raises:
+        SgfluxError: if there is no picture, the numbers or sizes differ, or ``columns`` or
+            ``scale`` is less than 1.
+    """
+    if not images or len(images) != len(captions):
+        raise SgfluxError(
+            "a contact sheet needs pictures and one caption each, "
+            f"got {len(images)} and {len(captions)}"
+        )
+    tiles = [_as_image(image) for image in images]
+    if len({tile.size for tile in tiles}) > 1:
+        sizes = sorted({tile.size for tile in tiles})
+        raise SgfluxError(f"the pictures of a contact sheet must have one size, got {sizes}")
+    width, height = tiles[0].size
+    scale = max(1, round(_SMALL / width)) if scale is None else scale
+    if columns < 1 or scale < 1:
+        raise SgfluxError(f"columns and scale must be at least 1, got {columns} and {scale}")
+    columns = min(columns, len(tiles))
+    width, height = width * scale, height * scale
+    size = min(26, max(13, width // 22))
+    font = ImageFont.load_default(size)
+    texts = [_wrapped(caption, font, width) for caption in captions]
+    line, gap = round(size * 1.3), max(10, width // 16)
+    rows = [
+        range(start, min(start + columns, len(tiles))) for start in range(0, len(tiles), columns)
+    ]
+    depths = [height + size // 2 + line * max(len(texts[i]) for i in row) + gap for row in rows]
+    sheet = Image.new("RGB", (gap + columns * (width + gap), gap + sum(depths)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    top = gap
+    for row, depth in zip(rows, depths, strict=True):
+        for column, index in enumerate(row):
+            left = gap + column * (width + gap)
+            tile = tiles[index]
+            if scale > 1:
+                tile = tile.resize((width, height), Image.Resampling.LANCZOS)
+            sheet.paste(tile, (left, top))
+            draw.rectangle((left - 1, top - 1, left + width, top + height), outline=_FRAME)
+            for number, words in enumerate(texts[index]):
+                at = (left, top + height + size // 2 + number * line)
+                draw.text(at, words, fill=_INK, font=font)
+        top += depth
+    return sheet
+
+
+def _as_image(image: np.ndarray | Image.Image) -> Image.Image:
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise SgfluxError(f"a picture must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        return Image.fromarray(image)
+    return image.convert("RGB")
+
+
+def _wrapped(
+    caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """The caption in lines that fit; its own line breaks stay."""
+    lines = []
+    for paragraph in caption.split("\n"):
+        current = ""
+        for word in paragraph.split():
+            longer = f"{current} {word}".strip()
+            if current and font.getlength(longer) > width:
+                lines.append(current)
+                longer = word
+            current = longer
+        lines.append(current)
+    return lines

@@ -1,0 +1,128 @@
+"""Checks of the fields of one parsed JSONL row; every message starts with the field's name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import PredicateVocabulary, UnknownPredicateError
+from sgflux.graphs.scene_graph import Relationship, SceneGraph, SceneGraphError, Triple
+
+Box = tuple[float, float, float, float]
+"""(left, top, width, height) in pixels of the upright picture."""
+
+
+@dataclass(frozen=True)
+class PredicateReader:
+    """How predicates become canonical; an ``open`` one accepts any word."""
+
+    vocabulary: PredicateVocabulary
+    open: bool
+
+    def canonical(self, word: str, where: str) -> str:
+        """The canonical name of ``word``; in an open vocabulary else the cleaned word.
+
+        Raises:
+            SgfluxError: caused by an ``UnknownPredicateError``, if the word is not known.
+        """
+        if self.open:
+            return self.vocabulary.normalize(word)
+        try:
+            return self.vocabulary.canonical(word)
+        except UnknownPredicateError as error:
+            raise SgfluxError(f"{where}: {error} (an open vocabulary accepts any word)") from error
+
+
+def short(value: object) -> str:
+    """``value`` as an error message shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def text_field(value: object, where: str) -> str:
+    """A string with something in it, unchanged."""
+    if not isinstance(value, str) or not value.strip():
+        raise SgfluxError(f"{where} must be a non-empty string, got {short(value)}")
+    return value
+
+
+def list_field(value: object, where: str) -> Sequence[Any]:
+    """A list with something in it, unchanged."""
+    if not isinstance(value, list | tuple) or not value:
+        raise SgfluxError(f"{where} must be a non-empty list, got {short(value)}")
+    return value
+
+
+def triple_field(value: object) -> Triple:
+    """``{"subject": ..., "predicate": ..., "object": ...}`` in its own words."""
+    fields = ("subject", "predicate", "object")
+    if not isinstance(value, Mapping) or set(value) != set(fields):
+        raise SgfluxError(f"triple must have exactly the fields {list(fields)}, got {short(value)}")
+    return Triple(*(text_field(value[name], f"triple.{name}") for name in fields))
+
+
+def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -> dict[str, Any]:
+    """A copy of ``meta``, whose ``class_id`` (if there is one) is that of the triple's predicate.
+
+    A predicate outside the vocabulary may have any class id.
+    """
+    if not isinstance(value, Mapping):
+        raise SgfluxError(f"meta must be an object, got {short(value)}")
+    if "predicate_raw" in value:
+        text_field(value["predicate_raw"], "meta.predicate_raw")
+    class_id = value.get("class_id")
+    if class_id is not None:
+        if isinstance(class_id, bool) or not isinstance(class_id, int):
+            raise SgfluxError(f"meta.class_id must be an integer, got {short(class_id)}")
+        if triple.predicate in vocabulary:
+            expected = vocabulary.class_id(triple.predicate)
+            if class_id != expected:
+                raise SgfluxError(
+                    f"meta.class_id is {class_id}, but the triple's predicate "
+                    f"{triple.predicate!r} has the class id {expected}"
+                )
+    return dict(value)
+
+
+def graph_field(value: object, words: PredicateReader) -> tuple[SceneGraph, list[Relationship]]:
+    """The graph in canonical words, and its relationships as written.
+
+    Two wordings of one statement ("on" and "on top of" of the same two objects) become one.
+    """
+    try:
+        written = SceneGraph.from_json(value)
+    except SceneGraphError as error:
+        raise SgfluxError(f"graph: {error}") from error
+    relationships = dict.fromkeys(
+        (subject, words.canonical(predicate, f"graph.relationships[{i}]"), object_)
+        for i, (subject, predicate, object_) in enumerate(written.relationships)
+    )
+    graph = SceneGraph(objects=written.objects, relationships=tuple(relationships))
+    return graph, list(written.relationships)
+
+
+def boxes_field(value: object) -> tuple[Box, ...]:
+    """Boxes with four finite numbers and some area; integers stay integers."""
+    boxes = []
+    for i, entry in enumerate(list_field(value, "boxes")):
+        if (
+            not isinstance(entry, list | tuple)
+            or len(entry) != 4
+            or not all(_is_finite(number) for number in entry)
+            or min(entry[2:]) <= 0
+        ):
+            raise SgfluxError(
+                f"boxes[{i}] must be [x, y, width, height] in pixels with a width and height "
+                f"above 0, got {short(entry)}"
+            )
+        boxes.append((entry[0], entry[1], entry[2], entry[3]))
+    return tuple(boxes)
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**53

@@ -1,0 +1,9 @@
+"""The one family of errors that a user of sgflux is meant to read."""
+
+
+class SgfluxError(ValueError):
+    """Bad input: the message names the file, line, key or value and the way out.
+
+    The command line prints it as one line and exits with status 2; a traceback is reserved for
+    defects of sgflux itself.
+    """

@@ -1,0 +1,342 @@
+"""Which pictures an evaluation draws: test items, and the arms that each of them goes through.
+
+In every arm an item gets the same noise; the text is neutral unless the arm says otherwise. What
+differs between two arms is therefore what the difference of their figures comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sgflux.data.examples import (
+    PromptKind,
+    SceneExample,
+    known_graphs,
+    prompt_for,
+    prompts_for_graph,
+)
+from sgflux.errors import SgfluxError
+from sgflux.graphs.negatives import (
+    Negative,
+    NegativeKind,
+    NegativeUnavailableError,
+    make_negative,
+)
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.statements import equivalent
+
+
+class Arm(StrEnum):
+    """One way to ask for an item's picture."""
+
+    BASE_NEUTRAL = "base_neutral"
+    """The base, told the objects only: what chance and the base's habits give."""
+    BASE_RELATIONAL = "base_relational"
+    """The base, told the relation in words."""
+    NULL_GRAPH = "null_graph"
+    """The adapter without a graph: what it changes by being there at all."""
+    GRAPH = "graph"
+    """The adapter with the item's graph."""
+    NEGATIVE_GRAPH = "negative_graph"
+    """The adapter with the item's negative: one relationship swapped or replaced."""
+    SHUFFLED_GRAPH = "shuffled_graph"
+    """The adapter with another item's graph."""
+    CONTRADICTION = "contradiction"
+    """The adapter with the item's graph, and words that state another predicate."""
+
+    @property
+    def uses_adapter(self) -> bool:
+        """Whether the adapter is on."""
+        return self not in (Arm.BASE_NEUTRAL, Arm.BASE_RELATIONAL)
+
+    @property
+    def prompt_kind(self) -> PromptKind:
+        """What kind of text goes with it."""
+        return "relational" if self in (Arm.BASE_RELATIONAL, Arm.CONTRADICTION) else "neutral"
+
+
+ALL_ARMS: tuple[Arm, ...] = tuple(Arm)
+
+
+@dataclass(frozen=True)
+class EvaluationItem:
+    """One test example and what it is compared with.
+
+    Attributes:
+        row: its place in the test file, from 0.
+        example: the example.
+        swapped: the negative with the roles of an asymmetric relationship swapped, if there is one.
+        replaced: the negative with another predicate, if there is one.
+        shuffled: another item's graph, if there is one that states something else.
+        shuffled_row: the place of that item.
+    """
+
+    row: int
+    example: SceneExample
+    swapped: Negative | None
+    replaced: Negative | None
+    shuffled: SceneGraph | None
+    shuffled_row: int | None
+
+    @property
+    def graph(self) -> SceneGraph:
+        """The true graph, g+."""
+        return self.example.graph
+
+    @property
+    def negative(self) -> Negative | None:
+        """The one that is drawn, g-: the role swap where there is one, else the other predicate."""
+        return self.swapped or self.replaced
+
+    @property
+    def held_out(self) -> bool | None:
+        """Whether its combination is not in the training set; None where the data do not say."""
+        flag = self.example.meta.get("held_out_combination")
+        return flag if isinstance(flag, bool) else None
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """One picture to draw.
+
+    Attributes:
+        item: the item that it is for.
+        arm: the arm that it belongs to.
+        repeat: number of the noise, from 0.
+        seed: of the noise; the same in every arm.
+        graph: what the adapter is told; None means no graph.
+        text: what the prompt states (for a neutral one, objects only).
+        prompt: the text itself.
+        use_adapter: False means the base.
+    """
+
+    item: EvaluationItem
+    arm: Arm
+    repeat: int
+    seed: int
+    graph: SceneGraph | None
+    text: SceneGraph
+    prompt: str
+    use_adapter: bool
+
+    @property
+    def file_name(self) -> str:
+        """Of the picture, within the folder of its arm."""
+        return f"{self.item.row:06d}-{self.repeat}.png"
+
+
+def derived_seed(seed: int, purpose: str, *numbers: int) -> int:
+    """A seed in [0, 2^48) of its own for every combination of arguments."""
+    text = "/".join(["evaluation", str(seed), purpose, *map(str, numbers)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+
+def choose_rows(examples: Sequence[SceneExample], count: int) -> list[int]:
+    """``count`` rows with every predicate, held-out or not, as equally often as they allow.
+
+    Predicates take turns; of each, rows whose combination is held out and others take turns, too.
+    The first ones of the file are taken: more rows include fewer.
+
+    Args:
+        examples: the test set.
+        count: how many; 0 means all.
+
+    Returns:
+        Rows in the order of the file.
+
+    Raises:
+        SgfluxError: if there are fewer.
+    """
+    if not count:
+        return list(range(len(examples)))
+    if count > len(examples):
+        raise SgfluxError(f"{count} items are asked for, but the test set has {len(examples)}")
+    taken: Counter[tuple[str, bool]] = Counter()
+    ranked = []
+    predicates = sorted({example.triple.predicate for example in examples})
+    for row, example in enumerate(examples):
+        predicate = example.triple.predicate
+        held_out = bool(example.meta.get("held_out_combination", False))
+        turn = taken[predicate, held_out]
+        taken[predicate, held_out] += 1
+        # Which of the two comes first alternates, so that one row a predicate has both, too.
+        second = held_out != bool(predicates.index(predicate) % 2)
+        ranked.append((turn, second, predicates.index(predicate), row))
+    return sorted(row for *_, row in sorted(ranked)[:count])
+
+
+def make_items(
+    examples: Sequence[SceneExample], rows: Sequence[int], *, seed: int
+) -> list[EvaluationItem]:
+    """The chosen rows with their negatives and somebody else's graph.
+
+    A negative is never true of the picture, as far as all rows about it tell. Another item's graph
+    is one with other predicates where there is any such, else any that states something else.
+
+    Args:
+        examples: the whole test set: all that is known of its pictures.
+        rows: which of them are evaluated.
+        seed: of the choices; an item's choices do not depend on which other rows are chosen
+            (except whose graph it gets).
+    """
+    known = known_graphs(examples)
+    # A wrong predicate is one that the data know, so that the adapter has seen it.
+    predicates = sorted(
+        {
+            DEFAULT_VOCABULARY.canonical(triple.predicate)
+            for example in examples
+            for triple in example.graph.triples()
+            if triple.predicate in DEFAULT_VOCABULARY
+        }
+    )
+    items = []
+    for row in rows:
+        example = examples[row]
+
+        def negative(kind: NegativeKind, row: int = row) -> Negative | None:
+            try:
+                return make_negative(
+                    examples[row].graph,
+                    rng=random.Random(derived_seed(seed, kind, row)),
+                    kind=kind,
+                    known=known[examples[row].image_rel_path],
+                    predicates=predicates if len(predicates) > 1 else None,
+                )
+            except NegativeUnavailableError:
+                return None
+
+        other = _other_row(examples, rows, row, rng=random.Random(derived_seed(seed, "other", row)))
+        items.append(
+            EvaluationItem(
+                row=row,
+                example=example,
+                swapped=negative(NegativeKind.ROLE_SWAP),
+                replaced=negative(NegativeKind.PREDICATE),
+                shuffled=None if other is None else examples[other].graph,
+                shuffled_row=other,
+            )
+        )
+    return items
+
+
+def _other_row(
+    examples: Sequence[SceneExample], rows: Sequence[int], row: int, *, rng: random.Random
+) -> int | None:
+    """A row whose graph states something else, with other predicates if possible."""
+    own = examples[row]
+    own_predicates = _predicates(own.graph)
+    start = rng.randrange(len(rows))
+    second_best = None
+    for candidate in (*rows[start:], *rows[:start]):
+        other = examples[candidate]
+        if other.image_rel_path == own.image_rel_path or equivalent(own.graph, other.graph):
+            continue
+        if not own_predicates & _predicates(other.graph):
+            return candidate
+        second_best = candidate if second_best is None else second_best
+    return second_best
+
+
+def _predicates(graph: SceneGraph) -> set[str]:
+    """What the graph's predicates are, and their inverses."""
+    own = {DEFAULT_VOCABULARY.normalize(triple.predicate) for triple in graph.triples()}
+    return own | {inverse for name in own if (inverse := DEFAULT_VOCABULARY.inverse(name))}
+
+
+def plan_pictures(
+    items: Sequence[EvaluationItem], arm: Arm, *, seeds_per_item: int, seed: int
+) -> list[PictureRequest]:
+    """All pictures of one arm, item by item.
+
+    Raises:
+        SgfluxError: if an item has not what the arm needs; the message names the item.
+    """
+    return [
+        _request(item, arm, repeat, derived_seed(seed, "noise", item.row, repeat))
+        for item in items
+        for repeat in range(seeds_per_item)
+    ]
+
+
+def _request(item: EvaluationItem, arm: Arm, repeat: int, seed: int) -> PictureRequest:
+    neutral = SceneGraph(objects=_in_prompt_order(item.graph), relationships=())
+    prompt, text = prompt_for(item.example, "neutral"), neutral
+    graph: SceneGraph | None = None
+    if arm is Arm.BASE_RELATIONAL:
+        prompt, text = prompt_for(item.example, "relational"), item.graph
+    elif arm is Arm.GRAPH:
+        graph = item.graph
+    elif arm is Arm.NEGATIVE_GRAPH:
+        graph = _needed(item, arm, None if item.negative is None else item.negative.graph)
+    elif arm is Arm.SHUFFLED_GRAPH:
+        graph = _needed(item, arm, item.shuffled)
+    elif arm is Arm.CONTRADICTION:
+        graph = item.graph
+        text = _needed(item, arm, None if item.replaced is None else item.replaced.graph)
+        prompt = prompts_for_graph(text, "relational")
+    return PictureRequest(
+        item=item,
+        arm=arm,
+        repeat=repeat,
+        seed=seed,
+        graph=graph,
+        text=text,
+        prompt=prompt,
+        use_adapter=arm.uses_adapter,
+    )
+
+
+def _in_prompt_order(graph: SceneGraph) -> tuple[str, ...]:
+    order = dict.fromkeys(i for s, _, o in graph.relationships for i in (s, o))
+    order.update(dict.fromkeys(range(len(graph.objects))))
+    return tuple(graph.objects[i] for i in order)
+
+
+def _needed(item: EvaluationItem, arm: Arm, graph: SceneGraph | None) -> SceneGraph:
+    if graph is None:
+        what = {
+            Arm.NEGATIVE_GRAPH: "no negative that is certainly not true of its picture",
+            Arm.SHUFFLED_GRAPH: "no other item with another statement to take a graph from",
+        }.get(arm, "no predicate that is certainly not true of its picture")
+        raise SgfluxError(
+            f"row {item.row + 1} of the test set ('{item.example.triple}') has {what}: remove it "
+            f"or leave out the arm {arm!s}; no item is skipped in silence"
+        )
+    return graph
+
+
+def statements_about(request: PictureRequest) -> list[Triple]:
+    """Every statement by which the request's picture is verified.
+
+    The item's own, both negatives' and, where the picture was drawn from another graph, that one's.
+    """
+    item = request.item
+    stated = list(item.graph.triples())
+    for negative in (item.swapped, item.replaced):
+        if negative is not None:
+            stated += negative.graph.triples()
+    if request.graph is not None:
+        stated += request.graph.triples()
+    return list(dict.fromkeys(stated))
+
+
+def batches(
+    requests: Sequence[PictureRequest], batch_size: int
+) -> Iterator[Sequence[PictureRequest]]:
+    """Requests in their order, ``batch_size`` at a time."""
+    for start in range(0, len(requests), batch_size):
+        yield requests[start : start + batch_size]
+
+
+def rows_by_predicate(items: Sequence[EvaluationItem]) -> dict[str, int]:
+    """Number of items of each predicate (of the row's own triple)."""
+    counts: dict[str, int] = defaultdict(int)
+    for item in items:
+        counts[item.example.triple.predicate] += 1
+    return dict(sorted(counts.items()))

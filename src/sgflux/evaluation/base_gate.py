@@ -1,0 +1,127 @@
+"""Is the base fit to be adapted? The gate that tiny-flux must pass before any adapter work.
+
+An adapter can only teach the relation that its base is able to draw. So the base is asked, by
+caption alone, for one relation, for two at once, and for none (a neutral caption); the bundled
+world's judge reads the pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sgflux.data.examples import prompts_for_graph
+from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
+from sgflux.evaluation.judges import WorldJudgeAdapter
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.sampling import SceneGraphFluxPipeline
+
+TARGETS = {"objects": 0.95, "relation": 0.90, "two_triples": 0.80}
+
+
+@dataclass(frozen=True)
+class MeasureBaseConfig:
+    """Measure what a base draws from captions alone, by the bundled world's judge."""
+
+    model_id: str = "tiny"
+    """The pipeline folder to measure; ``tiny`` is the bundled one."""
+    output: Path = Path("runs/tiny-flux/figures.json")
+    """Where the figures are written."""
+    per_predicate: int = 25
+    """Captions of one relation for each of the 24 predicates."""
+    two_triples: int = 240
+    """Captions of two relations."""
+    steps: tuple[int, ...] = (4, 8)
+    """Sampling steps to measure; the gate is judged on the last."""
+    batch_size: int = 48
+    """Pictures sampled at once."""
+    seed: int = 7
+    """Seed of captions and noise."""
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What the judge sees in one set of pictures."""
+
+    objects_right: float
+    relation_right: np.ndarray  # (N,) bool: every relation of the picture is read as stated
+    first_relation: np.ndarray  # (N,) int: class read for the first triple
+
+
+def _graph(scene: WorldScene) -> SceneGraph:
+    return SceneGraph(objects=scene.objects, relationships=scene.relationships)
+
+
+def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGraph]) -> _Drawn:
+    queries = [[(t.subject, t.object) for t in graph.triples()] for graph in graphs]
+    scores = judge.relation_scores(pictures, queries)
+    present = judge.objects_present(pictures)
+    right, first, objects = [], [], []
+    for graph, rows, there in zip(graphs, scores, present, strict=True):
+        read = [int(np.argmax(row)) for row in rows]
+        stated = [PREDICATES.index(t.predicate) for t in graph.triples()]
+        right.append(read == stated)
+        first.append(read[0])
+        objects.append(all(name in there for name in graph.objects))
+    return _Drawn(float(np.mean(objects)), np.array(right), np.array(first))
+
+
+def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
+    """Sample, judge, print and write the gate's figures; returns them."""
+    pipeline = SceneGraphFluxPipeline.from_pretrained(config.model_id)
+    judge = WorldJudgeAdapter.load()
+    rng = np.random.default_rng([config.seed, 0x6A7E])
+    singles = [
+        _graph(sample_scene(rng, predicate=predicate))
+        for predicate in PREDICATES
+        for _ in range(config.per_predicate)
+    ]
+    doubles = [_graph(sample_scene(rng, triples=2)) for _ in range(config.two_triples)]
+    stated = np.repeat(np.arange(len(PREDICATES)), config.per_predicate)
+
+    def draw(graphs: list[SceneGraph], kind: str, steps: int) -> _Drawn:
+        prompts = [prompts_for_graph(graph, kind) for graph in graphs]
+        seeds = [config.seed * 100_000 + index for index in range(len(graphs))]
+        parts = []
+        for start in range(0, len(graphs), config.batch_size):
+            window = slice(start, start + config.batch_size)
+            parts.append(
+                pipeline.sample_batch(None, prompts[window], seeds[window], steps=steps)
+            )
+        return _judge(judge, np.concatenate(parts), graphs)
+
+    figures: dict[str, object] = {"model": config.model_id, "objects": list(OBJECT_NAMES)}
+    for steps in config.steps:
+        relational = draw(singles, "relational", steps)
+        neutral = draw(singles, "neutral", steps)
+        two = draw(doubles, "relational", steps)
+        per_predicate = {
+            predicate: float(relational.relation_right[stated == index].mean())
+            for index, predicate in enumerate(PREDICATES)
+        }
+        figures[f"{steps}_steps"] = {
+            "n": len(singles),
+            "objects": relational.objects_right,
+            "relation": float(np.mean(list(per_predicate.values()))),
+            "two_triples": float(two.relation_right.mean()),
+            "two_triples_objects": two.objects_right,
+            "two_triples_n": len(doubles),
+            "neutral_relation": float(neutral.relation_right.mean()),
+            "neutral_objects": neutral.objects_right,
+            "chance": 1 / len(PREDICATES),
+            "per_predicate": per_predicate,
+        }
+    final = figures[f"{config.steps[-1]}_steps"]
+    assert isinstance(final, dict)
+    figures["gate"] = {
+        name: {"value": final[name], "target": target, "passed": final[name] >= target}
+        for name, target in TARGETS.items()
+    }
+    config.output.parent.mkdir(parents=True, exist_ok=True)
+    partial = config.output.with_suffix(".partial")
+    partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    partial.replace(config.output)
+    return figures

@@ -1,0 +1,380 @@
+"""``sgflux eval``: draw the arms, judge them, and write figures that state their controls.
+
+pictures/{arm}/{row}-{repeat}.png   every picture, with how it was made inside
+results.jsonl                       one line a picture: what it is, what the judge said
+evaluation_results.json             the figures, with their intervals
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import sgflux
+from sgflux.config import FLUX_SCHNELL
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.files import replacing
+from sgflux.data.progress import progress_bar
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import (
+    ALL_ARMS,
+    Arm,
+    EvaluationItem,
+    PictureRequest,
+    choose_rows,
+    make_items,
+    plan_pictures,
+    rows_by_predicate,
+)
+from sgflux.evaluation.drawing import (
+    DrawingCount,
+    JudgedPicture,
+    draw_arm,
+    judge_arm,
+    read_real,
+)
+from sgflux.evaluation.generators import WORLD_GENERATORS, Generator, ModelGenerator
+from sgflux.evaluation.judges import Judge, WorldJudgeAdapter
+from sgflux.evaluation.ranking import (
+    NOT_MEASURED,
+    measure_errors,
+    ranking_summary,
+    sigma_grid,
+)
+from sgflux.evaluation.records import judge_line, write_lines
+from sgflux.evaluation.scoring import Scorer
+from sgflux.sampling import SceneGraphFluxPipeline, resolve_device, resolve_dtype
+
+ArmName = Literal[
+    "base_neutral",
+    "base_relational",
+    "null_graph",
+    "graph",
+    "negative_graph",
+    "shuffled_graph",
+    "contradiction",
+]
+
+RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
+_PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
+_NO_JUDGE = (
+    "no judge: nobody has looked at the pictures, so there are no relation accuracies and no win "
+    "rate; what is measured is the ranking accuracy and how far the graph moves the pictures"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """Measure whether pictures show the relation that the graph states."""
+
+    data: Path
+    """Test examples, one JSON object a line: pictures that neither trained nor selected."""
+    out_dir: Path
+    """Where pictures and figures are written; pictures that are there already are kept."""
+    adapter: Path | None = None
+    """Folder of a trained adapter (a run's final/); None: base arms only."""
+    model_id: str = FLUX_SCHNELL
+    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    images_dir: Path | None = None
+    """Root of the examples' image paths; None: the folder of the JSONL."""
+    judge: Literal["world", "none"] = "world"
+    """Who reads the pictures: the bundled world's judge, or nobody (for photos)."""
+    arms: tuple[ArmName, ...] = tuple(arm.value for arm in ALL_ARMS)  # type: ignore[assignment]
+    """Which arms are drawn."""
+    items: int = 0
+    """How many test examples, balanced by predicate; 0: all."""
+    seeds_per_item: int = 1
+    """Pictures of each item in each arm, with different noise."""
+    steps: int = 8
+    """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
+    graph_scale: float = 1.0
+    """How far to go towards what the graph says; other values than 1 take twice the time."""
+    guidance: float | None = None
+    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
+    height: int | None = None
+    """Of the pictures, in pixels; None: the model's own size (1024 for FLUX)."""
+    width: int | None = None
+    """Of the pictures, in pixels; None: the model's own size."""
+    crop: Literal["none", "center", "union"] = "none"
+    """How real pictures get that shape for the ranking accuracy; as in training."""
+    ranking_sigmas: int = 4
+    """Noise levels of the ranking accuracy, spread evenly over 0..1; 0: do not measure it."""
+    batch_size: int = 32
+    """Pictures drawn at once."""
+    seed: int = 0
+    """Of noise, negatives and bootstrap."""
+    resamples: int = 2000
+    """Bootstrap resamples of the intervals."""
+    generator: Literal["model", "oracle", "blind", "swapped"] = "model"
+    """Who draws: the model, or one of three that test the evaluation itself on the world's data."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        unknown = [name for name in self.arms if name not in list(ALL_ARMS)]
+        if unknown or not self.arms or len(set(self.arms)) < len(self.arms):
+            raise SgfluxError(
+                f"arms must be different ones of {[str(arm) for arm in ALL_ARMS]}, "
+                f"got {list(self.arms)}"
+            )
+        for name, least in (
+            ("items", 0),
+            ("ranking_sigmas", 0),
+            ("seed", 0),
+            ("seeds_per_item", 1),
+            ("steps", 1),
+            ("batch_size", 1),
+            ("resamples", 1),
+        ):
+            if getattr(self, name) < least:
+                raise SgfluxError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.generator != "model" and self.adapter is not None:
+            raise SgfluxError(f"adapter has no effect with generator {self.generator!r}")
+
+
+def evaluate(
+    config: EvalConfig,
+    *,
+    generator: Generator | None = None,
+    judge: Judge | None = None,
+    command: Sequence[str] | None = None,
+    show_progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Run an evaluation, or finish one that was interrupted.
+
+    Args:
+        config: what to measure.
+        generator: draws the pictures instead of what the config names.
+        judge: reads them instead of what the config names.
+        command: how the program was called, word by word, for the record; None: as the process
+            was.
+        show_progress: show bars on stderr.
+        say: gets lines for the user.
+
+    Returns:
+        What is written to ``evaluation_results.json``.
+
+    Raises:
+        SgfluxError: on bad data, or anything that would leave an item out.
+    """
+    started = time.time()
+    if generator is None:
+        _expect_adapter(config)
+    examples = read_examples(config.data, open_vocabulary=True)
+    images_dir = config.data.parent if config.images_dir is None else config.images_dir
+    items = make_items(examples, choose_rows(examples, config.items), seed=config.seed)
+    # Everything is planned before anything is drawn: an item that lacks something stops it here.
+    plan = {
+        Arm(name): plan_pictures(
+            items, Arm(name), seeds_per_item=config.seeds_per_item, seed=config.seed
+        )
+        for name in config.arms
+    }
+    scorer = Scorer(seed=config.seed, resamples=config.resamples)
+    if judge is None and config.judge == "world":
+        judge = WorldJudgeAdapter.load()
+    judge_figures = _calibrate(
+        judge, examples, items, scorer, images_dir, show_progress=show_progress
+    )
+    say(judge_line(judge_figures))
+    pipeline = None
+    if generator is None:
+        pipeline, generator = _make_generator(config)
+    judged, count, seconds = _draw_and_judge(
+        plan, generator, judge, config, show_progress=show_progress
+    )
+    say(
+        f"pictures: {count.drawn} drawn, {count.reused} kept"
+        + (f", {count.replaced} that were made differently drawn again" if count.replaced else "")
+        + f" ({seconds:.0f} s)"
+    )
+    figures = {
+        "judge": judge_figures,
+        **scorer.summary(judged, out_dir=config.out_dir),
+        "ranking_accuracy": _rank(
+            pipeline, items, scorer, config, images_dir, show_progress=show_progress
+        ),
+        "items": {
+            "rows": len(items),
+            "of": len(examples),
+            "held_out_combination": sum(item.held_out is True for item in items),
+            "by_predicate": rows_by_predicate(items),
+            "seeds_per_item": config.seeds_per_item,
+        },
+        "generator": generator.name,
+        "adapter": {
+            "path": None if config.adapter is None else str(config.adapter),
+            "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
+        },
+        "model": {
+            "model_id": config.model_id if pipeline else None,
+            "fingerprint": None if pipeline is None else pipeline.model_fingerprint,
+        },
+        "data": {
+            "path": str(config.data),
+            "sha256": hashlib.sha256(config.data.read_bytes()).hexdigest(),
+        },
+        "seeds": {
+            "seed": config.seed,
+            "noise": "of (seed, row, repeat) alone, the same in every arm",
+        },
+        "settings": _plain(asdict(config)),
+        "command": shlex.join(sys.argv if command is None else command),
+        "versions": _versions(),
+        "timing": {
+            "seconds": round(time.time() - started, 1),
+            "drawing_seconds": round(seconds, 1),
+            **asdict(count),
+        },
+    }
+    write_lines(config.out_dir / PICTURE_RESULTS, judged)
+    with replacing(config.out_dir / RESULTS) as file:
+        file.write(json.dumps(figures, indent=2, allow_nan=False).encode() + b"\n")
+    return figures
+
+
+# --- steps --------------------------------------------------------------------------------------
+
+
+def _expect_adapter(config: EvalConfig) -> None:
+    adapted = [name for name in config.arms if Arm(name).uses_adapter]
+    if config.generator == "model" and config.adapter is None and adapted:
+        raise SgfluxError(
+            f"the arms {adapted} need an adapter: give adapter, or only the arms "
+            f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
+        )
+
+
+def _calibrate(
+    judge: Judge | None,
+    examples: Sequence[SceneExample],
+    items: Sequence[EvaluationItem],
+    scorer: Scorer,
+    images_dir: Path,
+    *,
+    show_progress: bool,
+) -> dict[str, Any]:
+    """How good the judge is, before it is believed anything."""
+    if judge is None:
+        return {
+            "name": "none",
+            "accuracy": None,
+            "ci95": None,
+            "n": 0,
+            "per_predicate": {},
+            "note": _NO_JUDGE,
+        }
+    judge.check(example.graph for example in examples)
+    judge.check(n.graph for item in items for n in (item.swapped, item.replaced) if n is not None)
+    with progress_bar(len(examples), "judge", show=show_progress) as advance:
+        readings = read_real(
+            judge, examples, images_dir=images_dir, batch_size=128, advance=advance
+        )
+    return scorer.calibration(judge.name, examples, readings)
+
+
+def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
+    if config.generator != "model":
+        return None, WORLD_GENERATORS[config.generator](resolution=config.height or 64)
+    device = resolve_device(config.device)
+    pipeline = SceneGraphFluxPipeline.from_pretrained(
+        config.model_id,
+        adapter=config.adapter,
+        dtype=resolve_dtype(config.dtype, device),
+        device=device,
+        allow_download=config.allow_download,
+    )
+    generator = ModelGenerator(
+        pipeline,
+        steps=config.steps,
+        graph_scale=config.graph_scale,
+        guidance=config.guidance,
+        height=config.height,
+        width=config.width,
+    )
+    return pipeline, generator
+
+
+def _draw_and_judge(
+    plan: dict[Arm, list[PictureRequest]],
+    generator: Generator,
+    judge: Judge | None,
+    config: EvalConfig,
+    *,
+    show_progress: bool,
+) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
+    """Every arm's pictures with the judge's readings; what was drawn; seconds of drawing."""
+    config.out_dir.mkdir(parents=True, exist_ok=True)
+    count = DrawingCount()
+    started = time.time()
+    with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:
+        for requests in plan.values():
+            count += draw_arm(
+                generator,
+                requests,
+                out_dir=config.out_dir,
+                batch_size=config.batch_size,
+                advance=advance,
+            )
+    seconds = time.time() - started
+    # What is judged is what is on the disk, whether it was drawn now or before.
+    judged = {
+        arm: judge_arm(judge, requests, out_dir=config.out_dir, batch_size=128)
+        for arm, requests in plan.items()
+    }
+    return judged, count, seconds
+
+
+def _rank(
+    pipeline: SceneGraphFluxPipeline | None,
+    items: Sequence[EvaluationItem],
+    scorer: Scorer,
+    config: EvalConfig,
+    images_dir: Path,
+    *,
+    show_progress: bool,
+) -> dict[str, Any]:
+    if pipeline is None or pipeline.model is None or not config.ranking_sigmas:
+        return dict(NOT_MEASURED)
+    sigmas = sigma_grid(config.ranking_sigmas)
+    with progress_bar(len(items), "ranking", show=show_progress) as advance:
+        errors = measure_errors(
+            pipeline,
+            items,
+            images_dir=images_dir,
+            height=config.height or pipeline.default_size,
+            width=config.width or pipeline.default_size,
+            crop=config.crop,
+            sigmas=sigmas,
+            guidance=config.guidance,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            advance=advance,
+        )
+    return ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Path) else value for name, value in settings.items()
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"sgflux": sgflux.__version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in _PACKAGES}

@@ -1,0 +1,200 @@
+"""Ranking accuracy on the data set's own pictures: how often e(g+) < e(g-).
+
+No sampling and no judge: the model itself says which graph explains a picture better, on the same
+latents, noise and sigma. Chance is one half, and a model that ignores the graph gets exactly that.
+
+Shapes: N items, K sigmas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.data.examples import prompt_for, resolve_image
+from sgflux.data.images import Crop, fit_image, load_image, union_box
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import EvaluationItem, derived_seed
+from sgflux.evaluation.scoring import Rows, Scorer
+from sgflux.graphs.negatives import NegativeKind
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.backbone import image_ids, text_ids
+from sgflux.models.ranking import ranking_errors_of_each
+from sgflux.sampling import SceneGraphFluxPipeline
+
+ALTERNATIVES = ("graph", "null_graph", str(NegativeKind.ROLE_SWAP), str(NegativeKind.PREDICATE))
+"""Under which graphs each picture is explained."""
+
+NOT_MEASURED: dict[str, Any] = {"value": None, "ci95": None, "n": 0, "clusters": 0}
+
+
+def sigma_grid(count: int) -> tuple[float, ...]:
+    """The middles of ``count`` equal parts of 0..1."""
+    return tuple((part + 0.5) / count for part in range(count))
+
+
+def measure_errors(
+    pipeline: SceneGraphFluxPipeline,
+    items: Sequence[EvaluationItem],
+    *,
+    images_dir: Path,
+    height: int,
+    width: int,
+    crop: Crop,
+    sigmas: Sequence[float],
+    guidance: float | None,
+    seed: int,
+    batch_size: int,
+    advance: Callable[[int], object],
+) -> Tensor:
+    """e of every item under every alternative, with the neutral prompt.
+
+    Args:
+        pipeline: with an adapter.
+        items: the test items.
+        images_dir: root of their pictures.
+        height: to which pictures are scaled.
+        width: to which pictures are scaled.
+        crop: see :data:`sgflux.data.images.CROPS`; as in training.
+        sigmas: K noise levels.
+        guidance: for a guidance-distilled model only.
+        seed: of the noise, which depends on the row and the sigma alone.
+        batch_size: items at once.
+        advance: called with the number of items just done.
+
+    Returns:
+        (4, N, K) float32 in the order of :data:`ALTERNATIVES`; NaN where an item has no such
+        negative.
+    """
+    if pipeline.model is None:
+        raise SgfluxError("ranking accuracy needs an adapter")
+    errors = torch.full((len(ALTERNATIVES), len(items), len(sigmas)), torch.nan)
+    for start in range(0, len(items), batch_size):
+        batch = items[start : start + batch_size]
+        latents = _latents(pipeline, batch, images_dir, height, width, crop)
+        text = pipeline.encode_text([prompt_for(item.example, "neutral") for item in batch])
+        # A true graph stands in where there is no negative; its error is then discarded.
+        swapped = [item.graph if item.swapped is None else item.swapped.graph for item in batch]
+        replaced = [item.graph if item.replaced is None else item.replaced.graph for item in batch]
+        alternatives = [
+            [item.graph for item in batch],
+            [SceneGraph.null()] * len(batch),
+            swapped,
+            replaced,
+        ]
+        for k, sigma in enumerate(sigmas):
+            with pipeline.mixed_precision():
+                rows = ranking_errors_of_each(
+                    pipeline.model,
+                    latents=latents,
+                    noise=_noise(batch, k, latents, seed=seed),
+                    sigma=torch.full((len(batch),), sigma, device=pipeline.device),
+                    text_features=text,
+                    alternatives=alternatives,
+                    image_ids=image_ids(latents.shape[2] // 2, latents.shape[3] // 2).to(
+                        pipeline.device
+                    ),
+                    text_ids=text_ids(text.encoder_hidden_states.shape[1]).to(pipeline.device),
+                    guidance=pipeline.guidance_input(len(batch), guidance),
+                )
+            errors[:, start : start + len(batch), k] = torch.stack(rows).float().cpu()
+        advance(len(batch))
+    for row, item in enumerate(items):
+        if item.swapped is None:
+            errors[2, row] = torch.nan
+        if item.replaced is None:
+            errors[3, row] = torch.nan
+    return errors
+
+
+def _latents(
+    pipeline: SceneGraphFluxPipeline,
+    items: Sequence[EvaluationItem],
+    images_dir: Path,
+    height: int,
+    width: int,
+    crop: Crop,
+) -> Tensor:
+    """The posterior's mean, scaled, so that the measurement adds no noise of its own."""
+    pictures = []
+    for item in items:
+        box = None
+        if crop == "union":
+            if item.example.boxes is None:
+                raise SgfluxError(
+                    f"row {item.row + 1} of the test set has no boxes: crop 'union' needs them"
+                )
+            box = union_box(item.example.boxes)
+        image = load_image(resolve_image(item.example, images_dir))
+        pictures.append(fit_image(image, height, width, crop=crop, box=box))
+    mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
+    return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)
+
+
+def _noise(items: Sequence[EvaluationItem], k: int, latents: Tensor, *, seed: int) -> Tensor:
+    rows = []
+    for item in items:
+        generator = torch.Generator("cpu").manual_seed(derived_seed(seed, "ranking", item.row, k))
+        rows.append(torch.randn(latents.shape[1:], generator=generator))
+    return torch.stack(rows).to(latents.device)
+
+
+def ranking_summary(
+    items: Sequence[EvaluationItem], errors: Tensor, *, sigmas: Sequence[float], scorer: Scorer
+) -> dict[str, Any]:
+    """Ranking accuracy over all negatives, by their kind and by sigma, and the errors themselves.
+
+    The errors stand beside the accuracy, since one that improves because both errors got worse is
+    a failure.
+
+    Args:
+        items: N test items.
+        errors: of :func:`measure_errors`, (4, N, K).
+        sigmas: K noise levels.
+        scorer: draws the intervals.
+    """
+    if errors.shape != (len(ALTERNATIVES), len(items), len(sigmas)):
+        raise SgfluxError(
+            f"errors of shape {tuple(errors.shape)} for {len(items)} items and {len(sigmas)} sigmas"
+        )
+    values = errors.double()
+    everything: Rows = []
+    by_kind: dict[str, Rows] = {}
+    by_sigma: dict[str, Rows] = {}
+    gaps: dict[str, Rows] = {}
+    for index, kind in enumerate(ALTERNATIVES):
+        if kind in ("graph", "null_graph"):
+            continue
+        gap = values[index] - values[0]
+        for row, item in enumerate(items):
+            cluster = item.example.image_rel_path
+            for k, sigma in enumerate(sigmas):
+                if gap[row, k].isnan():
+                    continue
+                win = 0.5 + 0.5 * float(torch.sign(gap[row, k]))
+                observation = (win, item.example.triple.predicate, cluster)
+                everything.append(observation)
+                by_kind.setdefault(kind, []).append(observation)
+                by_sigma.setdefault(f"{sigma:g}", []).append(observation)
+                gaps.setdefault(kind, []).append((float(gap[row, k]), "all", cluster))
+    null_gap: Rows = [
+        (float(gap), "all", item.example.image_rel_path)
+        for item, row in zip(items, (values[1] - values[0]).tolist(), strict=True)
+        for gap in row
+    ]
+    return {
+        **scorer.mean(everything).to_json(),
+        "by_kind": {kind: scorer.mean(rows).to_json() for kind, rows in by_kind.items()},
+        "by_sigma": {sigma: scorer.mean(rows).to_json() for sigma, rows in by_sigma.items()},
+        "per_predicate": scorer.macro(everything).to_json()["per_predicate"],
+        "error_graph": float(values[0].mean()),
+        "error_null_graph": float(values[1].mean()),
+        "gap": {
+            "null_graph": scorer.mean(null_gap).to_json(),
+            **{kind: scorer.mean(rows).to_json() for kind, rows in gaps.items()},
+        },
+    }

@@ -1,0 +1,350 @@
+"""``report.html``: an evaluation as one page that needs nothing else, fit to be shown to somebody.
+
+Figures come from ``evaluation_results.json``, pictures from the evaluation's folder, curves from
+the training's ``metrics.jsonl``. Style, charts and pictures are inside the page.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from sgflux.data.files import replacing
+from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.headline import (
+    ARM_TITLES,
+    Figure,
+    HeadlineRow,
+    Results,
+    arm_figure,
+    headline,
+    predicate_figures,
+    verdict,
+)
+from sgflux.evaluation.report_charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
+from sgflux.evaluation.report_data import Evaluation, read_evaluation
+from sgflux.evaluation.report_panels import (
+    contradiction_panels,
+    predicate_panels,
+    several_panels,
+)
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        body: HTML; a section with an empty one is left out.
+    """
+
+    title: str
+    body: str
+
+
+def write_report(
+    folder: str | Path,
+    *,
+    title: str = "Do the pictures obey the graph?",
+    metrics: str | Path | None = None,
+    extra_sections: Sequence[Section] = (),
+) -> Path:
+    """Write ``report.html`` into an evaluation's folder.
+
+    Args:
+        folder: where ``sgflux eval`` wrote its results.
+        title: of the page.
+        metrics: the training's ``metrics.jsonl``, for the curves; None leaves them out.
+        extra_sections: come before the last one, which says how everything was measured.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        SgfluxError: if results or pictures are missing or damaged; the message names the file.
+    """
+    folder = Path(folder)
+    evaluation = read_evaluation(folder, metrics=None if metrics is None else Path(metrics))
+    page = render(evaluation, title=title, extra_sections=extra_sections)
+    path = folder / REPORT
+    with replacing(path) as file:
+        file.write(page.encode("utf-8"))
+    return path
+
+
+def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Section] = ()) -> str:
+    """The page."""
+    sections = [
+        Section("The figures", _figures(evaluation.results)),
+        Section("By predicate", _by_predicate(evaluation.results)),
+        Section("One item of each predicate, the same noise", _pictures(evaluation)),
+        Section("Several statements in one graph", _several(evaluation)),
+        Section("When text and graph disagree", _contradiction(evaluation)),
+        Section("Training", _training(evaluation.training)),
+        *extra_sections,
+        Section("How it was measured", _method(evaluation.results)),
+    ]
+    style = resources.files("sgflux.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    body = "".join(
+        f"<section><h2>{escape(section.title)}</h2>{section.body}</section>"
+        for section in sections
+        if section.body
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body><main>"
+        f"{_header(evaluation.results, title)}{body}"
+        f"<footer>sgflux {escape(evaluation.results['versions']['sgflux'])}, "
+        f"{time.strftime('%Y-%m-%d %H:%M')}</footer></main></body></html>\n"
+    )
+
+
+# --- the top ------------------------------------------------------------------------------------
+
+
+def _header(results: Results, title: str) -> str:
+    return (
+        f'<header><p class="kicker">sgflux evaluation</p><h1>{escape(title)}</h1>'
+        f'<p class="lead">{escape(verdict(results))}</p>{_cards(results)}'
+        f'<p class="note">{_what_was_run(results)}</p></header>'
+    )
+
+
+def _what_was_run(results: Results) -> str:
+    items = results["items"]
+    noises = items["seeds_per_item"]
+    return (
+        f"Model <b>{escape(str(results['model']['model_id'] or results['generator']))}</b>, "
+        f"adapter <code>{_short(results['adapter']['fingerprint'])}</code>, "
+        f"{items['rows']} of {items['of']} test items of "
+        f"<code>{escape(results['data']['path'])}</code>, "
+        f"{noises} noise{'s' if noises > 1 else ''} an item, seed {results['seeds']['seed']}. "
+        "Every arm starts from the same noise. Intervals are 95 % bootstrap intervals, clustered "
+        "by image."
+    )
+
+
+def _cards(results: Results) -> str:
+    cards = [
+        ("Judge accuracy on real pictures", Figure.of(results["judge"], key="accuracy"), ""),
+        ("Relation accuracy with the graph", arm_figure(results, Arm.GRAPH), " chief"),
+        ("Base, told only the objects", arm_figure(results, Arm.BASE_NEUTRAL), ""),
+        ("Win rate against the false graph", Figure.of(results.get("win_rate")), ""),
+        ("Ranking accuracy on real pictures", Figure.of(results.get("ranking_accuracy")), ""),
+    ]
+    return '<div class="cards">{}</div>'.format(
+        "".join(
+            f'<div class="card{style}"><div class="name">{name}</div>'
+            f'<div class="figure">{_number(figure)}</div>'
+            f'<div class="interval">{figure.interval or "&nbsp;"}</div></div>'
+            for name, figure, style in cards
+            if figure.value is not None
+        )
+    )
+
+
+def _number(figure: Figure) -> str:
+    return "–" if figure.value is None else f"{100 * figure.value:.1f}<small> %</small>"
+
+
+def _figures(results: Results) -> str:
+    lines: list[str] = []
+    group = ""
+    for row in headline(results):
+        if row.group != group:
+            group = row.group
+            lines.append(f'<tr class="group"><td colspan="5">{escape(group)}</td></tr>')
+        lines.append(_figure_line(row, results))
+    return (
+        '<div class="wide"><table><thead><tr><th></th><th class="number">share</th>'
+        '<th>95 % interval</th><th class="number">objects right</th><th class="number">n</th></tr>'
+        f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
+        '<p class="note">Relation accuracy is averaged over predicates, so that each counts the '
+        "same. In every arm the question is whether the picture shows what the <em>item</em> "
+        "states: under a false or another graph the right answer is no. "
+        "A predicate guessed at random is right in "
+        f"{100 * results['chance']['one_of_all_predicates']:.1f} %.</p>"
+    )
+
+
+def _figure_line(row: HeadlineRow, results: Results) -> str:
+    value = row.figure.value or 0.0
+    objects = ""
+    if row.arm is not None:
+        objects = Figure.of(results["arms"][str(row.arm)].get("objects_right")).percent
+    chief = ' class="chief"' if row.arm is Arm.GRAPH else ""
+    return (
+        f'<tr{chief}><td>{escape(row.label)}<span class="told">{escape(row.note)}</span></td>'
+        f'<td class="number"><span class="meter"><i style="width:{100 * value:.1f}%"></i></span>'
+        f'<b>{row.figure.percent}</b></td><td><span class="interval">{row.figure.interval}</span>'
+        f'</td><td class="number">{objects}</td><td class="number">{row.figure.n}</td></tr>'
+    )
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def _by_predicate(results: Results) -> str:
+    graph = predicate_figures(results, Arm.GRAPH)
+    base = predicate_figures(results, Arm.BASE_NEUTRAL)
+    judge = {
+        name: Figure.of(entry) for name, entry in results["judge"].get("per_predicate", {}).items()
+    }
+    nothing = Figure(None)
+    rows = [
+        BarRow(
+            name,
+            main=_bar(figure),
+            reference=_bar(base.get(name, nothing)),
+            further=(_bar(judge.get(name, nothing)),),
+        )
+        for name, figure in sorted(graph.items(), key=lambda entry: -(entry[1].value or 0.0))
+    ]
+    if not rows:
+        return ""
+    chart = bar_chart(rows, columns=("g⁺", "base", "judge"), title="Relation accuracy by predicate")
+    return (
+        '<p class="note"><span class="key"></span> adapter with the true graph, with its 95 % '
+        'interval &nbsp; <span class="key base"></span> base with neutral text &nbsp; '
+        "“judge”: how often the judge itself is right about real pictures of the predicate</p>"
+        f"{chart}"
+    )
+
+
+def _bar(figure: Figure) -> Bar:
+    return Bar(figure.value, figure.low, figure.high)
+
+
+def _training(rows: Sequence[Mapping[str, Any]]) -> str:
+    train = _points((row for row in rows if row.get("kind") == "train"), "loss")
+    judged = [row for row in rows if row.get("kind") == "validation"]
+    charts = []
+    if train:
+        window = max(1, len(train) // 15)
+        series = [Series("training, smoothed", smooth(train, window=window), "base")]
+        if validation := _points(judged, "loss"):
+            series.append(Series("validation, true graph", validation, "graph", dots=True))
+        charts.append(("Loss", line_chart(series, title="Loss by step")))
+    errors = [
+        Series(label, points, style, dots=True)
+        for label, key, style in (
+            ("true graph g⁺", "loss", "graph"),
+            ("no graph", "loss_null", "null"),
+            ("false graph g⁻", "loss_negative", "negative"),
+        )
+        if (points := _points(judged, key))
+    ]
+    if errors:
+        chart = line_chart(errors, title="Validation error by graph")
+        charts.append(("Validation error under each graph", chart))
+    if ranking := _points(judged, "ranking_accuracy"):
+        series = [Series("e(g⁺) < e(g⁻)", ranking, "graph", dots=True)]
+        for kind, style in (("role_swap", "negative"), ("predicate", "null")):
+            parts = ({"step": r["step"], **(r.get("ranking_by_kind") or {})} for r in judged)
+            if points := _points(parts, kind):
+                series.append(Series(kind.replace("_", " "), points, style))
+        chart = line_chart(series, title="Ranking accuracy by step", reference=0.5, percent=True)
+        charts.append(("Ranking accuracy", chart))
+    if not charts:
+        return ""
+    figures = "".join(
+        f"<figure><figcaption>{name}</figcaption>{chart}</figure>" for name, chart in charts
+    )
+    return (
+        '<p class="note">Validation is on real pictures that are neither trained on nor reported, '
+        "with fixed noise. The true graph must explain them better than a false one, and its own "
+        "error must not rise.</p>"
+        f'<div class="charts">{figures}</div>'
+    )
+
+
+def _points(rows: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
+    return [(float(r["step"]), float(r[key])) for r in rows if r.get(key) is not None]
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def _pictures(evaluation: Evaluation) -> str:
+    panels = predicate_panels(evaluation)
+    return panels and (
+        '<p class="note">The first test item of each predicate; none was picked for its looks. '
+        "Below each picture is what the judge reads in it, ✓ where that is what its caption "
+        "states.</p>" + panels
+    )
+
+
+def _several(evaluation: Evaluation) -> str:
+    panels = several_panels(evaluation)
+    return panels and (
+        '<p class="note">Every statement is judged by itself, in the order of the graph.</p>'
+        + panels
+    )
+
+
+def _contradiction(evaluation: Evaluation) -> str:
+    panels = contradiction_panels(evaluation)
+    return panels and (
+        '<p class="note">The text states another predicate than the graph: an adapter that reads '
+        "its graph follows the graph.</p>" + panels
+    )
+
+
+# --- the end ------------------------------------------------------------------------------------
+
+
+def _method(results: Results) -> str:
+    arms = "; ".join(
+        f"<b>{escape(name)}</b>: {escape(told)}"
+        for arm, (name, told) in ARM_TITLES.items()
+        if str(arm) in results["arms"]
+    )
+    judge = results["judge"]
+    note = judge.get("note") or (
+        f"The judge “{judge['name']}” names the relation between two objects of a picture. It was "
+        f"first asked about {judge['calibrated_on']}; its accuracy above is a ceiling for every "
+        "other figure."
+    )
+    ranking = results["ranking_accuracy"]
+    entries = [
+        ("command", f"<code>{escape(results['command'])}</code>"),
+        ("model", _named(results["model"]["model_id"], results["model"]["fingerprint"])),
+        ("adapter", _named(results["adapter"]["path"], results["adapter"]["fingerprint"])),
+        ("test data", _named(results["data"]["path"], results["data"]["sha256"])),
+        ("seeds", f"{results['seeds']['seed']}; noise {escape(results['seeds']['noise'])}"),
+        ("sampling", _sampling(results["settings"])),
+    ]
+    if ranking.get("error_graph") is not None:
+        errors = f"{ranking['error_graph']:.4f} with the graph, {ranking['error_null_graph']:.4f}"
+        entries.append(("error on real pictures", f"{errors} without"))
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    entries.append(("versions", escape(versions)))
+    entries.append(("time", f"{results['timing']['seconds']:.0f} s"))
+    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in entries)
+    return f"<p>{escape(note)}</p><p>Arms: {arms}.</p><dl class='run'>{listed}</dl>"
+
+
+def _named(name: str | None, fingerprint: str | None) -> str:
+    if name is None:
+        return "none"
+    return f"{escape(name)} <code>{_short(fingerprint)}</code>"
+
+
+def _short(fingerprint: str | None) -> str:
+    return "none" if fingerprint is None else escape(fingerprint[:16])
+
+
+def _sampling(settings: Mapping[str, Any]) -> str:
+    text = f"{settings['steps']} steps, graph scale {settings['graph_scale']:g}"
+    if settings.get("height") and settings.get("width"):
+        text += f", {settings['width']} × {settings['height']} pixels"
+    return escape(text)

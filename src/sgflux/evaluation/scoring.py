@@ -1,0 +1,321 @@
+"""From judged pictures to figures, each with its interval and its number of observations.
+
+Every arm is asked the same question: does the picture show what the *item* states? So the arms can
+be compared, and the negative and the shuffled graph should score low. How well an arm follows the
+graph that it was really given stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgflux.data.examples import SceneExample
+from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
+from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
+from sgflux.evaluation.judges import Reading
+from sgflux.evaluation.metrics import (
+    RESAMPLES,
+    Estimate,
+    MacroEstimate,
+    Observations,
+    difference_estimate,
+    macro_estimate,
+    mean_estimate,
+)
+from sgflux.graphs.negatives import Negative, NegativeKind
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+Judged = Mapping[Arm, Sequence[JudgedPicture]]
+Rows = list[tuple[float, str, str]]
+"""(value, group, cluster) of every observation."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How intervals are drawn.
+
+    Attributes:
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+    """
+
+    seed: int = 0
+    resamples: int = RESAMPLES
+
+    def mean(self, rows: Rows) -> Estimate:
+        """The mean over all rows."""
+        return mean_estimate(_observed(rows), seed=self.seed, resamples=self.resamples)
+
+    def macro(self, rows: Rows) -> MacroEstimate:
+        """The mean over groups."""
+        return macro_estimate(_observed(rows), seed=self.seed, resamples=self.resamples)
+
+    def difference(self, first: Rows, second: Rows) -> Estimate:
+        """Macro mean of the first minus that of the second."""
+        return difference_estimate(
+            _observed(first), _observed(second), seed=self.seed, resamples=self.resamples
+        )
+
+    # --- the judge itself -----------------------------------------------------------------------
+
+    def calibration(
+        self, name: str, examples: Sequence[SceneExample], readings: Sequence[Reading]
+    ) -> dict[str, Any]:
+        """How often the judge is right about real pictures."""
+        relations: Rows = []
+        objects: Rows = []
+        for example, reading in zip(examples, readings, strict=True):
+            cluster = example.image_rel_path
+            relations += [
+                (float(reading.is_right(triple)), _predicate(triple), cluster)
+                for triple in example.graph.triples()
+            ]
+            objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
+        accuracy = self.macro(relations).to_json()
+        return {
+            "name": name,
+            "accuracy": accuracy.pop("macro"),
+            **accuracy,
+            "objects_right": self.mean(objects).to_json(),
+            "classes": list(readings[0].classes) if readings else [],
+            "calibrated_on": f"the {len(examples)} real pictures of the data set",
+        }
+
+    # --- the arms -------------------------------------------------------------------------------
+
+    def arm(self, arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
+        """All figures of one arm by itself."""
+        result: dict[str, Any] = {
+            "prompt": arm.prompt_kind,
+            "pictures": len(pictures),
+            "relation_accuracy": self.macro(relation_rows(pictures)).to_json(),
+        }
+        read = [picture for picture in pictures if picture.reading is not None]
+        if not read:
+            return result
+        result["objects_right"] = self.mean(_objects_rows(read)).to_json()
+        by_size: dict[int, Rows] = {}
+        for size, row in _all_right_rows(read):
+            by_size.setdefault(size, []).append(row)
+        result["all_triples_right"] = {
+            str(size): self.mean(by_size[size]).to_json() for size in sorted(by_size)
+        }
+        if 2 in by_size:
+            result["both_right"] = result["all_triples_right"]["2"]
+        if arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH):
+            result["given_graph_accuracy"] = self.macro(
+                relation_rows(read, of=_given_triples)
+            ).to_json()
+        held_out = self._held_out(read)
+        if held_out is not None:
+            result["held_out_combinations"] = held_out
+        return result
+
+    def _held_out(self, pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
+        """Combinations that were never trained on beside the others; None unless there are both.
+
+        By each row's own triple alone: it is the one whose combination is held out, or not.
+        """
+        sides = {
+            flag: relation_rows(
+                [picture for picture in pictures if picture.request.item.held_out is flag],
+                of=lambda request: [request.item.example.triple],
+            )
+            for flag in (True, False)
+        }
+        if not sides[True] or not sides[False]:
+            return None
+        return {
+            "held_out": self.macro(sides[True]).to_json(),
+            "seen": self.macro(sides[False]).to_json(),
+            "difference": self.difference(sides[True], sides[False]).to_json(),
+        }
+
+    def differences(self, judged: Judged) -> dict[str, Any]:
+        """Relation accuracy of the graph arm minus that of every other arm, paired by image."""
+        rows = {arm: relation_rows(pictures) for arm, pictures in judged.items()}
+        if not rows.get(Arm.GRAPH):
+            return {}
+        return {
+            f"graph_minus_{arm}": self.difference(rows[Arm.GRAPH], rows[arm]).to_json()
+            for arm in rows
+            if arm is not Arm.GRAPH
+        }
+
+    # --- pairs of arms --------------------------------------------------------------------------
+
+    def win_rates(self, judged: Judged) -> dict[str, Any]:
+        """How often the judge prefers what was asked for, by kind of negative.
+
+        The mean over two comparisons: g+'s statement against g-'s on the picture of g+, and g-'s
+        against g+'s on the picture of g-. Who ignores the graph gets exactly one half.
+        """
+        by_kind: dict[str, list[tuple[float, float, str, str]]] = {}
+        pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(Arm.NEGATIVE_GRAPH, ()))
+        for true, false in pairs:
+            negative = true.request.item.negative
+            if negative is None or true.reading is None or false.reading is None:
+                continue
+            statement, other = changed_statement(true.request.item, negative)
+            wins = (
+                true.reading.preference(statement, other),
+                false.reading.preference(other, statement),
+            )
+            row = (*wins, _predicate(statement), _cluster(true.request))
+            by_kind.setdefault(str(negative.kind), []).append(row)
+        figures = {kind: self._win_rate(kind, rows) for kind, rows in sorted(by_kind.items())}
+        headline = str(NegativeKind.ROLE_SWAP)
+        return {
+            "win_rate": figures.get(headline) or self._win_rate(headline, []),
+            "win_rate_by_kind": figures,
+        }
+
+    def _win_rate(self, kind: str, rows: list[tuple[float, float, str, str]]) -> dict[str, Any]:
+        both: Rows = [((one + two) / 2, group, cluster) for one, two, group, cluster in rows]
+        return {
+            **self.mean(both).to_json(),
+            "negatives": kind,
+            "on_graph_pictures": self.mean([(one, g, c) for one, _, g, c in rows]).to_json(),
+            "on_negative_pictures": self.mean([(two, g, c) for _, two, g, c in rows]).to_json(),
+            "per_predicate": self.macro(both).to_json()["per_predicate"],
+        }
+
+    def contradiction(self, judged: Judged) -> dict[str, Any] | None:
+        """Whom the pictures follow where the text says one predicate and the graph another."""
+        outcomes: dict[str, Rows] = {"follows_graph": [], "follows_text": [], "neither": []}
+        for picture in judged.get(Arm.CONTRADICTION, ()):
+            item, reading = picture.request.item, picture.reading
+            if reading is None or item.replaced is None:
+                continue
+            by_graph, by_text = changed_statement(item, item.replaced)
+            read = reading.relation(by_graph)
+            hits = [read == _predicate(by_graph), read == _predicate(by_text)]
+            hits.append(not any(hits))
+            for rows, hit in zip(outcomes.values(), hits, strict=True):
+                rows.append((float(hit), _predicate(by_graph), _cluster(picture.request)))
+        if not outcomes["neither"]:
+            return None
+        return {name: self.mean(rows).to_json() for name, rows in outcomes.items()}
+
+    def sensitivity(self, judged: Judged, *, out_dir: Path) -> dict[str, Any]:
+        """How far pictures move, in mean absolute pixel difference from 0 to 1, same noise."""
+        result = {}
+        for arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.NULL_GRAPH, Arm.BASE_NEUTRAL):
+            pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
+            if not pairs:
+                continue
+            requests = [(one.request, other.request) for one, other in pairs]
+            distances = pixel_distances(requests, out_dir=out_dir)
+            rows: Rows = [
+                (distance, "all", _cluster(request))
+                for distance, (request, _) in zip(distances, requests, strict=True)
+            ]
+            result[f"graph_to_{arm}"] = self.mean(rows).to_json()
+        return {"pixel_distance": result}
+
+    def summary(self, judged: Judged, *, out_dir: Path) -> dict[str, Any]:
+        """Every figure that comes from pictures."""
+        arms = {str(arm): self.arm(arm, pictures) for arm, pictures in judged.items()}
+        base = arms.get(str(Arm.BASE_NEUTRAL))
+        return {
+            "arms": arms,
+            **self.win_rates(judged),
+            "differences": self.differences(judged),
+            "contradiction": self.contradiction(judged),
+            "graph_sensitivity": self.sensitivity(judged, out_dir=out_dir),
+            "chance": {
+                "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
+                "base_neutral": None if base is None else base["relation_accuracy"]["macro"],
+            },
+        }
+
+
+# --- observations -------------------------------------------------------------------------------
+
+
+def item_triples(request: PictureRequest) -> Sequence[Triple]:
+    """What the item states."""
+    return request.item.graph.triples()
+
+
+def _given_triples(request: PictureRequest) -> Sequence[Triple]:
+    """What the graph that the adapter was told states, or what is changed in it."""
+    graph = request.graph or SceneGraph.null()
+    if request.arm is Arm.NEGATIVE_GRAPH and request.item.negative is not None:
+        return [graph.triples()[request.item.negative.index]]
+    return graph.triples()
+
+
+def relation_rows(
+    pictures: Iterable[JudgedPicture],
+    *,
+    of: Callable[[PictureRequest], Sequence[Triple]] = item_triples,
+) -> Rows:
+    """One observation a statement: whether the judge reads it in the picture."""
+    return [
+        (float(picture.reading.is_right(triple)), _predicate(triple), _cluster(picture.request))
+        for picture in pictures
+        if picture.reading is not None
+        for triple in of(picture.request)
+    ]
+
+
+def _all_right_rows(
+    pictures: Iterable[JudgedPicture],
+) -> Iterable[tuple[int, tuple[float, str, str]]]:
+    """One observation a picture, with its number of statements: whether all of them are right."""
+    for picture in pictures:
+        triples = item_triples(picture.request)
+        assert picture.reading is not None, "the caller has only judged ones"
+        right = all(picture.reading.is_right(triple) for triple in triples)
+        yield len(triples), (float(right), "all", _cluster(picture.request))
+
+
+def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
+    """One observation a picture: whether all the item's objects are in it."""
+    return [
+        (
+            float(picture.reading.has_all(picture.request.item.graph.objects)),
+            "all",
+            _cluster(picture.request),
+        )
+        for picture in pictures
+        if picture.reading is not None
+    ]
+
+
+def changed_statement(item: EvaluationItem, negative: Negative) -> tuple[Triple, Triple]:
+    """The statement that a negative changes, and what it makes of it."""
+    return item.graph.triples()[negative.index], negative.graph.triples()[negative.index]
+
+
+def _pairs(
+    first: Sequence[JudgedPicture], second: Sequence[JudgedPicture]
+) -> list[tuple[JudgedPicture, JudgedPicture]]:
+    """Pictures of the same item and noise in two arms; empty if one arm was not drawn."""
+    if not first or not second:
+        return []
+    pairs = list(zip(first, second, strict=True))
+    for one, other in pairs:
+        same_item = one.request.item.row == other.request.item.row
+        assert same_item, "arms are planned in one order"
+        assert one.request.seed == other.request.seed, "the noise is the same in every arm"
+    return pairs
+
+
+def _observed(rows: Rows) -> Observations:
+    return Observations(
+        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+    )
+
+
+def _predicate(triple: Triple) -> str:
+    return DEFAULT_VOCABULARY.normalize(triple.predicate)
+
+
+def _cluster(request: PictureRequest) -> str:
+    return request.item.example.image_rel_path

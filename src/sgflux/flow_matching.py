@@ -1,0 +1,153 @@
+"""Rectified flow between an image and noise: pure functions of tensors.
+
+    z_sigma = (1 - sigma) * latents + sigma * noise,    d z_sigma / d sigma = noise - latents
+
+sigma = 1 is noise, sigma = 0 is the image.
+
+Shapes: B examples; latents, noise and velocity (B, ...) of equal shape; sigma (B,), one of its own
+for each example, or a scalar for all of them.
+
+Source: Liu et al. 2022, arXiv:2209.03003, Eq. 1, in the notation of Esser et al. 2024,
+arXiv:2403.03206, Section 2.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+SigmaScheme = Literal["uniform", "logit_normal"]
+
+
+def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
+    """The straight line between image and noise, z_sigma = (1 - sigma) latents + sigma noise.
+
+    Args:
+        latents: scaled latents, (B, ...).
+        noise: standard normal, (B, ...).
+        sigma: (B,) or a scalar, in [0, 1].
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+    """
+    _expect_same_shape("noise", noise, "latents", latents)
+    sigma = _per_example(sigma, latents)
+    return (1 - sigma) * latents + sigma * noise
+
+
+def velocity_target(latents: Tensor, noise: Tensor) -> Tensor:
+    """What the network learns to predict, noise - latents, (B, ...).
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    _expect_same_shape("noise", noise, "latents", latents)
+    return noise - latents
+
+
+def denoised(latents: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor:
+    """The image that one straight step arrives at, z_sigma - sigma * velocity, (B, ...).
+
+    Args:
+        latents: at noise level ``sigma``, (B, ...).
+        velocity: predicted there, (B, ...).
+        sigma: (B,) or a scalar.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+    """
+    return euler_step(latents, velocity, sigma, 0.0)
+
+
+def euler_step(
+    latents: Tensor, velocity: Tensor, sigma: Tensor | float, sigma_next: Tensor | float
+) -> Tensor:
+    """One step along the flow, z + (sigma_next - sigma) * velocity, (B, ...).
+
+    Args:
+        latents: at noise level ``sigma``, (B, ...).
+        velocity: predicted there, (B, ...).
+        sigma: (B,) or a scalar.
+        sigma_next: (B,) or a scalar; less than ``sigma`` when sampling.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+    """
+    _expect_same_shape("velocity", velocity, "latents", latents)
+    return latents + (_per_example(sigma_next, latents) - _per_example(sigma, latents)) * velocity
+
+
+def sample_sigmas(
+    n: int,
+    *,
+    scheme: SigmaScheme | str = "uniform",
+    t_min: float = 0.0,
+    t_max: float = 1.0,
+    generator: torch.Generator,
+) -> Tensor:
+    """Draw one noise level for each of ``n`` examples.
+
+    Args:
+        n: number of examples.
+        scheme: ``uniform``, or ``logit_normal``: the sigmoid of a standard normal, which prefers
+            the middle (Esser et al. 2024, Section 3.1, with m = 0 and s = 1). Both are stretched
+            to [t_min, t_max].
+        t_min: lowest sigma, >= 0.
+        t_max: highest sigma, <= 1.
+        generator: a CPU generator, the only source of randomness.
+
+    Returns:
+        (n,) float32.
+
+    Raises:
+        ValueError: on an unknown scheme or an empty interval.
+    """
+    if not 0 <= t_min <= t_max <= 1:
+        raise ValueError(f"expected 0 <= t_min <= t_max <= 1, got {t_min} and {t_max}")
+    if scheme == "uniform":
+        unit = torch.rand(n, generator=generator, dtype=torch.float32)
+    elif scheme == "logit_normal":
+        unit = torch.sigmoid(torch.randn(n, generator=generator, dtype=torch.float32))
+    else:
+        raise ValueError(f"scheme must be 'uniform' or 'logit_normal', got {scheme!r}")
+    return t_min + (t_max - t_min) * unit
+
+
+def inference_sigmas(num_steps: int) -> Tensor:
+    """The noise levels that ``num_steps`` Euler steps go through, from 1 down to 0.
+
+    FluxPipeline's levels for a scheduler with shift 1 (FLUX.1-schnell): 1, ..., 1/n, and 0.
+
+    Returns:
+        (num_steps + 1,) float32.
+
+    Raises:
+        ValueError: if ``num_steps`` is less than 1.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps must be at least 1, got {num_steps}")
+    levels = torch.linspace(1.0, 1.0 / num_steps, num_steps, dtype=torch.float64)
+    return torch.cat([levels, levels.new_zeros(1)]).float()
+
+
+def _per_example(sigma: Tensor | float, latents: Tensor) -> Tensor:
+    """``sigma`` in a shape that multiplies (B, ...) example by example, in at least float32."""
+    if not isinstance(sigma, Tensor):
+        return torch.tensor(sigma, dtype=torch.float32, device=latents.device)
+    if sigma.ndim == 0:
+        return sigma
+    if sigma.shape != latents.shape[:1]:
+        raise ValueError(
+            f"sigma must be a scalar or ({latents.shape[0]},), one value for each example, "
+            f"got {tuple(sigma.shape)}"
+        )
+    return sigma.view(-1, *(1 for _ in latents.shape[1:]))
+
+
+def _expect_same_shape(name: str, tensor: Tensor, other_name: str, other: Tensor) -> None:
+    if tensor.shape != other.shape:
+        raise ValueError(
+            f"{name} {tuple(tensor.shape)} and {other_name} {tuple(other.shape)} differ in shape"
+        )

@@ -1,0 +1,1 @@
+"""Scene graphs, their predicates and their typed negatives: standard library only."""

@@ -1,0 +1,382 @@
+"""Typed negatives: a graph with exactly one relationship made false, or left out.
+
+"Typed" means that the caller knows what was changed. A changed statement is checked against what
+is true of the image: the graph's own relationships and, where the image has more, ``known``. Names
+are compared, not indices, since a picture of "a man on a horse" does not say which man; in what
+``known`` adds, words that may name the same thing (man, person) count as the same. What the
+annotation does not mention may still be true: a limit of every negative built from an annotation.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.entailments import entailed, is_same_name, may_be_same_thing
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.scene_graph import Relationship, SceneGraph
+from sgflux.graphs.statements import canonical_statement
+
+
+class NegativeKind(StrEnum):
+    """What is changed in one relationship."""
+
+    ROLE_SWAP = "role_swap"
+    """Subject and object change places; only for predicates known as asymmetric."""
+    INVERSE = "inverse"
+    """The predicate becomes its inverse; only for predicates that have one."""
+    PREDICATE = "predicate"
+    """The predicate becomes any other one, all equally likely."""
+    HARD_PREDICATE = "hard_predicate"
+    """The predicate becomes one that a model confuses it with, as likely as ``confusion`` says."""
+    OBJECT = "object"
+    """Subject or object becomes another thing, which is in neither the graph nor ``known``."""
+    EDGE_DROP = "edge_drop"
+    """The relationship is left out (its objects stay); only where another one is left.
+
+    Less than the truth is still true of the image, so this kind is exempt from that check; it is
+    only made sure that the remaining relationships do not entail the one left out.
+    """
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A graph that is not the original one, and what was done to it.
+
+    Attributes:
+        graph: the corrupted graph.
+        kind: what was changed.
+        index: which relationship of the original (for all kinds but ``EDGE_DROP``, the changed
+            one has the same index in ``graph``).
+        description: the change in words, "man, riding, horse -> horse, riding, man".
+    """
+
+    graph: SceneGraph
+    kind: NegativeKind
+    index: int
+    description: str
+
+
+class NegativeUnavailableError(SgfluxError):
+    """The graph has no negative of the kind asked for; the message says why."""
+
+
+def make_negative(
+    graph: SceneGraph,
+    *,
+    rng: random.Random,
+    kind: NegativeKind | Mapping[NegativeKind, float] | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    known: SceneGraph | None = None,
+    predicates: Sequence[str] | None = None,
+    object_names: Sequence[str] = (),
+    confusion: Mapping[str, Mapping[str, float]] | None = None,
+) -> Negative:
+    """One negative of ``graph``; equal arguments and an equally seeded ``rng`` give an equal one.
+
+    Args:
+        graph: the true graph.
+        rng: the only source of randomness.
+        kind: a kind, or weights of kinds (those unavailable for this graph drop out, the others
+            keep their proportions), or None for all available kinds with equal weights.
+        vocabulary: which statements are the same.
+        known: what else is true of the image, compared by name; may repeat ``graph``.
+        predicates: what a predicate may be replaced with; None means the whole vocabulary. Give
+            ``CGIP_PREDICATES`` where the encoder knows no others. Does not concern ``INVERSE``.
+        object_names: what a subject or object may be replaced with.
+        confusion: true predicate -> replacement -> weight >= 0, for ``HARD_PREDICATE``.
+
+    Raises:
+        NegativeUnavailableError: if the graph has no negative of that kind (of any of these kinds).
+        SgfluxError: if ``kind`` asks for ``OBJECT`` without ``object_names`` or for
+            ``HARD_PREDICATE`` without ``confusion``; on a malformed weight.
+        UnknownPredicateError: if ``predicates`` or ``confusion`` has a word not in ``vocabulary``.
+    """
+    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
+    return maker.make(maker.weights(kind), rng)
+
+
+def make_negatives(
+    graph: SceneGraph,
+    n: int,
+    *,
+    rng: random.Random,
+    kind: NegativeKind | Mapping[NegativeKind, float] | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    known: SceneGraph | None = None,
+    predicates: Sequence[str] | None = None,
+    object_names: Sequence[str] = (),
+    confusion: Mapping[str, Mapping[str, float]] | None = None,
+) -> tuple[Negative, ...]:
+    """``n`` negatives, drawn independently, so they may repeat; see :func:`make_negative`.
+
+    Raises:
+        SgfluxError: if ``n`` is negative, and as :func:`make_negative`.
+    """
+    if n < 0:
+        raise SgfluxError(f"n must be at least 0, got {n}")
+    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
+    weights = maker.weights(kind)
+    return tuple(maker.make(weights, rng) for _ in range(n))
+
+
+def available_kinds(
+    graph: SceneGraph,
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    known: SceneGraph | None = None,
+    predicates: Sequence[str] | None = None,
+    object_names: Sequence[str] = (),
+    confusion: Mapping[str, Mapping[str, float]] | None = None,
+) -> tuple[NegativeKind, ...]:
+    """The kinds of which :func:`make_negative` can make a negative, in the order of the enum.
+
+    Raises:
+        UnknownPredicateError: if ``predicates`` or ``confusion`` has a word not in ``vocabulary``.
+        SgfluxError: on a malformed weight in ``confusion``.
+    """
+    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
+    return tuple(kind for kind in NegativeKind if maker.is_available(kind))
+
+
+@dataclass(frozen=True)
+class _Fact:
+    """A statement by name, as written: equal names of different objects are not told apart."""
+
+    subject: str
+    predicate: str
+    object: str
+
+
+class _Maker:
+    """The candidates of each kind for one graph."""
+
+    def __init__(
+        self,
+        graph: SceneGraph,
+        vocabulary: PredicateVocabulary,
+        known: SceneGraph | None,
+        predicates: Sequence[str] | None,
+        object_names: Sequence[str],
+        confusion: Mapping[str, Mapping[str, float]] | None,
+    ) -> None:
+        self._implied_by: dict[_Fact, list[_Fact]] = {}
+        self.graph = graph
+        self.vocabulary = vocabulary
+        names = vocabulary.names if predicates is None else predicates
+        # A dict keeps the order and drops aliases of one predicate; a set would lose determinism.
+        self.predicates = dict.fromkeys(vocabulary.canonical(name) for name in names)
+        self.object_names = tuple(dict.fromkeys(object_names))
+        self.confusion = None if confusion is None else _canonical_weights(confusion, vocabulary)
+        self.own = [self._fact(graph, entry) for entry in graph.relationships]
+        others = [] if known is None else [self._fact(known, e) for e in known.relationships]
+        self.others = [fact for fact in dict.fromkeys(others) if fact not in self.own]
+        self.named = tuple(dict.fromkeys((*graph.objects, *(known.objects if known else ()))))
+
+    def weights(
+        self, kind: NegativeKind | Mapping[NegativeKind, float] | None
+    ) -> dict[NegativeKind, float]:
+        """The kinds to draw from; the settings that they need are checked."""
+        if kind is None:
+            weights = dict.fromkeys(NegativeKind, 1.0)
+            if not self.object_names:
+                del weights[NegativeKind.OBJECT]
+            if self.confusion is None:
+                del weights[NegativeKind.HARD_PREDICATE]
+            return weights
+        given = kind if isinstance(kind, Mapping) else {kind: 1.0}
+        weights = {}
+        for key, weight in given.items():
+            if key not in list(NegativeKind):
+                expected = ", ".join(repr(str(known)) for known in NegativeKind)
+                raise SgfluxError(f"kind of negative must be one of {expected}, got {key!r}")
+            weights[NegativeKind(key)] = _weight(weight, f"the kind {str(key)!r}")
+        weights = {key: weight for key, weight in weights.items() if weight > 0}
+        if not weights:
+            raise SgfluxError(f"at least one kind of negative needs a weight > 0, got {given!r}")
+        if NegativeKind.OBJECT in weights and not self.object_names:
+            raise SgfluxError("negatives of kind 'object' need object_names, which is empty")
+        if NegativeKind.HARD_PREDICATE in weights and self.confusion is None:
+            raise SgfluxError("negatives of kind 'hard_predicate' need confusion, which is None")
+        return weights
+
+    def make(self, weights: Mapping[NegativeKind, float], rng: random.Random) -> Negative:
+        remaining = dict(weights)
+        while remaining:
+            (kind,) = rng.choices(list(remaining), weights=list(remaining.values()))
+            del remaining[kind]
+            indices = list(range(len(self.own)))
+            rng.shuffle(indices)
+            for index in indices:
+                candidates = list(self.candidates(kind, index))
+                if candidates:
+                    (entry,) = rng.choices(
+                        [candidate for candidate, _ in candidates],
+                        weights=[weight for _, weight in candidates],
+                    )
+                    return self._negative(kind, index, entry)
+        if self.graph.is_null:
+            raise NegativeUnavailableError("a graph without relationships has no negative")
+        reasons = "; ".join(f"{kind}: {_WHY_NOT[kind]}" for kind in weights)
+        raise NegativeUnavailableError(f"no negative of {_described(self.graph)}: {reasons}")
+
+    def is_available(self, kind: NegativeKind) -> bool:
+        return any(
+            next(self.candidates(kind, index), None) is not None for index in range(len(self.own))
+        )
+
+    def candidates(self, kind: NegativeKind, index: int) -> Iterator[tuple[_Fact | None, float]]:
+        """What the relationship ``index`` can become (None: left out), with weights."""
+        fact = self.own[index]
+        if kind is NegativeKind.EDGE_DROP:
+            rest = self.own[:index] + self.own[index + 1 :]
+            if rest and not any(
+                self._entails(other, self._oriented(fact), is_same_name) for other in rest
+            ):
+                yield None, 1.0
+            return
+        for changed, weight in self._changes(kind, fact):
+            # A new object has a name that nothing true is about: no need to look (and thousands
+            # of names would make that slow).
+            if kind is NegativeKind.OBJECT or not self._may_be_true(changed, replaces=fact):
+                yield changed, weight
+
+    def _changes(self, kind: NegativeKind, fact: _Fact) -> Iterator[tuple[_Fact, float]]:
+        if kind is NegativeKind.ROLE_SWAP:
+            if self.vocabulary.is_asymmetric(fact.predicate):
+                yield _Fact(fact.object, fact.predicate, fact.subject), 1.0
+        elif kind is NegativeKind.INVERSE:
+            inverse = self.vocabulary.inverse(fact.predicate)
+            if inverse is not None:
+                yield _Fact(fact.subject, inverse, fact.object), 1.0
+        elif kind is NegativeKind.OBJECT:
+            for name in self.object_names:
+                if not any(may_be_same_thing(name, taken) for taken in self.named):
+                    yield _Fact(name, fact.predicate, fact.object), 1.0
+                    yield _Fact(fact.subject, fact.predicate, name), 1.0
+        else:
+            hard = kind is NegativeKind.HARD_PREDICATE
+            weights = (self.confusion or {}).get(fact.predicate, {}) if hard else {}
+            for name in self.predicates:
+                weight = weights.get(name, 0.0) if hard else 1.0
+                if name != fact.predicate and weight > 0:
+                    yield _Fact(fact.subject, name, fact.object), weight
+
+    def _fact(self, graph: SceneGraph, entry: Relationship) -> _Fact:
+        subject, predicate, object_ = entry
+        return _Fact(
+            graph.objects[subject].casefold(),
+            self.vocabulary.normalize(predicate),
+            graph.objects[object_].casefold(),
+        )
+
+    def _may_be_true(self, changed: _Fact, *, replaces: _Fact) -> bool:
+        claim = self._oriented(changed)
+        if any(self._entails(fact, claim, is_same_name) for fact in self.own):
+            return True
+        if any(self._entails(fact, claim, may_be_same_thing) for fact in self.others):
+            return True
+        # The other direction: where "man on horse" is true, so may be "man riding horse". For the
+        # symmetric predicates that is asked of the replaced statement only, since "near" is
+        # entailed by half the table and says nothing about the rest of it.
+        return any(
+            self._oriented(fact) in self._implied(changed)
+            for fact in (*self.own, *self.others)
+            if fact == replaces or not self.vocabulary.is_symmetric(fact.predicate)
+        )
+
+    def _entails(self, premise: _Fact, conclusion: _Fact, same: Callable[[str, str], bool]) -> bool:
+        """Whether an (oriented) conclusion follows, nouns being compared with ``same``."""
+        return any(
+            fact.predicate == conclusion.predicate
+            and same(fact.subject, conclusion.subject)
+            and same(fact.object, conclusion.object)
+            for fact in self._implied(premise)
+        )
+
+    def _implied(self, fact: _Fact) -> list[_Fact]:
+        """The fact and all that it entails, oriented; symmetric ones both ways round."""
+        if fact not in self._implied_by:
+            implied: list[_Fact] = []
+            for predicate in (fact.predicate, *entailed(fact.predicate, self.vocabulary)):
+                implied.append(self._oriented(_Fact(fact.subject, predicate, fact.object)))
+                if self.vocabulary.is_symmetric(predicate):
+                    implied.append(_Fact(fact.object, predicate, fact.subject))
+            self._implied_by[fact] = implied
+        return self._implied_by[fact]
+
+    def _oriented(self, fact: _Fact) -> _Fact:
+        """Of two inverse wordings always the same one."""
+        sides = (fact.subject, fact.object)
+        subject, predicate, object_ = canonical_statement(0, fact.predicate, 1, self.vocabulary)
+        return _Fact(sides[subject], predicate, sides[object_])
+
+    def _negative(self, kind: NegativeKind, index: int, changed: _Fact | None) -> Negative:
+        objects = list(self.graph.objects)
+        entries = list(self.graph.relationships)
+        subject, predicate, object_ = entries[index]
+        before = f"{objects[subject]}, {predicate}, {objects[object_]}"
+        if changed is None:
+            del entries[index]
+            description = f"{before} -> left out"
+        else:
+            fact = self.own[index]
+            if kind is NegativeKind.ROLE_SWAP:
+                entries[index] = (object_, predicate, subject)
+            elif kind is not NegativeKind.OBJECT:
+                entries[index] = (subject, changed.predicate, object_)
+            elif changed.subject != fact.subject:
+                new = self._place(objects, subject, changed.subject)
+                entries[index] = (new, predicate, object_)
+            else:
+                new = self._place(objects, object_, changed.object)
+                entries[index] = (subject, predicate, new)
+            subject, predicate, object_ = entries[index]
+            description = f"{before} -> {objects[subject]}, {predicate}, {objects[object_]}"
+        graph = SceneGraph(objects=tuple(objects), relationships=tuple(entries))
+        return Negative(graph=graph, kind=kind, index=index, description=description)
+
+    def _place(self, objects: list[str], index: int, name: str) -> int:
+        """Rename an object of one relationship only; else add one, so that only one changes."""
+        uses = sum(index in (entry[0], entry[2]) for entry in self.graph.relationships)
+        if uses == 1:
+            objects[index] = name
+            return index
+        objects.append(name)
+        return len(objects) - 1
+
+
+_WHY_NOT: Mapping[NegativeKind, str] = {
+    NegativeKind.ROLE_SWAP: "no predicate is known as asymmetric with the swap not known as true",
+    NegativeKind.INVERSE: "no predicate has an inverse that is not known as true",
+    NegativeKind.PREDICATE: "every replacement is, or may be, true of the image",
+    NegativeKind.HARD_PREDICATE: "no confusion has a weight > 0 and is not true of the image",
+    NegativeKind.OBJECT: "every object name is in the graph or in known, or may mean what is",
+    NegativeKind.EDGE_DROP: "needs a relationship that the remaining ones do not entail",
+}
+
+
+def _weight(value: object, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e30:
+        raise SgfluxError(f"the weight of {where} must be a finite number >= 0, got {value!r}")
+    return float(value)
+
+
+def _canonical_weights(
+    confusion: Mapping[str, Mapping[str, float]], vocabulary: PredicateVocabulary
+) -> dict[str, dict[str, float]]:
+    table: dict[str, dict[str, float]] = {}
+    for true, row in confusion.items():
+        weights = table.setdefault(vocabulary.canonical(true), {})
+        for name, value in row.items():
+            canonical = vocabulary.canonical(name)
+            weight = _weight(value, f"the confusion {true!r} -> {name!r}")
+            weights[canonical] = weights.get(canonical, 0.0) + weight
+    return table
+
+
+def _described(graph: SceneGraph) -> str:
+    return repr("; ".join(str(triple) for triple in graph.triples()))

@@ -1,0 +1,418 @@
+"""The 24 canonical predicates: their aliases, kinds, inverses, and how a user extends them.
+
+Everything here is data about words. A :class:`PredicateVocabulary` is frozen; extending one gives
+a new one, in which the class ids of the old one are unchanged. Two words for the same predicate
+are found by exact match without regard to case and white space; nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sgflux.errors import SgfluxError
+
+
+class PredicateKind(StrEnum):
+    """What it takes to see that a predicate holds."""
+
+    SPATIAL = "spatial"
+    """Where the two are relative to each other: positions and depth decide."""
+    CONTACT = "contact"
+    """One touches, supports or covers the other; nobody has to do anything."""
+    ACTION = "action"
+    """The subject does something to, with or towards the object."""
+
+
+_TABLE: dict[str, tuple[PredicateKind, tuple[str, ...]]] = {
+    "above": (PredicateKind.SPATIAL, ("over", "higher than")),
+    "around/near": (
+        PredicateKind.SPATIAL,
+        ("around", "near", "beside", "next to", "by", "close to"),
+    ),
+    "behind": (PredicateKind.SPATIAL, ("in back of", "at the back of")),
+    "below": (PredicateKind.SPATIAL, ("under", "underneath", "beneath", "lower than")),
+    "carrying": (PredicateKind.ACTION, ("carry",)),
+    "drinking": (PredicateKind.ACTION, ("drink",)),
+    "eating": (PredicateKind.ACTION, ("eat",)),
+    "hanging from": (PredicateKind.CONTACT, ("hang from", "hanging on")),
+    "holding": (PredicateKind.ACTION, ("hold", "grasping")),
+    "in": (PredicateKind.SPATIAL, ("inside", "within")),
+    "in front of": (PredicateKind.SPATIAL, ("before", "ahead of")),
+    "left of": (PredicateKind.SPATIAL, ("to the left of", "left")),
+    "looking at": (PredicateKind.ACTION, ("look at", "watching", "watch")),
+    "on": (PredicateKind.CONTACT, ("on top of", "upon")),
+    "playing with": (PredicateKind.ACTION, ("play with",)),
+    "pulling": (PredicateKind.ACTION, ("pull",)),
+    "pushing": (PredicateKind.ACTION, ("push",)),
+    "riding": (PredicateKind.ACTION, ("ride",)),
+    "right of": (PredicateKind.SPATIAL, ("to the right of", "right")),
+    "sitting on": (PredicateKind.CONTACT, ("sit on", "sat on")),
+    "standing on": (PredicateKind.CONTACT, ("stand on",)),
+    "touching": (PredicateKind.CONTACT, ("touch",)),
+    "using": (PredicateKind.ACTION, ("use",)),
+    "wearing": (PredicateKind.CONTACT, ("wears", "has on")),
+}
+"""Canonical name -> (kind, aliases)."""
+
+CANONICAL_PREDICATES: tuple[str, ...] = tuple(sorted(_TABLE))
+"""The 24 canonical predicates in alphabetical order: a predicate's class id is its index here."""
+
+_NOT_IN_SGDIFF = frozenset(
+    {"drinking", "left of", "playing with", "pulling", "pushing", "right of", "touching", "using"}
+)
+
+CGIP_PREDICATES: tuple[str, ...] = tuple(
+    name for name in CANONICAL_PREDICATES if name not in _NOT_IN_SGDIFF
+)
+"""The 16 canonical predicates that SGDiff's Visual Genome vocabulary can express."""
+
+_INVERSES: dict[str, str] = {
+    "above": "below",
+    "below": "above",
+    "behind": "in front of",
+    "in front of": "behind",
+    "left of": "right of",
+    "right of": "left of",
+}
+
+_SYMMETRIC: frozenset[str] = frozenset({"around/near", "touching"})
+
+
+class UnknownPredicateError(SgfluxError):
+    """A word that the vocabulary has neither as a predicate nor as an alias.
+
+    Attributes:
+        value: the word as it was given.
+        nearest: known words that look like it, best first; may be empty.
+    """
+
+    def __init__(self, value: str, nearest: tuple[str, ...] = ()) -> None:
+        """Keep the word and the known words nearest to it, and say both in the message."""
+        self.value = value
+        self.nearest = nearest
+        names = ", ".join(repr(name) for name in nearest)
+        hint = f"nearest known: {names}" if nearest else "no known name is near it"
+        super().__init__(f"unknown predicate {value!r}; {hint}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by value, so that the error survives a data loader's worker process."""
+        return type(self), (self.value, self.nearest)
+
+
+def clean(text: str) -> str:
+    """``text`` in lower case, stripped, each run of white space as one blank.
+
+    Raises:
+        SgfluxError: if ``text`` is no string.
+    """
+    if not isinstance(text, str):
+        raise SgfluxError(f"a predicate must be a string, got {text!r}")
+    return " ".join(text.lower().split())
+
+
+def _key(text: str) -> str:
+    # White space never tells two predicates apart, so "infront of" is "in front of".
+    return clean(text).replace(" ", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredicateVocabulary:
+    """Which predicates there are, which other words mean them, and how they relate.
+
+    Every method accepts a canonical name or an alias, without regard to case and white space.
+
+    Attributes:
+        names: canonical names; a predicate's class id is its index.
+        aliases: alias -> canonical name.
+        inverses: canonical name -> canonical name, both ways round.
+        symmetric: canonical names p for which "A p B" and "B p A" are the same statement.
+        kinds: canonical name -> :class:`PredicateKind`, complete.
+
+    Raises:
+        SgfluxError: when built from tables that contradict each other; the message names the entry.
+    """
+
+    names: tuple[str, ...]
+    aliases: Mapping[str, str]
+    inverses: Mapping[str, str]
+    symmetric: frozenset[str]
+    kinds: Mapping[str, PredicateKind]
+    _canonical_by_key: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _id_by_name: Mapping[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Freeze the tables and check them against each other."""
+        by_key: dict[str, str] = {}
+        for name in self.names:
+            if clean(name) != name or not name:
+                raise SgfluxError(
+                    f"predicate name {name!r} must be non-empty, in lower case and without "
+                    "superfluous white space"
+                )
+            if _key(name) in by_key:
+                raise SgfluxError(f"predicate name {name!r} is given twice")
+            by_key[_key(name)] = name
+        names = frozenset(self.names)
+        aliases: dict[str, str] = {}
+        for alias, name in self.aliases.items():
+            if not clean(alias):
+                raise SgfluxError(f"the alias {alias!r} of {name!r} is empty")
+            if name not in names:
+                raise SgfluxError(f"alias {alias!r} means {name!r}, which is no predicate")
+            taken = by_key.setdefault(_key(alias), name)
+            if taken != name:
+                raise SgfluxError(
+                    f"alias {alias!r} cannot mean {name!r}: it already means {taken!r}"
+                )
+            aliases[clean(alias)] = name
+        for name, inverse in self.inverses.items():
+            if name not in names or inverse not in names:
+                raise SgfluxError(f"inverse pair {name!r}/{inverse!r} names an unknown predicate")
+            if name == inverse:
+                raise SgfluxError(f"{name!r} as its own inverse: list it as symmetric instead")
+            if self.inverses.get(inverse) != name:
+                raise SgfluxError(f"{inverse!r} is the inverse of {name!r}, but not the reverse")
+        for name in sorted(self.symmetric):
+            if name not in names:
+                raise SgfluxError(f"symmetric predicate {name!r} is unknown")
+            if name in self.inverses:
+                raise SgfluxError(f"{name!r} cannot be symmetric and have an inverse")
+        if set(self.kinds) != names:
+            raise SgfluxError(f"kinds and names differ in {sorted(set(self.kinds) ^ names)}")
+        freeze = object.__setattr__
+        freeze(self, "names", tuple(self.names))
+        freeze(self, "aliases", MappingProxyType(aliases))
+        freeze(self, "inverses", MappingProxyType(dict(self.inverses)))
+        freeze(self, "symmetric", frozenset(self.symmetric))
+        freeze(self, "kinds", MappingProxyType(dict(self.kinds)))
+        freeze(self, "_canonical_by_key", MappingProxyType(by_key))
+        freeze(self, "_id_by_name", MappingProxyType({n: i for i, n in enumerate(self.names)}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the plain tables (mapping proxies do not pickle)."""
+        tables = {name: _plain(value) for name, value in self._tables().items()}
+        return partial(PredicateVocabulary, **tables), ()
+
+    def __hash__(self) -> int:
+        """Hash of names and aliases, in agreement with equality."""
+        return hash((self.names, frozenset(self.aliases.items())))
+
+    def __len__(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+    def __iter__(self) -> Iterator[str]:
+        """Canonical names in the order of their class ids."""
+        return iter(self.names)
+
+    def __contains__(self, text: object) -> bool:
+        """Whether ``text`` is a canonical name or an alias."""
+        return isinstance(text, str) and _key(text) in self._canonical_by_key
+
+    def canonical(self, text: str) -> str:
+        """The canonical name of ``text``.
+
+        Raises:
+            UnknownPredicateError: if ``text`` is neither a canonical name nor an alias.
+        """
+        name = self._canonical_by_key.get(_key(text))
+        if name is None:
+            known = [*self.names, *self.aliases]
+            raise UnknownPredicateError(text, tuple(difflib.get_close_matches(clean(text), known)))
+        return name
+
+    def normalize(self, text: str) -> str:
+        """The canonical name where there is one, else the cleaned text: for an open vocabulary.
+
+        Raises:
+            SgfluxError: if ``text`` is empty or no string.
+        """
+        cleaned = clean(text)
+        if not cleaned:
+            raise SgfluxError(f"a predicate must not be empty, got {text!r}")
+        return self._canonical_by_key.get(_key(text), cleaned)
+
+    def class_id(self, name: str) -> int:
+        """The class id of a predicate: its index in ``names``.
+
+        Raises:
+            UnknownPredicateError: if ``name`` is not known.
+        """
+        return self._id_by_name[self.canonical(name)]
+
+    def kind(self, name: str) -> PredicateKind:
+        """The kind of a predicate.
+
+        Raises:
+            UnknownPredicateError: if ``name`` is not known.
+        """
+        return self.kinds[self.canonical(name)]
+
+    def inverse(self, name: str) -> str | None:
+        """The q with "A name B" = "B q A"; None where none is known, also for an unknown word."""
+        return self.inverses.get(self.normalize(name))
+
+    def is_symmetric(self, name: str) -> bool:
+        """Whether "A name B" and "B name A" are the same statement; False for an unknown word."""
+        return self.normalize(name) in self.symmetric
+
+    def is_asymmetric(self, name: str) -> bool:
+        """Whether swapping subject and object gives another statement.
+
+        False for an unknown word as well: of it, nothing is known either way.
+        """
+        name = self.normalize(name)
+        return name in self._id_by_name and name not in self.symmetric
+
+    def with_aliases(self, aliases: Mapping[str, str]) -> PredicateVocabulary:
+        """A vocabulary that also knows ``aliases``: {alias: canonical name or known alias}.
+
+        Raises:
+            UnknownPredicateError: if an alias is to mean an unknown predicate.
+            SgfluxError: if an alias is empty or already means something else.
+        """
+        added = {alias: self.canonical(target) for alias, target in aliases.items()}
+        for alias, target in added.items():
+            if alias in self and (taken := self.canonical(alias)) != target:
+                raise SgfluxError(f"alias {alias!r} of {target!r} already means {taken!r}")
+        return self._extended(aliases={**self.aliases, **added})
+
+    def with_predicate(
+        self,
+        name: str,
+        *,
+        kind: PredicateKind | str,
+        symmetric: bool = False,
+        inverse: str | None = None,
+    ) -> PredicateVocabulary:
+        """A vocabulary with one more predicate, whose class id is the next free one.
+
+        Args:
+            name: the new canonical name; must not be known yet.
+            kind: what it takes to see it.
+            symmetric: whether "A name B" is "B name A".
+            inverse: the known predicate q with "A name B" = "B q A", if there is one.
+
+        Raises:
+            SgfluxError: if the name is taken or empty, the kind or the inverse unknown, the
+                inverse already another's, or ``symmetric`` and ``inverse`` both given.
+        """
+        name = clean(name)
+        if name in self:
+            raise SgfluxError(f"predicate {name!r} is already known as {self.canonical(name)!r}")
+        inverses = dict(self.inverses)
+        if inverse is not None:
+            other = self.canonical(inverse)
+            if other in inverses:
+                raise SgfluxError(
+                    f"{other!r} cannot be the inverse of {name!r}: "
+                    f"it already is that of {inverses[other]!r}"
+                )
+            inverses.update({name: other, other: name})
+        return self._extended(
+            names=(*self.names, name),
+            inverses=inverses,
+            symmetric=self.symmetric | ({name} if symmetric else set()),
+            kinds={**self.kinds, name: _kind(kind, name)},
+        )
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> PredicateVocabulary:
+        """The default vocabulary, extended by a JSON file.
+
+        The file holds one object; both entries are optional::
+
+            {"predicates": [{"name": "kicking", "kind": "action"},
+                            {"name": "parallel to", "kind": "spatial", "symmetric": true},
+                            {"name": "part of", "kind": "contact"},
+                            {"name": "made of", "kind": "contact", "inverse": "part of"}],
+             "aliases": {"kicks": "kicking", "atop": "on"}}
+
+        Predicates are added in the order of the file and get the class ids 24, 25, ...
+
+        Raises:
+            SgfluxError: if the file is no such JSON; the message names the file and the entry.
+            OSError: if the file cannot be read.
+        """
+        try:
+            extension = json.loads(Path(path).read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise SgfluxError(f"{path}: not JSON: {error}") from error
+        try:
+            return DEFAULT_VOCABULARY.extended_by(extension)
+        except SgfluxError as error:
+            raise SgfluxError(f"{path}: {error}") from error
+
+    def extended_by(self, extension: Mapping[str, Any]) -> PredicateVocabulary:
+        """This vocabulary plus the parsed content of an extension file (see :meth:`from_json`).
+
+        Raises:
+            SgfluxError: on an unknown field or a malformed or contradictory entry, which is named.
+        """
+        _expect_fields(extension, "the extension", allowed={"predicates", "aliases"})
+        predicates = extension.get("predicates", [])
+        aliases = extension.get("aliases", {})
+        if not isinstance(predicates, list):
+            raise SgfluxError(f"'predicates' must be a list of objects, got {predicates!r}")
+        if not isinstance(aliases, Mapping):
+            raise SgfluxError(f"'aliases' must be an object, got {aliases!r}")
+        vocabulary = self
+        for position, entry in enumerate(predicates):
+            where = f"predicates[{position}]"
+            _expect_fields(entry, where, allowed={"name", "kind", "symmetric", "inverse"})
+            if not {"name", "kind"} <= set(entry):
+                raise SgfluxError(f"{where}: needs 'name' and 'kind', got {entry!r}")
+            if not isinstance(entry.get("symmetric", False), bool):
+                raise SgfluxError(f"{where}: 'symmetric' must be true or false, got {entry!r}")
+            try:
+                vocabulary = vocabulary.with_predicate(**entry)
+            except SgfluxError as error:
+                raise SgfluxError(f"{where}: {error}") from error
+        return vocabulary.with_aliases(aliases)
+
+    def _tables(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
+
+    def _extended(self, **changes: Any) -> PredicateVocabulary:
+        return PredicateVocabulary(**{**self._tables(), **changes})
+
+
+def _plain(table: Any) -> Any:
+    return dict(table) if isinstance(table, Mapping) else table
+
+
+def _kind(value: PredicateKind | str, name: str) -> PredicateKind:
+    try:
+        return PredicateKind(value)
+    except ValueError:
+        expected = ", ".join(repr(str(kind)) for kind in PredicateKind)
+        raise SgfluxError(
+            f"kind of predicate {name!r} must be one of {expected}, got {value!r}"
+        ) from None
+
+
+def _expect_fields(entry: object, where: str, *, allowed: set[str]) -> None:
+    if not isinstance(entry, Mapping):
+        raise SgfluxError(f"{where} must be an object, got {entry!r}")
+    unknown = sorted(set(entry) - allowed)
+    if unknown:
+        raise SgfluxError(f"{where}: unknown fields {unknown}; expected among {sorted(allowed)}")
+
+
+DEFAULT_VOCABULARY = PredicateVocabulary(
+    names=CANONICAL_PREDICATES,
+    aliases={alias: name for name, (_, aliases) in _TABLE.items() for alias in aliases},
+    inverses=_INVERSES,
+    symmetric=_SYMMETRIC,
+    kinds={name: kind for name, (kind, _) in _TABLE.items()},
+)
+"""The 24 canonical predicates with the aliases that the documentation lists."""

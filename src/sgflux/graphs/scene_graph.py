@@ -1,0 +1,329 @@
+"""Scene graphs: objects and (subject, predicate, object) relationships, with text and JSON forms.
+
+A graph keeps its words as they were written (white space apart), since the raw predicate is data;
+which words mean the same is for a vocabulary to say (see :mod:`sgflux.graphs.statements`).
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgflux.errors import SgfluxError
+
+Relationship = tuple[int, str, int]
+"""(subject index, predicate, object index)."""
+
+_NUMBERED = re.compile(r"(?P<name>.*?)\s*#\s*(?P<number>\d+)")
+
+
+class SceneGraphError(SgfluxError):
+    """No scene graph: the message names the position and the value."""
+
+
+def _name(value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise SceneGraphError(f"{where} must be a string, got {value!r}")
+    cleaned = " ".join(value.split())
+    if not cleaned:
+        raise SceneGraphError(f"{where} must not be empty, got {value!r}")
+    return cleaned
+
+
+@dataclass(frozen=True)
+class Triple:
+    """One statement in words; runs of white space count as one blank.
+
+    Raises:
+        SceneGraphError: if a part is no string or empty.
+    """
+
+    subject: str
+    predicate: str
+    object: str
+
+    def __post_init__(self) -> None:
+        """Check and clean the three words."""
+        for part in ("subject", "predicate", "object"):
+            object.__setattr__(self, part, _name(getattr(self, part), f"the triple's {part}"))
+
+    def __str__(self) -> str:
+        """The text form, "man, riding, horse"."""
+        return f"{self.subject}, {self.predicate}, {self.object}"
+
+
+@dataclass(frozen=True)
+class SceneGraph:
+    """Objects, and relationships between two different ones of them.
+
+    Several objects may have the same name. Objects without a relationship are allowed; so is the
+    graph without objects, the null graph. A repeated relationship (same indices, same predicate)
+    is refused here and in text and JSON; :meth:`from_triples` drops it instead.
+
+    Attributes:
+        objects: names; runs of white space count as one blank.
+        relationships: (subject index, predicate, object index), in the order given.
+
+    Raises:
+        SceneGraphError: on a malformed entry; the message names its position and value.
+    """
+
+    objects: tuple[str, ...]
+    relationships: tuple[Relationship, ...]
+
+    def __post_init__(self) -> None:
+        """Check and clean every entry."""
+        objects = tuple(
+            _name(name, f"objects[{i}]") for i, name in enumerate(_entries(self.objects, "objects"))
+        )
+        relationships: dict[Relationship, int] = {}
+        for i, entry in enumerate(_entries(self.relationships, "relationships")):
+            relationship = checked_relationship(entry, f"relationships[{i}]", len(objects))
+            first = relationships.setdefault(relationship, i)
+            if first != i:
+                raise SceneGraphError(
+                    f"relationships[{i}] = {list(relationship)} repeats relationships[{first}]"
+                )
+        object.__setattr__(self, "objects", objects)
+        object.__setattr__(self, "relationships", tuple(relationships))
+
+    @classmethod
+    def null(cls) -> SceneGraph:
+        """The graph that says nothing."""
+        return cls(objects=(), relationships=())
+
+    @property
+    def is_null(self) -> bool:
+        """Whether the graph states no relationship (it may still have objects)."""
+        return not self.relationships
+
+    @classmethod
+    def parse(cls, text: str) -> SceneGraph:
+        """Read the text form: "man, riding, horse; man, wearing, hat".
+
+        Names that are equal without regard to case are one object; ``dog#2`` is another dog, whose
+        name is "dog" (``dog`` is ``dog#1``). ``(tree)`` between the semicolons is an object without
+        a relationship. Objects are numbered in the order in which they are first mentioned. An
+        empty text is the null graph; one semicolon at the end is allowed.
+
+        Raises:
+            SceneGraphError: on anything else; the message names the statement.
+        """
+        if not isinstance(text, str):
+            raise SceneGraphError(f"a graph's text form must be a string, got {text!r}")
+        segments = [segment.strip() for segment in text.split(";")]
+        if not segments[-1]:
+            segments.pop()
+        builder = _Builder()
+        for number, segment in enumerate(segments, start=1):
+            where = f"statement {number} ({segment!r})"
+            if segment.startswith("(") and segment.endswith(")") and "," not in segment:
+                builder.index(segment[1:-1], where)
+                continue
+            parts = [part.strip() for part in segment.split(",")]
+            if len(parts) != 3:
+                raise SceneGraphError(
+                    f"{where}: expected 'subject, predicate, object' "
+                    f"(or '(object)' for an object alone), got {len(parts)} part(s)"
+                )
+            subject, object_ = builder.index(parts[0], where), builder.index(parts[2], where)
+            if subject == object_:
+                raise SceneGraphError(
+                    f"{where}: relates {parts[0]!r} to itself; write "
+                    f"'{builder.names[subject]}#2' for another {builder.names[subject]}"
+                )
+            predicate = _name(parts[1], f"{where}: the predicate")
+            if not builder.add(subject, predicate, object_):
+                raise SceneGraphError(f"{where}: repeats an earlier statement")
+        return builder.graph()
+
+    @classmethod
+    def from_json(cls, obj: object) -> SceneGraph:
+        """Read sg2im's form: ``{"objects": ["man", "hat"], "relationships": [[0, "wears", 1]]}``.
+
+        Raises:
+            SceneGraphError: if ``obj`` is not of that form; the message names the entry.
+        """
+        if not isinstance(obj, Mapping):
+            raise SceneGraphError(
+                f'a graph must be {{"objects": [...], "relationships": [...]}}, got {obj!r}'
+            )
+        fields = {"objects", "relationships"}
+        if set(obj) != fields:
+            missing, unknown = sorted(fields - set(obj)), sorted(map(str, set(obj) - fields))
+            raise SceneGraphError(
+                "a graph has exactly the fields 'objects' and 'relationships'; "
+                f"missing {missing}, unknown {unknown}"
+            )
+        return cls(objects=obj["objects"], relationships=obj["relationships"])
+
+    def to_json(self) -> dict[str, Any]:
+        """sg2im's form, from fresh lists; :meth:`from_json` reads it back to an equal graph."""
+        return {
+            "objects": list(self.objects),
+            "relationships": [list(relationship) for relationship in self.relationships],
+        }
+
+    def labels(self) -> tuple[str, ...]:
+        """The objects' names with ``#2``, ``#3`` ... on the second and later of equal names."""
+        seen: dict[str, int] = {}
+        labels = []
+        for name in self.objects:
+            seen[name.casefold()] = count = seen.get(name.casefold(), 0) + 1
+            labels.append(name if count == 1 else f"{name}#{count}")
+        return tuple(labels)
+
+    def to_text(self) -> str:
+        """The text form; :meth:`parse` reads it back to an equal graph.
+
+        Raises:
+            SceneGraphError: if a word has a ``,`` or ``;``, or a name starts with ``(`` or ends
+                like ``#2``: the text form has no way to write it.
+        """
+        for i, name in enumerate(self.objects):
+            if any(mark in name for mark in ",;") or name[0] == "(" or _NUMBERED.fullmatch(name):
+                raise SceneGraphError(f"objects[{i}] = {name!r} has no text form; use JSON")
+        labels = self.labels()
+        segments: list[str] = []
+        mentioned = 0
+
+        def declare(stop: int) -> None:
+            segments.extend(f"({label})" for label in labels[mentioned:stop])
+
+        for i, (subject, predicate, object_) in enumerate(self.relationships):
+            if any(mark in predicate for mark in ",;"):
+                raise SceneGraphError(
+                    f"relationships[{i}] has the predicate {predicate!r}, which has no text form; "
+                    "use JSON"
+                )
+            # Parsing numbers objects as they are mentioned: one that would come too early has to
+            # be preceded by the objects before it.
+            new = [index for index in (subject, object_) if index >= mentioned]
+            if new and new != list(range(mentioned, mentioned + len(new))):
+                declare(max(new))
+            segments.append(f"{labels[subject]}, {predicate}, {labels[object_]}")
+            mentioned = max([mentioned, *(index + 1 for index in new)])
+        declare(len(labels))
+        return "; ".join(segments)
+
+    def triples(self) -> tuple[Triple, ...]:
+        """The relationships in words (names without ``#2``), in order."""
+        return tuple(
+            Triple(self.objects[subject], predicate, self.objects[object_])
+            for subject, predicate, object_ in self.relationships
+        )
+
+    @classmethod
+    def from_triples(cls, triples: Iterable[Triple]) -> SceneGraph:
+        """One graph of several triples; equal names (without regard to case) are one object.
+
+        ``dog#2`` is another dog, as in :meth:`parse`. A triple that relates a name to itself is
+        about two objects of that name, the second one being its ``#2``. Repeated triples are
+        dropped, the first one stays.
+
+        Raises:
+            SceneGraphError: if an entry is no :class:`Triple`, or a name is malformed.
+        """
+        builder = _Builder()
+        for i, triple in enumerate(triples):
+            where = f"triples[{i}]"
+            if not isinstance(triple, Triple):
+                raise SceneGraphError(f"{where} must be a Triple, got {triple!r}")
+            subject = builder.index(triple.subject, where)
+            object_ = builder.index(triple.object, where)
+            if subject == object_:
+                name, number = builder.keys[subject]
+                object_ = builder.index(f"{name}#{2 if number == 1 else 1}", where)
+            builder.add(subject, triple.predicate, object_)
+        return builder.graph()
+
+    @classmethod
+    def from_triple(cls, triple: Triple) -> SceneGraph:
+        """The graph of one triple: object 0 is the subject, 1 the object, equal names or not.
+
+        Raises:
+            SceneGraphError: as :meth:`from_triples`.
+        """
+        return cls.from_triples([triple])
+
+
+class _Builder:
+    """Numbers objects by label while triples come in."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[str, int]] = []
+        self.names: list[str] = []
+        self._index: dict[tuple[str, int], int] = {}
+        self._relationships: dict[Relationship, None] = {}
+
+    def index(self, label: str, where: str) -> int:
+        """The index of the object that ``label`` means, a new one if it is new."""
+        label = _name(label, f"{where}: an object's name")
+        numbered = _NUMBERED.fullmatch(label)
+        name = numbered["name"] if numbered else label
+        number = int(numbered["number"]) if numbered else 1
+        if not name or name.startswith("(") or number < 1 or _NUMBERED.fullmatch(name):
+            raise SceneGraphError(
+                f"{where}: {label!r} names no object; expected a name, or a name and a number "
+                "from 1 up as in 'dog#2'"
+            )
+        key = (name.casefold(), number)
+        if key not in self._index:
+            self._index[key] = len(self.names)
+            self.keys.append(key)
+            self.names.append(name)
+        return self._index[key]
+
+    def add(self, subject: int, predicate: str, object_: int) -> bool:
+        """Add a relationship; False if it was there already."""
+        relationship = (subject, predicate, object_)
+        if relationship in self._relationships:
+            return False
+        self._relationships[relationship] = None
+        return True
+
+    def graph(self) -> SceneGraph:
+        return SceneGraph(objects=tuple(self.names), relationships=tuple(self._relationships))
+
+
+def _entries(value: object, where: str) -> Sequence[Any]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise SceneGraphError(f"{where} must be a list, got {value!r}")
+    return value
+
+
+def checked_relationship(entry: object, where: str, num_objects: int) -> Relationship:
+    """The entry as a clean (subject index, predicate, object index).
+
+    Raises:
+        SceneGraphError: if it is not one of a graph with ``num_objects`` objects; the message
+            starts with ``where``.
+    """
+    if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) != 3:
+        raise SceneGraphError(
+            f"{where} must be [subject index, predicate, object index], got {entry!r}"
+        )
+    indices = []
+    for position, role in ((0, "subject"), (2, "object")):
+        value = entry[position]
+        try:
+            if isinstance(value, bool):
+                raise TypeError
+            index = operator.index(value)
+        except TypeError:
+            raise SceneGraphError(f"{where}: the {role} must be an index, got {value!r}") from None
+        if not 0 <= index < num_objects:
+            raise SceneGraphError(
+                f"{where}: the {role} index {index} is not among the {num_objects} objects "
+                f"(0 to {num_objects - 1})"
+                if num_objects
+                else f"{where}: the {role} index {index}, but the graph has no objects"
+            )
+        indices.append(index)
+    subject, object_ = indices
+    if subject == object_:
+        raise SceneGraphError(f"{where} = {list(entry)!r} relates object {subject} to itself")
+    return subject, _name(entry[1], f"{where}: the predicate"), object_

@@ -1,0 +1,140 @@
+"""When two relationships, or two graphs, state the same.
+
+"A above B" is "B under A": two statements are the same up to aliases, inverses and symmetry, which
+a :class:`~sgflux.graphs.predicates.PredicateVocabulary` knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.scene_graph import SceneGraph, checked_relationship
+
+Statement = tuple[int, str, int]
+"""A relationship in the one form that all its rewritings share."""
+
+Term = TypeVar("Term", int, str)
+
+
+def canonical_statement(
+    subject: Term, predicate: str, object_: Term, vocabulary: PredicateVocabulary
+) -> tuple[Term, str, Term]:
+    """The one form that a statement shares with all its rewritings.
+
+    Aliases become canonical names; of two inverse predicates the alphabetically first is used; the
+    two sides of a symmetric predicate are sorted. A word that is not in the vocabulary is only
+    cleaned.
+
+    Args:
+        subject: an index or a name; the same type as ``object_``.
+        predicate: any word.
+        object_: an index or a name.
+        vocabulary: the aliases, inverses and symmetries that hold.
+    """
+    predicate = vocabulary.normalize(predicate)
+    inverse = vocabulary.inverse(predicate)
+    if inverse is not None and inverse < predicate:
+        return object_, inverse, subject
+    if vocabulary.is_symmetric(predicate) and object_ < subject:
+        return object_, predicate, subject
+    return subject, predicate, object_
+
+
+def statements(
+    graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> frozenset[Statement]:
+    """What the graph states, each in its canonical form, over object indices."""
+    return frozenset(canonical_statement(*entry, vocabulary) for entry in graph.relationships)
+
+
+def states(
+    graph: SceneGraph,
+    subject: int,
+    predicate: str,
+    object_: int,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+) -> bool:
+    """Whether the graph states this about its objects ``subject`` and ``object_``, in any form.
+
+    Raises:
+        SceneGraphError: if an index is not in the graph, or both are the same.
+    """
+    entry = checked_relationship((subject, predicate, object_), "the statement", len(graph.objects))
+    return canonical_statement(*entry, vocabulary) in statements(graph, vocabulary)
+
+
+def equivalent(
+    graph_a: SceneGraph,
+    graph_b: SceneGraph,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+) -> bool:
+    """Whether two graphs have the same objects and state the same of them.
+
+    The order of objects and of relationships is irrelevant, and so are case, the numbers of
+    equally named objects, aliases, inverses, symmetry, and saying the same thing twice. Objects
+    without a relationship count.
+    """
+    graphs = (graph_a, graph_b)
+    names = [[name.casefold() for name in graph.objects] for graph in graphs]
+    edges = [statements(graph, vocabulary) for graph in graphs]
+    if sorted(names[0]) != sorted(names[1]) or len(edges[0]) != len(edges[1]):
+        return False
+    colors_a, colors_b = _refine(names, edges, vocabulary)
+    if sorted(colors_a) != sorted(colors_b):
+        return False
+    return _match({}, colors_a, colors_b, edges[0], edges[1], vocabulary)
+
+
+def _refine(
+    names: list[list[str]], edges: list[frozenset[Statement]], vocabulary: PredicateVocabulary
+) -> list[list[int]]:
+    """Color objects of both graphs by name, then by the colors around them, until stable."""
+    palette: dict[Any, int] = {}
+    colors = [[palette.setdefault(name, len(palette)) for name in side] for side in names]
+    while True:
+        around: list[list[list[Any]]] = [[[] for _ in side] for side in names]
+        for side, side_edges in enumerate(edges):
+            for subject, predicate, object_ in side_edges:
+                # Which side of a symmetric statement comes first is an accident of numbering.
+                back = "to" if vocabulary.is_symmetric(predicate) else "from"
+                around[side][subject].append(("to", predicate, colors[side][object_]))
+                around[side][object_].append((back, predicate, colors[side][subject]))
+        palette_next: dict[Any, int] = {}
+        refined = [
+            [
+                palette_next.setdefault((color, tuple(sorted(near))), len(palette_next))
+                for color, near in zip(colors[side], around[side], strict=True)
+            ]
+            for side in range(len(names))
+        ]
+        if len(palette_next) == len({color for side in colors for color in side}):
+            return refined
+        colors = refined
+
+
+def _match(
+    mapping: dict[int, int],
+    colors_a: list[int],
+    colors_b: list[int],
+    edges_a: frozenset[Statement],
+    edges_b: frozenset[Statement],
+    vocabulary: PredicateVocabulary,
+) -> bool:
+    """Extend ``mapping`` (a -> b) to one that carries ``edges_a`` onto ``edges_b``."""
+    node = len(mapping)
+    if node == len(colors_a):
+        return True
+    own = [edge for edge in edges_a if max(edge[0], edge[2]) == node]
+    for image in range(len(colors_b)):
+        if colors_b[image] != colors_a[node] or image in mapping.values():
+            continue
+        mapping[node] = image
+        # The edge counts agree, so carrying every edge of a onto one of b is enough.
+        if all(
+            canonical_statement(mapping[s], predicate, mapping[o], vocabulary) in edges_b
+            for s, predicate, o in own
+        ) and _match(mapping, colors_a, colors_b, edges_a, edges_b, vocabulary):
+            return True
+        del mapping[node]
+    return False

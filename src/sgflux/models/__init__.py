@@ -1,0 +1,1 @@
+"""FLUX, the graph encoders, and how a graph enters FLUX."""

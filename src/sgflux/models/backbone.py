@@ -1,0 +1,417 @@
+"""A FLUX pipeline's parts, loaded one by one: text encoders, autoencoder, transformer, scheduler.
+
+A model is a diffusers ``FluxPipeline`` folder, an id on the hub, or ``tiny``, the one that comes
+with the package. Everything is loaded frozen and in evaluation mode.
+
+Shapes: B batch, L text tokens, D_t5 and D_clip the text encoders' widths; images (B, 3, H, W);
+latents (B, 16, h, w); packed 2 by 2 they are (B, h/2 * w/2, 64).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from torch import Tensor
+
+from sgflux.errors import SgfluxError
+
+BUNDLED_MODEL = "tiny"
+"""The model id of the small FLUX inside the package."""
+
+_BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
+_DEFAULT_SEQUENCE_LENGTH = 256
+_LONGEST_SEQUENCE = 512  # FluxPipeline takes no longer prompts
+_LOGGER = logging.getLogger(__name__)
+_Part = TypeVar("_Part")
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What FLUX reads of B prompts.
+
+    Attributes:
+        encoder_hidden_states: T5's output, (B, L, D_t5), in the encoder's dtype.
+        pooled_projections: CLIP's pooled output, (B, D_clip), in the encoder's dtype.
+    """
+
+    encoder_hidden_states: Tensor
+    pooled_projections: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoders:
+    """FLUX's two text encoders: CLIP (``text_encoder``) and T5 (``text_encoder_2``)."""
+
+    tokenizer: Any
+    text_encoder: Any
+    tokenizer_2: Any
+    text_encoder_2: Any
+    max_sequence_length: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Encode prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
+
+        Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest.
+        """
+        pipeline = FluxPipeline(
+            scheduler=None,
+            vae=None,
+            transformer=None,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer_2=self.tokenizer_2,
+        )
+        hidden, pooled, _ = pipeline.encode_prompt(
+            prompt=list(prompts),
+            device=self.device,
+            max_sequence_length=self.max_sequence_length,
+        )
+        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
+
+    @torch.no_grad()
+    def encode_names(self, names: Sequence[str]) -> Tensor:
+        """One feature a name: the mean of T5's output over the name's own tokens.
+
+        Every name is read alone, without padding; its end token is read but not averaged.
+
+        Returns:
+            (n, D_t5) float32 on ``device``.
+
+        Raises:
+            SgfluxError: if a name has no token, or more than the tokenizer allows.
+        """
+        specials = set(self.tokenizer_2.all_special_ids) - {self.tokenizer_2.unk_token_id}
+        rows: dict[int, list[tuple[int, list[int]]]] = {}
+        for index, name in enumerate(names):
+            ids = list(self.tokenizer_2(name, truncation=False)["input_ids"])
+            if len(ids) > self.tokenizer_2.model_max_length:
+                raise SgfluxError(
+                    f"the name {name!r} has {len(ids)} tokens, the text encoder reads at most "
+                    f"{self.tokenizer_2.model_max_length}"
+                )
+            own = [token for token in ids if token not in specials]
+            if not own:
+                raise SgfluxError(f"the name {name!r} has no token the text encoder could read")
+            if all(token == self.tokenizer_2.unk_token_id for token in own):
+                _LOGGER.warning("the text encoder knows no part of the name %r", name)
+            rows.setdefault(len(ids), []).append((index, ids))
+        width = int(self.text_encoder_2.get_input_embeddings().weight.shape[1])
+        features = torch.empty(len(names), width, dtype=torch.float32, device=self.device)
+        ignored = torch.tensor(sorted(specials), device=self.device)
+        for group in rows.values():  # names of equal length share a batch, so nobody is padded
+            tokens = torch.tensor([entry[1] for entry in group], device=self.device)
+            hidden = self.text_encoder_2(tokens)[0].float()
+            is_own = ~torch.isin(tokens, ignored)
+            mean = (hidden * is_own[..., None]).sum(1) / is_own.sum(1, keepdim=True)
+            features[[entry[0] for entry in group]] = mean
+        return features
+
+
+@dataclass(frozen=True, eq=False)
+class Autoencoder:
+    """FLUX's autoencoder with its latent scaling."""
+
+    vae: AutoencoderKL
+
+    @property
+    def downsample(self) -> int:
+        """Pixels a side for one latent pixel (8 for FLUX.1)."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the *unscaled* latents.
+
+        Args:
+            images: (B, 3, H, W) in [-1, 1].
+
+        Returns:
+            Two of (B, 16, h, w) in the autoencoder's dtype.
+        """
+        images = images.to(device=self.vae.device, dtype=self.vae.dtype)
+        distribution = self.vae.encode(images).latent_dist
+        return distribution.mean, distribution.std
+
+    def scale(self, latents: Tensor) -> Tensor:
+        """Unscaled latents as the transformer sees them, (latents - shift) * scaling."""
+        return (latents - self.vae.config.shift_factor) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures of scaled latents (B, 16, h, w): (B, 3, H, W) float32 in [0, 1]."""
+        unscaled = latents / self.vae.config.scaling_factor + self.vae.config.shift_factor
+        unscaled = unscaled.to(device=self.vae.device, dtype=self.vae.dtype)
+        images = self.vae.decode(unscaled, return_dict=False)[0]
+        return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+
+def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
+    """``tiny`` as the package's folder; any other model id as it is, after a look at the disk.
+
+    Raises:
+        SgfluxError: if it is a path and there is no diffusers pipeline folder.
+    """
+    model_id = os.fspath(model_id)
+    if model_id == BUNDLED_MODEL:
+        if not (_BUNDLED_FOLDER / "model_index.json").is_file():
+            raise SgfluxError(
+                f"the bundled model is missing from this installation: {_BUNDLED_FOLDER}; "
+                "install the package again"
+            )
+        return str(_BUNDLED_FOLDER)
+    path = Path(model_id).expanduser()
+    parts = model_id.split("/")
+    is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
+    if path.is_file() or model_id.endswith((".safetensors", ".ckpt", ".pt")):
+        raise SgfluxError(
+            f"model id {model_id!r} is a file; expected a diffusers FluxPipeline folder, an id on "
+            f"the hub, or {BUNDLED_MODEL!r}"
+        )
+    if not is_path:
+        return model_id
+    if not (path / "model_index.json").is_file():
+        problem = "has no model_index.json" if path.is_dir() else "does not exist"
+        raise SgfluxError(
+            f"model folder {model_id!r} {problem}; expected a diffusers FluxPipeline folder, an id "
+            f"on the hub, or {BUNDLED_MODEL!r}"
+        )
+    return str(path)
+
+
+def load_text_encoders(
+    model_id: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    max_sequence_length: int | None = None,
+    allow_download: bool = False,
+) -> TextEncoders:
+    """Load both text encoders and their tokenizers.
+
+    Args:
+        model_id: see :func:`resolve_model_id`.
+        dtype: of the weights.
+        device: where they go.
+        max_sequence_length: T5's tokens of a prompt; None: what the tokenizer allows, at most 256.
+        allow_download: fetch from the hub what is not on this machine.
+
+    Raises:
+        SgfluxError: if the model cannot be loaded, or the length is out of range.
+    """
+    # The pipeline knows which tokenizer classes its folder was written with.
+    pipeline = _load(
+        FluxPipeline.from_pretrained,
+        model_id,
+        allow_download=allow_download,
+        transformer=None,
+        vae=None,
+        dtype=dtype,
+    )
+    longest = min(_LONGEST_SEQUENCE, pipeline.tokenizer_2.model_max_length)
+    if max_sequence_length is None:
+        max_sequence_length = min(_DEFAULT_SEQUENCE_LENGTH, longest)
+    if not 1 <= max_sequence_length <= longest:
+        raise SgfluxError(
+            f"max_sequence_length must lie between 1 and {longest} for {model_id!r}, "
+            f"got {max_sequence_length}"
+        )
+    return TextEncoders(
+        tokenizer=pipeline.tokenizer,
+        text_encoder=_frozen(pipeline.text_encoder, device),
+        tokenizer_2=pipeline.tokenizer_2,
+        text_encoder_2=_frozen(pipeline.text_encoder_2, device),
+        max_sequence_length=max_sequence_length,
+        device=torch.device(device),
+        dtype=dtype,
+    )
+
+
+def load_autoencoder(
+    model_id: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    allow_download: bool = False,
+) -> Autoencoder:
+    """Load the autoencoder.
+
+    Raises:
+        SgfluxError: if it cannot be loaded.
+    """
+    vae = _load(
+        AutoencoderKL.from_pretrained,
+        model_id,
+        allow_download=allow_download,
+        subfolder="vae",
+        dtype=dtype,
+    )
+    return Autoencoder(vae=_frozen(vae, device))
+
+
+def load_transformer(
+    model_id: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    allow_download: bool = False,
+) -> FluxTransformer2DModel:
+    """Load the transformer, frozen.
+
+    Raises:
+        SgfluxError: if it cannot be loaded.
+    """
+    transformer = _load(
+        FluxTransformer2DModel.from_pretrained,
+        model_id,
+        allow_download=allow_download,
+        subfolder="transformer",
+        dtype=dtype,
+    )
+    return _frozen(transformer, device)
+
+
+def load_scheduler(
+    model_id: str, *, allow_download: bool = False
+) -> FlowMatchEulerDiscreteScheduler:
+    """Load the flow-matching scheduler.
+
+    Raises:
+        SgfluxError: if it cannot be loaded.
+    """
+    return _load(
+        FlowMatchEulerDiscreteScheduler.from_pretrained,
+        model_id,
+        allow_download=allow_download,
+        subfolder="scheduler",
+    )
+
+
+def _load(
+    from_pretrained: Callable[..., _Part], model_id: str, *, allow_download: bool, **options: Any
+) -> _Part:
+    folder = resolve_model_id(model_id)
+    try:
+        return from_pretrained(folder, local_files_only=not allow_download, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        way_out = "" if allow_download else "; to fetch it from the hub, allow downloads"
+        raise SgfluxError(f"model {model_id!r} cannot be loaded: {reason}{way_out}") from error
+
+
+def _frozen(module: Any, device: torch.device | str) -> Any:
+    return module.to(device).requires_grad_(False).eval()
+
+
+# --- latents and positions ----------------------------------------------------------------------
+
+
+def pack_latents(latents: Tensor) -> Tensor:
+    """Patches of 2 by 2 latent pixels as tokens: (B, C, h, w) -> (B, h/2 * w/2, 4C).
+
+    Raises:
+        ValueError: if h or w is odd.
+    """
+    batch, channels, height, width = latents.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"latents must have even height and width, got {height} by {width}")
+    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * 4)
+
+
+def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Undo :func:`pack_latents`: (B, height/2 * width/2, 4C) -> (B, C, height, width).
+
+    Args:
+        tokens: packed latents.
+        height: in latent pixels, even.
+        width: in latent pixels, even.
+
+    Raises:
+        ValueError: if the tokens do not fill that size.
+    """
+    batch, count, channels = tokens.shape
+    if height % 2 or width % 2 or count != (height // 2) * (width // 2):
+        raise ValueError(f"{count} tokens do not fill latents of {height} by {width}")
+    patches = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, height, width)
+
+
+def image_ids(rows: int, columns: int) -> Tensor:
+    """Positions of packed image tokens, (rows * columns, 3) float32: (0, row, column)."""
+    ids = torch.zeros(rows, columns, 3)
+    ids[..., 1] = torch.arange(rows)[:, None]
+    ids[..., 2] = torch.arange(columns)[None, :]
+    return ids.reshape(-1, 3)
+
+
+def text_ids(length: int) -> Tensor:
+    """Positions of text tokens, (length, 3) float32: FLUX puts them all at 0."""
+    return torch.zeros(length, 3)
+
+
+# --- which model, which blocks ------------------------------------------------------------------
+
+
+def model_identity(transformer: FluxTransformer2DModel) -> dict[str, Any]:
+    """What an adapter must know of the base it was trained on; plain JSON.
+
+    ``fingerprint`` is the SHA-256 of the input and output projections, rounded to bf16: the same
+    model has the same one whether it was loaded in float32 or in bf16.
+    """
+    config = transformer.config
+    digest = hashlib.sha256()
+    for name in ("x_embedder", "proj_out"):
+        layer = transformer.get_submodule(name)
+        for part in ("weight", "bias"):
+            values = layer.get_parameter(part).detach().to("cpu", torch.bfloat16).contiguous()
+            digest.update(f"{name}.{part}{tuple(values.shape)}".encode())
+            digest.update(values.view(torch.int16).numpy().tobytes())
+    return {
+        "num_layers": config.num_layers,
+        "num_single_layers": config.num_single_layers,
+        "inner_dim": transformer.inner_dim,
+        "joint_attention_dim": config.joint_attention_dim,
+        "pooled_projection_dim": config.pooled_projection_dim,
+        "in_channels": config.in_channels,
+        "guidance_embeds": config.guidance_embeds,
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def default_block_range(num_layers: int) -> tuple[int, int]:
+    """The middle third of the double blocks, (start, end): FLUX's 7..13 of 19, scaled."""
+    start = round(num_layers * 7 / 19)
+    return start, max(start + 1, round(num_layers * 13 / 19))
+
+
+def validate_block_range(start: int, end: int, num_layers: int) -> None:
+    """Check that ``start <= block < end`` is a non-empty range of the model's double blocks.
+
+    Raises:
+        SgfluxError: if it is not.
+    """
+    if not 0 <= start < end <= num_layers:
+        raise SgfluxError(
+            f"block range {start}..{end} does not fit the model: expected "
+            f"0 <= block_start < block_end <= {num_layers}, its number of double blocks"
+        )

@@ -1,0 +1,351 @@
+"""ConditionedFlux: diffusers' FLUX with a scene graph in its middle double blocks.
+
+An explicit forward over diffusers' own blocks. Before the chosen blocks and after them the blocks
+are simply called. In ``token`` mode [global, local ...] join as tokens at the first chosen block,
+go through the chosen ones (see :mod:`sgflux.models.graph_block`) and are gone after the last. In
+``temb`` mode gate * project(global) is added to the chosen blocks' timestep embedding.
+
+Shapes: B batch, S image tokens, L text tokens, G = 1 + K graph tokens, D inner width, C head width,
+M chosen blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sgflux.errors import SgfluxError
+from sgflux.models.backbone import default_block_range, validate_block_range
+from sgflux.models.graph_block import Rotary, check_plain_attention, graph_block
+from sgflux.models.graph_encoder import GraphFeatures
+
+GraphMode = Literal["token", "temb"]
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixState:
+    """The network's state where the first chosen block begins: no graph or LoRA has touched it.
+
+    Attributes:
+        hidden_states: image stream, (B, S, D).
+        encoder_hidden_states: text stream, (B, L, D).
+        temb: embedding of timestep, pooled text (and guidance), (B, D).
+        image_rotary_emb: cosines and sines of all positions, two of (L + S, C).
+    """
+
+    hidden_states: Tensor
+    encoder_hidden_states: Tensor
+    temb: Tensor
+    image_rotary_emb: Rotary
+
+    def repeat(self, n: int) -> PrefixState:
+        """``n`` copies, one after the other: row b is also row b + B, b + 2B ..."""
+        return self._map(lambda tensor: tensor.repeat(n, *(1 for _ in tensor.shape[1:])))
+
+    def select(self, rows: Tensor) -> PrefixState:
+        """The rows of an index or boolean mask, in that order."""
+        return self._map(lambda tensor: tensor[rows])
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> PrefixState:
+        return PrefixState(
+            hidden_states=function(self.hidden_states),
+            encoder_hidden_states=function(self.encoder_hidden_states),
+            temb=function(self.temb),
+            image_rotary_emb=self.image_rotary_emb,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class GraphTokens:
+    """Graph tokens on their way through the chosen blocks.
+
+    Attributes:
+        states: (B, G, D).
+        mask: which tokens may be attended to, (B, 1, 1, G) bool. All of a null graph's are, so that
+            no softmax is empty; ``present`` takes them out.
+        present: 0 for a null graph, else 1, (B, 1, 1).
+    """
+
+    states: Tensor
+    mask: Tensor
+    present: Tensor
+
+
+class ConditionedFlux(nn.Module):
+    """FLUX's transformer, conditioned on graphs through a range of its double blocks.
+
+    The transformer is used as it is: nothing is hooked, replaced or remembered on it. The module's
+    own weights are float32 whatever the transformer is in.
+    """
+
+    def __init__(
+        self,
+        *,
+        transformer: FluxTransformer2DModel,
+        graph_local_dim: int,
+        graph_global_dim: int,
+        graph_mode: GraphMode = "token",
+        block_start: int | None = None,
+        block_end: int | None = None,
+        gate_init: float = 0.0,
+    ) -> None:
+        """Put the untrained conditioner around a transformer.
+
+        Args:
+            transformer: diffusers' model, with or without LoRA in it.
+            graph_local_dim: width of :attr:`GraphFeatures.local`.
+            graph_global_dim: width of :attr:`GraphFeatures.global_`.
+            graph_mode: ``token`` or ``temb``.
+            block_start: first chosen double block; both None: the middle third.
+            block_end: one past the last.
+            gate_init: what the gates start at; anything but 0 gives up the identity.
+
+        Raises:
+            SgfluxError: if the mode or the range is wrong, or a chosen block's attention is not
+                FLUX's plain one (fused projections, another processor).
+        """
+        super().__init__()
+        if graph_mode not in ("token", "temb"):
+            raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {graph_mode!r}")
+        num_layers = len(transformer.transformer_blocks)
+        if block_start is None and block_end is None:
+            block_start, block_end = default_block_range(num_layers)
+        if block_start is None or block_end is None:
+            raise SgfluxError("block_start and block_end belong together: give both or neither")
+        validate_block_range(block_start, block_end, num_layers)
+        for index in range(block_start, block_end):
+            check_plain_attention(transformer.transformer_blocks[index].attn, index)
+        self.transformer = transformer
+        self.graph_mode = graph_mode
+        self.block_start, self.block_end = block_start, block_end
+        self.graph_local_dim, self.graph_global_dim = graph_local_dim, graph_global_dim
+        chosen, inner = block_end - block_start, transformer.inner_dim
+        device = transformer.x_embedder.weight.device
+        options: dict[str, Any] = {"dtype": torch.float32, "device": device}
+        self.graph_global_norm = nn.LayerNorm(graph_global_dim, **options)
+        if graph_mode == "token":
+            self.graph_local_norm = nn.LayerNorm(graph_local_dim, **options)
+            self.graph_local_proj = nn.Linear(graph_local_dim, inner, **options)
+            self.graph_global_proj = nn.Linear(graph_global_dim, inner, **options)
+            self.gate_image = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
+            self.gate_text = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
+        else:
+            self.graph_global_to_temb = nn.Linear(graph_global_dim, inner, **options)
+            self.gate_temb = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
+        self._graph_block: Callable[..., tuple[Tensor, Tensor, Tensor | None]] = graph_block
+
+    def conditioner_parameters(self) -> dict[str, nn.Parameter]:
+        """The module's own weights by name, without the transformer's."""
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if not name.startswith("transformer.")
+        }
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile the transformer's repeated blocks and the block with a graph in it.
+
+        Args:
+            options: of :func:`torch.compile`.
+        """
+        self.transformer.compile_repeated_blocks(**options)
+        self._graph_block = torch.compile(graph_block, **options)
+
+    def forward(
+        self,
+        *,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        pooled_projections: Tensor,
+        timestep: Tensor,
+        img_ids: Tensor,
+        txt_ids: Tensor,
+        guidance: Tensor | None = None,
+        graph: GraphFeatures | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> Tensor:
+        """The velocity of packed latents.
+
+        Args:
+            hidden_states: packed noisy latents, (B, S, 64).
+            encoder_hidden_states: T5 features, (B, L, D_t5).
+            pooled_projections: CLIP features, (B, D_clip).
+            timestep: sigma in [0, 1], (B,) float32. It is used in its own precision, so keep it
+                float32 also for a bf16 model.
+            img_ids: positions, (S, 3).
+            txt_ids: positions, (L, 3).
+            guidance: for a guidance-distilled model, and only for it, (B,) float32.
+            graph: features of B graphs; None: no graph at all.
+            gradient_checkpointing: keep only the blocks' inputs for the backward pass.
+
+        Returns:
+            (B, S, 64).
+
+        Raises:
+            ValueError: on shapes that do not fit together.
+        """
+        prefix = self.prefix(
+            hidden_states=hidden_states,
+            encoder_hidden_states=encoder_hidden_states,
+            pooled_projections=pooled_projections,
+            timestep=timestep,
+            img_ids=img_ids,
+            txt_ids=txt_ids,
+            guidance=guidance,
+        )
+        return self.suffix(prefix, graph, gradient_checkpointing=gradient_checkpointing)
+
+    @torch.no_grad()
+    def prefix(
+        self,
+        *,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        pooled_projections: Tensor,
+        timestep: Tensor,
+        img_ids: Tensor,
+        txt_ids: Tensor,
+        guidance: Tensor | None = None,
+    ) -> PrefixState:
+        """Everything before the first chosen block, without gradient; see :meth:`forward`.
+
+        Its result serves any number of graphs, with LoRA on or off.
+        """
+        base = self.transformer
+        dtype = base.x_embedder.weight.dtype
+        hidden_states = base.x_embedder(hidden_states.to(dtype))
+        temb = self._embed_time(timestep, guidance, pooled_projections.to(dtype))
+        encoder_hidden_states = base.context_embedder(encoder_hidden_states.to(dtype))
+        rotary = base.pos_embed(torch.cat((txt_ids, img_ids), dim=0))
+        for block in base.transformer_blocks[: self.block_start]:
+            encoder_hidden_states, hidden_states = block(
+                hidden_states, encoder_hidden_states, temb, rotary
+            )
+        return PrefixState(hidden_states, encoder_hidden_states, temb, rotary)
+
+    def suffix(
+        self,
+        prefix: PrefixState,
+        graph: GraphFeatures | None = None,
+        *,
+        gradient_checkpointing: bool = False,
+    ) -> Tensor:
+        """The chosen blocks and all after them: the velocity, (B, S, 64).
+
+        Args:
+            prefix: of the same B examples.
+            graph: features of B graphs; None: no graph at all.
+            gradient_checkpointing: keep only the blocks' inputs for the backward pass.
+
+        Raises:
+            ValueError: if the graph features do not fit the batch or the conditioner.
+        """
+        base, rotary = self.transformer, prefix.image_rotary_emb
+        hidden_states, encoder_hidden_states = prefix.hidden_states, prefix.encoder_hidden_states
+        recompute = gradient_checkpointing and torch.is_grad_enabled()
+        run = partial(checkpoint, use_reentrant=False) if recompute else _call
+        if graph is not None:
+            self._check_graph(graph, batch=hidden_states.shape[0])
+        chosen = base.transformer_blocks[self.block_start : self.block_end]
+
+        # The chosen blocks, with the graph in them.
+        if graph is None:
+            for block in chosen:
+                encoder_hidden_states, hidden_states = run(
+                    block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+                )
+        elif self.graph_mode == "temb":
+            for block, temb in zip(chosen, self._graph_temb(graph, prefix.temb), strict=True):
+                encoder_hidden_states, hidden_states = run(
+                    block, hidden_states, encoder_hidden_states, temb, rotary
+                )
+        else:
+            tokens = self._graph_tokens(graph, dtype=hidden_states.dtype)
+            states: Tensor | None = tokens.states
+            for index, block in enumerate(chosen):
+                encoder_hidden_states, hidden_states, states = run(
+                    self._graph_block,
+                    block,
+                    hidden_states,
+                    encoder_hidden_states,
+                    states,
+                    tokens.mask,
+                    prefix.temb,
+                    rotary,
+                    tokens.present * self.gate_image[index],
+                    tokens.present * self.gate_text[index],
+                    index == len(chosen) - 1,
+                )
+
+        # The rest of the network, which knows nothing of graphs.
+        rest = (*base.transformer_blocks[self.block_end :], *base.single_transformer_blocks)
+        for block in rest:
+            encoder_hidden_states, hidden_states = run(
+                block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+            )
+        return base.proj_out(base.norm_out(hidden_states, prefix.temb))
+
+    def _embed_time(self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor) -> Tensor:
+        # diffusers rounds the timestep to the hidden states' precision first; in bf16 that merges
+        # 730 and 732, so here it keeps its own.
+        embed = self.transformer.time_text_embed
+        if self.transformer.config.guidance_embeds:
+            if guidance is None:
+                raise ValueError("this model is guidance-distilled: it needs `guidance`")
+            return embed(timestep * 1000, guidance * 1000, pooled)
+        if guidance is not None:
+            raise ValueError("`guidance` has no effect: this model is not guidance-distilled")
+        return embed(timestep * 1000, pooled)
+
+    def _check_graph(self, graph: GraphFeatures, *, batch: int) -> None:
+        rows, triples = graph.mask.shape
+        expected = {
+            "local": (graph.local, (batch, triples, self.graph_local_dim)),
+            "mask": (graph.mask, (batch, triples)),
+            "global_": (graph.global_, (batch, self.graph_global_dim)),
+        }
+        for name, (tensor, shape) in expected.items():
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"graph.{name} is {tuple(tensor.shape)}, expected {shape} for a batch of "
+                    f"{batch} and a mask of {rows} by {triples}"
+                )
+
+    def _graph_tokens(self, graph: GraphFeatures, *, dtype: torch.dtype) -> GraphTokens:
+        """[global, local ...] at the door of the first chosen block."""
+        present = graph.present
+        local, global_ = _without_padding(graph)
+        with torch.autocast(local.device.type, enabled=False):
+            local = self.graph_local_proj(self.graph_local_norm(local))
+            global_ = self.graph_global_proj(self.graph_global_norm(global_))
+        mask = torch.cat([torch.ones_like(present[:, None]), graph.mask], dim=1)
+        return GraphTokens(
+            states=torch.cat([global_[:, None], local], dim=1).to(dtype),
+            mask=(mask | ~present[:, None])[:, None, None, :],
+            present=present[:, None, None].float(),
+        )
+
+    def _graph_temb(self, graph: GraphFeatures, temb: Tensor) -> list[Tensor]:
+        """A timestep embedding for each chosen block, M of (B, D)."""
+        _, global_ = _without_padding(graph)
+        with torch.autocast(global_.device.type, enabled=False):
+            shift = self.graph_global_to_temb(self.graph_global_norm(global_))
+            shifts = graph.present[:, None] * shift * self.gate_temb[:, None]
+        return [temb + shift for shift in shifts.to(temb.dtype)]
+
+
+def _without_padding(graph: GraphFeatures) -> tuple[Tensor, Tensor]:
+    """Local and global features in float32, zero where there is no triple or no graph."""
+    local = graph.local.float().masked_fill(~graph.mask[..., None], 0.0)
+    return local, graph.global_.float().masked_fill(~graph.present[:, None], 0.0)
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)

@@ -1,0 +1,351 @@
+"""From scene graphs to features: the protocol, and an encoder that knows any word.
+
+Shapes: B graphs; N nodes and K triples of the largest graph, at least 1; D_text the features of a
+name, H the encoder's width. Everything is float32, also under autocast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.scene_graph import SceneGraph
+
+
+@dataclass(frozen=True, eq=False)
+class GraphFeatures:
+    """What a graph encoder gives for B graphs.
+
+    Attributes:
+        local: one row a triple, (B, K, D_local).
+        mask: which rows are real, (B, K) bool. A null graph has none, and contributes nothing.
+        global_: one vector a graph, (B, D_global).
+    """
+
+    local: Tensor
+    mask: Tensor
+    global_: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """Which graphs are not null, (B,) bool."""
+        return self.mask.any(dim=1)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> GraphFeatures:
+        """The same elsewhere or in another precision; the mask stays bool."""
+        return GraphFeatures(
+            local=self.local.to(device=device, dtype=dtype),
+            mask=self.mask.to(device=device),
+            global_=self.global_.to(device=device, dtype=dtype),
+        )
+
+
+class GraphEncoder(Protocol):
+    """Reads scene graphs; ``nn.Module`` implementations are trained with the adapter."""
+
+    local_dim: int
+    global_dim: int
+
+    def __call__(self, graphs: Sequence[SceneGraph]) -> GraphFeatures:
+        """Features of B graphs, float32."""
+
+    def config(self) -> dict[str, Any]:
+        """What it takes to build the same one again, as JSON; ``kind`` names the class."""
+
+
+class NameFeatures:
+    """Text-encoder features of names, each computed once. Names differ by more than case.
+
+    Raises:
+        SgfluxError: from :meth:`lookup`, if a name is missing and there is nothing to encode it.
+    """
+
+    def __init__(self, dim: int, encode: Callable[[Sequence[str]], Tensor] | None = None) -> None:
+        """Start empty.
+
+        Args:
+            dim: D_text.
+            encode: n names -> (n, D_text), for names that are looked up and were never added.
+        """
+        self.dim = dim
+        self._encode = encode
+        self._index: dict[str, int] = {}
+        self._table = torch.empty(0, dim, dtype=torch.float32)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether the name's features are there already."""
+        return _clean(name) in self._index
+
+    def add(self, names: Sequence[str], features: Tensor) -> None:
+        """Take over features (n, D_text) of n names; a name that is known already keeps its own.
+
+        Raises:
+            SgfluxError: if the shape does not fit.
+        """
+        if features.shape != (len(names), self.dim):
+            raise SgfluxError(
+                f"{len(names)} names need features of shape ({len(names)}, {self.dim}), "
+                f"got {tuple(features.shape)}"
+            )
+        rows = {
+            name: row
+            for row, name in reversed(list(enumerate(map(_clean, names))))
+            if name not in self._index
+        }
+        for name in rows:
+            self._index[name] = len(self._index)
+        new = features.detach()[list(rows.values())].to("cpu", torch.float32)
+        self._table = torch.cat([self._table, new])
+
+    def lookup(self, names: Sequence[str]) -> Tensor:
+        """Features of n names, (n, D_text) float32 on the CPU.
+
+        Raises:
+            SgfluxError: if a name is missing and cannot be encoded; the message names it.
+        """
+        cleaned = [_clean(name) for name in names]
+        missing = [name for name in dict.fromkeys(cleaned) if name not in self._index]
+        if missing:
+            if self._encode is None:
+                raise SgfluxError(
+                    f"no text features for {', '.join(map(repr, missing))}: add them, or give "
+                    "NameFeatures a text encoder"
+                )
+            self.add(missing, self._encode(missing))
+        return self._table[[self._index[name] for name in cleaned]]
+
+
+def graph_names(
+    graphs: Iterable[SceneGraph], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> list[str]:
+    """Every name whose features :class:`NativeGraphEncoder` needs for the graphs, each once.
+
+    Objects by name, predicates by canonical name where they have one.
+    """
+    names: dict[str, None] = {}
+    for graph in graphs:
+        names.update(dict.fromkeys(map(_clean, graph.objects)))
+        for _, predicate, _ in graph.relationships:
+            names[vocabulary.normalize(predicate)] = None
+    return list(names)
+
+
+def _clean(name: str) -> str:
+    return " ".join(name.lower().split())
+
+
+@dataclass(frozen=True)
+class _GraphBatch:
+    """B graphs as index tensors, padded to the largest.
+
+    Attributes:
+        nodes: D_text features of the nodes' names, (B, N, D_text).
+        number: 0 for the first node of a name in its graph, 1 for the second ..., (B, N).
+        node_mask: (B, N) bool.
+        edges: features of the predicates, (B, K, D_text).
+        edge_mask: (B, K) bool.
+        subject: one-hot over the nodes, zero for padding, (B, K, N).
+        object: likewise.
+    """
+
+    nodes: Tensor
+    number: Tensor
+    node_mask: Tensor
+    edges: Tensor
+    edge_mask: Tensor
+    subject: Tensor
+    object: Tensor
+
+
+class _TripleLayer(nn.Module):
+    """Each triple reads its subject, predicate and object, and writes to all three.
+
+    A node takes the mean over its triples, by role, so that it learns whether it rides or is
+    ridden. Pre-norm residual updates.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.node_norm = nn.LayerNorm(dim)
+        self.edge_norm = nn.LayerNorm(dim)
+        self.message = nn.Sequential(nn.Linear(3 * dim, 2 * dim), nn.GELU())
+        self.to_edge = nn.Linear(2 * dim, dim)
+        self.to_subject = nn.Linear(2 * dim, dim)
+        self.to_object = nn.Linear(2 * dim, dim)
+
+    def forward(self, nodes: Tensor, edges: Tensor, batch: _GraphBatch) -> tuple[Tensor, Tensor]:
+        """(B, N, H) and (B, K, H) -> the same shapes."""
+        normed = self.node_norm(nodes)
+        message = self.message(
+            torch.cat(
+                [batch.subject @ normed, self.edge_norm(edges), batch.object @ normed], dim=-1
+            )
+        )
+        # Padded edges have all-zero rows in both incidence matrices and reach no node.
+        inbox = batch.subject.mT @ self.to_subject(message)
+        inbox = inbox + batch.object.mT @ self.to_object(message)
+        degree = (batch.subject + batch.object).sum(dim=1).clamp(min=1)
+        return nodes + inbox / degree[..., None], edges + self.to_edge(message)
+
+
+class NativeGraphEncoder(nn.Module):
+    """Message passing over triples whose words enter as text-encoder features.
+
+    Open vocabulary, any number of triples, direction kept: a local row is a function of
+    [subject ‖ predicate ‖ object]. Equal names in one graph are different nodes, told apart by
+    their number.
+    """
+
+    def __init__(
+        self,
+        *,
+        name_features: NameFeatures,
+        text_dim: int,
+        hidden_dim: int = 256,
+        layers: int = 2,
+        vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    ) -> None:
+        """Build it untrained.
+
+        Args:
+            name_features: where the words' features come from; no part of the module's state.
+            text_dim: D_text.
+            hidden_dim: H; also ``local_dim`` and ``global_dim``. Even.
+            layers: rounds of messages, >= 1.
+            vocabulary: makes predicates canonical; other words are taken as they are.
+
+        Raises:
+            SgfluxError: if a size is impossible or the features are not ``text_dim`` wide.
+        """
+        super().__init__()
+        if hidden_dim < 2 or hidden_dim % 2 or layers < 1:
+            raise SgfluxError(
+                "the graph encoder needs an even hidden_dim of at least 2 and at least 1 layer, "
+                f"got hidden_dim {hidden_dim} and layers {layers}"
+            )
+        if name_features.dim != text_dim:
+            raise SgfluxError(
+                f"the graph encoder reads text features of width {text_dim}, "
+                f"the name features have {name_features.dim}"
+            )
+        self.local_dim = self.global_dim = hidden_dim
+        self.text_dim = text_dim
+        self._names = name_features
+        self._vocabulary = vocabulary
+        self.text_norm = nn.LayerNorm(text_dim)
+        self.node_in = nn.Linear(text_dim, hidden_dim)
+        self.edge_in = nn.Linear(text_dim, hidden_dim)
+        self.number_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.layers = nn.ModuleList(_TripleLayer(hidden_dim) for _ in range(layers))
+        self.node_norm = nn.LayerNorm(hidden_dim)
+        self.edge_norm = nn.LayerNorm(hidden_dim)
+        self.fuse = nn.Sequential(
+            nn.Linear(3 * hidden_dim, 2 * hidden_dim),
+            nn.GELU(),
+            nn.Linear(2 * hidden_dim, hidden_dim),
+        )
+        self.pool = nn.Linear(2 * hidden_dim, hidden_dim)
+
+    def config(self) -> dict[str, Any]:
+        """See :class:`GraphEncoder`."""
+        return {
+            "kind": "native",
+            "text_dim": self.text_dim,
+            "hidden_dim": self.local_dim,
+            "layers": len(self.layers),
+        }
+
+    def forward(self, graphs: Sequence[SceneGraph]) -> GraphFeatures:
+        """Features of B graphs; a graph has the same ones alone and in a batch.
+
+        Raises:
+            SgfluxError: if a word has no features.
+        """
+        device = self.pool.weight.device
+        with torch.autocast(device.type, enabled=False):
+            batch = self._batch(graphs, device)
+            nodes = self.node_in(self.text_norm(batch.nodes))
+            nodes = nodes + self.number_in(_number_features(batch.number, self.local_dim))
+            edges = self.edge_in(self.text_norm(batch.edges))
+            for layer in self.layers:
+                nodes, edges = layer(nodes, edges, batch)
+            nodes, edges = self.node_norm(nodes), self.edge_norm(edges)
+            local = self.fuse(
+                torch.cat([batch.subject @ nodes, edges, batch.object @ nodes], dim=-1)
+            )
+            local = local.masked_fill(~batch.edge_mask[..., None], 0.0)
+            pooled = torch.cat(
+                [_masked_mean(nodes, batch.node_mask), _masked_mean(local, batch.edge_mask)], dim=-1
+            )
+            present = batch.edge_mask.any(dim=1, keepdim=True)
+            global_ = self.pool(pooled).masked_fill(~present, 0.0)
+        return GraphFeatures(local=local, mask=batch.edge_mask, global_=global_)
+
+    def _batch(self, graphs: Sequence[SceneGraph], device: torch.device) -> _GraphBatch:
+        count = len(graphs)
+        most_nodes = max([1, *(len(graph.objects) for graph in graphs)])
+        most_edges = max([1, *(len(graph.relationships) for graph in graphs)])
+        node_words: list[str] = []
+        edge_words: list[str] = []
+        numbers = [[0] * most_nodes for _ in graphs]
+        # Index most_nodes is no node: its one-hot column is cut off below.
+        ends = [[[most_nodes] * most_edges for _ in graphs] for _ in range(2)]
+        for row, graph in enumerate(graphs):
+            seen: dict[str, int] = {}
+            for node, name in enumerate(map(_clean, graph.objects)):
+                numbers[row][node] = seen[name] = seen.get(name, -1) + 1
+                node_words.append(name)
+            for edge, (subject, predicate, object_) in enumerate(graph.relationships):
+                ends[0][row][edge], ends[1][row][edge] = subject, object_
+                edge_words.append(self._vocabulary.normalize(predicate))
+        words = list(dict.fromkeys([*node_words, *edge_words]))
+        place = {word: index for index, word in enumerate(words)}
+        table = self._names.lookup(words) if words else torch.zeros(0, self.text_dim)
+
+        def spread(flat: list[str], mask: Tensor) -> Tensor:
+            features = table.new_zeros(*mask.shape, self.text_dim)
+            features[mask] = table[[place[word] for word in flat]]
+            return features.to(device)
+
+        node_mask = _prefix_mask([len(graph.objects) for graph in graphs], most_nodes)
+        edge_mask = _prefix_mask([len(graph.relationships) for graph in graphs], most_edges)
+        incidence = torch.tensor(ends, dtype=torch.int64).view(2, count, most_edges)
+        subject, object_ = F.one_hot(incidence, most_nodes + 1)[..., :-1].float().to(device)
+        return _GraphBatch(
+            nodes=spread(node_words, node_mask),
+            number=torch.tensor(numbers, dtype=torch.float32).view(count, most_nodes).to(device),
+            node_mask=node_mask.to(device),
+            edges=spread(edge_words, edge_mask),
+            edge_mask=edge_mask.to(device),
+            subject=subject,
+            object=object_,
+        )
+
+
+def _prefix_mask(lengths: list[int], size: int) -> Tensor:
+    """(B, size) bool, the first ``lengths[b]`` of each row set."""
+    return torch.arange(size)[None, :] < torch.tensor(lengths, dtype=torch.int64)[:, None]
+
+
+def _masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the masked rows of (B, n, H), (B, H); zero where there is none."""
+    total = rows.masked_fill(~mask[..., None], 0.0).sum(dim=1)
+    return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _number_features(number: Tensor, dim: int) -> Tensor:
+    """Sinusoids of a node's number, (B, N) -> (B, N, dim); exactly zero for number 0."""
+    half = dim // 2
+    rates = torch.exp(-math.log(100.0) * torch.arange(half, device=number.device) / half)
+    angles = number[..., None] * rates
+    return torch.cat([angles.sin(), 1 - angles.cos()], dim=-1)

@@ -1,0 +1,20 @@
+"""Scene graph and prompt to pictures: FLUX's own sampling, with the adapter in it."""
+
+from sgflux.sampling.command import SampleConfig, sample
+from sgflux.sampling.inputs import (
+    PipelineOutput,
+    adapter_fingerprint,
+    resolve_device,
+    resolve_dtype,
+)
+from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+
+__all__ = [
+    "PipelineOutput",
+    "SampleConfig",
+    "SceneGraphFluxPipeline",
+    "adapter_fingerprint",
+    "resolve_device",
+    "resolve_dtype",
+    "sample",
+]

@@ -1,0 +1,193 @@
+"""What a call of the pipeline is made of: its graphs and texts, its seeds, its timesteps."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from sgflux.data.examples import prompts_for_graph
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import AdapterConfig
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+GraphInput = SceneGraph | str | None
+"""A graph, its text form, or none."""
+
+
+@dataclass(frozen=True)
+class PipelineOutput:
+    """What a call gives.
+
+    Attributes:
+        images: PIL pictures; (B, H, W, 3) float32 in [0, 1] for ``np``; packed latents (B, S, 64)
+            for ``latent``.
+        prompts: the text of each.
+        seeds: the seed of each picture's noise; None if the caller's generator drew it.
+    """
+
+    images: Any
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...] | None
+
+
+def check_settings(
+    *, has_adapter: bool, has_graph: bool, steps: int, graph_scale: float, use_adapter: bool
+) -> None:
+    """Refuse settings that contradict each other, or would have no effect.
+
+    Raises:
+        SgfluxError: naming the setting.
+    """
+    if steps < 1:
+        raise SgfluxError(f"the number of steps must be at least 1, got {steps}")
+    if use_adapter and not has_adapter:
+        raise SgfluxError("use_adapter is true, but no adapter was loaded")
+    if has_graph and not use_adapter:
+        raise SgfluxError("a graph has no effect without the adapter; leave it out")
+    if graph_scale != 1 and not has_graph:
+        raise SgfluxError(f"graph_scale ({graph_scale}) has no effect without a graph")
+
+
+def paired_inputs(
+    graph: GraphInput | Sequence[GraphInput], prompt: str | Sequence[str] | None
+) -> tuple[list[SceneGraph | None], tuple[str, ...]]:
+    """One graph and one prompt for every picture; a prompt of None is the graph's neutral text.
+
+    Raises:
+        SgfluxError: if there is nothing to draw, or the numbers do not go together.
+    """
+    given = [graph] if graph is None or isinstance(graph, SceneGraph | str) else list(graph)
+    graphs = [SceneGraph.parse(one) if isinstance(one, str) else one for one in given]
+    if prompt is None:
+        for number, one in enumerate(graphs):
+            if one is None or not one.objects:
+                raise SgfluxError(f"picture {number} has neither a graph nor a prompt")
+        prompts = [prompts_for_graph(one, "neutral") for one in graphs if one is not None]
+    else:
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not graphs or not prompts:
+        raise SgfluxError("there is no graph and no prompt: nothing to draw")
+    count = max(len(graphs), len(prompts))
+    if len(graphs) not in (1, count) or len(prompts) not in (1, count):
+        raise SgfluxError(f"{len(graphs)} graphs and {len(prompts)} prompts do not go together")
+    graphs *= count // len(graphs)
+    prompts *= count // len(prompts)
+    return graphs, tuple(prompts)
+
+
+def seeds_of(seed: int | Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """One seed for every picture: consecutive ones from a single one, fresh ones for None.
+
+    Raises:
+        SgfluxError: if several are given, but not ``count``.
+    """
+    if seed is None:
+        return tuple(secrets.randbits(32) for _ in range(count))
+    if isinstance(seed, int):
+        return tuple(range(seed, seed + count))
+    if len(seed) != count:
+        raise SgfluxError(f"{len(seed)} seeds for {count} pictures")
+    return tuple(seed)
+
+
+def initial_noise(
+    shape: tuple[int, int, int, int],
+    generator: torch.Generator | Sequence[torch.Generator],
+    device: torch.device,
+) -> Tensor:
+    """Standard normal latents, (B, 16, h, w) float32 on ``device``, drawn as diffusers does it.
+
+    Drawn in float32 whatever the model's precision is, so that a seed means one noise.
+
+    Raises:
+        SgfluxError: if there are several generators, but not one for each picture.
+    """
+    generators = generator if isinstance(generator, torch.Generator) else list(generator)
+    if isinstance(generators, list) and len(generators) != shape[0]:
+        raise SgfluxError(f"{len(generators)} generators for {shape[0]} pictures")
+    return randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
+
+
+def flux_schedule(
+    scheduler: FlowMatchEulerDiscreteScheduler,
+    steps: int,
+    *,
+    image_tokens: int,
+    device: torch.device,
+) -> tuple[FlowMatchEulerDiscreteScheduler, Tensor]:
+    """A scheduler of our own, set up as ``FluxPipeline`` does it, and its timesteps.
+
+    Args:
+        scheduler: the model's; it is copied.
+        steps: Euler steps.
+        image_tokens: S of a picture.
+        device: of the timesteps.
+
+    Returns:
+        The scheduler at its first step, and (steps,) float32 from 1000 down.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    config = scheduler.config
+    # FLUX.1-dev's shift grows with the picture; a scheduler without it ignores mu.
+    mu = calculate_shift(
+        image_tokens,
+        config.get("base_image_seq_len", 256),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.5),
+        config.get("max_shift", 1.15),
+    )
+    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
+    timesteps, _ = retrieve_timesteps(scheduler, steps, device, sigmas=sigmas, mu=mu)
+    scheduler.set_begin_index(0)
+    return scheduler, timesteps
+
+
+def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> str:
+    """What identifies an adapter: the SHA-256 over what it is and all its weights."""
+    digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` as the accelerator, if there is one, else the CPU; any other name as it is.
+
+    Raises:
+        SgfluxError: if this machine has no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise SgfluxError(f"device {name!r} cannot be used: {error}") from error
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """``auto`` as bf16 on an accelerator and fp32 on the CPU; else ``fp32`` or ``bf16``."""
+    if name == "auto":
+        name = "fp32" if device.type == "cpu" else "bf16"
+    return DTYPES[name]
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Pictures in [0, 1] as bytes, rounded as diffusers does it."""
+    return (images * 255).round().astype(np.uint8)

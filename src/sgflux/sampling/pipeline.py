@@ -1,0 +1,425 @@
+"""Pictures from scene graphs: FLUX's own sampling, with the adapter in it.
+
+Without an adapter, or with it switched off, the pictures are those of diffusers' ``FluxPipeline``
+for the same noise.
+
+Shapes: B pictures, latents (B, 16, h, w), packed (B, S, 64); L text tokens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from PIL import Image
+from torch import Tensor
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import (
+    GraphLoraModel,
+    adapter_disabled,
+    build_model,
+    load_bundle,
+)
+from sgflux.models.backbone import (
+    Autoencoder,
+    TextEncoders,
+    TextFeatures,
+    image_ids,
+    load_autoencoder,
+    load_scheduler,
+    load_text_encoders,
+    load_transformer,
+    model_identity,
+    pack_latents,
+    text_ids,
+    unpack_latents,
+)
+from sgflux.models.graph_encoder import GraphFeatures, NameFeatures
+from sgflux.sampling.inputs import (
+    GraphInput,
+    PipelineOutput,
+    adapter_fingerprint,
+    check_settings,
+    flux_schedule,
+    initial_noise,
+    paired_inputs,
+    seeds_of,
+    to_uint8,
+)
+
+DEFAULT_GUIDANCE = 3.5
+"""What a guidance-distilled model (FLUX.1-dev) is told, as by ``FluxPipeline``."""
+
+_DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
+
+
+class SceneGraphFluxPipeline:
+    """A FLUX model, and an adapter or none; nothing changes when it is called."""
+
+    def __init__(
+        self,
+        *,
+        text_encoders: TextEncoders,
+        autoencoder: Autoencoder,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        transformer: FluxTransformer2DModel,
+        model: GraphLoraModel | None = None,
+        model_id: str = "",
+        adapter_fingerprint: str | None = None,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            text_encoders: of the base.
+            autoencoder: of the base.
+            scheduler: of the base; copied before use.
+            transformer: the base; ``model``'s own, if there is one.
+            model: the transformer with its adapter.
+            model_id: what the base is called, for the record.
+            adapter_fingerprint: what identifies the adapter, for the record.
+        """
+        self.text_encoders = text_encoders
+        self.autoencoder = autoencoder
+        self.scheduler = scheduler
+        self.transformer = transformer
+        self.model = model
+        self.model_id = model_id
+        self.model_fingerprint: str = model_identity(transformer)["fingerprint"]
+        self.adapter_fingerprint = adapter_fingerprint
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_id: str,
+        *,
+        adapter: str | os.PathLike[str] | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        allow_download: bool = False,
+        max_sequence_length: int | None = None,
+    ) -> SceneGraphFluxPipeline:
+        """Load a base, and an adapter bundle onto it.
+
+        Args:
+            model_id: ``tiny``, a diffusers FluxPipeline folder, or an id on the hub.
+            adapter: a bundle's folder (``final/`` of a run); None for the base alone.
+            dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
+            device: where everything goes.
+            allow_download: fetch from the hub what is not on this machine.
+            max_sequence_length: text tokens a prompt; None: what the adapter was trained with, or
+                without one what the tokenizer allows, at most 256.
+
+        Raises:
+            SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
+        """
+        where: dict[str, Any] = {"dtype": dtype, "device": device}
+        where["allow_download"] = allow_download
+        bundle = None if adapter is None else load_bundle(adapter)
+        if bundle is not None and max_sequence_length is None:
+            max_sequence_length = bundle[0].max_sequence_length
+        text = load_text_encoders(model_id, max_sequence_length=max_sequence_length, **where)
+        transformer = load_transformer(model_id, **where)
+        model = fingerprint = None
+        if bundle is not None:
+            config, state = bundle
+            names = NameFeatures(text.text_encoder_2.config.d_model, text.encode_names)
+            model = build_model(transformer=transformer, config=config, name_features=names)
+            model.load_trainable_state(state)
+            model.to(device).eval().requires_grad_(False)
+            fingerprint = adapter_fingerprint(config, state)
+        return cls(
+            text_encoders=text,
+            autoencoder=load_autoencoder(model_id, **where),
+            scheduler=load_scheduler(model_id, allow_download=allow_download),
+            transformer=transformer,
+            model=model,
+            model_id=str(model_id),
+            adapter_fingerprint=fingerprint,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return self.transformer.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the frozen weights and of the latents between two steps."""
+        return self.transformer.dtype
+
+    @property
+    def default_size(self) -> int:
+        """Side of a picture, in pixels, where the caller names none: the autoencoder's own."""
+        return int(self.autoencoder.vae.config.sample_size)
+
+    def __call__(
+        self,
+        graph: GraphInput | Sequence[GraphInput] = None,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        num_inference_steps: int = 4,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int | Sequence[int] | None = None,
+        graph_scale: float = 1.0,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        use_adapter: bool | None = None,
+        output_type: Literal["pil", "np", "latent"] = "pil",
+    ) -> PipelineOutput:
+        """Draw pictures.
+
+        Args:
+            graph: a graph, its text form, None for no graph, or several of these.
+            prompt: a text or several; None: the neutral text of each graph ("a photo of man and
+                horse"). One graph or one prompt goes with several of the other.
+            num_inference_steps: Euler steps.
+            generator: draws the noise, as in diffusers: one for all pictures or one for each.
+            seed: of the noise instead: several seeds are one for each picture, a single one is the
+                first of consecutive ones. Neither: seeds nobody knows before; see the output.
+            graph_scale: how far to go from the velocity without a graph towards the one with it:
+                v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time.
+            guidance: for a guidance-distilled model only; None: 3.5.
+            height: in pixels; None: the autoencoder's own size.
+            width: in pixels.
+            use_adapter: False: the base alone; None: the adapter if there is one.
+            output_type: ``pil``, ``np`` or ``latent``.
+
+        Raises:
+            SgfluxError: on numbers that do not go together, or a setting that has no effect.
+        """
+        graphs, prompts = paired_inputs(graph, prompt)
+        seeds: tuple[int, ...] | None = None
+        if generator is None:
+            seeds = seeds_of(seed, len(prompts))
+            generator = [torch.Generator("cpu").manual_seed(number) for number in seeds]
+        elif seed is not None:
+            raise SgfluxError("give a generator or a seed, not both")
+        use_adapter = self.model is not None if use_adapter is None else use_adapter
+        height, width = self._size(height, width)
+        latents = self._sample(
+            graphs,
+            prompts,
+            initial_noise(self._latent_shape(len(prompts), height, width), generator, self.device),
+            steps=num_inference_steps,
+            graph_scale=graph_scale,
+            guidance=guidance,
+            use_adapter=use_adapter,
+        )
+        if output_type == "latent":
+            return PipelineOutput(pack_latents(latents), prompts, seeds)
+        images: Any = self._decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+        if output_type == "pil":
+            images = [Image.fromarray(picture) for picture in to_uint8(images)]
+        elif output_type != "np":
+            raise SgfluxError(f"output_type must be 'pil', 'np' or 'latent', got {output_type!r}")
+        return PipelineOutput(images, prompts, seeds)
+
+    def sample_batch(
+        self,
+        graphs: Sequence[SceneGraph | None] | None,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        steps: int = 4,
+        graph_scale: float = 1.0,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        use_adapter: bool | None = None,
+    ) -> np.ndarray:
+        """One picture for each prompt and seed: (B, H, W, 3) uint8.
+
+        Args:
+            graphs: B of them, None meaning no graph; None for no graph at all.
+            prompts: B texts.
+            seeds: B seeds of the noise.
+            steps: Euler steps.
+            graph_scale, guidance, height, width, use_adapter: see :meth:`__call__`.
+
+        Raises:
+            SgfluxError: if the lengths differ; as :meth:`__call__`.
+        """
+        graphs = [None] * len(prompts) if graphs is None else graphs
+        if not len(graphs) == len(prompts) == len(seeds):
+            raise SgfluxError(
+                f"{len(graphs)} graphs, {len(prompts)} prompts and {len(seeds)} seeds: "
+                "expected one of each for every picture"
+            )
+        output = self(
+            list(graphs),
+            list(prompts),
+            num_inference_steps=steps,
+            seed=list(seeds),
+            graph_scale=graph_scale,
+            guidance=guidance,
+            height=height,
+            width=width,
+            use_adapter=use_adapter,
+            output_type="np",
+        )
+        return to_uint8(output.images)
+
+    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+        """Features of the prompts, each different one encoded once, in the model's precision."""
+        unique = list(dict.fromkeys(prompts))
+        features = self.text_encoders.encode(unique)
+        rows = torch.tensor([unique.index(prompt) for prompt in prompts])
+        hidden, pooled = (
+            part[rows.to(part.device)].to(self.device, self.dtype)
+            for part in (features.encoder_hidden_states, features.pooled_projections)
+        )
+        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
+
+    def guidance_input(self, count: int, guidance: float | None) -> Tensor | None:
+        """What a guidance-distilled model is told, (B,) float32; None for any other model.
+
+        Raises:
+            SgfluxError: if ``guidance`` is given and has no effect.
+        """
+        if self.transformer.config.guidance_embeds:
+            value = DEFAULT_GUIDANCE if guidance is None else guidance
+            return torch.full((count,), value, device=self.device, dtype=torch.float32)
+        if guidance is not None:
+            raise SgfluxError(
+                f"guidance ({guidance}) has no effect: {self.model_id!r} is not guidance-distilled"
+            )
+        return None
+
+    def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
+        """The arithmetic of an adapter in float32 on a base that is not, as in training."""
+        if self.model is None or self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def record(
+        self,
+        *,
+        graph: SceneGraph | None,
+        prompt: str,
+        seed: int,
+        steps: int,
+        graph_scale: float = 1.0,
+        guidance: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        use_adapter: bool = True,
+    ) -> dict[str, Any]:
+        """How a picture is made, as plain JSON: equal records, equal pictures (up to rounding)."""
+        height, width = self._size(height, width)
+        return {
+            "graph": None if graph is None else graph.to_json(),
+            "prompt": prompt,
+            "seed": seed,
+            "steps": steps,
+            "graph_scale": graph_scale,
+            "guidance": guidance,
+            "height": height,
+            "width": width,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "model": self.model_id,
+            "model_fingerprint": self.model_fingerprint,
+            "adapter": self.adapter_fingerprint if use_adapter else None,
+            "use_adapter": use_adapter,
+        }
+
+    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        patch = 2 * self.autoencoder.downsample
+        height = self.default_size if height is None else height
+        width = self.default_size if width is None else width
+        if height < patch or width < patch or height % patch or width % patch:
+            raise SgfluxError(
+                f"height and width must be multiples of {patch} for {self.model_id!r}, "
+                f"got {height} and {width}"
+            )
+        return height, width
+
+    def _latent_shape(self, count: int, height: int, width: int) -> tuple[int, int, int, int]:
+        factor = self.autoencoder.downsample
+        return count, self.transformer.config.in_channels // 4, height // factor, width // factor
+
+    def _sample(
+        self,
+        graphs: Sequence[SceneGraph | None],
+        prompts: Sequence[str],
+        noise: Tensor,
+        *,
+        steps: int,
+        graph_scale: float,
+        guidance: float | None,
+        use_adapter: bool,
+    ) -> Tensor:
+        """From noise (B, 16, h, w) to scaled latents of the same shape."""
+        has_graph = any(graph is not None and not graph.is_null for graph in graphs)
+        check_settings(
+            has_adapter=self.model is not None,
+            has_graph=has_graph,
+            steps=steps,
+            graph_scale=graph_scale,
+            use_adapter=use_adapter,
+        )
+        count, _, rows, columns = noise.shape
+        # Everything that does not change from step to step.
+        text = self.encode_text(prompts)
+        inputs = {
+            "encoder_hidden_states": text.encoder_hidden_states,
+            "pooled_projections": text.pooled_projections,
+            "img_ids": image_ids(rows // 2, columns // 2).to(self.device),
+            "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(self.device),
+            "guidance": self.guidance_input(count, guidance),
+        }
+        latents = pack_latents(noise).to(self.dtype)
+        scheduler, timesteps = flux_schedule(
+            self.scheduler, steps, image_tokens=latents.shape[1], device=self.device
+        )
+        with contextlib.ExitStack() as settings:
+            if self.model is not None and not use_adapter:
+                settings.enter_context(adapter_disabled(self.model))
+            features = self._graph_features(graphs if has_graph else None, graph_scale)
+            settings.enter_context(torch.inference_mode())
+            settings.enter_context(self.mixed_precision())
+            for timestep in timesteps:
+                inputs["hidden_states"] = latents
+                # diffusers' scheduler counts from 0 to 1000, its transformer from 0 to 1.
+                inputs["timestep"] = timestep.expand(count) / 1000
+                velocity, *without = self._velocities(inputs, features)
+                if without:
+                    velocity = without[0] + graph_scale * (velocity - without[0])
+                velocity = velocity.to(latents.dtype)
+                latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+        return unpack_latents(latents, rows, columns)
+
+    # Not in inference mode: the encoder remembers the features of names for others, too.
+    @torch.no_grad()
+    def _graph_features(
+        self, graphs: Sequence[SceneGraph | None] | None, graph_scale: float
+    ) -> list[GraphFeatures | None]:
+        """What each step's forward passes are told: one, or with a scale one more without graph."""
+        if graphs is None or self.model is None:
+            return [None]
+        encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
+        return [encoded] if graph_scale == 1 else [encoded, None]
+
+    def _velocities(
+        self, inputs: dict[str, Any], features: Sequence[GraphFeatures | None]
+    ) -> list[Tensor]:
+        """One for each of the features; what they have in common is computed once."""
+        if self.model is None:
+            return [self.transformer(**inputs, return_dict=False)[0]]
+        flux = self.model.flux
+        prefix = flux.prefix(**inputs)
+        return [flux.suffix(prefix, graph) for graph in features]
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 in [0, 1]; a few at once, pixels take far more than latents."""
+        pixels = latents.shape[2] * latents.shape[3] * self.autoencoder.downsample**2
+        at_once = max(1, _DECODED_AT_ONCE // pixels)
+        with torch.inference_mode():
+            return torch.cat([self.autoencoder.decode(part) for part in latents.split(at_once)])

@@ -1,0 +1,122 @@
+"""tiny-flux's text side: two small word tokenizers and two small text encoders, made from nothing.
+
+The tokenizers know a few hundred whole words and spell every other word letter by letter, so that
+no name is ever "unknown": the bundled world's words are learned with the base, any other word has
+its own (untrained, but distinct) features.
+
+Shapes: B prompts, L tokens of T5's sequence, D_t5 = 128 its width, D_clip = 64 the pooled width.
+"""
+
+from __future__ import annotations
+
+import string
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+)
+
+SEQUENCE_LENGTH = 24
+T5_WIDTH = 128
+CLIP_WIDTH = 64
+
+# Common nouns beyond the bundled world's, so that a prompt about everyday photographs costs one
+# token a word. They are not trained; their random embeddings only keep them apart.
+EVERYDAY_WORDS = (
+    "airplane apple arm bag banana basket beach bear bed bench bicycle bike board boat book boot "
+    "bottle bowl boy branch bread broccoli building bus bush cabinet cake camera cap carrot cat "
+    "chair child clock cloud coat computer couch counter cow curtain desk door ear elephant eye "
+    "face fence field flag floor food foot fork fruit giraffe girl glass glasses glove grass "
+    "ground hair hand handle head helmet hill jacket jeans keyboard kitchen knife lady lamp "
+    "laptop leaf leg light lion mirror motorcycle mountain mouse mouth nose ocean orange oven "
+    "pants paper people person phone pillow pizza plane plant plate player pole racket refrigerator "
+    "river road rock roof room sand sandwich screen sea seat shadow sheep shelf shirt shoe short "
+    "sidewalk sign sink skateboard ski sky snow snowboard sofa spoon stone street suitcase "
+    "sunglasses surfboard table tail teddy tie tire toilet tower towel toy track train truck vase "
+    "vegetable vehicle wall water wave wheel window wine wing woman wood zebra"
+).split()
+
+# Every word of the 24 canonical predicates and of the prompts' own template.
+TEMPLATE_WORDS = (
+    "a photo of and the above around near behind below carrying drinking eating hanging from "
+    "holding in front left looking at on playing with pulling pushing riding right sitting "
+    "standing touching using wearing"
+).split()
+
+
+def make_tokenizer(
+    world_objects: tuple[str, ...], *, max_length: int, start: bool
+) -> PreTrainedTokenizerFast:
+    """A lower-casing word tokenizer that spells unknown words letter by letter.
+
+    Args:
+        world_objects: names that must be one token each.
+        max_length: ``model_max_length`` of the saved tokenizer, in tokens.
+        start: whether a prompt begins with a start token (CLIP's custom) or not (T5's).
+    """
+    words = sorted({*world_objects, *TEMPLATE_WORDS, *EVERYDAY_WORDS})
+    letters = string.ascii_lowercase + string.digits + string.punctuation
+    pieces = ["<pad>", "</s>", "<unk>", "<s>", *words]
+    pieces += [letter for letter in letters if letter not in words]
+    pieces += ["##" + letter for letter in letters]
+    core = Tokenizer(
+        models.WordPiece({piece: index for index, piece in enumerate(pieces)}, unk_token="<unk>")
+    )
+    core.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.decoder = decoders.WordPiece()
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>" if start else "$A </s>",
+        special_tokens=[("<s>", core.token_to_id("<s>")), ("</s>", core.token_to_id("</s>"))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        model_max_length=max_length,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        bos_token="<s>",
+        padding_side="right",
+    )
+
+
+def make_text_encoders(
+    tokenizer: PreTrainedTokenizerFast, tokenizer_2: PreTrainedTokenizerFast
+) -> tuple[CLIPTextModel, T5EncoderModel]:
+    """Untrained text encoders of FLUX's two classes; CLIP pools at its end token."""
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=CLIP_WIDTH,
+            intermediate_size=4 * CLIP_WIDTH,
+            projection_dim=CLIP_WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=tokenizer.model_max_length,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=tokenizer.bos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer_2),
+            d_model=T5_WIDTH,
+            d_kv=32,
+            d_ff=2 * T5_WIDTH,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+            eos_token_id=tokenizer_2.eos_token_id,
+            pad_token_id=tokenizer_2.pad_token_id,
+            decoder_start_token_id=tokenizer_2.pad_token_id,
+        )
+    )
+    # T5's own initialisation draws embeddings of size 1, far above what one layer adds to them.
+    t5.shared.weight.data.normal_(0.0, 0.5)
+    return clip, t5

@@ -1,0 +1,112 @@
+"""What one forward pass learns from: graphs, noisy latents and text, drawn from encoded examples.
+
+Shapes: B examples; latents (16, h, w) as the transformer sees them (shifted and scaled); text of L
+tokens with D features, and P pooled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.examples import PROMPT_KINDS, PromptKind
+from sgflux.flow_matching import sample_sigmas
+from sgflux.graphs.scene_graph import SceneGraph
+
+
+@dataclass(frozen=True)
+class LatentScale:
+    """What an autoencoder's latents go through before the transformer sees them."""
+
+    shift: float
+    scale: float
+
+    def posterior(self, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the scaled latents."""
+        return (mean - self.shift) * self.scale, std * self.scale
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass' worth of examples.
+
+    Attributes:
+        graphs: B graphs; the null graph where it was dropped.
+        latents: scaled, (B, 16, h, w) float32.
+        noise: standard normal, (B, 16, h, w) float32.
+        sigma: (B,) float32 in [0, 1].
+        encoder_hidden_states: (B, L, D) bf16.
+        pooled_projections: (B, P) bf16.
+    """
+
+    graphs: tuple[SceneGraph, ...]
+    latents: Tensor
+    noise: Tensor
+    sigma: Tensor
+    encoder_hidden_states: Tensor
+    pooled_projections: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on ``device``."""
+        if device.type == "cpu":
+            return self
+        names = ("latents", "noise", "sigma", "encoder_hidden_states", "pooled_projections")
+        # Pinned, the copies run beside the computation of the step before.
+        pinned = device.type == "cuda"
+        tensors = {
+            name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+            for name, tensor in ((name, getattr(self, name)) for name in names)
+        }
+        return Batch(graphs=self.graphs, **tensors)
+
+
+def draw_batch(
+    arrays: TrainingArrays,
+    rows: Sequence[int],
+    *,
+    latent_scale: LatentScale,
+    prompt_weights: Mapping[PromptKind, float],
+    null_graph_probability: float,
+    sigma_scheme: str,
+    t_min: float,
+    t_max: float,
+    generator: torch.Generator,
+) -> Batch:
+    """Draw everything random about one forward pass, in a fixed order, on the CPU.
+
+    Args:
+        arrays: the encoded data set.
+        rows: which B examples.
+        latent_scale: of the autoencoder that encoded them.
+        prompt_weights: how often each kind of text is used.
+        null_graph_probability: how often an example goes without its graph.
+        sigma_scheme: see :func:`sgflux.flow_matching.sample_sigmas`.
+        t_min: lowest sigma.
+        t_max: highest sigma.
+        generator: the only source of randomness.
+    """
+    count = len(rows)
+    index = torch.tensor(rows, dtype=torch.int64)
+    mean, std = latent_scale.posterior(*arrays.posterior(index))
+    latents = mean + std * torch.randn(mean.shape, generator=generator)
+    noise = torch.randn(mean.shape, generator=generator)
+    sigma = sample_sigmas(count, scheme=sigma_scheme, t_min=t_min, t_max=t_max, generator=generator)
+    weights = torch.tensor([float(prompt_weights.get(kind, 0.0)) for kind in PROMPT_KINDS])
+    kinds = torch.multinomial(weights, count, replacement=True, generator=generator)
+    is_null = (torch.rand(count, generator=generator) < null_graph_probability).tolist()
+    hidden, pooled = arrays.text(index, kinds)
+    return Batch(
+        graphs=tuple(
+            SceneGraph.null() if dropped else arrays.examples[row].graph
+            for row, dropped in zip(rows, is_null, strict=True)
+        ),
+        latents=latents,
+        noise=noise,
+        sigma=sigma,
+        encoder_hidden_states=hidden,
+        pooled_projections=pooled,
+    )

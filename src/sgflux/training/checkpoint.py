@@ -1,0 +1,161 @@
+"""Every bit of resumable state in one object, and the files it lives in.
+
+All files load with ``torch.load(..., weights_only=True)``: they hold tensors, numbers, texts, lists
+and dictionaries, nothing of ours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.data.files import replacing
+from sgflux.errors import SgfluxError
+
+_FORMAT = 1
+_STEP_FILE = re.compile(r"step(\d+)\.pt")
+
+
+class CheckpointError(SgfluxError):
+    """A file that is no checkpoint of ours, or not one of this run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterWeights:
+    """A trained adapter as ``best_graph_lora_{mode}.pt`` and ``final_graph_lora_{mode}.pt`` keep it.
+
+    Attributes:
+        step: optimizer steps behind it.
+        trainable: name -> float32 weight, as ``GraphLoraModel.trainable_state`` names them.
+        ema: their moving average, or None where the run keeps none.
+        adapter: the ``AdapterConfig`` as JSON.
+        metrics: what is known of it; includes ``select_by`` and its value for a best one.
+    """
+
+    step: int
+    trainable: dict[str, Tensor]
+    ema: dict[str, Tensor] | None
+    adapter: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights to use: the averaged ones where there are any."""
+        return self.trainable if self.ema is None else self.ema
+
+    def save(self, path: Path) -> None:
+        """Write the file, all of it or nothing."""
+        _save({"format": _FORMAT, **shallow_dict(self)}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> AdapterWeights:
+        """Read the file, on the CPU.
+
+        Raises:
+            CheckpointError: if it is no such file.
+        """
+        return cls(**_load(path, cls))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """A run after some optimizer step, as ``step{N}.pt`` keeps it.
+
+    The learning rate and the random draws of every later step follow from ``step`` and the
+    config's seed, so neither a scheduler nor the generators of the batches have state; ``rng`` is
+    torch's global generator, for the sake of modules that might use it.
+
+    Attributes:
+        step: optimizer steps done.
+        epoch: passes over the data done, the running one not counted.
+        position: examples drawn from the training set since the start, over all processes.
+        trainable: name -> float32 weight.
+        ema: their moving average, or None.
+        optimizer: AdamW's ``state_dict``.
+        rng: torch's global generator on the CPU, uint8.
+        config: the ``TrainConfig`` as JSON.
+        adapter: the ``AdapterConfig`` as JSON.
+        data: split -> SHA-256 of its JSONL.
+        processes: how many shared the work.
+        validated_step: the last step after which validation has run, 0 before the first.
+        best: the best adapter so far, or None.
+    """
+
+    step: int
+    epoch: int
+    position: int
+    trainable: dict[str, Tensor]
+    ema: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    rng: Tensor
+    config: dict[str, Any]
+    adapter: dict[str, Any]
+    data: dict[str, str]
+    processes: int
+    validated_step: int
+    best: AdapterWeights | None
+
+    def save(self, path: Path) -> None:
+        """Write the file, all of it or nothing."""
+        best = None if self.best is None else shallow_dict(self.best)
+        _save({"format": _FORMAT, **shallow_dict(self), "best": best}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingState:
+        """Read the file, on the CPU.
+
+        Raises:
+            CheckpointError: if it is no such file.
+        """
+        fields = _load(path, cls)
+        best = fields.pop("best")
+        return cls(**fields, best=None if best is None else AdapterWeights(**best))
+
+
+def shallow_dict(record: Any) -> dict[str, Any]:
+    """Field -> value without copying tensors, as ``dataclasses.asdict`` would."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def step_files(output_dir: Path) -> dict[int, Path]:
+    """Step -> checkpoint of a run, in the order of the steps."""
+    found = {}
+    for path in output_dir.glob("step*.pt"):
+        match = _STEP_FILE.fullmatch(path.name)
+        if match:
+            found[int(match[1])] = path
+    return dict(sorted(found.items()))
+
+
+def on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies that the next step does not change."""
+    return {name: weight.detach().to("cpu", copy=True) for name, weight in weights.items()}
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    with replacing(path) as file:
+        torch.save(content, file)
+
+
+def _load(path: Path, cls: type) -> dict[str, Any]:
+    kind = cls.__name__
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch raises a different type for each way to be no checkpoint
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: is no checkpoint: {reason}") from error
+    expected = {"format", *(field.name for field in dataclasses.fields(cls))}
+    if not isinstance(content, dict) or set(content) != expected:
+        raise CheckpointError(f"{path}: is not a {kind} that sgflux wrote")
+    if content.pop("format") != _FORMAT:
+        raise CheckpointError(f"{path}: was written by another version of sgflux")
+    return content

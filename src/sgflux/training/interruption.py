@@ -1,0 +1,60 @@
+"""SIGINT and SIGTERM as a request to stop after the current step."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHO_SECONDS = 3.0
+
+
+class StopRequest:
+    """A context in which the first SIGINT or SIGTERM is noted instead of obeyed.
+
+    One that comes later has its usual effect again, so that nobody is locked out by a long step;
+    later by a few seconds, since a terminal and a launcher may both pass on the same Ctrl-C.
+    Outside of the main thread Python delivers no signals; there this does nothing.
+
+    Attributes:
+        signal: the signal that came, or None.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self.signal: int | None = None
+        self._came_at = 0.0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        """Start to listen."""
+        if threading.current_thread() is threading.main_thread():
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = number
+            self._came_at = time.monotonic()
+        elif time.monotonic() - self._came_at > _ECHO_SECONDS:
+            self._restore()
+            os.kill(os.getpid(), number)
+
+    def _restore(self) -> None:
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler)

@@ -1,0 +1,385 @@
+"""The loop: one optimizer step after another, with validation, checkpoints and metrics between."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter import GraphLoraModel
+from sgflux.training.batches import draw_batch
+from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
+from sgflux.training.interruption import StopRequest
+from sgflux.training.objective import FlowMatchingObjective
+from sgflux.training.optimization import (
+    Average,
+    average_gradients,
+    learning_rate_factor,
+    make_optimizer,
+    set_learning_rate,
+)
+from sgflux.training.prepare import Preparation
+from sgflux.training.processes import Processes
+from sgflux.training.randomness import ExampleOrder, generator_for
+from sgflux.training.run_folder import RunFolder
+from sgflux.training.run_log import RunLog
+from sgflux.training.validation import ValidationResult, Validator
+
+ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
+"""(model with the averaged weights, step) -> further figures for the log."""
+
+
+class TrainingRun:
+    """A run between its first step and its last one.
+
+    Attributes:
+        step: optimizer steps done.
+        best: the best adapter so far, or None.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        preparation: Preparation,
+        *,
+        processes: Processes,
+        folder: RunFolder,
+        log: RunLog,
+        extra_validation: ExtraValidation | None = None,
+    ) -> None:
+        """Set up the optimizer and what goes with it; nothing is written yet."""
+        self.step = 0
+        self.best: AdapterWeights | None = None
+        self._config = config
+        self._plan = preparation.plan
+        self._data = preparation
+        self._processes = processes
+        self._folder = folder
+        self._log = log
+        self._extra_validation = extra_validation
+
+        self._model = preparation.model
+        self._weights = self._model.trainable_parameters()
+        self._weight_list = list(self._weights.values())
+        self._optimizer = make_optimizer(
+            self._weights,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            gate_lr_scale=config.gate_lr_scale,
+        )
+        self._average = Average(self._weights, decay=config.ema_decay) if config.ema_decay else None
+        self._objective = FlowMatchingObjective(
+            self._model,
+            dtype=preparation.dtype,
+            guidance=preparation.guidance,
+            gradient_checkpointing=config.gradient_checkpointing,
+        )
+        self._order = ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
+        self._validated_step = 0
+        self._validation: ValidationResult | None = None
+        # (loss, gradient norm) of the steps that nobody has looked at yet, still on the device.
+        self._unread: list[Tensor] = []
+        self._window: list[tuple[float, float]] = []
+        self._stopwatch = _Stopwatch()
+
+    # -- the loop ------------------------------------------------------------------------------
+
+    def loop(self) -> int | None:
+        """Train up to the last step, or until SIGINT or SIGTERM.
+
+        Returns:
+            The signal that ended it early, or None.
+        """
+        with StopRequest() as stop:
+            self._stopwatch.restart()
+            # A run that was stopped during a validation catches up on it first.
+            stopped_by = self._validate_if_due(stop)
+            while stopped_by is None and self.step < self._plan.max_steps:
+                stopped_by = self._train_step(stop)
+                self._log.advance()
+                if self.step % self._config.log_every == 0 or self.step == self._plan.max_steps:
+                    self._log_training()
+                if stopped_by is None:
+                    stopped_by = self._validate_if_due(stop)
+                if stopped_by is None and self._is_due(self._config.save_every):
+                    self.save()
+            if stopped_by is not None:
+                self.save()
+            return stopped_by
+
+    def _is_due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and after the last, happens now."""
+        if self.step == 0:
+            return False
+        return self.step == self._plan.max_steps or bool(every and self.step % every == 0)
+
+    def _train_step(self, stop: StopRequest) -> int | None:
+        """One optimizer step; returns the signal that came to any of the processes, or None."""
+        config = self._config
+        factor = learning_rate_factor(
+            self.step,
+            warmup_steps=self._plan.warmup_steps,
+            max_steps=self._plan.max_steps,
+            floor=config.lr_floor,
+        )
+        set_learning_rate(self._optimizer, factor)
+        loss = self._accumulate_gradients()
+        loss, stopped_by = self._share(loss, stop)
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self._weight_list])
+        if config.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(self._weight_list, config.max_grad_norm, norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        if self._average is not None:
+            self._average.update(self.step)
+        self._unread.append(torch.stack([loss, norm]))
+        return stopped_by
+
+    def _accumulate_gradients(self) -> Tensor:
+        """Forward and backward of this process' share of a step; returns its mean loss."""
+        config, processes = self._config, self._processes
+        parts = config.gradient_accumulation_steps
+        position = self.step * self._plan.examples_per_step
+        total = torch.zeros((), device=processes.device)
+        for part in range(parts):
+            pass_index = self.step * parts + part
+            share = part * processes.count + processes.index
+            rows = self._order.indices(position + share * config.batch_size, config.batch_size)
+            batch = draw_batch(
+                self._data.train,
+                rows,
+                latent_scale=self._data.latent_scale,
+                prompt_weights=config.prompt_mix.weights(),
+                null_graph_probability=config.null_graph_probability,
+                sigma_scheme=config.sigma_scheme,
+                t_min=config.t_min,
+                t_max=config.t_max,
+                generator=generator_for(config.seed, "batch", pass_index, processes.index),
+            ).to(processes.device)
+            (errors,) = self._objective(batch, [batch.graphs])
+            loss = errors.mean() / parts
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _share(self, loss: Tensor, stop: StopRequest) -> tuple[Tensor, int | None]:
+        """Average gradients and loss over the processes, which also agree on whether to stop."""
+        own = stop.signal or 0
+        if self._processes.count == 1:
+            average_gradients(self._weight_list, loss[None], processes=self._processes)
+            return loss, own or None
+        extra = torch.stack([loss, torch.full_like(loss, float(own))])
+        loss, mean_signal = average_gradients(
+            self._weight_list, extra, processes=self._processes
+        ).unbind()
+        # The launcher passes a signal on to every process, but not in the same step.
+        came = float(mean_signal) * self._processes.count
+        return loss, (own or signal.SIGTERM) if came else None
+
+    # -- metrics -------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Wait for the device, and stop if a loss or gradient since the last look is not finite."""
+        if not self._unread:
+            return
+        rows = torch.stack(self._unread).tolist()
+        first = self.step - len(rows) + 1
+        self._unread.clear()
+        for step, (loss, norm) in enumerate(rows, start=first):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                what = f"loss ({loss})" if not math.isfinite(loss) else f"gradient norm ({norm})"
+                saved = list(step_files(self._folder.root).values())
+                way_out = (
+                    f"the last good checkpoint is {saved[-1]}" if saved else "nothing was saved yet"
+                )
+                raise SgfluxError(
+                    f"the {what} of step {step} is not finite; {way_out}. A lower lr, a longer "
+                    "warmup, or dtype fp32 usually helps; these make a new run"
+                )
+            self._window.append((loss, norm))
+
+    def _log_training(self) -> None:
+        self._read()
+        seconds = self._stopwatch.restart()
+        steps = len(self._window)
+        losses, norms = zip(*self._window, strict=True)
+        self._window.clear()
+        row: dict[str, Any] = {
+            "step": self.step,
+            "epoch": self._position / self._plan.train_examples,
+            "loss": sum(losses) / steps,
+            "grad_norm": sum(norms) / steps,
+            "lr": self._optimizer.param_groups[0]["lr"],
+            "steps_per_second": steps / seconds,
+            "examples_per_second": steps * self._plan.examples_per_step / seconds,
+        }
+        if self._processes.device.type == "cuda":
+            row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        self._log.train(row, max_steps=self._plan.max_steps)
+
+    @property
+    def _position(self) -> int:
+        return self.step * self._plan.examples_per_step
+
+    # -- validation ----------------------------------------------------------------------------
+
+    def _validate_if_due(self, stop: StopRequest) -> int | None:
+        """Validate unless it was done after this step; returns the signal that cut it short."""
+        validator = self._data.validator
+        if (
+            validator is None
+            or not self._is_due(self._config.val_every)
+            or self._validated_step == self.step
+        ):
+            return None
+        self._read()
+        with self._stopwatch.paused(), self._averaged_weights(), torch.no_grad():
+            started = time.perf_counter()
+            errors = self._validation_errors(validator, stop)
+            if errors is None:
+                return stop.signal
+            result = validator.summarize(errors)
+            extra = {}
+            if self._extra_validation is not None and self._processes.is_main:
+                extra = dict(self._extra_validation(self._model, self.step))
+            self._validated_step = self.step
+            self._validation = result
+            self._log.validation(
+                {
+                    "step": self.step,
+                    "epoch": self._position / self._plan.train_examples,
+                    **result.row(),
+                    "seconds": time.perf_counter() - started,
+                    **extra,
+                }
+            )
+        is_best = self._keep_if_best(result)
+        self._log.say(f"step {self.step}  {result}{'  (best so far)' if is_best else ''}")
+        # Several processes agree at the end of a step, see _share.
+        return stop.signal if self._processes.count == 1 else None
+
+    def _validation_errors(self, validator: Validator, stop: StopRequest) -> Tensor | None:
+        processes = self._processes
+        count = len(validator.items)
+        places = list(range(processes.index, count, processes.count))
+        # Several processes could not agree on where to stop, so they finish.
+        alone = processes.count == 1
+        errors = validator.errors(
+            self._objective,
+            places,
+            device=processes.device,
+            should_stop=lambda: alone and stop.signal is not None,
+        )
+        if errors is None or alone:
+            return errors
+        everywhere = torch.empty(3, count, len(validator.sigmas))
+        for place, error in processes.gather(list(zip(places, errors.unbind(1), strict=True))):
+            everywhere[:, place] = error
+        return everywhere
+
+    def _keep_if_best(self, result: ValidationResult) -> bool:
+        """Keep the adapter if it is the best so far, in memory and as a file."""
+        by = self._config.select_by
+        if self.best is not None and not result.is_better_than(self.best.metrics, by=by):
+            return False
+        metrics = {**result.row(), "select_by": by}
+        self.best = self._adapter_weights(metrics)
+        if self._processes.is_main:
+            self.best.save(self._folder.best)
+        return True
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        if self._average is None:
+            yield
+        else:
+            with self._average.swapped_in():
+                yield
+
+    # -- saving --------------------------------------------------------------------------------
+
+    def _adapter_weights(self, metrics: dict[str, Any]) -> AdapterWeights:
+        return AdapterWeights(
+            step=self.step,
+            trainable=on_cpu(self._weights),
+            ema=None if self._average is None else on_cpu(self._average.values),
+            adapter=self._data.adapter.to_json(),
+            metrics=metrics,
+        )
+
+    def state(self) -> TrainingState:
+        """Everything that resuming needs, on the CPU where it is copied at all."""
+        return TrainingState(
+            step=self.step,
+            epoch=self._position // self._plan.train_examples,
+            position=self._position,
+            trainable={name: weight.detach() for name, weight in self._weights.items()},
+            ema=None if self._average is None else self._average.values,
+            optimizer=self._optimizer.state_dict(),
+            rng=torch.get_rng_state(),
+            config=self._config.to_json(),
+            adapter=self._data.adapter.to_json(),
+            data=self._data.digests,
+            processes=self._processes.count,
+            validated_step=self._validated_step,
+            best=self.best,
+        )
+
+    def save(self) -> None:
+        """Write step{N}.pt."""
+        self._read()
+        with self._stopwatch.paused():
+            if self._processes.is_main:
+                self.state().save(self._folder.step(self.step))
+                self._folder.prune(keep=self._config.keep_checkpoints)
+            self._processes.wait()
+
+    def resume(self, state: TrainingState) -> None:
+        """Go on where ``state`` was saved."""
+        self._model.load_trainable_state(state.trainable)
+        if self._average is not None and state.ema is not None:
+            self._average.load(state.ema)
+        self._optimizer.load_state_dict(state.optimizer)
+        torch.set_rng_state(state.rng)
+        self.step = state.step
+        self._validated_step = state.validated_step
+        self.best = state.best
+        if self.best is not None and self._processes.is_main:
+            # The file may be of a later step, which comes again.
+            self.best.save(self._folder.best)
+
+    def finished(self) -> AdapterWeights:
+        """The adapter after the last step, for ``final_graph_lora_{mode}.pt``."""
+        metrics = {} if self._validation is None else self._validation.row()
+        return self._adapter_weights(metrics)
+
+
+class _Stopwatch:
+    """Time spent training: not validating, not saving."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> float:
+        """Seconds since the last restart, pauses left out; starts again from 0."""
+        now = time.perf_counter()
+        elapsed = now - getattr(self, "_start", now)
+        self._start = now
+        return max(elapsed, 1e-9)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        before = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._start += time.perf_counter() - before

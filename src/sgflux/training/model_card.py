@@ -1,0 +1,78 @@
+"""The README.md of a finished adapter: what it is, what it was trained on, and how good it is."""
+
+from __future__ import annotations
+
+from sgflux.config import TrainConfig
+from sgflux.models.adapter import AdapterConfig
+from sgflux.training.checkpoint import AdapterWeights
+from sgflux.training.plan import RunPlan
+
+
+def model_card(
+    config: TrainConfig, plan: RunPlan, adapter: AdapterConfig, weights: AdapterWeights
+) -> str:
+    """The card, in Markdown.
+
+    Args:
+        config: of the run.
+        plan: of the run.
+        adapter: what the adapter is.
+        weights: the ones in the bundle, with their metrics.
+    """
+    texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
+    return f"""\
+---
+library_name: sgflux
+base_model: {config.model_id}
+tags: [flux, lora, scene-graph]
+---
+
+# Scene-graph adapter for {config.model_id}
+
+Made by sgflux {adapter.sgflux_version}. Give it a scene graph and a prompt that leaves the relation
+open; it draws the relation that the graph states:
+
+```
+sgflux sample --model-id {config.model_id} --adapter . --graph "man, riding, horse"
+```
+
+`pytorch_lora_weights.safetensors` alone also loads with `FluxPipeline.load_lora_weights`; without
+the graph conditioner beside it, nothing reads a graph.
+
+| | |
+|---|---|
+| graph | {adapter.graph_mode} mode, {adapter.encoder["kind"]} encoder |
+| blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
+| LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
+| weights | {plan.trainable:,} trained of {plan.total:,} |
+| data | {plan.train_examples} examples at {config.height} x {config.width} pixels |
+| text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
+| training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
+lr {config.lr:g}, seed {config.seed} |
+
+## Validation
+
+{_figures(config, weights)}
+"""
+
+
+def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
+    metrics = weights.metrics
+    if "loss" not in metrics:
+        return "None: this run had no validation set."
+    lines = [
+        "On a fixed grid of noise levels, never sampled pictures; `sgflux eval` judges those.",
+        "",
+        f"- flow-matching loss with the true graph: {metrics['loss']:.4f}",
+        f"- without a graph: {metrics['loss_null']:.4f}",
+    ]
+    if metrics["ranking_accuracy"] is not None:
+        kinds = ", ".join(f"{k} {v:.3f}" for k, v in metrics["ranking_by_kind"].items())
+        lines += [
+            f"- with a graph that is not true of the picture: {metrics['loss_negative']:.4f}",
+            f"- ranking accuracy (chance 0.5): {metrics['ranking_accuracy']:.3f} over "
+            f"{metrics['ranking_n']} pairs ({kinds})",
+        ]
+    if config.val_jsonl is not None:
+        lines += ["", f"The checkpoint was chosen by {config.select_by} on this very set."]
+    return "\n".join(lines)

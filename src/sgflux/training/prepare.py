@@ -1,0 +1,429 @@
+"""Everything before the first step: read the data, encode it once, build the model.
+
+The encoders are in memory only while they are needed: FLUX's text encoder alone is ten gigabytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import nn
+
+from sgflux.config import PromptMix, TrainConfig
+from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_arrays
+from sgflux.data.examples import PromptKind, SceneExample, prompt_for, read_examples, resolve_image
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.backbone import (
+    Autoencoder,
+    TextEncoders,
+    default_block_range,
+    load_autoencoder,
+    load_text_encoders,
+    load_transformer,
+    model_identity,
+    validate_block_range,
+)
+from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.training.batches import LatentScale
+from sgflux.training.plan import RunPlan, make_plan
+from sgflux.training.processes import Processes
+from sgflux.training.randomness import derived_seed
+from sgflux.training.validation import ValidationItem, Validator, choose_items, sigma_grid
+
+Say = Callable[[str], None]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+# --- the data -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The two data sets, as read.
+
+    Attributes:
+        train: the training examples.
+        items: the validation examples that are judged, with their negatives.
+        val: the examples that the items are rows of.
+        digests: split -> SHA-256 of its JSONL.
+    """
+
+    train: Sequence[SceneExample]
+    val: Sequence[SceneExample]
+    items: Sequence[ValidationItem]
+    digests: dict[str, str]
+
+    def names(self) -> list[str]:
+        """Every object's and predicate's name that a graph of the run has."""
+        graphs: list[SceneGraph] = [example.graph for example in self.train]
+        for item in self.items:
+            graphs.append(item.graph)
+            if item.negative is not None:
+                graphs.append(item.negative.graph)
+        return graph_names(graphs)
+
+
+def read_splits(config: TrainConfig, *, say: Say) -> Splits:
+    """Read both files and choose what validation judges.
+
+    Raises:
+        SgfluxError: on a bad file, or if validation has nothing to select the best checkpoint by.
+    """
+    if config.encoder_kind == "cgip":
+        raise SgfluxError(
+            "the cgip graph encoder is not available in this version; leave --cgip-ckpt out and "
+            "use --graph-encoder native"
+        )
+    # The native encoder reads any word; the vocabulary only makes the known ones canonical.
+    train = read_examples(config.train_jsonl, open_vocabulary=True)
+    digests = {"training": _digest(config.train_jsonl)}
+    val: list[SceneExample] = []
+    items: list[ValidationItem] = []
+    if config.val_jsonl is not None:
+        rows = read_examples(config.val_jsonl, open_vocabulary=True)
+        digests["validation"] = _digest(config.val_jsonl)
+        chosen = choose_items(
+            rows,
+            count=config.val_examples,
+            predicates=[p for row in train for _, p, _ in row.graph.relationships],
+            seed=config.seed,
+        )
+        # Only these are encoded.
+        val = [rows[item.row] for item in chosen]
+        items = [
+            ValidationItem(row=place, graph=item.graph, negative=item.negative)
+            for place, item in enumerate(chosen)
+        ]
+        _check_validation(config, train, val, items, say=say)
+    return Splits(train=train, val=val, items=items, digests=digests)
+
+
+def _check_validation(
+    config: TrainConfig,
+    train: Sequence[SceneExample],
+    val: Sequence[SceneExample],
+    items: Sequence[ValidationItem],
+    *,
+    say: Say,
+) -> None:
+    lonely = sum(item.negative is None for item in items)
+    if lonely == len(items) and config.select_by == "ranking_accuracy":
+        raise SgfluxError(
+            f"{config.val_jsonl}: select_by is 'ranking_accuracy', but no example has a negative "
+            "graph to be ranked against; use 'val_loss'"
+        )
+    if lonely:
+        say(f"{lonely} of {len(items)} validation examples have no negative graph")
+    roots = [images_root(config, path) for path in (config.train_jsonl, config.val_jsonl) if path]
+    seen = {resolve_image(example, roots[0]) for example in train}
+    shared = sum(resolve_image(example, roots[1]) in seen for example in val)
+    if shared:
+        say(
+            f"warning: {shared} of {len(val)} validation pictures are training pictures as well; "
+            "what is selected on them is selected for remembering"
+        )
+
+
+def images_root(config: TrainConfig, jsonl: Path) -> Path:
+    """Where the pictures of a file are."""
+    return jsonl.parent if config.images_dir is None else config.images_dir
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- encoding -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The data as the model reads it.
+
+    Attributes:
+        train: encoded training set.
+        val: encoded validation set, or None.
+        names: features of every object's and predicate's name.
+        latent_scale: of the autoencoder.
+        text_tokens: tokens a prompt.
+        image_tokens: tokens a picture.
+    """
+
+    train: TrainingArrays
+    val: TrainingArrays | None
+    names: NameFeatures
+    latent_scale: LatentScale
+    text_tokens: int
+    image_tokens: int
+
+
+def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Say) -> Encoded:
+    """Load the encoders, encode everything once, and let go of them.
+
+    Raises:
+        SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
+    """
+    text = load_text_encoders(
+        config.model_id,
+        dtype=DTYPES[config.dtype],
+        device=processes.device,
+        max_sequence_length=config.max_sequence_length,
+        allow_download=config.allow_download,
+    )
+    # In float32 whatever the rest is in: it is small, runs once, and every step builds on it.
+    pictures = load_autoencoder(
+        config.model_id, device=processes.device, allow_download=config.allow_download
+    )
+    image_tokens = image_tokens_of(config, downsample=pictures.downsample)
+    # With a cache the main process fills it, and the others find everything in it.
+    turn = contextlib.nullcontext() if config.latent_cache_dir is None else processes.main_first()
+    with turn:
+        arrays = [
+            _encode_split(config, path, rows, text=text, pictures=pictures, bar=processes.is_main)
+            for path, rows in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val))
+            if path is not None
+        ]
+    names = splits.names()
+    features = NameFeatures(text.text_encoder_2.config.d_model)
+    features.add(names, text.encode_names(names))
+    train = arrays[0]
+    say(
+        f"encoded {len(train)} training and {len(splits.val)} validation examples: "
+        f"{len(train.latent_mean)} training pictures, {len(train.prompts)} texts, "
+        f"{len(names)} names"
+    )
+    return Encoded(
+        train=train,
+        val=arrays[1] if len(arrays) > 1 else None,
+        names=features,
+        latent_scale=LatentScale(
+            shift=pictures.vae.config.shift_factor, scale=pictures.vae.config.scaling_factor
+        ),
+        text_tokens=text.max_sequence_length,
+        image_tokens=image_tokens,
+    )
+
+
+def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
+    """Image tokens a sample has behind an autoencoder that makes pictures so much smaller.
+
+    Raises:
+        SgfluxError: if the size of the pictures does not come out even.
+    """
+    patch = 2 * downsample
+    if config.height % patch or config.width % patch:
+        raise SgfluxError(
+            f"height and width must be multiples of {patch} for {config.model_id!r}, "
+            f"got {config.height} and {config.width}"
+        )
+    return (config.height // patch) * (config.width // patch)
+
+
+def _encode_split(
+    config: TrainConfig,
+    jsonl: Path,
+    examples: Sequence[SceneExample],
+    *,
+    text: TextEncoders,
+    pictures: Autoencoder,
+    bar: bool,
+) -> TrainingArrays:
+    where = config.latent_cache_dir
+    return prepare_training_arrays(
+        examples,
+        images_dir=images_root(config, jsonl),
+        height=config.height,
+        width=config.width,
+        crop=config.crop,
+        store=None if where is None else CacheStore(where),
+        encode_images=pictures.posterior,
+        encode_text=text.encode,
+        encoder_identity=_identity(pictures.vae),
+        text_identity=_identity(text.text_encoder, text.text_encoder_2),
+        max_sequence_length=text.max_sequence_length,
+        progress=bar,
+        prompt=_prompts_of(config.prompt_mix),
+    )
+
+
+def _prompts_of(mix: PromptMix) -> Callable[[SceneExample, PromptKind], str]:
+    """Texts by kind; a kind that is never drawn costs no encoding, it gets a text that exists."""
+    kinds = mix.kinds()
+
+    def prompt(example: SceneExample, kind: PromptKind) -> str:
+        return prompt_for(example, kind if kind in kinds else mix.heaviest)
+
+    return prompt
+
+
+def _identity(*modules: nn.Module) -> str:
+    """What identifies encoders in a cache: the names, shapes and some values of all weights."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, weight in module.state_dict().items():
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.flatten()[:256].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that the loop needs.
+
+    Attributes:
+        model: the frozen transformer with its adapter, on the device.
+        adapter: what the adapter is.
+        train: encoded training set.
+        validator: None without a validation set.
+        latent_scale: of the autoencoder.
+        dtype: of the arithmetic.
+        guidance: what a guidance-distilled model is told, else None.
+        digests: split -> SHA-256 of its JSONL.
+        plan: the numbers of the run.
+    """
+
+    model: GraphLoraModel
+    adapter: AdapterConfig
+    train: TrainingArrays
+    validator: Validator | None
+    latent_scale: LatentScale
+    dtype: torch.dtype
+    guidance: float | None
+    digests: dict[str, str]
+    plan: RunPlan
+
+
+def build(
+    config: TrainConfig, splits: Splits, encoded: Encoded, *, processes: Processes
+) -> Preparation:
+    """Load the transformer and put the adapter into it.
+
+    Raises:
+        SgfluxError: if the model cannot be loaded, or a setting does not fit it.
+    """
+    device = processes.device
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what the encoders had, for the transformer
+    transformer = load_transformer(
+        config.model_id,
+        dtype=DTYPES[config.dtype],
+        device=device,
+        allow_download=config.allow_download,
+    )
+    adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens)
+    # The adapter's first weights are drawn from torch's global generator.
+    torch.manual_seed(derived_seed(config.seed, "weights"))
+    model = build_model(transformer=transformer, config=adapter, name_features=encoded.names)
+    model.to(device)
+    if config.compile:
+        model.flux.compile_blocks()
+    guidance = guidance_of(config, is_distilled=transformer.config.guidance_embeds)
+    validator = None
+    if encoded.val is not None:
+        validator = Validator(
+            encoded.val,
+            splits.items,
+            sigmas=sigma_grid(config.val_sigmas, t_min=config.t_min, t_max=config.t_max),
+            latent_scale=encoded.latent_scale,
+            prompt_kind=config.prompt_mix.heaviest,
+            seed=config.seed,
+            batch_size=config.batch_size,
+        )
+    return Preparation(
+        model=model,
+        adapter=adapter,
+        train=encoded.train,
+        validator=validator,
+        latent_scale=encoded.latent_scale,
+        dtype=DTYPES[config.dtype],
+        guidance=guidance,
+        digests=splits.digests,
+        plan=plan_of(
+            config,
+            splits,
+            adapter,
+            model,
+            processes=processes,
+            image_tokens=encoded.image_tokens,
+        ),
+    )
+
+
+def adapter_config(
+    config: TrainConfig, transformer: FluxTransformer2DModel, *, text_tokens: int
+) -> AdapterConfig:
+    """What the adapter will be on this transformer.
+
+    Raises:
+        SgfluxError: if the block range does not fit it.
+    """
+    layers = transformer.config.num_layers
+    start, end = default_block_range(layers)
+    if config.block_start is not None and config.block_end is not None:
+        start, end = config.block_start, config.block_end
+        validate_block_range(start, end, layers)
+    return AdapterConfig(
+        graph_mode=config.graph_mode,
+        block_start=start,
+        block_end=end,
+        lora_rank=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_targets=config.lora_targets,
+        encoder={"kind": "native"},
+        base=model_identity(transformer),
+        max_sequence_length=text_tokens,
+    )
+
+
+def plan_of(
+    config: TrainConfig,
+    splits: Splits,
+    adapter: AdapterConfig,
+    model: nn.Module,
+    *,
+    processes: Processes,
+    image_tokens: int,
+) -> RunPlan:
+    """The numbers of the run."""
+    weights = list(model.parameters())
+    return make_plan(
+        config,
+        train_examples=len(splits.train),
+        val_examples=len(splits.items),
+        val_pairs=sum(item.negative is not None for item in splits.items),
+        processes=processes.count,
+        block_range=(adapter.block_start, adapter.block_end),
+        num_layers=adapter.base["num_layers"],
+        image_tokens=image_tokens,
+        text_tokens=adapter.max_sequence_length,
+        trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
+        total=sum(weight.numel() for weight in weights),
+    )
+
+
+def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
+    """What the model is told about guidance; None for one that is not guidance-distilled.
+
+    Raises:
+        SgfluxError: if a guidance is given that the model would not listen to.
+    """
+    if config.guidance is not None and not is_distilled:
+        raise SgfluxError(
+            f"guidance ({config.guidance}) has no effect: {config.model_id!r} is not "
+            "guidance-distilled"
+        )
+    if not is_distilled:
+        return None
+    return 1.0 if config.guidance is None else config.guidance

@@ -1,0 +1,128 @@
+"""The processes of one run, as ``accelerate launch`` started them; one of them is the usual case.
+
+Only the adapter is trained, so the base is replicated and the gradients of the few trained weights
+are averaged once a step in one flat buffer (see :mod:`sgflux.training.optimization`). Wrapping the
+model instead would broadcast the frozen base at the start, and would have to search for unused
+weights whenever a batch has no graph.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, gather_object
+from torch import Tensor
+
+from sgflux.errors import SgfluxError
+
+Item = TypeVar("Item")
+
+_SUPPORTED = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        index: 0 is the one that writes and prints.
+        count: how many there are, on all machines.
+        device: where this one computes.
+    """
+
+    index: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def start(cls, device: str) -> Processes:
+        """Join the processes that accelerate's launcher started, if it did.
+
+        Args:
+            device: "auto", or a torch device; with several processes only its type, since the
+                launcher numbers the devices.
+
+        Raises:
+            SgfluxError: if the device is not there, or the launcher was configured for something
+                that this trainer does not do (DeepSpeed, FSDP, ...).
+        """
+        for variable in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
+            if os.environ.get(variable, "false").lower() == "true":
+                raise SgfluxError(
+                    f"accelerate is configured with {variable}=true, which has no effect on an "
+                    "adapter this small; launch with --multi_gpu or --cpu"
+                )
+        wanted = None if device == "auto" else _device(device)
+        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+        state = PartialState(cpu=on_cpu or (wanted is not None and wanted.type == "cpu"))
+        if state.distributed_type not in _SUPPORTED:
+            raise SgfluxError(
+                f"accelerate started processes of the type {state.distributed_type}; expected "
+                + " or ".join(str(kind.value) for kind in _SUPPORTED)
+            )
+        if state.num_processes == 1:
+            # The state is one per interpreter and remembers the first device that was asked for.
+            chosen = wanted or (torch.device("cpu") if on_cpu else state.default_device)
+        elif wanted is None or wanted.type == state.device.type:
+            chosen = state.device
+        else:
+            raise SgfluxError(
+                f"device is {device!r}, but accelerate launched {state.num_processes} processes "
+                f"on {state.device.type!r}; drop one of the two settings"
+            )
+        return cls(index=state.process_index, count=state.num_processes, device=chosen)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and prints."""
+        return self.index == 0
+
+    def wait(self) -> None:
+        """Return when every process has got here."""
+        if self.count > 1:
+            PartialState().wait_for_everyone()
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Run the block in the main process before the others."""
+        if self.count == 1:
+            yield
+        else:
+            with PartialState().main_process_first():
+                yield
+
+    def average_(self, buffer: Tensor) -> Tensor:
+        """Replace ``buffer`` by its mean over the processes, in place."""
+        if self.count > 1:
+            torch.distributed.all_reduce(buffer)
+            buffer /= self.count
+        return buffer
+
+    def gather(self, items: list[Item]) -> list[Item]:
+        """The lists of all processes, joined in the order of the processes."""
+        if self.count == 1:
+            return items
+        gathered: list[Item] = gather_object(items)
+        return gathered
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise SgfluxError(f"device {name!r} is no device: {error}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise SgfluxError(f"device is {name!r}, but this torch sees no CUDA device; use 'cpu'")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SgfluxError(
+            f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise SgfluxError(f"device is {name!r}, but this torch sees no MPS device; use 'cpu'")
+    return device

@@ -1,0 +1,49 @@
+"""Where every random number of a run comes from: (seed, purpose, step, process), nothing else.
+
+So a resumed run draws what the uninterrupted one would have drawn, and neither validation nor
+saving shifts what comes after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+
+
+def derived_seed(seed: int, purpose: str, *numbers: int) -> int:
+    """A seed in [0, 2^63) of its own for every combination of arguments."""
+    text = "/".join([str(seed), purpose, *map(str, numbers)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator_for(seed: int, purpose: str, *numbers: int) -> torch.Generator:
+    """A generator on the CPU, so that every device sees the same numbers."""
+    return torch.Generator().manual_seed(derived_seed(seed, purpose, *numbers))
+
+
+class ExampleOrder:
+    """The endless sequence of training examples: one permutation after another.
+
+    Position p is example permutation(seed, p // N)[p % N] of N. A batch may span two epochs, so
+    no example is dropped or shown more often than another.
+    """
+
+    def __init__(self, *, num_examples: int, seed: int) -> None:
+        """Keep the permutation of one epoch at a time."""
+        self.num_examples = num_examples
+        self._seed = seed
+        self._epoch = -1
+        self._permutation: list[int] = []
+
+    def indices(self, position: int, count: int) -> list[int]:
+        """The examples at ``position`` and the ``count - 1`` positions after it."""
+        return [self._at(place) for place in range(position, position + count)]
+
+    def _at(self, position: int) -> int:
+        epoch, place = divmod(position, self.num_examples)
+        if epoch != self._epoch:
+            generator = generator_for(self._seed, "order", epoch)
+            self._permutation = torch.randperm(self.num_examples, generator=generator).tolist()
+            self._epoch = epoch
+        return self._permutation[place]

@@ -1,0 +1,161 @@
+"""The folder of a run: whether it may be used, where to go on, and what its files are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sgflux.config import TrainConfig
+from sgflux.data.files import replacing
+from sgflux.errors import SgfluxError
+from sgflux.training.checkpoint import TrainingState, step_files
+from sgflux.training.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
+
+CONFIG_FILE = "config.json"
+
+CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
+"""What may change when a run is resumed: how often it says and keeps something."""
+
+_NO_PART_OF_TRAINING = (
+    "output_dir",
+    "latent_cache_dir",
+    "allow_download",
+    "device",
+    "resume",
+    "dry_run",
+)
+
+
+class RunFolder:
+    """Names below ``output_dir``; makes nothing until asked to."""
+
+    def __init__(self, output_dir: Path, *, graph_mode: str) -> None:
+        """Name the files."""
+        self.root = output_dir
+        self.best = output_dir / f"best_graph_lora_{graph_mode}.pt"
+        self.last = output_dir / f"final_graph_lora_{graph_mode}.pt"
+        self.bundle = output_dir / "final"
+
+    def step(self, step: int) -> Path:
+        """The checkpoint after ``step`` steps."""
+        return self.root / f"step{step}.pt"
+
+    def resume_path(self, resume: str | None) -> Path | None:
+        """The checkpoint to go on from; None for a new run.
+
+        Raises:
+            SgfluxError: if the folder is in use by something else than the run to be resumed.
+        """
+        content = self._content()
+        found = step_files(self.root)
+        if resume is None:
+            if content:
+                way_out = (
+                    "add '--resume auto' to go on with that run, or give another folder"
+                    if found
+                    else "give another folder"
+                )
+                raise SgfluxError(f"output_dir {str(self.root)!r} is not empty; {way_out}")
+            return None
+        if resume == "auto":
+            # A run that was stopped before its first checkpoint leaves only these behind.
+            started = {CONFIG_FILE, LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER, self.best.name}
+            if not found and content - started:
+                raise SgfluxError(
+                    f"output_dir {str(self.root)!r} holds no step{{N}}.pt to resume from, but "
+                    f"other files ({sorted(content - started)[0]!r}, ...); give another folder"
+                )
+            return found[max(found)] if found else None
+        path = Path(resume)
+        if not path.is_file():
+            raise SgfluxError(f"resume: {resume!r} is no file; give a step{{N}}.pt or 'auto'")
+        if path.resolve().parent != self.root.resolve():
+            if content:
+                raise SgfluxError(
+                    f"resume: {resume!r} is of another folder than output_dir "
+                    f"{str(self.root)!r}, which is not empty; give an empty folder"
+                )
+            return path
+        steps = {file.resolve(): step for step, file in found.items()}
+        own = steps.get(path.resolve())
+        if own is None:
+            raise SgfluxError(f"resume: {resume!r} is no step{{N}}.pt; give one, or 'auto'")
+        later = [file.name for step, file in found.items() if step > own]
+        if later:
+            raise SgfluxError(
+                f"resume: {resume!r} is not the latest checkpoint of its run; move "
+                f"{', '.join(later)} out of {str(self.root)!r} first, or resume 'auto'"
+            )
+        return path
+
+    def _content(self) -> set[str]:
+        if self.root.exists() and not self.root.is_dir():
+            raise SgfluxError(f"output_dir {str(self.root)!r} is a file")
+        return {entry.name for entry in self.root.iterdir()} if self.root.is_dir() else set()
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            SgfluxError: if that is not possible.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SgfluxError(
+                f"output_dir {str(self.root)!r} cannot be made: {error.strerror or error}"
+            ) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a small file, all of it or nothing."""
+        with replacing(self.root / name) as file:
+            file.write(text.encode("utf-8"))
+
+    def prune(self, *, keep: int) -> None:
+        """Remove all but the ``keep`` latest checkpoints; 0 keeps all."""
+        if keep:
+            for path in list(step_files(self.root).values())[:-keep]:
+                path.unlink()
+
+
+def check_resumable(
+    state: TrainingState, *, path: Path, config: TrainConfig, data: dict[str, str], processes: int
+) -> None:
+    """Check that going on with ``config`` continues the run that ``state`` is of.
+
+    Raises:
+        SgfluxError: naming everything that differs.
+    """
+    differing = changed_settings(state.config, config.to_json())
+    if differing:
+        changes = "; ".join(
+            f"{name}: {_shown(state.config, name)} in the checkpoint, {_shown(config.to_json(), name)} now"
+            for name in differing
+        )
+        raise SgfluxError(
+            f"{path}: was trained with other settings ({changes}). Only "
+            f"{', '.join(CADENCE)} may change when a run is resumed; for anything else start a "
+            "new run in another output_dir"
+        )
+    changed = [split for split in data if data[split] != state.data.get(split)]
+    if changed:
+        raise SgfluxError(
+            f"{path}: was trained on other data: the {' and '.join(changed)} JSONL has changed "
+            "since; start a new run in another output_dir"
+        )
+    if processes != state.processes:
+        raise SgfluxError(
+            f"{path}: was trained by {state.processes} process(es), now there are {processes}; "
+            "launch as many as before"
+        )
+
+
+def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The settings that make another run of it, sorted by name."""
+    free = {*CADENCE, *_NO_PART_OF_TRAINING}
+    names = {name for name in {*old, *new} - free if old.get(name) != new.get(name)}
+    return sorted(names)
+
+
+def _shown(settings: dict[str, Any], name: str) -> str:
+    return repr(settings[name]) if name in settings else "unknown"

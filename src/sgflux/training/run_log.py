@@ -1,0 +1,153 @@
+"""What a run says: on the screen, in training.log, in metrics.jsonl and to TensorBoard.
+
+Only the main process has one that says anything; in the others every method is silent.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from sgflux.data.files import replacing
+
+LOG_FILE = "training.log"
+METRICS_FILE = "metrics.jsonl"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class RunLog:
+    """The one voice of a run.
+
+    Messages from before the output folder is in use are kept and written to its log later, so that
+    a run that fails while it reads its data leaves an empty folder behind.
+    """
+
+    def __init__(self, *, silent: bool) -> None:
+        """Speak on standard output, unless ``silent``."""
+        self._silent = silent
+        self._early: list[str] = []
+        self._file: TextIO | None = None
+        self._metrics: TextIO | None = None
+        self._board: SummaryWriter | None = None
+        self._bar: tqdm[Any] | None = None
+
+    def open(self, output_dir: Path, *, step: int, max_steps: int) -> None:
+        """Write into ``output_dir`` from now on, after ``step`` steps of ``max_steps``.
+
+        What the files already say about later steps is taken out: those steps come again.
+        """
+        if self._silent:
+            return
+        metrics = output_dir / METRICS_FILE
+        drop_later_rows(metrics, step=step)
+        # Line by line, so that `tail -f` and a killed run show everything that was said.
+        self._file = open(output_dir / LOG_FILE, "a", encoding="utf-8", buffering=1)
+        self._metrics = open(metrics, "a", encoding="utf-8", buffering=1)
+        self._board = SummaryWriter(
+            str(output_dir / TENSORBOARD_FOLDER), purge_step=step + 1 if step else None
+        )
+        self._file.writelines(self._early)
+        self._early.clear()
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=max_steps, initial=step, unit="step", dynamic_ncols=True)
+
+    def say(self, text: str) -> None:
+        """A message for people."""
+        if self._silent:
+            return
+        line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
+        if self._file is None:
+            self._early.append(line)
+        else:
+            self._file.write(line)
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            tqdm.write(text, file=sys.stdout)
+
+    def advance(self, steps: int = 1) -> None:
+        """Move the progress bar, where there is one."""
+        if self._bar is not None:
+            self._bar.update(steps)
+
+    def train(self, row: Mapping[str, Any], *, max_steps: int) -> None:
+        """One line of training metrics; needs step, loss, lr and steps_per_second."""
+        if self._silent:
+            return
+        self._write({"kind": "train", **row})
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{row['loss']:.4f}", lr=f"{row['lr']:.1e}", refresh=False)
+            return
+        left = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9)
+        self.say(
+            f"step {row['step']}/{max_steps}  loss {row['loss']:.4f}  lr {row['lr']:.2e}  "
+            f"{row['steps_per_second']:.2f} steps/s  {duration(left)} left"
+        )
+
+    def validation(self, row: Mapping[str, Any]) -> None:
+        """One line of validation metrics."""
+        self._write({"kind": "validation", **row})
+
+    def _write(self, row: Mapping[str, Any]) -> None:
+        if self._metrics is None or self._board is None:
+            return
+        self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
+        for name, value in _scalars(row):
+            self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    def close(self) -> None:
+        """Close the files; further messages only go to the screen."""
+        if self._bar is not None:
+            self._bar.close()
+        for stream in (self._file, self._metrics, self._board):
+            if stream is not None:
+                stream.close()
+        self._file = self._metrics = self._board = self._bar = None
+
+
+def drop_later_rows(metrics: Path, *, step: int) -> None:
+    """Keep the rows of ``metrics`` up to ``step``; a cut-off last line goes, too."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if row["step"] <= step:
+            kept.append(line + "\n")
+    with replacing(metrics) as file:
+        file.write("".join(kept).encode("utf-8"))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "2 h 05 min", "3 min 20 s" or "41 s"."""
+    whole = int(seconds + 0.5)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"
+
+
+def _scalars(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers of a row by name; those of its parts as "name/part"."""
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, list):
+            for entry in value:
+                yield from _scalars(
+                    {key: number for key, number in entry.items() if key != "sigma"},
+                    f"{prefix}{name}/{entry['sigma']:.3f}/",
+                )
+        elif isinstance(value, int | float) and name != "step":
+            yield prefix + name, value

@@ -1,0 +1,182 @@
+"""The training run, as named steps: read, encode, build, loop, finish."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sgflux.config import TrainConfig
+from sgflux.models.adapter import save_bundle
+from sgflux.training.checkpoint import TrainingState
+from sgflux.training.loop import ExtraValidation, TrainingRun
+from sgflux.training.model_card import model_card
+from sgflux.training.outline import outline
+from sgflux.training.plan import RunPlan
+from sgflux.training.prepare import Preparation, Splits, build, encode, read_splits
+from sgflux.training.processes import Processes
+from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
+from sgflux.training.run_log import RunLog
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What became of a run.
+
+    Attributes:
+        output_dir: its folder.
+        step: optimizer steps done.
+        max_steps: optimizer steps planned.
+        best: metrics of the best checkpoint and its step; None without validation.
+        bundle: the finished adapter's folder; None for a dry run or an interrupted one.
+        interrupted_by: the signal that stopped it, or None.
+    """
+
+    output_dir: Path
+    step: int
+    max_steps: int
+    best: Mapping[str, Any] | None = None
+    bundle: Path | None = None
+    interrupted_by: int | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """For the shell: 0, or 130 (SIGINT), or 143 (SIGTERM)."""
+        return 0 if self.interrupted_by is None else 128 + self.interrupted_by
+
+
+def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> TrainResult:
+    """Train a scene-graph adapter, or go on with it.
+
+    Args:
+        config: everything about the run.
+        validate: called after every validation, in the main process, with the model (averaged
+            weights) and the step; the figures that it returns go to metrics.jsonl beside the rest
+            and do not choose the best checkpoint.
+
+    Returns:
+        What became of it; also when SIGINT or SIGTERM asked for an early end, in which case
+        everything is saved that is needed to resume.
+
+    Raises:
+        SgfluxError: on bad input, a folder in use, a checkpoint of another run, or a loss or
+            gradient that is not finite; the message names the way out.
+    """
+    processes = Processes.start(config.device)
+    log = RunLog(silent=not processes.is_main)
+    try:
+        folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
+        resume_path = folder.resume_path(config.resume)
+        splits = read_splits(config, say=log.say)
+        state = None
+        if resume_path is not None:
+            state = TrainingState.load(resume_path)
+            check_resumable(
+                state,
+                path=resume_path,
+                config=config,
+                data=splits.digests,
+                processes=processes.count,
+            )
+        if config.dry_run:
+            return _dry_run(config, splits, state, processes=processes, log=log)
+
+        processes.wait()  # nobody makes the folder before everybody has found it usable
+        folder.create()
+        encoded = encode(config, splits, processes=processes, say=log.say)
+        prepared = build(config, splits, encoded, processes=processes)
+        run = TrainingRun(
+            config,
+            prepared,
+            processes=processes,
+            folder=folder,
+            log=log,
+            extra_validation=validate,
+        )
+        if state is not None:
+            run.resume(state)
+        if processes.is_main:
+            folder.write_text(CONFIG_FILE, json.dumps(config.to_json(), indent=2) + "\n")
+        log.open(config.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
+        _say_plan(config, prepared.plan, processes, log)
+        if state is not None:
+            log.say(f"resumed from {resume_path}, after step {state.step}")
+        interrupted_by = run.loop()
+        if interrupted_by is None:
+            bundle = _finish(config, prepared, run, folder=folder, processes=processes, log=log)
+        else:
+            bundle = None
+            log.say(
+                f"stopped by {signal.Signals(interrupted_by).name} after step {run.step}; "
+                f"everything is saved in {folder.step(run.step)}. To go on, run the same command "
+                "with --resume auto"
+            )
+        return TrainResult(
+            output_dir=config.output_dir,
+            step=run.step,
+            max_steps=prepared.plan.max_steps,
+            best=None if run.best is None else {"step": run.best.step, **run.best.metrics},
+            bundle=bundle,
+            interrupted_by=interrupted_by,
+        )
+    finally:
+        log.close()
+
+
+def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: RunLog) -> None:
+    where = f"{processes.device}, {config.dtype}"
+    if processes.count > 1:
+        where += f", {processes.count} processes"
+    why = "as asked for" if config.graph_encoder else "no --cgip-ckpt given"
+    log.say(f"model:      {config.model_id} on {where}")
+    log.say(f"graph:      {config.graph_mode} mode, {config.encoder_kind} encoder ({why})")
+    for line in plan.lines():
+        log.say(line)
+
+
+def _dry_run(
+    config: TrainConfig,
+    splits: Splits,
+    state: TrainingState | None,
+    *,
+    processes: Processes,
+    log: RunLog,
+) -> TrainResult:
+    """Say what would happen; write nothing."""
+    plan = outline(config, splits, processes=processes)
+    log.say(json.dumps(config.to_json(), indent=2))
+    _say_plan(config, plan, processes, log)
+    step = 0 if state is None else state.step
+    if state is not None:
+        log.say(f"resume:     after step {step}")
+    log.say("dry run: nothing was written")
+    return TrainResult(output_dir=config.output_dir, step=step, max_steps=plan.max_steps)
+
+
+def _finish(
+    config: TrainConfig,
+    prepared: Preparation,
+    run: TrainingRun,
+    *,
+    folder: RunFolder,
+    processes: Processes,
+    log: RunLog,
+) -> Path:
+    """Write the last weights, and the best ones as the bundle to be used."""
+    last = run.finished()
+    chosen = last if run.best is None else run.best
+    if processes.is_main:
+        last.save(folder.last)
+        save_bundle(
+            folder.bundle,
+            config=prepared.adapter,
+            state=chosen.weights,
+            card=model_card(config, prepared.plan, prepared.adapter, chosen),
+            metrics={"step": chosen.step, **chosen.metrics},
+        )
+    processes.wait()
+    log.say(f"finished: the adapter of step {chosen.step} is in {folder.bundle}")
+    return folder.bundle

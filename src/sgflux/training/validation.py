@@ -1,0 +1,301 @@
+"""Validation on a fixed grid of (sigma, noise): how well each picture is explained, and by what.
+
+Every example is judged under its true graph, under no graph, and under a corrupted graph that is
+not true of the picture, on the same latents, noise and sigma. e(g+) < e(g-) needs no sampling and
+no judge, and the error under g+ stands beside it: a ranking that improves because both got worse is
+a failure, and must be visible.
+
+Shapes: V validation examples, K sigmas.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
+from sgflux.graphs.negatives import (
+    Negative,
+    NegativeKind,
+    NegativeUnavailableError,
+    make_negative,
+)
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.training.batches import Batch, LatentScale
+from sgflux.training.losses import ranking_accuracy
+from sgflux.training.randomness import derived_seed, generator_for
+
+SelectBy = Literal["val_loss", "ranking_accuracy"]
+
+NEGATIVE_KINDS = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
+"""Who is the subject, and which predicate it is: an adapter learns the second long before the
+first, so both are asked, equally often where both exist."""
+
+
+class ErrorOf(Protocol):
+    """e(g) of a batch under several alternative lists of graphs."""
+
+    def __call__(self, batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
+        """One (B,) float32 per alternative, all on the batch's latents, noise and sigma."""
+
+
+@dataclass(frozen=True)
+class ValidationItem:
+    """One validation example and the graph that it must prefer its own to."""
+
+    row: int
+    graph: SceneGraph
+    negative: Negative | None
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """The mean errors, and how often the true graph wins.
+
+    Attributes:
+        loss: e(g+) over all examples and sigmas.
+        loss_null: e without a graph.
+        loss_negative: e(g-) over the examples that have a negative; None without any.
+        negative_gap: e(g-) - e(g+) over the same examples; None without any.
+        ranking_accuracy: how often e(g+) < e(g-), ties one half; None without any.
+        ranking_n: how many pairs that is.
+        ranking_by_kind: the same by kind of negative.
+        by_sigma: one dictionary a sigma: sigma, loss, loss_null, loss_negative, ranking_accuracy.
+    """
+
+    loss: float
+    loss_null: float
+    loss_negative: float | None
+    negative_gap: float | None
+    ranking_accuracy: float | None
+    ranking_n: int
+    ranking_by_kind: dict[str, float]
+    by_sigma: list[dict[str, float | None]]
+
+    def row(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return dict(vars(self))
+
+    def is_better_than(self, other: Mapping[str, Any], *, by: SelectBy) -> bool:
+        """Whether this is strictly better than the result whose ``row`` is ``other``.
+
+        Ranking accuracy comes in steps; where it is equal, the lower loss is better.
+        """
+        return _merit(self.row(), by) > _merit(other, by)
+
+    def __str__(self) -> str:
+        """One line for a log."""
+        text = f"validation loss {self.loss:.4f}, without graph {self.loss_null:.4f}"
+        if self.ranking_accuracy is not None:
+            text += (
+                f", negative graph {self.loss_negative:.4f}, "
+                f"ranking accuracy {self.ranking_accuracy:.3f}"
+            )
+        return text
+
+
+def _merit(row: Mapping[str, Any], by: SelectBy) -> tuple[float, ...]:
+    return (-row["loss"],) if by == "val_loss" else (row["ranking_accuracy"], -row["loss"])
+
+
+def sigma_grid(count: int, *, t_min: float, t_max: float) -> tuple[float, ...]:
+    """The middles of ``count`` equal parts of t_min..t_max."""
+    return tuple(t_min + (t_max - t_min) * (part + 0.5) / count for part in range(count))
+
+
+def choose_items(
+    examples: Sequence[SceneExample],
+    *,
+    count: int,
+    predicates: Iterable[str],
+    seed: int,
+    known: Sequence[SceneExample] | None = None,
+) -> list[ValidationItem]:
+    """Up to ``count`` examples, spread evenly over the file, each with its negative.
+
+    Args:
+        examples: the validation set.
+        count: how many; 0 means all.
+        predicates: what a wrong predicate is chosen from; words outside of the vocabulary are
+            passed over.
+        seed: of the negatives; they are the same in every validation of a run.
+        known: all rows about these pictures, if that is more than ``examples``.
+    """
+    count = min(count, len(examples)) or len(examples)
+    true_of = known_graphs(examples if known is None else known)
+    choices = sorted(
+        {DEFAULT_VOCABULARY.canonical(p) for p in predicates if p in DEFAULT_VOCABULARY}
+    )
+    items = []
+    for place in range(count):
+        row = place * len(examples) // count
+        example = examples[row]
+        try:
+            negative = make_negative(
+                example.graph,
+                rng=random.Random(derived_seed(seed, "negative", row)),
+                kind=NEGATIVE_KINDS,
+                known=true_of[example.image_rel_path],
+                predicates=choices if len(choices) > 1 else None,
+            )
+        except NegativeUnavailableError:
+            negative = None
+        items.append(ValidationItem(row=row, graph=example.graph, negative=negative))
+    return items
+
+
+class Validator:
+    """The fixed grid, and how to walk it."""
+
+    def __init__(
+        self,
+        arrays: TrainingArrays,
+        items: Sequence[ValidationItem],
+        *,
+        sigmas: Sequence[float],
+        latent_scale: LatentScale,
+        prompt_kind: PromptKind,
+        seed: int,
+        batch_size: int,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            arrays: the encoded validation set.
+            items: which examples of it, with their negatives.
+            sigmas: K noise levels.
+            latent_scale: of the autoencoder that encoded it.
+            prompt_kind: the text that every example gets.
+            seed: of the noise, which depends on the example and the sigma alone.
+            batch_size: examples at once; the errors do not depend on it.
+        """
+        self.items = list(items)
+        self.sigmas = tuple(sigmas)
+        self._arrays = arrays
+        self._latent_scale = latent_scale
+        self._prompt_kind = prompt_kind
+        self._seed = seed
+        self._batch_size = batch_size
+
+    def errors(
+        self,
+        error_of: ErrorOf,
+        places: Sequence[int],
+        *,
+        device: torch.device,
+        should_stop: Callable[[], bool],
+    ) -> Tensor | None:
+        """e(g+), e(no graph), e(g-) of the items at ``places``.
+
+        Returns:
+            (3, len(places), K) float32 on the CPU, with NaN where an item has no negative; None if
+            it was asked to stop on the way.
+        """
+        columns = []
+        for sigma_index in range(len(self.sigmas)):
+            rows = []
+            for start in range(0, len(places), self._batch_size):
+                if should_stop():
+                    return None
+                chosen = [self.items[place] for place in places[start : start + self._batch_size]]
+                batch = self._batch(chosen, sigma_index).to(device)
+                nulls = [SceneGraph.null()] * len(chosen)
+                # A true graph stands in where there is no negative; its error is then discarded.
+                negatives = [
+                    item.graph if item.negative is None else item.negative.graph for item in chosen
+                ]
+                rows.append(torch.stack(error_of(batch, [batch.graphs, nulls, negatives])))
+            columns.append(torch.cat(rows, dim=1) if rows else torch.empty(3, 0, device=device))
+        errors = torch.stack(columns, dim=2).float().cpu()
+        without = [i for i, place in enumerate(places) if self.items[place].negative is None]
+        errors[2, without] = math.nan
+        return errors
+
+    def _batch(self, items: Sequence[ValidationItem], sigma_index: int) -> Batch:
+        rows = torch.tensor([item.row for item in items], dtype=torch.int64)
+        # The posterior's mean, so that validation adds no noise of its own.
+        mean, _ = self._latent_scale.posterior(*self._arrays.posterior(rows))
+        noise = torch.stack(
+            [
+                torch.randn(
+                    mean.shape[1:],
+                    generator=generator_for(self._seed, "validation", item.row, sigma_index),
+                )
+                for item in items
+            ]
+        )
+        kind = torch.full_like(rows, PROMPT_KINDS.index(self._prompt_kind))
+        hidden, pooled = self._arrays.text(rows, kind)
+        return Batch(
+            graphs=tuple(item.graph for item in items),
+            latents=mean,
+            noise=noise,
+            sigma=torch.full((len(items),), self.sigmas[sigma_index]),
+            encoder_hidden_states=hidden,
+            pooled_projections=pooled,
+        )
+
+    def summarize(self, errors: Tensor) -> ValidationResult:
+        """The figures of all items' errors, (3, V, K) in the order of ``items``."""
+        kinds = [None if item.negative is None else str(item.negative.kind) for item in self.items]
+        return summarize(errors, kinds=kinds, sigmas=self.sigmas)
+
+
+def summarize(
+    errors: Tensor, *, kinds: Sequence[str | None], sigmas: Sequence[float]
+) -> ValidationResult:
+    """Means and ranking accuracy.
+
+    Args:
+        errors: e(g+), e(no graph), e(g-), (3, V, K).
+        kinds: the kind of each item's negative, V of them; None where it has none.
+        sigmas: the K noise levels.
+    """
+    positive, null, negative = errors.double()
+    paired = torch.tensor([kind is not None for kind in kinds], dtype=torch.bool)
+
+    def accuracy(chosen: Tensor) -> float | None:
+        if not bool(chosen.any()):
+            return None
+        return float(ranking_accuracy(positive[chosen], negative[chosen]))
+
+    by_sigma: list[dict[str, float | None]] = []
+    for k, sigma in enumerate(sigmas):
+        has = bool(paired.any())
+        by_sigma.append(
+            {
+                "sigma": float(sigma),
+                "loss": float(positive[:, k].mean()),
+                "loss_null": float(null[:, k].mean()),
+                "loss_negative": float(negative[paired, k].mean()) if has else None,
+                "ranking_accuracy": (
+                    float(ranking_accuracy(positive[paired, k], negative[paired, k]))
+                    if has
+                    else None
+                ),
+            }
+        )
+    by_kind = {}
+    for kind in sorted({kind for kind in kinds if kind is not None}):
+        value = accuracy(torch.tensor([other == kind for other in kinds], dtype=torch.bool))
+        assert value is not None, "every kind listed has an item"
+        by_kind[kind] = value
+    has_pairs = bool(paired.any())
+    return ValidationResult(
+        loss=float(positive.mean()),
+        loss_null=float(null.mean()),
+        loss_negative=float(negative[paired].mean()) if has_pairs else None,
+        negative_gap=float((negative - positive)[paired].mean()) if has_pairs else None,
+        ranking_accuracy=accuracy(paired),
+        ranking_n=int(paired.sum()) * len(sigmas),
+        ranking_by_kind=by_kind,
+        by_sigma=by_sigma,
+    )

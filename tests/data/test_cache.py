@@ -1,0 +1,431 @@
+"""Caches: nothing is encoded twice, nothing broken is used, disk and memory agree."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sgflux.data.cache import (
+    CacheStore,
+    TrainingArrays,
+    latent_key,
+    prepare_training_arrays,
+    text_key,
+)
+from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for
+from sgflux.errors import SgfluxError
+
+from .rows import example, write_picture
+
+
+@dataclass(frozen=True)
+class Features:
+    encoder_hidden_states: Tensor
+    pooled_projections: Tensor
+
+
+@dataclass
+class Encoders:
+    """Deterministic stand-ins that count what they are asked for."""
+
+    fail_after: int | None = None
+    pictures: int = 0
+    prompts: list[str] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+
+    def images(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        if self.fail_after is not None and self.pictures >= self.fail_after:
+            raise KeyboardInterrupt
+        self.pictures += len(images)
+        self.batches.append(len(images))
+        level = images.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1)
+        mean = level + torch.linspace(0, 1, 64).view(1, 16, 2, 2)
+        return mean, mean.exp() / 3
+
+    def text(self, prompts: Sequence[str]) -> Features:
+        self.prompts += prompts
+        rows = [[float(len(prompt)), float(sum(map(ord, prompt)) % 97)] for prompt in prompts]
+        pooled = torch.tensor(rows) / 7
+        return Features(pooled[:, None, :].expand(-1, 5, -1) * torch.arange(5)[:, None], pooled)
+
+
+def prepare(
+    examples: Sequence[SceneExample],
+    images_dir: Path,
+    encoders: Encoders,
+    store: CacheStore | None = None,
+    **changes: Any,
+) -> TrainingArrays:
+    arguments: dict[str, Any] = {
+        "images_dir": images_dir,
+        "height": 8,
+        "width": 8,
+        "store": store,
+        "encode_images": encoders.images,
+        "encode_text": encoders.text,
+        "encoder_identity": "vae-1",
+        "text_identity": "t5-1",
+        "max_sequence_length": 5,
+        "batch_size": 2,
+    }
+    return prepare_training_arrays(examples, **{**arguments, **changes})
+
+
+def assert_equal(first: TrainingArrays, second: TrainingArrays) -> None:
+    assert first.examples == second.examples
+    assert first.prompts == second.prompts
+    for name in ("latent_mean", "latent_std", "image_index", "text_hidden", "text_pooled"):
+        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert torch.equal(first.prompt_index, second.prompt_index)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[list[SceneExample], Path]:
+    """Seven rows about five pictures, of which two files are the same."""
+    root = tmp_path / "images"
+    names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    for seed, name in enumerate(names):
+        write_picture(root / name, seed=seed)
+    (root / "copy.png").write_bytes((root / "a.png").read_bytes())
+    triples = ["man, on, box", "cup, on, box", "man, in, car", "dog, on, box", "man, on, box"]
+    rows = [
+        example(triple, meta={"image_rel_path": name})
+        for triple, name in zip(
+            [*triples, "box, below, man", "man, on, box"],
+            [*names, "a.png", "copy.png"],
+            strict=True,
+        )
+    ]
+    return rows, root
+
+
+def test_pictures_and_prompts_are_encoded_once_and_found_by_their_rows(data):
+    rows, root = data
+    encoders = Encoders()
+    arrays = prepare(rows, root, encoders)
+    assert encoders.pictures == 5
+    assert max(encoders.batches) == 2
+    assert len(encoders.prompts) == len(set(encoders.prompts)) == len(arrays.prompts)
+    assert arrays.image_index.tolist() == [0, 1, 2, 3, 4, 0, 0]
+    assert arrays.latent_mean.shape == arrays.latent_std.shape == (5, 16, 2, 2)
+    assert arrays.text_hidden.shape == (len(arrays.prompts), 5, 2)
+    assert arrays.prompt_index.shape == (7, 3)
+    for row, kinds in zip(rows, arrays.prompt_index.tolist(), strict=True):
+        texts = [prompt_for(row, kind) for kind in PROMPT_KINDS]
+        assert [arrays.prompts[index] for index in kinds] == texts
+
+
+def test_batches_are_taken_by_row_and_kind(data):
+    rows, root = data
+    arrays = prepare(rows, root, Encoders())
+    mean, std = arrays.posterior(torch.tensor([6, 2]))
+    assert mean.dtype == std.dtype == torch.float32
+    assert torch.equal(mean, arrays.latent_mean[[0, 2]].float())
+    hidden, pooled = arrays.text(torch.tensor([1, 1]), torch.tensor([1, 2]))
+    expected = [arrays.prompts.index(text) for text in ("a photo of cup and box", "")]
+    assert torch.equal(hidden, arrays.text_hidden[expected])
+    assert torch.equal(pooled, arrays.text_pooled[expected])
+
+
+def test_disk_and_memory_give_the_same_values_and_a_full_store_needs_no_encoder(data, tmp_path):
+    rows, root = data
+    in_memory = prepare(rows, root, Encoders())
+    assert_equal(in_memory, prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache")))
+    silent = Encoders()
+    assert_equal(in_memory, prepare(rows, root, silent, CacheStore(tmp_path / "cache")))
+    assert silent.pictures == 0
+    assert silent.prompts == []
+
+
+def test_the_order_of_the_rows_does_not_matter_to_the_store(data, tmp_path):
+    rows, root = data
+    prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache", shard_entries=2))
+    silent = Encoders()
+    backwards = prepare(rows[::-1], root, silent, CacheStore(tmp_path / "cache"))
+    assert silent.pictures == 0
+    assert_equal(backwards, prepare(rows[::-1], root, Encoders()))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"encoder_identity": "vae-2"},
+        {"crop": "center"},
+        {"height": 4},
+        {"width": 4},
+        {"crop": "union"},
+    ],
+)
+def test_whatever_a_posterior_depends_on_makes_it_another_entry(data, tmp_path, change):
+    rows = [example("man, on, box", boxes=[[0, 0, 4, 4], [2, 2, 4, 4]])]
+    prepare(rows, data[1], Encoders(), CacheStore(tmp_path / "cache"))
+    encoders = Encoders()
+    prepare(rows, data[1], encoders, CacheStore(tmp_path / "cache"), **change)
+    assert encoders.pictures == 1
+    assert encoders.prompts == []
+
+
+def test_keys_tell_apart_what_differs():
+    def key(**changes: Any) -> str:
+        base = {"crop": "none", "box": None, "height": 8, "width": 8, "identity": "i"}
+        return latent_key(changes.pop("sha", "0"), **{**base, **changes})
+
+    union = {"crop": "union", "box": (0, 0, 1, 1)}
+    keys = [key(), key(sha="1"), key(height=9), key(width=9), key(identity="j"), key(**union)]
+    keys += [key(**{**union, "box": (0, 0, 1, 2)}), key(crop="center")]
+    keys += [text_key("i", max_sequence_length=n, identity=i) for n in (8, 9) for i in "ij"]
+    assert len(set(keys)) == len(keys)
+    assert key(**union) == key(**{**union, "box": (0.0, 0.0, 1.0, 1.0)})
+
+
+def test_one_picture_with_two_union_crops_is_two_pictures(data):
+    _, root = data
+    rows = [example("man, on, box", boxes=[[0, 0, 2, 2], [0, 0, size, size]]) for size in (2, 6, 6)]
+    arrays = prepare(rows, root, Encoders(), crop="union")
+    assert arrays.image_index.tolist() == [0, 1, 1]
+    with pytest.raises(SgfluxError, match=r"example 1 \(a\.png\) has no boxes"):
+        prepare([rows[0], example()], root, Encoders(), crop="union")
+
+
+def test_an_interrupted_run_resumes_where_its_last_shard_ended(data, tmp_path):
+    rows, root = data
+    store = CacheStore(tmp_path / "cache", shard_entries=2)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(rows, root, Encoders(fail_after=4), store)
+    assert len(store) == 4
+    encoders = Encoders()
+    arrays = prepare(rows, root, encoders, CacheStore(tmp_path / "cache"))
+    assert encoders.pictures == 1
+    assert_equal(arrays, prepare(rows, root, Encoders()))
+
+
+def test_a_writer_killed_between_its_two_files_leaves_nothing_that_counts(data, tmp_path):
+    rows, root = data
+    folder = tmp_path / "cache"
+    prepare(rows, root, Encoders(), CacheStore(folder))
+    for index in folder.glob("shard-*.json"):
+        index.unlink()
+    (folder / ".shard-x.json.1.tmp").write_bytes(b"{")
+    store = CacheStore(folder)
+    assert len(store) == 0
+    assert store.damaged == []
+    encoders = Encoders()
+    prepare(rows, root, encoders, store)
+    assert encoders.pictures == 5
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def replace_by_foreign(path: Path) -> None:
+    path.write_bytes(b"x" * path.stat().st_size)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        ("safetensors", flip),
+        ("safetensors", truncate),
+        ("safetensors", replace_by_foreign),
+        ("safetensors", remove),
+        ("json", flip),
+        ("json", truncate),
+        ("json", replace_by_foreign),
+    ],
+)
+def test_a_damaged_shard_is_named_and_only_its_entries_are_encoded_again(
+    data, tmp_path, caplog, suffix, damage
+):
+    rows, root = data
+    folder = tmp_path / "cache"
+    expected = prepare(rows, root, Encoders(), CacheStore(folder, shard_entries=2))
+    victim = next(
+        path
+        for path in sorted(folder.glob("*.json"))
+        if set(json.loads(path.read_bytes())["shapes"]) == {"mean", "std"}
+        and len(json.loads(path.read_bytes())["keys"]) == 2
+    )
+    damage(victim.with_suffix(f".{suffix}"))
+
+    encoders = Encoders()
+    store = CacheStore(folder)
+    with caplog.at_level(logging.WARNING):
+        arrays = prepare(rows, root, encoders, store)
+    assert_equal(arrays, expected)
+    assert encoders.pictures == 2
+    assert encoders.prompts == []
+    assert [shard.path for shard in store.damaged] == [victim]
+    assert victim.name in caplog.text
+    assert not victim.exists()
+
+    again = CacheStore(folder)
+    assert again.verify() == []
+    silent = Encoders()
+    assert_equal(prepare(rows, root, silent, again), expected)
+    assert silent.pictures == 0
+
+
+def test_an_index_with_other_keys_is_damaged_even_if_it_is_json(data, tmp_path):
+    rows, root = data
+    folder = tmp_path / "cache"
+    prepare(rows, root, Encoders(), CacheStore(folder))
+    for path in folder.glob("*.json"):
+        index = json.loads(path.read_bytes())
+        index["keys"] = index["keys"][::-1]
+        path.write_text(json.dumps(index))
+    store = CacheStore(folder)
+    assert len(store) == 0
+    assert all("checksum" in shard.reason for shard in store.damaged)
+
+
+def test_verify_reads_everything_and_names_the_damaged(data, tmp_path):
+    rows, root = data
+    store = CacheStore(tmp_path / "cache", shard_entries=2)
+    prepare(rows, root, Encoders(), store)
+    assert store.verify() == []
+    before = len(store)
+    victim = sorted((tmp_path / "cache").glob("*.safetensors"))[0]
+    flip(victim)
+    (damaged,) = store.verify()
+    assert damaged.path == victim.with_suffix(".json")
+    assert "checksum" in str(damaged)
+    assert before - 2 <= len(store) < before
+    assert [shard.path for shard in store.verify()] == [damaged.path]
+    store.refresh()
+    assert before - 2 <= len(store) < before
+
+
+def test_a_copy_in_another_shard_replaces_a_damaged_one(tmp_path):
+    first, second = CacheStore(tmp_path), CacheStore(tmp_path)
+    for store in (first, second):
+        with store.writer() as writer:
+            writer.add(["k"], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
+    reader = CacheStore(tmp_path)
+    flip(reader._locations["k"][0].tensors_path)
+    ((keys, tensors),) = reader.read(["k", "unknown"])
+    assert keys == ["k"]
+    assert tensors["mean"].tolist() == [[1.0, 1.0]]
+    assert len(reader.damaged) == 1
+
+
+def write_entries(folder: str, prefix: str) -> None:
+    torch.set_num_threads(1)
+    with CacheStore(folder, shard_entries=2).writer() as writer:
+        for number in range(10):
+            value = torch.full((1, 3), number, dtype=torch.bfloat16)
+            writer.add([f"{prefix}{number}"], {"mean": value})
+            writer.add([f"both{number}"], {"mean": value})
+
+
+def test_two_processes_write_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=write_entries, args=(str(tmp_path), prefix)) for prefix in "ab"
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    store = CacheStore(tmp_path)
+    assert store.verify() == []
+    keys = [f"{prefix}{number}" for prefix in ("a", "b", "both") for number in range(10)]
+    found = {}
+    for group, tensors in store.read(keys):
+        found.update(zip(group, tensors["mean"][:, 0].tolist(), strict=True))
+    assert found == {key: float(key[-1]) for key in keys}
+
+
+def test_another_writers_shards_are_seen_after_a_refresh(tmp_path):
+    reader, other = CacheStore(tmp_path), CacheStore(tmp_path)
+    with other.writer() as writer:
+        writer.add(["k"], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
+    assert "k" in other
+    assert "k" not in reader
+    reader.refresh()
+    assert "k" in reader
+
+
+def test_shards_are_bounded_by_entries_bytes_and_shapes(tmp_path):
+    def shards(folder: str, *, limits: dict, sizes: Sequence[int]) -> int:
+        with CacheStore(tmp_path / folder, **limits).writer() as writer:
+            for number, size in enumerate(sizes):
+                writer.add([str(number)], {"mean": torch.zeros(1, size, dtype=torch.bfloat16)})
+        return len(list((tmp_path / folder).glob("*.safetensors")))
+
+    assert shards("entries", limits={"shard_entries": 2}, sizes=[4] * 5) == 3
+    assert shards("bytes", limits={"shard_bytes": 16}, sizes=[4] * 5) == 3
+    assert shards("shapes", limits={}, sizes=[4, 4, 5, 5]) == 2
+
+
+def test_the_picture_that_is_missing_or_broken_is_named_with_its_row(data):
+    rows, root = data
+    (root / "c.png").write_bytes((root / "c.png").read_bytes()[:60])
+    with pytest.raises(SgfluxError, match=r"example 2: .*c\.png"):
+        prepare(rows, root, Encoders())
+    (root / "b.png").unlink()
+    with pytest.raises(SgfluxError, match=r"example 1: .*b\.png.*No such file"):
+        prepare(rows, root, Encoders())
+
+
+def test_encoders_that_go_wrong_are_reported(data):
+    rows, root = data
+
+    def not_finite(images: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.full((len(images), 16, 2, 2), float("inf"))
+        return mean, mean
+
+    with pytest.raises(SgfluxError, match=r"'mean' that is not finite for '.*a\.png'"):
+        prepare(rows, root, Encoders(), encode_images=not_finite)
+    with pytest.raises(SgfluxError, match=r"gave 1 'mean' for 2 inputs"):
+        prepare(rows, root, Encoders(), encode_images=lambda x: (x[:1], x[:1]))
+    with pytest.raises(SgfluxError, match="gave 5 tokens a prompt where max_sequence_length is 6"):
+        prepare(rows, root, Encoders(), max_sequence_length=6)
+
+
+def test_an_identity_that_stayed_while_the_encoder_changed_is_reported(data, tmp_path):
+    rows, root = data
+    prepare(rows[:2], root, Encoders(), CacheStore(tmp_path / "cache"))
+
+    def other(images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(images), 16, 4, 4), torch.zeros(len(images), 16, 4, 4)
+
+    with pytest.raises(SgfluxError, match="under one encoder identity"):
+        prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache"), encode_images=other)
+
+
+def test_bad_settings_are_errors(data, tmp_path):
+    rows, root = data
+    for arguments, message in (
+        ({"crop": "middle"}, "crop must be one of"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ):
+        with pytest.raises(SgfluxError, match=message):
+            prepare(rows, root, Encoders(), **arguments)
+    with pytest.raises(SgfluxError, match="there is no example"):
+        prepare([], root, Encoders())
+    with pytest.raises(SgfluxError, match="at least 1"):
+        CacheStore(tmp_path, shard_entries=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SgfluxError, match="cannot be a folder"):
+        CacheStore(tmp_path / "file")

@@ -1,0 +1,57 @@
+"""Real Visual Genome photographs with whole graphs and boxes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from sgflux.data.check import check_dataset
+from sgflux.data.examples import prompt_for, read_examples, resolve_image
+from sgflux.data.images import fit_image, load_image, union_box
+
+from .rows import VG_PHOTOS
+
+ANNOTATIONS = VG_PHOTOS / "annotations.jsonl"
+
+pytestmark = pytest.mark.skipif(
+    not ANNOTATIONS.exists(), reason=f"the real photographs are not at {VG_PHOTOS}"
+)
+
+
+def test_all_rows_are_read_and_written_back_as_they_are():
+    examples = read_examples(ANNOTATIONS)
+    rows = [json.loads(line) for line in ANNOTATIONS.read_text().splitlines()]
+    assert len(examples) == 17
+    assert [example.to_json() for example in examples] == rows
+
+
+def test_raw_and_canonical_predicates_stand_beside_each_other():
+    near = next(e for e in read_examples(ANNOTATIONS) if e.triple.predicate == "around/near")
+    assert near.meta["predicate_raw"] == "near"
+    assert near.prompt == "a photo of knife near food"
+    assert prompt_for(near, "relational") == (
+        "a photo of food on table and bottle on table and cup on table and knife near food"
+    )
+    assert prompt_for(near, "neutral") == "a photo of food and table and bottle and cup and knife"
+
+
+def test_every_photograph_is_cropped_to_its_objects():
+    pictures = set()
+    for example in read_examples(ANNOTATIONS):
+        path = resolve_image(example, VG_PHOTOS)
+        pictures.add(path.name)
+        assert example.boxes is not None
+        fitted = fit_image(load_image(path), 32, 48, crop="union", box=union_box(example.boxes))
+        assert fitted.shape == (3, 32, 48)
+        assert -1 <= fitted.min() < fitted.max() <= 1
+        assert torch.isfinite(fitted).all()
+    assert len(pictures) == 5
+
+
+def test_the_check_finds_nothing_wrong():
+    report = check_dataset(ANNOTATIONS)
+    assert report.ok, report.to_text()
+    assert (report.rows, report.images) == (17, 5)
+    assert report.negatives["predicate"] == 17

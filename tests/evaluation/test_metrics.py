@@ -1,0 +1,121 @@
+"""Figures and their intervals, against worked numbers and against what theory says."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sgflux.evaluation.metrics import (
+    Observations,
+    difference_estimate,
+    macro_estimate,
+    mean_estimate,
+)
+
+
+def observations(*rows: tuple[float, str, str]) -> Observations:
+    return Observations(
+        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+    )
+
+
+def test_a_macro_figure_counts_every_group_the_same() -> None:
+    # 3 of 4 on, 0 of 1 riding: the plain mean is 3/5, the macro mean (3/4 + 0) / 2.
+    data = observations(
+        (1, "on", "a"), (1, "on", "b"), (1, "on", "c"), (0, "on", "d"), (0, "riding", "e")
+    )
+    macro = macro_estimate(data)
+    assert macro.overall.value == pytest.approx(0.375)
+    assert macro.overall.n == 5
+    assert macro.overall.clusters == 5
+    assert macro.per_group["on"].value == 0.75
+    assert macro.per_group["on"].n == 4
+    assert macro.per_group["riding"].value == 0.0
+    assert macro.per_group["riding"].ci95 is None, "one image tells nothing of the spread"
+    assert mean_estimate(data).value == pytest.approx(0.6)
+
+
+def test_the_interval_is_the_binomial_one_where_observations_are_independent() -> None:
+    n, share = 400, 0.3
+    data = observations(*[(float(i < share * n), "all", str(i)) for i in range(n)])
+    estimate = mean_estimate(data)
+    assert estimate.ci95 is not None
+    half = 1.96 * math.sqrt(share * (1 - share) / n)
+    assert estimate.ci95[0] == pytest.approx(share - half, abs=0.008)
+    assert estimate.ci95[1] == pytest.approx(share + half, abs=0.008)
+
+
+def test_seeds_of_one_image_do_not_narrow_the_interval() -> None:
+    # The same 50 images, each drawn with 20 seeds that all agree: no more is known than before.
+    values = [float(i % 2) for i in range(50)]
+    once = observations(*[(value, "all", str(i)) for i, value in enumerate(values)])
+    often = observations(
+        *[(value, "all", str(i)) for i, value in enumerate(values) for _ in range(20)]
+    )
+    few, many = mean_estimate(once), mean_estimate(often)
+    assert few.ci95 == many.ci95
+    assert (few.n, many.n, many.clusters) == (50, 1000, 50)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(100):
+        # Images differ (0.5 or 0.9), four seeds each: the truth is 0.7.
+        rates = rng.choice([0.5, 0.9], size=60)
+        rows = [
+            (float(rng.random() < rate), "all", str(image))
+            for image, rate in enumerate(rates)
+            for _ in range(4)
+        ]
+        low, high = mean_estimate(observations(*rows), seed=trial, resamples=200).ci95 or (1, 0)
+        covered += low <= 0.7 <= high
+    assert 88 <= covered <= 99
+
+
+def test_differences_are_paired_by_image() -> None:
+    # The second arm is the first plus 0.1 on every image: however much the images differ, the
+    # difference is certain. Unpaired, its interval would be wide.
+    values = [(i % 10) / 10 for i in range(40)]
+    first = observations(*[(value + 0.1, "on", str(i)) for i, value in enumerate(values)])
+    second = observations(*[(value, "on", str(i)) for i, value in enumerate(values)])
+    estimate = difference_estimate(first, second)
+    assert estimate.value == pytest.approx(0.1)
+    assert estimate.ci95 == pytest.approx((0.1, 0.1))
+
+
+def test_differences_compare_the_groups_that_both_sides_have() -> None:
+    first = observations((1, "on", "a"), (1, "riding", "b"))
+    second = observations((0, "on", "c"), (1, "holding", "d"))
+    estimate = difference_estimate(first, second)
+    assert estimate.value == 1.0, "riding and holding are each known on one side only"
+    assert estimate.n == 2
+    assert difference_estimate(first, observations((0, "in", "c"))).value is None
+
+
+def test_nothing_observed_is_no_figure() -> None:
+    nothing = macro_estimate(observations())
+    assert nothing.to_json() == {
+        "macro": None,
+        "ci95": None,
+        "n": 0,
+        "clusters": 0,
+        "per_predicate": {},
+    }
+    assert mean_estimate(observations()).value is None
+
+
+def test_figures_repeat_with_their_seed() -> None:
+    data = observations(*[(float(i % 3 == 0), "on", str(i)) for i in range(30)])
+    assert macro_estimate(data, seed=1) == macro_estimate(data, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "message"),
+    [([1.0, 0.0], ["on"], "differ in length"), ([math.nan], ["on"], "finite")],
+)
+def test_bad_observations_are_refused(values: list[float], groups: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Observations(values, groups, ["a"] * len(groups))

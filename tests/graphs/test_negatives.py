@@ -1,0 +1,316 @@
+"""Negatives: of the kind asked for, one change only, and never true of the image."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.entailments import ENTAILMENTS, entailed, is_same_name, may_be_same_thing
+from sgflux.graphs.negatives import (
+    Negative,
+    NegativeKind,
+    NegativeUnavailableError,
+    available_kinds,
+    make_negative,
+    make_negatives,
+)
+from sgflux.graphs.predicates import (
+    CANONICAL_PREDICATES,
+    CGIP_PREDICATES,
+    DEFAULT_VOCABULARY,
+    UnknownPredicateError,
+)
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.statements import canonical_statement, equivalent
+
+from .strategies import scene_graphs
+
+NOUNS = ("cat", "boat", "lamp", "man", "pizza")
+CONFUSION = {
+    name: {other: 1.0 + i for i, other in enumerate(CANONICAL_PREDICATES)}
+    for name in CANONICAL_PREDICATES
+}
+RIDING = SceneGraph.parse("man, riding, horse")
+
+
+def negative(text: str, kind: NegativeKind, seed: int = 0, **settings_: object) -> Negative:
+    return make_negative(
+        SceneGraph.parse(text),
+        rng=random.Random(seed),
+        kind=kind,
+        **settings_,  # type: ignore
+    )
+
+
+def replacements(text: str, *, known: str | None = None, **settings_: object) -> set[str]:
+    """Every predicate that a replacement can end up with."""
+    graph = None if known is None else SceneGraph.parse(known)
+    made = make_negatives(
+        SceneGraph.parse(text),
+        400,
+        rng=random.Random(0),
+        kind=NegativeKind.PREDICATE,
+        known=graph,
+        **settings_,  # type: ignore[arg-type]
+    )
+    return {item.graph.relationships[item.index][1] for item in made}
+
+
+def test_role_swap() -> None:
+    made = negative("man, riding, horse", NegativeKind.ROLE_SWAP)
+    assert made.graph == SceneGraph(("man", "horse"), ((1, "riding", 0),))
+    assert (made.kind, made.index) == (NegativeKind.ROLE_SWAP, 0)
+    assert made.description == "man, riding, horse -> horse, riding, man"
+    # The raw word stays: only the roles are to differ.
+    assert negative("cup, Over, table", NegativeKind.ROLE_SWAP).graph.relationships == (
+        (1, "Over", 0),
+    )
+
+
+def test_inverse_changes_the_predicate_and_nothing_else() -> None:
+    made = negative("cup, over, table", NegativeKind.INVERSE)
+    assert made.graph == SceneGraph(("cup", "table"), ((0, "below", 1),))
+
+
+def test_object_replacement_changes_one_relationship_only() -> None:
+    for seed in range(20):
+        made = negative(
+            "man, riding, horse; man, wearing, hat",
+            NegativeKind.OBJECT,
+            seed,
+            object_names=("cat",),
+        )
+        kept = 1 - made.index
+        before = SceneGraph.parse("man, riding, horse; man, wearing, hat").triples()
+        after = made.graph.triples()
+        assert after[kept] == before[kept]
+        changed = after[made.index]
+        assert "cat" in (changed.subject, changed.object)
+        # Every object of the graph is still used, and none is left over.
+        used = {i for s, _, o in made.graph.relationships for i in (s, o)}
+        assert used == set(range(len(made.graph.objects)))
+
+
+def test_object_replacement_avoids_other_words_for_the_same_thing() -> None:
+    with pytest.raises(NegativeUnavailableError, match="object: every object name"):
+        negative("men, riding, horse", NegativeKind.OBJECT, object_names=("person", "animal"))
+    with pytest.raises(NegativeUnavailableError):
+        negative(
+            "man, riding, horse",
+            NegativeKind.OBJECT,
+            object_names=("cat",),
+            known=SceneGraph.parse("cats, near, horse"),
+        )
+
+
+def test_edge_drop_keeps_the_objects() -> None:
+    made = negative("man, riding, horse; man, wearing, hat", NegativeKind.EDGE_DROP, 3)
+    assert made.graph.objects == ("man", "horse", "hat")
+    assert len(made.graph.relationships) == 1
+    assert made.description.endswith("-> left out")
+
+
+def test_edge_drop_needs_something_to_lose() -> None:
+    for text in (
+        "man, riding, horse",
+        "cup, above, table; table, under, cup",
+        "man, near, dog; dog, beside, man",
+    ):
+        with pytest.raises(NegativeUnavailableError, match="edge_drop: needs a relationship"):
+            negative(text, NegativeKind.EDGE_DROP)
+    for seed in range(10):
+        made = negative("man, on, horse; man, riding, horse", NegativeKind.EDGE_DROP, seed)
+        assert made.index == 1, "'man on horse' follows from the rest: nothing would be dropped"
+
+
+def test_symmetric_and_unknown_predicates_have_no_swap() -> None:
+    for text in ("man, beside, dog", "man, touching, dog", "man, kicking, dog"):
+        assert NegativeKind.ROLE_SWAP not in available_kinds(SceneGraph.parse(text))
+    kicking = DEFAULT_VOCABULARY.with_predicate("kicking", kind="action")
+    graph = SceneGraph.parse("man, kicking, dog")
+    assert NegativeKind.ROLE_SWAP in available_kinds(graph, vocabulary=kicking)
+
+
+def test_equal_names_cannot_be_swapped() -> None:
+    with pytest.raises(NegativeUnavailableError, match=r"dog, above, dog.*role_swap"):
+        negative("dog, above, dog#2", NegativeKind.ROLE_SWAP)
+
+
+def test_replacement_avoids_what_is_entailed_in_either_direction() -> None:
+    assert replacements("man, riding, horse").isdisjoint(
+        {"riding", "on", "using", "touching", "around/near", "above"}
+    )
+    assert replacements("man, on, horse").isdisjoint({"riding", "sitting on", "standing on"})
+    assert replacements("car, parked on, street").isdisjoint({"on", "touching", "above"})
+    assert "carrying" in replacements("man, riding, horse")
+
+
+def test_what_is_known_of_the_image_is_never_made() -> None:
+    free = replacements("man, near, horse")
+    assert {"behind", "below"} <= free
+    assert "behind" not in replacements("man, near, horse", known="horse, in front of, man")
+    assert "below" not in replacements("man, near, horse", known="horse, over, man")
+    # Another word for the man, and a known relation that entails the replacement.
+    assert "behind" not in replacements("man, near, horse", known="person, behind, horse")
+    assert "above" not in replacements("man, left of, horse", known="man, riding, horse")
+    # The graph itself may be among the known.
+    assert replacements("man, near, horse", known="man, near, horse") == free
+
+
+def test_swap_and_inverse_respect_the_known() -> None:
+    known = SceneGraph.parse("dog, above, cat")
+    assert NegativeKind.ROLE_SWAP not in available_kinds(
+        SceneGraph.parse("cat, above, dog"), known=known
+    )
+    assert NegativeKind.INVERSE not in available_kinds(
+        SceneGraph.parse("cat, over, dog"), known=known
+    )
+
+
+def test_replacements_can_be_limited_to_what_the_encoder_knows() -> None:
+    made = replacements("man, riding, horse", predicates=CGIP_PREDICATES)
+    assert made <= set(CGIP_PREDICATES)
+    assert len(made) > 8
+    with pytest.raises(UnknownPredicateError, match="'flying'"):
+        replacements("man, riding, horse", predicates=["flying"])
+
+
+def test_hard_replacement_follows_the_confusion() -> None:
+    confusion = {"ride": {"carry": 3, "wearing": 1, "on": 100, "eating": 0}}
+    made = make_negatives(
+        RIDING,
+        4000,
+        rng=random.Random(0),
+        kind=NegativeKind.HARD_PREDICATE,
+        confusion=confusion,
+    )
+    counts = Counter(item.graph.relationships[0][1] for item in made)
+    assert set(counts) == {"carrying", "wearing"}
+    assert 0.72 < counts["carrying"] / 4000 < 0.78
+    with pytest.raises(NegativeUnavailableError, match="hard_predicate: no confusion"):
+        negative("man, on, horse", NegativeKind.HARD_PREDICATE, confusion=confusion)
+
+
+def test_kinds_are_drawn_by_weight_among_the_available() -> None:
+    weights = {NegativeKind.ROLE_SWAP: 3.0, NegativeKind.PREDICATE: 1.0, NegativeKind.INVERSE: 9.0}
+    made = make_negatives(RIDING, 2000, rng=random.Random(1), kind=weights)
+    counts = Counter(item.kind for item in made)
+    assert set(counts) == {NegativeKind.ROLE_SWAP, NegativeKind.PREDICATE}
+    assert 0.71 < counts[NegativeKind.ROLE_SWAP] / 2000 < 0.79
+
+
+def test_available_kinds() -> None:
+    assert available_kinds(RIDING) == (NegativeKind.ROLE_SWAP, NegativeKind.PREDICATE)
+    two = SceneGraph.parse("cup, above, table; man, near, table")
+    assert available_kinds(two, object_names=NOUNS, confusion=CONFUSION) == tuple(NegativeKind)
+    assert available_kinds(SceneGraph.null()) == ()
+
+
+def test_settings_without_their_data_are_errors() -> None:
+    with pytest.raises(SgfluxError, match="'object' need object_names"):
+        negative("man, riding, horse", NegativeKind.OBJECT)
+    with pytest.raises(SgfluxError, match="'hard_predicate' need confusion"):
+        negative("man, riding, horse", NegativeKind.HARD_PREDICATE)
+    for kind, message in (
+        ({NegativeKind.OBJECT: 0.0}, "at least one kind"),
+        ({NegativeKind.ROLE_SWAP: -1.0}, "'role_swap' must be a finite number >= 0, got -1.0"),
+        ({NegativeKind.ROLE_SWAP: float("nan")}, "got nan"),
+        ("swap", "must be one of 'role_swap'.*got 'swap'"),
+    ):
+        with pytest.raises(SgfluxError, match=message):
+            negative("man, riding, horse", kind)  # type: ignore[arg-type]
+    with pytest.raises(SgfluxError, match="n must be at least 0"):
+        make_negatives(RIDING, -1, rng=random.Random(0))
+    with pytest.raises(NegativeUnavailableError, match="without relationships"):
+        make_negative(SceneGraph.null(), rng=random.Random(0))
+
+
+def test_unavailable_names_the_graph_and_each_reason() -> None:
+    with pytest.raises(NegativeUnavailableError) as caught:
+        negative(
+            "man, near, dog",
+            {NegativeKind.ROLE_SWAP: 1, NegativeKind.INVERSE: 1},  # type: ignore[arg-type]
+        )
+    message = str(caught.value)
+    assert "'man, near, dog'" in message
+    assert "role_swap: " in message
+    assert "inverse: " in message
+
+
+def test_equal_seeds_give_equal_negatives() -> None:
+    graph = SceneGraph.parse("man, riding, horse; man, wearing, hat; cup, above, table")
+
+    def run(seed: int) -> tuple[Negative, ...]:
+        return make_negatives(graph, 50, rng=random.Random(seed), object_names=NOUNS)
+
+    assert run(5) == run(5)
+    assert run(5) != run(6)
+
+
+def test_entailment_table_is_about_canonical_predicates() -> None:
+    for premise, conclusions in ENTAILMENTS.items():
+        assert set(conclusions) <= set(CANONICAL_PREDICATES), premise
+        assert premise not in entailed(premise, DEFAULT_VOCABULARY)
+    assert set(entailed("carrying", DEFAULT_VOCABULARY)) == {"holding", "touching", "around/near"}
+    assert entailed("walking on", DEFAULT_VOCABULARY)[0] == "on"
+    assert entailed("in front of", DEFAULT_VOCABULARY) == ()
+
+
+def test_nouns_for_the_same_thing() -> None:
+    assert is_same_name("Dogs", "dog")
+    assert is_same_name("women", "woman")
+    assert not is_same_name("glass", "glasses")
+    assert may_be_same_thing("man", "People")
+    assert may_be_same_thing("street", "roads")
+    assert not may_be_same_thing("man", "woman")
+    assert not may_be_same_thing("cat", "dog")
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    scene_graphs(),
+    st.none() | scene_graphs(),
+    st.sampled_from(NegativeKind),
+    st.integers(0, 2**32),
+)
+def test_a_negative_is_never_true(
+    graph: SceneGraph, known: SceneGraph | None, kind: NegativeKind, seed: int
+) -> None:
+    arguments = {"known": known, "object_names": NOUNS, "confusion": CONFUSION}
+    available = kind in available_kinds(graph, **arguments)  # type: ignore[arg-type]
+    try:
+        made = make_negative(
+            graph,
+            rng=random.Random(seed),
+            kind=kind,
+            **arguments,  # type: ignore[arg-type]
+        )
+    except NegativeUnavailableError:
+        assert not available
+        return
+    assert available
+    assert made.kind is kind
+    assert not equivalent(graph, made.graph)
+
+    def by_name(triples: tuple[object, ...]) -> set[tuple[str, str, str]]:
+        return {
+            canonical_statement(
+                t.subject.casefold(), t.predicate, t.object.casefold(), DEFAULT_VOCABULARY
+            )
+            for t in triples
+        }  # type: ignore[attr-defined]
+
+    if kind is NegativeKind.EDGE_DROP:
+        kept = graph.relationships[: made.index] + graph.relationships[made.index + 1 :]
+        assert made.graph == SceneGraph(graph.objects, kept)
+        return
+    true = by_name(graph.triples()) | by_name(known.triples() if known else ())
+    before, after = graph.triples(), made.graph.triples()
+    changed = [i for i in range(len(before)) if before[i] != after[i]]
+    assert changed == [made.index]
+    assert by_name((after[made.index],)).isdisjoint(true)

@@ -1,0 +1,151 @@
+"""Text and JSON forms of a scene graph, their round trips, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError, Triple
+
+from .strategies import scene_graphs
+
+MAN = SceneGraph(("man", "horse", "hat"), ((0, "riding", 1), (0, "wearing", 2)))
+
+
+def test_parse_shares_equal_names() -> None:
+    assert SceneGraph.parse("man, riding, horse; man, wearing, hat") == MAN
+    assert SceneGraph.parse("  Man ,riding,horse ;man,  wearing ,hat; ").relationships == (
+        MAN.relationships
+    )
+
+
+def test_a_numbered_name_is_another_object() -> None:
+    graph = SceneGraph.parse(
+        "dog, on, mat; dog#2, near, dog; dog #1, near, dog#2; big  dog, in, box"
+    )
+    assert graph.objects == ("dog", "mat", "dog", "big dog", "box")
+    assert graph.relationships == ((0, "on", 1), (2, "near", 0), (0, "near", 2), (3, "in", 4))
+    assert graph.labels() == ("dog", "mat", "dog#2", "big dog", "box")
+
+
+def test_objects_alone_and_the_null_graph() -> None:
+    graph = SceneGraph.parse("(tree); man, near, dog; (dog#2)")
+    assert graph.objects == ("tree", "man", "dog", "dog")
+    assert graph.relationships == ((1, "near", 2),)
+    assert not graph.is_null
+    assert SceneGraph.parse("") == SceneGraph.null() == SceneGraph((), ())
+    assert SceneGraph.null().to_text() == ""
+    assert SceneGraph.parse("(tree)").is_null
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("man riding horse", r"statement 1 \('man riding horse'\).*got 1 part"),
+        ("man, riding", "expected 'subject, predicate, object'.*got 2 part"),
+        ("man, riding, horse, hat", "got 4 part"),
+        ("man, riding, horse; ; man, on, mat", r"statement 2 \(''\)"),
+        (";", r"statement 1 \(''\)"),
+        ("man, , horse", "statement 1.*the predicate must not be empty"),
+        ("man, on, ", "statement 1.*an object's name must not be empty"),
+        ("man, near, Man", "relates 'man' to itself; write 'man#2'"),
+        ("man, near, dog; man, near, dog", "statement 2.*repeats"),
+        ("dog#0, near, man", "'dog#0' names no object"),
+        ("#2, near, man", "'#2' names no object"),
+        ("dog#2#3, near, man", "'dog#2#3' names no object"),
+        ("(a), near, man", r"'\(a\)' names no object"),
+    ],
+)
+def test_parse_names_the_statement_that_is_wrong(text: str, message: str) -> None:
+    with pytest.raises(SceneGraphError, match=message):
+        SceneGraph.parse(text)
+
+
+def test_json_is_sg2ims_form() -> None:
+    obj = {"objects": ["man", "horse"], "relationships": [[0, "riding", 1]]}
+    graph = SceneGraph.from_json(obj)
+    assert graph == SceneGraph(("man", "horse"), ((0, "riding", 1),))
+    assert graph.to_json() == obj
+    graph.to_json()["objects"].append("dog")
+    assert graph.objects == ("man", "horse")
+    assert SceneGraph.from_json({"objects": [" Big \t man "], "relationships": []}).objects == (
+        "Big man",
+    )
+
+
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        ([], "a graph must be"),
+        ({"objects": []}, r"missing \['relationships'\]"),
+        ({"objects": [], "relationships": [], "boxes": []}, r"unknown \['boxes'\]"),
+        ({"objects": "man", "relationships": []}, "objects must be a list, got 'man'"),
+        ({"objects": ["man", 3], "relationships": []}, r"objects\[1\] must be a string, got 3"),
+        ({"objects": ["man", " "], "relationships": []}, r"objects\[1\] must not be empty"),
+        ({"objects": ["a", "b"], "relationships": [[0, "on"]]}, r"relationships\[0\] must be \["),
+        ({"objects": ["a", "b"], "relationships": ["0on1"]}, r"relationships\[0\] must be \["),
+        ({"objects": ["a", "b"], "relationships": [[0, "on", 2]]}, "object index 2 is not among"),
+        ({"objects": ["a", "b"], "relationships": [[-1, "on", 1]]}, "subject index -1 is not"),
+        ({"objects": [], "relationships": [[0, "on", 1]]}, "index 0, but the graph has no objects"),
+        ({"objects": ["a", "b"], "relationships": [[True, "on", 0]]}, "must be an index, got True"),
+        ({"objects": ["a", "b"], "relationships": [[0.0, "on", 1]]}, "must be an index, got 0.0"),
+        ({"objects": ["a", "b"], "relationships": [[0, 5, 1]]}, "the predicate must be a string"),
+        ({"objects": ["a", "b"], "relationships": [[0, "on", 1], [1, "on", 1]]}, r"\[1\].*itself"),
+        (
+            {"objects": ["a", "b"], "relationships": [[0, "on", 1], [0, "on ", 1]]},
+            r"relationships\[1\].*repeats relationships\[0\]",
+        ),
+    ],
+)
+def test_json_errors_name_position_and_value(obj: object, message: str) -> None:
+    with pytest.raises(SceneGraphError, match=message):
+        SceneGraph.from_json(obj)
+
+
+def test_triples_keep_order_and_plain_names() -> None:
+    assert MAN.triples() == (Triple("man", "riding", "horse"), Triple("man", "wearing", "hat"))
+    assert SceneGraph.from_triples(MAN.triples()) == MAN
+    twins = SceneGraph.parse("dog, near, dog#2")
+    assert twins.triples() == (Triple("dog", "near", "dog"),)
+    assert SceneGraph.from_triple(twins.triples()[0]) == twins
+    assert str(MAN.triples()[0]) == "man, riding, horse"
+
+
+def test_from_triples_drops_repeats_and_reads_numbers() -> None:
+    triple = Triple("man", "on", "horse")
+    assert SceneGraph.from_triples([triple, triple]).relationships == ((0, "on", 1),)
+    graph = SceneGraph.from_triples([Triple("dog#2", "near", "dog"), Triple("Dog", "near", "dog")])
+    assert graph.objects == ("dog", "dog")
+    assert graph.relationships == ((0, "near", 1), (1, "near", 0))
+    with pytest.raises(SceneGraphError, match=r"triples\[0\] must be a Triple"):
+        SceneGraph.from_triples([("a", "on", "b")])  # type: ignore[list-item]
+    with pytest.raises(SceneGraphError, match="the triple's predicate must not be empty"):
+        Triple("a", "", "b")
+
+
+@pytest.mark.parametrize("name", ["a,b", "a;b", "(a)", "dog#2"])
+def test_what_text_cannot_say_is_refused(name: str) -> None:
+    graph = SceneGraph(("man", name), ((0, "on", 1),))
+    with pytest.raises(SceneGraphError, match=r"objects\[1\].*no text form; use JSON"):
+        graph.to_text()
+    assert SceneGraph.from_json(graph.to_json()) == graph
+    with pytest.raises(SceneGraphError, match=r"relationships\[0\].*no text form"):
+        SceneGraph(("man", "dog"), ((0, "on, or in", 1),)).to_text()
+
+
+@given(scene_graphs())
+def test_text_round_trip(graph: SceneGraph) -> None:
+    assert SceneGraph.parse(graph.to_text()) == graph
+
+
+@given(scene_graphs(names=st.text(min_size=1).filter(str.strip), max_objects=4))
+def test_round_trips_with_any_names(graph: SceneGraph) -> None:
+    assert SceneGraph.from_json(json.loads(json.dumps(graph.to_json()))) == graph
+    try:
+        text = graph.to_text()
+    except SceneGraphError:
+        return
+    assert SceneGraph.parse(text) == graph

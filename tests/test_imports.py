@@ -1,0 +1,130 @@
+"""The walls of the house: who imports whom, read from the source.
+
+Broken, these would let a lower room depend on a higher one, and neither could be tested or reused
+without the other any more.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "sgflux"
+
+FLOORS = (
+    {"errors"},
+    {"config"},
+    {"graphs", "flow_matching"},
+    {"models", "data"},
+    {"sampling"},
+    {"training", "evaluation"},
+    {"demo"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+READERS_OF_CONFIG = {"training", "evaluation", "demo", "commands", "cli"}
+"""Every other room takes plain keyword arguments."""
+
+DISTRIBUTIONS = {"PIL": "pillow"}
+"""Modules whose distribution has another name."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path, *, root: Path = PACKAGE) -> Iterator[tuple[int, str]]:
+    """(line, absolute dotted name) of everything imported anywhere in the file."""
+    parts = (root.name, *path.relative_to(root).with_suffix("").parts)
+    package = ".".join(parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            module = resolve_name(name, package) if node.level else name
+            for alias in node.names:
+                # "from sgflux import config" names a room in the second half.
+                yield node.lineno, f"{module}.{alias.name}" if module == root.name else module
+
+
+def room_of(path: Path, *, root: Path = PACKAGE) -> str:
+    return path.relative_to(root).with_suffix("").parts[0]
+
+
+def violations(path: Path, *, root: Path = PACKAGE) -> list[str]:
+    """What the file imports though it may not."""
+    room = room_of(path, root=root)
+    found = []
+    for line, name in imports(path, root=root):
+        parts = name.split(".")
+        if parts[0] != root.name or len(parts) < 2 or parts[1] not in FLOOR:
+            continue  # the package itself says its version to everybody
+        target = parts[1]
+        below = FLOOR[target] < FLOOR[room]
+        if target != room and not below:
+            found.append(f"{path.name}:{line}: {room} imports {name}, which is not below it")
+        elif target == "config" and room not in READERS_OF_CONFIG | {"config"}:
+            found.append(f"{path.name}:{line}: {room} reads {name}; take keyword arguments")
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        assert not list(imports(path)), "importing the package must cost nothing"
+        return
+    assert room_of(path) in FLOOR, f"{path} is in no known room: add it to FLOORS"
+    assert not violations(path)
+
+
+@pytest.mark.parametrize(
+    ("room", "line", "expected"),
+    [
+        (
+            "models",
+            "from sgflux.data.images import load_image",
+            "models imports sgflux.data.images",
+        ),
+        ("data", "import sgflux.models.backbone", "data imports sgflux.models.backbone"),
+        ("training", "from sgflux.evaluation import judges", "training imports sgflux.evaluation"),
+        ("models", "from ..sampling import pipeline", "models imports sgflux.sampling"),
+        ("models", "from sgflux import config", "models reads sgflux.config"),
+        ("graphs", "def f():\n    import sgflux.flow_matching", "graphs imports sgflux.flow"),
+    ],
+)
+def test_an_upward_edge_is_found(tmp_path: Path, room: str, line: str, expected: str) -> None:
+    path = tmp_path / "sgflux" / room / "module.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    (found,) = violations(path, root=tmp_path / "sgflux")
+    assert expected in found
+
+
+def test_graphs_need_only_the_standard_library() -> None:
+    foreign = {
+        name
+        for path in (PACKAGE / "graphs").rglob("*.py")
+        for _, name in imports(path)
+        if name.split(".")[0] not in sys.stdlib_module_names | {"sgflux"}
+    }
+    assert not foreign
+
+
+def test_what_is_imported_is_declared() -> None:
+    """A fresh installation has every library that the package imports."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[<>=!~\[ ]", entry)[0] for entry in project["dependencies"]}
+    imported = {name.split(".")[0] for path in MODULES for _, name in imports(path)}
+    third_party = imported - set(sys.stdlib_module_names) - {"sgflux"}
+    assert {DISTRIBUTIONS.get(name, name) for name in third_party} <= declared

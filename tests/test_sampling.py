@@ -1,0 +1,312 @@
+"""Sampling: the base is diffusers' own, the same noise is the same picture, the graph has its say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from flux_fixture import MAX_SEQUENCE_LENGTH, make_flux_folder
+
+from sgflux.data.pictures import read_picture
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import AdapterConfig, build_model, save_bundle
+from sgflux.models.backbone import load_text_encoders, load_transformer, model_identity
+from sgflux.models.graph_encoder import NameFeatures
+from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+
+RIDING = SceneGraph.parse("man, riding, horse")
+RIDDEN = SceneGraph.parse("horse, riding, man")
+BOTH = SceneGraph.parse("man, riding, horse; man, wearing, hat")
+PROMPT = "a photo of man and horse"
+
+
+def write_adapter(path: Path, model_id: Path, *, strength: float = 0.5, seed: int = 0) -> Path:
+    """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
+    transformer = load_transformer(str(model_id))
+    width = transformer.config.joint_attention_dim
+    config = AdapterConfig(
+        block_start=3,
+        block_end=5,
+        lora_rank=4,
+        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
+        base=model_identity(transformer),
+        max_sequence_length=MAX_SEQUENCE_LENGTH,
+    )
+    model = build_model(transformer=transformer, config=config, name_features=NameFeatures(width))
+    generator = torch.Generator().manual_seed(seed)
+    state = {
+        name: value + strength * torch.randn(value.shape, generator=generator)
+        for name, value in model.trainable_state().items()
+    }
+    save_bundle(path, config=config, state=state, card="a test\n", metrics={})
+    return path
+
+
+@pytest.fixture(scope="module")
+def model_id(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_flux_folder(tmp_path_factory.mktemp("flux") / "model")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, model_id: Path) -> Path:
+    return write_adapter(tmp_path_factory.mktemp("adapter") / "final", model_id)
+
+
+@pytest.fixture(scope="module")
+def base(model_id: Path) -> SceneGraphFluxPipeline:
+    return SceneGraphFluxPipeline.from_pretrained(str(model_id))
+
+
+@pytest.fixture(scope="module")
+def pipe(model_id: Path, adapter: Path) -> SceneGraphFluxPipeline:
+    return SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=adapter)
+
+
+def by_diffusers(
+    model_id: Path, prompts: list[str], seeds: list[int], *, steps: int, output_type: str
+) -> np.ndarray:
+    plain = FluxPipeline.from_pretrained(model_id)
+    plain.set_progress_bar_config(disable=True)
+    images = plain(
+        prompts,
+        height=64,
+        width=64,
+        num_inference_steps=steps,
+        max_sequence_length=MAX_SEQUENCE_LENGTH,
+        generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
+        output_type=output_type,
+    ).images
+    return images.numpy() if isinstance(images, torch.Tensor) else images
+
+
+def test_the_base_is_bit_for_bit_diffusers_pipeline(
+    model_id: Path, base: SceneGraphFluxPipeline, pipe: SceneGraphFluxPipeline
+) -> None:
+    prompts, seeds = [PROMPT, "a photo of cat near tree"], [3, 4]
+    expected = by_diffusers(model_id, prompts, seeds, steps=3, output_type="latent")
+    without = base(None, prompts, num_inference_steps=3, seed=seeds, output_type="latent")
+    disabled = pipe(
+        None, prompts, num_inference_steps=3, seed=seeds, use_adapter=False, output_type="latent"
+    )
+    assert np.array_equal(without.images.numpy(), expected)
+    assert np.array_equal(disabled.images.numpy(), expected), "the adapter leaks into the base"
+
+
+def test_the_base_decodes_as_diffusers_does(model_id: Path, base: SceneGraphFluxPipeline) -> None:
+    expected = by_diffusers(model_id, [PROMPT], [7], steps=2, output_type="np")
+    found = base(None, PROMPT, num_inference_steps=2, seed=7, output_type="np")
+    assert np.allclose(found.images, expected, atol=1e-6)
+    (picture,) = base(None, PROMPT, num_inference_steps=2, seed=7).images
+    assert picture.size == (64, 64)
+    assert np.abs(np.asarray(picture) / 255 - expected[0]).max() <= 0.5 / 255 + 1e-5
+
+
+@pytest.mark.parametrize("guidance_embeds", [False, True])
+def test_a_shifting_scheduler_and_guidance_are_those_of_diffusers(
+    tmp_path: Path, guidance_embeds: bool
+) -> None:
+    """FLUX.1-dev: sigmas shifted by the picture's size, a guidance of 3.5 told to the model."""
+    folder = make_flux_folder(tmp_path / "dev", guidance_embeds=guidance_embeds)
+    FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0).save_pretrained(
+        folder / "scheduler"
+    )
+    expected = by_diffusers(folder, [PROMPT], [1], steps=3, output_type="latent")
+    pipeline = SceneGraphFluxPipeline.from_pretrained(str(folder))
+    found = pipeline(None, PROMPT, num_inference_steps=3, seed=1, output_type="latent")
+    assert np.array_equal(found.images.numpy(), expected)
+    if not guidance_embeds:
+        with pytest.raises(SgfluxError, match="guidance"):
+            pipeline(None, PROMPT, seed=1, guidance=3.5)
+
+
+def test_a_generator_draws_the_noise_as_in_diffusers(base: SceneGraphFluxPipeline) -> None:
+    by_seed = base(None, PROMPT, num_inference_steps=1, seed=5, output_type="latent")
+    generator = torch.Generator("cpu").manual_seed(5)
+    drawn = base(None, PROMPT, num_inference_steps=1, generator=generator, output_type="latent")
+    assert torch.equal(by_seed.images, drawn.images)
+    assert (by_seed.seeds, drawn.seeds) == ((5,), None)
+
+
+def test_the_graph_its_direction_and_the_lora_change_the_picture(
+    pipe: SceneGraphFluxPipeline,
+) -> None:
+    pictures = pipe.sample_batch(
+        [RIDING, RIDDEN, None, RIDING], [PROMPT] * 4, [1, 1, 1, 1], steps=2
+    )
+    base = pipe.sample_batch(None, [PROMPT], [1], steps=2, use_adapter=False)
+    assert pictures.dtype == np.uint8
+    assert pictures.shape == (4, 64, 64, 3)
+    riding, ridden, null, again = pictures
+    assert np.array_equal(riding, again)
+    for other in (ridden, null):
+        assert not np.array_equal(riding, other)
+    assert not np.array_equal(null, base[0]), "LoRA is on without a graph, too"
+
+
+def test_a_picture_does_not_depend_on_its_batch(pipe: SceneGraphFluxPipeline) -> None:
+    graphs = [RIDING, None, BOTH]
+    prompts = [PROMPT, "a photo of cat", "a photo of man and horse and hat"]
+    together = pipe(graphs, prompts, seed=[1, 2, 3], num_inference_steps=2, output_type="latent")
+    for index, seed in enumerate((1, 2, 3)):
+        alone = pipe(
+            graphs[index],
+            prompts[index],
+            seed=seed,
+            num_inference_steps=2,
+            output_type="latent",
+        )
+        assert torch.allclose(together.images[index], alone.images[0], atol=1e-4)
+
+
+def test_graph_scale_goes_from_no_graph_to_the_graph_and_beyond(
+    pipe: SceneGraphFluxPipeline,
+) -> None:
+    """v_null + w (v_graph - v_null), after one step: latents are linear in w."""
+
+    def latents(graph: SceneGraph | None, scale: float = 1.0) -> torch.Tensor:
+        images = pipe(
+            graph,
+            PROMPT,
+            seed=1,
+            num_inference_steps=1,
+            graph_scale=scale,
+            output_type="latent",
+        ).images
+        assert isinstance(images, torch.Tensor)
+        return images
+
+    null, graph = latents(None), latents(RIDING)
+    assert torch.allclose(latents(RIDING, 0.0), null, atol=1e-5)
+    assert torch.allclose(latents(RIDING, 2.5), null + 2.5 * (graph - null), atol=1e-4)
+
+
+def test_inputs_are_paired(pipe: SceneGraphFluxPipeline) -> None:
+    one_text = pipe("man, riding, horse", num_inference_steps=1, seed=0)
+    assert one_text.prompts == (PROMPT,), "no prompt means the neutral one"
+    two_graphs = pipe([RIDING, RIDDEN], PROMPT, num_inference_steps=1, seed=4)
+    assert two_graphs.prompts == (PROMPT, PROMPT)
+    assert two_graphs.seeds == (4, 5)
+    assert len(pipe(RIDING, ["a", "b"], num_inference_steps=1).images) == 2
+
+
+def test_nothing_is_remembered_between_calls(pipe: SceneGraphFluxPipeline) -> None:
+    first = pipe(RIDING, seed=1, num_inference_steps=2, output_type="latent").images
+    pipe(None, PROMPT, seed=2, num_inference_steps=3, use_adapter=False)
+    pipe(BOTH, seed=3, num_inference_steps=1, graph_scale=2.0)
+    again = pipe(RIDING, seed=1, num_inference_steps=2, output_type="latent").images
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "neither a graph nor a prompt"),
+        ({"graph": [RIDING, RIDDEN], "prompt": ["a", "b", "c"]}, "do not go together"),
+        ({"graph": RIDING, "use_adapter": False}, "no effect without the adapter"),
+        ({"prompt": "a", "graph_scale": 2.0}, "graph_scale"),
+        ({"prompt": "a", "num_inference_steps": 0}, "steps"),
+        ({"prompt": "a", "height": 60}, "multiples of 8"),
+        ({"prompt": "a", "seed": [1, 2]}, "2 seeds for 1"),
+        ({"prompt": "a", "seed": 1, "generator": torch.Generator()}, "not both"),
+        ({"prompt": "a", "generator": [torch.Generator()] * 2}, "2 generators"),
+    ],
+)
+def test_impossible_calls_are_refused(
+    pipe: SceneGraphFluxPipeline, arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(SgfluxError, match=message):
+        pipe(**arguments)  # type: ignore[arg-type]
+
+
+def test_lists_of_different_length_are_refused(pipe: SceneGraphFluxPipeline) -> None:
+    with pytest.raises(SgfluxError, match="2 graphs, 1 prompts and 1 seeds"):
+        pipe.sample_batch([RIDING, RIDDEN], [PROMPT], [1])
+
+
+def test_an_adapter_needs_its_own_base_and_a_graph_an_adapter(
+    tmp_path: Path, adapter: Path, base: SceneGraphFluxPipeline
+) -> None:
+    other = make_flux_folder(tmp_path / "other", seed=5, num_layers=6)
+    with pytest.raises(SgfluxError, match="another base"):
+        SceneGraphFluxPipeline.from_pretrained(str(other), adapter=adapter)
+    with pytest.raises(SgfluxError, match="no effect without the adapter"):
+        base(RIDING, seed=1)
+    with pytest.raises(SgfluxError, match="no adapter was loaded"):
+        base(None, PROMPT, use_adapter=True)
+
+
+def test_the_fingerprint_is_that_of_the_weights(
+    tmp_path: Path, model_id: Path, adapter: Path, pipe: SceneGraphFluxPipeline
+) -> None:
+    copy = write_adapter(tmp_path / "copy", model_id)
+    other = write_adapter(tmp_path / "other", model_id, seed=1)
+    load = SceneGraphFluxPipeline.from_pretrained
+    assert load(str(model_id), adapter=copy).adapter_fingerprint == pipe.adapter_fingerprint
+    assert load(str(model_id), adapter=other).adapter_fingerprint != pipe.adapter_fingerprint
+
+
+def test_bf16_draws_nearly_the_same(model_id: Path, adapter: Path) -> None:
+    load = SceneGraphFluxPipeline.from_pretrained
+    full = load(str(model_id), adapter=adapter)
+    half = load(str(model_id), adapter=adapter, dtype=torch.bfloat16)
+    images = [
+        one.sample_batch([RIDING], [PROMPT], [1], steps=2).astype(float) for one in (full, half)
+    ]
+    assert np.abs(images[0] - images[1]).mean() < 6
+    assert half.model is not None
+    text = load_text_encoders(str(model_id), dtype=torch.bfloat16)
+    assert text.encode([PROMPT]).encoder_hidden_states.dtype == torch.bfloat16
+
+
+def test_the_command_writes_pictures_that_say_how_they_were_made(
+    tmp_path: Path, model_id: Path, adapter: Path, pipe: SceneGraphFluxPipeline
+) -> None:
+    config = SampleConfig(
+        graph=("man, ride, horse",),
+        adapter=adapter,
+        model_id=str(model_id),
+        out_dir=tmp_path / "out",
+        num_images=3,
+        batch_size=2,
+        seed=10,
+        steps=2,
+        compare=True,
+        device="cpu",
+    )
+    *paths, sheet = sample(config)
+    assert len(paths) == 9
+    assert sheet.name == "contact_sheet.png"
+    picture, info = read_picture(tmp_path / "out" / "000-seed11.png")
+    assert info["graph"] == RIDING.to_json(), "an alias becomes the canonical predicate"
+    assert (info["prompt"], info["seed"], info["steps"]) == (PROMPT, 11, 2)
+    assert info["adapter"] == pipe.adapter_fingerprint
+    again = pipe.sample_batch([RIDING], [PROMPT], [11], steps=2)[0]
+    assert np.abs(picture.astype(int) - again).max() <= 1
+    _, base_info = read_picture(tmp_path / "out" / "002-seed11.png")
+    assert base_info["adapter"] is None
+    assert base_info["seed"] == 11, "the same noise in every row"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "nothing to draw"),
+        ({"graph": ("a, on, b",)}, "needs an adapter"),
+        ({"prompt": "a", "compare": True}, "compare"),
+        ({"prompt": "a", "num_images": 0}, "num_images"),
+        ({"prompt": "a", "graph_scale": 2.0}, "graph_scale"),
+    ],
+)
+def test_commands_without_effect_are_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(SgfluxError, match=message):
+        SampleConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_an_unknown_predicate_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
+    config = SampleConfig(graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model")
+    with pytest.raises(SgfluxError, match="kicking"):
+        sample(config)

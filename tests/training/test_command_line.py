@@ -1,0 +1,127 @@
+"""The flags: ``sgflux train`` with its config files, and the original training script's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sgflux.config import ConfigError, TrainConfig
+from sgflux.training.command_line import (
+    main,
+    parse_original,
+    parse_train_config,
+    settings_as_flags,
+)
+
+FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]
+
+
+def test_every_setting_can_be_said_in_flags() -> None:
+    config = parse_train_config(
+        [*FILES, "--max-steps", "3", "--prompt-mix.empty", "2", "--compile"]
+    )
+    assert (config.max_steps, config.prompt_mix.empty, config.compile) == (3, 2.0, True)
+    assert parse_train_config(settings_as_flags(config.to_json())) == config
+
+
+def test_flags_override_the_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "run.toml"
+    file.write_text("lr = 0.5\nbatch_size = 3\ncompile = true\n[prompt_mix]\nempty = 1\n")
+    config = parse_train_config([*FILES, "--lr", "0.25", "--config", str(file), "--no-compile"])
+    assert (config.lr, config.batch_size, config.compile) == (0.25, 3, False)
+    assert config.prompt_mix.empty == 1
+
+
+def test_the_config_json_of_a_run_is_a_config_file(tmp_path: Path) -> None:
+    config = TrainConfig(train_jsonl="a", output_dir="b", max_steps=4)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config.to_json()))
+    assert parse_train_config([f"--config={file}"]) == config
+
+
+def test_a_bad_value_ends_with_status_2_and_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        parse_train_config([*FILES, "--lr", "-1"])
+    assert stop.value.code == 2
+    assert "lr must be greater than 0, got -1.0" in capsys.readouterr().err
+
+
+def test_the_original_command_line_maps_onto_the_same_settings() -> None:
+    config = parse_original(
+        [
+            *FILES, "--epochs", "20", "--batch-size", "2", "--lora-rank", "8",
+            "--model-id", "tiny", "--device", "cpu", "--dtype", "fp32", "--graph-mode", "temb",
+            "--block-start", "2", "--block-end", "4", "--lora-alpha", "4", "--lr", "0.01",
+            "--height", "64", "--width", "48", "--images-dir", "pictures",
+            "--graph-encoder", "native", "--t-min", "0.1", "--t-max", "0.9",
+            "--latent-cache-dir", "cache", "--max-sequence-length", "16", "--log-every", "1",
+            "--val-every", "2", "--save-every", "3", "--seed", "4", "--dry-run",
+            "--resume", "auto", "--lambda-rel-rank", "0", "--alpha-gen-rel", "0.0",
+        ]
+    )  # fmt: skip
+    assert config == TrainConfig(
+        train_jsonl="train.jsonl",
+        val_jsonl="val.jsonl",
+        output_dir="run",
+        images_dir="pictures",
+        epochs=20,
+        batch_size=2,
+        lora_rank=8,
+        model_id="tiny",
+        device="cpu",
+        dtype="fp32",
+        graph_mode="temb",
+        block_start=2,
+        block_end=4,
+        lora_alpha=4,
+        lr=0.01,
+        height=64,
+        width=48,
+        graph_encoder="native",
+        t_min=0.1,
+        t_max=0.9,
+        latent_cache_dir="cache",
+        max_sequence_length=16,
+        log_every=1,
+        val_every=2,
+        save_every=3,
+        seed=4,
+        dry_run=True,
+        resume="auto",
+    )
+
+
+def test_without_further_flags_it_means_schnell_and_our_defaults() -> None:
+    config = parse_original(FILES)
+    assert config == TrainConfig(
+        train_jsonl="train.jsonl", val_jsonl="val.jsonl", output_dir="run", epochs=20
+    )
+    assert config.model_id == "black-forest-labs/FLUX.1-schnell"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--lambda-rel-rank", "0.5"],
+        ["--alpha-gen-rel", "1"],
+        ["--rel-rank-margin", "0.2"],
+        ["--use-negative-graph"],
+    ],
+)
+def test_what_this_version_lacks_is_refused_not_ignored(flags: list[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"{flags[0]} .*is not available in this version"):
+        parse_original([*FILES, *flags])
+
+
+def test_an_error_is_one_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--train-jsonl", str(tmp_path / "no.jsonl"), "--output-dir", str(tmp_path / "run")]
+    assert main(flags) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ")
+    assert message.count("\n") == 1
+    assert "no.jsonl" in message
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,42 @@
+"""The first signal is a request, an echo of it is nothing, a later one is obeyed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from sgflux.training import interruption
+from sgflux.training.interruption import StopRequest
+
+
+def test_the_first_signal_is_noted_and_its_echo_ignored() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_later_signal_has_its_usual_effect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "_ECHO_SECONDS", -1.0)
+    with pytest.raises(KeyboardInterrupt), StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_outside_of_the_main_thread_it_does_nothing() -> None:
+    entered = []
+
+    def enter() -> None:
+        with StopRequest() as stop:
+            entered.append(stop.signal)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [None]

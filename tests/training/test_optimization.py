@@ -1,0 +1,84 @@
+"""Learning rate, AdamW's groups, the average over time, the order and seeds of examples."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from sgflux.errors import SgfluxError
+from sgflux.training.optimization import Average, learning_rate_factor, make_optimizer
+from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
+
+
+def test_the_learning_rate_rises_then_falls_to_its_floor() -> None:
+    factors = [
+        learning_rate_factor(step, warmup_steps=4, max_steps=104, floor=0.1) for step in range(104)
+    ]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[54] == pytest.approx(0.55)  # half way of the cosine
+    assert factors[4:] == sorted(factors[4:], reverse=True)
+    assert 0.1 < factors[-1] < 0.101
+
+
+def test_gates_have_their_own_rate_and_only_matrices_decay() -> None:
+    weights = {
+        "lora.a.weight": nn.Parameter(torch.zeros(2, 2)),
+        "conditioner.norm.weight": nn.Parameter(torch.zeros(2)),
+        "conditioner.gates.3.image": nn.Parameter(torch.zeros(2)),
+    }
+    optimizer = make_optimizer(weights, lr=0.1, weight_decay=0.5, gate_lr_scale=3.0)
+    groups = [(g["param_names"], g["lr"], g["weight_decay"]) for g in optimizer.param_groups]
+    assert groups == [
+        (["lora.a.weight"], 0.1, 0.5),
+        (["conditioner.norm.weight"], 0.1, 0.0),
+        (["conditioner.gates.3.image"], pytest.approx(0.3), 0.0),
+    ]
+
+
+def test_trained_weights_must_be_float32_and_a_gate_rate_needs_a_gate() -> None:
+    half = {"lora.a": nn.Parameter(torch.zeros(2, 2, dtype=torch.bfloat16))}
+    with pytest.raises(SgfluxError, match="lora.a is torch.bfloat16"):
+        make_optimizer(half, lr=0.1, weight_decay=0, gate_lr_scale=1)
+    single = {"lora.a": nn.Parameter(torch.zeros(2, 2))}
+    with pytest.raises(SgfluxError, match="has no gate"):
+        make_optimizer(single, lr=0.1, weight_decay=0, gate_lr_scale=2)
+
+
+def test_the_average_follows_quickly_at_first_and_can_be_swapped_in() -> None:
+    weight = nn.Parameter(torch.zeros(3))
+    average = Average({"w": weight}, decay=0.9)
+    with torch.no_grad():
+        weight.fill_(11.0)
+    average.update(1)  # decay 2/11
+    torch.testing.assert_close(average.values["w"], torch.full((3,), 9.0))
+    with average.swapped_in():
+        assert weight[0].item() == pytest.approx(9.0)
+    assert weight[0].item() == 11.0
+    for _ in range(3):
+        average.update(10_000)  # decay 0.9
+    assert average.values["w"][0].item() == pytest.approx(11 - 2 * 0.9**3)
+
+
+def test_every_epoch_shows_every_example_once_in_its_own_order() -> None:
+    order = ExampleOrder(num_examples=5, seed=3)
+    flat = order.indices(0, 15)
+    epochs = [flat[0:5], flat[5:10], flat[10:15]]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    # What comes at a position does not depend on what was asked before.
+    assert ExampleOrder(num_examples=5, seed=3).indices(7, 4) == flat[7:11]
+    assert order.indices(3, 4) == flat[3:7]
+
+
+def test_seeds_differ_in_every_argument() -> None:
+    seeds = {
+        derived_seed(0, "batch", 1, 0),
+        derived_seed(0, "batch", 0, 1),
+        derived_seed(1, "batch", 0, 1),
+        derived_seed(0, "order", 0, 1),
+        derived_seed(0, "batch", 11),
+    }
+    assert len(seeds) == 5
+    draws = [torch.randn(2, generator=generator_for(0, "batch", 4)) for _ in range(2)]
+    assert torch.equal(*draws)

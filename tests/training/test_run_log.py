@@ -1,0 +1,64 @@
+"""What a run says, where, and what is left of it after a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sgflux.training.run_log import RunLog, drop_later_rows, duration
+
+
+def rows(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def train_row(step: int) -> dict[str, float]:
+    return {"step": step, "loss": 1.5, "lr": 0.1, "steps_per_second": 2.0}
+
+
+def test_messages_before_the_folder_is_in_use_are_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunLog(silent=False)
+    log.say("early")
+    assert not list(tmp_path.iterdir())
+    log.open(tmp_path, step=0, max_steps=4)
+    log.train(train_row(2), max_steps=4)
+    log.validation({"step": 2, "loss": 1.0, "by_sigma": [{"sigma": 0.5, "loss": None}]})
+    log.close()
+    lines = (tmp_path / "training.log").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "early",
+        "step 2/4  loss 1.5000  lr 1.00e-01  2.00 steps/s  1 s left",
+    ]
+    assert capsys.readouterr().out.splitlines()[0] == "early"
+    assert [row["kind"] for row in rows(tmp_path)] == ["train", "validation"]
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_rows_of_steps_that_come_again_are_dropped(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"ste')
+    drop_later_rows(metrics, step=4)
+    assert [row["step"] for row in rows(tmp_path)] == [2, 4]
+
+
+def test_a_silent_log_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(silent=True)
+    log.open(tmp_path, step=0, max_steps=4)
+    log.say("hello")
+    log.train(train_row(2), max_steps=4)
+    log.validation({"step": 2, "loss": 1.0})
+    log.close()
+    assert not list(tmp_path.iterdir())
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

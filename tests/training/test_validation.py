@@ -1,0 +1,171 @@
+"""The validation grid: fixed, the same for every graph, and honest about ties and gaps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sgflux.data.cache import TrainingArrays, prepare_training_arrays
+from sgflux.data.examples import read_examples
+from sgflux.graphs.negatives import NegativeKind
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.statements import equivalent
+from sgflux.training.batches import Batch, LatentScale
+from sgflux.training.validation import (
+    ValidationResult,
+    Validator,
+    choose_items,
+    sigma_grid,
+    summarize,
+)
+from tests.training.scenes import SCENES, example, write_scenes
+
+PREDICATES = [predicate for _, predicate, _ in SCENES]
+
+
+def arrays(tmp_path: Path) -> TrainingArrays:
+    folder = write_scenes(tmp_path / "data")
+    return prepare_training_arrays(
+        read_examples(folder / "val.jsonl"),
+        images_dir=folder,
+        height=8,
+        width=8,
+        encode_images=lambda images: (
+            images.mean(1, keepdim=True).repeat(1, 16, 1, 1),
+            images[:, :1] * 0,
+        ),
+        encode_text=lambda prompts: SimpleNamespace(
+            encoder_hidden_states=torch.tensor([[[float(len(p))]] for p in prompts]),
+            pooled_projections=torch.zeros(len(prompts), 1),
+        ),
+        encoder_identity="a",
+        text_identity="b",
+        max_sequence_length=1,
+    )
+
+
+def validator(data: TrainingArrays, *, batch_size: int) -> Validator:
+    return Validator(
+        data,
+        choose_items(data.examples, count=0, predicates=PREDICATES, seed=0),
+        sigmas=sigma_grid(2, t_min=0.0, t_max=1.0),
+        latent_scale=LatentScale(shift=0.1, scale=0.9),
+        prompt_kind="neutral",
+        seed=0,
+        batch_size=batch_size,
+    )
+
+
+def test_the_grid_is_the_middles_of_equal_parts() -> None:
+    assert sigma_grid(4, t_min=0.0, t_max=1.0) == (0.125, 0.375, 0.625, 0.875)
+    assert sigma_grid(1, t_min=0.5, t_max=0.7) == (0.6,)
+
+
+def test_negatives_are_the_same_each_time_and_never_the_truth() -> None:
+    examples = [example(i, split="val") for i in range(12)]
+    items = choose_items(examples, count=0, predicates=PREDICATES, seed=1)
+    assert items == choose_items(examples, count=0, predicates=PREDICATES, seed=1)
+    kinds = set()
+    for item in items:
+        assert item.negative is not None
+        assert not equivalent(item.graph, item.negative.graph)
+        kinds.add(item.negative.kind)
+        for _, predicate, _ in item.negative.graph.relationships:
+            assert predicate in PREDICATES
+    assert kinds == {NegativeKind.ROLE_SWAP, NegativeKind.PREDICATE}
+
+
+def test_fewer_examples_are_spread_over_the_file() -> None:
+    examples = [example(i, split="val") for i in range(12)]
+    items = choose_items(examples, count=4, predicates=PREDICATES, seed=1)
+    assert [item.row for item in items] == [0, 3, 6, 9]
+
+
+def test_every_graph_is_judged_on_the_same_latents_noise_and_sigma(tmp_path: Path) -> None:
+    data = arrays(tmp_path)
+    seen: list[Batch] = []
+
+    def error_of(batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
+        seen.append(batch)
+        noise = batch.noise.flatten(1).sum(1) + batch.latents.flatten(1).sum(1)
+        return [noise + len(graphs[0].relationships) for graphs in alternatives]
+
+    every = list(range(4))
+    walk = validator(data, batch_size=4).errors
+    errors = walk(error_of, every, device=torch.device("cpu"), should_stop=lambda: False)
+    assert errors is not None
+    assert errors.shape == (3, 4, 2)
+    assert [batch.sigma[0].item() for batch in seen] == [0.25, 0.75]
+    assert not torch.equal(seen[0].noise, seen[1].noise)
+    torch.testing.assert_close(errors[0] - errors[1], torch.ones(4, 2))  # only the graph differs
+    # The grid does not depend on how it is cut into batches, or shared between processes.
+    cut = validator(data, batch_size=1).errors(
+        error_of, [3, 1], device=torch.device("cpu"), should_stop=lambda: False
+    )
+    assert cut is not None
+    torch.testing.assert_close(cut, errors[:, [3, 1]])
+
+
+def test_it_stops_when_asked_to(tmp_path: Path) -> None:
+    def error_of(batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
+        raise AssertionError("nothing was to be judged")
+
+    walk = validator(arrays(tmp_path), batch_size=4).errors
+    device = torch.device("cpu")
+    assert walk(error_of, [0, 1], device=device, should_stop=lambda: True) is None
+
+
+def test_figures_are_the_ones_worked_out_by_hand() -> None:
+    # Two items with a negative, one without; one sigma each in columns.
+    positive = torch.tensor([[1.0, 3.0], [2.0, 2.0], [5.0, 5.0]])
+    negative = torch.tensor([[2.0, 2.0], [2.0, 4.0], [math.nan, math.nan]])
+    null = torch.full((3, 2), 4.0)
+    result = summarize(
+        torch.stack([positive, null, negative]),
+        kinds=["role_swap", "predicate", None],
+        sigmas=[0.25, 0.75],
+    )
+    assert result.loss == 3.0
+    assert result.loss_null == 4.0
+    assert result.loss_negative == 2.5
+    assert result.negative_gap == 0.5
+    assert result.ranking_accuracy == 0.625  # won, lost, tied, won
+    assert result.ranking_n == 4
+    assert result.ranking_by_kind == {"role_swap": 0.5, "predicate": 0.75}
+    assert result.by_sigma[0] == {
+        "sigma": 0.25,
+        "loss": pytest.approx(8 / 3),
+        "loss_null": 4.0,
+        "loss_negative": 2.0,
+        "ranking_accuracy": 0.75,
+    }
+
+
+def test_without_negatives_there_is_no_ranking() -> None:
+    errors = torch.ones(3, 1, 1)
+    errors[2] = math.nan
+    result = summarize(errors, kinds=[None], sigmas=[0.5])
+    assert result.ranking_accuracy is None
+    assert result.loss_negative is None
+    assert result.loss == 1.0
+
+
+def result(loss: float, accuracy: float) -> ValidationResult:
+    errors = torch.full((3, 1, 1), loss)
+    made = summarize(errors, kinds=["role_swap"], sigmas=[0.5])
+    return ValidationResult(**{**made.row(), "ranking_accuracy": accuracy})
+
+
+def test_better_means_what_was_asked_for() -> None:
+    best = result(1.0, 0.6).row()
+    assert result(0.9, 0.5).is_better_than(best, by="val_loss")
+    assert not result(1.0, 0.9).is_better_than(best, by="val_loss")
+    assert result(2.0, 0.7).is_better_than(best, by="ranking_accuracy")
+    assert result(0.9, 0.6).is_better_than(best, by="ranking_accuracy")
+    assert not result(1.0, 0.6).is_better_than(best, by="ranking_accuracy")
