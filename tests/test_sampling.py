@@ -1,4 +1,4 @@
-"""Sampling: the base is diffusers' own, the same noise is the same picture, the graph has its say."""
+"""Sampling: the base is diffusers' own, a seed is a noise, and the graph has its say."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ def write_adapter(path: Path, model_id: Path, *, strength: float = 0.5, seed: in
         base=model_identity(transformer),
         max_sequence_length=MAX_SEQUENCE_LENGTH,
     )
-    model = build_model(transformer=transformer, config=config, name_features=NameFeatures(width))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build_model(
+            transformer=transformer, config=config, name_features=NameFeatures(width)
+        )
     generator = torch.Generator().manual_seed(seed)
     state = {
         name: value + strength * torch.randn(value.shape, generator=generator)

@@ -6,6 +6,7 @@ What the commands take and do is in :mod:`sgflux.commands`.
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -92,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted. A traceback means a defect of sgflux.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    # transformers warns at import about image processors that nothing here uses.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         return _dispatch(words)
     except SgfluxError as error:

@@ -11,16 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 
 from sgflux.config import FLUX_SCHNELL
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.flags import Flags, parse_flags
 
-Flags = TypeVar("Flags")
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +48,35 @@ class Command:
         """What ``--help`` says above the flags."""
         return f"{self.purpose}.\n\nExample:\n  {self.example}"
 
-    def parse(self, flags: Callable[..., Flags], arguments: Sequence[str]) -> Flags:
+    def parse(self, flags: type[Flags], arguments: Sequence[str]) -> Flags:
         """The command's flags, a dataclass, from the command line.
 
         Raises:
+            SgfluxError: on a bad value.
             SystemExit: after ``--help``, or on flags that cannot be read (with a message).
         """
-        return tyro.cli(
+        return parse_flags(
             flags,
+            arguments,
             prog=self.prog,
             description=self.description,
-            args=list(arguments),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+
+
+def _hide_loading_bars(*, on_a_terminal: bool = False) -> None:
+    """Show no bar for every part of a model that is loaded: they have no place in a log file.
+
+    Args:
+        on_a_terminal: hide them there, too.
+    """
+    if sys.stderr.isatty() and not on_a_terminal:
+        return
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 # --- demo ---------------------------------------------------------------------------------------
@@ -82,6 +97,7 @@ class DemoFlags:
 def demo(command: Command, arguments: Sequence[str]) -> int:
     """Run the demo; returns the exit status."""
     flags = command.parse(DemoFlags, arguments)
+    _hide_loading_bars(on_a_terminal=True)  # the bundled model is there in a moment
     from sgflux.demo import choose_preset, run_demo
 
     return run_demo(choose_preset(full=flags.full, control=flags.control), out_dir=flags.out_dir)
@@ -138,7 +154,7 @@ def data_world(command: Command, arguments: Sequence[str]) -> int:
 class DataCheckFlags:
     """Flags of ``sgflux data check``."""
 
-    jsonl: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    jsonl: Files
     """Files to check."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
@@ -179,7 +195,7 @@ def _expect_files(command: Command, files: Sequence[Path]) -> None:
 class CacheFlags:
     """Flags of ``sgflux cache``; where a training run has the same, they must have its values."""
 
-    jsonl: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    jsonl: Files
     """Files whose pictures and texts are encoded."""
     latent_cache_dir: Path
     """Where the encoded pictures and texts are kept; give training the same folder."""
@@ -216,6 +232,7 @@ def cache(command: Command, arguments: Sequence[str]) -> int:
     shared = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
     kinds = {"neutral": 0.0} | dict.fromkeys(shared.pop("prompts"), 1.0)
     processes = Processes.start(flags.device)
+    _hide_loading_bars()
     for path in shared.pop("jsonl"):
         # What a run over this file would encode, by the function by which it would.
         config = TrainConfig(
@@ -246,107 +263,43 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     config = parse_train_config(arguments, prog=command.prog)
     from sgflux.training import trainer
 
+    _hide_loading_bars()
     return trainer.train(config).exit_status
 
 
 # --- sampling and evaluation --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleFlags:
-    """Flags of ``sgflux sample``."""
-
-    adapter: Path
-    """A trained adapter: the folder ``final`` of a run."""
-    graph: tyro.conf.UseAppendAction[tuple[str, ...]]
-    """A scene graph, like "man, riding, horse; man, wearing, hat"; may be given several times."""
-    prompt: str | None = None
-    """The text; None: neutral, "a photo of man and horse and hat"."""
-    model_id: str = FLUX_SCHNELL
-    """The model that the adapter was trained on: hub id, diffusers folder, or 'tiny'."""
-    num_images: int = 4
-    """Pictures of each graph; picture i has the seed --seed + i."""
-    steps: int = 4
-    """Sampling steps."""
-    graph_scale: float = 1.0
-    """How much the graph counts: 0 is none, 1 as trained, above 1 more."""
-    seed: int = 0
-    """Of the first picture's noise."""
-    height: int | None = None
-    """Height in pixels; None: the model's own."""
-    width: int | None = None
-    """Width in pixels; None: the model's own."""
-    open_vocabulary: bool = False
-    """Accept predicates that are not among the 24 and their aliases."""
-    out_dir: Path = Path("samples")
-    """Where the pictures go; names that are there already are replaced."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    """Precision of the arithmetic."""
-
-
 def sample(command: Command, arguments: Sequence[str]) -> int:
     """Draw pictures of scene graphs."""
-    flags = command.parse(SampleFlags, arguments)
-    if flags.num_images < 1 or not flags.graph:
-        raise SgfluxError("nothing to draw: give at least one --graph, and --num-images 1 or more")
-    graphs = [_read_graph(text, open_vocabulary=flags.open_vocabulary) for text in flags.graph]
-    import torch
+    from sgflux import sampling
 
-    from sgflux.data.files import replacing
-    from sgflux.sampling import SceneGraphFluxPipeline
-
-    pipeline = SceneGraphFluxPipeline.from_pretrained(
-        flags.model_id,
-        adapter=flags.adapter,
-        dtype={"fp32": torch.float32, "bf16": torch.bfloat16}[flags.dtype],
-        device=flags.device,
-    )
-    flags.out_dir.mkdir(parents=True, exist_ok=True)
-    for number, graph in enumerate(graphs):
-        for seed in range(flags.seed, flags.seed + flags.num_images):
-            (image,) = pipeline(
-                graph,
-                flags.prompt,
-                num_inference_steps=flags.steps,
-                seed=seed,
-                graph_scale=flags.graph_scale,
-                height=flags.height,
-                width=flags.width,
-            ).images
-            path = flags.out_dir / f"graph{number}-seed{seed}.png"
-            with replacing(path) as file:
-                image.save(file, format="PNG")
-            print(f"{path}: {graph.to_text()}")
+    config = command.parse(sampling.SampleConfig, arguments)
+    _hide_loading_bars()
+    *pictures, sheet = sampling.sample(config)
+    print(f"{len(pictures)} pictures in {config.out_dir}, side by side in {sheet}")
     return 0
-
-
-def _read_graph(text: str, *, open_vocabulary: bool) -> SceneGraph:
-    """The graph of a text, with its predicates' canonical names."""
-    graph = SceneGraph.parse(text)
-    if graph.is_null:
-        raise SgfluxError(f'--graph {text!r} states no relation; like "man, riding, horse"')
-    words = DEFAULT_VOCABULARY.normalize if open_vocabulary else DEFAULT_VOCABULARY.canonical
-    try:
-        relationships = tuple((s, words(p), o) for s, p, o in graph.relationships)
-    except UnknownPredicateError as error:
-        raise SgfluxError(
-            f"--graph {text!r}: {error} (--open-vocabulary takes any word)"
-        ) from error
-    return SceneGraph(objects=graph.objects, relationships=relationships)
 
 
 def evaluate(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
     from sgflux.evaluation import evaluator
+    from sgflux.evaluation.headline import print_headline
     from sgflux.evaluation.report import write_report
-    from sgflux.evaluation.report_data import print_headline
 
     config = command.parse(evaluator.EvalConfig, arguments)
-    evaluator.evaluate(config, command=["sgflux", *command.words, *arguments])
-    print_headline(config.out_dir)
-    print(f"report: {write_report(config.out_dir)}")
+    _hide_loading_bars()
+    results = evaluator.evaluate(
+        config,
+        command=["sgflux", *command.words, *arguments],
+        show_progress=sys.stderr.isatty(),
+    )
+    print_headline(results)
+    # A run's folder holds the curves beside the finished adapter.
+    metrics = None if config.adapter is None else config.adapter.parent / "metrics.jsonl"
+    if metrics is not None and not metrics.is_file():
+        metrics = None
+    print(f"report: {write_report(config.out_dir, metrics=metrics)}")
     return 0
 
 

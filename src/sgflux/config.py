@@ -112,7 +112,7 @@ class TrainConfig:
     graph_mode: GraphMode = "token"
     """How the graph enters: as tokens of the text stream, or added to the timestep embedding."""
     graph_encoder: EncoderKind | None = None
-    """'native' (any words) or 'cgip'; None: 'cgip' if a checkpoint of it is given, else 'native'."""
+    """'native' (any words) or 'cgip'; None: 'cgip' if its checkpoint is given, else 'native'."""
     cgip_ckpt: Path | None = None
     """SGDiff's sip_vg.pt, for the cgip encoder."""
     vocab_path: Path | None = None
@@ -243,12 +243,12 @@ class TrainConfig:
             )
         if (self.block_start is None) != (self.block_end is None):
             raise ConfigError("block_start and block_end belong together: give both or neither")
-        if self.block_start is not None and self.block_end is not None:
-            if not 0 <= self.block_start < self.block_end:
-                raise ConfigError(
-                    f"block_start and block_end must satisfy 0 <= block_start < block_end, "
-                    f"got {self.block_start} and {self.block_end}"
-                )
+        start, end = self.block_start, self.block_end
+        if start is not None and end is not None and not 0 <= start < end:
+            raise ConfigError(
+                f"block_start and block_end must satisfy 0 <= block_start < block_end, "
+                f"got {start} and {end}"
+            )
         steps, warmup = self.max_steps, self.warmup_steps
         if steps is not None and warmup is not None and warmup >= steps:
             raise ConfigError(

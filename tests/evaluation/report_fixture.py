@@ -28,7 +28,7 @@ def _digest(image: np.ndarray) -> str:
 
 
 class Remembering:
-    """Generator and judge in one: draws the graph three times out of four, and remembers it."""
+    """Generator and judge in one: draws the graph most of the time, and remembers it."""
 
     name = "remembering"
     classes = CLASSES
@@ -46,6 +46,8 @@ class Remembering:
     def _picture(self, request: PictureRequest) -> np.ndarray:
         rng = np.random.default_rng([request.seed, list(Arm).index(request.arm)])
         stated = request.graph or (None if request.text.is_null else request.text)
+        if request.arm is Arm.CONTRADICTION and rng.random() < 0.4:
+            stated = request.text
         if stated is None or rng.random() < 0.25:
             names = request.item.graph.objects
             predicate = PREDICATES[int(rng.integers(len(PREDICATES)))]
@@ -82,7 +84,7 @@ class Remembering:
         ]
 
 
-def make_evaluation(folder: Path, *, per_class: int = 1) -> Path:
+def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
     """Data, evaluation and metrics below ``folder``; returns the evaluation's folder."""
     data = folder / "data"
     write_world(
@@ -98,7 +100,11 @@ def make_evaluation(folder: Path, *, per_class: int = 1) -> Path:
         both.remember(np.asarray(load_image(data / example.image_rel_path)), example.graph)
     config = EvalConfig(data=data / "test.jsonl", out_dir=folder / "evaluation", resamples=200)
     evaluate(
-        config, generator=both, judge=both, command="sgflux eval <test>", show_progress=False
+        config,
+        generator=both,
+        judge=both,
+        command=["sgflux", "eval", "<test>"],
+        show_progress=False,
     )
     path = config.out_dir / "evaluation_results.json"
     results = json.loads(path.read_text())

@@ -48,7 +48,7 @@ def test_latents_are_shifted_and_scaled_and_sigma_lies_in_its_range(arrays: Trai
     assert batch.latents[:, 0, 0, 0].tolist() == [3.0, 1.0, 3.0]
     assert batch.latents.dtype == batch.sigma.dtype == torch.float32
     assert ((batch.sigma >= 0.25) & (batch.sigma <= 0.5)).all()
-    assert [graph for graph in batch.graphs] == [arrays.examples[row].graph for row in (1, 0, 1)]
+    assert list(batch.graphs) == [arrays.examples[row].graph for row in (1, 0, 1)]
     assert batch.encoder_hidden_states.flatten().tolist() == [4.0, 1.0, 4.0]
 
 

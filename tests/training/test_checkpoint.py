@@ -139,6 +139,7 @@ def test_an_earlier_checkpoint_of_a_run_is_not_resumed_beside_later_ones(tmp_pat
 def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     for name in ("config.json", "training.log", "metrics.jsonl", "best_graph_lora_token.pt"):
         (tmp_path / name).touch()
+    (tmp_path / ".step2.pt.0123.tmp").touch()  # killed while it was saving
     (tmp_path / "tensorboard").mkdir()
     assert RunFolder(tmp_path, graph_mode="token").resume_path("auto") is None
 

@@ -38,7 +38,7 @@ def test_gates_have_their_own_rate_and_only_matrices_decay() -> None:
 
 def test_trained_weights_must_be_float32_and_a_gate_rate_needs_a_gate() -> None:
     half = {"lora.a": nn.Parameter(torch.zeros(2, 2, dtype=torch.bfloat16))}
-    with pytest.raises(SgfluxError, match="lora.a is torch.bfloat16"):
+    with pytest.raises(SgfluxError, match=r"lora\.a is torch\.bfloat16"):
         make_optimizer(half, lr=0.1, weight_decay=0, gate_lr_scale=1)
     single = {"lora.a": nn.Parameter(torch.zeros(2, 2))}
     with pytest.raises(SgfluxError, match="has no gate"):

@@ -248,7 +248,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(
 
 
 def test_what_does_not_fit_the_model_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
-    with pytest.raises(SgfluxError, match="must be multiples of 8 .* got 20 and 16"):
+    with pytest.raises(SgfluxError, match=r"must be multiples of 8 .* got 20 and 16"):
         train(make_config(tmp_path / "a", height=20))
     with pytest.raises(SgfluxError, match=r"0 <= block_start < block_end <= 3"):
         train(make_config(tmp_path / "b", block_start=2, block_end=5))

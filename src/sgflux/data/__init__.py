@@ -1,0 +1,1 @@
+"""Pictures and their graphs: the bundled world, files, pictures, caches."""

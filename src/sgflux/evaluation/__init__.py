@@ -1,0 +1,1 @@
+"""Whether pictures obey their graphs: arms, judges, metrics, the report."""

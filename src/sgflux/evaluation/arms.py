@@ -176,8 +176,9 @@ def make_items(
 ) -> list[EvaluationItem]:
     """The chosen rows with their negatives and somebody else's graph.
 
-    A negative is never true of the picture, as far as all rows about it tell. Another item's graph
-    is one with other predicates where there is any such, else any that states something else.
+    A negative is never true of the picture, as far as all rows about it tell. A replaced predicate
+    is one of the data's where that gives a negative, else any of the 24. Another item's graph is
+    one with other predicates where there is any such, else any that states something else.
 
     Args:
         examples: the whole test set: all that is known of its pictures.
@@ -186,8 +187,7 @@ def make_items(
             (except whose graph it gets).
     """
     known = known_graphs(examples)
-    # A wrong predicate is one that the data know, so that the adapter has seen it.
-    predicates = sorted(
+    own = sorted(
         {
             DEFAULT_VOCABULARY.canonical(triple.predicate)
             for example in examples
@@ -195,29 +195,31 @@ def make_items(
             if triple.predicate in DEFAULT_VOCABULARY
         }
     )
-    items = []
-    for row in rows:
-        example = examples[row]
 
-        def negative(kind: NegativeKind, row: int = row) -> Negative | None:
+    def negative(row: int, kind: NegativeKind) -> Negative | None:
+        # A wrong predicate is one of the data's, which the adapter has seen, where one is wrong.
+        for predicates in (own, None):
             try:
                 return make_negative(
                     examples[row].graph,
                     rng=random.Random(derived_seed(seed, kind, row)),
                     kind=kind,
                     known=known[examples[row].image_rel_path],
-                    predicates=predicates if len(predicates) > 1 else None,
+                    predicates=predicates,
                 )
             except NegativeUnavailableError:
-                return None
+                continue
+        return None
 
+    items = []
+    for row in rows:
         other = _other_row(examples, rows, row, rng=random.Random(derived_seed(seed, "other", row)))
         items.append(
             EvaluationItem(
                 row=row,
-                example=example,
-                swapped=negative(NegativeKind.ROLE_SWAP),
-                replaced=negative(NegativeKind.PREDICATE),
+                example=examples[row],
+                swapped=negative(row, NegativeKind.ROLE_SWAP),
+                replaced=negative(row, NegativeKind.PREDICATE),
                 shuffled=None if other is None else examples[other].graph,
                 shuffled_row=other,
             )

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sgflux.data.examples import prompts_for_graph
+from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
-from sgflux.evaluation.judges import WorldJudgeAdapter
+from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 
@@ -44,29 +44,29 @@ class MeasureBaseConfig:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """What the judge sees in one set of pictures."""
+    """What the judge sees in one set of pictures.
 
-    objects_right: float
-    relation_right: np.ndarray  # (N,) bool: every relation of the picture is read as stated
-    first_relation: np.ndarray  # (N,) int: class read for the first triple
+    Attributes:
+        objects: share of the pictures with every named object.
+        right: whether every relation of a picture is read as its graph states, (N,) bool.
+    """
+
+    objects: float
+    right: np.ndarray
+
+
+def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGraph]) -> _Drawn:
+    statements = [graph.triples() for graph in graphs]
+    readings = read_pictures(judge, pictures, statements)
+    rows = list(zip(readings, statements, graphs, strict=True))
+    return _Drawn(
+        objects=float(np.mean([reading.has_all(graph.objects) for reading, _, graph in rows])),
+        right=np.array([all(map(reading.is_right, triples)) for reading, triples, _ in rows]),
+    )
 
 
 def _graph(scene: WorldScene) -> SceneGraph:
     return SceneGraph(objects=scene.objects, relationships=scene.relationships)
-
-
-def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGraph]) -> _Drawn:
-    queries = [[(t.subject, t.object) for t in graph.triples()] for graph in graphs]
-    scores = judge.relation_scores(pictures, queries)
-    present = judge.objects_present(pictures)
-    right, first, objects = [], [], []
-    for graph, rows, there in zip(graphs, scores, present, strict=True):
-        read = [int(np.argmax(row)) for row in rows]
-        stated = [PREDICATES.index(t.predicate) for t in graph.triples()]
-        right.append(read == stated)
-        first.append(read[0])
-        objects.append(all(name in there for name in graph.objects))
-    return _Drawn(float(np.mean(objects)), np.array(right), np.array(first))
 
 
 def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
@@ -82,15 +82,13 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
     doubles = [_graph(sample_scene(rng, triples=2)) for _ in range(config.two_triples)]
     stated = np.repeat(np.arange(len(PREDICATES)), config.per_predicate)
 
-    def draw(graphs: list[SceneGraph], kind: str, steps: int) -> _Drawn:
+    def draw(graphs: list[SceneGraph], kind: PromptKind, steps: int) -> _Drawn:
         prompts = [prompts_for_graph(graph, kind) for graph in graphs]
         seeds = [config.seed * 100_000 + index for index in range(len(graphs))]
         parts = []
         for start in range(0, len(graphs), config.batch_size):
             window = slice(start, start + config.batch_size)
-            parts.append(
-                pipeline.sample_batch(None, prompts[window], seeds[window], steps=steps)
-            )
+            parts.append(pipeline.sample_batch(None, prompts[window], seeds[window], steps=steps))
         return _judge(judge, np.concatenate(parts), graphs)
 
     figures: dict[str, object] = {"model": config.model_id, "objects": list(OBJECT_NAMES)}
@@ -99,18 +97,18 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         neutral = draw(singles, "neutral", steps)
         two = draw(doubles, "relational", steps)
         per_predicate = {
-            predicate: float(relational.relation_right[stated == index].mean())
+            predicate: float(relational.right[stated == index].mean())
             for index, predicate in enumerate(PREDICATES)
         }
         figures[f"{steps}_steps"] = {
             "n": len(singles),
-            "objects": relational.objects_right,
+            "objects": relational.objects,
             "relation": float(np.mean(list(per_predicate.values()))),
-            "two_triples": float(two.relation_right.mean()),
-            "two_triples_objects": two.objects_right,
+            "two_triples": float(two.right.mean()),
+            "two_triples_objects": two.objects,
             "two_triples_n": len(doubles),
-            "neutral_relation": float(neutral.relation_right.mean()),
-            "neutral_objects": neutral.objects_right,
+            "neutral_relation": float(neutral.right.mean()),
+            "neutral_objects": neutral.objects,
             "chance": 1 / len(PREDICATES),
             "per_predicate": per_predicate,
         }

@@ -78,7 +78,7 @@ class EvalConfig:
 
     data: Path
     """Test examples, one JSON object a line: pictures that neither trained nor selected."""
-    out_dir: Path
+    out_dir: Path = Path("evaluation")
     """Where pictures and figures are written; pictures that are there already are kept."""
     adapter: Path | None = None
     """Folder of a trained adapter (a run's final/); None: base arms only."""
@@ -97,7 +97,7 @@ class EvalConfig:
     steps: int = 8
     """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
     graph_scale: float = 1.0
-    """How far to go towards what the graph says; other values than 1 take twice the time."""
+    """How far to go towards what the graph says; other values than 1 take more time."""
     guidance: float | None = None
     """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
     height: int | None = None
@@ -151,7 +151,7 @@ def evaluate(
     *,
     generator: Generator | None = None,
     judge: Judge | None = None,
-    command: Sequence[str] | None = None,
+    command: str | Sequence[str] | None = None,
     show_progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -161,8 +161,8 @@ def evaluate(
         config: what to measure.
         generator: draws the pictures instead of what the config names.
         judge: reads them instead of what the config names.
-        command: how the program was called, word by word, for the record; None: as the process
-            was.
+        command: how the program was called, as text or word by word, for the record; None: as the
+            process was.
         show_progress: show bars on stderr.
         say: gets lines for the user.
 
@@ -234,7 +234,7 @@ def evaluate(
             "noise": "of (seed, row, repeat) alone, the same in every arm",
         },
         "settings": _plain(asdict(config)),
-        "command": shlex.join(sys.argv if command is None else command),
+        "command": command if isinstance(command, str) else shlex.join(command or sys.argv),
         "versions": _versions(),
         "timing": {
             "seconds": round(time.time() - started, 1),
@@ -369,10 +369,13 @@ def _rank(
     return ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: str(value) if isinstance(value, Path) else value for name, value in settings.items()
-    }
+def _plain(value: Any) -> Any:
+    """Settings as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _versions() -> dict[str, str]:

@@ -52,8 +52,8 @@ class Figure:
 
     @property
     def percent(self) -> str:
-        """The value, like "74.2 %"."""
-        return "–" if self.value is None else f"{100 * self.value:.1f} %"
+        """The value, like "74.2 %", with a blank at which no line breaks."""
+        return "–" if self.value is None else f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%"
 
     @property
     def interval(self) -> str:
@@ -104,6 +104,14 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         yield HeadlineRow(group, "Win rate", "chance is 50 %", Figure.of(results.get("win_rate")))
     note = "e(g⁺) < e(g⁻) on real pictures, without sampling or judge; chance is 50 %"
     yield HeadlineRow(group, "Ranking accuracy", note, Figure.of(results.get("ranking_accuracy")))
+    followed = arms.get(str(Arm.NEGATIVE_GRAPH), {}).get("given_graph_accuracy")
+    note = "the adapter is told the false graph and draws it: the counterpart of the true graph"
+    yield HeadlineRow(
+        group, "False graph, drawn as it states", note, Figure.of(followed, key="macro")
+    )
+    difference = (results.get("differences") or {}).get(f"graph_minus_{Arm.BASE_NEUTRAL}")
+    note = "relation accuracy with the true graph minus that of the base, paired by image"
+    yield HeadlineRow(group, "Gain over the base", note, Figure.of(difference))
     contradiction = results.get("contradiction") or {}
     note = "the text states another predicate than the graph"
     for key, label in (
@@ -142,7 +150,7 @@ def predicate_figures(results: Results, arm: Arm) -> dict[str, Figure]:
 
 
 def verdict(results: Results) -> str:
-    """What came out, in two or three sentences."""
+    """What came out, in a few sentences."""
     graph, base = arm_figure(results, Arm.GRAPH), arm_figure(results, Arm.BASE_NEUTRAL)
     sentences = []
     if graph.value is not None:
@@ -155,7 +163,13 @@ def verdict(results: Results) -> str:
         negatives = _words(results["win_rate"].get("negatives", "a false graph"))
         sentences.append(
             f"Between a graph and its negative ({negatives}), the picture matches its own graph "
-            f"{win.percent} of the time, where chance is 50 %."
+            f"{win.percent} of the time, where chance is 50\N{NO-BREAK SPACE}%."
+        )
+    ranking = Figure.of(results.get("ranking_accuracy"))
+    if graph.value is None and ranking.value is not None:
+        sentences.append(
+            f"The true graph explains real pictures better than a false one {ranking.percent} of "
+            "the time, where chance is 50\N{NO-BREAK SPACE}%. Nobody has judged the pictures."
         )
     judge = Figure.of(results.get("judge"), key="accuracy")
     if judge.value is not None:

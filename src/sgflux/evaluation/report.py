@@ -162,31 +162,33 @@ def _figures(results: Results) -> str:
     for row in headline(results):
         if row.group != group:
             group = row.group
-            lines.append(f'<tr class="group"><td colspan="5">{escape(group)}</td></tr>')
+            lines.append(f'<tr class="group"><td colspan="6">{escape(group)}</td></tr>')
         lines.append(_figure_line(row, results))
     return (
-        '<div class="wide"><table><thead><tr><th></th><th class="number">share</th>'
+        '<div class="wide"><table><thead><tr><th></th><th class="meter"></th>'
+        '<th class="number">share</th>'
         '<th>95 % interval</th><th class="number">objects right</th><th class="number">n</th></tr>'
         f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
         '<p class="note">Relation accuracy is averaged over predicates, so that each counts the '
         "same. In every arm the question is whether the picture shows what the <em>item</em> "
         "states: under a false or another graph the right answer is no. "
         "A predicate guessed at random is right in "
-        f"{100 * results['chance']['one_of_all_predicates']:.1f} %.</p>"
+        f"{100 * results['chance']['one_of_all_predicates']:.1f}&nbsp;%.</p>"
     )
 
 
 def _figure_line(row: HeadlineRow, results: Results) -> str:
-    value = row.figure.value or 0.0
+    value = max(row.figure.value or 0.0, 0.0)  # a difference may be less
     objects = ""
     if row.arm is not None:
         objects = Figure.of(results["arms"][str(row.arm)].get("objects_right")).percent
     chief = ' class="chief"' if row.arm is Arm.GRAPH else ""
     return (
         f'<tr{chief}><td>{escape(row.label)}<span class="told">{escape(row.note)}</span></td>'
-        f'<td class="number"><span class="meter"><i style="width:{100 * value:.1f}%"></i></span>'
-        f'<b>{row.figure.percent}</b></td><td><span class="interval">{row.figure.interval}</span>'
-        f'</td><td class="number">{objects}</td><td class="number">{row.figure.n}</td></tr>'
+        f'<td class="meter"><span><i style="width:{100 * value:.1f}%"></i></span></td>'
+        f'<td class="number"><b>{row.figure.percent}</b></td>'
+        f'<td class="interval">{row.figure.interval}</td>'
+        f'<td class="number">{objects}</td><td class="number">{row.figure.n}</td></tr>'
     )
 
 
@@ -216,7 +218,7 @@ def _by_predicate(results: Results) -> str:
         '<p class="note"><span class="key"></span> adapter with the true graph, with its 95 % '
         'interval &nbsp; <span class="key base"></span> base with neutral text &nbsp; '
         "“judge”: how often the judge itself is right about real pictures of the predicate</p>"
-        f"{chart}"
+        f'<div class="wide">{chart}</div>'
     )
 
 
@@ -230,10 +232,10 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     charts = []
     if train:
         window = max(1, len(train) // 15)
-        series = [Series("training, smoothed", smooth(train, window=window), "base")]
+        series = [Series("training (smoothed)", smooth(train, window=window), "base")]
         if validation := _points(judged, "loss"):
-            series.append(Series("validation, true graph", validation, "graph", dots=True))
-        charts.append(("Loss", line_chart(series, title="Loss by step")))
+            series.append(Series("validation, g⁺", validation, "graph", dots=True))
+        charts.append(("Loss by training step", line_chart(series, title="Loss by step")))
     errors = [
         Series(label, points, style, dots=True)
         for label, key, style in (
@@ -245,7 +247,7 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     if errors:
         chart = line_chart(errors, title="Validation error by graph")
-        charts.append(("Validation error under each graph", chart))
+        charts.append(("Validation error by graph", chart))
     if ranking := _points(judged, "ranking_accuracy"):
         series = [Series("e(g⁺) < e(g⁻)", ranking, "graph", dots=True)]
         for kind, style in (("role_swap", "negative"), ("predicate", "null")):

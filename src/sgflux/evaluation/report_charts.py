@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH = 760
-_LABELS = 118
+WIDTH = 920
+_LABELS = 112
 _COLUMN = 58
 _ROW = 27
 _TOP, _BOTTOM = 26, 26
@@ -110,7 +110,7 @@ def _bar(bar: Bar, x: Callable[[float], float], y: float, height: float, style: 
         f'<rect class="{style}" x="{start:.1f}" y="{y:.1f}" width="{width:.1f}" '
         f'height="{height}" rx="1.5"/>'
     ]
-    if bar.low is not None and bar.high is not None:
+    if bar.low is not None and bar.high is not None and bar.low < bar.high:
         low, high = x(bar.low), x(bar.high)
         parts.append(
             f'<path class="whisker" d="M{low:.1f} {middle - 2.5:.1f}v5M{low:.1f} {middle:.1f}'
@@ -127,7 +127,6 @@ def line_chart(
     series: Sequence[Series],
     *,
     title: str,
-    x_label: str = "step",
     reference: float | None = None,
     percent: bool = False,
 ) -> str:
@@ -136,13 +135,12 @@ def line_chart(
     Args:
         series: at least one of them with a point.
         title: what a screen reader says.
-        x_label: below the axis.
         reference: a dashed horizontal line.
         percent: whether the ordinates are shares.
     """
-    width, height, left, right, top, bottom = 460, 250, 52, 12, 10, 50
+    width, height, left, right, top, bottom = 350, 236, 46, 18, 10, 46
     points = [point for one in series for point in one.points]
-    x_ticks = _ticks(0.0, max(x for x, _ in points), 5)
+    x_ticks = _ticks(0.0, max(x for x, _ in points), 4)
     ordinates = [y for _, y in points] + ([] if reference is None else [reference])
     y_ticks = _ticks(min(ordinates), max(ordinates), 5)
     x_end = max(x for x, _ in points) or 1.0
@@ -166,7 +164,6 @@ def line_chart(
         if tick <= x_end:
             x, _ = place(tick, y_low)
             parts.append(_text(x, height - bottom + 17, f"{tick:g}", "tick", "middle"))
-    parts.append(_text(width - right, height - bottom + 31, x_label, "tick", "end"))
     if reference is not None:
         _, y = place(0.0, reference)
         parts.append(
@@ -185,7 +182,7 @@ def line_chart(
         y = height - 9
         parts.append(f'<path class="line {one.style}" d="M{legend:.0f} {y - 4}h16"/>')
         parts.append(_text(legend + 21, y, one.label, "legend", "start"))
-        legend += 34 + 6.4 * len(one.label)
+        legend += 32 + 6.1 * len(one.label)
     return "".join([*parts, "</svg>"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -56,13 +57,15 @@ def _predicate_panel(evaluation: Evaluation, item: Item) -> str:
         changed = changed_statement(picture)
         caption = f"{_words(changed)}<br>{_verdict(picture, changed)}"
         figures.append(_drawn(picture, "g⁻", caption))
-    return _panel(_graph_text(statements), f"text: “{escape(_any(item).prompt)}”", figures)
+    return _panel(
+        f"graph: {_graph_text(statements)}", f"text: “{escape(_any(item).prompt)}”", figures
+    )
 
 
 def several_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
-    """Items with two or more statements, evenly spread over the test set."""
+    """The first items with two or more statements, of different predicates."""
     items = [item for item in evaluation.items.values() if len(_any(item).statements) > 1]
-    return _panels(_several_panel(evaluation, item) for item in _spread(items, limit))
+    return _panels(_several_panel(evaluation, item) for item in _varied(items, limit))
 
 
 def _several_panel(evaluation: Evaluation, item: Item) -> str:
@@ -76,13 +79,15 @@ def _several_panel(evaluation: Evaluation, item: Item) -> str:
         if arm in item:
             caption = "<br>".join(_verdict(item[arm], triple) for triple in statements)
             figures.append(_drawn(item[arm], name, caption))
-    return _panel(_graph_text(statements), f"text: “{escape(_any(item).prompt)}”", figures)
+    return _panel(
+        f"graph: {_graph_text(statements)}", f"text: “{escape(_any(item).prompt)}”", figures
+    )
 
 
 def contradiction_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
-    """Items whose text states another predicate than their graph, evenly spread."""
+    """The first items whose text states another predicate than their graph, of different ones."""
     items = [item for item in evaluation.items.values() if Arm.CONTRADICTION in item]
-    return _panels(_contradiction_panel(item) for item in _spread(items, limit))
+    return _panels(_contradiction_panel(item) for item in _varied(items, limit))
 
 
 def _contradiction_panel(item: Item) -> str:
@@ -132,12 +137,12 @@ def _verdict(picture: Picture, triple: Triple) -> str:
     if read is None:
         return ""
     if picture.shows(triple):
-        return f'<span class="right" title="the judge agrees">✓</span> {_relation(read)}'
-    return f'<span class="wrong" title="the judge disagrees">✗</span> {_relation(read)}'
+        return f'<span class="right" title="the judge agrees">✓</span>&nbsp;{_relation(read)}'
+    return f'<span class="wrong" title="the judge disagrees">✗</span>&nbsp;{_relation(read)}'
 
 
 def _relation(read: str) -> str:
-    return "no relation" if read == NONE else escape(read)
+    return "no&nbsp;relation" if read == NONE else escape(read).replace(" ", "&nbsp;")
 
 
 def _words(triple: Triple) -> str:
@@ -208,6 +213,12 @@ def _any(item: Item) -> Picture:
     return item.get(Arm.GRAPH) or item.get(Arm.BASE_NEUTRAL) or next(iter(item.values()))
 
 
-def _spread(items: Sequence[Item], limit: int) -> list[Item]:
-    count = min(limit, len(items))
-    return [items[place * len(items) // count] for place in range(count)]
+def _varied(items: Sequence[Item], limit: int) -> list[Item]:
+    """The first items of the test set with as many different predicates as possible."""
+    turn: Counter[str] = Counter()
+    ranked = []
+    for place, item in enumerate(items):
+        predicate = _any(item).statements[0].predicate
+        ranked.append((turn[predicate], place))
+        turn[predicate] += 1
+    return [items[place] for _, place in sorted(ranked)[:limit]]

@@ -56,11 +56,11 @@ class JudgeData:
     @property
     def present(self) -> np.ndarray:
         """(M, 14) bool."""
-        return self.located.any(2)
+        return np.asarray(self.located.any(2))
 
 
 def _cells(box: tuple[float, float, float, float]) -> np.ndarray:
-    """(64,) bool: cells of 8 pixels whose middle is in the inner part of a box, or nearest to it."""
+    """(64,) bool: cells of 8 pixels with their middle in the inner part of a box, or nearest."""
     x, y, width, height = box
     middle = np.arange(4, 64, 8)
     across = np.abs(middle - (x + width / 2))

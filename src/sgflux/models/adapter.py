@@ -165,9 +165,19 @@ class GraphLoraModel(nn.Module):
             graphs: B graphs, the null graph among them or not; None: LoRA alone.
             gradient_checkpointing: see :meth:`ConditionedFlux.forward`.
             inputs: the other arguments of :meth:`ConditionedFlux.forward`.
+
+        Raises:
+            ValueError: if graphs are given to a model that is switched off.
         """
+        if graphs is not None and self._is_disabled:
+            raise ValueError("the adapter is switched off: the base takes no graph")
         features = None if graphs is None else self.encoder(graphs)
         return self.flux(graph=features, gradient_checkpointing=gradient_checkpointing, **inputs)
+
+    @property
+    def _is_disabled(self) -> bool:
+        layer = self.flux.transformer.get_submodule(self.config.lora_modules[0])
+        return bool(layer.disable_adapters)
 
     def lora_layers(self) -> dict[str, LoraLayer]:
         """The adapter's LoRA layers by their name in the transformer."""
@@ -267,7 +277,7 @@ def build_model(
 def adapter_disabled(model: GraphLoraModel) -> Iterator[None]:
     """Within it the model is its base, without gradient: LoRA is off.
 
-    Give it no graph there; ``model(None, …)`` and ``model.flux(…)`` are then the plain transformer.
+    There it takes no graph; ``model(None, …)`` and ``model.flux(…)`` are the plain transformer.
     """
     layers = list(model.lora_layers().values())
     trained = [weight for weight in model.trainable_parameters().values() if weight.requires_grad]

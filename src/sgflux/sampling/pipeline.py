@@ -54,9 +54,7 @@ from sgflux.sampling.inputs import (
     to_uint8,
 )
 
-DEFAULT_GUIDANCE = 3.5
-"""What a guidance-distilled model (FLUX.1-dev) is told, as by ``FluxPipeline``."""
-
+DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
 
 
@@ -74,14 +72,12 @@ class SceneGraphFluxPipeline:
         model_id: str = "",
         adapter_fingerprint: str | None = None,
     ) -> None:
-        """Keep the parts.
+        """Keep the parts: the base's, and its adapter's.
 
         Args:
-            text_encoders: of the base.
-            autoencoder: of the base.
+            text_encoders, autoencoder, transformer: of the base.
             scheduler: of the base; copied before use.
-            transformer: the base; ``model``'s own, if there is one.
-            model: the transformer with its adapter.
+            model: that transformer with its adapter.
             model_id: what the base is called, for the record.
             adapter_fingerprint: what identifies the adapter, for the record.
         """
@@ -119,8 +115,7 @@ class SceneGraphFluxPipeline:
         Raises:
             SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
         """
-        where: dict[str, Any] = {"dtype": dtype, "device": device}
-        where["allow_download"] = allow_download
+        where: Any = {"dtype": dtype, "device": device, "allow_download": allow_download}
         bundle = None if adapter is None else load_bundle(adapter)
         if bundle is not None and max_sequence_length is None:
             max_sequence_length = bundle[0].max_sequence_length

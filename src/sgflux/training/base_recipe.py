@@ -227,7 +227,7 @@ def encode_latents(
     return torch.cat(means), torch.cat(stds)
 
 
-def _save_folder(model: nn.Module, folder: Path) -> None:
+def _save_folder(model: AutoencoderKL, folder: Path) -> None:
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial)
@@ -291,13 +291,12 @@ class CaptionedFlux(nn.Module):
 
 def split_parameters(model: CaptionedFlux) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Hidden matrices for Muon; embeddings, modulations, output and vectors for AdamW."""
-    matrices, others = [], []
+    outer = ("embed", "norm", "shared", "relative_attention")
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        outer = ("embed", "norm", "shared", "proj_out.", "relative_attention")
-        is_output = name.startswith("transformer.proj_out")
-        is_hidden = parameter.ndim == 2 and not is_output
-        is_hidden = is_hidden and not any(part in name for part in outer if part != "proj_out.")
-        (matrices if is_hidden else others).append(parameter)
+        is_outer = name.startswith("transformer.proj_out") or any(part in name for part in outer)
+        (matrices if parameter.ndim == 2 and not is_outer else others).append(parameter)
     return matrices, others
 
 

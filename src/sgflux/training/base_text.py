@@ -27,17 +27,18 @@ CLIP_WIDTH = 64
 # Common nouns beyond the bundled world's, so that a prompt about everyday photographs costs one
 # token a word. They are not trained; their random embeddings only keep them apart.
 EVERYDAY_WORDS = (
-    "airplane apple arm bag banana basket beach bear bed bench bicycle bike board boat book boot "
-    "bottle bowl boy branch bread broccoli building bus bush cabinet cake camera cap carrot cat "
-    "chair child clock cloud coat computer couch counter cow curtain desk door ear elephant eye "
-    "face fence field flag floor food foot fork fruit giraffe girl glass glasses glove grass "
-    "ground hair hand handle head helmet hill jacket jeans keyboard kitchen knife lady lamp "
-    "laptop leaf leg light lion mirror motorcycle mountain mouse mouth nose ocean orange oven "
-    "pants paper people person phone pillow pizza plane plant plate player pole racket refrigerator "
-    "river road rock roof room sand sandwich screen sea seat shadow sheep shelf shirt shoe short "
-    "sidewalk sign sink skateboard ski sky snow snowboard sofa spoon stone street suitcase "
-    "sunglasses surfboard table tail teddy tie tire toilet tower towel toy track train truck vase "
-    "vegetable vehicle wall water wave wheel window wine wing woman wood zebra"
+    "airplane apple arm bag banana basket beach bear bed bench bicycle bike board boat book "
+    "boot bottle bowl boy branch bread broccoli building bus bush cabinet cake camera cap "
+    "carrot cat chair child clock cloud coat computer couch counter cow curtain desk door ear "
+    "elephant eye face fence field flag floor food foot fork fruit giraffe girl glass glasses "
+    "glove grass ground hair hand handle head helmet hill jacket jeans keyboard kitchen knife "
+    "lady lamp laptop leaf leg light lion mirror motorcycle mountain mouse mouth nose ocean "
+    "orange oven pants paper people person phone pillow pizza plane plant plate player pole "
+    "racket refrigerator river road rock roof room sand sandwich screen sea seat shadow sheep "
+    "shelf shirt shoe short sidewalk sign sink skateboard ski sky snow snowboard sofa spoon "
+    "stone street suitcase sunglasses surfboard table tail teddy tie tire toilet tower towel "
+    "toy track train truck vase vegetable vehicle wall water wave wheel window wine wing woman "
+    "wood zebra"
 ).split()
 
 # Every word of the 24 canonical predicates and of the prompts' own template.

@@ -29,7 +29,7 @@ class CheckpointError(SgfluxError):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterWeights:
-    """A trained adapter as ``best_graph_lora_{mode}.pt`` and ``final_graph_lora_{mode}.pt`` keep it.
+    """A trained adapter, as ``best_graph_lora_{mode}.pt`` and ``final_graph_…`` keep it.
 
     Attributes:
         step: optimizer steps behind it.

@@ -46,7 +46,7 @@ class StopRequest:
         """Give the signals back."""
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         if self.signal is None:
             self.signal = number
             self._came_at = time.monotonic()

@@ -16,9 +16,10 @@ from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.training.batches import draw_batch
+from sgflux.training.build import Preparation
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
 from sgflux.training.interruption import StopRequest
-from sgflux.training.objective import FlowMatchingObjective
+from sgflux.training.objective import FlowMatchingObjective, attention_kernel
 from sgflux.training.optimization import (
     Average,
     average_gradients,
@@ -26,7 +27,6 @@ from sgflux.training.optimization import (
     make_optimizer,
     set_learning_rate,
 )
-from sgflux.training.prepare import Preparation
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
 from sgflux.training.run_folder import RunFolder
@@ -133,7 +133,8 @@ class TrainingRun:
         set_learning_rate(self._optimizer, factor)
         loss = self._accumulate_gradients()
         loss, stopped_by = self._share(loss, stop)
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self._weight_list])
+        gradients = [weight.grad for weight in self._weight_list if weight.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         if config.max_grad_norm:
             torch.nn.utils.clip_grads_with_norm_(self._weight_list, config.max_grad_norm, norm)
         self._optimizer.step()
@@ -165,9 +166,10 @@ class TrainingRun:
                 t_max=config.t_max,
                 generator=generator_for(config.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
-            (errors,) = self._objective(batch, [batch.graphs])
-            loss = errors.mean() / parts
-            loss.backward()
+            with attention_kernel(processes.device):
+                (errors,) = self._objective(batch, [batch.graphs])
+                loss = errors.mean() / parts
+                loss.backward()
             total += loss.detach()
         return total
 

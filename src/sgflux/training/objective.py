@@ -5,10 +5,12 @@ Shapes: B examples, S image tokens, L text tokens.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
@@ -86,3 +88,12 @@ class FlowMatchingObjective:
                 text_ids(length).to(latents.device),
             )
         return self._ids[key]
+
+
+def attention_kernel(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """What forward and backward passes run in: on CPU, attention as its plain formula.
+
+    The fused CPU kernel's backward pass in bf16 takes several times longer. Both passes need it:
+    gradient checkpointing computes the forward again within the backward.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()

@@ -54,11 +54,8 @@ def make_optimizer(
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
             raise SgfluxError(f"trained weights must be float32, {name} is {weight.dtype}")
-        if is_gate(name):
-            kind = "gates"
-        else:
-            kind = "matrices" if weight.ndim >= 2 else "vectors"
-        groups[kind].append((name, weight))
+        shape = "matrices" if weight.ndim >= 2 else "vectors"
+        groups["gates" if is_gate(name) else shape].append((name, weight))
     if gate_lr_scale != 1 and not groups["gates"]:
         raise SgfluxError(f"gate_lr_scale is {gate_lr_scale}, but the model has no gate")
     settings = [

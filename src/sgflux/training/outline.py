@@ -11,8 +11,9 @@ from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.training.build import adapter_config, guidance_of, plan_of
 from sgflux.training.plan import RunPlan
-from sgflux.training.prepare import Splits, adapter_config, guidance_of, image_tokens_of, plan_of
+from sgflux.training.prepare import Splits, image_tokens_of
 from sgflux.training.processes import Processes
 
 
@@ -30,7 +31,10 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Run
         nothing = dict.fromkeys(("transformer", "vae", "text_encoder", "text_encoder_2"))
         tokenizer = FluxPipeline.from_pretrained(folder, **nothing, **local).tokenizer_2
     except (OSError, ValueError) as error:
-        raise SgfluxError(f"model {config.model_id!r} cannot be described: {error}") from error
+        way_out = "" if config.allow_download else "; to fetch it from the hub, allow downloads"
+        raise SgfluxError(
+            f"model {config.model_id!r} cannot be described: {error}{way_out}"
+        ) from error
     image_tokens = image_tokens_of(config, downsample=2 ** (len(vae["block_out_channels"]) - 1))
     text_tokens = config.max_sequence_length or min(256, tokenizer.model_max_length)
     with torch.device("meta"):

@@ -1,4 +1,4 @@
-"""Everything before the first step: read the data, encode it once, build the model.
+"""Before the model is loaded: read the data, and encode it once.
 
 The encoders are in memory only while they are needed: FLUX's text encoder alone is ten gigabytes.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from sgflux.config import PromptMix, TrainConfig
@@ -20,23 +20,16 @@ from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_array
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, read_examples, resolve_image
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.backbone import (
     Autoencoder,
     TextEncoders,
-    default_block_range,
     load_autoencoder,
     load_text_encoders,
-    load_transformer,
-    model_identity,
-    validate_block_range,
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import LatentScale
-from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.processes import Processes
-from sgflux.training.randomness import derived_seed
-from sgflux.training.validation import ValidationItem, Validator, choose_items, sigma_grid
+from sgflux.training.validation import ValidationItem, choose_items
 
 Say = Callable[[str], None]
 
@@ -186,9 +179,10 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
     image_tokens = image_tokens_of(config, downsample=pictures.downsample)
     # With a cache the main process fills it, and the others find everything in it.
     turn = contextlib.nullcontext() if config.latent_cache_dir is None else processes.main_first()
+    bar = processes.is_main and sys.stderr.isatty()
     with turn:
         arrays = [
-            _encode_split(config, path, rows, text=text, pictures=pictures, bar=processes.is_main)
+            _encode_split(config, path, rows, text=text, pictures=pictures, bar=bar)
             for path, rows in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val))
             if path is not None
         ]
@@ -273,157 +267,3 @@ def _identity(*modules: nn.Module) -> str:
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.flatten()[:256].float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-# --- the model ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """All that the loop needs.
-
-    Attributes:
-        model: the frozen transformer with its adapter, on the device.
-        adapter: what the adapter is.
-        train: encoded training set.
-        validator: None without a validation set.
-        latent_scale: of the autoencoder.
-        dtype: of the arithmetic.
-        guidance: what a guidance-distilled model is told, else None.
-        digests: split -> SHA-256 of its JSONL.
-        plan: the numbers of the run.
-    """
-
-    model: GraphLoraModel
-    adapter: AdapterConfig
-    train: TrainingArrays
-    validator: Validator | None
-    latent_scale: LatentScale
-    dtype: torch.dtype
-    guidance: float | None
-    digests: dict[str, str]
-    plan: RunPlan
-
-
-def build(
-    config: TrainConfig, splits: Splits, encoded: Encoded, *, processes: Processes
-) -> Preparation:
-    """Load the transformer and put the adapter into it.
-
-    Raises:
-        SgfluxError: if the model cannot be loaded, or a setting does not fit it.
-    """
-    device = processes.device
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # what the encoders had, for the transformer
-    transformer = load_transformer(
-        config.model_id,
-        dtype=DTYPES[config.dtype],
-        device=device,
-        allow_download=config.allow_download,
-    )
-    adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens)
-    # The adapter's first weights are drawn from torch's global generator.
-    torch.manual_seed(derived_seed(config.seed, "weights"))
-    model = build_model(transformer=transformer, config=adapter, name_features=encoded.names)
-    model.to(device)
-    if config.compile:
-        model.flux.compile_blocks()
-    guidance = guidance_of(config, is_distilled=transformer.config.guidance_embeds)
-    validator = None
-    if encoded.val is not None:
-        validator = Validator(
-            encoded.val,
-            splits.items,
-            sigmas=sigma_grid(config.val_sigmas, t_min=config.t_min, t_max=config.t_max),
-            latent_scale=encoded.latent_scale,
-            prompt_kind=config.prompt_mix.heaviest,
-            seed=config.seed,
-            batch_size=config.batch_size,
-        )
-    return Preparation(
-        model=model,
-        adapter=adapter,
-        train=encoded.train,
-        validator=validator,
-        latent_scale=encoded.latent_scale,
-        dtype=DTYPES[config.dtype],
-        guidance=guidance,
-        digests=splits.digests,
-        plan=plan_of(
-            config,
-            splits,
-            adapter,
-            model,
-            processes=processes,
-            image_tokens=encoded.image_tokens,
-        ),
-    )
-
-
-def adapter_config(
-    config: TrainConfig, transformer: FluxTransformer2DModel, *, text_tokens: int
-) -> AdapterConfig:
-    """What the adapter will be on this transformer.
-
-    Raises:
-        SgfluxError: if the block range does not fit it.
-    """
-    layers = transformer.config.num_layers
-    start, end = default_block_range(layers)
-    if config.block_start is not None and config.block_end is not None:
-        start, end = config.block_start, config.block_end
-        validate_block_range(start, end, layers)
-    return AdapterConfig(
-        graph_mode=config.graph_mode,
-        block_start=start,
-        block_end=end,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_targets=config.lora_targets,
-        encoder={"kind": "native"},
-        base=model_identity(transformer),
-        max_sequence_length=text_tokens,
-    )
-
-
-def plan_of(
-    config: TrainConfig,
-    splits: Splits,
-    adapter: AdapterConfig,
-    model: nn.Module,
-    *,
-    processes: Processes,
-    image_tokens: int,
-) -> RunPlan:
-    """The numbers of the run."""
-    weights = list(model.parameters())
-    return make_plan(
-        config,
-        train_examples=len(splits.train),
-        val_examples=len(splits.items),
-        val_pairs=sum(item.negative is not None for item in splits.items),
-        processes=processes.count,
-        block_range=(adapter.block_start, adapter.block_end),
-        num_layers=adapter.base["num_layers"],
-        image_tokens=image_tokens,
-        text_tokens=adapter.max_sequence_length,
-        trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
-        total=sum(weight.numel() for weight in weights),
-    )
-
-
-def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
-    """What the model is told about guidance; None for one that is not guidance-distilled.
-
-    Raises:
-        SgfluxError: if a guidance is given that the model would not listen to.
-    """
-    if config.guidance is not None and not is_distilled:
-        raise SgfluxError(
-            f"guidance ({config.guidance}) has no effect: {config.model_id!r} is not "
-            "guidance-distilled"
-        )
-    if not is_distilled:
-        return None
-    return 1.0 if config.guidance is None else config.guidance

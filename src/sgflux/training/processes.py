@@ -15,8 +15,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType, gather_object
+from accelerate import PartialState  # type: ignore[import-untyped]
+from accelerate.utils import (  # type: ignore[import-untyped]
+    DistributedType,
+    gather_object,
+)
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
@@ -56,19 +59,28 @@ class Processes:
             if os.environ.get(variable, "false").lower() == "true":
                 raise SgfluxError(
                     f"accelerate is configured with {variable}=true, which has no effect on an "
-                    "adapter this small; launch with --multi_gpu or --cpu"
+                    "adapter this small; launch with --multi_gpu"
                 )
+        launched_on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
         wanted = None if device == "auto" else _device(device)
-        on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
-        state = PartialState(cpu=on_cpu or (wanted is not None and wanted.type == "cpu"))
+        if wanted is None:
+            on_cpu = launched_on_cpu or not torch.accelerator.is_available()
+        else:
+            on_cpu = wanted.type == "cpu"
+            if launched_on_cpu and not on_cpu:
+                raise SgfluxError(
+                    f"device is {device!r}, but accelerate was told to use the CPU; drop one"
+                )
+        state = PartialState(cpu=on_cpu)
         if state.distributed_type not in _SUPPORTED:
             raise SgfluxError(
                 f"accelerate started processes of the type {state.distributed_type}; expected "
                 + " or ".join(str(kind.value) for kind in _SUPPORTED)
             )
+        _expect_the_number_launched(state.num_processes)
         if state.num_processes == 1:
             # The state is one per interpreter and remembers the first device that was asked for.
-            chosen = wanted or (torch.device("cpu") if on_cpu else state.default_device)
+            chosen = torch.device("cpu") if on_cpu else wanted or state.default_device
         elif wanted is None or wanted.type == state.device.type:
             chosen = state.device
         else:
@@ -110,6 +122,23 @@ class Processes:
             return items
         gathered: list[Item] = gather_object(items)
         return gathered
+
+
+def _expect_the_number_launched(count: int) -> None:
+    """Refuse to run as fewer processes than were asked for, or beside others unawares."""
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if count < launched:
+        raise SgfluxError(
+            f"{launched} processes were launched, but accelerate sees {count}; give --device the "
+            "kind of device that they are to use"
+        )
+    # With --cpu and without MPI, accelerate's launcher prepares for several and starts one.
+    by_accelerate = "ACCELERATE_MIXED_PRECISION" in os.environ
+    if by_accelerate and "MASTER_ADDR" in os.environ and count == launched == 1:
+        raise SgfluxError(
+            "accelerate launch --cpu was to start several processes, but without MPI it starts "
+            "one; use `torchrun --nproc_per_node N -m sgflux train --device cpu ...`"
+        )
 
 
 def _device(name: str) -> torch.device:

@@ -91,7 +91,10 @@ class RunFolder:
     def _content(self) -> set[str]:
         if self.root.exists() and not self.root.is_dir():
             raise SgfluxError(f"output_dir {str(self.root)!r} is a file")
-        return {entry.name for entry in self.root.iterdir()} if self.root.is_dir() else set()
+        if not self.root.is_dir():
+            return set()
+        # A killed run may leave the temporary file of a checkpoint; such names start with a dot.
+        return {entry.name for entry in self.root.iterdir() if not entry.name.startswith(".")}
 
     def create(self) -> None:
         """Make the folder.
@@ -126,10 +129,11 @@ def check_resumable(
     Raises:
         SgfluxError: naming everything that differs.
     """
-    differing = changed_settings(state.config, config.to_json())
+    old, new = state.config, config.to_json()
+    differing = changed_settings(old, new)
     if differing:
         changes = "; ".join(
-            f"{name}: {_shown(state.config, name)} in the checkpoint, {_shown(config.to_json(), name)} now"
+            f"{name}: {_shown(old, name)} in the checkpoint, {_shown(new, name)} now"
             for name in differing
         )
         raise SgfluxError(

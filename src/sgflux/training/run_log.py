@@ -48,8 +48,8 @@ class RunLog:
         metrics = output_dir / METRICS_FILE
         drop_later_rows(metrics, step=step)
         # Line by line, so that `tail -f` and a killed run show everything that was said.
-        self._file = open(output_dir / LOG_FILE, "a", encoding="utf-8", buffering=1)
-        self._metrics = open(metrics, "a", encoding="utf-8", buffering=1)
+        self._file = (output_dir / LOG_FILE).open("a", encoding="utf-8", buffering=1)
+        self._metrics = metrics.open("a", encoding="utf-8", buffering=1)
         self._board = SummaryWriter(
             str(output_dir / TENSORBOARD_FOLDER), purge_step=step + 1 if step else None
         )
@@ -62,15 +62,18 @@ class RunLog:
         """A message for people."""
         if self._silent:
             return
+        self._record(text)
+        if self._bar is None:
+            print(text, flush=True)
+        else:
+            tqdm.write(text, file=sys.stdout)
+
+    def _record(self, text: str) -> None:
         line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n"
         if self._file is None:
             self._early.append(line)
         else:
             self._file.write(line)
-        if self._bar is None:
-            print(text, flush=True)
-        else:
-            tqdm.write(text, file=sys.stdout)
 
     def advance(self, steps: int = 1) -> None:
         """Move the progress bar, where there is one."""
@@ -82,14 +85,16 @@ class RunLog:
         if self._silent:
             return
         self._write({"kind": "train", **row})
-        if self._bar is not None:
-            self._bar.set_postfix(loss=f"{row['loss']:.4f}", lr=f"{row['lr']:.1e}", refresh=False)
-            return
         left = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9)
-        self.say(
+        line = (
             f"step {row['step']}/{max_steps}  loss {row['loss']:.4f}  lr {row['lr']:.2e}  "
             f"{row['steps_per_second']:.2f} steps/s  {duration(left)} left"
         )
+        if self._bar is None:
+            self.say(line)
+        else:  # the bar says the rest
+            self._record(line)
+            self._bar.set_postfix(loss=f"{row['loss']:.4f}", lr=f"{row['lr']:.1e}", refresh=False)
 
     def validation(self, row: Mapping[str, Any]) -> None:
         """One line of validation metrics."""

@@ -11,12 +11,13 @@ from typing import Any
 
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import save_bundle
+from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.model_card import model_card
 from sgflux.training.outline import outline
 from sgflux.training.plan import RunPlan
-from sgflux.training.prepare import Preparation, Splits, build, encode, read_splits
+from sgflux.training.prepare import Splits, encode, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
 from sgflux.training.run_log import RunLog

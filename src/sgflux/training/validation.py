@@ -131,9 +131,8 @@ def choose_items(
     """
     count = min(count, len(examples)) or len(examples)
     true_of = known_graphs(examples if known is None else known)
-    choices = sorted(
-        {DEFAULT_VOCABULARY.canonical(p) for p in predicates if p in DEFAULT_VOCABULARY}
-    )
+    words = DEFAULT_VOCABULARY
+    choices = sorted({words.canonical(word) for word in predicates if word in words})
     items = []
     for place in range(count):
         row = place * len(examples) // count

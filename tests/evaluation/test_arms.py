@@ -1,0 +1,166 @@
+"""The plan of an evaluation: the same noise in every arm, and what each arm is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from sgflux.data.examples import SceneExample, prompts_for_graph
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import (
+    ALL_ARMS,
+    Arm,
+    choose_rows,
+    make_items,
+    plan_pictures,
+    statements_about,
+)
+from sgflux.graphs.negatives import NegativeKind
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.statements import equivalent
+
+
+def example(text: str, *, number: int = 0, held_out: bool | None = None) -> SceneExample:
+    graph = SceneGraph.parse(text)
+    triple = graph.triples()[0]
+    meta: dict[str, object] = {"image_rel_path": f"images/{number:04d}.png"}
+    if held_out is not None:
+        meta["held_out_combination"] = held_out
+    return SceneExample(
+        prompt=prompts_for_graph(SceneGraph.from_triple(triple), "relational"),
+        concepts=(triple.subject, triple.predicate, triple.object),
+        triple=triple,
+        graph=graph,
+        meta=meta,
+    )
+
+
+def balanced(per_predicate: int = 2) -> list[SceneExample]:
+    rows = [
+        (f"man, {predicate}, horse", bool(i % 2))
+        for i in range(per_predicate)
+        for predicate in CANONICAL_PREDICATES
+    ]
+    return [example(text, number=n, held_out=held) for n, (text, held) in enumerate(rows)]
+
+
+MIXED = [
+    example("man, riding, horse", number=0),
+    example("cat, around/near, tree", number=1),
+    example("dog, above, box; man, holding, ball", number=2),
+]
+
+
+def test_noise_depends_on_item_and_repeat_and_on_nothing_else() -> None:
+    examples = balanced()
+    items = make_items(examples, range(len(examples)), seed=3)
+    plans = {arm: plan_pictures(items, arm, seeds_per_item=2, seed=3) for arm in ALL_ARMS}
+    seeds = [request.seed for request in plans[Arm.GRAPH]]
+    assert len(set(seeds)) == len(seeds) == 2 * len(examples), "every picture has its own"
+    for arm, plan in plans.items():
+        assert [request.seed for request in plan] == seeds, f"{arm} has other noise"
+        assert [request.item.row for request in plan] == [r // 2 for r in range(len(plan))]
+    few = plan_pictures(items[5:6], Arm.GRAPH, seeds_per_item=1, seed=3)
+    assert few[0].seed == seeds[10], "the choice of items does not change an item's noise"
+    assert plan_pictures(items, Arm.GRAPH, seeds_per_item=1, seed=4)[0].seed != seeds[0]
+
+
+def test_every_arm_is_told_what_it_says() -> None:
+    (item, *_) = make_items(MIXED, [0, 1, 2], seed=0)
+    requests = {arm: plan_pictures([item], arm, seeds_per_item=1, seed=0)[0] for arm in ALL_ARMS}
+    neutral = "a photo of man and horse"
+    told = {arm: (r.use_adapter, r.graph, r.prompt) for arm, r in requests.items()}
+    assert told[Arm.BASE_NEUTRAL] == (False, None, neutral)
+    assert told[Arm.BASE_RELATIONAL] == (False, None, "a photo of man riding horse")
+    assert told[Arm.NULL_GRAPH] == (True, None, neutral)
+    assert told[Arm.GRAPH] == (True, item.graph, neutral)
+    assert told[Arm.NEGATIVE_GRAPH] == (
+        True,
+        SceneGraph(("man", "horse"), ((1, "riding", 0),)),
+        neutral,
+    )
+    assert told[Arm.SHUFFLED_GRAPH][0]
+    assert told[Arm.SHUFFLED_GRAPH][1] in (MIXED[1].graph, MIXED[2].graph)
+    assert told[Arm.SHUFFLED_GRAPH][2] == neutral
+    adapter, graph, prompt = told[Arm.CONTRADICTION]
+    assert (adapter, graph) == (True, item.graph)
+    assert item.replaced is not None
+    assert prompt == prompts_for_graph(item.replaced.graph, "relational") != neutral
+    assert requests[Arm.CONTRADICTION].text == item.replaced.graph
+
+
+def test_a_negative_is_a_role_swap_where_that_is_another_statement() -> None:
+    riding, near, two = make_items(MIXED, [0, 1, 2], seed=0)
+    assert riding.negative is not None
+    assert riding.negative.kind is NegativeKind.ROLE_SWAP
+    assert near.swapped is None, "near is symmetric: swapped, it says the same"
+    assert near.negative is not None
+    assert near.negative.kind is NegativeKind.PREDICATE
+    assert two.negative is not None
+    assert two.negative.kind is NegativeKind.ROLE_SWAP
+    for item in (riding, near, two):
+        assert item.replaced is not None
+        for negative in (item.swapped, item.replaced):
+            assert negative is None or not equivalent(negative.graph, item.graph)
+
+
+def test_a_negative_is_not_true_by_another_row_of_the_same_picture() -> None:
+    rows = [
+        replace(example("man, holding, ball"), meta={"image_rel_path": "one.png"}),
+        replace(example("ball, holding, man"), meta={"image_rel_path": "one.png"}),
+        example("cat, on, box", number=5),
+    ]
+    item, *_ = make_items(rows, [0, 1, 2], seed=0)
+    assert item.swapped is None
+    assert item.negative is not None
+    assert item.negative.kind is NegativeKind.PREDICATE
+
+
+def test_another_items_graph_has_other_predicates() -> None:
+    examples = balanced()
+    for item in make_items(examples, range(len(examples)), seed=1):
+        assert item.shuffled is not None
+        assert item.shuffled_row is not None
+        assert examples[item.shuffled_row].graph == item.shuffled
+        own, other = item.graph.triples()[0].predicate, item.shuffled.triples()[0].predicate
+        assert other not in (own, DEFAULT_VOCABULARY.inverse(own))
+
+
+def test_items_are_balanced_and_more_include_fewer() -> None:
+    examples = balanced(per_predicate=4)
+    chosen = {count: choose_rows(examples, count) for count in (24, 48, 0)}
+    assert chosen[0] == list(range(96))
+    assert set(chosen[24]) <= set(chosen[48])
+    for count, each in ((24, 1), (48, 2)):
+        rows = chosen[count]
+        assert rows == sorted(rows)
+        assert set(Counter(examples[row].triple.predicate for row in rows).values()) == {each}
+        held_out = sum(bool(examples[row].meta["held_out_combination"]) for row in rows)
+        assert held_out == count / 2, "half of them are held-out combinations"
+    with pytest.raises(SgfluxError, match="97 items"):
+        choose_rows(examples, 97)
+
+
+def test_an_item_without_what_an_arm_needs_stops_the_plan() -> None:
+    (alone,) = make_items(MIXED[:1], [0], seed=0)
+    with pytest.raises(SgfluxError, match=r"row 1 .*no other item.*shuffled_graph"):
+        plan_pictures([alone], Arm.SHUFFLED_GRAPH, seeds_per_item=1, seed=0)
+    bare = replace(alone, swapped=None, replaced=None)
+    with pytest.raises(SgfluxError, match=r"row 1 .*no negative.*negative_graph"):
+        plan_pictures([bare], Arm.NEGATIVE_GRAPH, seeds_per_item=1, seed=0)
+    with pytest.raises(SgfluxError, match=r"no predicate.*contradiction"):
+        plan_pictures([bare], Arm.CONTRADICTION, seeds_per_item=1, seed=0)
+
+
+def test_a_picture_is_verified_by_all_statements_that_matter() -> None:
+    item = make_items(MIXED, [0, 1, 2], seed=0)[0]
+    (request,) = plan_pictures([item], Arm.SHUFFLED_GRAPH, seeds_per_item=1, seed=0)
+    stated = statements_about(request)
+    assert Triple("man", "riding", "horse") in stated
+    assert Triple("horse", "riding", "man") in stated
+    assert item.shuffled is not None
+    assert set(item.shuffled.triples()) <= set(stated)
+    assert len(stated) == len(set(stated))

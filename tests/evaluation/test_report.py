@@ -1,0 +1,302 @@
+"""The report: one page that needs nothing else and says what the figures say."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.headline import Figure, headline, print_headline, verdict
+from sgflux.evaluation.report import Section, write_report
+from sgflux.evaluation.report_charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
+from sgflux.evaluation.report_data import read_evaluation
+from sgflux.evaluation.report_panels import (
+    changed_statement,
+    contradicted_statement,
+    contradiction_panels,
+    embedded,
+    several_panels,
+)
+from sgflux.graphs.scene_graph import Triple
+from tests.evaluation.report_fixture import make_evaluation
+
+VOID = {"meta", "img", "br", "link", "line", "rect", "path", "circle"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are balanced, and keeps what the page refers to and says."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.references: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_evaluation(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    metrics = folder.parent / "metrics.jsonl"
+    extra = [Section("My own section", "<p>Hello</p>"), Section("Empty", "")]
+    path = write_report(folder, title="A <title>", metrics=metrics, extra_sections=extra)
+    assert path == folder / "report.html"
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_page_needs_nothing_else(page: Page, folder: Path) -> None:
+    assert page.references
+    assert all(reference.startswith("data:image/") for reference in page.references)
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert "http" not in text
+    assert not re.search(r"url\(|@import", text)
+
+
+def test_the_judge_comes_first(page: Page) -> None:
+    order = [
+        "Judge accuracy",
+        "Base, neutral text",
+        "Adapter, true graph",
+        "Win rate, role swap",
+        "Ranking accuracy",
+        "Contradiction: follows the graph",
+        "Pairs of objects never trained on",
+        "Two statements, all of them right",
+        "By predicate",
+        "One item of each predicate",
+        "Several statements",
+        "When text and graph disagree",
+        "Training",
+        "My own section",
+        "How it was measured",
+    ]
+    table = page.text.index("The figures")
+    places = [page.text.index(words, table) for words in order]
+    assert places == sorted(places)
+    assert "Empty" not in page.text
+    assert "A <title>" in page.text  # escaped in the source
+
+
+def test_the_page_says_what_the_results_say(page: Page, folder: Path) -> None:
+    results = json.loads((folder / "evaluation_results.json").read_text())
+    macro = results["arms"]["graph"]["relation_accuracy"]["macro"]
+    shown = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert f"Given the graph, {100 * macro:.1f} % of the pictures" in shown
+    low, high = results["win_rate"]["ci95"]
+    assert f"{100 * low:.1f} to {100 * high:.1f}" in shown
+    assert "sgflux eval '<test>'" in shown
+    assert results["data"]["sha256"][:16] in shown
+
+
+def test_every_predicate_has_its_panel_and_bar(page: Page) -> None:
+    for predicate in ("above", "looking at", "around/near"):
+        assert page.words.count(predicate) >= 2
+    # 24 predicates of 5 pictures, 8 items of several statements of 4, 8 contradictions of 3.
+    assert page.tags.count("img") == 24 * 5 + 8 * 4 + 8 * 3
+    assert page.tags.count("svg") == 4
+
+
+def test_a_verdict_is_what_the_judge_read(folder: Path) -> None:
+    """✓ and ✗ below the pictures add up to what the figures were computed from."""
+    evaluation = read_evaluation(folder)
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        picture = evaluation.items[line["row"]][Arm(line["arm"])]
+        assert [picture.read(triple) for triple in picture.statements] == line["verdict"]["read"]
+        assert [picture.shows(triple) for triple in picture.statements] == line["verdict"]["right"]
+
+
+def test_the_changed_and_the_contradicted_statement_are_found(folder: Path) -> None:
+    for item in read_evaluation(folder).items.values():
+        negative = item[Arm.NEGATIVE_GRAPH]
+        assert changed_statement(negative) not in negative.statements
+        contradiction = item[Arm.CONTRADICTION]
+        stated = contradicted_statement(contradiction)
+        assert stated in contradiction.statements
+        words = f"{stated.subject} {stated.predicate} {stated.object}"
+        assert words.replace("around/near", "near") not in contradiction.prompt
+
+
+def test_marks_below_pictures_are_the_judges_verdicts(folder: Path) -> None:
+    evaluation = read_evaluation(folder)
+    shown = several_panels(evaluation, limit=1000)
+    verdicts = Counter(
+        item[arm].shows(triple)
+        for item in evaluation.items.values()
+        if len(item[Arm.GRAPH].statements) > 1
+        for arm in (Arm.BASE_NEUTRAL, Arm.BASE_RELATIONAL, Arm.GRAPH)
+        for triple in item[arm].statements
+    )
+    assert verdicts[True] > 0
+    assert verdicts[False] > 0
+    assert shown.count("✓") == verdicts[True]
+    assert shown.count("✗") == verdicts[False]
+
+
+def test_contradiction_outcomes_agree_with_the_figures(folder: Path) -> None:
+    results = json.loads((folder / "evaluation_results.json").read_text())
+    evaluation = read_evaluation(folder)
+    shown = contradiction_panels(evaluation, limit=1000)
+    for key, words in (
+        ("follows_graph", "follows the graph"),
+        ("follows_text", "follows the text"),
+        ("neither", "follows neither"),
+    ):
+        share = results["contradiction"][key]["value"]
+        assert share > 0
+        assert shown.count(words) == round(share * len(evaluation.items))
+
+
+def test_without_judge_metrics_and_real_pictures_the_rest_is_shown(
+    tmp_path: Path, folder: Path
+) -> None:
+    copy = tmp_path / "evaluation"
+    copy.mkdir()
+    (copy / "pictures").symlink_to(folder / "pictures")
+    results = json.loads((folder / "evaluation_results.json").read_text())
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    nothing = {"macro": None, "ci95": None, "n": 0, "per_predicate": {}}
+    results["judge"] = {
+        "name": "none", "accuracy": None, "ci95": None, "n": 0, "per_predicate": {},
+        "note": "nobody has looked",
+    }  # fmt: skip
+    results["arms"] = {arm: {"relation_accuracy": nothing} for arm in results["arms"]}
+    results |= {"win_rate": {"value": None}, "win_rate_by_kind": {}, "contradiction": None}
+    results["settings"]["images_dir"] = str(tmp_path / "moved-away")
+    for line in lines:
+        line |= {"judge": None, "verdict": None}
+    (copy / "evaluation_results.json").write_text(json.dumps(results))
+    (copy / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = Page(write_report(copy).read_text(encoding="utf-8"))
+    assert "nobody has looked" in page.text
+    assert "Ranking accuracy" in page.text
+    assert "not at hand" in page.text
+    assert "Loss by training step" not in page.text
+    assert not {"✓", "✗"} & set("".join(page.words[page.words.index("How it was measured") :]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("evaluation_results.json", None, "run 'sgflux eval' first"),
+        ("evaluation_results.json", "{", "evaluation_results.json: not JSON"),
+        ("results.jsonl", None, "results.jsonl is not there"),
+        ("results.jsonl", "{}\n[]\n", r"results.jsonl:2: expected an object"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named(
+    tmp_path: Path, folder: Path, name: str, content: str | None, message: str
+) -> None:
+    for file in ("evaluation_results.json", "results.jsonl"):
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(SgfluxError, match=message):
+        write_report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_large_pictures_become_small_ones(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (1024, 512), "teal").save(tmp_path / "photo.png")
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "drawn.png")
+    photo, photo_small = embedded(tmp_path / "photo.png")
+    drawn, drawn_small = embedded(tmp_path / "drawn.png")
+    assert photo.startswith("data:image/jpeg;base64,")
+    assert drawn.startswith("data:image/png;base64,")
+    assert (photo_small, drawn_small) == (False, True)
+    assert len(photo) < 10_000
+
+
+def test_headline_leaves_out_what_was_not_observed(folder: Path) -> None:
+    results = json.loads((folder / "evaluation_results.json").read_text())
+    assert headline(results)[0].label == "Judge accuracy"
+    del results["arms"]["null_graph"]
+    results["contradiction"] = None
+    labels = [row.label for row in headline(results)]
+    assert "Adapter, no graph" not in labels
+    assert not [label for label in labels if label.startswith("Contradiction")]
+    console = Console(record=True, width=100, file=io.StringIO())
+    print_headline(results, console=console)
+    printed = console.export_text()
+    assert printed.index("Judge accuracy") < printed.index("Adapter, true graph")
+    assert "Given the graph" in verdict(results)
+
+
+def test_a_figure_shows_its_interval_only_if_it_has_one() -> None:
+    figure = Figure.of({"value": 0.7421, "ci95": [0.701, 0.78], "n": 12})
+    assert (figure.percent.replace("\N{NO-BREAK SPACE}", " "), figure.interval) == (
+        "74.2 %",
+        "70.1 to 78.0",
+    )
+    assert Figure.of({"value": 0.5, "ci95": None, "n": 1}).interval == ""
+    assert Figure.of(None).percent == Figure.of({"value": None}).percent == "–"
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    row = BarRow("on <top>", Bar(0.5, 0.25, 0.75), Bar(1.0), further=[Bar(None)])
+    chart = bar_chart([row], columns=("g", "base", "judge"), title="t")
+    widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)]
+    assert widths[0] == pytest.approx(widths[1] / 2, abs=0.1)
+    assert "on &lt;top&gt;" in chart
+    assert chart.count("whisker") == 1
+    assert "–" in chart
+
+
+def test_lines_stay_inside_their_chart() -> None:
+    points = [(0.0, 0.1), (50.0, 0.93), (100.0, -0.2)]
+    chart = line_chart([Series("a", points, "graph", dots=True)], title="t", reference=0.5)
+    _, _, width, height = (float(n) for n in re.findall(r'viewBox="([^"]+)"', chart)[0].split())
+    for x, y in re.findall(r'<circle[^>]* cx="([\d.-]+)" cy="([\d.-]+)"', chart):
+        assert 0 <= float(x) <= width
+        assert 0 <= float(y) <= height
+    assert "mark" in chart
+    flat = line_chart([Series("a", [(0.0, 0.0)], "graph")], title="t", percent=True)
+    assert "nan" not in flat
+
+
+def test_smoothing_is_a_mean_of_neighbours() -> None:
+    points = [(0.0, 0.0), (1.0, 3.0), (2.0, 6.0)]
+    assert smooth(points, window=3) == [(0.0, 1.5), (1.0, 3.0), (2.0, 4.5)]
+    assert smooth(points, window=1) == points
+
+
+def test_a_triple_is_read_whatever_its_case(folder: Path) -> None:
+    picture = next(iter(read_evaluation(folder).items.values()))[Arm.GRAPH]
+    stated = picture.statements[0]
+    shouted = Triple(stated.subject.upper(), stated.predicate, stated.object.upper())
+    assert picture.read(shouted) == picture.read(stated)

@@ -1,0 +1,228 @@
+"""Figures of hand-made readings: what each of them counts, and against what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest, make_items, plan_pictures
+from sgflux.evaluation.drawing import JudgedPicture, picture_path
+from sgflux.evaluation.judges import Reading
+from sgflux.evaluation.ranking import ranking_summary, sigma_grid
+from sgflux.evaluation.scoring import Scorer
+from sgflux.evaluation.world_judge import CLASSES
+from sgflux.graphs.scene_graph import SceneGraph
+from tests.evaluation.test_arms import example
+
+EXAMPLES = [
+    example("man, riding, horse", number=0, held_out=False),
+    example("cat, above, box", number=1, held_out=True),
+    example("dog, around/near, tree; man, holding, ball", number=2, held_out=False),
+]
+ITEMS = make_items(EXAMPLES, range(3), seed=0)
+SCORER = Scorer(resamples=200)
+
+
+def reading(*statements: str) -> Reading:
+    """A judge who is certain of these statements, and of nothing else; inverses understood."""
+    truth = {}
+    for text in statements:
+        triple = SceneGraph.parse(text).triples()[0]
+        truth[triple.subject, triple.object] = triple.predicate
+    objects = frozenset(name for pair in truth for name in pair)
+    names = sorted({name for one in EXAMPLES for name in one.graph.objects})
+    scores = {}
+    for subject in names:
+        for other in names:
+            values = np.full(len(CLASSES), -9.0, dtype=np.float32)
+            values[CLASSES.index(truth.get((subject, other), "none"))] = -0.1
+            scores[subject, other] = values
+    return Reading(classes=CLASSES, scores=scores, present=objects)
+
+
+def judged(arm: Arm, readings: list[Reading]) -> list[JudgedPicture]:
+    requests = plan_pictures(ITEMS, arm, seeds_per_item=1, seed=0)
+    return [
+        JudgedPicture(request, picture_path(request), one)
+        for request, one in zip(requests, readings, strict=True)
+    ]
+
+
+RIGHT = [
+    reading("man, riding, horse"),
+    reading("cat, above, box", "box, below, cat"),
+    reading("dog, around/near, tree", "man, holding, ball"),
+]
+HALF = [
+    reading("man, holding, horse"),
+    reading("cat, above, box"),
+    reading("dog, around/near, tree", "man, riding, ball"),
+]
+
+
+def test_relation_accuracy_is_macro_over_predicates_and_all_right_is_by_picture() -> None:
+    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, HALF))
+    accuracy = figures["relation_accuracy"]
+    assert accuracy["macro"] == pytest.approx(2 / 4)
+    assert accuracy["n"] == 4, "four statements in three pictures"
+    assert {name: one["value"] for name, one in accuracy["per_predicate"].items()} == {
+        "riding": 0.0,
+        "above": 1.0,
+        "around/near": 1.0,
+        "holding": 0.0,
+    }
+    assert figures["all_triples_right"]["1"]["value"] == 0.5
+    assert figures["both_right"]["value"] == 0.0
+    assert figures["objects_right"]["value"] == 1.0
+
+
+def test_every_arm_is_asked_for_the_items_own_statement() -> None:
+    """A picture drawn right from a negative is wrong about the item, and that is the control."""
+    drawn = []
+    for item in ITEMS:
+        assert item.negative is not None
+        drawn.append(reading(*(str(triple) for triple in item.negative.graph.triples())))
+    figures = SCORER.arm(Arm.NEGATIVE_GRAPH, judged(Arm.NEGATIVE_GRAPH, drawn))
+    per_predicate = figures["relation_accuracy"]["per_predicate"]
+    assert per_predicate["riding"]["value"] == 0.0
+    assert per_predicate["above"]["value"] == 0.0
+    assert figures["given_graph_accuracy"]["macro"] == 1.0
+    assert figures["given_graph_accuracy"]["n"] == 3, "the changed statement of each"
+
+
+def test_held_out_combinations_stand_beside_the_others() -> None:
+    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, HALF))["held_out_combinations"]
+    assert figures["held_out"]["macro"] == 1.0
+    assert figures["held_out"]["n"] == 1
+    assert figures["seen"]["n"] == 2, "by the rows' own triples: riding and near"
+    seen_only = [
+        picture for picture in judged(Arm.GRAPH, HALF) if not picture.request.item.held_out
+    ]
+    assert "held_out_combinations" not in SCORER.arm(Arm.GRAPH, seen_only)
+
+
+def negatives_drawn() -> list[Reading]:
+    graphs = [item.negative.graph for item in ITEMS if item.negative is not None]
+    return [reading(*(str(triple) for triple in graph.triples())) for graph in graphs]
+
+
+@pytest.mark.parametrize(
+    ("on_graph", "on_negative", "expected"),
+    [
+        ("right", "right", 1.0),
+        ("wrong", "wrong", 0.0),
+        ("right", "same as graph", 0.5),
+    ],
+)
+def test_win_rate(on_graph: str, on_negative: str, expected: float) -> None:
+    """Obeyed on both pictures: 1; the contrary: 0; the same picture whatever the graph: 1/2."""
+    negatives = negatives_drawn()
+    true = RIGHT if on_graph == "right" else negatives
+    false = {"right": negatives, "wrong": RIGHT, "same as graph": true}[on_negative]
+    figures = SCORER.win_rates(
+        {
+            Arm.GRAPH: judged(Arm.GRAPH, true),
+            Arm.NEGATIVE_GRAPH: judged(Arm.NEGATIVE_GRAPH, false),
+        }
+    )
+    swaps = [item for item in ITEMS if item.negative is item.swapped]
+    assert figures["win_rate"]["value"] == expected
+    assert figures["win_rate"]["n"] == len(swaps)
+    assert figures["win_rate"]["negatives"] == "role_swap"
+
+
+def test_a_judge_without_an_opinion_gives_one_half() -> None:
+    blank = replace(RIGHT[0], scores={pair: np.zeros(25) for pair in RIGHT[0].scores})
+    arms = {arm: judged(arm, [blank] * 3) for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH)}
+    assert SCORER.win_rates(arms)["win_rate"]["value"] == 0.5
+
+
+def test_kinds_of_negatives_are_told_apart() -> None:
+    only_near = [example("dog, around/near, tree", number=0), example("cat, on, box", number=1)]
+    items = make_items(only_near, range(2), seed=0)
+    figures = {}
+    for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH):
+        requests = plan_pictures(items, arm, seeds_per_item=1, seed=0)
+        triples = [(r.graph or SceneGraph.null()).triples()[0] for r in requests]
+        figures[arm] = [
+            JudgedPicture(request, "", reading_of(item, str(triple)))
+            for request, item, triple in zip(requests, items, triples, strict=True)
+        ]
+    rates = SCORER.win_rates(figures)
+    assert rates["win_rate"]["n"] == 1
+    assert {kind: one["n"] for kind, one in rates["win_rate_by_kind"].items()} == {
+        "role_swap": 1,
+        "predicate": 1,
+    }
+    near_alone = {arm: pictures[:1] for arm, pictures in figures.items()}
+    assert SCORER.win_rates(near_alone)["win_rate"]["value"] is None
+
+
+def reading_of(item: EvaluationItem, statement: str) -> Reading:
+    """As ``reading``, with scores for the item's own pairs."""
+    base = reading(statement)
+    pairs = {(a, b) for a in item.graph.objects for b in item.graph.objects if a != b}
+    blank = np.full(len(CLASSES), -9.0, dtype=np.float32)
+    return replace(base, scores={pair: base.scores.get(pair, blank) for pair in pairs})
+
+
+def test_contradiction_says_whom_the_pictures_follow() -> None:
+    requests = plan_pictures(ITEMS, Arm.CONTRADICTION, seeds_per_item=1, seed=0)
+    replaced = [item.replaced.graph for item in ITEMS if item.replaced is not None]
+    by_text = reading(*(str(triple) for triple in replaced[1].triples()))
+    neither = reading("dog, eating, tree", "man, drinking, ball")
+    pictures = [
+        JudgedPicture(request, "", one)
+        for request, one in zip(requests, [RIGHT[0], by_text, neither], strict=True)
+    ]
+    figures = SCORER.contradiction({Arm.CONTRADICTION: pictures})
+    assert figures is not None
+    for name in ("follows_graph", "follows_text", "neither"):
+        assert figures[name]["value"] == pytest.approx(1 / 3)
+    assert SCORER.contradiction({}) is None
+
+
+def test_differences_are_between_arms() -> None:
+    arms: Mapping[Arm, list[JudgedPicture]] = {
+        Arm.GRAPH: judged(Arm.GRAPH, RIGHT),
+        Arm.BASE_NEUTRAL: judged(Arm.BASE_NEUTRAL, HALF),
+    }
+    figures = SCORER.differences(arms)
+    assert figures["graph_minus_base_neutral"]["value"] == pytest.approx(0.5)
+
+
+def test_pairs_of_different_noise_are_a_defect() -> None:
+    graph = judged(Arm.GRAPH, RIGHT)
+    moved: PictureRequest = replace(graph[0].request, seed=1)
+    negative = [replace(graph[0], request=moved), *graph[1:]]
+    with pytest.raises(AssertionError, match="same in every arm"):
+        SCORER.win_rates({Arm.GRAPH: graph, Arm.NEGATIVE_GRAPH: negative})
+
+
+def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
+    sigmas = sigma_grid(2)
+    assert sigmas == (0.25, 0.75)
+    errors = torch.tensor(
+        [
+            [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]],  # graph
+            [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]],  # no graph
+            [[0.7, 0.7], [0.5, 0.4], [math.nan, math.nan]],  # swapped
+            [[0.9, 0.9], [0.9, 0.9], [0.9, 0.1]],  # another predicate
+        ]
+    )
+    figures = ranking_summary(ITEMS, errors, sigmas=sigmas, scorer=SCORER)
+    assert figures["n"] == 10
+    assert figures["value"] == pytest.approx((2 + 0.5 + 0 + 5) / 10)
+    assert figures["by_kind"]["role_swap"]["value"] == pytest.approx(2.5 / 4)
+    assert figures["by_kind"]["predicate"]["value"] == pytest.approx(5 / 6)
+    assert figures["by_sigma"]["0.25"]["n"] == 5
+    assert figures["error_graph"] == pytest.approx(0.5)
+    assert figures["gap"]["null_graph"]["value"] == pytest.approx(0.1)
+    with pytest.raises(SgfluxError, match="3 items and 1 sigmas"):
+        ranking_summary(ITEMS, errors, sigmas=[0.5], scorer=SCORER)

@@ -1,0 +1,98 @@
+"""e(g): the error of the velocity, on the same latents, noise and sigma for every graph."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from flux_fixture import make_transformer
+
+from sgflux.flow_matching import noise_latents
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.backbone import (
+    TextFeatures,
+    image_ids,
+    model_identity,
+    pack_latents,
+    text_ids,
+)
+from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.ranking import ranking_errors, ranking_errors_of_each
+
+GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
+SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]
+NULLS = [SceneGraph.null(), SceneGraph.null()]
+WORDS = ["man", "riding", "horse", "cat", "on", "box", "in", "car"]
+
+
+@pytest.fixture(scope="module")
+def model() -> GraphLoraModel:
+    transformer = make_transformer(num_layers=4)
+    names = NameFeatures(32)
+    generator = torch.Generator().manual_seed(0)
+    names.add(WORDS, torch.randn(len(WORDS), 32, generator=generator))
+    config = AdapterConfig(
+        block_start=1,
+        block_end=3,
+        lora_rank=2,
+        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
+        base=model_identity(transformer),
+        max_sequence_length=6,
+    )
+    model = build_model(transformer=transformer, config=config, name_features=names)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def inputs() -> dict[str, object]:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "latents": draw(2, 16, 4, 4),
+        "noise": draw(2, 16, 4, 4),
+        "sigma": torch.tensor([0.3, 0.8]),
+        "text_features": TextFeatures(draw(2, 6, 32), draw(2, 24)),
+        "image_ids": image_ids(2, 2),
+        "text_ids": text_ids(6),
+    }
+
+
+def test_the_error_is_that_of_the_models_velocity(model: GraphLoraModel) -> None:
+    given = inputs()
+    latents, noise, sigma = given["latents"], given["noise"], given["sigma"]
+    text = given["text_features"]
+    assert isinstance(text, TextFeatures)
+    with torch.no_grad():
+        velocity = model(
+            GRAPHS,
+            hidden_states=pack_latents(noise_latents(latents, noise, sigma)),
+            encoder_hidden_states=text.encoder_hidden_states,
+            pooled_projections=text.pooled_projections,
+            timestep=sigma,
+            img_ids=image_ids(2, 2),
+            txt_ids=text_ids(6),
+        )
+    by_hand = (velocity - pack_latents(noise - latents)).square().mean(dim=(1, 2))
+    errors = ranking_errors(model, graphs=GRAPHS, **given)
+    assert errors.shape == (2,)
+    assert errors.dtype == torch.float32
+    assert not errors.requires_grad
+    assert torch.allclose(errors, by_hand, rtol=1e-5)
+
+
+def test_alternatives_together_are_each_as_alone(model: GraphLoraModel) -> None:
+    together = ranking_errors_of_each(model, alternatives=[GRAPHS, SWAPPED, NULLS], **inputs())
+    for graphs, errors in zip([GRAPHS, SWAPPED, NULLS], together, strict=True):
+        assert torch.equal(errors, ranking_errors(model, graphs=graphs, **inputs()))
+    assert not torch.equal(together[0], together[1]), "the direction of the graph counts"
+    assert not torch.equal(together[0], together[2])
+
+
+def test_as_many_graphs_as_examples(model: GraphLoraModel) -> None:
+    with pytest.raises(ValueError, match="1 graphs for 2"):
+        ranking_errors(model, graphs=GRAPHS[:1], **inputs())

@@ -1,0 +1,207 @@
+"""The command line: what it lists, how it ends, and the whole way through it on a miniature."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import sgflux
+from sgflux import cli
+from sgflux.cli import COMMANDS, main
+from sgflux.commands import Command
+from sgflux.errors import SgfluxError
+from tests.flux_fixture import make_flux_folder
+
+Capture = pytest.CaptureFixture[str]
+
+
+def ending_in(error: BaseException) -> tuple[Command, ...]:
+    def run(command: Command, arguments: Sequence[str]) -> int:
+        raise error
+
+    return (Command(words=("fail",), purpose="Fail", example="sgflux fail", run=run),)
+
+
+def test_help_lists_every_command(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for command in COMMANDS:
+        assert " ".join(command.words) in text
+        assert command.purpose in text
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    """Half a second, not the five that torch and diffusers take to import."""
+    code = (
+        "import sys; from sgflux.cli import main; main(['--help'])\n"
+        "slow = {'torch', 'diffusers', 'transformers', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
+def test_every_command_explains_itself(command: Command, capsys: Capture) -> None:
+    assert command.example.startswith(command.prog)
+    with pytest.raises(SystemExit) as stop:
+        main([*command.words, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert command.prog in text
+    if command.words != ("train",):  # it has its own front, shared with the original script
+        assert command.purpose in " ".join(text.split())
+        assert command.example in " ".join(text.split())
+
+
+def test_a_group_lists_its_own_commands(capsys: Capture) -> None:
+    assert main(["data", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "data world" in text
+    assert "data check" in text
+    assert "train-judge" not in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["data"]])
+def test_no_command_is_bad_input_and_shows_the_list(arguments: list[str], capsys: Capture) -> None:
+    assert main(arguments) == 2
+    assert "data world" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [(["sampel"], "sgflux sample"), (["data", "wrld"], "sgflux data world"), (["?"], "--help")],
+)
+def test_an_unknown_command_names_the_nearest(words: list[str], hint: str, capsys: Capture) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: there is no command")
+    assert hint in error
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sgflux {sgflux.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            SgfluxError("rows.jsonl:3: no triple; add one"),
+            2,
+            "error: rows.jsonl:3: no triple; add one",
+        ),
+        (FileNotFoundError(2, "No such file", "x.json"), 2, "error: x.json: No such file"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_an_ending_is_one_line_and_a_status(
+    error: BaseException,
+    status: int,
+    line: str,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", ending_in(error))
+    assert main(["fail"]) == status
+    assert capsys.readouterr().err == line + "\n"
+
+
+def test_a_defect_of_ours_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "COMMANDS", ending_in(ZeroDivisionError("ours")))
+    with pytest.raises(ZeroDivisionError):
+        main(["fail"])
+
+
+def test_a_bad_value_of_a_flag_is_one_line(capsys: Capture, tmp_path: Path) -> None:
+    """The checks of a dataclass run outside of tyro, which would frame them in five lines."""
+    flags = ["--data", "x.jsonl", "--out-dir", str(tmp_path), "--steps", "0"]
+    assert main(["eval", *flags]) == 2
+    assert capsys.readouterr().err == "error: steps must be at least 1, got 0\n"
+
+
+def test_python_dash_m(tmp_path: Path) -> None:
+    """What ``accelerate launch -m sgflux`` runs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sgflux", "data", "check", str(tmp_path / "none.jsonl")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def world(out_dir: Path, *more: str) -> list[str]:
+    counts = ["--train-per-class", "1", "--val-per-class", "1", "--test-per-class", "1"]
+    return ["data", "world", "--out-dir", str(out_dir), *counts, *more]
+
+
+def test_data_world_writes_what_data_check_accepts(tmp_path: Path, capsys: Capture) -> None:
+    assert main(world(tmp_path / "world", "--triples", "1,2", "--seed", "3")) == 0
+    out = capsys.readouterr().out
+    for split in ("train", "validation", "test"):
+        assert f"{tmp_path / 'world' / split}.jsonl: 24 examples" in out
+    summary = json.loads((tmp_path / "world" / "summary.json").read_text())
+    assert summary["command"][:3] == ["sgflux", "data", "world"]
+    assert summary["arguments"]["seed"] == 3
+    test = tmp_path / "world" / "test.jsonl"
+    assert main(["data", "check", str(test), str(test)]) == 0
+
+    test.write_text(test.read_text() + "not json\n")
+    assert main(["data", "check", str(test)]) == 1
+    assert "test.jsonl:25: json" in capsys.readouterr().out
+
+    assert main(world(tmp_path / "world")) == 2
+    assert "give a new folder" in capsys.readouterr().err
+    assert main(["data", "check"]) == 2
+
+
+def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
+    """cache, train, sample and eval with what the one before has written."""
+    model = str(make_flux_folder(tmp_path / "flux", num_layers=3, num_single_layers=1))
+    size = ["--height", "16", "--width", "16"]
+    data, run, cache = tmp_path / "data", tmp_path / "run", tmp_path / "cache"
+    assert main(world(data, "--resolution", "64")) == 0
+    files = [str(data / f"{split}.jsonl") for split in ("train", "validation")]
+
+    common = ["--model-id", model, *size, "--latent-cache-dir", str(cache), "--device", "cpu"]
+    capsys.readouterr()
+    assert main(["cache", *files, *common, "--dtype", "fp32"]) == 0
+    assert "24 examples, 24 pictures" in capsys.readouterr().out
+    cached = {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
+    assert cached
+
+    flags = ["--train-jsonl", files[0], "--val-jsonl", files[1], "--output-dir", str(run)]
+    steps = ["--max-steps", "2", "--val-every", "1", "--val-examples", "4", "--lora-rank", "2"]
+    assert main(["train", *flags, *common, "--dtype", "fp32", *steps]) == 0
+    # The same code path: what was encoded ahead is all that training needs.
+    now = {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
+    assert now == cached
+
+    adapter = ["--adapter", str(run / "final"), "--model-id", model, *size, "--device", "cpu"]
+    graphs = ["--graph", "man, riding, horse", "--graph", "cat, over, box"]
+    pictures = tmp_path / "pictures"
+    few = ["--num-images", "2", "--steps", "1", "--out-dir", str(pictures)]
+    assert main(["sample", *adapter, *graphs, *few]) == 0
+    assert len(list(pictures.glob("*.png"))) == 5  # two of each graph, and all on a sheet
+    assert main(["sample", *adapter, "--graph", "man, ridng, horse", *few]) == 2
+    assert "'riding'" in capsys.readouterr().err
+
+    out = tmp_path / "evaluation"
+    arms = ["--arms", "base_neutral", "graph", "negative_graph", "--judge", "none"]
+    items = ["--items", "4", "--steps", "1", "--ranking-sigmas", "1", "--resamples", "20"]
+    test = ["--data", str(data / "test.jsonl"), "--out-dir", str(out)]
+    assert main(["eval", *adapter, *test, *arms, *items]) == 0
+    results = json.loads((out / "evaluation_results.json").read_text())
+    assert results["command"].startswith("sgflux eval --adapter")
+    assert results["ranking_accuracy"]["n"] > 0
+    page = (out / "report.html").read_text()
+    assert "Validation error by graph" in page  # the run's curves were found beside its adapter
