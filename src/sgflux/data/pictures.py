@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
 
 INFO_KEY = "sgflux"
@@ -35,8 +35,15 @@ def save_picture(
     path.parent.mkdir(parents=True, exist_ok=True)
     text = PngImagePlugin.PngInfo()
     text.add_itxt(INFO_KEY, json.dumps(info, ensure_ascii=False, sort_keys=True, allow_nan=False))
-    with replacing(path) as file:
-        _as_image(image).save(file, format="PNG", pnginfo=text)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        # Not forced to the disk, unlike other files: there are thousands, and one that a power
+        # failure cut off is found out when it is read.
+        _as_image(image).save(temporary, format="PNG", pnginfo=text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
