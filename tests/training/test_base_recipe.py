@@ -13,6 +13,8 @@ from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.training import base_recipe as recipe
 from sgflux.training.base_recipe import (
     LAYOUT_ROWS,
+    LIVE_CHANNELS,
+    LIVE_DIMENSIONS,
     LinearCode,
     TrainBaseConfig,
     latest_checkpoint,
@@ -52,16 +54,18 @@ def test_linear_code_is_normalised_and_keeps_the_picture(images: np.ndarray) -> 
     code = LinearCode.fit(images)
     latents = code.encode(images)
     assert latents.shape == (200, 16, 16, 16)
-    channels = latents.transpose(0, 1).flatten(1)
-    assert torch.allclose(channels.mean(1), torch.zeros(16), atol=1e-3)
+    live, dead = latents[:, :LIVE_CHANNELS], latents[:, LIVE_CHANNELS:]
+    assert not dead.any()
+    channels = live.transpose(0, 1).flatten(1)
+    assert torch.allclose(channels.mean(1), torch.zeros(LIVE_CHANNELS), atol=1e-3)
     assert abs(float(channels.var(1).mean()) - 1.0) < 1e-2
-    correlations = torch.corrcoef(channels) - torch.eye(16)
+    correlations = torch.corrcoef(channels) - torch.eye(LIVE_CHANNELS)
     assert correlations.abs().max() < 1e-2
 
-    patches = latents.permute(0, 2, 3, 1) @ torch.linalg.pinv(code.basis) + code.offset
+    patches = live.permute(0, 2, 3, 1) @ torch.linalg.pinv(code.basis) + code.offset
     tiles = patches.reshape(200, 16, 16, 4, 4, 3).transpose(2, 3).reshape(200, 64, 64, 3)
     error = (tiles - (torch.from_numpy(images).float() / 127.5 - 1)).square().mean()
-    assert -10 * torch.log10(error / 4) > 25.0  # dB
+    assert -10 * torch.log10(error / 4) > 21.0  # dB
 
 
 def test_layout_marks_objects_and_roles() -> None:
@@ -102,6 +106,11 @@ def test_recipe_resumes_and_plain_diffusers_draws(tmp_path: Path) -> None:
         assert torch.equal(value, other["average"][key]), key
 
     pipeline = FluxPipeline.from_pretrained(straight)
+    dead = slice(LIVE_DIMENSIONS, None)  # what the noise in unused channels must not reach
+    assert not pipeline.transformer.x_embedder.weight[:, dead].any()
+    assert not pipeline.transformer.proj_out.weight[dead].any()
+    assert not pipeline.transformer.proj_out.bias[dead].any()
+    assert not pipeline.vae.decoder.conv_in.weight[:, LIVE_CHANNELS:].any()
     pipeline.set_progress_bar_config(disable=True)
     drawn = pipeline(
         "a photo of dog above box",
