@@ -290,6 +290,9 @@ def make_transformer() -> FluxTransformer2DModel:
 class CaptionedFlux(nn.Module):
     """Text encoders and transformer, trained as one from token ids to velocity."""
 
+    image_ids: Tensor
+    text_ids: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.tokenizer = make_tokenizer(OBJECT_NAMES, max_length=CLIP_LENGTH, start=True)
