@@ -117,6 +117,12 @@ class TrainConfig:
     """SGDiff's sip_vg.pt, for the cgip encoder."""
     vocab_path: Path | None = None
     """The vocab.json that the cgip checkpoint was trained with."""
+    oov: Literal["error", "skip", "map"] = "error"
+    """What to do about objects that the cgip encoder lacks: stop, leave out, or use oov_map."""
+    oov_map: Path | None = None
+    """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
+    train_graph_encoder: bool = False
+    """Train the cgip encoder further; else it stays as published. The native one is trained."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
@@ -259,6 +265,12 @@ class TrainConfig:
             raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
         if self.vocab_path is not None and self.encoder_kind == "native":
             raise ConfigError("vocab_path has no effect with the native graph encoder")
+        if self.encoder_kind == "native":
+            self._expect_default(
+                "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
+            )
+        if (self.oov == "map") != (self.oov_map is not None):
+            raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
         if self.val_jsonl is None:

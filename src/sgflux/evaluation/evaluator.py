@@ -22,6 +22,7 @@ from typing import Any, Literal
 import sgflux
 from sgflux.config import FLUX_SCHNELL
 from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.expressible import keep_expressible
 from sgflux.data.files import replacing
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -52,6 +53,9 @@ from sgflux.evaluation.ranking import (
 )
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
+from sgflux.graphs.predicates import CGIP_PREDICATES
+from sgflux.models.bundle import read_config
+from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline, resolve_device, resolve_dtype
 
 ArmName = Literal[
@@ -175,9 +179,14 @@ def evaluate(
     started = time.time()
     if generator is None:
         _expect_adapter(config)
-    examples = read_examples(config.data, open_vocabulary=True)
+    examples, left_out = _read_data(config, say=say)
     images_dir = config.data.parent if config.images_dir is None else config.images_dir
-    items = make_items(examples, choose_rows(examples, config.items), seed=config.seed)
+    items = make_items(
+        examples,
+        choose_rows(examples, config.items),
+        seed=config.seed,
+        predicates=None if left_out is None else CGIP_PREDICATES,
+    )
     # Everything is planned before anything is drawn: an item that lacks something stops it here.
     plan = {
         Arm(name): plan_pictures(
@@ -212,6 +221,7 @@ def evaluate(
         "items": {
             "rows": len(items),
             "of": len(examples),
+            "left_out": left_out,
             "held_out_combination": sum(item.held_out is True for item in items),
             "by_predicate": rows_by_predicate(items),
             "seeds_per_item": config.seeds_per_item,
@@ -249,6 +259,32 @@ def evaluate(
 
 
 # --- steps --------------------------------------------------------------------------------------
+
+
+def _read_data(
+    config: EvalConfig, *, say: Callable[[str], None]
+) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
+    """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
+    examples = read_examples(config.data, open_vocabulary=True)
+    encoder = {} if config.adapter is None else read_config(config.adapter).encoder
+    if encoder.get("kind") != "cgip":
+        return examples, None
+    vocabulary = CGIPVocabulary(
+        objects=encoder["objects"],
+        predicates=encoder["predicates"],
+        synonyms=encoder["synonyms"],
+    )
+    kept = keep_expressible(
+        examples, predicates=CGIP_PREDICATES, knows_object=vocabulary.knows_object
+    )
+    for line in kept.lines():
+        say(f"{config.data.name}: {line}")
+    if not kept.examples:
+        raise SgfluxError(
+            f"{config.data}: the adapter's cgip graph encoder can read none of its {kept.of} "
+            "examples"
+        )
+    return kept.examples, kept.to_json()
 
 
 def _expect_adapter(config: EvalConfig) -> None:

@@ -12,6 +12,7 @@ from sgflux.models.adapter import build_model
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.training.build import adapter_config, guidance_of, plan_of
+from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.plan import RunPlan
 from sgflux.training.prepare import Splits, image_tokens_of
 from sgflux.training.processes import Processes
@@ -44,8 +45,11 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Run
         layer.to_empty(device="cpu")
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    adapter = adapter_config(config, transformer, text_tokens=text_tokens)
+    encoder = pretrained_encoder(config)
+    adapter = adapter_config(config, transformer, text_tokens=text_tokens, encoder=encoder)
     guidance_of(config, is_distilled=transformer.config.guidance_embeds)
     names = NameFeatures(adapter.base["joint_attention_dim"])
-    model = build_model(transformer=transformer, config=adapter, name_features=names)
+    model = build_model(
+        transformer=transformer, config=adapter, name_features=names, encoder=encoder
+    )
     return plan_of(config, splits, adapter, model, processes=processes, image_tokens=image_tokens)
