@@ -50,7 +50,7 @@ def encoder(files: tuple[Path, Path]) -> CGIPEncoder:
 def reference(
     weights: dict[str, torch.Tensor], graph: SceneGraph, *, max_relations: int
 ) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """One image at a time, one triple at a time, as the method is described: rows, global, count."""
+    """One image and one triple at a time, as the method is described: rows, global, count."""
 
     def mlp(layer: str, net: str, vector: torch.Tensor) -> torch.Tensor:
         for number in ("0", "2"):
@@ -178,6 +178,7 @@ def test_a_vocabulary_of_another_size_or_order_is_refused(
 @pytest.mark.skipif(not REAL_VOCABULARY.is_file(), reason="the shared data are not here")
 def test_the_published_vocabulary_has_the_16_predicates_and_a_fixed_order(tmp_path: Path) -> None:
     vocabulary = CGIPVocabulary.from_file(REAL_VOCABULARY)
+    assert vocabulary.canonical_predicates == CGIP_PREDICATES
     assert len({vocabulary.predicate_id(name) for name in CGIP_PREDICATES}) == 16
     weights = own_weights(objects=179, predicates=46)
     path = write_checkpoint(tmp_path / "sip_vg.pt", weights)
@@ -213,7 +214,7 @@ def test_words_are_found_or_named_with_their_neighbours(tmp_path: Path) -> None:
             vocabulary.predicate_id(hidden)
     with pytest.raises(OutOfVocabularyError, match="no predicate 'left of'"):
         vocabulary.predicate_id("left of")
-    with pytest.raises(SgfluxError, match="'zebra' cannot stand for 'hoarse'.*'horse'"):
+    with pytest.raises(SgfluxError, match=r"'zebra' cannot stand for 'hoarse'.*'horse'"):
         CGIPVocabulary(objects=OBJECTS, predicates=PREDICATES, synonyms={"zebra": "hoarse"})
     file = tmp_path / "synonyms.json"
     file.write_text('{"zebra": 2}')

@@ -181,8 +181,8 @@ def make_items(
     """The chosen rows with their negatives and somebody else's graph.
 
     A negative is never true of the picture, as far as all rows about it tell. A replaced predicate
-    is one of the data's where that gives a negative, else one of ``predicates``. Another item's graph is
-    one with other predicates where there is any such, else any that states something else.
+    is one of the data's where that gives a negative, else one of ``predicates``. Another item's
+    graph is one with other predicates where there is any such, else any that states something else.
 
     Args:
         examples: the whole test set: all that is known of its pictures.

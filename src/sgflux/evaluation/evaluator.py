@@ -275,7 +275,9 @@ def _read_data(
         synonyms=encoder["synonyms"],
     )
     kept = keep_expressible(
-        examples, predicates=CGIP_PREDICATES, knows_object=vocabulary.knows_object
+        examples,
+        predicates=vocabulary.canonical_predicates,
+        knows_object=vocabulary.knows_object,
     )
     for line in kept.lines():
         say(f"{config.data.name}: {line}")

@@ -17,8 +17,11 @@ from types import MappingProxyType
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.predicates import (
+    CGIP_PREDICATES,
+    DEFAULT_VOCABULARY,
+    UnknownPredicateError,
+)
 
 IMAGE_OBJECT = "__image__"
 IMAGE_PREDICATE = "__in_image__"
@@ -160,14 +163,11 @@ class CGIPVocabulary:
             + ". The native encoder reads any word"
         )
 
-    def is_expressible(self, graph: SceneGraph) -> bool:
-        """Whether every word of a graph has a row."""
-        try:
-            for _, predicate, _ in graph.relationships:
-                self.predicate_id(predicate)
-        except OutOfVocabularyError:
-            return False
-        return all(map(self.knows_object, graph.objects))
+    @property
+    def canonical_predicates(self) -> tuple[str, ...]:
+        """Those of the canonical predicates that have a row; 16 in the published vocabulary."""
+        written = {name: _WRITTEN_AS.get(name, name) for name in CGIP_PREDICATES}
+        return tuple(name for name, word in written.items() if word in self._predicate_ids)
 
 
 def read_synonyms(path: str | os.PathLike[str]) -> dict[str, str]:

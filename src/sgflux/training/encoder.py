@@ -9,7 +9,6 @@ from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 
@@ -47,7 +46,7 @@ def readable_examples(
     vocabulary = CGIPVocabulary.from_file(_vocab_path(config), synonyms=_synonyms(config))
     kept = keep_expressible(
         examples,
-        predicates=CGIP_PREDICATES,
+        predicates=vocabulary.canonical_predicates,
         knows_object=vocabulary.knows_object if config.oov == "skip" else None,
     )
     for line in kept.lines():
