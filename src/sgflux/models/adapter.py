@@ -27,6 +27,7 @@ from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import GraphEncoder, NameFeatures, NativeGraphEncoder
 
 __all__ = [
+    "LORA_NAME",
     "AdapterConfig",
     "GraphLoraModel",
     "LoraTargets",
@@ -37,7 +38,8 @@ __all__ = [
     "save_bundle",
 ]
 
-_LORA_NAME = "sgflux"
+LORA_NAME = "sgflux"
+"""peft's name of the adapter."""
 
 
 class GraphLoraModel(nn.Module):
@@ -112,8 +114,8 @@ class GraphLoraModel(nn.Module):
         """All that is not the base's, trained or not."""
         parameters: dict[str, nn.Parameter] = {}
         for name, layer in self.lora_layers().items():
-            parameters[f"lora.{name}.lora_A.weight"] = layer.lora_A[_LORA_NAME].weight
-            parameters[f"lora.{name}.lora_B.weight"] = layer.lora_B[_LORA_NAME].weight
+            parameters[f"lora.{name}.lora_A.weight"] = layer.lora_A[LORA_NAME].weight
+            parameters[f"lora.{name}.lora_B.weight"] = layer.lora_B[LORA_NAME].weight
         for name, parameter in self.flux.conditioner_parameters().items():
             parameters[f"conditioner.{name}"] = parameter
         if isinstance(self.encoder, nn.Module):
@@ -177,7 +179,7 @@ def build_model(
         ValueError: if the encoder given is not the config's.
     """
     check_base(config, transformer)
-    if _LORA_NAME in getattr(transformer, "peft_config", {}):
+    if LORA_NAME in getattr(transformer, "peft_config", {}):
         raise SgfluxError("the transformer has an sgflux adapter already; load it afresh")
     transformer.requires_grad_(False)
     transformer.add_adapter(
@@ -186,7 +188,7 @@ def build_model(
             lora_alpha=config.lora_alpha,
             target_modules=list(config.lora_modules),
         ),
-        adapter_name=_LORA_NAME,
+        adapter_name=LORA_NAME,
     )
     if encoder is None:
         encoder = make_encoder(config.encoder, name_features=name_features)
@@ -204,9 +206,9 @@ def build_model(
     model = GraphLoraModel(flux=flux, encoder=encoder, config=config)
     for layer in model.lora_layers().values():
         # peft makes them in the base's precision, in which small updates would be lost.
-        layer.lora_A[_LORA_NAME].float()
-        layer.lora_B[_LORA_NAME].float()
-        layer.reset_lora_parameters(_LORA_NAME, init_lora_weights=True)
+        layer.lora_A[LORA_NAME].float()
+        layer.lora_B[LORA_NAME].float()
+        layer.reset_lora_parameters(LORA_NAME, init_lora_weights=True)
     return model
 
 

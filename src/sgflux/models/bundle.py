@@ -28,6 +28,7 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.lora_formats import LoraWeights, write_lora
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 CONDITIONER_FILE = "graph_conditioner.safetensors"
@@ -69,20 +70,13 @@ def save_bundle(
         if part not in parts or value.dtype != torch.float32:
             raise SgfluxError(f"{name} ({value.dtype}) is no trained float32 weight of an adapter")
         parts[part][rest] = value.detach().cpu().contiguous()
-    # What diffusers needs beyond the weights; it names everything by the pipeline's component.
-    lora_settings = {
-        "transformer.r": config.lora_rank,
-        "transformer.lora_alpha": config.lora_alpha,
-        "transformer.target_modules": list(config.lora_modules),
-    }
-    lora = {f"transformer.{name}": value for name, value in parts["lora"].items()}
-    lora_header = {"format": "pt", "lora_adapter_metadata": json.dumps(lora_settings)}
+    lora = LoraWeights(weights=parts["lora"], alpha=config.lora_alpha)
     description = {"format": _FORMAT, "adapter": config.to_json(), "metrics": dict(metrics)}
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
     try:
-        save_file(lora, temporary / LORA_FILE, metadata=lora_header)
+        write_lora(temporary / LORA_FILE, lora, layout="diffusers")
         save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
         save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
