@@ -24,7 +24,7 @@ FLOORS = (
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},
-    {"sampling"},
+    {"sampling", "exporting"},
     {"training", "evaluation"},
     {"demo"},
     {"commands"},

@@ -97,6 +97,10 @@ class TrainConfig:
     # -- model ---------------------------------------------------------------------------------
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    components: str | None = None
+    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
@@ -273,6 +277,20 @@ class TrainConfig:
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+        is_file = self.model_id.endswith(".safetensors")
+        if self.components is not None and not is_file:
+            raise ConfigError(
+                f"components ({self.components!r}) has no effect: {self.model_id!r} is no single "
+                "file and has its own"
+            )
+        if self.components is None and is_file:
+            raise ConfigError(
+                f"model_id {self.model_id!r} is a single file, the transformer alone; give "
+                "components, the diffusers folder or hub id that has the text encoders and the "
+                "autoencoder"
+            )
+        if self.revision is not None and is_file:
+            raise ConfigError(f"revision ({self.revision!r}) has no effect on a single file")
         if self.val_jsonl is None:
             self._expect_default(
                 "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
@@ -286,6 +304,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value != defaults[name]:
                 raise ConfigError(f"{name} ({value!r}) has no effect {when}")
+
+    @property
+    def parts_id(self) -> str:
+        """Where everything but the transformer is."""
+        return self.model_id if self.components is None else self.components
 
     @property
     def encoder_kind(self) -> EncoderKind:

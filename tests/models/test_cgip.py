@@ -8,15 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from cgip_fixture import (
-    DIM,
-    OBJECTS,
-    PREDICATES,
-    clip_weights,
-    own_weights,
-    write_checkpoint,
-    write_vocabulary,
-)
 from flux_fixture import make_transformer
 
 from sgflux.errors import SgfluxError
@@ -27,6 +18,15 @@ from sgflux.models.backbone import model_identity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 from sgflux.models.graph_encoder import NameFeatures
+from tests.models.cgip_fixture import (
+    DIM,
+    OBJECTS,
+    PREDICATES,
+    clip_weights,
+    own_weights,
+    write_checkpoint,
+    write_vocabulary,
+)
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),

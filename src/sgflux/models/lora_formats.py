@@ -117,7 +117,7 @@ def write_lora(path: str | os.PathLike[str], lora: LoraWeights, *, layout: LoraF
 
 
 def diffusers_header(lora: LoraWeights) -> dict[str, str]:
-    """What diffusers reads of a file beyond its weights: without it, it takes alpha for the rank."""
+    """What diffusers reads of a file beyond its weights; without it, it takes alpha for rank."""
     settings = {
         "transformer.r": lora.rank,
         "transformer.lora_alpha": lora.alpha,

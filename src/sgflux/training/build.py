@@ -68,6 +68,7 @@ def build(
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
     transformer = load_transformer(
         config.model_id,
+        revision=config.revision,
         dtype=DTYPES[config.dtype],
         device=device,
         allow_download=config.allow_download,

@@ -165,7 +165,8 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
     """
     text = load_text_encoders(
-        config.model_id,
+        config.parts_id,
+        revision=config.revision,
         dtype=DTYPES[config.dtype],
         device=processes.device,
         max_sequence_length=config.max_sequence_length,
@@ -173,7 +174,10 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
     )
     # In float32 whatever the rest is in: it is small, runs once, and every step builds on it.
     pictures = load_autoencoder(
-        config.model_id, device=processes.device, allow_download=config.allow_download
+        config.parts_id,
+        revision=config.revision,
+        device=processes.device,
+        allow_download=config.allow_download,
     )
     image_tokens = image_tokens_of(config, downsample=pictures.downsample)
     # With a cache the main process fills it, and the others find everything in it.
