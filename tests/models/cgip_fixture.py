@@ -33,7 +33,7 @@ def own_weights(
     generator = torch.Generator().manual_seed(3)
 
     def random(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator) / (shape[-1] ** 0.5 if shape else 1)
+        return torch.randn(shape, generator=generator) / (shape[-1] ** 0.5 if shape else 1)
 
     weights = {
         "obj_embeddings.weight": random(objects + 1, dim),

@@ -78,7 +78,7 @@ def reference(
         objects = [mlp(layer, "net2", torch.stack(got).mean(dim=0)) for got in letters]
     pooled = torch.cat([torch.stack(objects).mean(dim=0), torch.stack(relations).mean(dim=0)])
     whole = weights["graph_projection.weight"] @ pooled + weights["graph_projection.bias"]
-    rows = torch.zeros(max_relations, 3 * DIM)
+    rows = torch.zeros(max_relations, 3 * DIM, dtype=torch.float64)
     for row, (s, _, o) in enumerate(triples[:max_relations]):
         rows[row] = torch.cat([objects[s], relations[row], objects[o]])
     return rows, whole, min(len(triples), max_relations)
@@ -91,6 +91,9 @@ def test_it_computes_what_the_method_says(files: tuple[Path, Path], max_relation
         files[0], vocab_path=files[1], max_relations=max_relations
     )
     features = encoder(GRAPHS)
+    exact = encoder.double()(GRAPHS)
+    encoder.float()
+    weights = {name: value.double() for name, value in own_weights().items()}
     assert features.local.shape == (4, max_relations, 3 * DIM)
     assert features.global_.shape == (4, DIM)
     for index, graph in enumerate(GRAPHS):
@@ -99,14 +102,19 @@ def test_it_computes_what_the_method_says(files: tuple[Path, Path], max_relation
             assert not features.local[index].any()
             assert not features.global_[index].any()
             continue
-        local, whole, count = reference(own_weights(), graph, max_relations=max_relations)
-        torch.testing.assert_close(features.local[index], local, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(features.global_[index], whole, rtol=1e-5, atol=1e-6)
+        local, whole, count = reference(weights, graph, max_relations=max_relations)
+        torch.testing.assert_close(exact.local[index], local, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(exact.global_[index], whole, rtol=1e-12, atol=1e-12)
         assert features.mask[index].tolist() == [row < count for row in range(max_relations)]
         assert whole.abs().max() > 1e-2
         alone = encoder([graph])
-        torch.testing.assert_close(alone.local[0], features.local[index])
-        torch.testing.assert_close(alone.global_[0], features.global_[index])
+        for ours, theirs in (
+            (features.local[index], local.float()),
+            (features.global_[index], whole.float()),
+            (alone.local[0], features.local[index]),
+            (alone.global_[0], features.global_[index]),
+        ):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_of_nothing_is_no_special_case(encoder: CGIPEncoder) -> None:

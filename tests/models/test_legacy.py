@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import HFValidationError
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
@@ -117,7 +118,7 @@ class FakeApi:
     def create_repo(self, **arguments: Any) -> str:
         self.calls.append(("create_repo", arguments))
         if self.fails:
-            raise OSError("401 Unauthorized\nmore")
+            raise HFValidationError("401 Unauthorized\nmore")
         return f"hub/{arguments['repo_id']}"
 
     def upload_folder(self, **arguments: Any) -> None:

@@ -118,8 +118,8 @@ def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
     is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
     if path.is_file() or model_id.endswith((".safetensors", ".ckpt", ".pt")):
         raise SgfluxError(
-            f"model id {model_id!r} is a single file: the transformer alone. Give the diffusers "
-            "folder or hub id that has the text encoders and the autoencoder, too (components)"
+            f"model id {model_id!r} is a file with the transformer alone; give the diffusers "
+            "folder or hub id that has the text encoders and the autoencoder (components)"
         )
     if not is_path:
         return model_id

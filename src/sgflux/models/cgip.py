@@ -13,7 +13,6 @@ Source:
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +30,7 @@ from sgflux.models.cgip_vocabulary import (
     PUBLISHED_SIZES,
     CGIPVocabulary,
 )
+from sgflux.models.files import read_torch_file
 from sgflux.models.graph_encoder import GraphFeatures, masked_mean, prefix_mask
 
 _CLIP_PARTS = frozenset(
@@ -318,15 +318,7 @@ class CGIPEncoder(nn.Module):
 
 
 def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()
-        raise SgfluxError(
-            f"{path}: is no checkpoint of weights alone: {reason[0] if reason else error!r}"
-        ) from error
+    content = read_torch_file(path)
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise SgfluxError(f"{path}: expected a checkpoint with a 'state_dict', as sip_vg.pt is")

@@ -14,12 +14,10 @@ start for further training, not a replica of the earlier model's graph path.
 from __future__ import annotations
 
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
@@ -29,6 +27,7 @@ from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.backbone import model_identity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import GraphMode
+from sgflux.models.files import read_torch_file
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LoraWeights
 
@@ -131,15 +130,7 @@ def import_legacy(
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """All tensors of the file, those of inner dictionaries under ``outer.inner``."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()
-        raise SgfluxError(
-            f"{path}: is no file of weights alone: {reason[0] if reason else error!r}"
-        ) from error
+    content = read_torch_file(path)
     tensors: dict[str, Tensor] = {}
 
     def collect(entry: object, name: str) -> None:
