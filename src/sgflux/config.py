@@ -173,6 +173,8 @@ class TrainConfig:
     """Of everything that is random."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    checkpoint_every: int = 1
+    """Recompute those of every n-th block only: between the two in memory and time."""
     compile: bool = False
     """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
 
@@ -212,6 +214,7 @@ class TrainConfig:
             "lora_rank",
             "batch_size",
             "gradient_accumulation_steps",
+            "checkpoint_every",
             "log_every",
             "val_sigmas",
             "epochs",
@@ -295,6 +298,8 @@ class TrainConfig:
             self._expect_default(
                 "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
             )
+        if not self.gradient_checkpointing:
+            self._expect_default("without gradient_checkpointing", "checkpoint_every")
         if self.save_every == 0:
             self._expect_default("with save_every 0", "keep_checkpoints")
 
@@ -304,6 +309,11 @@ class TrainConfig:
             value = getattr(self, name)
             if value != defaults[name]:
                 raise ConfigError(f"{name} ({value!r}) has no effect {when}")
+
+    @property
+    def recompute_every(self) -> int:
+        """Which blocks are recomputed in the backward pass: every n-th; 0: none."""
+        return self.checkpoint_every if self.gradient_checkpointing else 0
 
     @property
     def parts_id(self) -> str:

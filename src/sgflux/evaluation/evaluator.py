@@ -13,7 +13,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -270,7 +270,9 @@ def _read_data(
 ) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
     """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
     examples = read_examples(config.data, open_vocabulary=True)
-    encoder = {} if config.adapter is None else read_config(config.adapter).encoder
+    encoder: Mapping[str, Any] = {}
+    if config.adapter is not None:
+        encoder = read_config(config.adapter).encoder
     if encoder.get("kind") != "cgip":
         return examples, None
     vocabulary = CGIPVocabulary(

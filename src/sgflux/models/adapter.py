@@ -59,14 +59,16 @@ class GraphLoraModel(nn.Module):
         self.flux = flux
         self.encoder = encoder
         self.config = config
-        weights = encoder.named_parameters() if isinstance(encoder, nn.Module) else ()
-        self._frozen = frozenset(name for name, weight in weights if not weight.requires_grad)
+        frozen: set[str] = set()
+        if isinstance(encoder, nn.Module):
+            frozen = {name for name, w in encoder.named_parameters() if not w.requires_grad}
+        self._frozen = frozenset(frozen)
 
     def forward(
         self,
         graphs: Sequence[SceneGraph] | None,
         *,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | int = False,
         **inputs: Any,
     ) -> Tensor:
         """The velocity (B, S, 64) under B graphs, or under none.

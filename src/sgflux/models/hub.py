@@ -52,7 +52,8 @@ def push_to_hub(
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()
         raise SgfluxError(
-            f"{directory} cannot be published as {repo_id!r}: {reason[0] if reason else repr(error)}. "
+            f"{directory} cannot be published as {repo_id!r}: "
+            f"{reason[0] if reason else repr(error)}. "
             "Log in with `hf auth login`, with a token that may write to that repository"
         ) from error
     return str(address)

@@ -35,7 +35,7 @@ LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
 METADATA_KEY = "lora_adapter_metadata"
 """Where diffusers looks for rank, alpha and targets in a file's header."""
 
-_FUSED = {
+_FUSED: dict[str, tuple[str, ...]] = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "img_attn.proj": ("attn.to_out.0",),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -56,11 +56,13 @@ _SINGLE = {
     "norm.key_norm": "attn.norm_k",
     "linear2": "proj_out",
 }
-_DOUBLE_FUSED = {
+_DOUBLE_FUSED: dict[str, tuple[str, ...]] = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
-_SINGLE_FUSED = {"linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")}
+_SINGLE_FUSED: dict[str, tuple[str, ...]] = {
+    "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
+}
 
 
 def load_original(path: Path, *, dtype: torch.dtype) -> FluxTransformer2DModel:
@@ -97,6 +99,28 @@ def load_original(path: Path, *, dtype: torch.dtype) -> FluxTransformer2DModel:
     converted = {name: value.to(dtype) for name, value in state.items()}
     transformer.load_state_dict(converted, strict=True, assign=True)
     return transformer
+
+
+def described_original(path: Path) -> dict[str, Any]:
+    """The settings of an original-layout file, from its header alone.
+
+    Raises:
+        SgfluxError: as :func:`load_original`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {
+                name.removeprefix(_PREFIX): torch.empty(
+                    file.get_slice(name).get_shape(), device="meta"
+                )
+                for name in file.keys()  # noqa: SIM118 - it is no dictionary
+            }
+    except (OSError, SafetensorError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    try:
+        return original_config(weights)
+    except SgfluxError as error:
+        raise SgfluxError(f"{path}: {error}") from error
 
 
 def original_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:

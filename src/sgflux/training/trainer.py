@@ -148,9 +148,12 @@ def _dry_run(
     log: RunLog,
 ) -> TrainResult:
     """Say what would happen; write nothing."""
-    plan = outline(config, splits, processes=processes)
+    described = outline(config, splits, processes=processes)
+    plan = described.plan
     log.say(json.dumps(config.to_json(), indent=2))
     _say_plan(config, plan, processes, log)
+    for line in described.costs:
+        log.say(line)
     step = 0 if state is None else state.step
     if state is not None:
         log.say(f"resume:     after step {step}")
