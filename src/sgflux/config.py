@@ -173,6 +173,8 @@ class TrainConfig:
     """Of everything that is random."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    quantize: Literal["none", "int8", "float8"] = "none"
+    """The base's frozen matrices in 8 bits, through torchao: less memory, slower steps."""
     checkpoint_every: int = 1
     """Recompute those of every n-th block only: between the two in memory and time."""
     compile: bool = False
@@ -298,6 +300,8 @@ class TrainConfig:
             self._expect_default(
                 "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
             )
+        if self.quantize != "none" and self.compile:
+            raise ConfigError(f"compile does not work with quantize {self.quantize!r}; drop one")
         if not self.gradient_checkpointing:
             self._expect_default("without gradient_checkpointing", "checkpoint_every")
         if self.save_every == 0:

@@ -55,7 +55,7 @@ def test_recomputing_costs_forwards_and_saves_memory() -> None:
 
 def test_the_lines_name_every_phase() -> None:
     lines = estimate_lines(
-        FLUX, encoder_bytes=2**30, base_numbers=2**30, trained_numbers=2**28, averaged=True
+        FLUX, encoder_bytes=2**30, base_bytes=2**31, trained_numbers=2**28, averaged=True
     )
     assert lines[0].startswith("encoding:   1 GiB")
     assert "base 2 GiB, adapter with optimizer 5 GiB" in lines[1]
@@ -96,3 +96,13 @@ def test_a_single_file_with_components_trains_and_samples(
         make_config(tmp_path / "x", components=str(flux))
     with pytest.raises(SgfluxError, match=r"checkpoint_every .* has no effect without"):
         make_config(tmp_path / "x", checkpoint_every=2)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float8"])
+def test_a_quantised_base_trains(tmp_path: Path, make_config: MakeConfig, kind: str) -> None:
+    with pytest.raises(SgfluxError, match="compile does not work with quantize"):
+        make_config(tmp_path / "x", quantize=kind, compile=True)
+    train(make_config(tmp_path / "planned", quantize=kind, dry_run=True))
+    pytest.importorskip("torchao")
+    result = train(make_config(tmp_path / "run", quantize=kind, dtype="bf16"))
+    assert result.bundle is not None

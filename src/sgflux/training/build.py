@@ -19,6 +19,7 @@ from sgflux.models.backbone import (
     validate_block_range,
 )
 from sgflux.models.cgip import CGIPEncoder
+from sgflux.models.quantization import quantize_base
 from sgflux.training.batches import LatentScale
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.plan import RunPlan, make_plan
@@ -70,7 +71,8 @@ def build(
         config.model_id,
         revision=config.revision,
         dtype=DTYPES[config.dtype],
-        device=device,
+        # A base that is to be quantised may not fit the device before.
+        device=device if config.quantize == "none" else "cpu",
         allow_download=config.allow_download,
     )
     encoder = pretrained_encoder(config)
@@ -80,6 +82,8 @@ def build(
     model = build_model(
         transformer=transformer, config=adapter, name_features=encoded.names, encoder=encoder
     )
+    if config.quantize != "none":
+        quantize_base(transformer, config.quantize)
     model.to(device)
     if config.compile:
         model.flux.compile_blocks()

@@ -18,6 +18,7 @@ from sgflux.models.backbone import resolve_model_id
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
+from sgflux.models.quantization import quantizable
 from sgflux.training.build import adapter_config, guidance_of, plan_of
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines
@@ -100,11 +101,14 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
         bytes_per_number=width,
         checkpoint_every=config.recompute_every,
     )
+    quantized = 0
+    if config.quantize != "none":
+        quantized = sum(layer.weight.numel() for _, layer in quantizable(transformer))
     costs = estimate_lines(
         shape,
         # The autoencoder runs in float32 whatever the rest is in.
         encoder_bytes=width * sum(map(_numbers, text_encoders)) + 4 * _numbers(autoencoder),
-        base_numbers=plan.total - plan.trainable,
+        base_bytes=width * (plan.total - plan.trainable) - (width - 1) * quantized,
         trained_numbers=plan.trainable,
         averaged=config.ema_decay > 0,
     )
