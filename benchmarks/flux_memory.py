@@ -52,9 +52,7 @@ MODES = (
     Mode("plain", 0),
     Mode("checkpointed", 1),
     Mode("checkpointed every 2nd", 2),
-    Mode("int8", 0, "int8"),
     Mode("int8 checkpointed", 1, "int8"),
-    Mode("float8", 0, "float8"),
     Mode("float8 checkpointed", 1, "float8"),
 )
 

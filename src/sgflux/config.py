@@ -302,6 +302,12 @@ class TrainConfig:
             )
         if self.quantize != "none" and self.compile:
             raise ConfigError(f"compile does not work with quantize {self.quantize!r}; drop one")
+        if self.quantize != "none" and self.recompute_every != 1:
+            # Measured: what torchao keeps for the backward pass is each matrix at full size.
+            raise ConfigError(
+                f"quantize {self.quantize!r} saves memory only with gradient_checkpointing of every "
+                "block: otherwise each matrix is kept at full size for the backward pass; give both"
+            )
         if not self.gradient_checkpointing:
             self._expect_default("without gradient_checkpointing", "checkpoint_every")
         if self.save_every == 0:

@@ -100,9 +100,13 @@ def test_a_single_file_with_components_trains_and_samples(
 
 @pytest.mark.parametrize("kind", ["int8", "float8"])
 def test_a_quantised_base_trains(tmp_path: Path, make_config: MakeConfig, kind: str) -> None:
+    settings: dict[str, Any] = {"quantize": kind, "gradient_checkpointing": True}
     with pytest.raises(SgfluxError, match="compile does not work with quantize"):
-        make_config(tmp_path / "x", quantize=kind, compile=True)
-    train(make_config(tmp_path / "planned", quantize=kind, dry_run=True))
+        make_config(tmp_path / "x", **settings, compile=True)
+    for changes in ({"gradient_checkpointing": False}, {"checkpoint_every": 2}):
+        with pytest.raises(SgfluxError, match="saves memory only with gradient_checkpointing"):
+            make_config(tmp_path / "x", **{**settings, **changes})
+    train(make_config(tmp_path / "planned", **settings, dry_run=True))
     pytest.importorskip("torchao")
-    result = train(make_config(tmp_path / "run", quantize=kind, dtype="bf16"))
+    result = train(make_config(tmp_path / "run", **settings, dtype="bf16"))
     assert result.bundle is not None

@@ -1,7 +1,8 @@
 """The base's frozen matrices in eight bits, through torchao: less memory, not more speed.
 
 The matrices that carry LoRA stay as they are, and so does everything outside of the blocks: by
-those an adapter knows its base. Gradients flow through a quantised matrix to its input.
+those an adapter knows its base. Gradients flow through a quantised matrix to its input; torchao
+keeps the matrix at full size for that, so it is gradient checkpointing that makes it pay.
 """
 
 from __future__ import annotations
