@@ -305,8 +305,8 @@ class TrainConfig:
         if self.quantize != "none" and self.recompute_every != 1:
             # Measured: what torchao keeps for the backward pass is each matrix at full size.
             raise ConfigError(
-                f"quantize {self.quantize!r} saves memory only with gradient_checkpointing of every "
-                "block: otherwise each matrix is kept at full size for the backward pass; give both"
+                f"quantize {self.quantize!r} saves memory only with gradient_checkpointing of "
+                "every block: otherwise each matrix is kept at full size for the backward pass"
             )
         if not self.gradient_checkpointing:
             self._expect_default("without gradient_checkpointing", "checkpoint_every")
