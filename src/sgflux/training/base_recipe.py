@@ -617,6 +617,10 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, folder: Path) -> Non
     for name in ("tokenizer", "tokenizer_2"):
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
     (partial / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    # Where the autoencoder was loaded from is nobody's business.
+    vae_config = json.loads((partial / "vae/config.json").read_text())
+    vae_config.pop("_name_or_path", None)
+    (partial / "vae/config.json").write_text(json.dumps(vae_config, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
