@@ -82,6 +82,7 @@ DEMO = Preset(
         "max_steps": 600,
         "batch_size": 48,
         "lr": 2e-3,
+        "t_min": 0.4,
         "gate_lr_scale": 10.0,
         "ema_decay": 0.99,
         "val_every": 150,

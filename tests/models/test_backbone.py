@@ -26,6 +26,7 @@ from sgflux.models.backbone import (
     unpack_latents,
     validate_block_range,
 )
+from sgflux.models.graph_encoder import names_in_context
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,20 @@ def test_a_name_is_the_mean_over_its_own_tokens_read_alone(flux_folder: Path) ->
         torch.testing.assert_close(feature, expected)
     with pytest.raises(SgfluxError, match=r"'qqqq.*at most 32"):
         encoders.encode_names(["man", "q" * 40])
+
+
+def test_a_marked_name_is_read_as_the_prompt_of_its_statement_has_it(flux_folder: Path) -> None:
+    encoders = load_text_encoders(str(flux_folder))
+    marked = names_in_context("man", "sitting on", "horse")
+    features = encoders.encode_names([*marked, "man"])
+    hidden = encoders.encode(["a photo of man sitting on horse"]).encoder_hidden_states[0]
+    # a photo of | man | sitting on | horse: one token a word
+    expected = (hidden[3], hidden[4:6].mean(dim=0), hidden[6])
+    for feature, part in zip(features, expected, strict=False):
+        torch.testing.assert_close(feature, part)
+    assert names_in_context("box", "around/near", "cup")[0] == "⟦box⟧ near cup"
+    with pytest.raises(SgfluxError, match="longer than the text encoder's 32 tokens"):
+        encoders.encode_names(names_in_context("q" * 40, "on", "man")[2:])
 
 
 def test_autoencoder_gives_the_posterior_and_decodes_as_the_pipeline_does(
@@ -134,7 +149,7 @@ def test_the_same_model_has_the_same_identity_in_either_precision(flux_folder: P
 
 
 @pytest.mark.parametrize(
-    ("layers", "expected"), [(19, (7, 13)), (8, (3, 5)), (5, (2, 3)), (2, (1, 2)), (1, (0, 1))]
+    ("layers", "expected"), [(19, (7, 13)), (8, (3, 6)), (5, (2, 4)), (2, (1, 2)), (1, (0, 1))]
 )
 def test_default_blocks_are_the_middle_third(layers: int, expected: tuple[int, int]) -> None:
     assert default_block_range(layers) == expected

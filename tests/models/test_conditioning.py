@@ -1,6 +1,7 @@
 """ConditionedFlux: the base exactly where it must be, the graph exactly where it should be."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -339,13 +340,37 @@ def test_gradient_checkpointing_changes_no_gradient(
         assert gradient.abs().sum() > 0, name
 
 
+def test_words_of_a_statement_go_through_the_base_own_embedder(
+    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+) -> None:
+    """With words, each token starts as the base's own; padding and null graphs stay without."""
+    model = conditioned(transformer, "token", gate_init=1.0)
+    count, width = graph.mask.shape[1], transformer.config.joint_attention_dim
+    words = torch.randn(3, count, 3, width)
+    worded = replace(graph, words=words)
+    plain = model._graph_tokens(graph, dtype=torch.float32)
+    tokens = model._graph_tokens(worded, dtype=torch.float32)
+    added = (tokens.states - plain.states)[:, 1:]
+    expected = transformer.context_embedder(words).flatten(1, 2)
+    torch.testing.assert_close(added, expected)
+    assert torch.equal(tokens.mask, plain.mask)
+    output = model(**inputs, graph=worded)
+    assert not torch.allclose(output, model(**inputs, graph=graph))
+    other = words.masked_fill(graph.mask[:, :, None, None], 0) + words
+    other = torch.where(graph.mask[:, :, None, None], words, 2 * other)
+    assert torch.equal(model(**inputs, graph=replace(graph, words=other)), output)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_gates_learn_first_and_all_else_after_one_step(
     transformer: FluxTransformer2DModel, inputs: Inputs, names: NameFeatures, mode: str
 ) -> None:
     encoder = NativeGraphEncoder(name_features=names, text_dim=32, hidden_dim=16)
     model = ConditionedFlux(
-        transformer=transformer, graph_local_dim=16, graph_global_dim=16, graph_mode=mode
+        transformer=transformer,
+        graph_local_dim=encoder.local_dim,
+        graph_global_dim=encoder.global_dim,
+        graph_mode=mode,
     )
     graphs = [
         SceneGraph.parse(text)
@@ -423,7 +448,7 @@ def test_a_wrong_construction_is_refused(transformer: FluxTransformer2DModel) ->
         conditioned(transformer, "token", block_start=3)
     with pytest.raises(SgfluxError, match="'both'"):
         conditioned(transformer, "both")
-    assert conditioned(transformer, "token").block_end == 5
+    assert conditioned(transformer, "token").block_end == 6
     transformer.fuse_qkv_projections()
     with pytest.raises(SgfluxError, match="fused"):
         conditioned(transformer, "token")

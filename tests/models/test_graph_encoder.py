@@ -31,8 +31,11 @@ def triple(encoder: NativeGraphEncoder, text: str) -> torch.Tensor:
 
 def test_shapes_and_mask(encoder: NativeGraphEncoder) -> None:
     features = encoder(GRAPHS)
-    assert features.local.shape == (4, 3, 16)
+    assert features.local.shape == (4, 3, 48)
     assert features.global_.shape == (4, 16)
+    assert features.words is not None
+    assert features.words.shape == (4, 3, 3, 32)
+    assert not features.words[~features.mask].any()
     assert features.mask.sum(dim=1).tolist() == [1, 0, 3, 0]
     assert features.present.tolist() == [True, False, True, False]
     assert not features.local[~features.mask].any()
@@ -91,7 +94,7 @@ def test_thirty_triples_and_isolated_objects(encoder: NativeGraphEncoder) -> Non
         objects=tuple(f"thing {i}" for i in range(31)),
         relationships=tuple((i, "near", i + 1) for i in range(30)),
     )
-    assert encoder([chain]).local.shape == (1, 30, 16)
+    assert encoder([chain]).local.shape == (1, 30, 48)
     lonely = SceneGraph(objects=(*GRAPHS[0].objects, "tree"), relationships=((0, "riding", 1),))
     assert not torch.equal(encoder([lonely]).global_, encoder(GRAPHS[:1]).global_)
 
@@ -158,9 +161,14 @@ def test_a_missing_name_is_named() -> None:
 
 def test_graph_names_are_all_that_is_looked_up() -> None:
     found = graph_names([SceneGraph.parse("Man, over, horse; man, pets, horse")])
-    assert found == ["man", "horse", "above", "pets"]
+    assert [name for name in found if "⟦" not in name] == ["man", "horse", "above", "pets"]
+    assert [name for name in found if "pets" in name and name != "pets"] == [
+        "⟦man⟧ pets horse",
+        "man ⟦pets⟧ horse",
+        "man pets ⟦horse⟧",
+    ]
     names = NameFeatures(8)
-    names.add(found, torch.randn(4, 8))
+    names.add(found, torch.randn(len(found), 8))
     encoder = NativeGraphEncoder(name_features=names, text_dim=8, hidden_dim=8)
     encoder([SceneGraph.parse("man, above, horse; man, pets, horse")])
 

@@ -20,6 +20,7 @@ from sgflux.training.base_recipe import (
     latest_checkpoint,
     learning_rate_factor,
     make_scenes,
+    caption_roles,
     scene_layout,
     train_base,
 )
@@ -66,6 +67,20 @@ def test_linear_code_is_normalised_and_keeps_the_picture(images: np.ndarray) -> 
     tiles = patches.reshape(200, 16, 16, 4, 4, 3).transpose(2, 3).reshape(200, 64, 64, 3)
     error = (tiles - (torch.from_numpy(images).float() / 127.5 - 1)).square().mean()
     assert -10 * torch.log10(error / 4) > 21.0  # dB
+
+
+def test_roles_follow_the_words_of_a_caption() -> None:
+    roles = caption_roles("a photo of man in front of box and box near cup")
+    # tokens: a photo of man in front of box and box near cup
+    subject_of, object_of = PREDICATES.index, lambda name: len(PREDICATES) + PREDICATES.index(name)
+    expected = {
+        (3, subject_of("in front of")),
+        (7, object_of("in front of")),
+        (9, subject_of("around/near")),
+        (11, object_of("around/near")),
+    }
+    assert {tuple(place) for place in np.argwhere(roles)} == expected
+    assert not caption_roles("a photo of man and box").any()
 
 
 def test_layout_marks_objects_and_roles() -> None:

@@ -1,10 +1,11 @@
 """The bundled world: procedural pictures of named objects in known relations.
 
 Everything but the relation is random: every ordered pair of distinct objects may stand in every
-predicate, with random colours, sizes, positions, mirroring and background. A scene is laid out in
-two steps. Within a connected component, objects are placed one after the other relative to those
-that they are related to; the components are then packed side by side or stacked, as large as they
-fit. The same generator state gives the same bytes.
+predicate, with random sizes, positions and background, and with random colours from every object's
+own range, so that a small model can tell things apart before it can draw them sharply. A scene is
+laid out in two steps. Within a connected component, objects are placed one after the other relative
+to those that they are related to; the components are then packed side by side or stacked, as large
+as they fit. The same generator state gives the same bytes.
 """
 
 from __future__ import annotations
@@ -34,10 +35,23 @@ MIN_OBJECT = 11 / 64
 """Longer side below which :func:`sample_scene` draws another scene, as a share of the picture."""
 
 _SUPERSAMPLING = 4
-_PALETTE: tuple[Color, ...] = (
-    (214, 40, 40), (244, 132, 28), (246, 204, 44), (56, 158, 64), (24, 164, 164), (46, 96, 224),
-    (134, 62, 190), (238, 96, 168), (138, 84, 46), (92, 98, 112), (160, 206, 48), (86, 190, 240),
-)  # fmt: skip
+_COLORS: dict[str, tuple[Color, Color]] = {
+    "man": ((36, 84, 214), (76, 124, 246)),
+    "horse": ((116, 64, 30), (150, 92, 50)),
+    "dog": ((104, 108, 116), (148, 152, 160)),
+    "bird": ((206, 30, 34), (236, 62, 58)),
+    "tree": ((24, 122, 50), (52, 156, 72)),
+    "house": ((104, 182, 240), (140, 208, 250)),
+    "car": ((244, 200, 30), (250, 220, 80)),
+    "box": ((196, 150, 92), (218, 178, 124)),
+    "cup": ((10, 142, 140), (30, 176, 170)),
+    "ball": ((240, 120, 16), (250, 148, 52)),
+    "kite": ((150, 204, 40), (184, 228, 84)),
+    "umbrella": ((116, 48, 178), (150, 84, 210)),
+    "flower": ((236, 84, 162), (246, 128, 192)),
+    "hat": ((36, 40, 62), (62, 68, 96)),
+}
+"""The two ends of the range of main colours of every object."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +201,7 @@ def _render(
     """The scene, or None if ``demanding`` and things meet that should not, or are too small."""
     names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
     base = _background_color(rng)
-    colors = _object_colors(rng, names, base)
+    colors = {name: _mix(*_COLORS[name], float(rng.random())) for name in names}
     groups = connected(statement)
     single = len(statement) == 1
     components: list[Component] = []
@@ -239,13 +253,10 @@ def _pixel_box(
 
 
 def _background_color(rng: np.random.Generator) -> Color:
-    """A pale or a dim colour of any hue: never as strong as an object's."""
-    pale = rng.random() < 0.75
-    hue = _PALETTE[int(rng.integers(len(_PALETTE)))]
-    if pale:
-        return shade(hue, float(rng.uniform(0.68, 0.88)))
-    gray = round(float(rng.uniform(105, 160)))
-    return _mix((gray, gray, gray), hue, float(rng.uniform(0.0, 0.25)))
+    """A pale colour of any hue: never as strong as an object's."""
+    names = tuple(_COLORS)
+    hue = _COLORS[names[int(rng.integers(len(names)))]][0]
+    return shade(hue, float(rng.uniform(0.78, 0.92)))
 
 
 def _mix(first: Color, second: Color, share: float) -> Color:
@@ -253,33 +264,9 @@ def _mix(first: Color, second: Color, share: float) -> Color:
     return red, green, blue
 
 
-def _distance(first: Color, second: Color) -> float:
-    return sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) ** 0.5
-
-
-def _object_colors(rng: np.random.Generator, names: Sequence[str], base: Color) -> dict[str, Color]:
-    """Distinct main colours, as far as possible from the background and from each other."""
-    colors: dict[str, Color] = {}
-    pool = [_PALETTE[index] for index in rng.permutation(len(_PALETTE))]
-    for name in names:
-        clear = [
-            color
-            for color in pool
-            if _distance(color, base) > 95
-            and all(_distance(color, other) > 75 for other in colors.values())
-        ]
-        color = (clear or pool)[0]
-        pool.remove(color)
-        red, green, blue = (
-            min(255, max(0, channel + int(rng.integers(-14, 15)))) for channel in color
-        )
-        colors[name] = (red, green, blue)
-    return colors
-
-
 def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image:
-    """Plain, gradient, ground line or stripes, in low contrast."""
-    kind = int(rng.integers(4))
+    """Plain, gradient or ground line, in low contrast."""
+    kind = int(rng.integers(3))
     second = shade(base, -float(rng.uniform(0.05, 0.13)))
     canvas = Image.new("RGB", (size, size), base)
     draw = ImageDraw.Draw(canvas)
@@ -291,12 +278,6 @@ def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image
             draw.rectangle(band, fill=_mix(base, second, index / 31))
     elif kind == 2:
         draw.rectangle((0, int(rng.uniform(0.3, 0.9) * size), size, size), fill=second)
-    elif kind == 3:
-        width = int(rng.uniform(0.06, 0.16) * size)
-        down = rng.random() < 0.5
-        for low in range(int(rng.integers(width)), size, 2 * width):
-            band = (0, low, size, low + width) if down else (low, 0, low + width, size)
-            draw.rectangle(band, fill=second)
     return canvas
 
 

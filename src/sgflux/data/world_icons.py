@@ -31,6 +31,7 @@ _FIXED: Mapping[str, Color] = {
     "glass": (190, 226, 245),
     "beak": (246, 160, 32),
     "pollen": (252, 214, 60),
+    "skin": (250, 206, 170),
 }
 
 
@@ -161,7 +162,7 @@ _ICONS: dict[str, _Icon] = {
             ("l", "main", 0.13, ((0.34, 0.4), (0.22, 0.62))),
             ("l", "main", 0.13, ((0.66, 0.4), (0.78, 0.62))),
             ("p", "main", ((0.3, 0.33), (0.7, 0.33), (0.64, 0.68), (0.36, 0.68))),
-            ("d", "light", 0.5, 0.17, 0.16, 0.17),
+            ("d", "skin", 0.5, 0.17, 0.16, 0.17),
         ),
         (("p", "dark", ((0.34, 0.14), (0.42, 0.01), (0.58, 0.01), (0.66, 0.14))),),
     ),
@@ -319,16 +320,14 @@ OBJECT_NAMES: tuple[str, ...] = tuple(_ICONS)
 """Everything that the bundled world can draw; an object's id is its index here."""
 
 
-def _stroke(
-    part: _Part, tones: Mapping[str, Color], x: float, y: float, k: float, f: int
-) -> Stroke:
-    """One row of the table as a stroke: moved by (-x, -y), scaled by k, mirrored if f is -1."""
+def _stroke(part: _Part, tones: Mapping[str, Color], x: float, y: float, k: float) -> Stroke:
+    """One row of the table as a stroke: moved by (-x, -y), scaled by k."""
     kind, tone, *rest = part
     color = tones[tone]
     if kind == "d":
         cx, cy, rx, ry = rest
-        return Disk((f * (cx - x) * k, (cy - y) * k), (rx * k, ry * k), color)
-    points = tuple((f * (px - x) * k, (py - y) * k) for px, py in rest[-1])
+        return Disk(((cx - x) * k, (cy - y) * k), (rx * k, ry * k), color)
+    points = tuple(((px - x) * k, (py - y) * k) for px, py in rest[-1])
     return Polygon(points, color) if kind == "p" else Line(points, rest[0] * k, color)
 
 
@@ -345,7 +344,7 @@ def union_box(strokes: Sequence[Stroke]) -> Box:
 
 def _extent(icon: _Icon) -> tuple[Point, Point]:
     tones = dict.fromkeys(("main", "dark", "light"), INK) | dict(_FIXED)
-    strokes = [_stroke(part, tones, 0.0, 0.0, 1.0, 1) for part in (*icon[0], *icon[1])]
+    strokes = [_stroke(part, tones, 0.0, 0.0, 1.0) for part in (*icon[0], *icon[1])]
     left, top, right, bottom = union_box(strokes)
     return ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
 
@@ -366,7 +365,6 @@ def icon_strokes(
     center: Point,
     size: float,
     color: Color,
-    mirrored: bool,
     halo: float = 0.0,
 ) -> list[Stroke]:
     """Paintable strokes of one icon.
@@ -376,19 +374,17 @@ def icon_strokes(
         center: middle of the icon's extent, units.
         size: its longer side, units.
         color: its main colour, RGB 0-255.
-        mirrored: flip left and right.
         halo: width of a white rim outside of the dark outline, units; 0 for none.
     """
     (x, y), (width, height) = _EXTENT[name]
     k = size / max(width, height)
-    flip = -1 if mirrored else 1
-    x, y = x - flip * center[0] / k, y - center[1] / k
+    x, y = x - center[0] / k, y - center[1] / k
     tones = {"main": color, "dark": shade(color, -0.38), "light": shade(color, 0.55), **_FIXED}
     silhouette, detail = _ICONS[name]
-    shapes = [_stroke(part, tones, x, y, k, flip) for part in silhouette]
+    shapes = [_stroke(part, tones, x, y, k) for part in silhouette]
     rim = [shape.edge(OUTLINE + halo, WHITE) for shape in shapes] if halo else []
     return [
         *rim,
         *outlined(shapes),
-        *(_stroke(part, tones, x, y, k, flip) for part in detail),
+        *(_stroke(part, tones, x, y, k) for part in detail),
     ]

@@ -32,7 +32,6 @@ class Component:
         places: where each named icon stands.
         marks: (subject, object, marks) of every triple.
         halos: white rim of those in front of something, units.
-        mirrored: whether an icon is flipped.
         paint_order: names, back to front.
         crowding: area in which unrelated things meet, square units; 0 for a clear layout.
     """
@@ -40,7 +39,6 @@ class Component:
     places: Mapping[str, Place]
     marks: Sequence[tuple[str, str, Marks]]
     halos: Mapping[str, float]
-    mirrored: Mapping[str, bool]
     paint_order: Sequence[str]
     crowding: float
 
@@ -55,7 +53,6 @@ class Component:
                 center=(place.x, place.y),
                 size=max(place.width, place.height),
                 color=place.color,
-                mirrored=self.mirrored[name],
                 halo=self.halos.get(name, 0.0),
             )
             for subject, target, drawn in self.marks:
@@ -182,9 +179,8 @@ def arrange(
         marks.append((subject, target, drawn))
         if relation.halo:
             halos[subject if relation.front > 0 else target] = relation.halo * unit
-    mirrored = {name: bool(rng.random() < 0.5) for name in names}
     crowding = _crowding(group, places, marks) if len(group) > 1 else 0.0
-    return Component(places, marks, halos, mirrored, _paint_order(group, names), crowding)
+    return Component(places, marks, halos, _paint_order(group, names), crowding)
 
 
 def _spread(rng: np.random.Generator, dx: float, dy: float, spread: float) -> Point:

@@ -42,8 +42,8 @@ class JudgeFeatures:
     """What the judge keeps of each image; query it as often as needed.
 
     Attributes:
-        tokens: (B, 64, D) float32, an 8 x 8 grid, row by row.
-        location_logits: (B, N, 64) float32, > 0 where an object covers the middle of a cell.
+        tokens: (B, 256, D) float32, a 16 x 16 grid, row by row.
+        location_logits: (B, N, 256) float32, > 0 where an object covers the middle of a cell.
         presence_logits: (B, N) float32, > 0 where an object is in the picture.
     """
 
@@ -131,10 +131,11 @@ class WorldJudge(nn.Module):
         self.fine_block = _Residual(fine)
         self.down = nn.Conv2d(fine, coarse, 3, stride=2, padding=1)
         self.coarse_blocks = nn.Sequential(_Residual(coarse), _Residual(coarse))
-        self.to_tokens = nn.Linear(coarse, dim)
-        self.positions = nn.Parameter(torch.randn(64, dim) * 0.3)
+        self.from_fine = nn.Conv2d(fine, dim, 1)
+        self.from_coarse = nn.Conv2d(coarse, dim, 1)
+        self.positions = nn.Parameter(torch.randn(256, dim) * 0.3)
         self.token_norm = nn.LayerNorm(dim)
-        self.locations = nn.Conv2d(coarse, len(OBJECT_NAMES), 1)
+        self.locations = nn.Linear(dim, len(OBJECT_NAMES))
         self.presence_offset = nn.Parameter(torch.zeros(len(OBJECT_NAMES)))
         self.subjects = nn.Embedding(len(OBJECT_NAMES), dim)
         self.objects = nn.Embedding(len(OBJECT_NAMES), dim)
@@ -159,11 +160,13 @@ class WorldJudge(nn.Module):
         if images.ndim != 4 or tuple(images.shape[1:]) != (3, IMAGE_SIZE, IMAGE_SIZE):
             raise ValueError(f"images: expected (B, 3, 64, 64), got {tuple(images.shape)}")
         x = (images * 2 - 1).contiguous(memory_format=torch.channels_last)
-        fine = self.fine_block(self.stem2(F.relu(self.stem1(x))))
-        coarse = F.relu(self.coarse_blocks(self.down(F.relu(fine))))
-        tokens = self.to_tokens(coarse.flatten(2).transpose(1, 2)) + self.positions
-        tokens = self.token_norm(tokens)
-        locations = self.locations(coarse).flatten(2).float()
+        fine = F.relu(self.fine_block(self.stem2(F.relu(self.stem1(x)))))
+        coarse = F.relu(self.coarse_blocks(self.down(fine)))
+        # context from the coarse grid, detail from the fine one
+        context = F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="nearest")
+        merged = (self.from_fine(fine) + context).flatten(2).transpose(1, 2)
+        locations = self.locations(F.relu(merged)).transpose(1, 2).float()
+        tokens = self.token_norm(merged + self.positions)
         # an object is present where at least one place says so
         presence = locations.logsumexp(2) + self.presence_offset
         return JudgeFeatures(tokens.float(), locations, presence)
@@ -252,7 +255,7 @@ def judge_card(path: str | Path | None = None) -> dict[str, Any]:
     """How good the judge is: the JSON beside its weights.
 
     Keys include ``accuracy`` (single triples), ``per_predicate``, ``multi_triple_accuracy``,
-    ``none_accuracy``, ``presence_accuracy``, ``confusion`` (25 x 25 counts, rows are the truth),
+    ``by_triples``, ``presence_accuracy``, ``confusion`` (25 x 25 counts, rows are the truth),
     ``n``, ``seed``, ``command``.
     """
     return _read(path)[1]

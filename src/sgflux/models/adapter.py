@@ -202,6 +202,7 @@ def build_model(
         graph_local_dim=encoder.local_dim,
         graph_global_dim=encoder.global_dim,
         graph_mode=config.graph_mode,
+        tokens_per_triple=config.tokens_per_triple,
         block_start=config.block_start,
         block_end=config.block_end,
     )

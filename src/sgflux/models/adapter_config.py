@@ -29,6 +29,7 @@ class AdapterConfig:
     """
 
     graph_mode: GraphMode = "token"
+    tokens_per_triple: int = 3
     block_start: int
     block_end: int
     lora_rank: int = 16
@@ -46,6 +47,10 @@ class AdapterConfig:
         """Check the values against each other and the base."""
         if self.graph_mode not in ("token", "temb"):
             raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {self.graph_mode!r}")
+        if not isinstance(self.tokens_per_triple, int) or self.tokens_per_triple < 1:
+            raise SgfluxError(
+                f"tokens_per_triple must be a whole number >= 1, got {self.tokens_per_triple!r}"
+            )
         if self.lora_targets not in ("all", "image"):
             raise SgfluxError(f"lora_targets must be 'all' or 'image', got {self.lora_targets!r}")
         if not isinstance(self.lora_rank, int) or self.lora_rank < 1:

@@ -10,6 +10,7 @@ latents (B, 16, h, w); packed 2 by 2 they are (B, h/2 * w/2, 64).
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -358,7 +359,7 @@ def model_identity(transformer: FluxTransformer2DModel) -> dict[str, Any]:
 def default_block_range(num_layers: int) -> tuple[int, int]:
     """The middle third of the double blocks, (start, end): FLUX's 7..13 of 19, scaled."""
     start = round(num_layers * 7 / 19)
-    return start, max(start + 1, round(num_layers * 13 / 19))
+    return start, max(start + 1, math.ceil(num_layers * 13 / 19))
 
 
 def validate_block_range(start: int, end: int, num_layers: int) -> None:

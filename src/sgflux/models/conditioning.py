@@ -91,6 +91,7 @@ class ConditionedFlux(nn.Module):
         graph_local_dim: int,
         graph_global_dim: int,
         graph_mode: GraphMode = "token",
+        tokens_per_triple: int = 3,
         block_start: int | None = None,
         block_end: int | None = None,
         gate_init: float = 0.0,
@@ -102,6 +103,8 @@ class ConditionedFlux(nn.Module):
             graph_local_dim: width of :attr:`GraphFeatures.local`.
             graph_global_dim: width of :attr:`GraphFeatures.global_`.
             graph_mode: ``token`` or ``temb``.
+            tokens_per_triple: graph tokens made of each local row (in token mode). Three leave the
+                roles apart: a word of the prompt finds its own subject or object among the keys.
             block_start: first chosen double block; both None: the middle third.
             block_end: one past the last.
             gate_init: what the gates start at; anything but 0 gives up the identity.
@@ -113,6 +116,8 @@ class ConditionedFlux(nn.Module):
         super().__init__()
         if graph_mode not in ("token", "temb"):
             raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {graph_mode!r}")
+        if tokens_per_triple < 1:
+            raise SgfluxError(f"tokens_per_triple must be >= 1, got {tokens_per_triple}")
         num_layers = len(transformer.transformer_blocks)
         if block_start is None and block_end is None:
             block_start, block_end = default_block_range(num_layers)
@@ -123,6 +128,7 @@ class ConditionedFlux(nn.Module):
             check_plain_attention(transformer.transformer_blocks[index].attn, index)
         self.transformer = transformer
         self.graph_mode = graph_mode
+        self.tokens_per_triple = tokens_per_triple
         self.block_start, self.block_end = block_start, block_end
         self.graph_local_dim, self.graph_global_dim = graph_local_dim, graph_global_dim
         chosen, inner = block_end - block_start, transformer.inner_dim
@@ -131,7 +137,7 @@ class ConditionedFlux(nn.Module):
         self.graph_global_norm = nn.LayerNorm(graph_global_dim, **options)
         if graph_mode == "token":
             self.graph_local_norm = nn.LayerNorm(graph_local_dim, **options)
-            self.graph_local_proj = nn.Linear(graph_local_dim, inner, **options)
+            self.graph_local_proj = nn.Linear(graph_local_dim, tokens_per_triple * inner, **options)
             self.graph_global_proj = nn.Linear(graph_global_dim, inner, **options)
             self.gate_image = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
             self.gate_text = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
@@ -319,13 +325,21 @@ class ConditionedFlux(nn.Module):
                 )
 
     def _graph_tokens(self, graph: GraphFeatures, *, dtype: torch.dtype) -> GraphTokens:
-        """[global, local ...] at the door of the first chosen block."""
+        """[global, first triple's tokens ...] at the door of the first chosen block."""
         present = graph.present
         local, global_ = _without_padding(graph)
         with torch.autocast(local.device.type, enabled=False):
             local = self.graph_local_proj(self.graph_local_norm(local))
             global_ = self.graph_global_proj(self.graph_global_norm(global_))
-        mask = torch.cat([torch.ones_like(present[:, None]), graph.mask], dim=1)
+        count = self.tokens_per_triple
+        local = local.unflatten(-1, (count, -1))
+        if graph.words is not None and count == graph.words.shape[2]:
+            # What the base itself makes of the statement's words; the rest is learned beside it.
+            embed = self.transformer.context_embedder
+            local = local + embed(graph.words.to(embed.weight.dtype)).float()
+        local = local.flatten(1, 2)  # (B, K * count, D)
+        mask = graph.mask.repeat_interleave(count, dim=1)
+        mask = torch.cat([torch.ones_like(present[:, None]), mask], dim=1)
         return GraphTokens(
             states=torch.cat([global_[:, None], local], dim=1).to(dtype),
             mask=(mask | ~present[:, None])[:, None, None, :],

@@ -28,11 +28,14 @@ class GraphFeatures:
         local: one row a triple, (B, K, D_local).
         mask: which rows are real, (B, K) bool. A null graph has none, and contributes nothing.
         global_: one vector a graph, (B, D_global).
+        words: text-encoder features of subject, predicate and object as each triple's statement
+            has them, (B, K, 3, D_text); None: the encoder has none.
     """
 
     local: Tensor
     mask: Tensor
     global_: Tensor
+    words: Tensor | None = None
 
     @property
     def present(self) -> Tensor:
@@ -47,6 +50,7 @@ class GraphFeatures:
             local=self.local.to(device=device, dtype=dtype),
             mask=self.mask.to(device=device),
             global_=self.global_.to(device=device, dtype=dtype),
+            words=None if self.words is None else self.words.to(device=device, dtype=dtype),
         )
 
 
@@ -125,18 +129,37 @@ class NameFeatures:
         return self._table[[self._index[name] for name in cleaned]]
 
 
+CONTEXT_MARKS = "\u27e6\u27e7"
+"""Around the part of a statement whose features are meant: the two mathematical white brackets."""
+
+
+def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, str, str]:
+    """Subject, predicate and object, each as a part of the triple's statement."""
+    opened, closed = CONTEXT_MARKS
+    said = predicate.split("/")[-1]  # "around/near" is said "near"
+    return (
+        f"{opened}{subject}{closed} {said} {object_}",
+        f"{subject} {opened}{said}{closed} {object_}",
+        f"{subject} {said} {opened}{object_}{closed}",
+    )
+
+
 def graph_names(
     graphs: Iterable[SceneGraph], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> list[str]:
     """Every name whose features :class:`NativeGraphEncoder` needs for the graphs, each once.
 
-    Objects by name, predicates by canonical name where they have one.
+    Objects by name, predicates by canonical name where they have one, and all three of a triple
+    in the context of its statement.
     """
     names: dict[str, None] = {}
     for graph in graphs:
-        names.update(dict.fromkeys(map(_clean, graph.objects)))
-        for _, predicate, _ in graph.relationships:
-            names[vocabulary.normalize(predicate)] = None
+        objects = list(map(_clean, graph.objects))
+        names.update(dict.fromkeys(objects))
+        for subject, predicate, object_ in graph.relationships:
+            said = vocabulary.normalize(predicate)
+            names[said] = None
+            names.update(dict.fromkeys(names_in_context(objects[subject], said, objects[object_])))
     return list(names)
 
 
@@ -153,6 +176,7 @@ class _GraphBatch:
         number: 0 for the first node of a name in its graph, 1 for the second ..., (B, N).
         node_mask: (B, N) bool.
         edges: features of the predicates, (B, K, D_text).
+        words: of subject, predicate and object in their statement, (B, K, 3, D_text).
         edge_mask: (B, K) bool.
         subject: one-hot over the nodes, zero for padding, (B, K, N).
         object: likewise.
@@ -162,6 +186,7 @@ class _GraphBatch:
     number: Tensor
     node_mask: Tensor
     edges: Tensor
+    words: Tensor
     edge_mask: Tensor
     subject: Tensor
     object: Tensor
@@ -201,9 +226,10 @@ class _TripleLayer(nn.Module):
 class NativeGraphEncoder(nn.Module):
     """Message passing over triples whose words enter as text-encoder features.
 
-    Open vocabulary, any number of triples, direction kept: a local row is a function of
-    [subject ‖ predicate ‖ object]. Equal names in one graph are different nodes, told apart by
-    their number.
+    Open vocabulary, any number of triples, direction kept: a local row is
+    [subject ‖ predicate ‖ object], each part in the light of the others. Equal names in one graph
+    are different nodes, told apart by their number. Beside them go the text encoder's own features
+    of every triple's statement.
     """
 
     def __init__(
@@ -220,7 +246,7 @@ class NativeGraphEncoder(nn.Module):
         Args:
             name_features: where the words' features come from; no part of the module's state.
             text_dim: D_text.
-            hidden_dim: H; also ``local_dim`` and ``global_dim``. Even.
+            hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
@@ -238,7 +264,7 @@ class NativeGraphEncoder(nn.Module):
                 f"the graph encoder reads text features of width {text_dim}, "
                 f"the name features have {name_features.dim}"
             )
-        self.local_dim = self.global_dim = hidden_dim
+        self.local_dim, self.global_dim = 3 * hidden_dim, hidden_dim
         self.text_dim = text_dim
         self._names = name_features
         self._vocabulary = vocabulary
@@ -252,16 +278,16 @@ class NativeGraphEncoder(nn.Module):
         self.fuse = nn.Sequential(
             nn.Linear(3 * hidden_dim, 2 * hidden_dim),
             nn.GELU(),
-            nn.Linear(2 * hidden_dim, hidden_dim),
+            nn.Linear(2 * hidden_dim, 3 * hidden_dim),
         )
-        self.pool = nn.Linear(2 * hidden_dim, hidden_dim)
+        self.pool = nn.Linear(4 * hidden_dim, hidden_dim)
 
     def config(self) -> dict[str, Any]:
         """See :class:`GraphEncoder`."""
         return {
             "kind": "native",
             "text_dim": self.text_dim,
-            "hidden_dim": self.local_dim,
+            "hidden_dim": self.global_dim,
             "layers": len(self.layers),
         }
 
@@ -275,21 +301,20 @@ class NativeGraphEncoder(nn.Module):
         with torch.autocast(device.type, enabled=False):
             batch = self._batch(graphs, device)
             nodes = self.node_in(self.text_norm(batch.nodes))
-            nodes = nodes + self.number_in(_number_features(batch.number, self.local_dim))
+            nodes = nodes + self.number_in(_number_features(batch.number, self.global_dim))
             edges = self.edge_in(self.text_norm(batch.edges))
             for layer in self.layers:
                 nodes, edges = layer(nodes, edges, batch)
             nodes, edges = self.node_norm(nodes), self.edge_norm(edges)
-            local = self.fuse(
-                torch.cat([batch.subject @ nodes, edges, batch.object @ nodes], dim=-1)
-            )
+            local = torch.cat([batch.subject @ nodes, edges, batch.object @ nodes], dim=-1)
+            local = local + self.fuse(local)
             local = local.masked_fill(~batch.edge_mask[..., None], 0.0)
             pooled = torch.cat(
                 [masked_mean(nodes, batch.node_mask), masked_mean(local, batch.edge_mask)], dim=-1
             )
             present = batch.edge_mask.any(dim=1, keepdim=True)
             global_ = self.pool(pooled).masked_fill(~present, 0.0)
-        return GraphFeatures(local=local, mask=batch.edge_mask, global_=global_)
+        return GraphFeatures(local=local, mask=batch.edge_mask, global_=global_, words=batch.words)
 
     def _batch(self, graphs: Sequence[SceneGraph], device: torch.device) -> _GraphBatch:
         count = len(graphs)
@@ -297,18 +322,21 @@ class NativeGraphEncoder(nn.Module):
         most_edges = max([1, *(len(graph.relationships) for graph in graphs)])
         node_words: list[str] = []
         edge_words: list[str] = []
+        stated: list[str] = []
         numbers = [[0] * most_nodes for _ in graphs]
         # Index most_nodes is no node: its one-hot column is cut off below.
         ends = [[[most_nodes] * most_edges for _ in graphs] for _ in range(2)]
         for row, graph in enumerate(graphs):
             seen: dict[str, int] = {}
-            for node, name in enumerate(map(_clean, graph.objects)):
+            objects = list(map(_clean, graph.objects))
+            for node, name in enumerate(objects):
                 numbers[row][node] = seen[name] = seen.get(name, -1) + 1
                 node_words.append(name)
             for edge, (subject, predicate, object_) in enumerate(graph.relationships):
                 ends[0][row][edge], ends[1][row][edge] = subject, object_
                 edge_words.append(self._vocabulary.normalize(predicate))
-        words = list(dict.fromkeys([*node_words, *edge_words]))
+                stated += names_in_context(objects[subject], edge_words[-1], objects[object_])
+        words = list(dict.fromkeys([*node_words, *edge_words, *stated]))
         place = {word: index for index, word in enumerate(words)}
         table = self._names.lookup(words) if words else torch.zeros(0, self.text_dim)
 
@@ -326,6 +354,7 @@ class NativeGraphEncoder(nn.Module):
             number=torch.tensor(numbers, dtype=torch.float32).view(count, most_nodes).to(device),
             node_mask=node_mask.to(device),
             edges=spread(edge_words, edge_mask),
+            words=spread(stated, edge_mask[..., None].expand(-1, -1, 3)),
             edge_mask=edge_mask.to(device),
             subject=subject,
             object=object_,

@@ -94,6 +94,7 @@ def import_legacy(
         )
     config = AdapterConfig(
         graph_mode=graph_mode,
+        tokens_per_triple=1,
         block_start=blocks[0],
         block_end=blocks[-1] + 1,
         lora_rank=weights.rank,

@@ -16,8 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
+from sgflux.models.graph_encoder import CONTEXT_MARKS
 
 _LOGGER = logging.getLogger(__name__)
+
+STATEMENT = "a photo of {}"
+"""The prompt in which a triple's statement is read."""
+
+_BATCH = 256  # statements encoded at once
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class TextEncoders:
         alone, words come out alike (tiny-flux: "holding" and "wearing" at a cosine of 0.98); their
         embeddings keep them apart.
 
+        A name with marks around a part of it (:func:`~.graph_encoder.names_in_context`) is read
+        as the prompt STATEMENT has it; its feature is the plain mean of T5's outputs over that
+        part's tokens, in the same space as a prompt's.
+
         Returns:
             (n, D_t5) float32 on ``device``.
 
@@ -84,8 +94,11 @@ class TextEncoders:
             SgfluxError: if a name has no token, or more than the tokenizer allows.
         """
         specials = set(self.tokenizer_2.all_special_ids) - {self.tokenizer_2.unk_token_id}
+        marked = [index for index, name in enumerate(names) if CONTEXT_MARKS[0] in name]
         rows: dict[int, list[tuple[int, list[int]]]] = {}
         for index, name in enumerate(names):
+            if CONTEXT_MARKS[0] in name:
+                continue
             ids = list(self.tokenizer_2(name, truncation=False)["input_ids"])
             if len(ids) > self.tokenizer_2.model_max_length:
                 raise SgfluxError(
@@ -110,4 +123,33 @@ class TextEncoders:
             said = F.layer_norm((hidden * share).sum(1), (width,))
             meant = F.layer_norm((embeddings(tokens).float() * share).sum(1), (width,))
             features[[entry[0] for entry in group]] = said + meant
+        for start in range(0, len(marked), _BATCH):
+            chunk = marked[start : start + _BATCH]
+            features[chunk] = self._encode_marked([names[index] for index in chunk])
         return features
+
+    def _encode_marked(self, names: Sequence[str]) -> Tensor:
+        """Mean T5 output over the marked part of every prompt, (n, D_t5) float32."""
+        opened, closed = CONTEXT_MARKS
+        prompts = [STATEMENT.format(name) for name in names]
+        spans = [(text.index(opened), text.index(closed) - 1) for text in prompts]
+        encoded = self.tokenizer_2(
+            [text.replace(opened, "").replace(closed, "") for text in prompts],
+            padding="max_length",
+            max_length=self.max_sequence_length,
+            truncation=True,
+            return_offsets_mapping=True,
+            return_tensors="pt",
+        )
+        starts, ends = encoded["offset_mapping"].unbind(-1)
+        first, last = torch.tensor(spans).unbind(-1)
+        inside = (ends > first[:, None]) & (starts < last[:, None]) & (ends > starts)
+        if not inside.any(1).all():
+            lost = names[int((~inside.any(1)).nonzero()[0])]
+            raise SgfluxError(
+                f"the statement {lost!r} is longer than the text encoder's "
+                f"{self.max_sequence_length} tokens, or has a part that it cannot read"
+            )
+        hidden = self.text_encoder_2(encoded["input_ids"].to(self.device))[0].float()
+        share = (inside / inside.sum(1, keepdim=True))[..., None].to(self.device)
+        return (hidden * share).sum(1)

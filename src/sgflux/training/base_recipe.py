@@ -19,6 +19,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -53,9 +54,9 @@ from sgflux.training.base_text import (
 CLIP_LENGTH = 32
 RESOLUTION = 64
 CAPTIONS_PER_KIND = 2  # orderings kept of every scene's relational and neutral caption
-SCENE_SIZES = (0.5, 0.35, 0.15)  # shares of scenes with one, two and three triples
+SCENE_SIZES = (0.6, 0.35, 0.05)  # shares of scenes with one, two and three triples
 LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
-LAYOUT_BLOCK = 4  # double blocks below the layout head
+LAYOUT_BLOCK = 6  # double blocks below the layout head
 DECODER_NOISE = 0.4  # largest standard deviation of the decoder's noise in training
 SAMPLING_STEPS = 8
 REDRAWN_STEPS = 6  # most sampling steps in which the transformer redraws for the decoder
@@ -86,6 +87,8 @@ class TrainBaseConfig:
     """Linear warm-up at the start of the transformer's training."""
     layout_weight: float = 3.0
     """Weight of the auxiliary layout term."""
+    role_weight: float = 30.0
+    """Weight of the auxiliary term that teaches T5 who is whose subject or object."""
     decay_share: float = 0.35
     """The last share of the steps, over which the learning rate falls to zero."""
     ema_decay: float = 0.999
@@ -147,6 +150,26 @@ def scene_layout(scene: WorldScene) -> np.ndarray:
         rows[row] |= covered[subject]
         rows[row + len(PREDICATES)] |= covered[object_]
     return rows.reshape(LAYOUT_ROWS, side * side)
+
+
+_STATED = re.compile(
+    rf"({'|'.join(OBJECT_NAMES)}) ({'|'.join(p.split('/')[-1] for p in PREDICATES)}) "
+    rf"({'|'.join(OBJECT_NAMES)})"
+)
+
+
+def caption_roles(caption: str) -> np.ndarray:
+    """Which word of a caption is subject (first 24 columns) or object of what: (24, 48) bool.
+
+    One row a token of T5's sequence; the world's captions have one token a word.
+    """
+    words = [said.split("/")[-1] for said in PREDICATES]
+    roles = np.zeros((SEQUENCE_LENGTH, 2 * len(PREDICATES)), bool)
+    for match in _STATED.finditer(caption):
+        predicate = words.index(match[2])
+        roles[caption[: match.start(1)].count(" "), predicate] = True
+        roles[caption[: match.start(3)].count(" "), len(PREDICATES) + predicate] = True
+    return roles
 
 
 def _render_chunk(
@@ -301,6 +324,7 @@ class CaptionedFlux(nn.Module):
         self.transformer = make_transformer()
         width = self.transformer.inner_dim
         self.layout_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, LAYOUT_ROWS))
+        self.role_head = nn.Linear(T5_WIDTH, 2 * len(PREDICATES))
         with torch.no_grad():
             self.transformer.x_embedder.weight[:, LIVE_DIMENSIONS:] = 0
             self.transformer.proj_out.weight[LIVE_DIMENSIONS:] = 0
@@ -321,32 +345,33 @@ class CaptionedFlux(nn.Module):
 
     def forward(
         self, latents: Tensor, sigma: Tensor, clip_ids: Tensor, t5_ids: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Velocity and layout of packed latents (B, 64, 64) at sigma (B,) for token ids.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Velocity, layout and roles of packed latents (B, 64, 64) at sigma (B,) for token ids.
 
         The transformer's own forward pass, block by block, because the layout head reads the image
-        tokens in its middle. The head is thrown away with the training.
+        tokens in its middle. The two heads are thrown away with the training.
 
         Returns:
-            Velocity (B, 64, 64) and layout logits (B, 64, 62).
+            Velocity (B, 64, 64), layout logits (B, 64, 62) and role logits (B, L, 48).
         """
         flux = self.transformer
         live = F.pad(latents[..., :LIVE_DIMENSIONS], (0, latents.shape[2] - LIVE_DIMENSIONS))
         image = flux.x_embedder(live)  # without noise in them, dead weights stay at zero
         temb = flux.time_text_embed(sigma * 1000, self.clip(clip_ids).pooler_output)
-        text = flux.context_embedder(self.t5(t5_ids)[0])
+        words = self.t5(t5_ids)[0]
+        text = flux.context_embedder(words)
         rotary = flux.pos_embed(torch.cat([self.text_ids, self.image_ids]))
         for block in flux.transformer_blocks[:LAYOUT_BLOCK]:
             text, image = block(image, text, temb, rotary)
         layout = self.layout_head(image)
         for block in (*flux.transformer_blocks[LAYOUT_BLOCK:], *flux.single_transformer_blocks):
             text, image = block(image, text, temb, rotary)
-        return flux.proj_out(flux.norm_out(image, temb)), layout
+        return flux.proj_out(flux.norm_out(image, temb)), layout, self.role_head(words)
 
 
 def split_parameters(model: CaptionedFlux) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Hidden matrices for Muon; embeddings, modulations, output and vectors for AdamW."""
-    outer = ("embed", "norm", "layout_head", "shared", "relative_attention")
+    outer = ("embed", "norm", "layout_head", "role_head", "shared", "relative_attention")
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
@@ -374,12 +399,14 @@ def train_transformer(
     captions: np.ndarray,
     layouts: np.ndarray,
 ) -> CaptionedFlux:
-    """Flow matching on captions, helped by the layout; returns the weights' moving average.
+    """Flow matching on captions, helped by layout and roles; returns the weights' moving average.
 
     Clean latents are (N, 16, 16, 16) bfloat16, captions and layouts those of :func:`make_scenes`.
 
     The layout term asks the middle of the network where each object of the caption goes. It comes
-    from the world's boxes, never from the judge that measures the base.
+    from the world's boxes, never from the judge that measures the base. The role term asks the text
+    encoder who is subject and who is object, which real FLUX's text encoders know from elsewhere:
+    without it both objects and the predicate are drawn long before their roles are told apart.
     """
     torch.manual_seed(config.seed + 1)
     model = CaptionedFlux()
@@ -387,6 +414,7 @@ def train_transformer(
     inverse = inverse.reshape(captions.shape)
     clip_ids, t5_ids = model.tokenize([str(caption) for caption in unique])
     empty_clip, empty_t5 = model.tokenize([""])
+    roles = np.packbits(np.stack([caption_roles(str(caption)) for caption in unique]), axis=-1)
     _log(config, f"{len(unique)} captions, latents {tuple(clean.shape)}")
 
     model.to(config.device)
@@ -426,6 +454,7 @@ def train_transformer(
 
     losses: list[float] = []
     layout_losses: list[float] = []
+    role_losses: list[float] = []
     started = time.time()
     for step in range(first, config.steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
@@ -443,7 +472,7 @@ def train_transformer(
         noisy = noise_latents(latents, noise, sigma)
 
         with torch.autocast(config.device, torch.bfloat16):
-            velocity, layout = model(
+            velocity, layout, said = model(
                 noisy.to(config.device),
                 sigma.to(config.device),
                 clip_batch.to(config.device),
@@ -455,7 +484,12 @@ def train_transformer(
         covered = torch.from_numpy(np.unpackbits(layouts[chosen.numpy()], axis=-1))
         covered = covered.mT.float().to(config.device)
         layout_loss = F.binary_cross_entropy_with_logits(layout.float(), covered)
-        (loss + config.layout_weight * layout_loss).backward()
+        stated = np.unpackbits(roles[rows.numpy()], axis=-1) * (kind <= 0.95).numpy()[:, None, None]
+        role_loss = F.binary_cross_entropy_with_logits(
+            said.float(), torch.from_numpy(stated).float().to(config.device)
+        )
+        auxiliary = config.layout_weight * layout_loss + config.role_weight * role_loss
+        (loss + auxiliary).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = learning_rate_factor(step, config)
         for optimizer, base_lr in zip(optimizers, base_lrs, strict=True):
@@ -469,6 +503,7 @@ def train_transformer(
 
         losses.append(loss.item())
         layout_losses.append(layout_loss.item())
+        role_losses.append(role_loss.item())
         if not math.isfinite(losses[-1]):
             raise SgfluxError(f"the loss of step {step} is {losses[-1]}; resume from a checkpoint")
         if (step + 1) % 50 == 0:
@@ -477,7 +512,8 @@ def train_transformer(
             recent = sum(losses[-200:]) / len(losses[-200:])
             layout_recent = sum(layout_losses[-50:]) / len(layout_losses[-50:])
             message = f"step {step + 1}/{config.steps}: loss {recent:.4f}, "
-            message += f"layout {layout_recent:.4f}, {rate:.3f} s/step"
+            role_recent = sum(role_losses[-50:]) / len(role_losses[-50:])
+            message += f"layout {layout_recent:.4f}, roles {role_recent:.5f}, {rate:.3f} s/step"
             _log(config, f"{message}, {left:.0f} min left")
         if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
             state = {
@@ -582,7 +618,7 @@ def _redraw(
     for left in range(steps, 0, -1):
         sigma = torch.full((len(clean),), left / SAMPLING_STEPS, device=config.device)
         with torch.autocast(config.device, torch.bfloat16):
-            velocity, _ = model(states, sigma, clip_ids, t5_ids)
+            velocity, _, _ = model(states, sigma, clip_ids, t5_ids)
         states = states - velocity.float() / SAMPLING_STEPS
     return unpack_latents(states.cpu(), *latents.shape[2:])
 

@@ -120,4 +120,11 @@ def make_text_encoders(
     )
     # T5's own initialisation draws embeddings of size 1, far above what one layer adds to them.
     t5.shared.weight.data.normal_(0.0, 0.5)
+    # Each head begins by looking at one neighbour: the word before, after, two before, two after.
+    # Word order is all that tells "dog above box" from "box above dog", and attention that begins
+    # by content alone never finds it (measured: both roles stayed a coin flip for 12,800 steps).
+    bias = t5.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight.data
+    bias.zero_()
+    for head, bucket in enumerate((1, 17, 2, 18)):
+        bias[bucket, head] = 6.0
     return clip, t5
