@@ -150,6 +150,15 @@ def data_world(command: Command, arguments: Sequence[str]) -> int:
     return 0
 
 
+def data_vg(command: Command, arguments: Sequence[str]) -> int:
+    """Write a data set from Visual Genome."""
+    from sgflux.data.visual_genome.command import DataVgFlags, run
+
+    flags = command.parse(DataVgFlags, arguments)
+    run(flags, command=["sgflux", *command.words, *arguments])
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataCheckFlags:
     """Flags of ``sgflux data check``."""
