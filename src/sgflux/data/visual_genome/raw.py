@@ -6,20 +6,15 @@ entries without decoding them, and one entry at a time is decoded, as just the f
 
 from __future__ import annotations
 
-import mmap
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
-import msgspec
 import numpy as np
-from msgspec import Raw, Struct
 
 from sgflux.data.progress import progress_bar
 from sgflux.data.visual_genome.table import (
@@ -33,64 +28,6 @@ from sgflux.data.visual_genome.table import (
 )
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
-
-IMAGES, OBJECTS, RELATIONSHIPS = "image_data.json", "objects.json", "relationships.json"
-ATTRIBUTES, OBJECT_ALIASES, RELATION_ALIASES = (
-    "attributes.json",
-    "object_alias.txt",
-    "relationship_alias.txt",
-)
-
-
-class _ImageEntry(Struct, gc=False):
-    image_id: int
-    url: str
-    width: int
-    height: int
-    coco_id: int | None = None
-    flickr_id: int | None = None
-
-
-class _Thing(Struct, gc=False):
-    object_id: int
-    x: float
-    y: float
-    w: float
-    h: float
-    name: str | None = None
-    names: list[str] | None = None
-    merged_object_ids: list[int] | None = None
-
-
-class _ObjectsEntry(Struct, gc=False):
-    image_id: int
-    objects: list[_Thing]
-
-
-class _Relationship(Struct, gc=False):
-    predicate: str
-    subject: _Thing
-    object: _Thing
-    relationship_id: int = -1
-
-
-class _RelationshipsEntry(Struct, gc=False):
-    image_id: int
-    relationships: list[_Relationship]
-
-
-class _AttributedThing(Struct, gc=False):
-    object_id: int
-    attributes: list[str] | None = None
-
-
-class _AttributesEntry(Struct, gc=False):
-    image_id: int
-    attributes: list[_AttributedThing]
-
-
-class _ImageIdOnly(Struct, gc=False):
-    image_id: int
 
 
 def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> VisualGenome:
@@ -152,107 +89,15 @@ def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> Visua
     )
 
 
-def read_aliases(path: Path) -> dict[str, str]:
-    """Alias -> canonical word, of a file of comma-separated lines; {} if there is no file.
-
-    Raises:
-        SgfluxError: naming the file and the line, if a word would mean two things on one line's
-            authority or the text is not UTF-8.
-    """
-    if not path.exists():
-        return {}
-    aliases: dict[str, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SgfluxError(f"{path}: not UTF-8: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        words = [clean(word) for word in line.split(",") if word.strip()]
-        if line.strip() and not words:
-            raise SgfluxError(f"{path}:{number}: no word between the commas")
-        for word in words[1:]:
-            # The release lists some words twice; the first line that has one decides.
-            aliases.setdefault(word, words[0])
-    return aliases
-
-
-def read_attributes(folder: Path, image_ids: Iterable[int]) -> dict[int, list[str]]:
-    """Object id -> attributes of the objects in some images; {} if there is no attributes.json.
-
-    Raises:
-        SgfluxError: naming the file and the entry, if it is not of the release's form.
-    """
-    path = folder / ATTRIBUTES
-    if not path.exists():
-        return {}
-    wanted = set(image_ids)
-    found: dict[int, list[str]] = {}
-    with _mapped(path) as data:
-        entries = _entries(path, data)
-        for number, entry in enumerate(entries):
-            if _decode(_IMAGE_ID, entry, path, number).image_id in wanted:
-                for thing in _decode(_ATTRIBUTES, entry, path, number).attributes:
-                    if thing.attributes:
-                        words = dict.fromkeys(map(clean_name, thing.attributes))
-                        found[thing.object_id] = [word for word in words if word]
-    return found
-
-
-# --- the files ----------------------------------------------------------------------------------
-
-_IMAGE = msgspec.json.Decoder(_ImageEntry)
-_OBJECTS = msgspec.json.Decoder(_ObjectsEntry)
-_RELATIONSHIPS = msgspec.json.Decoder(_RelationshipsEntry)
-_ATTRIBUTES = msgspec.json.Decoder(_AttributesEntry)
-_IMAGE_ID = msgspec.json.Decoder(_ImageIdOnly)
-_LIST = msgspec.json.Decoder(list[Raw])
-
-_Entry = TypeVar("_Entry")
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[memoryview]:
-    """The content of a file, as pages that the system may drop again."""
-    try:
-        with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
-                raise SgfluxError(f"{path}: is empty; expected a list with an entry an image")
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise SgfluxError(
-            f"{path}: cannot be read: {error.strerror or error}; --raw needs the folder with "
-            f"{IMAGES}, {OBJECTS} and {RELATIONSHIPS}, unpacked"
-        ) from error
-    # Raw entries hold on to the view, so it is left to them to let go of the mapping.
-    yield memoryview(content)
-
-
-def _entries(path: Path, data: memoryview) -> list[Raw]:
-    try:
-        return _LIST.decode(data)
-    except msgspec.MsgspecError as error:
-        raise SgfluxError(
-            f"{path}: is not a JSON list with an entry an image (truncated?): {error}"
-        ) from error
-
-
-def _decode(decoder: msgspec.json.Decoder[_Entry], entry: Raw, path: Path, number: int) -> _Entry:
-    try:
-        return decoder.decode(entry)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        text = bytes(memoryview(entry)[:80])
-        raise SgfluxError(f"{path}: entry {number}: {error}; it starts {text!r}") from error
-
-
 def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, int]]:
     """The images, and image id -> row."""
     paths: list[str] = []
     ids, sizes, groups = array("q"), array("q"), array("q")
     row_of: dict[int, int] = {}
     group_of: dict[tuple[str, str | int], int] = {}
-    with _mapped(path) as data:
-        for number, raw in enumerate(_entries(path, data)):
-            entry = _decode(_IMAGE, raw, path, number)
+    with mapped(path) as data:
+        for number, raw in enumerate(entries_of(path, data)):
+            entry = decoded(IMAGE_ENTRY, raw, path, number)
             parts = [part for part in urlsplit(entry.url).path.split("/") if part]
             if len(parts) < 2 or ".." in parts[-2:]:
                 raise SgfluxError(
@@ -299,7 +144,7 @@ class _Words:
             self.words.append(word)
         return number
 
-    def of_thing(self, thing: _Thing) -> int:
+    def of_thing(self, thing: Thing) -> int:
         """The number of a thing's first name; 0 if it has none."""
         return self(thing.names[0] if thing.names else thing.name or "")
 
@@ -311,7 +156,7 @@ class _Things:
         self._columns = array("q"), array("q"), array("q")
         self._boxes = array("f")
 
-    def extend(self, image: int, things: list[_Thing], name: Callable[[_Thing], int]) -> None:
+    def extend(self, image: int, things: list[Thing], name: Callable[[Thing], int]) -> None:
         images, ids, names = self._columns
         images.extend([image] * len(things))
         ids.extend([thing.object_id for thing in things])
@@ -344,11 +189,11 @@ def _read_objects(
     """The objects, and the id of a merged object -> the row of what it was merged into."""
     things = _Things()
     merged: dict[int, int] = {}
-    with _mapped(path) as data:
-        entries = _entries(path, data)
+    with mapped(path) as data:
+        entries = entries_of(path, data)
         with progress_bar(len(entries), path.name, show=show) as advance:
             for number, raw in enumerate(entries):
-                entry = _decode(_OBJECTS, raw, path, number)
+                entry = decoded(OBJECTS_ENTRY, raw, path, number)
                 row = row_of.get(entry.image_id)
                 if row is None:
                     quirks["entries of objects.json about an unknown image, left out"] += 1
@@ -373,11 +218,11 @@ def _read_relationships(
 ) -> _Found:
     images, ids, places, words = array("q"), array("q"), array("q"), array("q")
     ends = _Things()
-    with _mapped(path) as data:
-        entries = _entries(path, data)
+    with mapped(path) as data:
+        entries = entries_of(path, data)
         with progress_bar(len(entries), path.name, show=show) as advance:
             for number, raw in enumerate(entries):
-                entry = _decode(_RELATIONSHIPS, raw, path, number)
+                entry = decoded(RELATIONSHIPS_ENTRY, raw, path, number)
                 row = row_of.get(entry.image_id)
                 found = entry.relationships
                 if row is None:
