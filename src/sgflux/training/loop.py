@@ -80,7 +80,7 @@ class TrainingRun:
             self._model,
             dtype=preparation.dtype,
             guidance=preparation.guidance,
-            gradient_checkpointing=config.gradient_checkpointing,
+            gradient_checkpointing=config.recompute_every,
         )
         self._order = ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
         self._validated_step = 0

@@ -29,7 +29,7 @@ class FlowMatchingObjective:
         *,
         dtype: torch.dtype,
         guidance: float | None,
-        gradient_checkpointing: bool,
+        gradient_checkpointing: bool | int,
     ) -> None:
         """Keep the parts.
 
@@ -37,7 +37,8 @@ class FlowMatchingObjective:
             model: to be trained.
             dtype: of the arithmetic; float32, or bfloat16 through autocast.
             guidance: what a guidance-distilled model is told; None for any other.
-            gradient_checkpointing: recompute activations in the backward pass.
+            gradient_checkpointing: recompute activations in the backward pass; a number n: of
+                every n-th block.
         """
         self._model = model
         self._dtype = dtype

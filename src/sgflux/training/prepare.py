@@ -17,8 +17,9 @@ from torch import nn
 
 from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_arrays
-from sgflux.data.examples import PromptKind, SceneExample, prompt_for, read_examples, resolve_image
+from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import (
     Autoencoder,
@@ -28,6 +29,7 @@ from sgflux.models.backbone import (
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import LatentScale
+from sgflux.training.encoder import readable_examples
 from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
 
@@ -71,23 +73,20 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
     Raises:
         SgfluxError: on a bad file, or if validation has nothing to select the best checkpoint by.
     """
-    if config.encoder_kind == "cgip":
-        raise SgfluxError(
-            "the cgip graph encoder is not available in this version; leave --cgip-ckpt out and "
-            "use --graph-encoder native"
-        )
-    # The native encoder reads any word; the vocabulary only makes the known ones canonical.
-    train = read_examples(config.train_jsonl, open_vocabulary=True)
+    train = readable_examples(config, config.train_jsonl, say=say)
     digests = {"training": _digest(config.train_jsonl)}
     val: list[SceneExample] = []
     items: list[ValidationItem] = []
     if config.val_jsonl is not None:
-        rows = read_examples(config.val_jsonl, open_vocabulary=True)
+        rows = readable_examples(config, config.val_jsonl, say=say)
+        words = [p for row in train for _, p, _ in row.graph.relationships]
+        if config.encoder_kind == "cgip" and len(set(words)) == 1:
+            words = list(CGIP_PREDICATES)  # the other predicate of a negative must be readable
         digests["validation"] = _digest(config.val_jsonl)
         chosen = choose_items(
             rows,
             count=config.val_examples,
-            predicates=[p for row in train for _, p, _ in row.graph.relationships],
+            predicates=words,
             seed=config.seed,
         )
         # Only these are encoded.
@@ -166,7 +165,8 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
     """
     text = load_text_encoders(
-        config.model_id,
+        config.parts_id,
+        revision=config.revision,
         dtype=DTYPES[config.dtype],
         device=processes.device,
         max_sequence_length=config.max_sequence_length,
@@ -174,7 +174,10 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
     )
     # In float32 whatever the rest is in: it is small, runs once, and every step builds on it.
     pictures = load_autoencoder(
-        config.model_id, device=processes.device, allow_download=config.allow_download
+        config.parts_id,
+        revision=config.revision,
+        device=processes.device,
+        allow_download=config.allow_download,
     )
     image_tokens = image_tokens_of(config, downsample=pictures.downsample)
     # With a cache the main process fills it, and the others find everything in it.
@@ -186,9 +189,11 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
             for path, rows in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val))
             if path is not None
         ]
-    names = splits.names()
+    # The cgip encoder has embeddings of its own.
+    names = splits.names() if config.encoder_kind == "native" else []
     features = NameFeatures(text.text_encoder_2.config.d_model)
-    features.add(names, text.encode_names(names))
+    if names:
+        features.add(names, text.encode_names(names))
     train = arrays[0]
     say(
         f"encoded {len(train)} training and {len(splits.val)} validation examples: "
