@@ -175,14 +175,14 @@ def check_dataset(
                 )
             advance(1)
     predicates = Counter(example.triple.predicate for _, example in examples)
-    sizes = Counter(len(example.graph.relationships) for _, example in examples)
+    triples = Counter(len(example.graph.relationships) for _, example in examples)
     return CheckReport(
         path=path,
         rows=rows,
         images=len(sizes),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
         predicates=dict(sorted(predicates.items())),
-        triples=dict(sorted(sizes.items())),
+        triples=dict(sorted(triples.items())),
         negatives={str(kind): negatives[kind] for kind in CHECKED_NEGATIVES},
     )
 

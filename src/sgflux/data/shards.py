@@ -218,5 +218,5 @@ def _as_bytes(tensor: Tensor) -> np.ndarray:
 def _checksum(parts: Sequence[bytes | np.ndarray]) -> bytes:
     digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
     for part in parts:
-        digest.update(part)
+        digest.update(memoryview(part))
     return digest.digest()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.data.visual_genome.raw import read_aliases, read_attributes, read_raw
+from sgflux.data.visual_genome.raw import read_raw
+from sgflux.data.visual_genome.raw_files import read_aliases, read_attributes
 from sgflux.data.visual_genome.table import VisualGenome
 from sgflux.errors import SgfluxError
 

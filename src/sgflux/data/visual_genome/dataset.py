@@ -16,7 +16,7 @@ from sgflux import __version__
 from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.mirror import mirrored
 from sgflux.data.visual_genome.filters import class_names, find_candidates
-from sgflux.data.visual_genome.raw import read_attributes
+from sgflux.data.visual_genome.raw_files import read_attributes
 from sgflux.data.visual_genome.rows import PROMPT_TEMPLATE, RowMaker, check_template
 from sgflux.data.visual_genome.selection import Selection, make_pool, select
 from sgflux.data.visual_genome.sheet import examples_sheet

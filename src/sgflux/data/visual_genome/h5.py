@@ -192,9 +192,9 @@ class _File:
         names = tables["object_names"][present].astype(np.int64)
         self._expect_below("object_names", names, len(self._vocabulary.objects), present)
         object_rows = np.flatnonzero(present.ravel())
-        number = np.full(present.size, -1, dtype=np.int64)
-        number[object_rows] = np.arange(len(object_rows))
-        number = number.reshape(present.shape)
+        flat = np.full(present.size, -1, dtype=np.int64)
+        flat[object_rows] = np.arange(len(object_rows))
+        number = flat.reshape(present.shape)
 
         used = self._present("relationships_per_image", "relationship_predicates")
         rows, places = np.nonzero(used)

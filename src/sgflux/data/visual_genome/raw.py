@@ -17,6 +17,21 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from sgflux.data.progress import progress_bar
+from sgflux.data.visual_genome.raw_files import (
+    IMAGE_ENTRY,
+    IMAGES,
+    OBJECT_ALIASES,
+    OBJECTS,
+    OBJECTS_ENTRY,
+    RELATION_ALIASES,
+    RELATIONSHIPS,
+    RELATIONSHIPS_ENTRY,
+    Thing,
+    decoded,
+    entries_of,
+    mapped,
+    read_aliases,
+)
 from sgflux.data.visual_genome.table import (
     ANY_SPLIT,
     Images,
@@ -108,7 +123,7 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
                 quirks["images listed twice, read once"] += 1
                 continue
             row_of[entry.image_id] = len(paths)
-            same = [("path", "/".join(parts[-2:]))]
+            same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
             same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
             same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
             known = [group_of[key] for key in same if key in group_of]

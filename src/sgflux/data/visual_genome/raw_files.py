@@ -175,6 +175,11 @@ def entries_of(path: Path, data: memoryview) -> list[Raw]:
 
 
 def decoded(decoder: msgspec.json.Decoder[_Entry], entry: Raw, path: Path, number: int) -> _Entry:
+    """An entry as ``decoder`` reads it.
+
+    Raises:
+        SgfluxError: naming the file and the entry, if it has another form.
+    """
     try:
         return decoder.decode(entry)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

@@ -96,15 +96,15 @@ def choose(
         members = np.flatnonzero(pool.labels == label)
         members = members[_rng(seed, _ORDER_KEY, label).permutation(len(members))]
         order = members.tolist()
-        for split in (_TEST, _VAL, _TRAIN):
-            count = wanted[SPLITS[split]][label]
+        for number in (_TEST, _VAL, _TRAIN):
+            count = wanted[SPLITS[number]][label]
             taken: list[int] = []
-            if split == _TEST and held_out:
-                taken = chooser.take(order, split, (count + label % 2) // 2, only_held_out=True)
-            taken += chooser.take(order, split, count - len(taken))
-            chosen[SPLITS[split]] += taken
+            if number == _TEST and held_out:
+                taken = chooser.take(order, number, (count + label % 2) // 2, only_held_out=True)
+            taken += chooser.take(order, number, count - len(taken))
+            chosen[SPLITS[number]] += taken
             if len(taken) < count:
-                shortages.append(Shortage(SPLITS[split], label, count, len(taken)))
+                shortages.append(Shortage(SPLITS[number], label, count, len(taken)))
     for number, split in enumerate(SPLITS):
         rows = pool.rows[np.array(chosen[split], dtype=np.int64)]
         shuffled = _rng(seed, _ORDER_KEY, classes + number).permutation(len(rows))
