@@ -46,6 +46,10 @@ class Share:
         return [key for key in keys if int(key[:8], 16) % self.count == self.index]
 
 
+ALL = Share()
+"""What a process that works alone encodes."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoders:
     """What encodes, and how much at once; each is called only if something is missing.
@@ -148,7 +152,7 @@ class EncodingPlan:
         store: CacheStore,
         encoders: Encoders,
         *,
-        share: Share = Share(),
+        share: Share = ALL,
         progress: bool = False,
     ) -> int:
         """Encode what the store lacks, as far as it is this process' share; returns how many.

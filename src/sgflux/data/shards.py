@@ -6,6 +6,7 @@ that it can be checked before it is parsed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -141,6 +142,8 @@ def write_index(
 def read_index(path: Path) -> Shard:
     """An index file that is intact and beside a tensor file of the right size.
 
+    A tensor file that is newer than its index is read and checked as a whole.
+
     Raises:
         DamagedError: otherwise.
     """
@@ -169,11 +172,16 @@ def read_index(path: Path) -> Shard:
         sha256=content["sha256"],
     )
     try:
-        size = shard.path.stat().st_size
+        status, written = shard.path.stat(), path.stat().st_mtime_ns
     except OSError as error:
         raise DamagedError(f"{shard.path.name} cannot be read: {error.strerror}") from error
-    if size != shard.size:
-        raise DamagedError(f"{shard.path.name} has {size} bytes instead of {shard.size}")
+    if status.st_size != shard.size:
+        raise DamagedError(f"{shard.path.name} has {status.st_size} bytes instead of {shard.size}")
+    if status.st_mtime_ns > written:
+        # The index is written last: somebody has touched, copied or replaced the tensors since.
+        shard.check_file()
+        with contextlib.suppress(OSError):
+            os.utime(path)
     return shard
 
 
@@ -218,5 +226,5 @@ def _as_bytes(tensor: Tensor) -> np.ndarray:
 def _checksum(parts: Sequence[bytes | np.ndarray]) -> bytes:
     digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
     for part in parts:
-        digest.update(memoryview(part))
+        digest.update(part.data if isinstance(part, np.ndarray) else part)
     return digest.digest()
