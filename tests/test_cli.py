@@ -175,7 +175,7 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
     common = ["--model-id", model, *size, "--latent-cache-dir", str(cache), "--device", "cpu"]
     capsys.readouterr()
     assert main(["cache", *files, *common, "--dtype", "fp32"]) == 0
-    assert "24 examples, 24 pictures" in capsys.readouterr().out
+    assert "24 examples with 24 pictures" in capsys.readouterr().out
     cached = {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")}
     assert cached
 

@@ -33,6 +33,12 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.data_world,
     ),
     Command(
+        words=("data", "vg"),
+        purpose="Write a data set from Visual Genome, its raw release or SGDiff's H5 files",
+        example="sgflux data vg --raw VG --out-dir runs/vg",
+        run=commands.data_vg,
+    ),
+    Command(
         words=("data", "check"),
         purpose="Check every row and picture of a data set",
         example="sgflux data check runs/world/train.jsonl runs/world/test.jsonl",

@@ -150,6 +150,15 @@ def data_world(command: Command, arguments: Sequence[str]) -> int:
     return 0
 
 
+def data_vg(command: Command, arguments: Sequence[str]) -> int:
+    """Write a data set from Visual Genome."""
+    from sgflux.data.visual_genome.command import DataVgFlags, run
+
+    flags = command.parse(DataVgFlags, arguments)
+    run(flags, command=["sgflux", *command.words, *arguments])
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataCheckFlags:
     """Flags of ``sgflux data check``."""
@@ -221,41 +230,56 @@ class CacheFlags:
     """Precision of the text encoders."""
     max_sequence_length: int | None = None
     """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
+    num_shards: int = 1
+    """Into how many parts the work is divided, each done by a command of its own (on any machine
+    that sees the folder)."""
+    shard: int = 0
+    """Which part this command does, from 0."""
+    verify: bool = False
+    """Read the whole cache first and set damaged shards aside; FILEs are then optional, and what
+    they lack is encoded again."""
+
+    def __post_init__(self) -> None:
+        """Check the division of the work."""
+        if not 0 <= self.shard < self.num_shards:
+            raise SgfluxError(
+                f"shard must lie between 0 and num_shards - 1, got shard {self.shard} and "
+                f"num_shards {self.num_shards}"
+            )
 
 
 def cache(command: Command, arguments: Sequence[str]) -> int:
-    """Fill a cache with what a training run over these files would encode."""
+    """Fill a cache with what a training run over these files would encode, or check it."""
     flags = command.parse(CacheFlags, arguments)
-    _expect_files(command, flags.jsonl)
-    from sgflux.config import PromptMix, TrainConfig
-    from sgflux.training.prepare import encode, read_splits
+    if not flags.verify:
+        _expect_files(command, flags.jsonl)
+    from sgflux.training.caching import fill_from_file, verify_cache
     from sgflux.training.processes import Processes
 
-    shared = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
-    kinds = {"neutral": 0.0} | dict.fromkeys(shared.pop("prompts"), 1.0)
-    processes = Processes.start(flags.device)
+    processes = Processes.start(flags.device) if flags.jsonl else None
+    damaged = 0
+    if flags.verify and (processes is None or processes.is_main):
+        damaged = verify_cache(flags.latent_cache_dir, rebuilds=bool(flags.jsonl))
+    if processes is None:
+        return min(damaged, 1)
+    processes.wait()  # nobody reads a shard that is being set aside
+    settings = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
+    kinds = settings.pop("prompts")
+    shard, num_shards = settings.pop("shard"), settings.pop("num_shards")
+    del settings["jsonl"], settings["verify"]
     _hide_loading_bars()
-    for path in shared.pop("jsonl"):
-        # What a run over this file would encode, by the function by which it would.
-        config = TrainConfig(
-            train_jsonl=path,
-            output_dir=flags.latent_cache_dir,
-            prompt_mix=PromptMix(**kinds),
-            **shared,
+    for path in flags.jsonl:
+        line = fill_from_file(
+            path,
+            kinds=kinds,
+            settings=settings,
+            shard=shard,
+            num_shards=num_shards,
+            processes=processes,
         )
-        splits = read_splits(config, say=_say_nothing)
-        encoded = encode(config, splits, processes=processes, say=_say_nothing)
         if processes.is_main:
-            print(
-                f"{path}: {len(encoded.train)} examples, "
-                f"{len(encoded.train.latent_mean)} pictures and {len(encoded.train.prompts)} "
-                f"texts are in {flags.latent_cache_dir}"
-            )
+            print(line)
     return 0
-
-
-def _say_nothing(text: str) -> None:
-    """Take a message that is meant for a training log."""
 
 
 def train(command: Command, arguments: Sequence[str]) -> int:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import multiprocessing
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgflux.data.cache import (
-    CacheStore,
-    TrainingArrays,
-    latent_key,
-    prepare_training_arrays,
-    text_key,
-)
+from sgflux.data.cache import TrainingArrays, latent_key, text_key
+from sgflux.data.encoding import Encoders as EncodersOf
+from sgflux.data.encoding import EncodingPlan, Share, name_features, prepare_training_arrays
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for
+from sgflux.data.store import CacheStore
+from sgflux.data.tensor_rows import TensorRows
 from sgflux.errors import SgfluxError
 
 from .rows import example, write_picture
@@ -83,9 +84,21 @@ def prepare(
 def assert_equal(first: TrainingArrays, second: TrainingArrays) -> None:
     assert first.examples == second.examples
     assert first.prompts == second.prompts
-    for name in ("latent_mean", "latent_std", "image_index", "text_hidden", "text_pooled"):
-        assert torch.equal(getattr(first, name), getattr(second, name)), name
+    assert torch.equal(first.image_index, second.image_index)
     assert torch.equal(first.prompt_index, second.prompt_index)
+    for part in ("latents", "texts"):
+        ours, theirs = everything(getattr(first, part)), everything(getattr(second, part))
+        assert ours.keys() == theirs.keys()
+        for name, tensor in ours.items():
+            assert torch.equal(tensor, theirs[name]), name
+
+
+def everything(rows: TensorRows) -> dict[str, Tensor]:
+    return rows.rows(torch.arange(len(rows)))
+
+
+def hex_key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.fixture
@@ -116,8 +129,8 @@ def test_pictures_and_prompts_are_encoded_once_and_found_by_their_rows(data):
     assert max(encoders.batches) == 2
     assert len(encoders.prompts) == len(set(encoders.prompts)) == len(arrays.prompts)
     assert arrays.image_index.tolist() == [0, 1, 2, 3, 4, 0, 0]
-    assert arrays.latent_mean.shape == arrays.latent_std.shape == (5, 16, 2, 2)
-    assert arrays.text_hidden.shape == (len(arrays.prompts), 5, 2)
+    assert everything(arrays.latents)["mean"].shape == (5, 16, 2, 2)
+    assert everything(arrays.texts)["hidden"].shape == (len(arrays.prompts), 5, 2)
     assert arrays.prompt_index.shape == (7, 3)
     for row, kinds in zip(rows, arrays.prompt_index.tolist(), strict=True):
         texts = [prompt_for(row, kind) for kind in PROMPT_KINDS]
@@ -129,11 +142,12 @@ def test_batches_are_taken_by_row_and_kind(data):
     arrays = prepare(rows, root, Encoders())
     mean, std = arrays.posterior(torch.tensor([6, 2]))
     assert mean.dtype == std.dtype == torch.float32
-    assert torch.equal(mean, arrays.latent_mean[[0, 2]].float())
+    assert torch.equal(mean, arrays.latents.rows(torch.tensor([0, 2]))["mean"].float())
     hidden, pooled = arrays.text(torch.tensor([1, 1]), torch.tensor([1, 2]))
-    expected = [arrays.prompts.index(text) for text in ("a photo of cup and box", "")]
-    assert torch.equal(hidden, arrays.text_hidden[expected])
-    assert torch.equal(pooled, arrays.text_pooled[expected])
+    wanted = [arrays.prompts.index(text) for text in ("a photo of cup and box", "")]
+    expected = arrays.texts.rows(torch.tensor(wanted))
+    assert torch.equal(hidden, expected["hidden"])
+    assert torch.equal(pooled, expected["pooled"])
 
 
 def test_disk_and_memory_give_the_same_values_and_a_full_store_needs_no_encoder(data, tmp_path):
@@ -223,10 +237,21 @@ def test_a_writer_killed_between_its_two_files_leaves_nothing_that_counts(data, 
     assert encoders.pictures == 5
 
 
+def content_of(index: Path) -> dict[str, Any]:
+    return json.loads(index.read_bytes())["content"]
+
+
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
+
+
+def flip_silently(path: Path) -> None:
+    """As a failing disk does it: the file's time stays."""
+    times = path.stat()
+    flip(path)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def truncate(path: Path) -> None:
@@ -258,12 +283,12 @@ def test_a_damaged_shard_is_named_and_only_its_entries_are_encoded_again(
 ):
     rows, root = data
     folder = tmp_path / "cache"
-    expected = prepare(rows, root, Encoders(), CacheStore(folder, shard_entries=2))
+    expected = prepare(rows, root, Encoders())
+    prepare(rows, root, Encoders(), CacheStore(folder, shard_entries=2))
     victim = next(
         path
         for path in sorted(folder.glob("*.json"))
-        if set(json.loads(path.read_bytes())["shapes"]) == {"mean", "std"}
-        and len(json.loads(path.read_bytes())["keys"]) == 2
+        if set(content_of(path)["shapes"]) == {"mean", "std"} and len(content_of(path)["keys"]) == 2
     )
     damage(victim.with_suffix(f".{suffix}"))
 
@@ -291,7 +316,7 @@ def test_an_index_with_other_keys_is_damaged_even_if_it_is_json(data, tmp_path):
     prepare(rows, root, Encoders(), CacheStore(folder))
     for path in folder.glob("*.json"):
         index = json.loads(path.read_bytes())
-        index["keys"] = index["keys"][::-1]
+        index["content"]["keys"] = index["content"]["keys"][::-1]
         path.write_text(json.dumps(index))
     store = CacheStore(folder)
     assert len(store) == 0
@@ -305,7 +330,7 @@ def test_verify_reads_everything_and_names_the_damaged(data, tmp_path):
     assert store.verify() == []
     before = len(store)
     victim = sorted((tmp_path / "cache").glob("*.safetensors"))[0]
-    flip(victim)
+    flip_silently(victim)
     (damaged,) = store.verify()
     assert damaged.path == victim.with_suffix(".json")
     assert "checksum" in str(damaged)
@@ -317,13 +342,15 @@ def test_verify_reads_everything_and_names_the_damaged(data, tmp_path):
 
 def test_a_copy_in_another_shard_replaces_a_damaged_one(tmp_path):
     first, second = CacheStore(tmp_path), CacheStore(tmp_path)
+    key, unknown = hex_key("k"), hex_key("unknown")
     for store in (first, second):
         with store.writer() as writer:
-            writer.add(["k"], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
+            writer.add([key], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
     reader = CacheStore(tmp_path)
-    flip(reader._locations["k"][0].tensors_path)
-    ((keys, tensors),) = reader.read(["k", "unknown"])
-    assert keys == ["k"]
+    numbers, _ = reader.locate([key])
+    flip_silently(reader.shard(int(numbers[0])).path)
+    ((keys, tensors),) = reader.read([key, unknown])
+    assert keys == [key]
     assert tensors["mean"].tolist() == [[1.0, 1.0]]
     assert len(reader.damaged) == 1
 
@@ -333,8 +360,8 @@ def write_entries(folder: str, prefix: str) -> None:
     with CacheStore(folder, shard_entries=2).writer() as writer:
         for number in range(10):
             value = torch.full((1, 3), number, dtype=torch.bfloat16)
-            writer.add([f"{prefix}{number}"], {"mean": value})
-            writer.add([f"both{number}"], {"mean": value})
+            writer.add([hex_key(f"{prefix}{number}")], {"mean": value})
+            writer.add([hex_key(f"both{number}")], {"mean": value})
 
 
 def test_two_processes_write_at_once(tmp_path):
@@ -345,32 +372,38 @@ def test_two_processes_write_at_once(tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(120)
         assert writer.exitcode == 0
     store = CacheStore(tmp_path)
     assert store.verify() == []
-    keys = [f"{prefix}{number}" for prefix in ("a", "b", "both") for number in range(10)]
-    found = {}
-    for group, tensors in store.read(keys):
+    values = {
+        hex_key(f"{prefix}{number}"): float(number)
+        for prefix in ("a", "b", "both")
+        for number in range(10)
+    }
+    found: dict[str, float] = {}
+    for group, tensors in store.read(values):
         found.update(zip(group, tensors["mean"][:, 0].tolist(), strict=True))
-    assert found == {key: float(key[-1]) for key in keys}
+    assert found == values
 
 
 def test_another_writers_shards_are_seen_after_a_refresh(tmp_path):
     reader, other = CacheStore(tmp_path), CacheStore(tmp_path)
     with other.writer() as writer:
-        writer.add(["k"], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
-    assert "k" in other
-    assert "k" not in reader
+        writer.add([hex_key("k")], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
+    assert hex_key("k") in other
+    assert hex_key("k") not in reader
     reader.refresh()
-    assert "k" in reader
+    assert hex_key("k") in reader
 
 
 def test_shards_are_bounded_by_entries_bytes_and_shapes(tmp_path):
     def shards(folder: str, *, limits: dict, sizes: Sequence[int]) -> int:
         with CacheStore(tmp_path / folder, **limits).writer() as writer:
             for number, size in enumerate(sizes):
-                writer.add([str(number)], {"mean": torch.zeros(1, size, dtype=torch.bfloat16)})
+                writer.add(
+                    [hex_key(str(number))], {"mean": torch.zeros(1, size, dtype=torch.bfloat16)}
+                )
         return len(list((tmp_path / folder).glob("*.safetensors")))
 
     assert shards("entries", limits={"shard_entries": 2}, sizes=[4] * 5) == 3
@@ -429,3 +462,117 @@ def test_bad_settings_are_errors(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SgfluxError, match="cannot be a folder"):
         CacheStore(tmp_path / "file")
+
+
+def plan_of(rows: Sequence[SceneExample], root: Path) -> EncodingPlan:
+    return EncodingPlan(
+        rows,
+        images_dir=root,
+        height=8,
+        width=8,
+        encoder_identity="vae-1",
+        text_identity="t5-1",
+        max_sequence_length=5,
+    )
+
+
+def test_several_shares_together_encode_everything_once(data, tmp_path):
+    rows, root = data
+    expected = prepare(rows, root, Encoders())
+    counted = Encoders()
+    encoders = EncodersOf(images=counted.images, text=counted.text, batch_size=2)
+    for index in range(3):
+        plan = plan_of(rows, root)
+        plan.fill(CacheStore(tmp_path / "cache"), encoders, share=Share(index=index, count=3))
+    store = CacheStore(tmp_path / "cache")
+    assert plan.missing(store) == 0
+    assert counted.pictures == 5
+    assert len(counted.prompts) == len(set(counted.prompts))
+    assert_equal(plan.opened(store), expected)
+
+
+def test_a_cache_that_lacks_a_share_is_refused_with_the_number(data, tmp_path):
+    rows, root = data
+    plan, store = plan_of(rows, root), CacheStore(tmp_path / "cache")
+    with pytest.raises(SgfluxError, match=r"5 of 5 entries are not in the cache.*every --shard"):
+        plan.opened(store)
+
+
+def test_a_row_that_breaks_while_training_reads_it_is_named_and_set_aside(data, tmp_path):
+    rows, root = data
+    arrays = prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache"))
+    (victim,) = [
+        path
+        for path in (tmp_path / "cache").glob("shard-*.json")
+        if "mean" in content_of(path)["shapes"]
+    ]
+    flip_silently(victim.with_suffix(".safetensors"))
+    with pytest.raises(SgfluxError, match=f"{victim.name}.*checksum.*set aside"):
+        arrays.posterior(torch.arange(7))
+    assert not victim.exists()
+    encoders = Encoders()
+    assert_equal(
+        prepare(rows, root, encoders, CacheStore(tmp_path / "cache")),
+        prepare(rows, root, Encoders()),
+    )
+    assert encoders.pictures == 5
+
+
+def test_a_changed_picture_is_another_entry_and_so_is_its_mirror_image(data, tmp_path):
+    rows, root = data
+    prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache"))
+    write_picture(root / "b.png", seed=99)
+    rows = [*rows, rows[2].with_meta(mirrored=True)]
+    encoders = Encoders()
+    arrays = prepare(rows, root, encoders, CacheStore(tmp_path / "cache"))
+    assert encoders.pictures == 2
+    assert_equal(arrays, prepare(rows, root, Encoders()))
+
+
+def test_features_of_names_are_kept_in_float32(tmp_path):
+    asked: list[str] = []
+
+    def encode(names: Sequence[str]) -> Tensor:
+        asked.extend(names)
+        return torch.tensor([[len(name) + 1 / 3, 1.0] for name in names])
+
+    def features(names: Sequence[str]) -> Tensor:
+        return name_features(names, encode, store=CacheStore(tmp_path), identity="t5")
+
+    first = features(["man", "horse"])
+    assert first.dtype == torch.float32
+    assert torch.equal(features(["horse", "dog", "man"]), encode(["horse", "dog", "man"]))
+    assert asked == ["man", "horse", "dog", "horse", "dog", "man"]
+
+
+def encode_until_killed(folder: str, root: str, names: list[str]) -> None:
+    """Kill this process, as the system would, while the third batch is being encoded."""
+    torch.set_num_threads(1)
+    encoders = Encoders()
+
+    def images(batch: Tensor) -> tuple[Tensor, Tensor]:
+        if encoders.pictures >= 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return encoders.images(batch)
+
+    rows = [example(meta={"image_rel_path": name}) for name in names]
+    store = CacheStore(folder, shard_entries=2)
+    prepare(rows, Path(root), encoders, store, encode_images=images)
+
+
+def test_a_process_killed_while_it_encodes_loses_no_finished_shard(data, tmp_path):
+    _, root = data
+    names = ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    process = multiprocessing.get_context("spawn").Process(
+        target=encode_until_killed, args=(str(tmp_path / "cache"), str(root), names)
+    )
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    store = CacheStore(tmp_path / "cache")
+    assert store.verify() == []
+    assert len(store) == 4
+    rows = [example(meta={"image_rel_path": name}) for name in names]
+    encoders = Encoders()
+    assert_equal(prepare(rows, root, encoders, store), prepare(rows, root, Encoders()))
+    assert encoders.pictures == 1

@@ -254,8 +254,30 @@ def test_known_graphs_collect_what_all_rows_state_of_a_picture():
             example("dog, on, dog", meta={"image_rel_path": "b.png"}),
         ]
     )
-    assert set(known["a.png"].triples()) == {
+    assert set(known["a.png", False].triples()) == {
         Triple("man", "riding", "horse"),
         Triple("man", "wearing", "hat"),
     }
-    assert known["b.png"].triples() == (Triple("dog", "on", "dog"),)
+    assert known["b.png", False].triples() == (Triple("dog", "on", "dog"),)
+
+
+def test_what_a_row_knows_of_its_picture_is_known_and_checked():
+    rows = [
+        example("man, riding, horse", meta={"known_triples": [["man", "wearing", "hat"]]}),
+        example("man, left of, horse", meta={"mirrored": True}),
+    ]
+    known = known_graphs(rows)
+    assert set(known["a.png", False].triples()) == {
+        Triple("man", "riding", "horse"),
+        Triple("man", "wearing", "hat"),
+    }
+    # A mirror image is another picture: what is left of something there, is right of it here.
+    assert known["a.png", True].triples() == (Triple("man", "left of", "horse"),)
+    for meta, message in (
+        ({"known_triples": [["man", "on"]]}, r"known_triples\[0\] must be \[subject"),
+        ({"known_triples": [["man", "on", ""]]}, r"known_triples\[0\] must be a non-empty"),
+        ({"known_triples": "man on horse"}, "known_triples must be a list"),
+        ({"mirrored": 1}, "mirrored must be true or false"),
+    ):
+        with pytest.raises(SgfluxError, match=message):
+            example(meta=meta)

@@ -10,6 +10,7 @@ import torch
 
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS
+from sgflux.data.tensor_rows import MemoryRows
 from sgflux.training.batches import Batch, LatentScale, draw_batch
 from sgflux.training.randomness import generator_for
 from tests.training.scenes import example
@@ -20,12 +21,20 @@ def arrays() -> TrainingArrays:
     """Two examples; their latents are 1 and 2 with no spread; text n is the number n."""
     return TrainingArrays(
         examples=(example(0, split="train"), example(1, split="train")),
-        latent_mean=torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).expand(2, 16, 2, 2).bfloat16(),
-        latent_std=torch.zeros(2, 16, 2, 2).bfloat16(),
+        latents=MemoryRows(
+            {
+                "mean": torch.tensor([1.0, 2.0]).view(2, 1, 1, 1).expand(2, 16, 2, 2).bfloat16(),
+                "std": torch.zeros(2, 16, 2, 2).bfloat16(),
+            }
+        ),
         image_index=torch.tensor([0, 1]),
         prompts=("r0", "n0", "", "r1", "n1"),
-        text_hidden=torch.arange(5.0).view(5, 1, 1).bfloat16(),
-        text_pooled=torch.arange(5.0).view(5, 1).bfloat16(),
+        texts=MemoryRows(
+            {
+                "hidden": torch.arange(5.0).view(5, 1, 1).bfloat16(),
+                "pooled": torch.arange(5.0).view(5, 1).bfloat16(),
+            }
+        ),
         prompt_index=torch.tensor([[0, 1, 2], [3, 4, 2]]),
     )
 
@@ -53,7 +62,9 @@ def test_latents_are_shifted_and_scaled_and_sigma_lies_in_its_range(arrays: Trai
 
 
 def test_the_posterior_is_sampled_anew(arrays: TrainingArrays) -> None:
-    spread = replace(arrays, latent_std=torch.ones_like(arrays.latent_std))
+    stored = arrays.latents.rows(torch.arange(2))
+    ones = MemoryRows({**stored, "std": torch.ones_like(stored["std"])})
+    spread = replace(arrays, latents=ones)
     first, second = (draw(spread, [0] * 50, step=step).latents for step in (0, 1))
     assert not torch.equal(first, second)
     assert first.mean().item() == pytest.approx(1.0, abs=0.2)

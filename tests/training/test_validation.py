@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgflux.data.cache import TrainingArrays, prepare_training_arrays
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.encoding import prepare_training_arrays
 from sgflux.data.examples import read_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph

@@ -14,9 +14,8 @@ from sgflux.data.examples import (
     iter_lines,
     known_graphs,
     parse_line,
-    resolve_image,
 )
-from sgflux.data.images import load_image
+from sgflux.data.images import picture_sizes
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import NegativeKind, available_kinds
@@ -30,7 +29,9 @@ PROBLEM_KINDS: tuple[str, ...] = ("json", "schema", "predicate", "image", "box",
 """What can be wrong with a row: its text, its fields, an unknown predicate, its picture, a box
 outside the picture, no possible negative."""
 
-_NEGATIVES = (NegativeKind.ROLE_SWAP, NegativeKind.INVERSE, NegativeKind.PREDICATE)
+CHECKED_NEGATIVES = (NegativeKind.ROLE_SWAP, NegativeKind.INVERSE, NegativeKind.PREDICATE)
+"""The kinds of negative of which a row must have one."""
+
 _BOX_TOLERANCE = 0.5
 
 
@@ -152,16 +153,18 @@ def check_dataset(
         problems.append(Problem(0, "schema", "has no row"))
 
     known = known_graphs(example for _, example in examples)
-    pictures = _Pictures(images_dir)
+    sizes = picture_sizes(
+        (example.image_rel_path for _, example in examples), images_dir, progress=progress
+    )
     negatives: Counter[NegativeKind] = Counter()
-    with progress_bar(len(examples), "check", show=progress) as advance:
+    with progress_bar(len(examples), "rows", show=progress) as advance:
         for line, example in examples:
-            problems += pictures.problems(line, example)
+            problems += _picture_problems(line, example, sizes[example.image_rel_path])
             kinds = available_kinds(
-                example.graph, vocabulary=vocabulary, known=known[example.image_rel_path]
+                example.graph, vocabulary=vocabulary, known=known[example.picture]
             )
-            negatives.update(kind for kind in kinds if kind in _NEGATIVES)
-            if not set(kinds) & set(_NEGATIVES):
+            negatives.update(kind for kind in kinds if kind in CHECKED_NEGATIVES)
+            if not set(kinds) & set(CHECKED_NEGATIVES):
                 problems.append(
                     Problem(
                         line,
@@ -172,47 +175,36 @@ def check_dataset(
                 )
             advance(1)
     predicates = Counter(example.triple.predicate for _, example in examples)
-    sizes = Counter(len(example.graph.relationships) for _, example in examples)
+    triples = Counter(len(example.graph.relationships) for _, example in examples)
     return CheckReport(
         path=path,
         rows=rows,
-        images=len(pictures.sizes),
+        images=len(sizes),
         problems=tuple(sorted(problems, key=lambda problem: problem.line)),
         predicates=dict(sorted(predicates.items())),
-        triples=dict(sorted(sizes.items())),
-        negatives={str(kind): negatives[kind] for kind in _NEGATIVES},
+        triples=dict(sorted(triples.items())),
+        negatives={str(kind): negatives[kind] for kind in CHECKED_NEGATIVES},
     )
 
 
-class _Pictures:
-    """The pictures of a data set, each decoded once."""
-
-    def __init__(self, images_dir: str | os.PathLike[str]) -> None:
-        self.images_dir = images_dir
-        self.sizes: dict[str, tuple[int, int] | SgfluxError] = {}
-
-    def problems(self, line: int, example: SceneExample) -> list[Problem]:
-        name = example.image_rel_path
-        if name not in self.sizes:
-            try:
-                self.sizes[name] = load_image(resolve_image(example, self.images_dir)).size
-            except SgfluxError as error:
-                self.sizes[name] = error
-        size = self.sizes[name]
-        if isinstance(size, SgfluxError):
-            return [Problem(line, "image", str(size))]
-        return [
-            Problem(
-                line,
-                "box",
-                f"boxes[{i}] = {list(box)} of {example.graph.objects[i]!r} leaves the picture "
-                f"{name!r} of {size[0]} x {size[1]} pixels",
-            )
-            for i, box in enumerate(example.boxes or ())
-            if min(box[0], box[1]) < -_BOX_TOLERANCE
-            or box[0] + box[2] > size[0] + _BOX_TOLERANCE
-            or box[1] + box[3] > size[1] + _BOX_TOLERANCE
-        ]
+def _picture_problems(
+    line: int, example: SceneExample, size: tuple[int, int] | SgfluxError
+) -> list[Problem]:
+    """What is wrong with a row's picture of this size, or with its boxes in it."""
+    if isinstance(size, SgfluxError):
+        return [Problem(line, "image", str(size))]
+    return [
+        Problem(
+            line,
+            "box",
+            f"boxes[{i}] = {list(box)} of {example.graph.objects[i]!r} leaves the picture "
+            f"{example.image_rel_path!r} of {size[0]} x {size[1]} pixels",
+        )
+        for i, box in enumerate(example.boxes or ())
+        if min(box[0], box[1]) < -_BOX_TOLERANCE
+        or box[0] + box[2] > size[0] + _BOX_TOLERANCE
+        or box[1] + box[3] > size[1] + _BOX_TOLERANCE
+    ]
 
 
 def _kind(error: SgfluxError) -> str:

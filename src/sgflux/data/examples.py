@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from sgflux.data.files import replacing
+from sgflux.data.files import replacing, resolve_path
 from sgflux.data.schema import (
     Box,
     PredicateReader,
@@ -100,6 +100,25 @@ class SceneExample:
         """The picture's path below the images folder."""
         path: str = self.meta["image_rel_path"]
         return path
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the row is about the mirror image of its file (``meta.mirrored``)."""
+        return bool(self.meta.get("mirrored", False))
+
+    @property
+    def picture(self) -> tuple[str, bool]:
+        """Which picture the row is about: its path, and whether it is mirrored."""
+        return self.image_rel_path, self.is_mirrored
+
+    @property
+    def known_triples(self) -> tuple[Triple, ...]:
+        """What else the row knows to be true of its picture (``meta.known_triples``)."""
+        return tuple(Triple(*entry) for entry in self.meta.get("known_triples", ()))
+
+    def with_meta(self, **fields: Any) -> SceneExample:
+        """The example with further (or other) fields of ``meta``."""
+        return replace(self, meta={**self.meta, **fields})
 
     @property
     def triple_index(self) -> int:
@@ -290,36 +309,8 @@ def write_examples(path: str | os.PathLike[str], examples: Iterable[SceneExample
 
 
 def resolve_image(example: SceneExample, images_dir: str | os.PathLike[str]) -> Path:
-    """Where the example's picture is: always inside ``images_dir``, symbolic links followed.
-
-    The picture itself need not exist.
-
-    Raises:
-        SgfluxError: if ``images_dir`` is no folder, or the path is absolute, has a ``..``, or
-            leads out of the folder through a link.
-    """
-    relative = example.image_rel_path
-    where = f"image_rel_path {relative!r}"
-    try:
-        root = Path(images_dir).resolve()
-        if not root.is_dir():
-            raise SgfluxError(f"the images folder {os.fspath(images_dir)!r} is no folder")
-        if Path(relative).is_absolute() or ".." in Path(relative).parts:
-            raise SgfluxError(
-                f"{where} must be a path below the images folder {os.fspath(images_dir)!r}, "
-                "without '..'"
-            )
-        path = (root / relative).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, SgfluxError):
-            raise
-        raise SgfluxError(f"{where} is no usable path: {error}") from error
-    if not path.is_relative_to(root) or path == root:
-        raise SgfluxError(
-            f"{where} leads to {str(path)!r}, outside the images folder {str(root)!r}; "
-            "give the folder that really holds the pictures as images_dir"
-        )
-    return path
+    """Where the example's picture is; see :func:`resolve_path`."""
+    return resolve_path(example.image_rel_path, images_dir)
 
 
 def prompts_for_graph(
@@ -352,7 +343,7 @@ def prompts_for_graph(
         mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
         alone = [i for i in range(len(names)) if i not in mentioned]
         parts = [
-            f"{names[s]} {_in_prose(vocabulary.normalize(predicate))} {names[o]}"
+            f"{names[s]} {in_prose(vocabulary.normalize(predicate))} {names[o]}"
             for s, predicate, o in graph.relationships
         ]
         parts += [names[i] for i in alone]
@@ -372,24 +363,25 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     return prompts_for_graph(example.graph, kind)
 
 
-def known_graphs(examples: Iterable[SceneExample]) -> dict[str, SceneGraph]:
-    """``image_rel_path`` -> all that the rows state about that picture, compared by name.
+def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], SceneGraph]:
+    """``SceneExample.picture`` -> all that the rows know of it, compared by name.
 
-    This is the ``known`` of :func:`sgflux.graphs.negatives.make_negative`: a negative of one row
-    must not be what another row says of the same picture. Objects are repeated a statement.
+    That is what their graphs state, and their ``meta.known_triples``. It is the ``known`` of
+    :func:`sgflux.graphs.negatives.make_negative`: a negative of one row must not be what another
+    row says of the same picture. Objects are repeated a statement.
     """
-    stated: dict[str, dict[Triple, None]] = {}
-    alone: dict[str, dict[str, None]] = {}
+    stated: dict[tuple[str, bool], dict[Triple, None]] = {}
+    alone: dict[tuple[str, bool], dict[str, None]] = {}
     for example in examples:
-        path = example.image_rel_path
-        stated.setdefault(path, {}).update(dict.fromkeys(example.graph.triples()))
-        alone.setdefault(path, {}).update(dict.fromkeys(example.graph.objects))
+        words = (*example.graph.triples(), *example.known_triples)
+        stated.setdefault(example.picture, {}).update(dict.fromkeys(words))
+        alone.setdefault(example.picture, {}).update(dict.fromkeys(example.graph.objects))
     graphs = {}
-    for path, triples in stated.items():
+    for picture, triples in stated.items():
         objects = [name for triple in triples for name in (triple.subject, triple.object)]
         relationships = [(2 * i, triple.predicate, 2 * i + 1) for i, triple in enumerate(triples)]
-        objects += [name for name in alone[path] if name not in objects]
-        graphs[path] = SceneGraph(objects=tuple(objects), relationships=tuple(relationships))
+        objects += [name for name in alone[picture] if name not in objects]
+        graphs[picture] = SceneGraph(objects=tuple(objects), relationships=tuple(relationships))
     return graphs
 
 
@@ -400,7 +392,8 @@ def _graph_of(triple: Triple) -> SceneGraph:
     )
 
 
-def _in_prose(predicate: str) -> str:
+def in_prose(predicate: str) -> str:
+    """A canonical predicate as a sentence has it."""
     return "near" if predicate == "around/near" else predicate
 
 

@@ -10,6 +10,7 @@ import io
 import math
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,6 +19,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from sgflux.data.files import resolve_path
+from sgflux.data.progress import progress_bar
 from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
 
@@ -42,16 +45,20 @@ Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
 
-def load_image(path: str | os.PathLike[str]) -> Image.Image:
+def load_image(path: str | os.PathLike[str], *, mirrored: bool = False) -> Image.Image:
     """Read a picture as upright 8-bit RGB.
 
     EXIF orientation is applied; transparency is put on white; gray, palette, CMYK and 16-bit
     pictures are converted (16 bits are scaled, not cut); of an animation, the first frame counts.
 
+    Args:
+        path: the file.
+        mirrored: give the upright picture's mirror image, left and right exchanged.
+
     Raises:
         SgfluxError: naming the file, if it is missing, no picture, truncated or too large.
     """
-    return decode_image(read_image_bytes(path), name=path)
+    return decode_image(read_image_bytes(path), name=path, mirrored=mirrored)
 
 
 def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -73,7 +80,9 @@ def image_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode_image(data: bytes, *, name: str | os.PathLike[str]) -> Image.Image:
+def decode_image(
+    data: bytes, *, name: str | os.PathLike[str], mirrored: bool = False
+) -> Image.Image:
     """As :func:`load_image`, from the content of the file called ``name``."""
     try:
         with Image.open(io.BytesIO(data)) as image:
@@ -82,7 +91,8 @@ def decode_image(data: bytes, *, name: str | os.PathLike[str]) -> Image.Image:
                     f"it has {image.width} x {image.height} pixels, more than {MAX_PIXELS}"
                 )
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            upright = _to_rgb(ImageOps.exif_transpose(image))
+            return ImageOps.mirror(upright) if mirrored else upright
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise SgfluxError(f"the picture {os.fspath(name)!r} is too large: {error}") from error
     except UnidentifiedImageError as error:
@@ -94,6 +104,37 @@ def decode_image(data: bytes, *, name: str | os.PathLike[str]) -> Image.Image:
             f"the picture {os.fspath(name)!r} cannot be decoded "
             f"(broken or truncated?): {error or type(error).__name__}"
         ) from error
+
+
+def picture_sizes(
+    paths: Iterable[str], images_dir: str | os.PathLike[str], *, progress: bool = False
+) -> dict[str, tuple[int, int] | SgfluxError]:
+    """(width, height) of the upright pictures, each decoded whole, or what is wrong with it.
+
+    Decoding runs in one thread a core.
+
+    Args:
+        paths: below ``images_dir``.
+        images_dir: the folder of the pictures.
+        progress: show a bar on stderr.
+    """
+    names = list(dict.fromkeys(paths))
+
+    def size(name: str) -> tuple[int, int] | SgfluxError:
+        try:
+            return load_image(resolve_path(name, images_dir)).size
+        except SgfluxError as error:
+            return error
+
+    sizes: dict[str, tuple[int, int] | SgfluxError] = {}
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_bar(len(names), "pictures", show=progress) as advance,
+    ):
+        for name, found in zip(names, pool.map(size, names), strict=True):
+            sizes[name] = found
+            advance(1)
+    return sizes
 
 
 def union_box(boxes: Iterable[Box]) -> Box:

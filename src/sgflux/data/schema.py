@@ -73,6 +73,18 @@ def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -
         raise SgfluxError(f"meta must be an object, got {short(value)}")
     if "predicate_raw" in value:
         text_field(value["predicate_raw"], "meta.predicate_raw")
+    if not isinstance(value.get("mirrored", False), bool):
+        raise SgfluxError(f"meta.mirrored must be true or false, got {short(value['mirrored'])}")
+    known = value.get("known_triples", [])
+    if not isinstance(known, list | tuple):
+        raise SgfluxError(f"meta.known_triples must be a list, got {short(known)}")
+    for i, entry in enumerate(known):
+        if not isinstance(entry, list | tuple) or len(entry) != 3:
+            raise SgfluxError(
+                f"meta.known_triples[{i}] must be [subject, predicate, object], got {short(entry)}"
+            )
+        for word in entry:
+            text_field(word, f"meta.known_triples[{i}]")
     class_id = value.get("class_id")
     if class_id is not None:
         if isinstance(class_id, bool) or not isinstance(class_id, int):

@@ -1,37 +1,48 @@
 """A content-addressed store of tensors on disk: shards that vouch for themselves.
 
-A shard is two files: ``shard-<id>.safetensors`` with stacked bf16 tensors, (n, ...) each, and
-``shard-<id>.json`` with the n keys in the same order, the shapes and the sha256 of both. There is
-no file that two writers share: every shard has a random id, and its index file, written last,
-makes it visible. A key says all that the value depends on, so equal keys in two shards hold equal
-values, and whatever is lost or broken is simply missing: it is named, set aside and encoded again.
+A shard is two files: ``shard-<id>.safetensors`` with stacked tensors, (n, ...) each, and
+``shard-<id>.json`` with the n keys in the same order, a checksum of every row, the shapes and the
+sha256 of both files. There is no file that two writers share: every shard has a random id, and its
+index file, written last, makes it visible. A key says all that the value depends on, so equal keys
+in two shards hold equal values, and whatever is lost or broken is simply missing: it is named, set
+aside and encoded again.
+
+A million entries are 48 MB of memory and a second or two of opening. Rows are read one by one and
+checked against their own checksum, so that no byte is used that was not written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from sgflux.data.files import replacing
+from sgflux.data.shards import (
+    DamagedError,
+    Shard,
+    key_bytes,
+    read_index,
+    read_rows,
+    row_checksums,
+    write_index,
+)
 from sgflux.errors import SgfluxError
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = "sgflux-cache-1"
-_FIELDS = {"format", "keys", "shapes", "size", "sha256", "index_sha256"}
+DTYPES = (torch.bfloat16, torch.float32)
+"""What a stored tensor may be."""
 
 
 @dataclass(frozen=True)
@@ -46,32 +57,29 @@ class DamagedShard:
         return f"{self.path}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """What the index file of a shard says."""
+@dataclass(frozen=True, eq=False)
+class _Locations:
+    """Where the N keys are, sorted by the first eight bytes of their digests.
 
-    index_path: Path
-    keys: tuple[str, ...]
-    shapes: Mapping[str, tuple[int, ...]]
-    size: int
-    sha256: str
+    Attributes:
+        prefixes: those bytes as a number, (N,) uint64, ascending.
+        digests: the whole digests, (N, 32) uint8.
+        shards: number of the shard in ``CacheStore.shards``, (N,) int32.
+        rows: row in that shard, (N,) int32.
+    """
 
-    @property
-    def tensors_path(self) -> Path:
-        return self.index_path.with_suffix(".safetensors")
-
-
-class _DamagedError(Exception):
-    """The reason why a shard does not count; never leaves this module."""
+    prefixes: np.ndarray
+    digests: np.ndarray
+    shards: np.ndarray
+    rows: np.ndarray
 
 
 class CacheStore:
     """Tensors by key in a folder, safe under several writers and against broken files.
 
-    Index files are read and checked when the store is opened; a shard's tensors are checked
-    against their sha256 whenever they are read. A damaged shard is logged as a warning, listed in
-    ``damaged``, and from then on as good as absent; the next write renames its files to
-    ``*.damaged``.
+    Index files are read and checked when the store is opened; a row is checked whenever it is read.
+    A damaged shard is logged as a warning, listed in ``damaged``, and from then on as good as
+    absent; the next write renames its files to ``*.damaged``.
 
     Attributes:
         root: the folder; made if it is missing.
@@ -109,58 +117,96 @@ class CacheStore:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SgfluxError(f"the cache {str(root)!r} cannot be a folder: {error}") from error
-        self._shards: dict[Path, _Shard] = {}
-        self._locations: dict[str, tuple[_Shard, int]] = {}
+        self._shards: dict[Path, Shard] = {}
+        self._located: _Locations | None = None
+        self._numbered: list[Shard] = []
         self.refresh()
 
     def __len__(self) -> int:
-        """Number of keys."""
-        return len(self._locations)
+        """Number of different keys."""
+        digests = self._locations().digests
+        return len(np.unique(digests.view("S32"))) if len(digests) else 0
 
     def __contains__(self, key: object) -> bool:
         """Whether a shard that is not known to be damaged has ``key``."""
-        return key in self._locations
+        return isinstance(key, str) and not self.missing([key])
 
     def refresh(self) -> None:
         """Look for shards that other writers have finished since, or that are gone."""
         known = self._shards
         self._shards = {}
+        self._located = None
         damaged = {shard.path for shard in self.damaged}
         for path in sorted(set(self.root.glob("shard-*.json")) - damaged):
             try:
-                self._shards[path] = known[path] if path in known else _read_index(path)
-            except _DamagedError as error:
-                self._report(path, str(error))
-        self._relocate()
+                self._shards[path] = known[path] if path in known else read_index(path)
+            except DamagedError as error:
+                self.report(path, str(error))
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """The keys that no shard has, in their order."""
+        shards, _ = self.locate(keys)
+        return [key for key, shard in zip(keys, shards.tolist(), strict=True) if shard < 0]
+
+    def locate(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Where the keys are: numbers for :meth:`shard` and rows, (n,) int32 each; -1 if nowhere.
+
+        Both hold until the store changes.
+        """
+        table = self._locations()
+        wanted = key_bytes(keys)
+        found = np.full(len(keys), -1, dtype=np.int64)
+        if len(table.prefixes) and len(keys):
+            prefixes = _prefixes(wanted)
+            at = np.searchsorted(table.prefixes, prefixes)
+            pending = np.arange(len(keys))
+            # One round, but for two keys that share their first eight bytes.
+            while len(pending):
+                pending = pending[at[pending] < len(table.prefixes)]
+                pending = pending[table.prefixes[at[pending]] == prefixes[pending]]
+                same = (table.digests[at[pending]] == wanted[pending]).all(axis=1)
+                found[pending[same]] = at[pending[same]]
+                pending = pending[~same]
+                at[pending] += 1
+        there = found >= 0
+        shards, rows = (np.full(len(keys), -1, dtype=np.int32) for _ in range(2))
+        shards[there], rows[there] = table.shards[found[there]], table.rows[found[there]]
+        return shards, rows
+
+    def shard(self, number: int) -> Shard:
+        """The shard with a number that :meth:`locate` gave."""
+        self._locations()
+        return self._numbered[number]
 
     def read(self, keys: Iterable[str]) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
         """The entries of ``keys`` that are there, shard by shard.
 
         Yields:
-            The keys found in a shard, and its tensors for them, (number of keys, ...) bf16 each.
-            Keys that are missing, or only in damaged shards, are in none of them.
+            The keys found in a shard, and its tensors for them, (number of keys, ...) each. Keys
+            that are missing, or only in damaged shards, are in none of them.
         """
-        pending = dict.fromkeys(keys)
-        while True:
-            wanted: dict[Path, list[str]] = {}
-            for key in pending:
-                if key in self._locations:
-                    wanted.setdefault(self._locations[key][0].index_path, []).append(key)
-            if not wanted:
-                return
-            # A damaged shard is forgotten, so the next round finds a copy of its keys or nothing.
-            for path, group in wanted.items():
-                shard = self._shards[path]
+        pending = list(dict.fromkeys(keys))
+        while pending:
+            numbers, rows = self.locate(pending)
+            groups = [
+                (self.shard(n), np.flatnonzero(numbers == n)) for n in np.unique(numbers) if n >= 0
+            ]
+            done: set[str] = set()
+            is_damaged = False
+            for shard, places in groups:
+                group = [pending[place] for place in places]
                 try:
-                    tensors = _read_tensors(shard)
-                except _DamagedError as error:
-                    self._report(path, str(error))
+                    tensors = read_rows(shard, rows[places].tolist())
+                except DamagedError as error:
+                    # Forgotten, so that the next round finds a copy of its keys or nothing.
+                    self.report(shard.index_path, str(error))
+                    is_damaged = True
                     continue
-                rows = torch.tensor([self._locations[key][1] for key in group])
-                for key in group:
-                    del pending[key]
-                yield group, {name: tensor[rows] for name, tensor in tensors.items()}
-            self._relocate()
+                done.update(group)
+                yield group, tensors
+            if not is_damaged:
+                return
+            pending = [key for key in pending if key not in done]
 
     def writer(self) -> ShardWriter:
         """A context that writes entries in shards; what it wrote is in the store at once."""
@@ -174,47 +220,13 @@ class CacheStore:
         self.refresh()
         for path, shard in list(self._shards.items()):
             try:
-                _read_tensors(shard)
-            except _DamagedError as error:
-                self._report(path, str(error))
-        self._relocate()
+                shard.check_file()
+            except DamagedError as error:
+                self.report(path, str(error))
         return list(self.damaged)
 
-    def _report(self, index_path: Path, reason: str) -> None:
-        self._shards.pop(index_path, None)
-        self.damaged.append(DamagedShard(index_path, reason))
-        logger.warning("cache shard %s; its entries are encoded again", self.damaged[-1])
-
-    def _relocate(self) -> None:
-        self._locations = {
-            key: (shard, row)
-            for shard in self._shards.values()
-            for row, key in enumerate(shard.keys)
-        }
-
-    def _write_shard(self, keys: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
-        self._set_damaged_aside()
-        index_path = self.root / f"shard-{uuid.uuid4().hex}.json"
-        data = safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()})
-        shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
-        shard = _Shard(index_path, tuple(keys), shapes, len(data), hashlib.sha256(data).hexdigest())
-        index: dict[str, Any] = {
-            "format": _FORMAT,
-            "keys": list(keys),
-            "shapes": {name: list(shape) for name, shape in shapes.items()},
-            "size": shard.size,
-            "sha256": shard.sha256,
-        }
-        index["index_sha256"] = _index_sha256(index)
-        with replacing(shard.tensors_path) as file:
-            file.write(data)
-        with replacing(index_path) as file:
-            file.write(json.dumps(index).encode())
-        self._shards[index_path] = shard
-        for row, key in enumerate(shard.keys):
-            self._locations[key] = shard, row
-
-    def _set_damaged_aside(self) -> None:
+    def set_damaged_aside(self) -> None:
+        """Rename the files of the shards found damaged to ``*.damaged``."""
         for shard in self.damaged:
             if shard.path not in self._aside:
                 self._aside.add(shard.path)
@@ -222,6 +234,50 @@ class CacheStore:
                     # Another writer may have been faster, or the file be the one that is missing.
                     with contextlib.suppress(FileNotFoundError):
                         path.replace(path.with_name(f"{path.name}.damaged"))
+
+    def report(self, index_path: Path, reason: str) -> None:
+        """Take a shard out because of ``reason``."""
+        self._shards.pop(index_path, None)
+        self._located = None
+        self.damaged.append(DamagedShard(index_path, reason))
+        logger.warning("cache shard %s; its entries are encoded again", self.damaged[-1])
+
+    def _locations(self) -> _Locations:
+        if self._located is None:
+            self._numbered = list(self._shards.values())
+            counts = [len(shard) for shard in self._numbered]
+            empty = np.zeros((0, 32), dtype=np.uint8)
+            digests = np.concatenate([empty, *(shard.digests for shard in self._numbered)])
+            prefixes = _prefixes(digests)
+            order = np.argsort(prefixes, kind="stable")
+            shards = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+            rows = [np.arange(count, dtype=np.int32) for count in counts]
+            self._located = _Locations(
+                prefixes=prefixes[order],
+                digests=digests[order],
+                shards=shards[order],
+                rows=np.concatenate([np.zeros(0, dtype=np.int32), *rows])[order],
+            )
+        return self._located
+
+    def write_shard(self, keys: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
+        """Write entries as one shard, and set aside what was found damaged."""
+        self.set_damaged_aside()
+        path = self.root / f"shard-{uuid.uuid4().hex}.json"
+        data = safetensors.torch.save({name: t.contiguous() for name, t in tensors.items()})
+        with replacing(path.with_suffix(".safetensors")) as file:
+            file.write(data)
+        shapes = {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
+        write_index(
+            path,
+            keys=keys,
+            checksums=row_checksums(tensors),
+            shapes=shapes,
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        self._shards[path] = read_index(path)
+        self._located = None
 
 
 class ShardWriter:
@@ -241,12 +297,7 @@ class ShardWriter:
         """The writer itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write what is left, unless the block raised."""
         if kind is None:
             self.flush()
@@ -256,18 +307,18 @@ class ShardWriter:
 
         Args:
             keys: n different keys, sha256 in hex.
-            tensors: by name, (n, ...) bf16 each, on the CPU.
+            tensors: by name, (n, ...) bf16 or float32 each, on the CPU.
 
         Raises:
             ValueError: if the tensors are not of that kind.
         """
         for name, tensor in tensors.items():
-            if tensor.dtype != torch.bfloat16 or tensor.shape[:1] != (len(keys),):
+            if tensor.dtype not in DTYPES or tensor.shape[:1] != (len(keys),):
                 raise ValueError(
-                    f"{name!r} must be ({len(keys)}, ...) bfloat16, "
+                    f"{name!r} must be ({len(keys)}, ...) bfloat16 or float32, "
                     f"got {tuple(tensor.shape)} {tensor.dtype}"
                 )
-        if self._batches and _row_shapes(self._batches[0]) != _row_shapes(tensors):
+        if self._batches and _kind(self._batches[0]) != _kind(tensors):
             self.flush()
         self._keys.extend(keys)
         self._batches.append(dict(tensors))
@@ -280,62 +331,14 @@ class ShardWriter:
         if self._keys:
             names = self._batches[0]
             tensors = {name: torch.cat([batch[name] for batch in self._batches]) for name in names}
-            self._store._write_shard(self._keys, tensors)
+            self._store.write_shard(self._keys, tensors)
         self._keys, self._batches, self._bytes = [], [], 0
 
 
-def _row_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape[1:]) for name, tensor in tensors.items()}
+def _kind(tensors: Mapping[str, Tensor]) -> dict[str, object]:
+    return {name: (tuple(tensor.shape[1:]), tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _index_sha256(index: Mapping[str, Any]) -> str:
-    content = {name: value for name, value in index.items() if name != "index_sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _read_index(path: Path) -> _Shard:
-    """An index file that is intact and beside a tensor file of the right size."""
-    try:
-        index = json.loads(path.read_bytes())
-    except OSError as error:
-        raise _DamagedError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise _DamagedError(f"is no JSON: {error}") from error
-    if not isinstance(index, dict) or index.get("format") != _FORMAT or set(index) != _FIELDS:
-        raise _DamagedError(f"is no index of the format {_FORMAT!r}")
-    if index["index_sha256"] != _index_sha256(index):
-        raise _DamagedError("has changed since it was written: its checksum does not match")
-    shard = _Shard(
-        index_path=path,
-        keys=tuple(index["keys"]),
-        shapes={name: tuple(shape) for name, shape in index["shapes"].items()},
-        size=index["size"],
-        sha256=index["sha256"],
-    )
-    try:
-        size = shard.tensors_path.stat().st_size
-    except OSError as error:
-        raise _DamagedError(
-            f"{shard.tensors_path.name} cannot be read: {error.strerror}"
-        ) from error
-    if size != shard.size:
-        raise _DamagedError(f"{shard.tensors_path.name} has {size} bytes instead of {shard.size}")
-    return shard
-
-
-def _read_tensors(shard: _Shard) -> dict[str, Tensor]:
-    """The tensors of a shard, checked."""
-    name = shard.tensors_path.name
-    try:
-        data = shard.tensors_path.read_bytes()
-    except OSError as error:
-        raise _DamagedError(f"{name} cannot be read: {error.strerror or error}") from error
-    if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise _DamagedError(f"{name} is corrupt: its checksum does not match")
-    try:
-        tensors = safetensors.torch.load(data)
-    except Exception as error:  # The checksum is right, so this is a shard that never was one.
-        raise _DamagedError(f"{name} is no safetensors file: {error}") from error
-    if _row_shapes(tensors) != dict(shard.shapes):
-        raise _DamagedError(f"{name} has the shapes {_row_shapes(tensors)}, not {shard.shapes}")
-    return tensors
+def _prefixes(digests: np.ndarray) -> np.ndarray:
+    """The first eight bytes of each digest, (n,) uint64."""
+    return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()

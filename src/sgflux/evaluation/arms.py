@@ -209,7 +209,7 @@ def make_items(
                     examples[row].graph,
                     rng=random.Random(derived_seed(seed, kind, row)),
                     kind=kind,
-                    known=known[examples[row].image_rel_path],
+                    known=known[examples[row].picture],
                     predicates=allowed,
                 )
             except NegativeUnavailableError:

@@ -149,7 +149,10 @@ def read_real(
     readings: list[Reading] = []
     for start in range(0, len(examples), batch_size):
         batch = examples[start : start + batch_size]
-        pictures = [np.asarray(load_image(resolve_image(one, images_dir))) for one in batch]
+        pictures = [
+            np.asarray(load_image(resolve_image(one, images_dir), mirrored=one.is_mirrored))
+            for one in batch
+        ]
         readings += read_pictures(judge, pictures, [one.graph.triples() for one in batch])
         advance(len(batch))
     return readings

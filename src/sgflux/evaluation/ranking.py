@@ -129,7 +129,8 @@ def _latents(
                     f"row {item.row + 1} of the test set has no boxes: crop 'union' needs them"
                 )
             box = union_box(item.example.boxes)
-        image = load_image(resolve_image(item.example, images_dir))
+        path = resolve_image(item.example, images_dir)
+        image = load_image(path, mirrored=item.example.is_mirrored)
         pictures.append(fit_image(image, height, width, crop=crop, box=box))
     mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
     return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)

@@ -1,23 +1,25 @@
 """Before the model is loaded: read the data, and encode it once.
 
 The encoders are in memory only while they are needed: FLUX's text encoder alone is ten gigabytes.
+Where a cache has everything, they are not loaded at all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from sgflux.config import PromptMix, TrainConfig
-from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_arrays
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.encoding import ALL, Encoders, EncodingPlan, Share, name_features
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
+from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
@@ -30,6 +32,14 @@ from sgflux.models.backbone import (
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import LatentScale
 from sgflux.training.encoder import readable_examples
+from sgflux.training.encoder_files import (
+    AUTOENCODER_PARTS,
+    TEXT_PARTS,
+    EncoderFacts,
+    encoder_facts,
+    encoder_folder,
+    files_identity,
+)
 from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
 
@@ -158,58 +168,186 @@ class Encoded:
     image_tokens: int
 
 
-def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Say) -> Encoded:
-    """Load the encoders, encode everything once, and let go of them.
+def encode(
+    config: TrainConfig,
+    splits: Splits,
+    *,
+    processes: Processes,
+    say: Say,
+) -> Encoded:
+    """Encode everything once, or find it in the cache: encoders are loaded for what is missing.
 
     Raises:
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
     """
-    text = load_text_encoders(
-        config.parts_id,
-        revision=config.revision,
-        dtype=DTYPES[config.dtype],
-        device=processes.device,
-        max_sequence_length=config.max_sequence_length,
-        allow_download=config.allow_download,
-    )
-    # In float32 whatever the rest is in: it is small, runs once, and every step builds on it.
-    pictures = load_autoencoder(
-        config.parts_id,
-        revision=config.revision,
-        device=processes.device,
-        allow_download=config.allow_download,
-    )
-    image_tokens = image_tokens_of(config, downsample=pictures.downsample)
-    # With a cache the main process fills it, and the others find everything in it.
-    turn = contextlib.nullcontext() if config.latent_cache_dir is None else processes.main_first()
+    encoders = LazyEncoders(config, device=processes.device)
+    facts = encoders.facts
+    image_tokens = image_tokens_of(config, downsample=facts.downsample)
     bar = processes.is_main and sys.stderr.isatty()
-    with turn:
-        arrays = [
-            _encode_split(config, path, rows, text=text, pictures=pictures, bar=bar)
-            for path, rows in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val))
-            if path is not None
-        ]
+    store = None if config.latent_cache_dir is None else CacheStore(config.latent_cache_dir)
+    plans = split_plans(config, splits, encoders)
     # The cgip encoder has embeddings of its own.
     names = splits.names() if config.encoder_kind == "native" else []
-    features = NameFeatures(text.text_encoder_2.config.d_model)
-    if names:
-        features.add(names, text.encode_names(names))
+    features = NameFeatures(facts.text_dim)
+    if store is None:
+        arrays = [plan.in_memory(encoders.callables(), progress=bar) for plan in plans]
+        if names:
+            features.add(names, encoders.text.encode_names(names))
+    else:
+        fill(store, plans, encoders, names=names, processes=processes, progress=bar)
+        arrays = [plan.opened(store) for plan in plans]
+        if names:
+            features.add(names, encoders.name_features(names, store))
     train = arrays[0]
     say(
         f"encoded {len(train)} training and {len(splits.val)} validation examples: "
-        f"{len(train.latent_mean)} training pictures, {len(train.prompts)} texts, "
-        f"{len(names)} names"
+        f"{len(train.latents)} training pictures, {len(train.prompts)} texts, "
+        f"{len(names)} names" + ("" if encoders.loaded else "; all of it was in the cache")
     )
     return Encoded(
         train=train,
         val=arrays[1] if len(arrays) > 1 else None,
         names=features,
-        latent_scale=LatentScale(
-            shift=pictures.vae.config.shift_factor, scale=pictures.vae.config.scaling_factor
-        ),
-        text_tokens=text.max_sequence_length,
+        latent_scale=LatentScale(shift=facts.latent_shift, scale=facts.latent_scale),
+        text_tokens=facts.text_tokens,
         image_tokens=image_tokens,
     )
+
+
+def fill(
+    store: CacheStore,
+    plans: Sequence[EncodingPlan],
+    encoders: LazyEncoders,
+    *,
+    names: Sequence[str],
+    processes: Processes,
+    share: Share = ALL,
+    progress: bool,
+) -> int:
+    """Encode what the store lacks, each process its part; returns how many entries this one did.
+
+    Args:
+        store: the cache.
+        plans: of the data sets.
+        encoders: loaded if something is missing.
+        names: whose features are kept as well, by the process with the first part.
+        processes: those of this run.
+        share: this run's part, where several runs divide the work.
+        progress: show bars on stderr.
+    """
+    mine = Share(
+        index=share.index * processes.count + processes.index,
+        count=share.count * processes.count,
+    )
+    done = 0
+    for plan in plans:
+        done += plan.fill(store, encoders.callables(), share=mine, progress=progress)
+    if names and mine.index == 0:
+        encoders.name_features(names, store)
+    processes.wait()
+    store.refresh()
+    return done
+
+
+def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> list[EncodingPlan]:
+    """What the training and, where there is one, the validation set need encoded."""
+    # Without a cache nothing is looked up by its key.
+    cached = config.latent_cache_dir is not None
+    return [
+        EncodingPlan(
+            examples,
+            images_dir=images_root(config, jsonl),
+            height=config.height,
+            width=config.width,
+            crop=config.crop,
+            encoder_identity=encoders.picture_identity if cached else "",
+            text_identity=encoders.text_identity if cached else "",
+            max_sequence_length=encoders.facts.text_tokens,
+            prompt=_prompts_of(config.prompt_mix),
+        )
+        for jsonl, examples in (
+            (config.train_jsonl, splits.train),
+            (config.val_jsonl, splits.val),
+        )
+        if jsonl is not None
+    ]
+
+
+class LazyEncoders:
+    """The encoders of a run, each loaded when it is first needed, and what is known before."""
+
+    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+        """Find the model's folder and read its configuration.
+
+        Raises:
+            SgfluxError: if it is not on this machine, or a setting does not fit it.
+        """
+        self._config, self._device = config, device
+        self._folder = encoder_folder(
+            config.parts_id, revision=config.revision, allow_download=config.allow_download
+        )
+        self.facts: EncoderFacts = encoder_facts(
+            self._folder, max_sequence_length=config.max_sequence_length
+        )
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any of them has been needed."""
+        return bool({"text", "pictures"} & vars(self).keys())
+
+    @cached_property
+    def text(self) -> TextEncoders:
+        """The text encoders, loaded."""
+        config = self._config
+        return load_text_encoders(
+            config.parts_id,
+            revision=config.revision,
+            dtype=DTYPES[config.dtype],
+            device=self._device,
+            max_sequence_length=config.max_sequence_length,
+            allow_download=config.allow_download,
+        )
+
+    @cached_property
+    def pictures(self) -> Autoencoder:
+        """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
+        return load_autoencoder(
+            self._config.parts_id,
+            revision=self._config.revision,
+            device=self._device,
+            allow_download=self._config.allow_download,
+        )
+
+    @cached_property
+    def picture_identity(self) -> str:
+        """Of the autoencoder, for the keys of a cache."""
+        return self._identity(AUTOENCODER_PARTS, "fp32")
+
+    @cached_property
+    def text_identity(self) -> str:
+        """Of the text encoders and tokenizers in the run's precision."""
+        return self._identity(TEXT_PARTS, self._config.dtype)
+
+    def callables(self) -> Encoders:
+        """What encodes, loading nothing before it is called."""
+        return Encoders(
+            images=lambda images: self.pictures.posterior(images),
+            text=lambda prompts: self.text.encode(prompts),
+        )
+
+    def name_features(self, names: Sequence[str], store: CacheStore) -> torch.Tensor:
+        """Features of names, (n, D) float32, from the store as far as it has them."""
+        return name_features(
+            names,
+            lambda missing: self.text.encode_names(missing),
+            store=store,
+            identity=self.text_identity,
+        )
+
+    def _identity(self, parts: Sequence[str], dtype: str) -> str:
+        memory = self._config.latent_cache_dir
+        assert memory is not None, "only a cache asks for identities"
+        return f"{files_identity(self._folder, parts, memory=memory)} {dtype}"
 
 
 def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
@@ -227,33 +365,6 @@ def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
     return (config.height // patch) * (config.width // patch)
 
 
-def _encode_split(
-    config: TrainConfig,
-    jsonl: Path,
-    examples: Sequence[SceneExample],
-    *,
-    text: TextEncoders,
-    pictures: Autoencoder,
-    bar: bool,
-) -> TrainingArrays:
-    where = config.latent_cache_dir
-    return prepare_training_arrays(
-        examples,
-        images_dir=images_root(config, jsonl),
-        height=config.height,
-        width=config.width,
-        crop=config.crop,
-        store=None if where is None else CacheStore(where),
-        encode_images=pictures.posterior,
-        encode_text=text.encode,
-        encoder_identity=_identity(pictures.vae),
-        text_identity=_identity(text.text_encoder, text.text_encoder_2),
-        max_sequence_length=text.max_sequence_length,
-        progress=bar,
-        prompt=_prompts_of(config.prompt_mix),
-    )
-
-
 def _prompts_of(mix: PromptMix) -> Callable[[SceneExample, PromptKind], str]:
     """Texts by kind; a kind that is never drawn costs no encoding, it gets a text that exists."""
     kinds = mix.kinds()
@@ -262,13 +373,3 @@ def _prompts_of(mix: PromptMix) -> Callable[[SceneExample, PromptKind], str]:
         return prompt_for(example, kind if kind in kinds else mix.heaviest)
 
     return prompt
-
-
-def _identity(*modules: nn.Module) -> str:
-    """What identifies encoders in a cache: the names, shapes and some values of all weights."""
-    digest = hashlib.sha256()
-    for module in modules:
-        for name, weight in module.state_dict().items():
-            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
-            digest.update(weight.flatten()[:256].float().cpu().numpy().tobytes())
-    return digest.hexdigest()

@@ -142,7 +142,7 @@ def choose_items(
                 example.graph,
                 rng=random.Random(derived_seed(seed, "negative", row)),
                 kind=NEGATIVE_KINDS,
-                known=true_of[example.image_rel_path],
+                known=true_of[example.picture],
                 predicates=choices if len(choices) > 1 else None,
             )
         except NegativeUnavailableError:

@@ -1,0 +1,226 @@
+"""Make a synthetic Visual Genome, of the real one's size by default, in both forms.
+
+The raw form has the real files' fields, sizes and quirks (108,077 images, 3.8 M objects, 2.3 M
+relationships: about 700 MB of ``relationships.json``); the H5 form has sg2im's layout. Pictures are
+a few gray JPEGs under many names. Nothing in it says anything about the world.
+
+    python benchmarks/synthetic_visual_genome.py --out-dir synthetic_vg
+    python benchmarks/synthetic_visual_genome.py --out-dir small_vg --images 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+IMAGES = 108_077
+OBJECTS_AN_IMAGE, RELATIONSHIPS_AN_IMAGE = 35.2, 21.4
+SIZES = ((800, 600), (600, 800), (500, 375), (1024, 768), (640, 480), (500, 333))
+H5_SLOTS = 30
+
+# Words of which some are canonical, some aliases, some neither; the first ones are the frequent.
+PREDICATES = (
+    "on", "has", "in", "of", "wearing", "with", "behind", "holding", "near", "ON", "on top of",
+    "next to", "has a", "under", "of a", "by", "above", "wears", "in front of", "sitting on", "IN",
+    "beside", "standing on", "on the", "riding", "attached to", "over", "covering", "hanging on",
+    "below", "around", "carrying", "standing in", "at", "belonging to", "looking at", "inside",
+    "hanging from", "covered in", "to the left of", "to the right of", "eating", "using",
+    "touching", "playing with", "pulling", "pushing", "drinking", "playing", "hang from ",
+)  # fmt: skip
+
+
+def write_raw(folder: Path, *, images: int, seed: int) -> None:
+    """Write image_data.json, objects.json and relationships.json."""
+    rng = np.random.default_rng(seed)
+    names = _names()
+    name_weights = _zipf(len(names))
+    word_weights = _zipf(len(PREDICATES))
+    object_counts = np.maximum(rng.poisson(OBJECTS_AN_IMAGE, images), 2).tolist()
+    relation_counts = rng.poisson(RELATIONSHIPS_AN_IMAGE, images).tolist()
+    first_object = np.cumsum([1_000_000, *object_counts]).tolist()
+    first_relation = np.cumsum([10_000, *relation_counts]).tolist()
+
+    with (
+        _listing(folder / "image_data.json") as image_data,
+        _listing(folder / "objects.json") as objects,
+        _listing(folder / "relationships.json") as relationships,
+    ):
+        for number in range(images):
+            image_id = number + 1
+            width, height = SIZES[number % len(SIZES)]
+            image_data.add(
+                f'{{"width": {width}, "url": "https://example.org/images/'
+                f'{picture_path(number)}", "height": {height}, "image_id": {image_id}, '
+                f'"coco_id": null, "flickr_id": {10_000_000 + image_id}}}'
+            )
+            count = object_counts[number]
+            things = [
+                _Thing(first_object[number] + i, names[name], box)
+                for i, (name, box) in enumerate(
+                    zip(
+                        rng.choice(len(names), count, p=name_weights).tolist(),
+                        _boxes(rng, count, width, height),
+                        strict=True,
+                    )
+                )
+            ]
+            listed = ", ".join(thing.listed for thing in things)
+            objects.add(
+                f'{{"image_id": {image_id}, "objects": [{listed}], "image_url": '
+                f'"https://example.org/images/{picture_path(number)}"}}'
+            )
+            count = relation_counts[number]
+            ends = rng.integers(0, len(things), (count, 2)).tolist()
+            words = rng.choice(len(PREDICATES), count, p=word_weights).tolist()
+            stated = ", ".join(
+                f'{{"predicate": "{PREDICATES[word]}", "object": {things[target].inline}, '
+                f'"relationship_id": {first_relation[number] + i}, "synsets": ["along.r.01"], '
+                f'"subject": {things[subject].inline}}}'
+                for i, (word, (subject, target)) in enumerate(zip(words, ends, strict=True))
+            )
+            relationships.add(f'{{"relationships": [{stated}], "image_id": {image_id}}}')
+
+
+def write_h5(folder: Path, *, images: int, seed: int) -> None:
+    """Write train.h5, val.h5, test.h5 (80, 10 and 10 %) and vocab.json in sg2im's layout."""
+    objects = ["__image__", *_names()[:178]]
+    predicates = ["__in_image__", *(word for word in PREDICATES if word == word.strip().lower())]
+    vocabulary: dict[str, object] = {"attribute_idx_to_name": [], "attribute_name_to_idx": {}}
+    for kind, words in (("object", objects), ("pred", predicates)):
+        vocabulary[f"{kind}_idx_to_name"] = words
+        vocabulary[f"{kind}_name_to_idx"] = {word: i for i, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    bounds = {"train": (0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
+    for number, (split, (start, stop)) in enumerate(bounds.items()):
+        rows = np.arange(int(start * images), int(stop * images))
+        rng = np.random.default_rng([seed, number])
+        count = len(rows)
+        slots = np.arange(H5_SLOTS)
+        n_objects = rng.integers(3, 31, count)
+        n_relations = rng.integers(1, 31, count)
+        there = slots < n_objects[:, None]
+        used = slots < n_relations[:, None]
+        shape = (count, H5_SLOTS)
+        sizes = np.array(SIZES)[rows % len(SIZES)][:, None, :]
+        corner = rng.random((*shape, 2)) * 0.6 * sizes
+        extent = (0.1 + 0.3 * rng.random((*shape, 2))) * sizes
+        ends = (rng.random((2, *shape)) * n_objects[:, None]).astype(np.int32)
+        names = rng.choice(len(objects) - 1, shape, p=_zipf(len(objects) - 1)) + 1
+        words = rng.choice(len(predicates) - 1, shape, p=_zipf(len(predicates) - 1)) + 1
+        tables = {
+            "object_ids": (rows[:, None] * H5_SLOTS + slots, there),
+            "object_names": (names, there),
+            "object_boxes": (np.concatenate([corner, extent], axis=2), there[:, :, None]),
+            "relationship_ids": (rows[:, None] * H5_SLOTS + slots, used),
+            "relationship_subjects": (ends[0], used),
+            "relationship_predicates": (words, used),
+            "relationship_objects": (ends[1], used),
+        }
+        paths = np.array([picture_path(int(row)).encode() for row in rows], dtype=object)
+        with h5py.File(folder / f"{split}.h5", "w") as file:
+            for name, (values, mask) in tables.items():
+                file.create_dataset(name, data=np.where(mask, values, -1).astype(np.int32))
+            file.create_dataset("image_ids", data=(rows + 1).astype(np.int32))
+            file.create_dataset("objects_per_image", data=n_objects.astype(np.int32))
+            file.create_dataset("relationships_per_image", data=n_relations.astype(np.int32))
+            file.create_dataset("image_paths", data=paths, dtype=h5py.special_dtype(vlen=bytes))
+
+
+def write_pictures(folder: Path, *, images: int) -> None:
+    """One JPEG a size, linked under every image's name."""
+    for number, size in enumerate(SIZES):
+        Image.new("RGB", size, (40 * number, 128, 255 - 40 * number)).save(
+            folder / f"size{number}.jpg"
+        )
+    for part in ("VG_100K", "VG_100K_2"):
+        (folder / part).mkdir(exist_ok=True)
+    for number in range(images):
+        target = folder / picture_path(number)
+        target.unlink(missing_ok=True)
+        os.link(folder / f"size{number % len(SIZES)}.jpg", target)
+
+
+def picture_path(number: int) -> str:
+    """Where the picture of an image is, below the release's folder."""
+    return f"VG_100K{'_2' if number % 3 == 0 else ''}/{number + 2_300_000}.jpg"
+
+
+class _Thing:
+    """An object as both files have it."""
+
+    def __init__(self, object_id: int, name: str, box: Sequence[int]) -> None:
+        x, y, w, h = box
+        synsets = f'["{name.split()[-1]}.n.01"]'
+        sides = f'"h": {h}, "object_id": {object_id}, "synsets": {synsets}, "w": {w}, "y": {y}'
+        self.listed = f'{{{sides}, "x": {x}, "names": ["{name}"], "merged_object_ids": []}}'
+        self.inline = f'{{"name": "{name}", {sides}, "x": {x}}}'
+
+
+class _listing:  # noqa: N801 - used as a function
+    """A JSON list that is written entry by entry."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", buffering=2**20)
+        self._separator = "["
+
+    def __enter__(self) -> _listing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.write("]")
+        self._file.close()
+
+    def add(self, entry: str) -> None:
+        self._file.write(self._separator + entry)
+        self._separator = ", "
+
+
+def _boxes(
+    rng: np.random.Generator, count: int, width: int, height: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of all sizes, of which a few leave the picture or have a negative corner."""
+    limits = np.array([width, height])
+    corner = (rng.random((count, 2)) * 0.8 - 0.02) * limits
+    extent = (0.03 + 0.5 * rng.random((count, 2)) ** 2) * limits
+    numbers = np.concatenate([corner, extent], axis=1).astype(int).tolist()
+    yield from (tuple(box) for box in numbers)
+
+
+def _names() -> list[str]:
+    """Two thousand names of one or two words."""
+    heads = ["man", "tree", "sign", "shirt", "table", "dog", "horse", "wall", "car", "hat"]
+    kinds = ["", *(f"{kind}{number}" for number in range(40) for kind in ("red", "old", "tall"))]
+    return [f"{kind} {head}".strip() for kind in kinds for head in heads] + [
+        f"thing{number}" for number in range(790)
+    ]
+
+
+def _zipf(count: int) -> np.ndarray:
+    weights = 1 / np.arange(1, count + 1)
+    return weights / weights.sum()
+
+
+def main() -> None:
+    """Parse the flags and write everything."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out-dir", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    flags.out_dir.mkdir(parents=True, exist_ok=True)
+    write_raw(flags.out_dir, images=flags.images, seed=flags.seed)
+    write_h5(flags.out_dir, images=flags.images, seed=flags.seed)
+    write_pictures(flags.out_dir, images=flags.images)
+    for path in sorted(flags.out_dir.glob("*.json")) + sorted(flags.out_dir.glob("*.h5")):
+        print(f"{path}: {path.stat().st_size / 2**20:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,386 @@
+"""Encoding a data set: what it needs encoded, what a store lacks of it, and who encodes which part.
+
+Shapes: N examples, U different pictures (file, crop, size), P different prompts; latents
+(16, h, w); text of L tokens with D features, and D_pooled pooled ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.data.cache import TextFeatures, TrainingArrays, latent_key, name_key, text_key
+from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_for, resolve_image
+from sgflux.data.images import (
+    CROPS,
+    Crop,
+    decode_image,
+    fit_image,
+    image_digest,
+    read_image_bytes,
+    union_box,
+)
+from sgflux.data.progress import progress_bar
+from sgflux.data.schema import Box
+from sgflux.data.store import CacheStore
+from sgflux.data.tensor_rows import MemoryRows, StoredRows, TensorRows
+from sgflux.errors import SgfluxError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which entries one of several processes encodes: a part that depends on the keys alone."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, keys: Iterable[str]) -> list[str]:
+        """This process' part of the keys."""
+        return [key for key in keys if int(key[:8], 16) % self.count == self.index]
+
+
+ALL = Share()
+"""What a process that works alone encodes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoders:
+    """What encodes, and how much at once; each is called only if something is missing.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [-1, 1] on the CPU -> mean and std, (B, 16, h, w).
+        text: B prompts -> features of exactly ``max_sequence_length`` tokens.
+        batch_size: pictures or prompts an encoder gets at once.
+    """
+
+    images: Callable[[Tensor], tuple[Tensor, Tensor]]
+    text: Callable[[list[str]], TextFeatures]
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        """Check the batch size."""
+        if self.batch_size < 1:
+            raise SgfluxError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+class EncodingPlan:
+    """What a data set needs encoded: its different pictures and prompts, by key.
+
+    Attributes:
+        examples: the data set.
+        pictures: key -> picture, in the order of the rows.
+        prompts: key -> prompt.
+    """
+
+    def __init__(
+        self,
+        examples: Iterable[SceneExample],
+        *,
+        images_dir: str | os.PathLike[str],
+        height: int,
+        width: int,
+        crop: Crop = "none",
+        encoder_identity: str,
+        text_identity: str,
+        max_sequence_length: int,
+        prompt: Callable[[SceneExample, PromptKind], str] = prompt_for,
+    ) -> None:
+        """Read every picture's file for its digest; nothing is decoded yet.
+
+        Args:
+            examples: at least one.
+            images_dir: the folder of the pictures.
+            height: to which pictures are fitted.
+            width: to which pictures are fitted.
+            crop: how they are cut; ``union`` needs rows with boxes.
+            encoder_identity: changes whenever the autoencoder would give other values.
+            text_identity: the same for the text encoders.
+            max_sequence_length: tokens a prompt.
+            prompt: the text of an example by kind.
+
+        Raises:
+            SgfluxError: if there is no example; naming the row and the picture that is missing or
+                without boxes.
+        """
+        self.examples = tuple(examples)
+        if not self.examples:
+            raise SgfluxError("there is no example to encode")
+        if crop not in CROPS:
+            raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
+        self._size, self._crop, self._length = (height, width), crop, max_sequence_length
+        digests = _digests(self.examples, Path(images_dir))
+        self.pictures: dict[str, Picture] = {}
+        self._picture_keys: list[str] = []
+        for row, example in enumerate(self.examples):
+            path = resolve_image(example, images_dir)
+            picture = Picture(path, digests[path], _crop_box(example, row, crop), row)
+            key = latent_key(
+                picture.sha256,
+                crop=crop,
+                box=picture.box,
+                height=height,
+                width=width,
+                identity=encoder_identity,
+                mirrored=example.is_mirrored,
+            )
+            self.pictures.setdefault(key, replace(picture, mirrored=example.is_mirrored))
+            self._picture_keys.append(key)
+        self.prompts: dict[str, str] = {}
+        self._prompt_keys: list[str] = []
+        for example in self.examples:
+            for kind in PROMPT_KINDS:
+                text = prompt(example, kind)
+                key = text_key(
+                    text, max_sequence_length=max_sequence_length, identity=text_identity
+                )
+                self.prompts[key] = text
+                self._prompt_keys.append(key)
+
+    def missing(self, store: CacheStore) -> int:
+        """How many entries the store lacks."""
+        return len(store.missing(list(self.pictures))) + len(store.missing(list(self.prompts)))
+
+    def fill(
+        self,
+        store: CacheStore,
+        encoders: Encoders,
+        *,
+        share: Share = ALL,
+        progress: bool = False,
+    ) -> int:
+        """Encode what the store lacks, as far as it is this process' share; returns how many.
+
+        What was encoded before an interruption is found again.
+
+        Raises:
+            SgfluxError: naming a picture that is broken; if an encoder gives values that are not
+                finite or not as many as it was asked for.
+        """
+        pictures = store.missing(share.of(self.pictures))
+        prompts = store.missing(share.of(self.prompts))
+        with store.writer() as writer:
+            for keys, tensors in self._encoded(pictures, prompts, encoders, progress=progress):
+                writer.add(keys, tensors)
+        return len(pictures) + len(prompts)
+
+    def opened(self, store: CacheStore) -> TrainingArrays:
+        """The data set, left on disk.
+
+        Raises:
+            SgfluxError: if the store lacks an entry.
+        """
+        return self._arrays(
+            StoredRows(store, list(self.pictures)), StoredRows(store, list(self.prompts))
+        )
+
+    def in_memory(self, encoders: Encoders, *, progress: bool = False) -> TrainingArrays:
+        """The data set, encoded and held in memory.
+
+        Raises:
+            SgfluxError: as :meth:`fill`.
+        """
+        parts: dict[str, list[Tensor]] = {}
+        pictures, prompts = list(self.pictures), list(self.prompts)
+        for _, tensors in self._encoded(pictures, prompts, encoders, progress=progress):
+            for name, tensor in tensors.items():
+                parts.setdefault(name, []).append(tensor)
+        tensors = {name: torch.cat(entries) for name, entries in parts.items()}
+        return self._arrays(
+            MemoryRows({name: tensors[name] for name in ("mean", "std")}),
+            MemoryRows({name: tensors[name] for name in ("hidden", "pooled")}),
+        )
+
+    def _arrays(self, latents: TensorRows, texts: TensorRows) -> TrainingArrays:
+        prompt_index = _positions(self.prompts, self._prompt_keys)
+        return TrainingArrays(
+            examples=self.examples,
+            latents=latents,
+            image_index=_positions(self.pictures, self._picture_keys),
+            prompts=tuple(self.prompts.values()),
+            texts=texts,
+            prompt_index=prompt_index.view(len(self.examples), len(PROMPT_KINDS)),
+        )
+
+    def _encoded(
+        self,
+        pictures: Sequence[str],
+        prompts: Sequence[str],
+        encoders: Encoders,
+        *,
+        progress: bool,
+    ) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
+        """Keys and their tensors, batch by batch: first the pictures, then the prompts."""
+        height, width = self._size
+        size = encoders.batch_size
+        with (
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+            progress_bar(len(pictures), "latents", show=progress) as advance,
+        ):
+            for start in range(0, len(pictures), size):
+                keys = list(pictures[start : start + size])
+                batch = [self.pictures[key] for key in keys]
+                images = torch.stack(
+                    list(pool.map(lambda one: one.load(height, width, self._crop), batch))
+                )
+                with torch.no_grad():
+                    mean, std = encoders.images(images)
+                yield keys, _rounded({"mean": mean, "std": std}, batch)
+                advance(len(keys))
+        with progress_bar(len(prompts), "prompts", show=progress) as advance:
+            for start in range(0, len(prompts), size):
+                keys = list(prompts[start : start + size])
+                texts = [self.prompts[key] for key in keys]
+                with torch.no_grad():
+                    features = encoders.text(texts)
+                hidden = features.encoder_hidden_states
+                if hidden.shape[1] != self._length:
+                    raise SgfluxError(
+                        f"the text encoder gave {hidden.shape[1]} tokens a prompt where "
+                        f"max_sequence_length is {self._length}"
+                    )
+                tensors = {"hidden": hidden, "pooled": features.pooled_projections}
+                yield keys, _rounded(tensors, texts)
+                advance(len(keys))
+
+
+def name_features(
+    names: Sequence[str],
+    encode: Callable[[Sequence[str]], Tensor],
+    *,
+    store: CacheStore,
+    identity: str,
+) -> Tensor:
+    """Text features of names, (n, D) float32, from the store as far as it has them.
+
+    Args:
+        names: n names, at least one.
+        encode: names -> (n, D), called for those that are missing.
+        store: where the others are, and these will be.
+        identity: changes whenever ``encode`` would give other values.
+    """
+    keys = [name_key(name, identity=identity) for name in names]
+    lacking = set(store.missing(keys))
+    if lacking:
+        new = {key: name for key, name in zip(keys, names, strict=True) if key in lacking}
+        with store.writer() as writer:
+            features = encode(list(new.values())).detach().to("cpu", torch.float32)
+            writer.add(list(new), {"name": features})
+    return StoredRows(store, keys).rows(torch.arange(len(keys)))["name"]
+
+
+def prepare_training_arrays(
+    examples: Iterable[SceneExample],
+    *,
+    store: CacheStore | None = None,
+    encode_images: Callable[[Tensor], tuple[Tensor, Tensor]],
+    encode_text: Callable[[list[str]], TextFeatures],
+    batch_size: int = 16,
+    progress: bool = False,
+    **settings: Any,
+) -> TrainingArrays:
+    """Encode every different picture and prompt once, or take it from the store.
+
+    Args:
+        examples: at least one.
+        store: where results are kept, and left; None keeps them in memory.
+        encode_images: see :class:`Encoders`.
+        encode_text: see :class:`Encoders`.
+        batch_size: see :class:`Encoders`.
+        progress: show bars on stderr.
+        settings: of the :class:`EncodingPlan`.
+
+    Raises:
+        SgfluxError: as :class:`EncodingPlan` and its :meth:`~EncodingPlan.fill`.
+    """
+    encoders = Encoders(images=encode_images, text=encode_text, batch_size=batch_size)
+    plan = EncodingPlan(examples, **settings)
+    if store is None:
+        return plan.in_memory(encoders, progress=progress)
+    plan.fill(store, encoders, progress=progress)
+    return plan.opened(store)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to encode, and the first row that asks for it."""
+
+    path: Path
+    sha256: str
+    box: Box | None
+    row: int
+    mirrored: bool = False
+
+    def load(self, height: int, width: int, crop: Crop) -> Tensor:
+        """(3, height, width) float32 in [-1, 1]."""
+        try:
+            data = read_image_bytes(self.path)
+            if image_digest(data) != self.sha256:
+                raise SgfluxError(f"the picture {str(self.path)!r} changes while it is cached")
+            image = decode_image(data, name=self.path, mirrored=self.mirrored)
+            return fit_image(image, height, width, crop=crop, box=self.box)
+        except SgfluxError as error:
+            raise SgfluxError(f"example {self.row}: {error}") from error
+
+    def __str__(self) -> str:
+        """Its file."""
+        return str(self.path)
+
+
+def _digests(examples: Sequence[SceneExample], images_dir: Path) -> dict[Path, str]:
+    """The digest of every picture's file; files are read in one thread a core."""
+    rows: dict[Path, int] = {}
+    for row, example in enumerate(examples):
+        try:
+            rows.setdefault(resolve_image(example, images_dir), row)
+        except SgfluxError as error:
+            raise SgfluxError(f"example {row}: {error}") from error
+
+    def digest(path: Path) -> str:
+        try:
+            return image_digest(read_image_bytes(path))
+        except SgfluxError as error:
+            raise SgfluxError(f"example {rows[path]}: {error}") from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(rows, pool.map(digest, rows), strict=True))
+
+
+def _crop_box(example: SceneExample, row: int, crop: Crop) -> Box | None:
+    if crop != "union":
+        return None
+    if example.boxes is None:
+        raise SgfluxError(
+            f"example {row} ({example.image_rel_path}) has no boxes, which the crop 'union' "
+            "needs; use 'center' or 'none'"
+        )
+    return union_box(example.boxes)
+
+
+def _rounded(tensors: Mapping[str, Tensor], batch: Sequence[object]) -> dict[str, Tensor]:
+    result = {}
+    for name, tensor in tensors.items():
+        if tensor.shape[0] != len(batch):
+            raise SgfluxError(
+                f"the encoder gave {tensor.shape[0]} {name!r} for {len(batch)} inputs"
+            )
+        rounded = tensor.detach().to(device="cpu", dtype=torch.bfloat16)
+        for item, row in zip(batch, rounded, strict=True):
+            if not bool(torch.isfinite(row).all()):
+                raise SgfluxError(
+                    f"the encoder gave {name!r} that is not finite for {str(item)!r}; "
+                    "float16 overflows, use bfloat16 or float32"
+                )
+        result[name] = rounded
+    return result
+
+
+def _positions(items: Mapping[str, object], keys: Sequence[str]) -> Tensor:
+    position = {key: i for i, key in enumerate(items)}
+    return torch.tensor([position[key] for key in keys], dtype=torch.int64)

@@ -1,0 +1,230 @@
+"""One shard of a :class:`~sgflux.data.store.CacheStore`: its index file, its rows, its checksums.
+
+An index file is ``{"index_sha256": "<sha256 of the rest>", "content": {...}}``, byte for byte, so
+that it can be checked before it is parsed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgflux.data.files import replacing
+
+FORMAT = "sgflux-cache-2"
+
+_HEAD = b'{"index_sha256": "%s", "content": '
+_HEAD_SIZE = len(_HEAD % (b"0" * 64))
+_FIELDS = {"format", "keys", "rows", "shapes", "size", "sha256"}
+_CHECKSUM_BYTES = 8
+_CHUNK = 2**22
+
+
+class DamagedError(Exception):
+    """The reason why a shard does not count; never leaves the store."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """What the index file of a shard says.
+
+    Attributes:
+        index_path: the index file.
+        digests: the keys, (n, 32) uint8.
+        checksums: one a row, n times 8 bytes.
+        shapes: name -> shape of one entry.
+        size: of the tensor file in bytes.
+        sha256: of the tensor file.
+    """
+
+    index_path: Path
+    digests: np.ndarray
+    checksums: bytes
+    shapes: Mapping[str, tuple[int, ...]]
+    size: int
+    sha256: str
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self.digests)
+
+    @property
+    def path(self) -> Path:
+        """The tensor file."""
+        return self.index_path.with_suffix(".safetensors")
+
+    @cached_property
+    def layout(self) -> list[tuple[str, torch.dtype, int, int]]:
+        """(name, dtype, offset in the file, bytes of a row) of every tensor, by name.
+
+        Raises:
+            DamagedError: if the tensor file's head is not that of this shard.
+        """
+        try:
+            with self.path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                head = json.loads(file.read(size))
+            entries: list[tuple[str, torch.dtype, int, int]] = []
+            for name in sorted(self.shapes):
+                start, stop = head[name]["data_offsets"]
+                dtype = {"BF16": torch.bfloat16, "F32": torch.float32}[head[name]["dtype"]]
+                if head[name]["shape"] != [len(self), *self.shapes[name]]:
+                    raise DamagedError(f"{self.path.name} has other shapes than its index")
+                entries.append((name, dtype, 8 + size + start, (stop - start) // len(self)))
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, MemoryError) as error:
+            raise DamagedError(f"{self.path.name} is no safetensors file: {error!r}") from error
+        return entries
+
+    def check_file(self) -> None:
+        """Read the whole tensor file.
+
+        Raises:
+            DamagedError: if it is not the one that was written.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise DamagedError(f"{self.path.name} cannot be read: {error.strerror}") from error
+        if digest.hexdigest() != self.sha256:
+            raise DamagedError(f"{self.path.name} is corrupt: its checksum does not match")
+
+
+def key_bytes(keys: Sequence[str]) -> np.ndarray:
+    """Keys, sha256 in hex, as (n, 32) uint8."""
+    return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
+
+
+def row_checksums(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The checksum of every row, over its bytes in all tensors in the order of their names."""
+    parts = [_as_bytes(tensors[name]) for name in sorted(tensors)]
+    return [_checksum([part[row] for part in parts]).hex() for row in range(len(parts[0]))]
+
+
+def write_index(
+    path: Path,
+    *,
+    keys: Sequence[str],
+    checksums: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    size: int,
+    sha256: str,
+) -> None:
+    """Write an index file, all of it or nothing."""
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "shapes": {name: list(shape) for name, shape in shapes.items()},
+        "size": size,
+        "sha256": sha256,
+        "rows": "".join(checksums),
+        "keys": list(keys),
+    }
+    body = json.dumps(content).encode() + b"}"
+    with replacing(path) as file:
+        file.write(_HEAD % hashlib.sha256(body).hexdigest().encode())
+        file.write(body)
+
+
+def read_index(path: Path) -> Shard:
+    """An index file that is intact and beside a tensor file of the right size.
+
+    A tensor file that is newer than its index is read and checked as a whole.
+
+    Raises:
+        DamagedError: otherwise.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"cannot be read: {error.strerror or error}") from error
+    body = data[_HEAD_SIZE:]
+    if data[:_HEAD_SIZE] != _HEAD % hashlib.sha256(body).hexdigest().encode():
+        raise DamagedError(
+            "is no index of this format, or has changed since it was written: "
+            "its checksum does not match"
+        )
+    try:
+        content = msgspec.json.decode(data)["content"]
+    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise DamagedError(f"is no index: {error}") from error
+    if set(content) != _FIELDS or content["format"] != FORMAT:
+        raise DamagedError(f"is no index of the format {FORMAT!r}")
+    shard = Shard(
+        index_path=path,
+        digests=key_bytes(content["keys"]),
+        checksums=bytes.fromhex(content["rows"]),
+        shapes={name: tuple(shape) for name, shape in content["shapes"].items()},
+        size=content["size"],
+        sha256=content["sha256"],
+    )
+    try:
+        status, written = shard.path.stat(), path.stat().st_mtime_ns
+    except OSError as error:
+        raise DamagedError(f"{shard.path.name} cannot be read: {error.strerror}") from error
+    if status.st_size != shard.size:
+        raise DamagedError(f"{shard.path.name} has {status.st_size} bytes instead of {shard.size}")
+    if status.st_mtime_ns > written:
+        # The index is written last: somebody has touched, copied or replaced the tensors since.
+        shard.check_file()
+        with contextlib.suppress(OSError):
+            os.utime(path)
+    return shard
+
+
+def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
+    """Some rows of a shard, (number of rows, ...) each, checked; nothing else is read.
+
+    Raises:
+        DamagedError: if a row is not what was written.
+    """
+    layout = shard.layout
+    buffers = [bytearray(len(rows) * width) for _, _, _, width in layout]
+    try:
+        descriptor = os.open(shard.path, os.O_RDONLY)
+        try:
+            for place, row in enumerate(rows):
+                parts = []
+                for buffer, (_, _, offset, width) in zip(buffers, layout, strict=True):
+                    part = os.pread(descriptor, width, offset + row * width)
+                    buffer[place * width : place * width + len(part)] = part
+                    parts.append(part)
+                start = row * _CHECKSUM_BYTES
+                if _checksum(parts) != shard.checksums[start : start + _CHECKSUM_BYTES]:
+                    raise DamagedError(
+                        f"{shard.path.name} is corrupt: the checksum of row {row} does not match"
+                    )
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DamagedError(f"{shard.path.name} cannot be read: {error.strerror}") from error
+    return {
+        name: torch.frombuffer(buffer, dtype=dtype).view(len(rows), *shard.shapes[name])
+        for buffer, (name, dtype, _, _) in zip(buffers, layout, strict=True)
+    }
+
+
+def _as_bytes(tensor: Tensor) -> np.ndarray:
+    """(n, bytes of a row) uint8."""
+    rows = tensor.contiguous().view(len(tensor), -1).view(torch.uint8)
+    return rows.numpy()
+
+
+def _checksum(parts: Sequence[bytes | np.ndarray]) -> bytes:
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
+    for part in parts:
+        digest.update(part.data if isinstance(part, np.ndarray) else part)
+    return digest.digest()

@@ -1,0 +1,191 @@
+"""What ``sgflux data vg`` takes, and what it says when it is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
+
+_DEFAULT_PER_CLASS = {"train": 50, "val": 10, "test": 10}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataVgFlags:
+    """Flags of ``sgflux data vg``."""
+
+    raw: Path | None = None
+    """Folder of the raw release: image_data.json, objects.json, relationships.json and, where you
+    have them, attributes.json, object_alias.txt and relationship_alias.txt."""
+    h5: tuple[Path, ...] = ()
+    """sg2im's or SGDiff's files instead: train.h5 alone (split here, by picture), or train.h5,
+    val.h5 and test.h5, whose splits are kept."""
+    vocab: Path | None = None
+    """The vocab.json that belongs to --h5."""
+    images_dir: Path | None = None
+    """Folder with VG_100K and VG_100K_2; None: that of --raw."""
+    out_dir: Path
+    """Where {tag}_train.jsonl, _val.jsonl, _test.jsonl, _summary.json and _examples.jpg go."""
+    tag: str = "vg_quickwin"
+    """What the files' names start with."""
+    train_per_class: int | None = None
+    """Training examples of each predicate; None: 50, unless --train-total is given."""
+    val_per_class: int | None = None
+    """Validation examples of each; None: 10, unless --val-total is given."""
+    test_per_class: int | None = None
+    """Test examples of each; None: 10, unless --test-total is given."""
+    train_total: int | None = None
+    """Training examples in all, spread evenly over the predicates."""
+    val_total: int | None = None
+    """Validation examples in all."""
+    test_total: int | None = None
+    """Test examples in all."""
+    seed: int = 42
+    """Of everything random; the same seed gives the same files."""
+    encoder: Literal["native", "cgip"] = "native"
+    """Whose predicates: all 24, or the 16 that SGDiff's CGIP encoder knows."""
+    predicates: tuple[str, ...] = ()
+    """Your own choice of predicates instead, known ones or any words of the files."""
+    prompt_template: str = "a photo of {subject} {predicate} {object}"
+    """The rows' own (relational) prompt."""
+    hold_out_combinations: int = 0
+    """Combinations (subject, predicate, object) that the test split alone shows."""
+    graphs: bool = False
+    """Give every row the whole graph of its picture, and every picture one row."""
+    mirror: bool = False
+    """Add the mirror image of every training example, with left and right exchanged in words and
+    boxes."""
+    min_box_area: float = 1024.0
+    """Smallest box in square pixels, inside of the picture."""
+    allow_imbalance: bool = False
+    """Go on where a predicate has fewer examples than asked for; else that is an error."""
+
+    def __post_init__(self) -> None:
+        """Check the values that do not need a file."""
+        if (self.raw is None) == (not self.h5):
+            raise SgfluxError("give either --raw DIR or --h5 train.h5 [val.h5 test.h5]")
+        if (self.vocab is None) != (not self.h5):
+            raise SgfluxError("--h5 and --vocab belong together: give both or neither")
+        if self.h5 and self.images_dir is None:
+            raise SgfluxError("--h5 needs --images-dir, the folder with VG_100K and VG_100K_2")
+        if self.encoder == "cgip" and self.predicates:
+            raise SgfluxError("--encoder cgip and --predicates both choose predicates; drop one")
+        if self.seed < 0 or self.hold_out_combinations < 0 or self.min_box_area < 0:
+            raise SgfluxError(
+                "seed, hold_out_combinations and min_box_area must be at least 0, got "
+                f"{self.seed}, {self.hold_out_combinations} and {self.min_box_area}"
+            )
+        for split in _DEFAULT_PER_CLASS:
+            per_class, total = self._asked(split)
+            if per_class is not None and total is not None:
+                raise SgfluxError(f"{split}_per_class and {split}_total: give one of them")
+            if min(per_class or 0, total or 0) < 0:
+                raise SgfluxError(f"{split}_per_class and {split}_total must be at least 0")
+
+    def chosen_predicates(self) -> tuple[str, ...]:
+        """The predicates of the data set, as asked for."""
+        if self.predicates:
+            return self.predicates
+        return CGIP_PREDICATES if self.encoder == "cgip" else CANONICAL_PREDICATES
+
+    def wanted(self, classes: int) -> dict[str, list[int]]:
+        """Split -> examples of each class."""
+        from sgflux.data.visual_genome.splits import spread
+
+        counts = {}
+        for split, default in _DEFAULT_PER_CLASS.items():
+            per_class, total = self._asked(split)
+            if total is not None:
+                counts[split] = spread(total, classes)
+            else:
+                counts[split] = [default if per_class is None else per_class] * classes
+        return counts
+
+    def _asked(self, split: str) -> tuple[int | None, int | None]:
+        return getattr(self, f"{split}_per_class"), getattr(self, f"{split}_total")
+
+
+def run(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
+    """Read, choose, write, and say what happened; returns the summary.
+
+    Raises:
+        SgfluxError: as the readers, and as ``write_visual_genome``.
+    """
+    from sgflux.data.visual_genome.dataset import write_visual_genome
+    from sgflux.data.visual_genome.h5 import read_h5
+    from sgflux.data.visual_genome.raw import read_raw
+
+    bars = sys.stderr.isatty()
+    if flags.raw is not None:
+        table, images_dir = read_raw(flags.raw, progress=bars), flags.images_dir or flags.raw
+    else:
+        assert flags.vocab is not None, "checked by the flags"
+        assert flags.images_dir is not None, "checked by the flags"
+        table, images_dir = read_h5(flags.h5, vocab=flags.vocab), flags.images_dir
+    predicates = flags.chosen_predicates()
+    summary = write_visual_genome(
+        table,
+        images_dir=images_dir,
+        out_dir=flags.out_dir,
+        tag=flags.tag,
+        wanted=flags.wanted(len(predicates)),
+        predicates=predicates,
+        seed=flags.seed,
+        prompt_template=flags.prompt_template,
+        hold_out_combinations=flags.hold_out_combinations,
+        whole_graphs=flags.graphs,
+        mirror=flags.mirror,
+        min_box_area=flags.min_box_area,
+        allow_imbalance=flags.allow_imbalance,
+        attributes_dir=flags.raw,
+        arguments={name: _plain(value) for name, value in dataclasses.asdict(flags).items()},
+        command=command,
+        progress=bars,
+    )
+    print("\n".join(_report(flags, summary)))
+    return summary
+
+
+def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
+    """What a person wants to know at once; the summary has all of it."""
+    found = sum(summary["found_by_predicate"].values())
+    lines = [
+        f"{summary['relationships']} relationships of {summary['images']} images, "
+        f"{found} with one of {len(summary['vocabulary']['predicates'])} predicates"
+    ]
+    left_out = {
+        name: count
+        for name, count in summary["other_predicates"].items()
+        if flags.encoder == "cgip" and name in CANONICAL_PREDICATES
+    }
+    if left_out:
+        listed = ", ".join(f"{name} {count}" for name, count in left_out.items())
+        lines.append(f"  left out, since the cgip encoder has no such predicate: {listed}")
+    lines += [
+        f"  dropped {entry['dropped']}: {entry['reason']}"
+        for entry in summary["filters"]
+        if entry["dropped"]
+    ]
+    lines += [f"  {count} {name}" for name, count in summary["quirks"].items()]
+    lines += [
+        f"  short: {entry['predicate']}, {entry['split']}: {entry['found']} of {entry['wanted']}"
+        for entry in summary["shortages"]
+    ]
+    lines += [
+        f"{flags.out_dir / content['file']}: {content['rows']} examples of "
+        f"{content['pictures']} pictures"
+        for content in summary["splits"].values()
+    ]
+    lines.append(f"{flags.out_dir / summary['contact_sheet']}: what they look like")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value

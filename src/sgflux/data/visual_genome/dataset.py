@@ -1,0 +1,281 @@
+"""Visual Genome as a data set: JSONL files, a summary with every count, and a contact sheet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgflux import __version__
+from sgflux.data.examples import SceneExample, write_examples
+from sgflux.data.mirror import mirrored
+from sgflux.data.visual_genome.filters import class_names, find_candidates
+from sgflux.data.visual_genome.raw_files import read_attributes
+from sgflux.data.visual_genome.rows import PROMPT_TEMPLATE, RowMaker, check_template
+from sgflux.data.visual_genome.selection import Selection, make_pool, select
+from sgflux.data.visual_genome.sheet import examples_sheet
+from sgflux.data.visual_genome.splits import Combination, choose_combinations
+from sgflux.data.visual_genome.table import SPLITS, VisualGenome
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+
+MIN_BOX_AREA = 1024.0
+"""Square pixels: 32 by 32, the smallest side that sg2im's preprocessing keeps."""
+
+
+def write_visual_genome(
+    table: VisualGenome,
+    *,
+    images_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    tag: str,
+    wanted: Mapping[str, Sequence[int]],
+    predicates: Sequence[str],
+    seed: int,
+    prompt_template: str = PROMPT_TEMPLATE,
+    hold_out_combinations: int = 0,
+    whole_graphs: bool = False,
+    mirror: bool = False,
+    min_box_area: float = MIN_BOX_AREA,
+    allow_imbalance: bool = False,
+    attributes_dir: Path | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    command: Sequence[str] | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Write ``{tag}_{train,val,test}.jsonl``, ``{tag}_summary.json`` and ``{tag}_examples.jpg``.
+
+    All files appear together, the summary last; a split of no rows has no file.
+
+    Args:
+        table: one form of Visual Genome.
+        images_dir: the folder that the image paths start from.
+        out_dir: where to; made if it is missing.
+        tag: what the files' names start with; none of them may be there yet.
+        wanted: split -> examples of each predicate, in the sorted order of ``predicates``.
+        predicates: the classes.
+        seed: decides everything random.
+        prompt_template: of the rows' prompts, with {subject}, {predicate} and {object}.
+        hold_out_combinations: number of (subject, predicate, object) combinations that only the
+            test split shows, in up to half of its examples of each predicate.
+        whole_graphs: every row has all that is fit to be stated of its picture.
+        mirror: add the mirror image of every training example.
+        min_box_area: smallest box in square pixels.
+        allow_imbalance: go on where a predicate has fewer examples than asked for.
+        attributes_dir: the raw release's folder, whose attributes rows then carry.
+        arguments: what was asked for, for the summary.
+        command: how the program was called, for the summary.
+        progress: show bars on stderr.
+
+    Returns:
+        What the summary holds.
+
+    Raises:
+        SgfluxError: on bad arguments; if a file is there already; if a predicate comes short and
+            ``allow_imbalance`` is False, naming each with its counts.
+    """
+    out_dir, images_dir = Path(out_dir), Path(images_dir)
+    if not images_dir.is_dir():
+        raise SgfluxError(f"the images folder {str(images_dir)!r} is no folder")
+    files = _files(out_dir, tag)
+    classes = class_names(predicates)
+    candidates = find_candidates(
+        table, classes=classes, images_dir=images_dir, min_box_area=min_box_area
+    )
+    maker = RowMaker(
+        table=table,
+        candidates=candidates,
+        classes=classes,
+        template=check_template(prompt_template),
+        whole_graphs=whole_graphs,
+        seed=seed,
+    )
+    pool = make_pool(table, candidates)
+    held_out = choose_combinations(pool, hold_out_combinations, classes=len(classes), seed=seed)
+    if len(held_out) < hold_out_combinations:
+        raise SgfluxError(
+            f"hold_out_combinations is {hold_out_combinations}, but only {len(held_out)} are rare "
+            "enough to be held out (at most a fifth of their predicate's pictures)"
+        )
+    selection = select(
+        maker,
+        pool,
+        wanted,
+        images_dir=images_dir,
+        min_box_area=min_box_area,
+        seed=seed,
+        held_out=held_out,
+        progress=progress,
+    )
+    shortages = _shortages(selection, classes)
+    if shortages and not allow_imbalance:
+        raise SgfluxError(_shortage_message(shortages, candidates.ledger.found))
+    rows = {split: list(selection.examples[split]) for split in SPLITS}
+    if not any(rows.values()):
+        raise SgfluxError("no example is left; the numbers per split are all 0 or nothing is fit")
+    if attributes_dir is not None:
+        rows = _with_attributes(rows, attributes_dir)
+    not_mirrored: Counter[str] = Counter()
+    if mirror:
+        rows["train"] = _with_mirror_images(rows["train"], selection, classes, not_mirrored)
+    summary: dict[str, Any] = {
+        "dataset": f"Visual Genome ({table.form})",
+        "sgflux_version": __version__,
+        "command": None if command is None else list(command),
+        "arguments": dict(arguments or {}),
+        "sources": table.sources,
+        "images": len(table.images),
+        "relationships": len(table.relations),
+        "vocabulary": {
+            "predicates": list(classes),
+            "sha256": _vocabulary_hash(classes),
+        },
+        "quirks": {name: count for name, count in sorted(table.quirks.items()) if count},
+        "found_by_predicate": candidates.ledger.found,
+        "filters": candidates.ledger.entries,
+        "other_predicates": candidates.other_predicates,
+        "broken_pictures": dict(selection.broken),
+        "shortages": shortages,
+        "held_out_combinations": [_words(entry, table, classes) for entry in held_out],
+        "not_mirrored": dict(not_mirrored),
+        "splits": {},
+        "contact_sheet": files["sheet"].name,
+    }
+    _write(files, rows, summary, images_dir)
+    return summary
+
+
+def _files(out_dir: Path, tag: str) -> dict[str, Path]:
+    """The files to write, none of which is there yet."""
+    if not tag or Path(tag).name != tag or tag.startswith("."):
+        raise SgfluxError(f"tag must be the beginning of a file's name, got {tag!r}")
+    files = {split: out_dir / f"{tag}_{split}.jsonl" for split in SPLITS}
+    files["sheet"] = out_dir / f"{tag}_examples.jpg"
+    files["summary"] = out_dir / f"{tag}_summary.json"
+    there = [str(path) for path in files.values() if path.exists()]
+    if there:
+        raise SgfluxError(
+            f"{', '.join(there)} is there already; give another --tag or --out-dir, or delete it"
+        )
+    return files
+
+
+def _shortages(selection: Selection, classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "predicate": classes[shortage.label],
+            "split": shortage.split,
+            "wanted": shortage.wanted,
+            "found": shortage.found,
+        }
+        for shortage in selection.choice.shortages
+    ]
+
+
+def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str, int]) -> str:
+    short: dict[str, list[str]] = {}
+    for entry in shortages:
+        words = f"{entry['split']} {entry['found']} of {entry['wanted']}"
+        short.setdefault(entry["predicate"], []).append(words)
+    listed = "; ".join(
+        f"{name!r} (annotated {found[name]} times): {', '.join(words)}"
+        for name, words in short.items()
+    )
+    return (
+        f"{len(short)} predicates have fewer fit examples than asked for: {listed}. Ask for fewer, "
+        "leave them out with --predicates (or --encoder cgip, which has 16), or go on with "
+        "--allow-imbalance"
+    )
+
+
+def _with_attributes(
+    rows: Mapping[str, list[SceneExample]], folder: Path
+) -> dict[str, list[SceneExample]]:
+    """The rows with ``meta.attributes``, a list for each object of the graph."""
+    image_ids = {example.meta["image_id"] for split in rows.values() for example in split}
+    found = read_attributes(folder, image_ids)
+    return {
+        split: [
+            example.with_meta(attributes=[found.get(i, []) for i in example.meta["object_ids"]])
+            for example in examples
+        ]
+        for split, examples in rows.items()
+    }
+
+
+def _with_mirror_images(
+    examples: Sequence[SceneExample],
+    selection: Selection,
+    classes: Sequence[str],
+    left_out: Counter[str],
+) -> list[SceneExample]:
+    """Every example, followed by its mirror image if that one's predicate is a class, too."""
+    result = []
+    for example in examples:
+        result.append(example)
+        other = mirrored(example, width=selection.sizes[example.image_rel_path][0])
+        if other.triple.predicate in classes:
+            result.append(other)
+        else:
+            left_out[example.triple.predicate] += 1
+    return result
+
+
+def _words(entry: Combination, table: VisualGenome, classes: Sequence[str]) -> list[str]:
+    return [table.names[entry[0]], classes[entry[1]], table.names[entry[2]]]
+
+
+def _vocabulary_hash(classes: Sequence[str]) -> str:
+    """Of the classes in their order and of the aliases that made them canonical."""
+    aliases = sorted(DEFAULT_VOCABULARY.aliases.items())
+    text = json.dumps({"predicates": list(classes), "aliases": aliases})
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(
+    files: Mapping[str, Path],
+    rows: Mapping[str, list[SceneExample]],
+    summary: dict[str, Any],
+    images_dir: Path,
+) -> None:
+    """Write everything beside its place, then move it there."""
+    out_dir = files["summary"].parent
+    out_dir.mkdir(parents=True, exist_ok=True)
+    partial = out_dir / f".{files['summary'].stem}.partial-{uuid.uuid4().hex}"
+    try:
+        partial.mkdir()
+        for split, examples in rows.items():
+            if examples:
+                write_examples(partial / files[split].name, examples)
+                summary["splits"][split] = _split_summary(partial / files[split].name, examples)
+        shown = next(examples for examples in rows.values() if examples)
+        sheet = examples_sheet(shown, images_dir=images_dir)
+        sheet.save(partial / files["sheet"].name, quality=88)
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")
+        for path in files.values():
+            if (partial / path.name).exists():
+                (partial / path.name).replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
+    predicates = Counter(example.triple.predicate for example in examples)
+    triples = Counter(len(example.graph.relationships) for example in examples)
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "rows": len(examples),
+        "pictures": len({example.image_rel_path for example in examples}),
+        "predicates": dict(sorted(predicates.items())),
+        "triples": {str(size): count for size, count in sorted(triples.items())},
+        "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
+        "mirrored": sum(example.is_mirrored for example in examples),
+    }

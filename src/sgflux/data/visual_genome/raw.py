@@ -1,0 +1,334 @@
+"""The raw release of Visual Genome (1.2 to 1.4): JSON files of up to 700 MB, read in one pass.
+
+A file is one list with an entry for each image. It is mapped, not loaded: the list is cut into
+entries without decoding them, and one entry at a time is decoded, as just the fields needed.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from sgflux.data.progress import progress_bar
+from sgflux.data.visual_genome.raw_files import (
+    IMAGE_ENTRY,
+    IMAGES,
+    OBJECT_ALIASES,
+    OBJECTS,
+    OBJECTS_ENTRY,
+    RELATION_ALIASES,
+    RELATIONSHIPS,
+    RELATIONSHIPS_ENTRY,
+    Thing,
+    decoded,
+    entries_of,
+    mapped,
+    read_aliases,
+)
+from sgflux.data.visual_genome.table import (
+    ANY_SPLIT,
+    Images,
+    Objects,
+    Relations,
+    VisualGenome,
+    clean_name,
+    source,
+)
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import clean
+
+
+def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> VisualGenome:
+    """Read image_data, objects, relationships and, where they are, the alias files.
+
+    Objects are those of ``objects.json`` (its name and box count, and an object that was merged
+    into another one is that one); an object that only ``relationships.json`` has is taken from
+    there.
+
+    Args:
+        folder: where the files are.
+        progress: show a bar on stderr.
+
+    Raises:
+        SgfluxError: naming the file and the entry, if one is missing or not of the release's form.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SgfluxError(f"the raw release {str(folder)!r} is no folder")
+    quirks: Counter[str] = Counter()
+    images, row_of = _read_images(folder / IMAGES, quirks)
+    object_aliases = read_aliases(folder / OBJECT_ALIASES)
+    relation_aliases = read_aliases(folder / RELATION_ALIASES)
+    names, predicates = _Words(), _Words()
+    things, merged = _read_objects(folder / OBJECTS, row_of, names, quirks, show=progress)
+    found = _read_relationships(
+        folder / RELATIONSHIPS, row_of, names, predicates, quirks, show=progress
+    )
+    objects, ends = _joined(things, merged, found, quirks)
+    name_table, name_index = _clean_names(names.words, object_aliases)
+    order = np.argsort(found.images, kind="stable")
+    for word in predicates.words:
+        if clean(word) != word:
+            quirks["predicates with capitals or superfluous blanks, read without"] += 1
+    files = [IMAGES, OBJECTS, RELATIONSHIPS]
+    files += [name for name in (OBJECT_ALIASES, RELATION_ALIASES) if (folder / name).exists()]
+    return VisualGenome(
+        form="raw",
+        images=images,
+        objects=Objects(
+            images=objects.images,
+            ids=objects.ids,
+            names=name_index[objects.names],
+            boxes=objects.boxes,
+        ),
+        relations=Relations(
+            images=found.images[order],
+            ids=found.ids[order],
+            places=found.places[order],
+            predicates=found.predicates[order],
+            subjects=ends[0::2][order],
+            objects=ends[1::2][order],
+        ),
+        names=name_table,
+        predicates=predicates.words,
+        relation_aliases=relation_aliases,
+        quirks=quirks,
+        sources={name: source(folder / name) for name in files},
+    )
+
+
+def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, int]]:
+    """The images, and image id -> row."""
+    paths: list[str] = []
+    ids, sizes, groups = array("q"), array("q"), array("q")
+    row_of: dict[int, int] = {}
+    group_of: dict[tuple[str, str | int], int] = {}
+    with mapped(path) as data:
+        for number, raw in enumerate(entries_of(path, data)):
+            entry = decoded(IMAGE_ENTRY, raw, path, number)
+            parts = [part for part in urlsplit(entry.url).path.split("/") if part]
+            if len(parts) < 2 or ".." in parts[-2:]:
+                raise SgfluxError(
+                    f"{path}: entry {number} (image {entry.image_id}): the url {entry.url!r} must "
+                    "end in a folder and a file, like .../VG_100K/2317504.jpg"
+                )
+            if entry.image_id in row_of:
+                quirks["images listed twice, read once"] += 1
+                continue
+            row_of[entry.image_id] = len(paths)
+            same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
+            same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
+            same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
+            known = [group_of[key] for key in same if key in group_of]
+            group = min(known, default=len(paths))
+            quirks["images of a picture that another image shows, kept in its split"] += bool(known)
+            for key in same:
+                group_of.setdefault(key, group)
+            paths.append("/".join(parts[-2:]))
+            ids.append(entry.image_id)
+            sizes.extend((entry.width, entry.height))
+            groups.append(group)
+    table = Images(
+        paths=paths,
+        ids=_int64(ids),
+        sizes=_int64(sizes).reshape(-1, 2),
+        groups=_int64(groups),
+        splits=np.full(len(paths), ANY_SPLIT, dtype=np.int8),
+    )
+    return table, row_of
+
+
+@dataclass(eq=False)
+class _Words:
+    """Words numbered as they come."""
+
+    words: list[str] = field(default_factory=lambda: [""])
+    index: dict[str, int] = field(default_factory=lambda: {"": 0})
+
+    def __call__(self, word: str) -> int:
+        number = self.index.get(word)
+        if number is None:
+            number = self.index[word] = len(self.words)
+            self.words.append(word)
+        return number
+
+    def of_thing(self, thing: Thing) -> int:
+        """The number of a thing's first name; 0 if it has none."""
+        return self(thing.names[0] if thing.names else thing.name or "")
+
+
+class _Things:
+    """Columns of objects while they are read."""
+
+    def __init__(self) -> None:
+        self._columns = array("q"), array("q"), array("q")
+        self._boxes = array("f")
+
+    def extend(self, image: int, things: list[Thing], name: Callable[[Thing], int]) -> None:
+        images, ids, names = self._columns
+        images.extend([image] * len(things))
+        ids.extend([thing.object_id for thing in things])
+        names.extend([name(thing) for thing in things])
+        self._boxes.extend([side for t in things for side in (t.x, t.y, t.w, t.h)])
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def table(self) -> Objects:
+        images, ids, names = map(_int64, self._columns)
+        boxes = np.frombuffer(self._boxes, dtype=np.float32).reshape(-1, 4)
+        return Objects(images=images, ids=ids, names=names, boxes=boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The relationships in the order of the file, R; ``ends`` has subject and object in turn."""
+
+    images: np.ndarray
+    ids: np.ndarray
+    places: np.ndarray
+    predicates: np.ndarray
+    ends: Objects
+
+
+def _read_objects(
+    path: Path, row_of: dict[int, int], names: _Words, quirks: Counter[str], *, show: bool
+) -> tuple[Objects, dict[int, int]]:
+    """The objects, and the id of a merged object -> the row of what it was merged into."""
+    things = _Things()
+    merged: dict[int, int] = {}
+    with mapped(path) as data:
+        entries = entries_of(path, data)
+        with progress_bar(len(entries), path.name, show=show) as advance:
+            for number, raw in enumerate(entries):
+                entry = decoded(OBJECTS_ENTRY, raw, path, number)
+                row = row_of.get(entry.image_id)
+                if row is None:
+                    quirks["entries of objects.json about an unknown image, left out"] += 1
+                    continue
+                for place, thing in enumerate(entry.objects):
+                    for other in thing.merged_object_ids or ():
+                        merged[other] = len(things) + place
+                things.extend(row, entry.objects, names.of_thing)
+                if number % 1000 == 999:
+                    advance(1000)
+    return things.table(), merged
+
+
+def _read_relationships(
+    path: Path,
+    row_of: dict[int, int],
+    names: _Words,
+    predicates: _Words,
+    quirks: Counter[str],
+    *,
+    show: bool,
+) -> _Found:
+    images, ids, places, words = array("q"), array("q"), array("q"), array("q")
+    ends = _Things()
+    with mapped(path) as data:
+        entries = entries_of(path, data)
+        with progress_bar(len(entries), path.name, show=show) as advance:
+            for number, raw in enumerate(entries):
+                entry = decoded(RELATIONSHIPS_ENTRY, raw, path, number)
+                row = row_of.get(entry.image_id)
+                found = entry.relationships
+                if row is None:
+                    quirks["relationships of an unknown image, left out"] += len(found)
+                    continue
+                images.extend([row] * len(found))
+                places.extend(range(len(found)))
+                ids.extend([one.relationship_id for one in found])
+                words.extend([predicates(one.predicate) for one in found])
+                ends.extend(row, [e for r in found for e in (r.subject, r.object)], names.of_thing)
+                if number % 1000 == 999:
+                    advance(1000)
+    return _Found(
+        images=_int64(images),
+        ids=_int64(ids),
+        places=_int64(places),
+        predicates=_int64(words),
+        ends=ends.table(),
+    )
+
+
+# --- joining ------------------------------------------------------------------------------------
+
+
+def _joined(
+    things: Objects, merged: dict[int, int], found: _Found, quirks: Counter[str]
+) -> tuple[Objects, np.ndarray]:
+    """All objects, and for each end of a relationship, subject and object in turn, its object."""
+    ends = found.ends
+    rows = _rows_of(things, merged, ends)
+    known = np.flatnonzero(rows >= 0)
+    quirks["ends of relationships that objects.json lacks, read from relationships.json"] += len(
+        rows
+    ) - len(known)
+    via_merge = things.ids[rows[known]] != ends.ids[known]
+    quirks["ends of relationships that were merged into another object, read as that one"] += int(
+        via_merge.sum()
+    )
+    differs = (things.boxes[rows[known]] != ends.boxes[known]).any(axis=1) & ~via_merge
+    quirks["ends of relationships with another box than in objects.json, whose box counts"] += int(
+        differs.sum()
+    )
+    # Where objects.json has no name, that of the relationship counts.
+    names = things.names.copy()
+    nameless = known[names[rows[known]] == 0]
+    names[rows[nameless]] = ends.names[nameless]
+
+    missing = np.flatnonzero(rows < 0)
+    pairs = np.stack([ends.images[missing], ends.ids[missing]], axis=1)
+    _, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    added = missing[first]
+    boxes_differ = (ends.boxes[missing] != ends.boxes[added[inverse.ravel()]]).any(axis=1)
+    quirks["ends of relationships with several boxes of one object, the first of which counts"] += (
+        int(boxes_differ.sum())
+    )
+    rows[missing] = len(things.ids) + inverse.ravel()
+    objects = Objects(
+        images=np.concatenate([things.images, ends.images[added]]),
+        ids=np.concatenate([things.ids, ends.ids[added]]),
+        names=np.concatenate([names, ends.names[added]]),
+        boxes=np.concatenate([things.boxes, ends.boxes[added]]),
+    )
+    return objects, rows
+
+
+def _rows_of(things: Objects, merged: dict[int, int], ends: Objects) -> np.ndarray:
+    """The row of each end's object id in the same image, or -1, (len(ends),) int64."""
+    ids = np.concatenate([things.ids, np.fromiter(merged.keys(), np.int64, len(merged))])
+    rows = np.concatenate(
+        [np.arange(len(things.ids)), np.fromiter(merged.values(), np.int64, len(merged))]
+    )
+    if not len(ids):
+        return np.full(len(ends.ids), -1, dtype=np.int64)
+    # An object's own entry comes before what was merged: the sort is stable.
+    order = np.argsort(ids, kind="stable")
+    at = np.minimum(np.searchsorted(ids, ends.ids, sorter=order), len(ids) - 1)
+    place = order[at]
+    found = rows[place]
+    right = (ids[place] == ends.ids) & (things.images[found] == ends.images)
+    return np.where(right, found, -1)
+
+
+def _clean_names(words: list[str], aliases: dict[str, str]) -> tuple[list[str], np.ndarray]:
+    """The different clean names, and the number of each word's."""
+    numbers: dict[str, int] = {"": 0}
+    index = []
+    for word in words:
+        name = clean_name(word)
+        index.append(numbers.setdefault(aliases.get(name, name), len(numbers)))
+    return list(numbers), np.array(index, dtype=np.int64)
+
+
+def _int64(column: array[int]) -> np.ndarray:
+    return np.frombuffer(column, dtype=np.int64)

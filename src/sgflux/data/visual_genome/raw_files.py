@@ -1,0 +1,187 @@
+"""The files of the raw release: their names, their entries, and how an entry is read.
+
+A file is one list with an entry for each image. It is mapped, not loaded: the list is cut into
+entries without decoding them, and one entry at a time is decoded, as just the fields needed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sgflux.data.visual_genome.table import clean_name
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import clean
+
+IMAGES, OBJECTS, RELATIONSHIPS = "image_data.json", "objects.json", "relationships.json"
+ATTRIBUTES, OBJECT_ALIASES, RELATION_ALIASES = (
+    "attributes.json",
+    "object_alias.txt",
+    "relationship_alias.txt",
+)
+
+
+class ImageEntry(Struct, gc=False):
+    """An image in image_data.json."""
+
+    image_id: int
+    url: str
+    width: int
+    height: int
+    coco_id: int | None = None
+    flickr_id: int | None = None
+
+
+class Thing(Struct, gc=False):
+    """An object, in objects.json or as an end of a relationship."""
+
+    object_id: int
+    x: float
+    y: float
+    w: float
+    h: float
+    name: str | None = None
+    names: list[str] | None = None
+    merged_object_ids: list[int] | None = None
+
+
+class ObjectsEntry(Struct, gc=False):
+    """The objects of an image."""
+
+    image_id: int
+    objects: list[Thing]
+
+
+class Relationship(Struct, gc=False):
+    """A relationship."""
+
+    predicate: str
+    subject: Thing
+    object: Thing
+    relationship_id: int = -1
+
+
+class RelationshipsEntry(Struct, gc=False):
+    """The relationships of an image."""
+
+    image_id: int
+    relationships: list[Relationship]
+
+
+class _AttributedThing(Struct, gc=False):
+    object_id: int
+    attributes: list[str] | None = None
+
+
+class _AttributesEntry(Struct, gc=False):
+    image_id: int
+    attributes: list[_AttributedThing]
+
+
+class _ImageIdOnly(Struct, gc=False):
+    image_id: int
+
+
+def read_aliases(path: Path) -> dict[str, str]:
+    """Alias -> canonical word, of a file of comma-separated lines; {} if there is no file.
+
+    Raises:
+        SgfluxError: naming the file and the line, if a word would mean two things on one line's
+            authority or the text is not UTF-8.
+    """
+    if not path.exists():
+        return {}
+    aliases: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SgfluxError(f"{path}: not UTF-8: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        words = [clean(word) for word in line.split(",") if word.strip()]
+        if line.strip() and not words:
+            raise SgfluxError(f"{path}:{number}: no word between the commas")
+        for word in words[1:]:
+            # The release lists some words twice; the first line that has one decides.
+            aliases.setdefault(word, words[0])
+    return aliases
+
+
+def read_attributes(folder: Path, image_ids: Iterable[int]) -> dict[int, list[str]]:
+    """Object id -> attributes of the objects in some images; {} if there is no attributes.json.
+
+    Raises:
+        SgfluxError: naming the file and the entry, if it is not of the release's form.
+    """
+    path = folder / ATTRIBUTES
+    if not path.exists():
+        return {}
+    wanted = set(image_ids)
+    found: dict[int, list[str]] = {}
+    with mapped(path) as data:
+        entries = entries_of(path, data)
+        for number, entry in enumerate(entries):
+            if decoded(_IMAGE_ID, entry, path, number).image_id in wanted:
+                for thing in decoded(_ATTRIBUTES, entry, path, number).attributes:
+                    if thing.attributes:
+                        words = dict.fromkeys(map(clean_name, thing.attributes))
+                        found[thing.object_id] = [word for word in words if word]
+    return found
+
+
+# --- the files ----------------------------------------------------------------------------------
+
+IMAGE_ENTRY = msgspec.json.Decoder(ImageEntry)
+OBJECTS_ENTRY = msgspec.json.Decoder(ObjectsEntry)
+RELATIONSHIPS_ENTRY = msgspec.json.Decoder(RelationshipsEntry)
+_ATTRIBUTES = msgspec.json.Decoder(_AttributesEntry)
+_IMAGE_ID = msgspec.json.Decoder(_ImageIdOnly)
+_LIST = msgspec.json.Decoder(list[Raw])
+
+_Entry = TypeVar("_Entry")
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[memoryview]:
+    """The content of a file, as pages that the system may drop again."""
+    try:
+        with path.open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:
+                raise SgfluxError(f"{path}: is empty; expected a list with an entry an image")
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as error:
+        raise SgfluxError(
+            f"{path}: cannot be read: {error.strerror or error}; --raw needs the folder with "
+            f"{IMAGES}, {OBJECTS} and {RELATIONSHIPS}, unpacked"
+        ) from error
+    # Raw entries hold on to the view, so it is left to them to let go of the mapping.
+    yield memoryview(content)
+
+
+def entries_of(path: Path, data: memoryview) -> list[Raw]:
+    """The entries of a mapped file, cut apart but not decoded."""
+    try:
+        return _LIST.decode(data)
+    except msgspec.MsgspecError as error:
+        raise SgfluxError(
+            f"{path}: is not a JSON list with an entry an image (truncated?): {error}"
+        ) from error
+
+
+def decoded(decoder: msgspec.json.Decoder[_Entry], entry: Raw, path: Path, number: int) -> _Entry:
+    """An entry as ``decoder`` reads it.
+
+    Raises:
+        SgfluxError: naming the file and the entry, if it has another form.
+    """
+    try:
+        return decoder.decode(entry)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        text = bytes(memoryview(entry)[:80])
+        raise SgfluxError(f"{path}: entry {number}: {error}; it starts {text!r}") from error

@@ -1,0 +1,126 @@
+"""All relationships of Visual Genome as columns: both of its forms, before anything is dropped.
+
+Shapes: I images, O objects, R relationships, the last two in the order of their images.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SPLITS: tuple[str, ...] = ("train", "val", "test")
+"""The three sets; a number below is an index into this."""
+
+ANY_SPLIT = -1
+"""Of an image that no file has assigned to a split."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images.
+
+    Attributes:
+        paths: below the images folder, as the release has them; not checked yet.
+        ids: Visual Genome's image id, (I,) int64.
+        sizes: (width, height) in pixels, (I, 2) int64; 0 where the form does not say.
+        groups: images of one picture (same path, COCO or Flickr id) share a number, (I,) int64.
+        splits: in which split the form has put it, or ``ANY_SPLIT``, (I,) int8.
+    """
+
+    paths: list[str]
+    ids: np.ndarray
+    sizes: np.ndarray
+    groups: np.ndarray
+    splits: np.ndarray
+
+    def __len__(self) -> int:
+        """I."""
+        return len(self.paths)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The objects that relationships are about.
+
+    Attributes:
+        images: each one's image, (O,) int64.
+        ids: Visual Genome's object id, (O,) int64.
+        names: index into ``VisualGenome.names``, (O,) int64.
+        boxes: (left, top, width, height) in pixels as annotated, (O, 4) float32.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    names: np.ndarray
+    boxes: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Relations:
+    """The relationships.
+
+    Attributes:
+        images: each one's image, ascending, (R,) int64.
+        ids: Visual Genome's relationship id, (R,) int64.
+        places: its place among those of its image in the file, (R,) int64.
+        predicates: index into ``VisualGenome.predicates``, (R,) int64.
+        subjects: index of an object, (R,) int64.
+        objects: index of an object, (R,) int64.
+    """
+
+    images: np.ndarray
+    ids: np.ndarray
+    places: np.ndarray
+    predicates: np.ndarray
+    subjects: np.ndarray
+    objects: np.ndarray
+
+    def __len__(self) -> int:
+        """R."""
+        return len(self.ids)
+
+    def of_image(self, image: int) -> range:
+        """The relationships of one image."""
+        first, last = np.searchsorted(self.images, (image, image + 1))
+        return range(int(first), int(last))
+
+
+@dataclass(frozen=True, eq=False)
+class VisualGenome:
+    """One form of Visual Genome, read.
+
+    Attributes:
+        form: "raw" or "h5".
+        images: the images.
+        objects: the objects.
+        relations: the relationships.
+        names: different names of objects, clean ("" for none).
+        predicates: different predicates, in the words of the file.
+        relation_aliases: cleaned predicate -> the one that the release's alias file has for it.
+        quirks: what is odd in the files, and how often; each is handled as its name says.
+        sources: file -> size in bytes (and, of a vocabulary, its hash).
+    """
+
+    form: str
+    images: Images
+    objects: Objects
+    relations: Relations
+    names: list[str]
+    predicates: list[str]
+    relation_aliases: dict[str, str]
+    quirks: Counter[str]
+    sources: dict[str, dict[str, Any]]
+
+
+def clean_name(name: str) -> str:
+    """A name of an object in lower case with single blanks."""
+    return " ".join(name.lower().split())
+
+
+def source(path: Path) -> dict[str, Any]:
+    """What a summary says of a file that was read."""
+    return {"bytes": path.stat().st_size}

@@ -1,0 +1,104 @@
+"""Filling a cache before any training run, in parts if need be, and checking one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgflux.config import PromptMix, TrainConfig
+from sgflux.data.encoding import Share
+from sgflux.data.store import CacheStore
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import CANONICAL_PREDICATES
+from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
+from sgflux.training.processes import Processes
+
+
+def fill_from_file(
+    path: Path,
+    *,
+    kinds: Sequence[str],
+    settings: Mapping[str, Any],
+    shard: int,
+    num_shards: int,
+    processes: Processes,
+) -> str:
+    """Encode what a training run over a file would, as far as the cache lacks it.
+
+    Args:
+        path: the file.
+        kinds: of text.
+        settings: of ``TrainConfig``; ``latent_cache_dir`` is the cache.
+        shard: the part of the work that is done here, from 0.
+        num_shards: how many parts there are.
+        processes: that share this part.
+
+    Returns:
+        What was done, for a person.
+
+    Raises:
+        SgfluxError: on a bad file, picture, model or setting.
+    """
+    config = TrainConfig(
+        train_jsonl=path,
+        output_dir=settings["latent_cache_dir"],
+        prompt_mix=PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0))),
+        **settings,
+    )
+    splits = read_splits(config, say=_say_nothing)
+    encoders = LazyEncoders(config, device=processes.device)
+    store = CacheStore(settings["latent_cache_dir"])
+    plans = split_plans(config, splits, encoders)
+    # A negative graph of validation may have any of the canonical predicates.
+    names = list(dict.fromkeys((*splits.names(), *CANONICAL_PREDICATES)))
+    done = fill(
+        store,
+        plans,
+        encoders,
+        names=names,
+        processes=processes,
+        share=Share(index=shard, count=num_shards),
+        progress=processes.is_main and sys.stderr.isatty(),
+    )
+    total = sum(processes.gather([done]))
+    missing = sum(plan.missing(store) for plan in plans)
+    pictures = sum(len(plan.pictures) for plan in plans)
+    prompts = sum(len(plan.prompts) for plan in plans)
+    part = "" if num_shards == 1 else f", as part {shard} of {num_shards}"
+    rest = f"; {missing} are left to other parts" if missing else ""
+    return (
+        f"{path}: {len(splits.train)} examples with {pictures} pictures and {prompts} texts; "
+        f"{total} encoded now{part}{rest}"
+    )
+
+
+def _say_nothing(text: str) -> None:
+    """Take a message that is meant for a training log."""
+
+
+def verify_cache(folder: Path, *, rebuilds: bool) -> int:
+    """Read every shard, name the damaged ones and set them aside; returns how many there are.
+
+    Args:
+        folder: the cache.
+        rebuilds: whether their entries are about to be encoded again.
+
+    Raises:
+        SgfluxError: if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise SgfluxError(f"the cache {str(folder)!r} is no folder")
+    store = CacheStore(folder)
+    damaged = store.verify()
+    store.set_damaged_aside()
+    for shard in damaged:
+        print(f"damaged: {shard}", file=sys.stderr)
+    print(f"{folder}: {len(store)} entries are intact, {len(damaged)} shards are damaged")
+    if damaged and not rebuilds:
+        print(
+            "the damaged shards are set aside as *.damaged; run `sgflux cache` with the JSONL "
+            "files, or train, and their entries are encoded again"
+        )
+    return len(damaged)

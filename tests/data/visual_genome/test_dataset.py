@@ -1,0 +1,254 @@
+"""From a release to a data set: every quirk dropped and counted, sets that can be trusted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgflux.cli import main
+from sgflux.data.check import check_dataset
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.visual_genome.table import SPLITS
+from tests.data.rows import write_picture
+
+from .release import SIZE, H5Image, Release, write_h5, write_vocab
+
+WORDS = ("riding", "wearing", "left of", "near")
+FEW = ["--train-per-class", "2", "--val-per-class", "1", "--test-per-class", "1"]
+CHOICE = ["--predicates", *WORDS, "--min-box-area", "16"]
+
+
+def add_plenty(release: Release, each: int = 6) -> None:
+    """``each`` images of every predicate, with names that differ."""
+    for number in range(each):
+        for word in ("riding", "wears ", "to the LEFT of", "next to"):
+            release.simple(f"man{number}, {word}, horse{number}")
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    root = tmp_path / "vg"
+    root.mkdir()
+    return Release(root)
+
+
+def run(release: Release, out: Path, *more: str, status: int = 0) -> dict[str, Any]:
+    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), *CHOICE]
+    assert main([*command, *more]) == status
+    path = out / "vg_quickwin_summary.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def rows_of(out: Path) -> dict[str, list[SceneExample]]:
+    return {split: read_examples(out / f"vg_quickwin_{split}.jsonl") for split in SPLITS}
+
+
+def dropped(summary: dict[str, Any]) -> dict[str, int]:
+    return {entry["reason"]: entry["dropped"] for entry in summary["filters"] if entry["dropped"]}
+
+
+def test_a_release_becomes_three_balanced_disjoint_sets_that_pass_the_check(release, tmp_path):
+    add_plenty(release)
+    out = tmp_path / "out"
+    summary = run(release, out, *FEW)
+    rows = rows_of(out)
+    assert {split: len(rows[split]) for split in SPLITS} == {"train": 8, "val": 4, "test": 4}
+    pictures = [{row.image_rel_path for row in rows[split]} for split in SPLITS]
+    assert not pictures[0] & pictures[1]
+    assert not pictures[2] & (pictures[0] | pictures[1])
+    for split in SPLITS:
+        predicates = [row.triple.predicate for row in rows[split]]
+        expected = ["around/near", "left of", "riding", "wearing"]
+        assert sorted(set(predicates)) == expected
+        assert {predicates.count(name) for name in expected} == {len(predicates) // 4}
+        path = out / f"vg_quickwin_{split}.jsonl"
+        report = check_dataset(path, images_dir=release.root)
+        assert report.problems == ()
+        assert summary["splits"][split]["rows"] == len(predicates)
+    (row,) = [row for row in rows["val"] if row.triple.predicate == "around/near"]
+    assert row.meta["predicate_raw"] == "next to"
+    assert row.prompt == f"a photo of {row.triple.subject} near {row.triple.object}"
+    assert len(row.boxes or ()) == len(row.graph.objects) == 2
+    assert (out / "vg_quickwin_examples.jpg").stat().st_size > 1000
+    assert summary["vocabulary"]["predicates"] == ["around/near", "left of", "riding", "wearing"]
+    assert summary["command"][:3] == ["sgflux", "data", "vg"]
+    assert sum(summary["found_by_predicate"].values()) == 24
+
+
+def test_every_quirk_is_dropped_and_counted(release, tmp_path, capsys):
+    add_plenty(release)
+    man, horse = release.thing("man"), release.thing("horse", (20, 10, 50, 40))
+    release.image((man, "riding", man))  # of itself
+    release.image((man, "riding", horse), picture=False)  # 1592, 1722, ...
+    release.image((release.thing("man", (90, 0, 20, 20)), "riding", horse))  # outside
+    release.image((release.thing("man", (0, 0, 3, 3)), "riding", horse))  # small
+    release.image((man, "riding", release.thing("man", (20, 10, 50, 40))))  # one name
+    release.image((man, "riding", release.thing("", (20, 10, 50, 40))))  # no name
+    again = release.thing("horse", (21, 10, 50, 40))
+    release.image((man, "riding", horse), (man, "riding", again))  # said twice
+    negative = release.thing("man", (-5, -5, 30, 30))
+    release.image((negative, "riding", horse))  # cut at the border, kept
+    release.image((man, "painted by", horse))  # an unknown word
+    summary = run(release, tmp_path / "out", *FEW)
+    counts = list(dropped(summary).items())
+    words = (
+        "file is missing",
+        "no name",
+        "to itself",
+        "same name",
+        "outside of the picture",
+        "square pixels",
+        "stated of the picture before",
+    )
+    for reason in words:
+        assert sum(n for name, n in counts if reason in name) == 1, (reason, counts)
+    assert summary["quirks"]["boxes that leave the picture, cut at its border"] == 2
+    assert summary["other_predicates"] == {"painted by": 1}
+    assert "dropped 1: it relates an object to itself" in capsys.readouterr().out
+
+
+def test_broken_pictures_are_replaced_by_others_and_named(release, tmp_path):
+    for number in range(6):
+        release.simple(f"man{number}, riding, horse{number}")
+    broken = release.root / release.images[0]["url"].split("rak248/")[1]
+    broken.write_bytes(broken.read_bytes()[:60])
+    other = release.root / release.images[1]["url"].split("rak248/")[1]
+    write_picture(other, size=(SIZE[0] + 1, SIZE[1]))
+    more = ["--train-per-class", "2", "--val-per-class", "1", "--test-per-class", "1"]
+    out = tmp_path / "out"
+    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out)]
+    assert main([*command, "--predicates", "riding", "--min-box-area", "0", *more]) == 0
+    used = {row.image_rel_path for rows in rows_of(out).values() for row in rows}
+    assert len(used) == 4
+    assert not {f"{p.parent.name}/{p.name}" for p in (broken, other)} & used
+
+
+def test_a_shortage_stops_unless_it_is_allowed(release, tmp_path, capsys):
+    add_plenty(release, each=3)
+    assert run(release, tmp_path / "out", "--train-per-class", "5", status=2) == {}
+    message = " ".join(capsys.readouterr().err.split())
+    assert "4 predicates have fewer fit examples than asked for" in message
+    assert "--allow-imbalance" in message
+    summary = run(
+        release, tmp_path / "out", "--train-total", "20", "--val-total", "0", "--allow-imbalance"
+    )
+    assert {entry["split"] for entry in summary["shortages"]} >= {"train"}
+    assert "val" not in summary["splits"]
+
+
+def test_the_same_seed_gives_the_same_files_and_another_one_others(release, tmp_path):
+    add_plenty(release)
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        run(release, tmp_path / name, *FEW, "--seed", seed)
+
+    def content(name: str) -> list[bytes]:
+        return [(tmp_path / name / f"vg_quickwin_{split}.jsonl").read_bytes() for split in SPLITS]
+
+    assert content("a") == content("b") != content("c")
+
+
+def test_whole_graphs_mirror_images_and_held_out_combinations(release, tmp_path):
+    for number in range(12):
+        man, horse, hat = (release.thing(f"{n}{number}") for n in ("man", "horse", "hat"))
+        words = ("left of", "riding")
+        release.image((man, words[number % 2], horse), (man, "wearing", hat), (hat, "near", horse))
+    out = tmp_path / "out"
+    more = ["--train-per-class", "1", "--val-per-class", "1", "--test-per-class", "1"]
+    run(release, out, *more, "--graphs", "--predicates", "left of", "right of", "wearing", "near",
+        "--mirror", "--allow-imbalance")  # fmt: skip
+    rows = rows_of(out)
+    assert all(len(row.graph.relationships) >= 2 for row in rows["train"])
+    turned = [row for row in rows["train"] if row.is_mirrored]
+    assert len(turned) == len(rows["train"]) / 2
+    for row in turned:
+        (original,) = [
+            other
+            for other in rows["train"]
+            if other.image_rel_path == row.image_rel_path and not other.is_mirrored
+        ]
+        if original.triple.predicate == "left of":
+            assert row.triple.predicate == "right of"
+            assert "right of" in row.prompt
+        assert [box[0] for box in row.boxes or ()] == [
+            SIZE[0] - box[0] - box[2] for box in original.boxes or ()
+        ]
+
+    held = tmp_path / "held"
+    summary = run(release, held, *more, "--hold-out-combinations", "2", "--allow-imbalance")
+    combinations = {tuple(entry) for entry in summary["held_out_combinations"]}
+    assert len(combinations) == 2
+    for split in ("train", "val"):
+        for row in rows_of(held)[split]:
+            triple = row.triple
+            assert (triple.subject, triple.predicate, triple.object) not in combinations
+
+
+def test_h5_files_keep_their_splits_and_one_file_is_split(tmp_path):
+    things = [("man", (0, 0, 40, 40)), ("horse", (20, 10, 50, 40)), ("__image__", (0, 0, 80, 60))]
+
+    def images(start: int, count: int) -> list[H5Image]:
+        return [
+            H5Image(
+                path=f"VG_100K/{number}.png",
+                objects=things,
+                triples=[(0, word, 1), (0, "__in_image__", 2)],
+            )
+            for number, word in enumerate(["riding", "on top of"] * count, start=start)
+        ]
+
+    vocab = write_vocab(tmp_path / "vocab.json")
+    for number in range(60):
+        write_picture(tmp_path / f"VG_100K/{number}.png", size=SIZE, seed=number)
+    files = [
+        write_h5(tmp_path / f"{split}.h5", images(start, 5))
+        for split, start in zip(SPLITS, (0, 20, 40), strict=True)
+    ]
+    common = ["--vocab", str(vocab), "--images-dir", str(tmp_path), *FEW]
+    common += ["--predicates", "riding", "on"]
+    out = tmp_path / "three"
+    assert main(["data", "vg", "--h5", *map(str, files), "--out-dir", str(out), *common]) == 0
+    for split, start in zip(SPLITS, (0, 20, 40), strict=True):
+        for row in rows_of(out)[split]:
+            number = int(Path(row.image_rel_path).stem)
+            assert start <= number < start + 10
+            assert row.meta["h5_split"] == split
+    one = tmp_path / "one"
+    assert main(["data", "vg", "--h5", str(files[0]), "--out-dir", str(one), *common]) == 0
+    rows = rows_of(one)
+    assert [len(rows[split]) for split in SPLITS] == [4, 2, 2]
+    assert len({row.image_rel_path for split in SPLITS for row in rows[split]}) == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --raw DIR or --h5"),
+        (["--h5", "a.h5"], "--h5 and --vocab belong together"),
+        (["--raw", "none"], "'none' is no folder"),
+        (["--raw", "x", "--encoder", "cgip", "--predicates", "on"], "both choose predicates"),
+        (["--raw", "x", "--train-per-class", "1", "--train-total", "1"], "give one of them"),
+    ],
+)
+def test_bad_flags_are_one_clear_error(arguments, message, tmp_path, capsys):
+    assert main(["data", "vg", "--out-dir", str(tmp_path / "out"), *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_bad_values_are_one_clear_error(release, tmp_path, capsys):
+    add_plenty(release, each=4)
+    out = tmp_path / "out"
+    for more, message in (
+        (["--tag", "a/b"], "tag must be the beginning of a file's name"),
+        (["--prompt-template", "{subject}"], "prompt_template must have"),
+        (["--images-dir", str(tmp_path / "none")], "is no folder"),
+        (["--predicates", "flying over"], "none of the 16 relationships has one of"),
+        (["--hold-out-combinations", "500"], "rare enough"),
+    ):
+        run(release, out, *FEW, *more, status=2)
+        assert message in " ".join(capsys.readouterr().err.split()), more
+    run(release, out, *FEW)
+    run(release, out, *FEW, status=2)
+    assert "is there already" in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,119 @@
+"""sg2im's HDF5 layout: read exactly, checked against its vocabulary, refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sgflux.data.visual_genome.h5 import read_h5, read_vocabulary
+from sgflux.errors import SgfluxError
+from tests.data.rows import VG_PHOTOS
+
+from .release import H5Image, write_h5, write_vocab
+from .test_raw import statements
+
+BOX = (0, 0, 40, 40)
+RIDER = H5Image(
+    "VG_100K/1.png",
+    [("man", BOX), ("horse", (20, 10, 50, 40)), ("hat", (5, 0, 35, 35))],
+    [(0, "riding", 1), (2, "on top of", 0), (0, "__in_image__", 2)],
+)
+DINNER = H5Image("VG_100K_2/2.png", [("table", BOX), ("dog", BOX)], [(1, "next to", 0)])
+ALONE = H5Image("VG_100K_2/3.png", [("dog", BOX)], [])
+
+
+@pytest.fixture
+def vocab(tmp_path: Path) -> Path:
+    return write_vocab(tmp_path / "vocab.json")
+
+
+def test_one_file_is_read_as_it_is(tmp_path: Path, vocab: Path):
+    table = read_h5([write_h5(tmp_path / "train.h5", [ALONE, RIDER, DINNER])], vocab=vocab)
+    assert statements(table) == [
+        ("man", "riding", "horse"),
+        ("hat", "on top of", "man"),
+        ("dog", "next to", "table"),
+    ]
+    assert table.images.paths == ["VG_100K_2/3.png", "VG_100K/1.png", "VG_100K_2/2.png"]
+    assert table.relations.images.tolist() == [1, 1, 2]
+    assert table.relations.places.tolist() == [0, 1, 0]
+    assert table.relations.ids.tolist() == [1000, 1001, 2000]
+    assert table.objects.ids[table.relations.subjects].tolist() == [100, 102, 201]
+    assert table.objects.boxes[table.relations.subjects[1]].tolist() == [5, 0, 35, 35]
+    assert table.images.splits.tolist() == [-1, -1, -1]
+    assert +table.quirks == {"relationships with the predicate __in_image__, left out": 1}
+
+
+def test_three_files_keep_their_splits_and_share_no_picture(tmp_path: Path, vocab: Path):
+    files = [
+        write_h5(tmp_path / f"{name}.h5", images)
+        for name, images in (("train", [RIDER, DINNER]), ("val", [DINNER]), ("test", [ALONE]))
+    ]
+    table = read_h5(files, vocab=vocab)
+    assert table.images.splits.tolist() == [0, 0, 1, 2]
+    assert table.relations.images.tolist() == [0, 0, 2]
+    assert table.quirks["relationships of a picture that a later file has too, left out"] == 1
+    with pytest.raises(SgfluxError, match="one file, or the three"):
+        read_h5(files[:2], vocab=vocab)
+
+
+def test_the_vocabularys_hash_is_of_its_words_in_their_order(tmp_path: Path, vocab: Path):
+    first = read_vocabulary(vocab)
+    content = json.loads(vocab.read_text())
+    vocab.write_text(json.dumps(content, indent=3))
+    assert read_vocabulary(vocab).sha256 == first.sha256
+    del content["pred_name_to_idx"]
+    content["pred_idx_to_name"].reverse()
+    vocab.write_text(json.dumps(content))
+    assert read_vocabulary(vocab).sha256 != first.sha256
+    content["pred_name_to_idx"] = {"riding": 0}
+    vocab.write_text(json.dumps(content))
+    with pytest.raises(SgfluxError, match="'pred_idx_to_name' and 'pred_name_to_idx' contradict"):
+        read_vocabulary(vocab)
+    vocab.write_text("{}")
+    with pytest.raises(SgfluxError, match=r"vocab\.json: 'object_idx_to_name' must be a list"):
+        read_vocabulary(vocab)
+
+
+def test_the_real_vocabulary():
+    path = VG_PHOTOS.parent / "vg_vocab.json"
+    if not path.exists():
+        pytest.skip(f"the real vocabulary is not at {path}")
+    words = read_vocabulary(path)
+    assert (len(words.objects), len(words.predicates)) == (179, 46)
+    assert words.predicates[1] == "on"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"object_boxes": None}, r"'object_boxes' is missing"),
+        ({"image_ids": np.zeros(3, np.int32)}, r"expected 1 axes of 3 images"),
+        ({"object_boxes": np.zeros((2, 6, 2), np.int32)}, r"'object_boxes' has the shape"),
+        ({"object_names": np.full((2, 6), 77, np.int32)}, r"row 0 has the index 77.*vocabulary"),
+        ({"relationship_predicates": np.full((2, 6), 9, np.int32)}, r"has the index 9"),
+        ({"relationship_subjects": np.full((2, 6), 5, np.int32)}, r"slot 5, which is empty"),
+        ({"relationship_objects": np.full((2, 6), 8, np.int32)}, r"has the index 8"),
+        ({"objects_per_image": np.full(2, 9, np.int32)}, r"row 0 is 9; there are 6 slots"),
+    ],
+)
+def test_what_does_not_fit_is_named(
+    tmp_path: Path, vocab: Path, changes: dict[str, Any], message: str
+):
+    path = write_h5(tmp_path / "train.h5", [RIDER, DINNER], **changes)
+    with pytest.raises(SgfluxError, match=rf"train\.h5: .*{message}|{message}"):
+        read_h5([path], vocab=vocab)
+
+
+def test_paths_stay_below_their_folder_and_files_are_hdf5(tmp_path: Path, vocab: Path):
+    outside = H5Image("../../etc/passwd", RIDER.objects, RIDER.triples)
+    with pytest.raises(SgfluxError, match=r"row 0 is '\.\./\.\./etc/passwd'"):
+        read_h5([write_h5(tmp_path / "train.h5", [outside])], vocab=vocab)
+    (tmp_path / "no.h5").write_text("no")
+    for name in ("no.h5", "none.h5"):
+        with pytest.raises(SgfluxError, match=rf"{name}: cannot be read as HDF5"):
+            read_h5([tmp_path / name], vocab=vocab)

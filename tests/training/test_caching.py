@@ -1,0 +1,123 @@
+"""A complete cache is enough: no encoder is loaded, and another encoder finds nothing in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from sgflux.cli import main
+from sgflux.data.store import CacheStore
+from sgflux.errors import SgfluxError
+from sgflux.models.backbone import load_autoencoder, load_text_encoders
+from sgflux.training import prepare
+from sgflux.training.encoder_files import encoder_facts, encoder_folder, files_identity
+from sgflux.training.prepare import Encoded, encode, read_splits
+from sgflux.training.processes import Processes
+
+
+def say(text: str) -> None:
+    """Take a line of the log."""
+
+
+def encoded(config) -> Encoded:
+    processes = Processes.start("cpu")
+    return encode(config, read_splits(config, say=say), processes=processes, say=say)
+
+
+def batch_of(found: Encoded) -> list[torch.Tensor]:
+    rows = torch.arange(len(found.train))
+    kinds = torch.ones(len(rows), dtype=torch.int64)
+    names = found.names.lookup(["man"])
+    return [*found.train.posterior(rows), *found.train.text(rows, kinds), names]
+
+
+def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
+    make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    in_memory = encoded(make_config(tmp_path / "run"))
+    config = make_config(tmp_path / "run", latent_cache_dir=tmp_path / "cache")
+    encoded(config)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an encoder was loaded")
+
+    monkeypatch.setattr(prepare, "load_text_encoders", refuse)
+    monkeypatch.setattr(prepare, "load_autoencoder", refuse)
+    from_disk = encoded(config)
+    for expected, found in zip(batch_of(in_memory), batch_of(from_disk), strict=True):
+        assert torch.equal(expected, found)
+    assert from_disk.latent_scale == in_memory.latent_scale
+    assert from_disk.text_tokens == in_memory.text_tokens
+
+
+def test_facts_are_those_of_the_loaded_encoders(flux: Path):
+    facts = encoder_facts(flux, max_sequence_length=None)
+    text, pictures = load_text_encoders(str(flux)), load_autoencoder(str(flux))
+    assert facts.text_tokens == text.max_sequence_length
+    assert facts.text_dim == text.text_encoder_2.config.d_model
+    assert facts.downsample == pictures.downsample
+    assert facts.latent_shift == pictures.vae.config.shift_factor
+    assert facts.latent_scale == pictures.vae.config.scaling_factor
+    with pytest.raises(SgfluxError, match="max_sequence_length must lie between 1 and"):
+        encoder_facts(flux, max_sequence_length=1000)
+
+
+def test_one_changed_byte_of_an_encoder_changes_its_identity(flux: Path, tmp_path: Path):
+    model = tmp_path / "model"
+    shutil.copytree(flux, model)
+    before = files_identity(model, ["vae"], memory=tmp_path)
+    assert files_identity(flux, ["vae"], memory=tmp_path / "other") == before
+    (weights,) = (model / "vae").glob("*.safetensors")
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    os.utime(weights, ns=(0, 0))
+    assert files_identity(model, ["vae"], memory=tmp_path) != before
+    # A memory that is damaged is none.
+    (tmp_path / "encoder_digests.json").write_text("{")
+    assert files_identity(model, ["vae"], memory=tmp_path) != before
+    with pytest.raises(SgfluxError, match="no files in 'nothing'"):
+        files_identity(model, ["nothing"], memory=tmp_path)
+
+
+def test_a_model_that_is_not_here_is_named():
+    with pytest.raises(SgfluxError, match=r"'nobody/nothing' cannot be loaded.*allow downloads"):
+        encoder_folder("nobody/nothing", revision=None, allow_download=False)
+
+
+def test_the_command_works_in_parts_verifies_and_rebuilds(
+    flux: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "cache"
+    common = ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
+    common += ["--height", "16", "--width", "16", "--dtype", "fp32"]
+    command = ["cache", str(scenes / "train.jsonl"), *common]
+    for shard in "01":
+        assert main([*command, "--num-shards", "2", "--shard", shard]) == 0
+    assert "are left to other parts" not in capsys.readouterr().out.splitlines()[-1]
+    assert main(command) == 0
+    assert "; 0 encoded now" in capsys.readouterr().out
+    assert main(["cache", "--latent-cache-dir", str(folder), "--verify"]) == 0
+
+    victim = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert main(["cache", "--latent-cache-dir", str(folder), "--verify"]) == 1
+    printed = capsys.readouterr()
+    assert victim.stem in printed.err
+    assert "set aside as *.damaged" in printed.out
+    assert main([*command, "--verify"]) == 0
+    assert "; 0 encoded now" not in capsys.readouterr().out
+    assert CacheStore(folder).verify() == []
+
+
+def test_bad_divisions_of_the_work_are_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    common = ["cache", "a.jsonl", "--latent-cache-dir", str(tmp_path)]
+    assert main([*common, "--num-shards", "2", "--shard", "2"]) == 2
+    assert "shard must lie between 0 and num_shards - 1" in capsys.readouterr().err
+    assert main(["cache", "--latent-cache-dir", str(tmp_path / "none"), "--verify"]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert main(["cache", "--latent-cache-dir", str(tmp_path)]) == 2
