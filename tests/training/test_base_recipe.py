@@ -17,10 +17,10 @@ from sgflux.training.base_recipe import (
     LIVE_DIMENSIONS,
     LinearCode,
     TrainBaseConfig,
+    caption_roles,
     latest_checkpoint,
     learning_rate_factor,
     make_scenes,
-    caption_roles,
     scene_layout,
     train_base,
 )
