@@ -57,7 +57,7 @@ class JudgeData:
     @property
     def present(self) -> np.ndarray:
         """(M, 14) bool."""
-        return self.located.any(2)
+        return np.asarray(self.located.any(2))
 
 
 def _cells(box: tuple[float, float, float, float]) -> np.ndarray:
@@ -152,7 +152,7 @@ def measure_judge(judge: WorldJudge, data: Mapping[int, JudgeData]) -> dict[str,
     present_right, present_count = 0, 0
     for triples, scenes in data.items():
         said, present = _ask_everything(judge, scenes)
-        truly_present = scenes.located.any(2)
+        truly_present = scenes.present
         present_right += int((present == truly_present).sum())
         present_count += present.size
         at = np.arange(len(said))[:, None]

@@ -129,7 +129,7 @@ class NameFeatures:
         return self._table[[self._index[name] for name in cleaned]]
 
 
-CONTEXT_MARKS = "\u27e6\u27e7"
+CONTEXT_MARKS = ("\u27e6", "\u27e7")
 """Around the part of a statement whose features are meant: the two mathematical white brackets."""
 
 
