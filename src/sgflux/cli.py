@@ -59,6 +59,12 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.sample,
     ),
     Command(
+        words=("saliency",),
+        purpose="Show where in a picture the model sees subject, predicate and object",
+        example='sgflux saliency --image photo.jpg --graph "man, riding, horse" --model-id tiny',
+        run=commands.saliency,
+    ),
+    Command(
         words=("eval",),
         purpose="Measure, with controls, whether pictures obey graphs",
         example="sgflux eval --adapter runs/first/final --model-id tiny "

@@ -281,6 +281,17 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
     return 0
 
 
+def saliency(command: Command, arguments: Sequence[str]) -> int:
+    """Draw heat maps of a graph's parts over a picture."""
+    from sgflux import sampling
+
+    config = command.parse(sampling.SaliencyConfig, arguments)
+    _hide_loading_bars()
+    *maps, sheet = sampling.saliency(config)
+    print(f"{len(maps)} heat maps in {config.out_dir}, side by side in {sheet}")
+    return 0
+
+
 def evaluate(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
     from sgflux.evaluation import evaluator
