@@ -8,7 +8,7 @@ from sgflux.sampling.inputs import (
     resolve_dtype,
 )
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
-from sgflux.sampling.saliency import SaliencyConfig, saliency
+from sgflux.sampling.saliency_maps import SaliencyConfig, saliency
 
 __all__ = [
     "PipelineOutput",
