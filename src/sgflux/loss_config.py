@@ -75,7 +75,7 @@ class LossConfig:
     negatives_per_example: int = 1
     """Corrupted graphs for each true one."""
     hard_negatives_from: Literal["model", "classifier"] = "model"
-    """Whose confusions 'hard_predicate' uses; the model's own are measured on the validation set."""
+    """Whose confusions 'hard_predicate' uses; the model's are measured on the validation set."""
     hard_negatives_every: int = 500
     """Steps between two measurements of the model's confusions."""
 
@@ -83,7 +83,7 @@ class LossConfig:
     alpha_gen_rel: float = 0.0
     """How much more the flow-matching error counts where the relation is to be seen."""
     gen_rel_from: Literal["saliency", "boxes"] = "saliency"
-    """How that is known: from the model's own attention to the predicate, or from the rows' boxes."""
+    """How that is known: from the model's attention to the predicate, or from the rows' boxes."""
     gen_rel_start: int = 0
     """Steps before the weighting begins."""
     gen_rel_warm_in: int = 0
@@ -119,6 +119,12 @@ class LossConfig:
     def compares_graphs(self) -> bool:
         """Whether corrupted graphs go through the network."""
         return bool(self.lambda_rel_rank) and (self.ranker == "flow" or self.use_negative_graph)
+
+    @property
+    def reads_saliency(self) -> bool:
+        """Whether concept maps are needed."""
+        ranks = bool(self.lambda_rel_rank) and self.ranker == "saliency"
+        return ranks or (bool(self.alpha_gen_rel) and self.gen_rel_from == "saliency")
 
     @property
     def measures_confusion(self) -> bool:

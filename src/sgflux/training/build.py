@@ -18,11 +18,14 @@ from sgflux.models.backbone import (
     model_identity,
     validate_block_range,
 )
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.training.batches import LatentScale
+from sgflux.training.build_terms import build_terms
 from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import DTYPES, Encoded, Splits
+from sgflux.training.prepare import DTYPES, Encoded, Splits, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
+from sgflux.training.terms import TermInputs
 from sgflux.training.validation import Validator, sigma_grid
 
 
@@ -40,6 +43,8 @@ class Preparation:
         guidance: what a guidance-distilled model is told, else None.
         digests: split -> SHA-256 of its JSONL.
         plan: the numbers of the run.
+        names: features of the graphs' words.
+        terms: what the further loss terms need.
     """
 
     model: GraphLoraModel
@@ -51,6 +56,8 @@ class Preparation:
     guidance: float | None
     digests: dict[str, str]
     plan: RunPlan
+    names: NameFeatures
+    terms: TermInputs
 
 
 def build(
@@ -85,7 +92,7 @@ def build(
             splits.items,
             sigmas=sigma_grid(config.val_sigmas, t_min=config.t_min, t_max=config.t_max),
             latent_scale=encoded.latent_scale,
-            prompt_kind=config.prompt_mix.heaviest,
+            prompt_kind=config.texts.heaviest,
             seed=config.seed,
             batch_size=config.batch_size,
         )
@@ -105,6 +112,20 @@ def build(
             model,
             processes=processes,
             image_tokens=encoded.image_tokens,
+        ),
+        names=encoded.names,
+        terms=build_terms(
+            config,
+            splits.terms,
+            splits.train,
+            names=encoded.names,
+            concept_pooled=encoded.concept_pooled,
+            grid=encoded.image_grid,
+            num_layers=adapter.base["num_layers"],
+            autoencoder_identity=encoded.autoencoder_identity,
+            model_fingerprint=adapter.base["fingerprint"],
+            images_dir=images_root(config, config.train_jsonl),
+            device=device,
         ),
     )
 

@@ -1,7 +1,7 @@
 """Losses: pure functions of tensors.
 
-Shapes: B examples, K negatives of each, S image tokens; "..." whatever a latent picture consists of,
-packed or not.
+Shapes: B examples, K negatives of each, S image tokens; "..." whatever a latent picture consists
+of, packed or not.
 """
 
 from __future__ import annotations
@@ -45,6 +45,23 @@ def flow_matching_loss(velocity: Tensor, target: Tensor) -> Tensor:
 def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
     """How often the true graph explains the same noisy latents better than a corrupted one.
 
+    Args:
+        error_positive: e(g+), any shape.
+        error_negative: e(g-) of the same latents, noise and sigma, same shape.
+
+    Returns:
+        Scalar float32 in [0, 1], the mean of :func:`preference`; NaN if there is nothing to
+        compare.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
+    return preference(error_positive, error_negative).mean()
+
+
+def preference(error_positive: Tensor, error_negative: Tensor) -> Tensor:
+    """Whether the true graph explains the same noisy latents better than a corrupted one.
+
     A tie counts one half, so that a model that ignores the graph scores chance, not zero.
 
     Args:
@@ -52,7 +69,7 @@ def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
         error_negative: e(g-) of the same latents, noise and sigma, same shape.
 
     Returns:
-        Scalar float32 in [0, 1]; NaN if there is nothing to compare.
+        1, 1/2 or 0, same shape, float32 without gradient.
 
     Raises:
         ValueError: if the shapes differ.
@@ -62,8 +79,8 @@ def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
             "error_positive and error_negative must have the same shape, "
             f"got {tuple(error_positive.shape)} and {tuple(error_negative.shape)}"
         )
-    better = torch.sign(error_negative - error_positive).float()
-    return (0.5 + 0.5 * better).mean()
+    better = torch.sign(error_negative.detach() - error_positive.detach()).float()
+    return 0.5 + 0.5 * better
 
 
 # --- L_gen_rel: where the relation is to be seen ------------------------------------------------

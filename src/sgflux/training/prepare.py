@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_arrays
@@ -27,7 +27,9 @@ from sgflux.models.backbone import (
     load_text_encoders,
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.relation_classifier import WEIGHTS_FILE
 from sgflux.training.batches import LatentScale
+from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
 
@@ -47,22 +49,24 @@ class Splits:
         train: the training examples.
         items: the validation examples that are judged, with their negatives.
         val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL.
+        digests: split -> SHA-256 of its JSONL; also of a classifier's weights.
+        terms: what the further loss terms need.
     """
 
     train: Sequence[SceneExample]
     val: Sequence[SceneExample]
     items: Sequence[ValidationItem]
     digests: dict[str, str]
+    terms: TermSources = TermSources()
 
     def names(self) -> list[str]:
-        """Every object's and predicate's name that a graph of the run has."""
+        """Every object's and predicate's name that a graph of the run may have."""
         graphs: list[SceneGraph] = [example.graph for example in self.train]
         for item in self.items:
             graphs.append(item.graph)
             if item.negative is not None:
                 graphs.append(item.negative.graph)
-        return graph_names(graphs)
+        return list(dict.fromkeys([*graph_names(graphs), *self.terms.names()]))
 
 
 def read_splits(config: TrainConfig, *, say: Say) -> Splits:
@@ -97,7 +101,15 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             for place, item in enumerate(chosen)
         ]
         _check_validation(config, train, val, items, say=say)
-    return Splits(train=train, val=val, items=items, digests=digests)
+    terms = read_sources(config, train)
+    if config.losses.classifier is not None:
+        digests["classifier"] = _digest(config.losses.classifier / WEIGHTS_FILE)
+    if terms.sampler is not None and terms.sampler.without:
+        say(
+            f"{terms.sampler.without} of {len(train)} training examples have no negative graph "
+            "and are left out of the ranking loss"
+        )
+    return Splits(train=train, val=val, items=items, digests=digests, terms=terms)
 
 
 def _check_validation(
@@ -149,6 +161,10 @@ class Encoded:
         latent_scale: of the autoencoder.
         text_tokens: tokens a prompt.
         image_tokens: tokens a picture.
+        image_grid: their rows and columns.
+        autoencoder_identity: changes with the autoencoder.
+        concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
+            be told what to find; None where there are no concepts.
     """
 
     train: TrainingArrays
@@ -157,6 +173,9 @@ class Encoded:
     latent_scale: LatentScale
     text_tokens: int
     image_tokens: int
+    image_grid: tuple[int, int]
+    autoencoder_identity: str
+    concept_pooled: Tensor | None
 
 
 def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Say) -> Encoded:
@@ -186,6 +205,9 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
             for path, rows in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val))
             if path is not None
         ]
+    concept_pooled = None
+    if config.losses.reads_saliency:
+        concept_pooled = text.encode([""]).pooled_projections
     names = splits.names()
     features = NameFeatures(text.text_encoder_2.config.d_model)
     features.add(names, text.encode_names(names))
@@ -204,6 +226,12 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
         ),
         text_tokens=text.max_sequence_length,
         image_tokens=image_tokens,
+        image_grid=(
+            config.height // (2 * pictures.downsample),
+            config.width // (2 * pictures.downsample),
+        ),
+        autoencoder_identity=_identity(pictures.vae),
+        concept_pooled=concept_pooled,
     )
 
 
@@ -245,7 +273,7 @@ def _encode_split(
         text_identity=_identity(text.text_encoder, text.text_encoder_2),
         max_sequence_length=text.max_sequence_length,
         progress=bar,
-        prompt=_prompts_of(config.prompt_mix),
+        prompt=_prompts_of(config.texts),
     )
 
 
