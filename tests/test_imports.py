@@ -26,7 +26,7 @@ FLOORS = (
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},
-    {"sampling"},
+    {"sampling", "exporting"},
     {"training", "evaluation"},
     {"demo"},
     {"commands"},
@@ -126,7 +126,9 @@ def test_graphs_need_only_the_standard_library() -> None:
 def test_what_is_imported_is_declared() -> None:
     """A fresh installation has every library that the package imports."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[<>=!~\[ ]", entry)[0] for entry in project["dependencies"]}
+    extras = [entry for extra in project["optional-dependencies"].values() for entry in extra]
+    entries = [*project["dependencies"], *extras]
+    declared = {re.split(r"[<>=!~\[ ]", entry)[0] for entry in entries}
     imported = {name.split(".")[0] for path in MODULES for _, name in imports(path)}
     third_party = imported - set(sys.stdlib_module_names) - {"sgflux"}
     assert {DISTRIBUTIONS.get(name, name) for name in third_party} <= declared

@@ -72,6 +72,19 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.evaluate,
     ),
     Command(
+        words=("export",),
+        purpose="Write an adapter's LoRA for other programs, or publish it",
+        example="sgflux export --adapter runs/first/final --format kohya --out lora.safetensors",
+        run=commands.export,
+    ),
+    Command(
+        words=("import",),
+        purpose="Read an adapter of the earlier training script",
+        example="sgflux import --legacy graph_lora.pt --cgip-ckpt sip_vg.pt "
+        "--vocab-path vocab.json --out-dir runs/imported",
+        run=commands.import_adapter,
+    ),
+    Command(
         words=("world", "train-base"),
         purpose="Make the bundled model anew (hours)",
         example="sgflux world train-base --output-dir runs/tiny-flux",

@@ -211,6 +211,8 @@ class CacheFlags:
     """Kinds of text to encode: those that the run's prompt mix has."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
@@ -311,6 +313,26 @@ def evaluate(command: Command, arguments: Sequence[str]) -> int:
     if metrics is not None and not metrics.is_file():
         metrics = None
     print(f"report: {write_report(config.out_dir, metrics=metrics)}")
+    return 0
+
+
+def export(command: Command, arguments: Sequence[str]) -> int:
+    """Write an adapter for other programs."""
+    from sgflux import exporting
+
+    for line in exporting.export(command.parse(exporting.ExportConfig, arguments)):
+        print(line)
+    return 0
+
+
+def import_adapter(command: Command, arguments: Sequence[str]) -> int:
+    """Read an adapter of the earlier training script."""
+    from sgflux import exporting
+
+    config = command.parse(exporting.ImportConfig, arguments)
+    _hide_loading_bars()
+    for line in exporting.import_adapter(config):
+        print(line)
     return 0
 
 

@@ -107,6 +107,10 @@ class TrainConfig:
     # -- model ---------------------------------------------------------------------------------
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    components: str | None = None
+    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
@@ -127,6 +131,12 @@ class TrainConfig:
     """SGDiff's sip_vg.pt, for the cgip encoder."""
     vocab_path: Path | None = None
     """The vocab.json that the cgip checkpoint was trained with."""
+    oov: Literal["error", "skip", "map"] = "error"
+    """What to do about objects that the cgip encoder lacks: stop, leave out, or use oov_map."""
+    oov_map: Path | None = None
+    """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
+    train_graph_encoder: bool = False
+    """Train the cgip encoder further; else it stays as published. The native one is trained."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
@@ -175,6 +185,10 @@ class TrainConfig:
     """Of everything that is random."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    quantize: Literal["none", "int8", "float8"] = "none"
+    """The base's frozen matrices in 8 bits, through torchao: less memory, slower steps."""
+    checkpoint_every: int = 1
+    """Recompute those of every n-th block only: between the two in memory and time."""
     compile: bool = False
     """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
 
@@ -211,6 +225,7 @@ class TrainConfig:
             "lora_rank",
             "batch_size",
             "gradient_accumulation_steps",
+            "checkpoint_every",
             "log_every",
             "val_sigmas",
             "epochs",
@@ -268,6 +283,12 @@ class TrainConfig:
             raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
         if self.vocab_path is not None and self.encoder_kind == "native":
             raise ConfigError("vocab_path has no effect with the native graph encoder")
+        if self.encoder_kind == "native":
+            self._expect_default(
+                "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
+            )
+        if (self.oov == "map") != (self.oov_map is not None):
+            raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
         if self.prompt_relation_dropout and not self.prompt_mix.relational:
@@ -280,10 +301,34 @@ class TrainConfig:
                 "hard negatives of the model's own errors are measured on the validation set: give "
                 "val_jsonl, or hard_negatives_from 'classifier'"
             )
+        is_file = self.model_id.endswith(".safetensors")
+        if self.components is not None and not is_file:
+            raise ConfigError(
+                f"components ({self.components!r}) has no effect: {self.model_id!r} is no single "
+                "file and has its own"
+            )
+        if self.components is None and is_file:
+            raise ConfigError(
+                f"model_id {self.model_id!r} is a single file, the transformer alone; give "
+                "components, the diffusers folder or hub id that has the text encoders and the "
+                "autoencoder"
+            )
+        if self.revision is not None and is_file:
+            raise ConfigError(f"revision ({self.revision!r}) has no effect on a single file")
         if self.val_jsonl is None:
             self._expect_default(
                 "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
             )
+        if self.quantize != "none" and self.compile:
+            raise ConfigError(f"compile does not work with quantize {self.quantize!r}; drop one")
+        if self.quantize != "none" and self.recompute_every != 1:
+            # Measured: what torchao keeps for the backward pass is each matrix at full size.
+            raise ConfigError(
+                f"quantize {self.quantize!r} saves memory only with gradient_checkpointing of "
+                "every block: otherwise each matrix is kept at full size for the backward pass"
+            )
+        if not self.gradient_checkpointing:
+            self._expect_default("without gradient_checkpointing", "checkpoint_every")
         if self.save_every == 0:
             self._expect_default("with save_every 0", "keep_checkpoints")
 
@@ -305,6 +350,16 @@ class TrainConfig:
             relational=(1 - dropped) * mix.relational,
             empty=mix.empty,
         )
+
+    @property
+    def recompute_every(self) -> int:
+        """Which blocks are recomputed in the backward pass: every n-th; 0: none."""
+        return self.checkpoint_every if self.gradient_checkpointing else 0
+
+    @property
+    def parts_id(self) -> str:
+        """Where everything but the transformer is."""
+        return self.model_id if self.components is None else self.components
 
     @property
     def encoder_kind(self) -> EncoderKind:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 from flux_fixture import make_flux_folder, make_transformer
+from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
 from sgflux.models import backbone
@@ -71,8 +72,10 @@ def test_a_name_is_the_mean_over_its_own_tokens_read_alone(flux_folder: Path) ->
     for name, feature in zip(names, features, strict=True):
         ids = encoders.tokenizer_2(name, return_tensors="pt").input_ids
         assert ids[0, -1] == encoders.tokenizer_2.eos_token_id
-        hidden = encoders.text_encoder_2(ids)[0][0]
-        torch.testing.assert_close(feature, hidden[:-1].mean(dim=0))
+        hidden = encoders.text_encoder_2(ids)[0][0, :-1].mean(dim=0)
+        embedded = encoders.text_encoder_2.get_input_embeddings()(ids)[0, :-1].mean(dim=0)
+        expected = sum(F.layer_norm(part, part.shape) for part in (hidden, embedded))
+        torch.testing.assert_close(feature, expected)
     with pytest.raises(SgfluxError, match=r"'qqqq.*at most 32"):
         encoders.encode_names(["man", "q" * 40])
 

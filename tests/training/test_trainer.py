@@ -254,7 +254,7 @@ def test_what_does_not_fit_the_model_is_named(make_config: MakeConfig, tmp_path:
         train(make_config(tmp_path / "b", block_start=2, block_end=5))
     with pytest.raises(SgfluxError, match=r"guidance \(3.5\) has no effect"):
         train(make_config(tmp_path / "c", guidance=3.5))
-    with pytest.raises(SgfluxError, match="cgip graph encoder is not available in this version"):
+    with pytest.raises(SgfluxError, match="'cgip' needs vocab_path"):
         train(make_config(tmp_path / "d", cgip_ckpt="sip_vg.pt"))
     # A run that failed before its first step leaves the folder usable.
     for name in "abcd":

@@ -172,19 +172,24 @@ def choose_rows(examples: Sequence[SceneExample], count: int) -> list[int]:
 
 
 def make_items(
-    examples: Sequence[SceneExample], rows: Sequence[int], *, seed: int
+    examples: Sequence[SceneExample],
+    rows: Sequence[int],
+    *,
+    seed: int,
+    predicates: Sequence[str] | None = None,
 ) -> list[EvaluationItem]:
     """The chosen rows with their negatives and somebody else's graph.
 
     A negative is never true of the picture, as far as all rows about it tell. A replaced predicate
-    is one of the data's where that gives a negative, else any of the 24. Another item's graph is
-    one with other predicates where there is any such, else any that states something else.
+    is one of the data's where that gives a negative, else one of ``predicates``. Another item's
+    graph is one with other predicates where there is any such, else any that states something else.
 
     Args:
         examples: the whole test set: all that is known of its pictures.
         rows: which of them are evaluated.
         seed: of the choices; an item's choices do not depend on which other rows are chosen
             (except whose graph it gets).
+        predicates: canonical ones that the adapter can read; None: all 24.
     """
     known = known_graphs(examples)
     own = sorted(
@@ -198,14 +203,14 @@ def make_items(
 
     def negative(row: int, kind: NegativeKind) -> Negative | None:
         # A wrong predicate is one of the data's, which the adapter has seen, where one is wrong.
-        for predicates in (own, None):
+        for allowed in (own, predicates):
             try:
                 return make_negative(
                     examples[row].graph,
                     rng=random.Random(derived_seed(seed, kind, row)),
                     kind=kind,
                     known=known[examples[row].image_rel_path],
-                    predicates=predicates,
+                    predicates=allowed,
                 )
             except NegativeUnavailableError:
                 continue

@@ -13,7 +13,7 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, Literal
 import sgflux
 from sgflux.config import FLUX_SCHNELL
 from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.expressible import keep_expressible
 from sgflux.data.files import replacing
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -52,6 +53,9 @@ from sgflux.evaluation.ranking import (
 )
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
+from sgflux.graphs.predicates import CGIP_PREDICATES
+from sgflux.models.bundle import read_config
+from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline, resolve_device, resolve_dtype
 
 ArmName = Literal[
@@ -120,6 +124,10 @@ class EvalConfig:
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    components: str | None = None
+    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 
@@ -175,9 +183,14 @@ def evaluate(
     started = time.time()
     if generator is None:
         _expect_adapter(config)
-    examples = read_examples(config.data, open_vocabulary=True)
+    examples, left_out = _read_data(config, say=say)
     images_dir = config.data.parent if config.images_dir is None else config.images_dir
-    items = make_items(examples, choose_rows(examples, config.items), seed=config.seed)
+    items = make_items(
+        examples,
+        choose_rows(examples, config.items),
+        seed=config.seed,
+        predicates=None if left_out is None else CGIP_PREDICATES,
+    )
     # Everything is planned before anything is drawn: an item that lacks something stops it here.
     plan = {
         Arm(name): plan_pictures(
@@ -212,6 +225,7 @@ def evaluate(
         "items": {
             "rows": len(items),
             "of": len(examples),
+            "left_out": left_out,
             "held_out_combination": sum(item.held_out is True for item in items),
             "by_predicate": rows_by_predicate(items),
             "seeds_per_item": config.seeds_per_item,
@@ -249,6 +263,36 @@ def evaluate(
 
 
 # --- steps --------------------------------------------------------------------------------------
+
+
+def _read_data(
+    config: EvalConfig, *, say: Callable[[str], None]
+) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
+    """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
+    examples = read_examples(config.data, open_vocabulary=True)
+    encoder: Mapping[str, Any] = {}
+    if config.adapter is not None:
+        encoder = read_config(config.adapter).encoder
+    if encoder.get("kind") != "cgip":
+        return examples, None
+    vocabulary = CGIPVocabulary(
+        objects=encoder["objects"],
+        predicates=encoder["predicates"],
+        synonyms=encoder["synonyms"],
+    )
+    kept = keep_expressible(
+        examples,
+        predicates=vocabulary.canonical_predicates,
+        knows_object=vocabulary.knows_object,
+    )
+    for line in kept.lines():
+        say(f"{config.data.name}: {line}")
+    if not kept.examples:
+        raise SgfluxError(
+            f"{config.data}: the adapter's cgip graph encoder can read none of its {kept.of} "
+            "examples"
+        )
+    return kept.examples, kept.to_json()
 
 
 def _expect_adapter(config: EvalConfig) -> None:
@@ -297,6 +341,8 @@ def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, 
         adapter=config.adapter,
         dtype=resolve_dtype(config.dtype, device),
         device=device,
+        components=config.components,
+        revision=config.revision,
         allow_download=config.allow_download,
     )
     generator = ModelGenerator(

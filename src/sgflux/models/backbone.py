@@ -10,9 +10,8 @@ latents (B, 16, h, w); packed 2 by 2 they are (B, h/2 * w/2, 64).
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +26,28 @@ from diffusers import (
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.models.hub_errors import why_not_loaded
+from sgflux.models.original_layout import load_original
+from sgflux.models.text import TextEncoders, TextFeatures
+
+__all__ = [
+    "BUNDLED_MODEL",
+    "Autoencoder",
+    "TextEncoders",
+    "TextFeatures",
+    "default_block_range",
+    "image_ids",
+    "load_autoencoder",
+    "load_scheduler",
+    "load_text_encoders",
+    "load_transformer",
+    "model_identity",
+    "pack_latents",
+    "resolve_model_id",
+    "text_ids",
+    "unpack_latents",
+    "validate_block_range",
+]
 
 BUNDLED_MODEL = "tiny"
 """The model id of the small FLUX inside the package."""
@@ -34,94 +55,7 @@ BUNDLED_MODEL = "tiny"
 _BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
 _DEFAULT_SEQUENCE_LENGTH = 256
 _LONGEST_SEQUENCE = 512  # FluxPipeline takes no longer prompts
-_LOGGER = logging.getLogger(__name__)
 _Part = TypeVar("_Part")
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """What FLUX reads of B prompts.
-
-    Attributes:
-        encoder_hidden_states: T5's output, (B, L, D_t5), in the encoder's dtype.
-        pooled_projections: CLIP's pooled output, (B, D_clip), in the encoder's dtype.
-    """
-
-    encoder_hidden_states: Tensor
-    pooled_projections: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class TextEncoders:
-    """FLUX's two text encoders: CLIP (``text_encoder``) and T5 (``text_encoder_2``)."""
-
-    tokenizer: Any
-    text_encoder: Any
-    tokenizer_2: Any
-    text_encoder_2: Any
-    max_sequence_length: int
-    device: torch.device
-    dtype: torch.dtype
-
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
-        """Encode prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
-
-        Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest.
-        """
-        pipeline = FluxPipeline(
-            scheduler=None,
-            vae=None,
-            transformer=None,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            text_encoder_2=self.text_encoder_2,
-            tokenizer_2=self.tokenizer_2,
-        )
-        hidden, pooled, _ = pipeline.encode_prompt(
-            prompt=list(prompts),
-            device=self.device,
-            max_sequence_length=self.max_sequence_length,
-        )
-        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
-
-    @torch.no_grad()
-    def encode_names(self, names: Sequence[str]) -> Tensor:
-        """One feature a name: the mean of T5's output over the name's own tokens.
-
-        Every name is read alone, without padding; its end token is read but not averaged.
-
-        Returns:
-            (n, D_t5) float32 on ``device``.
-
-        Raises:
-            SgfluxError: if a name has no token, or more than the tokenizer allows.
-        """
-        specials = set(self.tokenizer_2.all_special_ids) - {self.tokenizer_2.unk_token_id}
-        rows: dict[int, list[tuple[int, list[int]]]] = {}
-        for index, name in enumerate(names):
-            ids = list(self.tokenizer_2(name, truncation=False)["input_ids"])
-            if len(ids) > self.tokenizer_2.model_max_length:
-                raise SgfluxError(
-                    f"the name {name!r} has {len(ids)} tokens, the text encoder reads at most "
-                    f"{self.tokenizer_2.model_max_length}"
-                )
-            own = [token for token in ids if token not in specials]
-            if not own:
-                raise SgfluxError(f"the name {name!r} has no token the text encoder could read")
-            if all(token == self.tokenizer_2.unk_token_id for token in own):
-                _LOGGER.warning("the text encoder knows no part of the name %r", name)
-            rows.setdefault(len(ids), []).append((index, ids))
-        width = int(self.text_encoder_2.get_input_embeddings().weight.shape[1])
-        features = torch.empty(len(names), width, dtype=torch.float32, device=self.device)
-        ignored = torch.tensor(sorted(specials), device=self.device)
-        for group in rows.values():  # names of equal length share a batch, so nobody is padded
-            tokens = torch.tensor([entry[1] for entry in group], device=self.device)
-            hidden = self.text_encoder_2(tokens)[0].float()
-            is_own = ~torch.isin(tokens, ignored)
-            mean = (hidden * is_own[..., None]).sum(1) / is_own.sum(1, keepdim=True)
-            features[[entry[0] for entry in group]] = mean
-        return features
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +118,8 @@ def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
     is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
     if path.is_file() or model_id.endswith((".safetensors", ".ckpt", ".pt")):
         raise SgfluxError(
-            f"model id {model_id!r} is a file; expected a diffusers FluxPipeline folder, an id on "
-            f"the hub, or {BUNDLED_MODEL!r}"
+            f"model id {model_id!r} is a file with the transformer alone; give the diffusers "
+            "folder or hub id that has the text encoders and the autoencoder (components)"
         )
     if not is_path:
         return model_id
@@ -205,6 +139,7 @@ def load_text_encoders(
     device: torch.device | str = "cpu",
     max_sequence_length: int | None = None,
     allow_download: bool = False,
+    revision: str | None = None,
 ) -> TextEncoders:
     """Load both text encoders and their tokenizers.
 
@@ -214,6 +149,7 @@ def load_text_encoders(
         device: where they go.
         max_sequence_length: T5's tokens of a prompt; None: what the tokenizer allows, at most 256.
         allow_download: fetch from the hub what is not on this machine.
+        revision: of the hub's repository: a branch, tag or commit.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or the length is out of range.
@@ -223,6 +159,7 @@ def load_text_encoders(
         FluxPipeline.from_pretrained,
         model_id,
         allow_download=allow_download,
+        revision=revision,
         transformer=None,
         vae=None,
         dtype=dtype,
@@ -252,6 +189,7 @@ def load_autoencoder(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_download: bool = False,
+    revision: str | None = None,
 ) -> Autoencoder:
     """Load the autoencoder.
 
@@ -262,6 +200,7 @@ def load_autoencoder(
         AutoencoderKL.from_pretrained,
         model_id,
         allow_download=allow_download,
+        revision=revision,
         subfolder="vae",
         dtype=dtype,
     )
@@ -274,16 +213,23 @@ def load_transformer(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_download: bool = False,
+    revision: str | None = None,
 ) -> FluxTransformer2DModel:
-    """Load the transformer, frozen.
+    """Load the transformer, frozen; also from a single file in the original layout.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
+    path = Path(model_id).expanduser()
+    if path.suffix == ".safetensors":
+        if revision is not None:
+            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a file")
+        return _frozen(load_original(path, dtype=dtype), device)
     transformer = _load(
         FluxTransformer2DModel.from_pretrained,
         model_id,
         allow_download=allow_download,
+        revision=revision,
         subfolder="transformer",
         dtype=dtype,
     )
@@ -291,7 +237,7 @@ def load_transformer(
 
 
 def load_scheduler(
-    model_id: str, *, allow_download: bool = False
+    model_id: str, *, allow_download: bool = False, revision: str | None = None
 ) -> FlowMatchEulerDiscreteScheduler:
     """Load the flow-matching scheduler.
 
@@ -302,20 +248,31 @@ def load_scheduler(
         FlowMatchEulerDiscreteScheduler.from_pretrained,
         model_id,
         allow_download=allow_download,
+        revision=revision,
         subfolder="scheduler",
     )
 
 
 def _load(
-    from_pretrained: Callable[..., _Part], model_id: str, *, allow_download: bool, **options: Any
+    from_pretrained: Callable[..., _Part],
+    model_id: str,
+    *,
+    allow_download: bool,
+    revision: str | None,
+    **options: Any,
 ) -> _Part:
     folder = resolve_model_id(model_id)
+    if revision is not None:
+        if folder != model_id or Path(folder).is_dir():
+            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
+        options["revision"] = revision
     try:
         return from_pretrained(folder, local_files_only=not allow_download, **options)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        way_out = "" if allow_download else "; to fetch it from the hub, allow downloads"
-        raise SgfluxError(f"model {model_id!r} cannot be loaded: {reason}{way_out}") from error
+        raise SgfluxError(
+            f"model {model_id!r} cannot be loaded: "
+            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
+        ) from error
 
 
 def _frozen(module: Any, device: torch.device | str) -> Any:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -144,7 +143,7 @@ class ConditionedFlux(nn.Module):
         txt_ids: Tensor,
         guidance: Tensor | None = None,
         graph: GraphFeatures | None = None,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | int = False,
     ) -> Tensor:
         """The velocity of packed latents.
 
@@ -158,7 +157,8 @@ class ConditionedFlux(nn.Module):
             txt_ids: positions, (L, 3).
             guidance: for a guidance-distilled model, and only for it, (B,) float32.
             graph: features of B graphs; None: no graph at all.
-            gradient_checkpointing: keep only the blocks' inputs for the backward pass.
+            gradient_checkpointing: keep only the blocks' inputs for the backward pass; a number
+                n: of every n-th block.
 
         Returns:
             (B, S, 64).
@@ -218,7 +218,7 @@ class ConditionedFlux(nn.Module):
         runner = BlockRunner(concepts, with_concepts=self._concept_block)
         for block in base.transformer_blocks[: self.block_start]:
             encoder_hidden_states, hidden_states, _ = runner.through(
-                _call, block, hidden_states, encoder_hidden_states, temb, rotary
+                _Runner(0), block, hidden_states, encoder_hidden_states, temb, rotary
             )
         return PrefixState(
             hidden_states,
@@ -234,14 +234,15 @@ class ConditionedFlux(nn.Module):
         prefix: PrefixState,
         graph: GraphFeatures | None = None,
         *,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | int = False,
     ) -> Tensor:
         """The chosen blocks and all after them: the velocity, (B, S, 64).
 
         Args:
             prefix: of the same B examples; concepts in it are passed over.
             graph: features of B graphs; None: no graph at all.
-            gradient_checkpointing: keep only the blocks' inputs for the backward pass.
+            gradient_checkpointing: keep only the blocks' inputs for the backward pass; a number
+                n: of every n-th block.
 
         Raises:
             ValueError: if the graph features do not fit the batch or the conditioner.
@@ -256,7 +257,7 @@ class ConditionedFlux(nn.Module):
         graph: GraphFeatures | None = None,
         *,
         blocks: Sequence[int],
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | int = False,
     ) -> tuple[Tensor, Tensor]:
         """As :meth:`suffix`, and the concepts' raw scores, (len(blocks), B, N, S) float32.
 
@@ -288,7 +289,7 @@ class ConditionedFlux(nn.Module):
         concept_pooled_projections: Tensor,
         blocks: Sequence[int],
         graph: GraphFeatures | None = None,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool | int = False,
         **inputs: Any,
     ) -> tuple[Tensor, Tensor]:
         """The velocity, and where the network sees each concept while it predicts it.
@@ -318,12 +319,11 @@ class ConditionedFlux(nn.Module):
         graph: GraphFeatures | None,
         runner: BlockRunner,
         *,
-        gradient_checkpointing: bool,
+        gradient_checkpointing: bool | int,
     ) -> Tensor:
         base, rotary = self.transformer, prefix.image_rotary_emb
         hidden_states, encoder_hidden_states = prefix.hidden_states, prefix.encoder_hidden_states
-        recompute = gradient_checkpointing and torch.is_grad_enabled()
-        run = partial(checkpoint, use_reentrant=False) if recompute else _call
+        run = _Runner(int(gradient_checkpointing) if torch.is_grad_enabled() else 0)
         if graph is not None:
             self._check_graph(graph, batch=hidden_states.shape[0])
         chosen = base.transformer_blocks[self.block_start : self.block_end]
@@ -414,5 +414,16 @@ def _without_padding(graph: GraphFeatures) -> tuple[Tensor, Tensor]:
     return local, graph.global_.float().masked_fill(~graph.present[:, None], 0.0)
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
+class _Runner:
+    """Calls blocks one after the other, and every ``every``-th of them with recomputation."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._count = 0
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        recompute = self._every > 0 and self._count % self._every == 0
+        self._count += 1
+        if recompute:
+            return checkpoint(function, *arguments, use_reentrant=False)
+        return function(*arguments)

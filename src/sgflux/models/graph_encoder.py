@@ -285,7 +285,7 @@ class NativeGraphEncoder(nn.Module):
             )
             local = local.masked_fill(~batch.edge_mask[..., None], 0.0)
             pooled = torch.cat(
-                [_masked_mean(nodes, batch.node_mask), _masked_mean(local, batch.edge_mask)], dim=-1
+                [masked_mean(nodes, batch.node_mask), masked_mean(local, batch.edge_mask)], dim=-1
             )
             present = batch.edge_mask.any(dim=1, keepdim=True)
             global_ = self.pool(pooled).masked_fill(~present, 0.0)
@@ -317,8 +317,8 @@ class NativeGraphEncoder(nn.Module):
             features[mask] = table[[place[word] for word in flat]]
             return features.to(device)
 
-        node_mask = _prefix_mask([len(graph.objects) for graph in graphs], most_nodes)
-        edge_mask = _prefix_mask([len(graph.relationships) for graph in graphs], most_edges)
+        node_mask = prefix_mask([len(graph.objects) for graph in graphs], most_nodes)
+        edge_mask = prefix_mask([len(graph.relationships) for graph in graphs], most_edges)
         incidence = torch.tensor(ends, dtype=torch.int64).view(2, count, most_edges)
         subject, object_ = F.one_hot(incidence, most_nodes + 1)[..., :-1].float().to(device)
         return _GraphBatch(
@@ -332,12 +332,12 @@ class NativeGraphEncoder(nn.Module):
         )
 
 
-def _prefix_mask(lengths: list[int], size: int) -> Tensor:
+def prefix_mask(lengths: list[int], size: int) -> Tensor:
     """(B, size) bool, the first ``lengths[b]`` of each row set."""
     return torch.arange(size)[None, :] < torch.tensor(lengths, dtype=torch.int64)[:, None]
 
 
-def _masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
+def masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
     """Mean of the masked rows of (B, n, H), (B, H); zero where there is none."""
     total = rows.masked_fill(~mask[..., None], 0.0).sum(dim=1)
     return total / mask.sum(dim=1, keepdim=True).clamp(min=1)

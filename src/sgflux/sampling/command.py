@@ -56,6 +56,10 @@ class SampleConfig:
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    components: str | None = None
+    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 
@@ -100,6 +104,8 @@ def sample(config: SampleConfig) -> list[Path]:
         adapter=config.adapter,
         dtype=resolve_dtype(config.dtype, device),
         device=device,
+        components=config.components,
+        revision=config.revision,
         allow_download=config.allow_download,
     )
     settings: dict[str, Any] = {

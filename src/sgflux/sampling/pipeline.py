@@ -100,26 +100,35 @@ class SceneGraphFluxPipeline:
         device: torch.device | str = "cpu",
         allow_download: bool = False,
         max_sequence_length: int | None = None,
+        components: str | None = None,
+        revision: str | None = None,
     ) -> SceneGraphFluxPipeline:
         """Load a base, and an adapter bundle onto it.
 
         Args:
-            model_id: ``tiny``, a diffusers FluxPipeline folder, or an id on the hub.
+            model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
+                original-layout ``.safetensors`` with the transformer.
             adapter: a bundle's folder (``final/`` of a run); None for the base alone.
             dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
             device: where everything goes.
             allow_download: fetch from the hub what is not on this machine.
             max_sequence_length: text tokens a prompt; None: what the adapter was trained with, or
                 without one what the tokenizer allows, at most 256.
+            components: where the rest is, if ``model_id`` is a single file.
+            revision: of the hub's repository: a branch, tag or commit.
 
         Raises:
             SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
         """
-        where: Any = {"dtype": dtype, "device": device, "allow_download": allow_download}
+        if components is not None and not str(model_id).endswith(".safetensors"):
+            raise SgfluxError(f"components has no effect: {model_id!r} is no single file")
+        rest = str(model_id) if components is None else components
+        hub: Any = {"allow_download": allow_download, "revision": revision}
+        where: Any = {"dtype": dtype, "device": device, **hub}
         bundle = None if adapter is None else load_bundle(adapter)
         if bundle is not None and max_sequence_length is None:
             max_sequence_length = bundle[0].max_sequence_length
-        text = load_text_encoders(model_id, max_sequence_length=max_sequence_length, **where)
+        text = load_text_encoders(rest, max_sequence_length=max_sequence_length, **where)
         transformer = load_transformer(model_id, **where)
         model = fingerprint = None
         if bundle is not None:
@@ -131,8 +140,8 @@ class SceneGraphFluxPipeline:
             fingerprint = adapter_fingerprint(config, state)
         return cls(
             text_encoders=text,
-            autoencoder=load_autoencoder(model_id, **where),
-            scheduler=load_scheduler(model_id, allow_download=allow_download),
+            autoencoder=load_autoencoder(rest, **where),
+            scheduler=load_scheduler(rest, **hub),
             transformer=transformer,
             model=model,
             model_id=str(model_id),

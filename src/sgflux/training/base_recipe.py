@@ -1,10 +1,11 @@
 """The recipe of tiny-flux: an ordinary FLUX pipeline, trained from nothing on the bundled world.
 
-Three stages, each resumable and each skipped when its result is already there:
+Stages, each resumable and each skipped when its result is already there:
 
     scenes       pictures of the world and their captions      -> scenes.npz
+    transformer  text encoders and FluxTransformer2DModel      -> step*.pt
     autoencoder  AutoencoderKL that imitates a linear code     -> vae/
-    transformer  text encoders and FluxTransformer2DModel      -> step*.pt, then the pipeline folder
+    pipeline     all of it, as diffusers saves it              -> pipeline/
 
 The base sees relational and neutral captions, as real FLUX did: it can draw every relation and
 knows the words for it, and from a neutral caption it draws any relation.
@@ -40,7 +41,7 @@ from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import image_ids, pack_latents, text_ids
+from sgflux.models.backbone import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.training.base_text import (
     CLIP_WIDTH,
     SEQUENCE_LENGTH,
@@ -56,6 +57,8 @@ SCENE_SIZES = (0.5, 0.35, 0.15)  # shares of scenes with one, two and three trip
 LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
 LAYOUT_BLOCK = 4  # double blocks below the layout head
 DECODER_NOISE = 0.4  # largest standard deviation of the decoder's noise in training
+SAMPLING_STEPS = 8
+REDRAWN_STEPS = 6  # most sampling steps in which the transformer redraws for the decoder
 POSTERIOR_STD = 0.02  # standard deviation that the encoder reports
 
 
@@ -192,6 +195,8 @@ def _to_pixels(images: np.ndarray) -> Tensor:
 # --- latents ------------------------------------------------------------------------------------
 
 LATENT_CHANNELS = 16
+LIVE_CHANNELS = 8  # those that carry the picture; the others are zero
+LIVE_DIMENSIONS = 4 * LIVE_CHANNELS  # of a packed token's 64
 PATCH = 4  # pixels of the picture's side that one latent position covers
 
 
@@ -199,13 +204,14 @@ PATCH = 4  # pixels of the picture's side that one latent position covers
 class LinearCode:
     """The latents: principal components of 4 x 4 patches, which the autoencoder learns to imitate.
 
-    A small transformer learns linear latents far faster than those that an autoencoder finds for
-    itself (measured: 2,500 steps of 64 on the latter still drew blobs), and 16 of the 48
-    components keep the bundled world at 27 dB.
+    A small transformer learns linear latents faster than those that an autoencoder finds for
+    itself. It must also carry the noise of every latent dimension from its input to its output:
+    64 dimensions a token crowd a width of 128. So only 8 of FLUX's 16 channels are used, and the
+    transformer's weights for the others are zero, in and out.
 
     Attributes:
         offset: mean patch, (48,) float32.
-        basis: components over patches, (48, 16) float32; the code has zero mean and, over all
+        basis: components over patches, (48, 8) float32; the code has zero mean and, over its
             channels, unit variance, and the square root of the components' spread.
     """
 
@@ -218,16 +224,17 @@ class LinearCode:
         patches = _patches(images).flatten(0, 2).double()
         offset = patches.mean(0)
         variances, components = torch.linalg.eigh(torch.cov((patches - offset).mT))
-        variances = variances.flip(0)[:LATENT_CHANNELS]
-        components = components.flip(1)[:, :LATENT_CHANNELS]
+        variances = variances.flip(0)[:LIVE_CHANNELS]
+        components = components.flip(1)[:, :LIVE_CHANNELS]
         largest = components.gather(0, components.abs().argmax(0, keepdim=True))
         components = components * largest.sign()  # eigenvectors have no sign of their own
         components = components * variances**-0.25 / variances.sqrt().mean().sqrt()
         return cls(offset.float(), components.float())
 
     def encode(self, images: np.ndarray) -> Tensor:
-        """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32."""
+        """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32, half of them zero."""
         code = (_patches(images) - self.offset) @ self.basis
+        code = F.pad(code, (0, LATENT_CHANNELS - LIVE_CHANNELS))
         return code.permute(0, 3, 1, 2).contiguous()
 
 
@@ -244,7 +251,7 @@ def _patches(images: np.ndarray) -> Tensor:
 
 def make_autoencoder() -> AutoencoderKL:
     """FLUX's autoencoder class with 16 latent channels and two halvings."""
-    widths = (16, 32, 64)
+    widths = (32, 64, 96)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(widths),
         up_block_types=("UpDecoderBlock2D",) * len(widths),
@@ -259,57 +266,6 @@ def make_autoencoder() -> AutoencoderKL:
         shift_factor=0.0,
         scaling_factor=1.0,
     )
-
-
-def train_autoencoder(
-    config: TrainBaseConfig, images: np.ndarray, code: LinearCode
-) -> AutoencoderKL:
-    """The encoder imitates the linear code; the decoder draws crisp pictures from a noisy one.
-
-    The noise (up to DECODER_NOISE) prepares the decoder for latents that a transformer sampled.
-    """
-    folder = config.output_dir / "vae"
-    if folder.exists():
-        return AutoencoderKL.from_pretrained(folder).to(config.device)
-    torch.manual_seed(config.seed)
-    vae = make_autoencoder().to(config.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    order = np.random.default_rng([config.seed, 0x7AE])
-    started = time.time()
-    for step in range(config.vae_steps):
-        warm, left = min(1.0, (step + 1) / 50), 1 - step / config.vae_steps
-        optimizer.param_groups[0]["lr"] = 2e-3 * warm * min(1.0, left / 0.5)
-        chosen = order.choice(len(images), config.vae_batch_size, replace=False)
-        pixels = _to_pixels(images[chosen]).to(config.device)
-        latents = code.encode(images[chosen])
-        strength = DECODER_NOISE * torch.rand(len(latents), 1, 1, 1)
-        noisy = (latents + strength * torch.randn_like(latents)).to(config.device)
-        latents = latents.to(config.device)
-        with torch.autocast(config.device, torch.bfloat16):
-            posterior = vae.encode(pixels).latent_dist
-            decoded = vae.decode(noisy).sample
-        difference = decoded.float() - pixels
-        code_loss = (posterior.mean.float() - latents).square().mean()
-        spread_loss = (posterior.logvar.float() - 2 * math.log(POSTERIOR_STD)).square().mean()
-        loss = difference.abs().mean() + difference.square().mean() + code_loss
-        (loss + 1e-3 * spread_loss).backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if step % 50 == 0 or step == config.vae_steps - 1:
-            psnr = -10 * math.log10(difference.square().mean().item() / 4)
-            message = f"vae {step}: psnr {psnr:.1f} dB, code error {code_loss.sqrt():.3f}"
-            _log(config, f"{message}, {(time.time() - started) / (step + 1):.2f} s/step")
-    vae.eval()
-    _save_folder(vae, folder)
-    return vae
-
-
-def _save_folder(model: AutoencoderKL, folder: Path) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    partial.rename(folder)
 
 
 # --- transformer --------------------------------------------------------------------------------
@@ -334,6 +290,9 @@ def make_transformer() -> FluxTransformer2DModel:
 class CaptionedFlux(nn.Module):
     """Text encoders and transformer, trained as one from token ids to velocity."""
 
+    image_ids: Tensor
+    text_ids: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.tokenizer = make_tokenizer(OBJECT_NAMES, max_length=CLIP_LENGTH, start=True)
@@ -342,6 +301,10 @@ class CaptionedFlux(nn.Module):
         self.transformer = make_transformer()
         width = self.transformer.inner_dim
         self.layout_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, LAYOUT_ROWS))
+        with torch.no_grad():
+            self.transformer.x_embedder.weight[:, LIVE_DIMENSIONS:] = 0
+            self.transformer.proj_out.weight[LIVE_DIMENSIONS:] = 0
+            self.transformer.proj_out.bias[LIVE_DIMENSIONS:] = 0
         side = RESOLUTION // 8
         self.register_buffer("image_ids", image_ids(side, side), persistent=False)
         self.register_buffer("text_ids", text_ids(SEQUENCE_LENGTH), persistent=False)
@@ -368,7 +331,8 @@ class CaptionedFlux(nn.Module):
             Velocity (B, 64, 64) and layout logits (B, 64, 62).
         """
         flux = self.transformer
-        image = flux.x_embedder(latents)
+        live = F.pad(latents[..., :LIVE_DIMENSIONS], (0, latents.shape[2] - LIVE_DIMENSIONS))
+        image = flux.x_embedder(live)  # without noise in them, dead weights stay at zero
         temb = flux.time_text_embed(sigma * 1000, self.clip(clip_ids).pooler_output)
         text = flux.context_embedder(self.t5(t5_ids)[0])
         rotary = flux.pos_embed(torch.cat([self.text_ids, self.image_ids]))
@@ -398,9 +362,9 @@ def learning_rate_factor(step: int, config: TrainBaseConfig) -> float:
 
 
 def sample_base_sigmas(count: int, generator: torch.Generator) -> Tensor:
-    """Half uniform, half logit-normal around sigma 0.6: the layout is decided in high noise."""
+    """Half uniform, half logit-normal around sigma 0.5, where shapes are decided."""
     uniform = torch.rand(count, generator=generator)
-    normal = torch.sigmoid(0.4 + torch.randn(count, generator=generator))
+    normal = torch.sigmoid(torch.randn(count, generator=generator))
     return torch.where(torch.arange(count) % 2 == 0, uniform, normal)
 
 
@@ -486,7 +450,8 @@ def train_transformer(
                 t5_batch.to(config.device),
             )
         target = velocity_target(latents, noise).to(config.device)
-        loss = F.mse_loss(velocity.float(), target)
+        live = slice(0, LIVE_DIMENSIONS)
+        loss = F.mse_loss(velocity[..., live].float(), target[..., live])
         covered = torch.from_numpy(np.unpackbits(layouts[chosen.numpy()], axis=-1))
         covered = covered.mT.float().to(config.device)
         layout_loss = F.binary_cross_entropy_with_logits(layout.float(), covered)
@@ -541,6 +506,94 @@ def _save_checkpoint(state: dict[str, object], folder: Path, step: int) -> None:
             path.unlink()
 
 
+# --- autoencoder's training ---------------------------------------------------------------------
+
+
+def train_autoencoder(
+    config: TrainBaseConfig,
+    images: np.ndarray,
+    captions: np.ndarray,
+    code: LinearCode,
+    model: CaptionedFlux,
+) -> AutoencoderKL:
+    """The encoder imitates the linear code; the decoder draws crisp pictures from a blurred one.
+
+    Half of what the decoder sees is the code with noise of up to DECODER_NOISE in it. The other
+    half is the finished transformer's own: it redraws the picture from one to REDRAWN_STEPS eighths
+    of noise, so that the decoder learns what such latents were meant to be.
+    """
+    folder = config.output_dir / "vae"
+    if folder.exists():
+        return AutoencoderKL.from_pretrained(folder).to(config.device)
+    torch.manual_seed(config.seed)
+    vae = make_autoencoder().to(config.device, memory_format=torch.channels_last)
+    with torch.no_grad():
+        vae.decoder.conv_in.weight[:, LIVE_CHANNELS:] = 0
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
+    order = np.random.default_rng([config.seed, 0x7AE])
+    half = config.vae_batch_size // 2
+    started = time.time()
+    for step in range(config.vae_steps):
+        warm, left = min(1.0, (step + 1) / 50), 1 - step / config.vae_steps
+        optimizer.param_groups[0]["lr"] = 2e-3 * warm * min(1.0, left / 0.5)
+        chosen = order.choice(len(images), config.vae_batch_size, replace=False)
+        pixels = _to_pixels(images[chosen]).to(config.device)
+        latents = code.encode(images[chosen])
+        strength = DECODER_NOISE * torch.rand(config.vae_batch_size - half, 1, 1, 1)
+        noisy = latents[half:] + strength * torch.randn_like(latents[half:])
+        texts = [str(caption) for caption in captions[chosen[:half], 0]]
+        redrawn = _redraw(config, model, latents[:half], texts, steps=1 + step % REDRAWN_STEPS)
+        latents = latents.to(config.device)
+        drawn = torch.cat([redrawn, noisy])
+        drawn[:, LIVE_CHANNELS:] = 0  # sampling leaves noise there, which the decoder never sees
+        with torch.autocast(config.device, torch.bfloat16):
+            posterior = vae.encode(pixels).latent_dist
+            decoded = vae.decode(drawn.to(config.device)).sample
+        difference = decoded.float() - pixels
+        code_loss = (posterior.mean.float() - latents).square().mean()
+        spread_loss = (posterior.logvar.float() - 2 * math.log(POSTERIOR_STD)).square().mean()
+        loss = difference.abs().mean() + difference.square().mean() + code_loss
+        (loss + 1e-3 * spread_loss).backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % 50 == 0 or step == config.vae_steps - 1:
+            psnr = -10 * math.log10(difference[half:].square().mean().item() / 4)
+            message = f"vae {step}: loss {loss:.4f}, psnr {psnr:.1f} dB"
+            message += f", code error {code_loss.sqrt():.3f}"
+            _log(config, f"{message}, {(time.time() - started) / (step + 1):.2f} s/step")
+    vae.eval()
+    _save_folder(vae, folder)
+    return vae
+
+
+@torch.no_grad()
+def _redraw(
+    config: TrainBaseConfig, model: CaptionedFlux, latents: Tensor, captions: list[str], steps: int
+) -> Tensor:
+    """The transformer's picture of latents (B, 16, 16, 16) that it gets at sigma = steps / 8.
+
+    Euler's method on the grid of an eight-step sample.
+    """
+    clip_ids, t5_ids = (ids.to(config.device) for ids in model.tokenize(captions))
+    clean = pack_latents(latents)
+    sigma = torch.full((len(clean),), steps / SAMPLING_STEPS)
+    states = noise_latents(clean, torch.randn_like(clean), sigma).to(config.device)
+    for left in range(steps, 0, -1):
+        sigma = torch.full((len(clean),), left / SAMPLING_STEPS, device=config.device)
+        with torch.autocast(config.device, torch.bfloat16):
+            velocity, _ = model(states, sigma, clip_ids, t5_ids)
+        states = states - velocity.float() / SAMPLING_STEPS
+    return unpack_latents(states.cpu(), *latents.shape[2:])
+
+
+def _save_folder(model: AutoencoderKL, folder: Path) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial)
+    partial.rename(folder)
+
+
 def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, folder: Path) -> None:
     """Write the ordinary diffusers folder; the transformer, most of it, in bfloat16.
 
@@ -564,6 +617,10 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, folder: Path) -> Non
     for name in ("tokenizer", "tokenizer_2"):
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
     (partial / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    # Where the autoencoder was loaded from is nobody's business.
+    vae_config = json.loads((partial / "vae/config.json").read_text())
+    vae_config.pop("_name_or_path", None)
+    (partial / "vae/config.json").write_text(json.dumps(vae_config, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -577,10 +634,10 @@ def train_base(config: TrainBaseConfig) -> Path:
     (config.output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
     images, captions, layouts = make_scenes(config)
     code = LinearCode.fit(images[:4096])
-    vae = train_autoencoder(config, images, code)
     parts = [code.encode(images[start : start + 1000]) for start in range(0, len(images), 1000)]
     clean = torch.cat([part.bfloat16() for part in parts])
     model = train_transformer(config, clean, captions, layouts)
+    vae = train_autoencoder(config, images, captions, code, model)
     folder = config.output_dir / "pipeline"
     save_pipeline(model, vae, folder)
     _log(config, f"pipeline written to {folder}")

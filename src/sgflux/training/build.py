@@ -18,9 +18,12 @@ from sgflux.models.backbone import (
     model_identity,
     validate_block_range,
 )
+from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.quantization import quantize_base
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
+from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import DTYPES, Encoded, Splits, images_root
 from sgflux.training.processes import Processes
@@ -73,14 +76,21 @@ def build(
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
     transformer = load_transformer(
         config.model_id,
+        revision=config.revision,
         dtype=DTYPES[config.dtype],
-        device=device,
+        # A base that is to be quantised may not fit the device before.
+        device=device if config.quantize == "none" else "cpu",
         allow_download=config.allow_download,
     )
-    adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens)
+    encoder = pretrained_encoder(config)
+    adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens, encoder=encoder)
     # The adapter's first weights are drawn from torch's global generator.
     torch.manual_seed(derived_seed(config.seed, "weights"))
-    model = build_model(transformer=transformer, config=adapter, name_features=encoded.names)
+    model = build_model(
+        transformer=transformer, config=adapter, name_features=encoded.names, encoder=encoder
+    )
+    if config.quantize != "none":
+        quantize_base(transformer, config.quantize)
     model.to(device)
     if config.compile:
         model.flux.compile_blocks()
@@ -131,9 +141,13 @@ def build(
 
 
 def adapter_config(
-    config: TrainConfig, transformer: FluxTransformer2DModel, *, text_tokens: int
+    config: TrainConfig,
+    transformer: FluxTransformer2DModel,
+    *,
+    text_tokens: int,
+    encoder: CGIPEncoder | None,
 ) -> AdapterConfig:
-    """What the adapter will be on this transformer.
+    """What the adapter will be on this transformer, with a pretrained encoder or the native one.
 
     Raises:
         SgfluxError: if the block range does not fit it.
@@ -150,7 +164,7 @@ def adapter_config(
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_targets=config.lora_targets,
-        encoder={"kind": "native"},
+        encoder={"kind": "native"} if encoder is None else encoder.config(),
         base=model_identity(transformer),
         max_sequence_length=text_tokens,
     )

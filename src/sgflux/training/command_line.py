@@ -100,6 +100,10 @@ class OriginalCommandLine:
     """SGDiff's sip_vg.pt."""
     vocab_path: Path | None = None
     """The vocab.json that it was trained with."""
+    oov: Literal["error", "skip", "map"] = "error"
+    """What to do about objects that the cgip encoder lacks: stop, leave them out, or --oov-map."""
+    oov_map: Path | None = None
+    """A JSON object {object: the cgip encoder's object that stands for it}."""
     block_start: int | None = None
     """First double block that the adapter changes; None: 7 of FLUX's 19."""
     block_end: int | None = None

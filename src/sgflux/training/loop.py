@@ -83,7 +83,7 @@ class TrainingRun:
             self._model,
             dtype=preparation.dtype,
             guidance=preparation.guidance,
-            gradient_checkpointing=config.gradient_checkpointing,
+            gradient_checkpointing=config.recompute_every,
         )
         self._terms = LossTerms(
             config.losses,
@@ -97,8 +97,8 @@ class TrainingRun:
         self._order = ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
         self._validated_step = 0
         self._validation: ValidationResult | None = None
-        # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet, still
-        # on the device.
+        # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet,
+        # still on the device.
         self._unread: list[Tensor] = []
         self._window: list[list[float]] = []
         self._stopwatch = _Stopwatch()

@@ -48,7 +48,7 @@ class FlowMatchingObjective:
         *,
         dtype: torch.dtype,
         guidance: float | None,
-        gradient_checkpointing: bool,
+        gradient_checkpointing: bool | int,
     ) -> None:
         """Keep the parts.
 
@@ -56,7 +56,8 @@ class FlowMatchingObjective:
             model: to be trained.
             dtype: of the arithmetic; float32, or bfloat16 through autocast.
             guidance: what a guidance-distilled model is told; None for any other.
-            gradient_checkpointing: recompute activations in the backward pass.
+            gradient_checkpointing: recompute activations in the backward pass; a number n: of
+                every n-th block.
         """
         self._model = model
         self._dtype = dtype
@@ -105,15 +106,19 @@ class FlowMatchingObjective:
         prefix = self._prefix(batch, batch.sigma, concepts)
         if number > 1:
             prefix = prefix.repeat(number)
-        settings = {"gradient_checkpointing": self._gradient_checkpointing}
         maps = None
         with self._precision(batch):
             features = self._model.encoder(graphs)
             if concepts is None:
-                velocity = self._model.flux.suffix(prefix, features, **settings)
+                velocity = self._model.flux.suffix(
+                    prefix, features, gradient_checkpointing=self._gradient_checkpointing
+                )
             else:
                 velocity, scores = self._model.flux.suffix_with_concepts(
-                    prefix, features, blocks=concepts.blocks, **settings
+                    prefix,
+                    features,
+                    blocks=concepts.blocks,
+                    gradient_checkpointing=self._gradient_checkpointing,
                 )
                 maps = concept_probabilities(scores).unflatten(0, (number, count))
         target = self.target(batch)

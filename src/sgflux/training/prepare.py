@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.cache import CacheStore, TrainingArrays, prepare_training_arrays
-from sgflux.data.examples import PromptKind, SceneExample, prompt_for, read_examples, resolve_image
+from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import (
     Autoencoder,
@@ -30,6 +31,7 @@ from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.relation_classifier import WEIGHTS_FILE
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import TermSources, read_sources
+from sgflux.training.encoder import readable_examples
 from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
 
@@ -57,7 +59,7 @@ class Splits:
     val: Sequence[SceneExample]
     items: Sequence[ValidationItem]
     digests: dict[str, str]
-    terms: TermSources = TermSources()
+    terms: TermSources
 
     def names(self) -> list[str]:
         """Every object's and predicate's name that a graph of the run may have."""
@@ -75,23 +77,20 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
     Raises:
         SgfluxError: on a bad file, or if validation has nothing to select the best checkpoint by.
     """
-    if config.encoder_kind == "cgip":
-        raise SgfluxError(
-            "the cgip graph encoder is not available in this version; leave --cgip-ckpt out and "
-            "use --graph-encoder native"
-        )
-    # The native encoder reads any word; the vocabulary only makes the known ones canonical.
-    train = read_examples(config.train_jsonl, open_vocabulary=True)
+    train = readable_examples(config, config.train_jsonl, say=say)
     digests = {"training": _digest(config.train_jsonl)}
     val: list[SceneExample] = []
     items: list[ValidationItem] = []
     if config.val_jsonl is not None:
-        rows = read_examples(config.val_jsonl, open_vocabulary=True)
+        rows = readable_examples(config, config.val_jsonl, say=say)
+        words = [p for row in train for _, p, _ in row.graph.relationships]
+        if config.encoder_kind == "cgip" and len(set(words)) == 1:
+            words = list(CGIP_PREDICATES)  # the other predicate of a negative must be readable
         digests["validation"] = _digest(config.val_jsonl)
         chosen = choose_items(
             rows,
             count=config.val_examples,
-            predicates=[p for row in train for _, p, _ in row.graph.relationships],
+            predicates=words,
             seed=config.seed,
         )
         # Only these are encoded.
@@ -185,7 +184,8 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
     """
     text = load_text_encoders(
-        config.model_id,
+        config.parts_id,
+        revision=config.revision,
         dtype=DTYPES[config.dtype],
         device=processes.device,
         max_sequence_length=config.max_sequence_length,
@@ -193,7 +193,10 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
     )
     # In float32 whatever the rest is in: it is small, runs once, and every step builds on it.
     pictures = load_autoencoder(
-        config.model_id, device=processes.device, allow_download=config.allow_download
+        config.parts_id,
+        revision=config.revision,
+        device=processes.device,
+        allow_download=config.allow_download,
     )
     image_tokens = image_tokens_of(config, downsample=pictures.downsample)
     # With a cache the main process fills it, and the others find everything in it.
@@ -208,9 +211,12 @@ def encode(config: TrainConfig, splits: Splits, *, processes: Processes, say: Sa
     concept_pooled = None
     if config.losses.reads_saliency:
         concept_pooled = text.encode([""]).pooled_projections
-    names = splits.names()
+    # The cgip encoder has embeddings of its own; concepts and classifiers read names all the same.
+    reads_names = config.encoder_kind == "native" or not config.losses.is_off
+    names = splits.names() if reads_names else []
     features = NameFeatures(text.text_encoder_2.config.d_model)
-    features.add(names, text.encode_names(names))
+    if names:
+        features.add(names, text.encode_names(names))
     train = arrays[0]
     say(
         f"encoded {len(train)} training and {len(splits.val)} validation examples: "

@@ -81,9 +81,9 @@ class FlowRanker:
     def costs(
         self,
         branches: Branches,
-        contrasts: Sequence[Sequence[Contrast]],  # noqa: ARG002: the errors say it all
+        contrasts: Sequence[Sequence[Contrast]],  # noqa: ARG002
     ) -> tuple[Tensor, Tensor]:
-        """e(g+) and e(g-)."""
+        """e(g+) and e(g-): the errors say it all."""
         negative = branches.errors[1:]
         return branches.errors[:1].expand_as(negative), negative
 

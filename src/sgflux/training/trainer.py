@@ -131,7 +131,8 @@ def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: Run
     where = f"{processes.device}, {config.dtype}"
     if processes.count > 1:
         where += f", {processes.count} processes"
-    why = "as asked for" if config.graph_encoder else "no --cgip-ckpt given"
+    given = "--cgip-ckpt given" if config.cgip_ckpt else "no --cgip-ckpt given"
+    why = "as asked for" if config.graph_encoder else given
     log.say(f"model:      {config.model_id} on {where}")
     log.say(f"graph:      {config.graph_mode} mode, {config.encoder_kind} encoder ({why})")
     for line in plan.lines():
@@ -147,9 +148,12 @@ def _dry_run(
     log: RunLog,
 ) -> TrainResult:
     """Say what would happen; write nothing."""
-    plan = outline(config, splits, processes=processes)
+    described = outline(config, splits, processes=processes)
+    plan = described.plan
     log.say(json.dumps(config.to_json(), indent=2))
     _say_plan(config, plan, processes, log)
+    for line in described.costs:
+        log.say(line)
     step = 0 if state is None else state.step
     if state is not None:
         log.say(f"resume:     after step {step}")
@@ -174,7 +178,7 @@ def _finish(
         save_bundle(
             folder.bundle,
             config=prepared.adapter,
-            state=chosen.weights,
+            state={**chosen.weights, **prepared.model.frozen_parameters()},
             card=model_card(config, prepared.plan, prepared.adapter, chosen),
             metrics={"step": chosen.step, **chosen.metrics},
         )

@@ -1,0 +1,89 @@
+"""What an adapter is, as settings that travel with its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import sgflux
+from sgflux.errors import SgfluxError
+from sgflux.models.backbone import validate_block_range
+from sgflux.models.conditioning import GraphMode
+from sgflux.models.encoders import complete_settings
+
+LoraTargets = Literal["all", "image"]
+
+IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """What an adapter is: enough to build it again, on the right base.
+
+    Raises:
+        SgfluxError: if a value is impossible.
+    """
+
+    graph_mode: GraphMode = "token"
+    block_start: int
+    block_end: int
+    lora_rank: int = 16
+    lora_alpha: float = 16.0
+    lora_targets: LoraTargets = "all"
+    encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
+    """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
+    base: Mapping[str, Any]
+    """See :func:`sgflux.models.backbone.model_identity`."""
+    max_sequence_length: int
+    """T5's tokens of a prompt, in training."""
+    sgflux_version: str = sgflux.__version__
+
+    def __post_init__(self) -> None:
+        """Check the values against each other and the base."""
+        if self.graph_mode not in ("token", "temb"):
+            raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {self.graph_mode!r}")
+        if self.lora_targets not in ("all", "image"):
+            raise SgfluxError(f"lora_targets must be 'all' or 'image', got {self.lora_targets!r}")
+        if not isinstance(self.lora_rank, int) or self.lora_rank < 1:
+            raise SgfluxError(f"lora_rank must be a whole number >= 1, got {self.lora_rank!r}")
+        if not math.isfinite(self.lora_alpha) or self.lora_alpha <= 0:
+            raise SgfluxError(f"lora_alpha must be > 0, got {self.lora_alpha!r}")
+        if "num_layers" not in self.base or "joint_attention_dim" not in self.base:
+            raise SgfluxError(f"base must be a model's identity, got {dict(self.base)!r}")
+        validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
+        encoder = complete_settings(self.encoder, text_dim=self.base["joint_attention_dim"])
+        object.__setattr__(self, "encoder", encoder)
+        object.__setattr__(self, "base", dict(self.base))
+
+    @property
+    def lora_modules(self) -> tuple[str, ...]:
+        """The transformer's layers that get a LoRA, by name."""
+        parts = IMAGE_PROJECTIONS + (TEXT_PROJECTIONS if self.lora_targets == "all" else ())
+        return tuple(
+            f"transformer_blocks.{index}.attn.{part}"
+            for index in range(self.block_start, self.block_end)
+            for part in parts
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; :meth:`from_json` reads it back to an equal config."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> AdapterConfig:
+        """Read :meth:`to_json`'s form.
+
+        Raises:
+            SgfluxError: on missing or unknown settings, or as the constructor.
+        """
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        if set(settings) != known:
+            raise SgfluxError(
+                f"an adapter's settings are {', '.join(sorted(known))}; missing "
+                f"{sorted(known - set(settings))}, unknown {sorted(set(settings) - known)}"
+            )
+        return cls(**settings)

@@ -1,0 +1,139 @@
+"""An adapter on disk: the bundle.
+
+A bundle is a folder:
+
+    pytorch_lora_weights.safetensors   LoRA alone, in diffusers' layout: plain FluxPipeline loads it
+    graph_conditioner.safetensors      ConditionedFlux' own weights
+    graph_encoder.safetensors          the graph encoder's weights
+    sgflux_adapter.json                what it is, on which base, and how good
+    README.md                          the model card
+
+All trained weights are float32, whatever the base is in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.lora_formats import LoraWeights, write_lora
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+CONDITIONER_FILE = "graph_conditioner.safetensors"
+ENCODER_FILE = "graph_encoder.safetensors"
+CONFIG_FILE = "sgflux_adapter.json"
+CARD_FILE = "README.md"
+
+_FORMAT = 1
+_PARTS = ("lora", "conditioner", "encoder")
+
+
+def save_bundle(
+    directory: str | os.PathLike[str],
+    *,
+    config: AdapterConfig,
+    state: Mapping[str, Tensor],
+    card: str,
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write a bundle, all of it or nothing; an older one in its place is replaced.
+
+    Args:
+        directory: the bundle's folder.
+        config: what the adapter is.
+        state: :meth:`GraphLoraModel.trainable_state`'s form.
+        card: the text of its README.md.
+        metrics: what is known of it, plain JSON.
+
+    Raises:
+        SgfluxError: if there is something else in the folder, or a weight is not float32.
+    """
+    directory = Path(directory)
+    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+    if not is_free and not (directory / CONFIG_FILE).is_file():
+        raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+    for name, value in state.items():
+        part, _, rest = name.partition(".")
+        if part not in parts or value.dtype != torch.float32:
+            raise SgfluxError(f"{name} ({value.dtype}) is no trained float32 weight of an adapter")
+        parts[part][rest] = value.detach().cpu().contiguous()
+    lora = LoraWeights(weights=parts["lora"], alpha=config.lora_alpha)
+    description = {"format": _FORMAT, "adapter": config.to_json(), "metrics": dict(metrics)}
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
+    temporary.mkdir()
+    try:
+        write_lora(temporary / LORA_FILE, lora, layout="diffusers")
+        save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
+        save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        (temporary / CONFIG_FILE).write_text(
+            json.dumps(description, indent=2) + "\n", encoding="utf-8"
+        )
+        if directory.exists():
+            outdated = temporary.with_suffix(".old")
+            directory.rename(outdated)
+            temporary.rename(directory)
+            shutil.rmtree(outdated)
+        else:
+            temporary.rename(directory)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:
+    """Read a bundle: what the adapter is, and its weights on the CPU.
+
+    Raises:
+        SgfluxError: if a file is missing or damaged; the message names it.
+    """
+    directory = Path(directory)
+    config = read_config(directory)
+    state: dict[str, Tensor] = {}
+    files = zip(_PARTS, (LORA_FILE, CONDITIONER_FILE, ENCODER_FILE), strict=True)
+    for part, name in files:
+        try:
+            weights = load_file(directory / name)
+        except (OSError, SafetensorError) as error:
+            raise SgfluxError(f"{directory / name} cannot be read: {error}") from error
+        for key, value in weights.items():
+            inner = key.removeprefix("transformer.") if part == "lora" else key
+            state[f"{part}.{inner}"] = value
+    return config, state
+
+
+def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
+    """What the adapter of a bundle is, without its weights.
+
+    Raises:
+        SgfluxError: if the folder is no bundle, or its description is damaged.
+    """
+    directory = Path(directory)
+    path = directory / CONFIG_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SgfluxError(
+            f"{directory} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
+        ) from error
+    except ValueError as error:
+        raise SgfluxError(f"{path} is damaged: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != _FORMAT:
+        raise SgfluxError(f"{path}: expected format {_FORMAT} of an adapter's description")
+    try:
+        return AdapterConfig.from_json(description["adapter"])
+    except (SgfluxError, KeyError, TypeError) as error:
+        raise SgfluxError(f"{path}: {error}") from error

@@ -1,0 +1,65 @@
+"""Which graph encoders there are, and how one is built from the settings that a bundle keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sgflux.errors import SgfluxError
+from sgflux.models.cgip import CGIPEncoder
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "native": {"hidden_dim": 256, "layers": 2},
+    "cgip": {
+        "embed_dim": 512,
+        "hidden_dim": 512,
+        "layers": 5,
+        "max_relations": 15,
+        "synonyms": {},
+        "trainable": False,
+    },
+}
+
+
+def complete_settings(settings: Mapping[str, Any], *, text_dim: int) -> dict[str, Any]:
+    """An encoder's settings with everything that was left out.
+
+    Args:
+        settings: ``kind`` and some of the kind's own settings.
+        text_dim: width of the base's text features, which the native encoder reads.
+
+    Raises:
+        SgfluxError: on an unknown kind or setting, or a missing one that has no default.
+    """
+    kind = settings.get("kind")
+    if kind not in _DEFAULTS:
+        raise SgfluxError(f"the encoder's kind must be 'native' or 'cgip', got {dict(settings)!r}")
+    own: dict[str, Any] = {"text_dim": text_dim} if kind == "native" else {}
+    required = set() if kind == "native" else {"objects", "predicates"}
+    complete = {"kind": kind, **own, **_DEFAULTS[kind], **settings}
+    unknown = sorted(set(settings) - {"kind", *own, *_DEFAULTS[kind], *required})
+    if unknown:
+        raise SgfluxError(f"the {kind} graph encoder has no setting {', '.join(unknown)}")
+    missing = sorted(required - set(complete))
+    if missing:
+        raise SgfluxError(f"the {kind} graph encoder needs the setting {', '.join(missing)}")
+    return complete
+
+
+def make_encoder(
+    settings: Mapping[str, Any], *, name_features: NameFeatures
+) -> NativeGraphEncoder | CGIPEncoder:
+    """The untrained encoder of these settings.
+
+    Args:
+        settings: see :func:`complete_settings`.
+        name_features: features of the graphs' words; the cgip encoder has its own.
+
+    Raises:
+        SgfluxError: if a setting is impossible.
+    """
+    own = {name: value for name, value in settings.items() if name != "kind"}
+    if settings["kind"] == "cgip":
+        return CGIPEncoder(**own)
+    return NativeGraphEncoder(name_features=name_features, **own)

@@ -1,0 +1,59 @@
+"""Publishing a bundle on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+from sgflux.errors import SgfluxError
+from sgflux.models.bundle import load_bundle
+
+
+def push_to_hub(
+    directory: str | os.PathLike[str],
+    repo_id: str,
+    *,
+    private: bool = False,
+    message: str = "Add a scene-graph adapter",
+    api: Any = None,
+) -> str:
+    """Upload a bundle, which must be whole; nothing is uploaded otherwise.
+
+    Args:
+        directory: the bundle's folder.
+        repo_id: ``user/name`` on the hub; made if it is not there.
+        private: make it private, if it is made.
+        message: of the commit.
+        api: a ``huggingface_hub.HfApi``; None: one with the token that this machine is logged in
+            with.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        SgfluxError: if the folder is no bundle, or the hub refuses.
+    """
+    load_bundle(directory)  # what cannot be loaded here could not be loaded there
+    api = HfApi() if api is None else api
+    try:
+        address = api.create_repo(
+            repo_id=repo_id, repo_type="model", private=private, exist_ok=True
+        )
+        api.upload_folder(
+            repo_id=repo_id,
+            repo_type="model",
+            folder_path=str(Path(directory)),
+            commit_message=message,
+        )
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()
+        raise SgfluxError(
+            f"{directory} cannot be published as {repo_id!r}: "
+            f"{reason[0] if reason else repr(error)}. "
+            "Log in with `hf auth login`, with a token that may write to that repository"
+        ) from error
+    return str(address)

@@ -1,0 +1,35 @@
+"""What the hub's errors mean, and what to do about them."""
+
+from __future__ import annotations
+
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+
+def why_not_loaded(
+    error: BaseException, model_id: str, *, allow_download: bool, revision: str | None = None
+) -> str:
+    """What went wrong with the hub, or a folder, and what to do about it, in one line."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(map(str, chain))
+    if any(isinstance(one, GatedRepoError) for one in chain) or "gated repo" in text:
+        return (
+            f"its licence must be accepted first, at https://huggingface.co/{model_id}; then log "
+            "in with `hf auth login`"
+        )
+    if any(isinstance(one, RevisionNotFoundError) for one in chain):
+        return f"the repository has no revision {revision!r}; give one of its branches or commits"
+    if any(isinstance(one, RepositoryNotFoundError) for one in chain):
+        return (
+            "the hub has no such repository, or a private one; check its name, and log in with "
+            "`hf auth login` if it is private"
+        )
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    return reason if allow_download else f"{reason}; to fetch it from the hub, allow downloads"

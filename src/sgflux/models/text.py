@@ -1,0 +1,113 @@
+"""FLUX's two text encoders: prompts and names as features.
+
+Shapes: B batch, L text tokens, D_t5 and D_clip the text encoders' widths.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import FluxPipeline
+from torch import Tensor
+from torch.nn import functional as F
+
+from sgflux.errors import SgfluxError
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What FLUX reads of B prompts.
+
+    Attributes:
+        encoder_hidden_states: T5's output, (B, L, D_t5), in the encoder's dtype.
+        pooled_projections: CLIP's pooled output, (B, D_clip), in the encoder's dtype.
+    """
+
+    encoder_hidden_states: Tensor
+    pooled_projections: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoders:
+    """FLUX's two text encoders: CLIP (``text_encoder``) and T5 (``text_encoder_2``)."""
+
+    tokenizer: Any
+    text_encoder: Any
+    tokenizer_2: Any
+    text_encoder_2: Any
+    max_sequence_length: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+        """Encode prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
+
+        Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest.
+        """
+        pipeline = FluxPipeline(
+            scheduler=None,
+            vae=None,
+            transformer=None,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer_2=self.tokenizer_2,
+        )
+        hidden, pooled, _ = pipeline.encode_prompt(
+            prompt=list(prompts),
+            device=self.device,
+            max_sequence_length=self.max_sequence_length,
+        )
+        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
+
+    @torch.no_grad()
+    def encode_names(self, names: Sequence[str]) -> Tensor:
+        """One feature a name, from T5's output and its word embeddings, over the name's own tokens.
+
+            norm(mean of outputs) + norm(mean of embeddings),  norm: zero mean, unit variance
+
+        Every name is read alone, without padding; its end token is read but not averaged. Read
+        alone, words come out alike (tiny-flux: "holding" and "wearing" at a cosine of 0.98); their
+        embeddings keep them apart.
+
+        Returns:
+            (n, D_t5) float32 on ``device``.
+
+        Raises:
+            SgfluxError: if a name has no token, or more than the tokenizer allows.
+        """
+        specials = set(self.tokenizer_2.all_special_ids) - {self.tokenizer_2.unk_token_id}
+        rows: dict[int, list[tuple[int, list[int]]]] = {}
+        for index, name in enumerate(names):
+            ids = list(self.tokenizer_2(name, truncation=False)["input_ids"])
+            if len(ids) > self.tokenizer_2.model_max_length:
+                raise SgfluxError(
+                    f"the name {name!r} has {len(ids)} tokens, the text encoder reads at most "
+                    f"{self.tokenizer_2.model_max_length}"
+                )
+            own = [token for token in ids if token not in specials]
+            if not own:
+                raise SgfluxError(f"the name {name!r} has no token the text encoder could read")
+            if all(token == self.tokenizer_2.unk_token_id for token in own):
+                _LOGGER.warning("the text encoder knows no part of the name %r", name)
+            rows.setdefault(len(ids), []).append((index, ids))
+        embeddings = self.text_encoder_2.get_input_embeddings()
+        width = int(embeddings.weight.shape[1])
+        features = torch.empty(len(names), width, dtype=torch.float32, device=self.device)
+        ignored = torch.tensor(sorted(specials), device=self.device)
+        for group in rows.values():  # names of equal length share a batch, so nobody is padded
+            tokens = torch.tensor([entry[1] for entry in group], device=self.device)
+            hidden = self.text_encoder_2(tokens)[0].float()
+            is_own = ~torch.isin(tokens, ignored)
+            share = (is_own / is_own.sum(1, keepdim=True))[..., None]
+            said = F.layer_norm((hidden * share).sum(1), (width,))
+            meant = F.layer_norm((embeddings(tokens).float() * share).sum(1), (width,))
+            features[[entry[0] for entry in group]] = said + meant
+        return features

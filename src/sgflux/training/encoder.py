@@ -1,0 +1,80 @@
+"""The pretrained graph encoder of a run, if it has one, and the data that it can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sgflux.config import TrainConfig
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.expressible import keep_expressible
+from sgflux.errors import SgfluxError
+from sgflux.models.cgip import CGIPEncoder
+from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
+
+
+def pretrained_encoder(config: TrainConfig) -> CGIPEncoder | None:
+    """SGDiff's encoder with its weights; None for the native one, which starts untrained.
+
+    Raises:
+        SgfluxError: if checkpoint and vocabulary cannot be read or do not belong together.
+    """
+    if config.encoder_kind == "native":
+        return None
+    assert config.cgip_ckpt is not None, "checked by the config"
+    return CGIPEncoder.from_checkpoint(
+        config.cgip_ckpt,
+        vocab_path=_vocab_path(config),
+        synonyms=_synonyms(config),
+        trainable=config.train_graph_encoder,
+    )
+
+
+def readable_examples(
+    config: TrainConfig, path: Path, *, say: Callable[[str], None]
+) -> list[SceneExample]:
+    """The examples of a file that the run's graph encoder can read; what it cannot is said.
+
+    Raises:
+        SgfluxError: on a bad file, on an object that the encoder lacks (unless the config says
+            what to do about it), or if nothing is left.
+    """
+    # The native encoder reads any word; the vocabulary only makes the known ones canonical.
+    examples = read_examples(path, open_vocabulary=True)
+    if config.encoder_kind == "native":
+        return examples
+    vocabulary = CGIPVocabulary.from_file(_vocab_path(config), synonyms=_synonyms(config))
+    kept = keep_expressible(
+        examples,
+        predicates=vocabulary.canonical_predicates,
+        knows_object=vocabulary.knows_object if config.oov == "skip" else None,
+    )
+    for line in kept.lines():
+        say(f"{path.name}: {line}")
+    if not kept.examples:
+        raise SgfluxError(
+            f"{path}: the cgip graph encoder can read none of its {kept.of} examples; "
+            "the native encoder reads any word"
+        )
+    for example in kept.examples:
+        for name in example.graph.objects:
+            try:
+                vocabulary.object_id(name)
+            except OutOfVocabularyError as error:
+                raise SgfluxError(
+                    f"{path}: {example.image_rel_path}: {error}; or leave such objects out with "
+                    "--oov skip"
+                ) from error
+    return kept.examples
+
+
+def _vocab_path(config: TrainConfig) -> Path:
+    if config.vocab_path is None:
+        raise SgfluxError(
+            "graph_encoder 'cgip' needs vocab_path, the vocab.json its checkpoint was trained with"
+        )
+    return config.vocab_path
+
+
+def _synonyms(config: TrainConfig) -> dict[str, str]:
+    return {} if config.oov_map is None else read_synonyms(config.oov_map)

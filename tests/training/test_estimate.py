@@ -1,0 +1,112 @@
+"""What a run costs, against the figures worked out by hand for FLUX.1."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+
+from sgflux.errors import SgfluxError
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.training.estimate import (
+    Shape,
+    activation_bytes,
+    estimate_lines,
+    operations_per_example,
+)
+from sgflux.training.trainer import train
+from tests.models.test_original_layout import make_transformer, original_state
+from tests.training.conftest import MakeConfig
+
+FLUX = Shape(
+    inner_dim=3072,
+    blocks=57,
+    first_adapted=7,
+    tokens=256 + 128,
+    batch_size=2,
+    examples_per_step=8,
+    bytes_per_number=2,
+    checkpoint_every=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "teraflop"), [(256 + 128, 9.6), (1024 + 256, 34.2), (4096 + 256, 142)]
+)
+def test_operations_are_those_of_the_design(tokens: int, teraflop: float) -> None:
+    shape = dataclasses.replace(FLUX, tokens=tokens)
+    assert operations_per_example(shape) / 1e12 == pytest.approx(teraflop, rel=0.01)
+
+
+def test_recomputing_costs_forwards_and_saves_memory() -> None:
+    whole = dataclasses.replace(FLUX, checkpoint_every=1)
+    half = dataclasses.replace(FLUX, checkpoint_every=2)
+    costs = [operations_per_example(shape) for shape in (FLUX, half, whole)]
+    kept = [activation_bytes(shape) for shape in (FLUX, half, whole)]
+    assert costs == sorted(costs)
+    assert kept == sorted(kept, reverse=True)
+    forward = 24 * 3072**2 * 384 + 4 * 3072 * 384**2
+    assert costs[2] - costs[0] == 50 * forward
+    assert costs[1] - costs[0] == 25 * forward
+
+
+def test_the_lines_name_every_phase() -> None:
+    lines = estimate_lines(
+        FLUX, encoder_bytes=2**30, base_bytes=2**31, trained_numbers=2**28, averaged=True
+    )
+    assert lines[0].startswith("encoding:   1 GiB")
+    assert "base 2 GiB, adapter with optimizer 5 GiB" in lines[1]
+    assert "estimated, not measured" in lines[1]
+    assert lines[2] == "arithmetic: 9.59 TFLOP an example, 76.7 a step"
+
+
+def test_a_dry_run_says_what_each_phase_costs(
+    tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_config(tmp_path / "run", dry_run=True, gradient_checkpointing=True))
+    said = capsys.readouterr().out
+    for word in ("encoding:", "memory:", "arithmetic:", "estimated, not measured"):
+        assert word in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_single_file_with_components_trains_and_samples(
+    tmp_path: Path, make_config: MakeConfig, flux: Path
+) -> None:
+    """The transformer from its original-layout file, all else from a folder."""
+    model = make_transformer(guidance_embeds=False)
+    file = tmp_path / "flux1-schnell.safetensors"
+    save_file(original_state(model), file)
+    settings: dict[str, Any] = {"model_id": str(file), "components": str(flux)}
+    train(make_config(tmp_path / "planned", **settings, dry_run=True))
+    settings |= {"gradient_checkpointing": True, "checkpoint_every": 2}
+    result = train(make_config(tmp_path / "run", **settings))
+    assert result.bundle is not None
+    pipeline = SceneGraphFluxPipeline.from_pretrained(
+        str(file), components=str(flux), adapter=result.bundle
+    )
+    images = pipeline("man, riding, horse", seed=0, num_inference_steps=1, output_type="np").images
+    assert images.shape == (1, 64, 64, 3)
+    with pytest.raises(SgfluxError, match="is a single file, the transformer alone"):
+        make_config(tmp_path / "x", model_id=str(file))
+    with pytest.raises(SgfluxError, match=r"components .* has no effect"):
+        make_config(tmp_path / "x", components=str(flux))
+    with pytest.raises(SgfluxError, match=r"checkpoint_every .* has no effect without"):
+        make_config(tmp_path / "x", checkpoint_every=2)
+
+
+@pytest.mark.parametrize("kind", ["int8", "float8"])
+def test_a_quantised_base_trains(tmp_path: Path, make_config: MakeConfig, kind: str) -> None:
+    settings: dict[str, Any] = {"quantize": kind, "gradient_checkpointing": True}
+    with pytest.raises(SgfluxError, match="compile does not work with quantize"):
+        make_config(tmp_path / "x", **settings, compile=True)
+    for changes in ({"gradient_checkpointing": False}, {"checkpoint_every": 2}):
+        with pytest.raises(SgfluxError, match="saves memory only with gradient_checkpointing"):
+            make_config(tmp_path / "x", **{**settings, **changes})
+    train(make_config(tmp_path / "planned", **settings, dry_run=True))
+    pytest.importorskip("torchao")
+    result = train(make_config(tmp_path / "run", **settings, dtype="bf16"))
+    assert result.bundle is not None
