@@ -52,6 +52,14 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.train,
     ),
     Command(
+        words=("train-classifier",),
+        purpose="Train a reader of relations, for the ranking losses that need one",
+        example="sgflux train-classifier --model-id tiny --height 64 --width 64 "
+        "--train-jsonl runs/world/train.jsonl --val-jsonl runs/world/validation.jsonl "
+        "--out-dir runs/classifier",
+        run=commands.train_classifier,
+    ),
+    Command(
         words=("sample",),
         purpose="Draw what a scene graph states",
         example="sgflux sample --adapter runs/first/final --model-id tiny "
