@@ -137,6 +137,8 @@ class TrainConfig:
     """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
     train_graph_encoder: bool = False
     """Train the cgip encoder further; else it stays as published. The native one is trained."""
+    freeze_graph_encoder: bool = False
+    """Keep the native encoder as it was drawn: a control for what its training brings."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
@@ -286,6 +288,10 @@ class TrainConfig:
         if self.encoder_kind == "native":
             self._expect_default(
                 "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
+            )
+        else:
+            self._expect_default(
+                "with the cgip graph encoder, which stays as published", "freeze_graph_encoder"
             )
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")

@@ -12,7 +12,8 @@ import pytest
 
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig, NegativeMix
-from sgflux.training.checkpoint import TrainingState, shallow_dict
+from sgflux.models.bundle import load_bundle
+from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.trainer import TrainResult, train
 from tests.training.conftest import MakeConfig
 from tests.training.test_checkpoint import equal
@@ -89,3 +90,21 @@ def test_boxes_are_asked_for_where_there_are_none(make_config: MakeConfig, tmp_p
     losses = LossConfig(alpha_gen_rel=2.0, gen_rel_from="boxes")
     with pytest.raises(SgfluxError, match=r"has no boxes.*use 'saliency'"):
         train(make_config(tmp_path / "run", losses=losses))
+
+
+def test_a_frozen_encoder_stays_as_it_was_drawn(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config(tmp_path / "run", freeze_graph_encoder=True, max_steps=2))
+    weights = AdapterWeights.load(tmp_path / "run" / "final_graph_lora_token.pt").trainable
+    assert not [name for name in weights if name.startswith("encoder.")]
+    _, state = load_bundle(tmp_path / "run" / "final")
+    assert [name for name in state if name.startswith("encoder.")], "the bundle is complete"
+
+
+def test_settings_of_losses_without_effect_are_refused() -> None:
+    with pytest.raises(SgfluxError, match=r"hard_negatives_every .* has no effect"):
+        LossConfig(lambda_rel_rank=1.0, hard_negatives_every=10)
+    with pytest.raises(SgfluxError, match="needs classifier, the folder"):
+        LossConfig(lambda_rel_rank=1.0, ranker="latent")
+    with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
+        NegativeMix(role_swap=0.0, predicate=0.0)
+    assert LossConfig().is_off, "the default is plain flow matching"

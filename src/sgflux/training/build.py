@@ -19,7 +19,7 @@ from sgflux.models.backbone import (
     validate_block_range,
 )
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
@@ -87,7 +87,10 @@ def build(
     # The adapter's first weights are drawn from torch's global generator.
     torch.manual_seed(derived_seed(config.seed, "weights"))
     model = build_model(
-        transformer=transformer, config=adapter, name_features=encoded.names, encoder=encoder
+        transformer=transformer,
+        config=adapter,
+        name_features=encoded.names,
+        encoder=encoder or frozen_encoder(config, adapter, encoded.names),
     )
     if config.quantize != "none":
         quantize_base(transformer, config.quantize)
@@ -168,6 +171,18 @@ def adapter_config(
         base=model_identity(transformer),
         max_sequence_length=text_tokens,
     )
+
+
+def frozen_encoder(
+    config: TrainConfig, adapter: AdapterConfig, names: NameFeatures
+) -> NativeGraphEncoder | None:
+    """The native encoder as it is drawn, without gradient, if the run asks for that."""
+    if not config.freeze_graph_encoder:
+        return None
+    settings = {name: value for name, value in adapter.encoder.items() if name != "kind"}
+    encoder = NativeGraphEncoder(name_features=names, **settings)
+    encoder.requires_grad_(False)
+    return encoder
 
 
 def plan_of(
