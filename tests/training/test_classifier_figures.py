@@ -32,7 +32,7 @@ def test_lengths_that_differ_are_refused() -> None:
 
 def test_the_interval_of_half_of_a_hundred() -> None:
     assert wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson_interval(1.0, 4)[1] == 1.0
+    assert wilson_interval(1.0, 4)[1] == pytest.approx(1.0)
 
 
 def test_calibration_by_hand() -> None:
