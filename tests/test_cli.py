@@ -19,6 +19,8 @@ from tests.flux_fixture import make_flux_folder
 
 Capture = pytest.CaptureFixture[str]
 
+PARTS = ("subject", "predicate", "object")
+
 
 def ending_in(error: BaseException) -> tuple[Command, ...]:
     def run(command: Command, arguments: Sequence[str]) -> int:
@@ -194,6 +196,13 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
     assert len(list(pictures.glob("*.png"))) == 5  # two of each graph, and all on a sheet
     assert main(["sample", *adapter, "--graph", "man, ridng, horse", *few]) == 2
     assert "'riding'" in capsys.readouterr().err
+
+    look = ["--image", str(pictures / "000-seed0.png"), "--graph", "man, riding, horse"]
+    assert main(["saliency", *adapter, *look, "--out-dir", str(tmp_path / "maps")]) == 0
+    names = {path.name for path in (tmp_path / "maps").iterdir()}
+    assert names == {"contact_sheet.png", *(f"000-{x}.png" for x in PARTS)}
+    assert main(["saliency", *adapter, *look, "--blocks", "3"]) == 2
+    assert "between 0 and 2" in capsys.readouterr().err
 
     out = tmp_path / "evaluation"
     arms = ["--arms", "base_neutral", "graph", "negative_graph", "--judge", "none"]

@@ -21,6 +21,8 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors", "flags"},
+    {"settings"},
+    {"loss_config"},
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},

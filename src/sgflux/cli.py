@@ -58,11 +58,25 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.train,
     ),
     Command(
+        words=("train-classifier",),
+        purpose="Train a reader of relations, for the ranking losses that need one",
+        example="sgflux train-classifier --model-id tiny --height 64 --width 64 "
+        "--train-jsonl runs/world/train.jsonl --val-jsonl runs/world/validation.jsonl "
+        "--out-dir runs/classifier",
+        run=commands.train_classifier,
+    ),
+    Command(
         words=("sample",),
         purpose="Draw what a scene graph states",
         example="sgflux sample --adapter runs/first/final --model-id tiny "
         '--graph "man, riding, horse"',
         run=commands.sample,
+    ),
+    Command(
+        words=("saliency",),
+        purpose="Show where in a picture the model sees subject, predicate and object",
+        example='sgflux saliency --image photo.jpg --graph "man, riding, horse" --model-id tiny',
+        run=commands.saliency,
     ),
     Command(
         words=("eval",),

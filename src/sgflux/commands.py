@@ -293,6 +293,24 @@ def train(command: Command, arguments: Sequence[str]) -> int:
     return trainer.train(config).exit_status
 
 
+def train_classifier(command: Command, arguments: Sequence[str]) -> int:
+    """Train a classifier of relations, for the rankers that need one."""
+    from sgflux.training import classifier_training
+
+    config = command.parse(classifier_training.ClassifierConfig, arguments)
+    _hide_loading_bars()
+    card = classifier_training.train_classifier(config)
+    low, high = card.held_out["ci95"]
+    print(
+        f"held-out accuracy {card.held_out['accuracy']:.1%} [{low:.1%}, {high:.1%}], chance "
+        f"{card.held_out['chance']:.1%}, calibration error "
+        f"{card.held_out['calibration']['ece']:.1%}: {config.out_dir}"
+    )
+    if not card.is_better_than_chance:
+        print("this is not above chance: training will refuse it as a loss", file=sys.stderr)
+    return 0
+
+
 # --- sampling and evaluation --------------------------------------------------------------------
 
 
@@ -304,6 +322,17 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
     _hide_loading_bars()
     *pictures, sheet = sampling.sample(config)
     print(f"{len(pictures)} pictures in {config.out_dir}, side by side in {sheet}")
+    return 0
+
+
+def saliency(command: Command, arguments: Sequence[str]) -> int:
+    """Draw heat maps of a graph's parts over a picture."""
+    from sgflux import sampling
+
+    config = command.parse(sampling.SaliencyConfig, arguments)
+    _hide_loading_bars()
+    *maps, sheet = sampling.saliency(config)
+    print(f"{len(maps)} heat maps in {config.out_dir}, side by side in {sheet}")
     return 0
 
 

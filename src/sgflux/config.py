@@ -6,18 +6,30 @@ arguments. A setting that would have no effect is an error here, not a shrug.
 
 from __future__ import annotations
 
-import difflib
 import json
-import math
 import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from sgflux.errors import SgfluxError
+import tyro
+
+from sgflux.loss_config import LossConfig
+from sgflux.settings import ConfigError, expect, expect_known, is_number, typed_fields
+
+__all__ = [
+    "DEFAULT_EPOCHS",
+    "FLUX_SCHNELL",
+    "ConfigError",
+    "EncoderKind",
+    "GraphMode",
+    "LossConfig",
+    "PromptKind",
+    "PromptMix",
+    "TrainConfig",
+    "read_settings",
+]
 
 FLUX_SCHNELL = "black-forest-labs/FLUX.1-schnell"
 DEFAULT_EPOCHS = 20
@@ -25,10 +37,6 @@ DEFAULT_EPOCHS = 20
 GraphMode = Literal["token", "temb"]
 EncoderKind = Literal["native", "cgip"]
 PromptKind = Literal["neutral", "relational", "empty"]
-
-
-class ConfigError(SgfluxError):
-    """A setting that is unknown, out of range, contradicts another, or would have no effect."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class PromptMix:
     def __post_init__(self) -> None:
         """Check the weights."""
         for name, weight in self.weights().items():
-            _expect(_is_number(weight) and weight >= 0, f"prompt_mix.{name}", weight, "be >= 0")
+            expect(is_number(weight) and weight >= 0, f"prompt_mix.{name}", weight, "be >= 0")
         if not self.kinds():
             raise ConfigError("prompt_mix: at least one of the three weights must be > 0")
 
@@ -91,6 +99,8 @@ class TrainConfig:
     """Folder that keeps latents and text features between runs; None: keep them in memory."""
     prompt_mix: PromptMix = field(default_factory=PromptMix)
     """Which text goes with an example."""
+    prompt_relation_dropout: float = 0.0
+    """How often a relational text is replaced by the neutral one."""
     null_graph_probability: float = 0.1
     """How often an example is shown without its graph."""
 
@@ -127,6 +137,8 @@ class TrainConfig:
     """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
     train_graph_encoder: bool = False
     """Train the cgip encoder further; else it stays as published. The native one is trained."""
+    freeze_graph_encoder: bool = False
+    """Keep the native encoder as it was drawn: a control for what its training brings."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
@@ -145,6 +157,8 @@ class TrainConfig:
     """Highest sigma that is trained on (1 is pure noise)."""
     sigma_scheme: Literal["uniform", "logit_normal"] = "uniform"
     """Distribution of sigma between t_min and t_max."""
+    losses: Annotated[LossConfig, tyro.conf.arg(name="")] = field(default_factory=LossConfig)
+    """What is learned from beside the flow-matching error; on the command line without prefix."""
 
     # -- optimization --------------------------------------------------------------------------
     epochs: int | None = None
@@ -202,10 +216,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
-        hints = typing.get_type_hints(type(self))
-        for entry in fields(self):
-            value = _typed(entry.name, getattr(self, entry.name), hints[entry.name])
-            object.__setattr__(self, entry.name, value)
+        typed_fields(self)
         self._check_ranges()
         self._check_combinations()
 
@@ -224,7 +235,7 @@ class TrainConfig:
             "max_sequence_length",
         ):
             value = getattr(self, name)
-            _expect(value is None or value >= 1, name, value, "be at least 1")
+            expect(value is None or value >= 1, name, value, "be at least 1")
         for name in (
             "val_every",
             "val_examples",
@@ -237,13 +248,13 @@ class TrainConfig:
             "seed",
         ):
             value = getattr(self, name)
-            _expect(value is None or value >= 0, name, value, "be at least 0")
+            expect(value is None or value >= 0, name, value, "be at least 0")
         for name in ("lr", "lora_alpha", "gate_lr_scale"):
-            _expect(getattr(self, name) > 0, name, getattr(self, name), "be greater than 0")
-        for name in ("ema_decay", "null_graph_probability"):
+            expect(getattr(self, name) > 0, name, getattr(self, name), "be greater than 0")
+        for name in ("ema_decay", "null_graph_probability", "prompt_relation_dropout"):
             value = getattr(self, name)
-            _expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
-        _expect(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "lie between 0 and 1")
+            expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
+        expect(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "lie between 0 and 1")
         if not 0 <= self.t_min < self.t_max <= 1:
             raise ConfigError(
                 f"t_min and t_max must satisfy 0 <= t_min < t_max <= 1, "
@@ -278,10 +289,24 @@ class TrainConfig:
             self._expect_default(
                 "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
             )
+        else:
+            self._expect_default(
+                "with the cgip graph encoder, which stays as published", "freeze_graph_encoder"
+            )
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+        if self.prompt_relation_dropout and not self.prompt_mix.relational:
+            raise ConfigError(
+                f"prompt_relation_dropout ({self.prompt_relation_dropout}) has no effect: "
+                "prompt_mix.relational is 0"
+            )
+        if self.val_jsonl is None and self.losses.measures_confusion:
+            raise ConfigError(
+                "hard negatives of the model's own errors are measured on the validation set: give "
+                "val_jsonl, or hard_negatives_from 'classifier'"
+            )
         is_file = self.model_id.endswith(".safetensors")
         if self.components is not None and not is_file:
             raise ConfigError(
@@ -321,6 +346,18 @@ class TrainConfig:
                 raise ConfigError(f"{name} ({value!r}) has no effect {when}")
 
     @property
+    def texts(self) -> PromptMix:
+        """Which text goes with an example, after the relation dropout."""
+        mix, dropped = self.prompt_mix, self.prompt_relation_dropout
+        if not dropped:
+            return mix
+        return PromptMix(
+            neutral=mix.neutral + dropped * mix.relational,
+            relational=(1 - dropped) * mix.relational,
+            empty=mix.empty,
+        )
+
+    @property
     def recompute_every(self) -> int:
         """Which blocks are recomputed in the backward pass: every n-th; 0: none."""
         return self.checkpoint_every if self.gradient_checkpointing else 0
@@ -348,7 +385,7 @@ class TrainConfig:
         Raises:
             ConfigError: on an unknown or missing setting, or as the constructor.
         """
-        _expect_known(settings, cls)
+        expect_known(settings, cls)
         missing = [
             entry.name
             for entry in fields(cls)
@@ -385,58 +422,10 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: must hold one object of settings, got {settings!r}")
     try:
-        _expect_known(settings, TrainConfig)
+        expect_known(settings, TrainConfig)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return settings
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _expect(holds: bool, name: str, value: object, expected: str) -> None:
-    if not holds:
-        raise ConfigError(f"{name} must {expected}, got {value!r}")
-
-
-def _expect_known(settings: Mapping[str, Any], cls: type) -> None:
-    known = [entry.name for entry in fields(cls)]
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown setting {name!r}{hint}")
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    """``value`` as the annotation ``hint`` wants it; JSON's forms of it are accepted."""
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        if value is None and type(None) in typing.get_args(hint):
-            return None
-        (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-        _expect(value in choices, name, value, "be one of " + ", ".join(map(repr, choices)))
-    elif hint is Path:
-        _expect(isinstance(value, str | Path) and str(value) != "", name, value, "be a path")
-        return Path(value)
-    elif hint is bool:
-        _expect(isinstance(value, bool), name, value, "be true or false")
-    elif hint is int:
-        is_int = isinstance(value, int) and not isinstance(value, bool)
-        _expect(is_int, name, value, "be a whole number")
-    elif hint is float:
-        _expect(_is_number(value), name, value, "be a finite number")
-        return float(value)
-    elif hint is str:
-        _expect(isinstance(value, str) and value != "", name, value, "be a non-empty text")
-    elif isinstance(value, Mapping):
-        _expect_known(value, hint)
-        return hint(**value)
-    else:
-        _expect(isinstance(value, hint), name, value, f"be a {hint.__name__}")
-    return value
 
 
 def _plain(value: Any) -> Any:

@@ -16,13 +16,13 @@ from sgflux.models.backbone import (
     pack_latents,
     text_ids,
 )
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.ranking import ranking_errors, ranking_errors_of_each
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
 SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]
 NULLS = [SceneGraph.null(), SceneGraph.null()]
-WORDS = ["man", "riding", "horse", "cat", "on", "box", "in", "car"]
+WORDS = graph_names([*GRAPHS, *SWAPPED])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.config import ConfigError, TrainConfig
+from sgflux.config import ConfigError, LossConfig, TrainConfig
 from sgflux.training.command_line import (
     main,
     parse_original,
@@ -101,17 +101,22 @@ def test_without_further_flags_it_means_schnell_and_our_defaults() -> None:
     assert config.model_id == "black-forest-labs/FLUX.1-schnell"
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--lambda-rel-rank", "0.5"],
-        ["--alpha-gen-rel", "1"],
-        ["--rel-rank-margin", "0.2"],
-        ["--use-negative-graph"],
-    ],
-)
-def test_what_this_version_lacks_is_refused_not_ignored(flags: list[str]) -> None:
-    with pytest.raises(ConfigError, match=rf"{flags[0]} .*is not available in this version"):
+def test_the_original_flags_of_the_losses_mean_our_losses() -> None:
+    flags = ["--lambda-rel-rank", "0.5", "--rel-rank-margin", "0.2", "--use-negative-graph"]
+    config = parse_original([*FILES, *flags, "--alpha-gen-rel", "1"])
+    assert config.losses == LossConfig(
+        lambda_rel_rank=0.5, rel_rank_margin=0.2, use_negative_graph=True, alpha_gen_rel=1.0
+    )
+    assert config.losses.ranker == "flow"
+    same = ["--lambda-rel-rank", "0.5", "--rel-rank-margin", "0.2", "--use-negative-graph"]
+    ours = parse_train_config([*FILES, *same, "--alpha-gen-rel", "1", "--negatives.inverse", "2"])
+    assert ours.losses.negatives.inverse == 2.0
+    assert ours.losses.lambda_rel_rank == 0.5
+
+
+@pytest.mark.parametrize("flags", [["--rel-rank-margin", "0.2"], ["--use-negative-graph"]])
+def test_a_flag_of_a_loss_that_is_off_is_refused(flags: list[str]) -> None:
+    with pytest.raises(ConfigError, match="has no effect: lambda_rel_rank is 0"):
         parse_original([*FILES, *flags])
 
 

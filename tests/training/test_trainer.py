@@ -150,13 +150,13 @@ def test_a_run_stopped_within_a_validation_catches_up_on_it(
 ) -> None:
     from sgflux.training import validation
 
-    original = validation.Validator._batch
+    original = validation.Validator.batch
 
     def interrupting(self: Any, *arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGINT)
         return original(self, *arguments)
 
-    monkeypatch.setattr(validation.Validator, "_batch", interrupting)
+    monkeypatch.setattr(validation.Validator, "batch", interrupting)
     config = make_config(tmp_path / "run")
     stopped = train(config)
     monkeypatch.undo()

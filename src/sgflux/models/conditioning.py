@@ -3,15 +3,16 @@
 An explicit forward over diffusers' own blocks. Before the chosen blocks and after them the blocks
 are simply called. In ``token`` mode [global, local ...] join as tokens at the first chosen block,
 go through the chosen ones (see :mod:`sgflux.models.graph_block`) and are gone after the last. In
-``temb`` mode gate * project(global) is added to the chosen blocks' timestep embedding.
+``temb`` mode gate * project(global) is added to the chosen blocks' timestep embedding. Concept
+tokens may look on (see :mod:`sgflux.models.concept_block`), which changes nothing else.
 
 Shapes: B batch, S image tokens, L text tokens, G = 1 + K graph tokens, D inner width, C head width,
-M chosen blocks.
+M chosen blocks; N concepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,43 +23,15 @@ from torch.utils.checkpoint import checkpoint
 
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import default_block_range, validate_block_range
-from sgflux.models.graph_block import Rotary, check_plain_attention, graph_block
+from sgflux.models.concept_block import BlockRunner, ConceptTokens, concept_block
+from sgflux.models.graph_block import GraphSide, check_plain_attention, graph_block
 from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.prefix_state import PrefixState
+from sgflux.models.saliency import check_concept_blocks, embed_time
+
+__all__ = ["ConditionedFlux", "GraphMode", "GraphTokens", "PrefixState"]
 
 GraphMode = Literal["token", "temb"]
-
-
-@dataclass(frozen=True, eq=False)
-class PrefixState:
-    """The network's state where the first chosen block begins: no graph or LoRA has touched it.
-
-    Attributes:
-        hidden_states: image stream, (B, S, D).
-        encoder_hidden_states: text stream, (B, L, D).
-        temb: embedding of timestep, pooled text (and guidance), (B, D).
-        image_rotary_emb: cosines and sines of all positions, two of (L + S, C).
-    """
-
-    hidden_states: Tensor
-    encoder_hidden_states: Tensor
-    temb: Tensor
-    image_rotary_emb: Rotary
-
-    def repeat(self, n: int) -> PrefixState:
-        """``n`` copies, one after the other: row b is also row b + B, b + 2B ..."""
-        return self._map(lambda tensor: tensor.repeat(n, *(1 for _ in tensor.shape[1:])))
-
-    def select(self, rows: Tensor) -> PrefixState:
-        """The rows of an index or boolean mask, in that order."""
-        return self._map(lambda tensor: tensor[rows])
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> PrefixState:
-        return PrefixState(
-            hidden_states=function(self.hidden_states),
-            encoder_hidden_states=function(self.encoder_hidden_states),
-            temb=function(self.temb),
-            image_rotary_emb=self.image_rotary_emb,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +118,7 @@ class ConditionedFlux(nn.Module):
             self.graph_global_to_temb = nn.Linear(graph_global_dim, inner, **options)
             self.gate_temb = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
         self._graph_block: Callable[..., tuple[Tensor, Tensor, Tensor | None]] = graph_block
+        self._concept_block: Callable[..., Any] = concept_block
 
     def conditioner_parameters(self) -> dict[str, nn.Parameter]:
         """The module's own weights by name, without the transformer's."""
@@ -155,13 +129,14 @@ class ConditionedFlux(nn.Module):
         }
 
     def compile_blocks(self, **options: Any) -> None:
-        """Compile the transformer's repeated blocks and the block with a graph in it.
+        """Compile the transformer's repeated blocks and those with a graph or concepts in them.
 
         Args:
             options: of :func:`torch.compile`.
         """
         self.transformer.compile_repeated_blocks(**options)
         self._graph_block = torch.compile(graph_block, **options)
+        self._concept_block = torch.compile(concept_block, **options)
 
     def forward(
         self,
@@ -219,22 +194,46 @@ class ConditionedFlux(nn.Module):
         img_ids: Tensor,
         txt_ids: Tensor,
         guidance: Tensor | None = None,
+        concept_states: Tensor | None = None,
+        concept_pooled_projections: Tensor | None = None,
     ) -> PrefixState:
         """Everything before the first chosen block, without gradient; see :meth:`forward`.
 
-        Its result serves any number of graphs, with LoRA on or off.
+        Its result serves any number of graphs, with LoRA on or off. With concepts (both arguments,
+        see :meth:`forward_with_concepts`) it also serves :meth:`suffix_with_concepts`.
+
+        Raises:
+            ValueError: if only one of the two arguments about concepts is given.
         """
         base = self.transformer
         dtype = base.x_embedder.weight.dtype
         hidden_states = base.x_embedder(hidden_states.to(dtype))
-        temb = self._embed_time(timestep, guidance, pooled_projections.to(dtype))
+        temb = embed_time(base, timestep, guidance, pooled_projections.to(dtype))
         encoder_hidden_states = base.context_embedder(encoder_hidden_states.to(dtype))
         rotary = base.pos_embed(torch.cat((txt_ids, img_ids), dim=0))
-        for block in base.transformer_blocks[: self.block_start]:
-            encoder_hidden_states, hidden_states = block(
-                hidden_states, encoder_hidden_states, temb, rotary
+        concepts = None
+        if concept_states is not None and concept_pooled_projections is not None:
+            for index, block in enumerate(base.transformer_blocks):
+                check_plain_attention(block.attn, index)
+            concepts = ConceptTokens(
+                base.context_embedder(concept_states.to(dtype)),
+                embed_time(base, timestep, guidance, concept_pooled_projections.to(dtype)),
             )
-        return PrefixState(hidden_states, encoder_hidden_states, temb, rotary)
+        elif concept_states is not None or concept_pooled_projections is not None:
+            raise ValueError("concept_states and concept_pooled_projections belong together")
+        runner = BlockRunner(concepts, with_concepts=self._concept_block)
+        for block in base.transformer_blocks[: self.block_start]:
+            encoder_hidden_states, hidden_states, _ = runner.through(
+                _Runner(0), block, hidden_states, encoder_hidden_states, temb, rotary
+            )
+        return PrefixState(
+            hidden_states,
+            encoder_hidden_states,
+            temb,
+            rotary,
+            runner.concepts,
+            tuple(runner.scores),
+        )
 
     def suffix(
         self,
@@ -246,7 +245,7 @@ class ConditionedFlux(nn.Module):
         """The chosen blocks and all after them: the velocity, (B, S, 64).
 
         Args:
-            prefix: of the same B examples.
+            prefix: of the same B examples; concepts in it are passed over.
             graph: features of B graphs; None: no graph at all.
             gradient_checkpointing: keep only the blocks' inputs for the backward pass; a number
                 n: of every n-th block.
@@ -254,6 +253,80 @@ class ConditionedFlux(nn.Module):
         Raises:
             ValueError: if the graph features do not fit the batch or the conditioner.
         """
+        return self._suffix(
+            prefix, graph, BlockRunner(None), gradient_checkpointing=gradient_checkpointing
+        )
+
+    def suffix_with_concepts(
+        self,
+        prefix: PrefixState,
+        graph: GraphFeatures | None = None,
+        *,
+        blocks: Sequence[int],
+        gradient_checkpointing: bool | int = False,
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`suffix`, and the concepts' raw scores, (len(blocks), B, N, S) float32.
+
+        The velocity has the bits that it has without concepts. Scores of blocks before the first
+        chosen one have no gradient.
+
+        Raises:
+            SgfluxError: if ``blocks`` does not fit the model.
+            ValueError: if the prefix has no concepts; as :meth:`suffix`.
+        """
+        check_concept_blocks(blocks, num_layers=len(self.transformer.transformer_blocks))
+        if prefix.concepts is None:
+            raise ValueError("the prefix has no concepts: give it concept_states")
+        runner = BlockRunner(
+            prefix.concepts,
+            prefix.concept_scores,
+            last=max(blocks),
+            with_concepts=self._concept_block,
+        )
+        velocity = self._suffix(
+            prefix, graph, runner, gradient_checkpointing=gradient_checkpointing
+        )
+        return velocity, torch.stack([runner.scores[index] for index in blocks])
+
+    def forward_with_concepts(
+        self,
+        *,
+        concept_states: Tensor,
+        concept_pooled_projections: Tensor,
+        blocks: Sequence[int],
+        graph: GraphFeatures | None = None,
+        gradient_checkpointing: bool | int = False,
+        **inputs: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """The velocity, and where the network sees each concept while it predicts it.
+
+        Args:
+            concept_states: T5 features of the concepts, one token each, (B, N, D_t5).
+            concept_pooled_projections: CLIP features that modulate the concepts, (B, D_clip).
+            blocks: double blocks whose scores are returned.
+            graph, gradient_checkpointing: see :meth:`forward`.
+            inputs: the other arguments of :meth:`forward`.
+
+        Returns:
+            As :meth:`suffix_with_concepts`.
+        """
+        prefix = self.prefix(
+            concept_states=concept_states,
+            concept_pooled_projections=concept_pooled_projections,
+            **inputs,
+        )
+        return self.suffix_with_concepts(
+            prefix, graph, blocks=blocks, gradient_checkpointing=gradient_checkpointing
+        )
+
+    def _suffix(
+        self,
+        prefix: PrefixState,
+        graph: GraphFeatures | None,
+        runner: BlockRunner,
+        *,
+        gradient_checkpointing: bool | int,
+    ) -> Tensor:
         base, rotary = self.transformer, prefix.image_rotary_emb
         hidden_states, encoder_hidden_states = prefix.hidden_states, prefix.encoder_hidden_states
         run = _Runner(int(gradient_checkpointing) if torch.is_grad_enabled() else 0)
@@ -262,53 +335,47 @@ class ConditionedFlux(nn.Module):
         chosen = base.transformer_blocks[self.block_start : self.block_end]
 
         # The chosen blocks, with the graph in them.
-        if graph is None:
-            for block in chosen:
-                encoder_hidden_states, hidden_states = run(
-                    block, hidden_states, encoder_hidden_states, prefix.temb, rotary
-                )
-        elif self.graph_mode == "temb":
-            for block, temb in zip(chosen, self._graph_temb(graph, prefix.temb), strict=True):
-                encoder_hidden_states, hidden_states = run(
-                    block, hidden_states, encoder_hidden_states, temb, rotary
+        if graph is None or self.graph_mode == "temb":
+            tembs = [prefix.temb] * len(chosen)
+            if graph is not None:
+                tembs = self._graph_temb(graph, prefix.temb)
+            for block, temb in zip(chosen, tembs, strict=True):
+                encoder_hidden_states, hidden_states, _ = runner.through(
+                    run, block, hidden_states, encoder_hidden_states, temb, rotary
                 )
         else:
             tokens = self._graph_tokens(graph, dtype=hidden_states.dtype)
             states: Tensor | None = tokens.states
             for index, block in enumerate(chosen):
-                encoder_hidden_states, hidden_states, states = run(
-                    self._graph_block,
+                assert states is not None, "they end with the last chosen block"
+                side = GraphSide(
+                    states=states,
+                    mask=tokens.mask,
+                    gate_image=tokens.present * self.gate_image[index],
+                    gate_text=tokens.present * self.gate_text[index],
+                    is_last=index == len(chosen) - 1,
+                )
+                encoder_hidden_states, hidden_states, states = runner.through(
+                    run,
                     block,
                     hidden_states,
                     encoder_hidden_states,
-                    states,
-                    tokens.mask,
                     prefix.temb,
                     rotary,
-                    tokens.present * self.gate_image[index],
-                    tokens.present * self.gate_text[index],
-                    index == len(chosen) - 1,
+                    side,
+                    with_graph=self._graph_block,
                 )
 
         # The rest of the network, which knows nothing of graphs.
-        rest = (*base.transformer_blocks[self.block_end :], *base.single_transformer_blocks)
-        for block in rest:
+        for block in base.transformer_blocks[self.block_end :]:
+            encoder_hidden_states, hidden_states, _ = runner.through(
+                run, block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+            )
+        for block in base.single_transformer_blocks:
             encoder_hidden_states, hidden_states = run(
                 block, hidden_states, encoder_hidden_states, prefix.temb, rotary
             )
         return base.proj_out(base.norm_out(hidden_states, prefix.temb))
-
-    def _embed_time(self, timestep: Tensor, guidance: Tensor | None, pooled: Tensor) -> Tensor:
-        # diffusers rounds the timestep to the hidden states' precision first; in bf16 that merges
-        # 730 and 732, so here it keeps its own.
-        embed = self.transformer.time_text_embed
-        if self.transformer.config.guidance_embeds:
-            if guidance is None:
-                raise ValueError("this model is guidance-distilled: it needs `guidance`")
-            return embed(timestep * 1000, guidance * 1000, pooled)
-        if guidance is not None:
-            raise ValueError("`guidance` has no effect: this model is not guidance-distilled")
-        return embed(timestep * 1000, pooled)
 
     def _check_graph(self, graph: GraphFeatures, *, batch: int) -> None:
         rows, triples = graph.mask.shape

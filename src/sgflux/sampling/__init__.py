@@ -8,13 +8,16 @@ from sgflux.sampling.inputs import (
     resolve_dtype,
 )
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+from sgflux.sampling.saliency_maps import SaliencyConfig, saliency
 
 __all__ = [
     "PipelineOutput",
+    "SaliencyConfig",
     "SampleConfig",
     "SceneGraphFluxPipeline",
     "adapter_fingerprint",
     "resolve_device",
     "resolve_dtype",
+    "saliency",
     "sample",
 ]

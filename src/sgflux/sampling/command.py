@@ -148,7 +148,7 @@ def _rows(config: SampleConfig) -> list[_Row]:
         return [_Row(prompt, None, prompt, config.adapter is not None)]
     rows = []
     for text in config.graph:
-        graph = _read_graph(text, open_vocabulary=config.open_vocabulary)
+        graph = read_graph(text, open_vocabulary=config.open_vocabulary)
         prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
         rows.append(_Row(text, graph, prompt, True))
         if config.compare:
@@ -157,7 +157,7 @@ def _rows(config: SampleConfig) -> list[_Row]:
     return rows
 
 
-def _read_graph(text: str, *, open_vocabulary: bool) -> SceneGraph:
+def read_graph(text: str, *, open_vocabulary: bool) -> SceneGraph:
     """The graph of a text, with its predicates' canonical names."""
     graph = SceneGraph.parse(text)
     if graph.is_null:

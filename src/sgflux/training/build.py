@@ -19,13 +19,17 @@ from sgflux.models.backbone import (
     validate_block_range,
 )
 from sgflux.models.cgip import CGIPEncoder
+from sgflux.models.encoders import make_encoder
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
 from sgflux.training.batches import LatentScale
+from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import DTYPES, Encoded, Splits
+from sgflux.training.prepare import DTYPES, Encoded, Splits, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
+from sgflux.training.terms import TermInputs
 from sgflux.training.validation import Validator, sigma_grid
 
 
@@ -43,6 +47,8 @@ class Preparation:
         guidance: what a guidance-distilled model is told, else None.
         digests: split -> SHA-256 of its JSONL.
         plan: the numbers of the run.
+        names: features of the graphs' words.
+        terms: what the further loss terms need.
     """
 
     model: GraphLoraModel
@@ -54,6 +60,8 @@ class Preparation:
     guidance: float | None
     digests: dict[str, str]
     plan: RunPlan
+    names: NameFeatures
+    terms: TermInputs
 
 
 def build(
@@ -80,7 +88,10 @@ def build(
     # The adapter's first weights are drawn from torch's global generator.
     torch.manual_seed(derived_seed(config.seed, "weights"))
     model = build_model(
-        transformer=transformer, config=adapter, name_features=encoded.names, encoder=encoder
+        transformer=transformer,
+        config=adapter,
+        name_features=encoded.names,
+        encoder=encoder or frozen_encoder(config, adapter, encoded.names),
     )
     if config.quantize != "none":
         quantize_base(transformer, config.quantize)
@@ -95,7 +106,7 @@ def build(
             splits.items,
             sigmas=sigma_grid(config.val_sigmas, t_min=config.t_min, t_max=config.t_max),
             latent_scale=encoded.latent_scale,
-            prompt_kind=config.prompt_mix.heaviest,
+            prompt_kind=config.texts.heaviest,
             seed=config.seed,
             batch_size=config.batch_size,
         )
@@ -115,6 +126,20 @@ def build(
             model,
             processes=processes,
             image_tokens=encoded.image_tokens,
+        ),
+        names=encoded.names,
+        terms=build_terms(
+            config,
+            splits.terms,
+            splits.train,
+            names=encoded.names,
+            concept_pooled=encoded.concept_pooled,
+            grid=encoded.image_grid,
+            num_layers=adapter.base["num_layers"],
+            autoencoder_identity=encoded.autoencoder_identity,
+            model_fingerprint=adapter.base["fingerprint"],
+            images_dir=images_root(config, config.train_jsonl),
+            device=device,
         ),
     )
 
@@ -147,6 +172,16 @@ def adapter_config(
         base=model_identity(transformer),
         max_sequence_length=text_tokens,
     )
+
+
+def frozen_encoder(
+    config: TrainConfig, adapter: AdapterConfig, names: NameFeatures
+) -> NativeGraphEncoder | CGIPEncoder | None:
+    """The native encoder as it is drawn, without gradient, if the run asks for that."""
+    if not config.freeze_graph_encoder:
+        return None
+    encoder = make_encoder(adapter.encoder, name_features=names)
+    return encoder.requires_grad_(False)
 
 
 def plan_of(

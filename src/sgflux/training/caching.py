@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes
+from sgflux.training.validation import choose_items
 
 
 def fill_from_file(
@@ -51,8 +52,10 @@ def fill_from_file(
     encoders = LazyEncoders(config, device=processes.device)
     store = CacheStore(settings["latent_cache_dir"])
     plans = split_plans(config, splits, encoders)
-    # A negative graph of validation may have any of the canonical predicates.
-    names = list(dict.fromkeys((*splits.names(), *CANONICAL_PREDICATES)))
+    # What a validation on this file would compare with.
+    said = [p for row in splits.train for _, p, _ in row.graph.relationships]
+    items = choose_items(splits.train, count=config.val_examples, predicates=said, seed=config.seed)
+    names = replace(splits, items=items).names(config)
     done = fill(
         store,
         plans,

@@ -86,6 +86,7 @@ class TrainingState:
         processes: how many shared the work.
         validated_step: the last step after which validation has run, 0 before the first.
         best: the best adapter so far, or None.
+        confusion: what hard negatives are drawn by, or None where there are none.
     """
 
     step: int
@@ -101,6 +102,7 @@ class TrainingState:
     processes: int
     validated_step: int
     best: AdapterWeights | None
+    confusion: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write the file, all of it or nothing."""
@@ -153,8 +155,10 @@ def _load(path: Path, cls: type) -> dict[str, Any]:
     except Exception as error:  # torch raises a different type for each way to be no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: is no checkpoint: {reason}") from error
-    expected = {"format", *(field.name for field in dataclasses.fields(cls))}
-    if not isinstance(content, dict) or set(content) != expected:
+    fields = dataclasses.fields(cls)
+    known = {"format", *(field.name for field in fields)}
+    needed = known - {field.name for field in fields if field.default is not dataclasses.MISSING}
+    if not isinstance(content, dict) or not needed <= set(content) <= known:
         raise CheckpointError(f"{path}: is not a {kind} that sgflux wrote")
     if content.pop("format") != _FORMAT:
         raise CheckpointError(f"{path}: was written by another version of sgflux")

@@ -16,6 +16,7 @@ from sgflux.config import (
     ConfigError,
     EncoderKind,
     GraphMode,
+    LossConfig,
     TrainConfig,
     read_settings,
 )
@@ -46,7 +47,9 @@ def settings_as_flags(settings: Mapping[str, Any], *, prefix: str = "--") -> lis
     flags: list[str] = []
     for name, value in settings.items():
         flag = prefix + name.replace("_", "-")
-        if isinstance(value, Mapping):
+        if name == "losses":  # their flags have no prefix
+            flags += settings_as_flags(value, prefix=prefix)
+        elif isinstance(value, Mapping):
             flags += settings_as_flags(value, prefix=f"{flag}.")
         elif isinstance(value, bool):
             head, dot, last = flag.removeprefix("--").rpartition(".")
@@ -140,36 +143,28 @@ class OriginalCommandLine:
     resume: str | None = None
     """A step{N}.pt to go on from, or 'auto'."""
     lambda_rel_rank: float = 0.0
-    """Weight of the relation ranking loss; not available in this version beyond 0."""
+    """Weight of the ranking loss: the true graph is to be preferred to a corrupted one."""
     rel_rank_margin: float | None = None
-    """Margin of the relation ranking loss; not available in this version."""
+    """Use the ranking loss's margin form with this margin; None: its logistic form."""
     alpha_gen_rel: float = 0.0
-    """Strength of the relation-weighted loss; not available in this version beyond 0."""
+    """How much more the error counts where the model attends to the predicate."""
     use_negative_graph: bool = False
-    """Train against corrupted graphs; not available in this version."""
+    """Put corrupted graphs through the network; the ranking loss of this front always does."""
 
     def to_config(self) -> TrainConfig:
         """The same run as a :class:`TrainConfig`.
 
         Raises:
-            ConfigError: if a flag asks for what this version does not have, or as
-                :class:`TrainConfig`.
+            ConfigError: if a flag has no effect, or as :class:`TrainConfig`.
         """
-        for name in _NOT_YET:
-            # A margin of nothing is as neutral as none; every other neutral value is falsy, too.
-            if value := getattr(self, name):
-                flag = "--" + name.replace("_", "-")
-                raise ConfigError(
-                    f"{flag} {value} is not available in this version: it trains with the "
-                    f"flow-matching loss alone; leave {flag} out"
-                )
+        losses = LossConfig(**{name: getattr(self, name) for name in _LOSSES})
         settings = {
-            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _NOT_YET
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _LOSSES
         }
-        return TrainConfig(**settings)
+        return TrainConfig(**settings, losses=losses)
 
 
-_NOT_YET = ("lambda_rel_rank", "rel_rank_margin", "alpha_gen_rel", "use_negative_graph")
+_LOSSES = ("lambda_rel_rank", "rel_rank_margin", "alpha_gen_rel", "use_negative_graph")
 
 
 def parse_original(arguments: Sequence[str], *, prog: str | None = None) -> TrainConfig:

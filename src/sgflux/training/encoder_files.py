@@ -110,13 +110,13 @@ def encoder_facts(folder: Path, *, max_sequence_length: int | None) -> EncoderFa
     )
 
 
-def files_identity(folder: Path, parts: Iterable[str], *, memory: Path) -> str:
+def files_identity(folder: Path, parts: Iterable[str], *, memory: Path | None) -> str:
     """The digest of all files in some parts of a model's folder, (64,) hex digits.
 
     Args:
         folder: of the model.
         parts: subfolders.
-        memory: a folder, where digests are kept and looked up.
+        memory: a folder, where digests are kept and looked up; None: nowhere.
 
     Raises:
         SgfluxError: naming a part or file that cannot be read.
@@ -127,8 +127,7 @@ def files_identity(folder: Path, parts: Iterable[str], *, memory: Path) -> str:
         if not found:
             raise SgfluxError(f"model folder {str(folder)!r} has no files in {part!r}")
         files += found
-    store = memory / _DIGESTS_FILE
-    known = _known_digests(store)
+    known = {} if memory is None else _known_digests(memory / _DIGESTS_FILE)
     try:
         stamps = [_stamp(path) for path in files]
         new = [(at, stamp) for at, stamp in zip(files, stamps, strict=True) if stamp not in known]
@@ -136,10 +135,10 @@ def files_identity(folder: Path, parts: Iterable[str], *, memory: Path) -> str:
             digests = list(pool.map(_digest, [path for path, _ in new]))
     except OSError as error:
         raise SgfluxError(f"model file {error.filename!r}: {error.strerror}") from error
-    if new:
-        known.update(zip((stamp for _, stamp in new), digests, strict=True))
+    known.update(zip((stamp for _, stamp in new), digests, strict=True))
+    if new and memory is not None:
         memory.mkdir(parents=True, exist_ok=True)
-        with replacing(store) as file:
+        with replacing(memory / _DIGESTS_FILE) as file:
             file.write(json.dumps(known, indent=1).encode())
     names = [path.relative_to(folder).as_posix() for path in files]
     content = [(name, known[stamp]) for name, stamp in zip(names, stamps, strict=True)]

@@ -18,7 +18,9 @@ from sgflux.models.adapter import GraphLoraModel
 from sgflux.training.batches import draw_batch
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
+from sgflux.training.hard_negatives import measured_mistakes
 from sgflux.training.interruption import StopRequest
+from sgflux.training.negative_sampling import ConfusionTable
 from sgflux.training.objective import FlowMatchingObjective, attention_kernel
 from sgflux.training.optimization import (
     Average,
@@ -31,6 +33,7 @@ from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
 from sgflux.training.run_folder import RunFolder
 from sgflux.training.run_log import RunLog
+from sgflux.training.terms import LossTerms
 from sgflux.training.validation import ValidationResult, Validator
 
 ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
@@ -82,12 +85,22 @@ class TrainingRun:
             guidance=preparation.guidance,
             gradient_checkpointing=config.recompute_every,
         )
+        self._terms = LossTerms(
+            config.losses,
+            preparation.terms,
+            objective=self._objective,
+            examples=preparation.train.examples,
+            name_features=preparation.names,
+            seed=config.seed,
+        )
+        self._confusion = preparation.terms.confusion
         self._order = ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
         self._validated_step = 0
         self._validation: ValidationResult | None = None
-        # (loss, gradient norm) of the steps that nobody has looked at yet, still on the device.
+        # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet,
+        # still on the device.
         self._unread: list[Tensor] = []
-        self._window: list[tuple[float, float]] = []
+        self._window: list[list[float]] = []
         self._stopwatch = _Stopwatch()
 
     # -- the loop ------------------------------------------------------------------------------
@@ -103,6 +116,7 @@ class TrainingRun:
             # A run that was stopped during a validation catches up on it first.
             stopped_by = self._validate_if_due(stop)
             while stopped_by is None and self.step < self._plan.max_steps:
+                self._measure_confusion_if_due()
                 stopped_by = self._train_step(stop)
                 self._log.advance()
                 if self.step % self._config.log_every == 0 or self.step == self._plan.max_steps:
@@ -131,8 +145,8 @@ class TrainingRun:
             floor=config.lr_floor,
         )
         set_learning_rate(self._optimizer, factor)
-        loss = self._accumulate_gradients()
-        loss, stopped_by = self._share(loss, stop)
+        figures = self._accumulate_gradients()
+        figures, stopped_by = self._share(figures, stop)
         gradients = [weight.grad for weight in self._weight_list if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if config.max_grad_norm:
@@ -142,15 +156,19 @@ class TrainingRun:
         self.step += 1
         if self._average is not None:
             self._average.update(self.step)
-        self._unread.append(torch.stack([loss, norm]))
+        self._unread.append(torch.cat([figures[:1], norm[None], figures[1:]]))
         return stopped_by
 
     def _accumulate_gradients(self) -> Tensor:
-        """Forward and backward of this process' share of a step; returns its mean loss."""
+        """Forward and backward of this process' share of a step.
+
+        Returns:
+            Its mean loss and the means of the terms' figures, (1 + F,).
+        """
         config, processes = self._config, self._processes
         parts = config.gradient_accumulation_steps
         position = self.step * self._plan.examples_per_step
-        total = torch.zeros((), device=processes.device)
+        total = torch.zeros(1 + len(self._terms.names), device=processes.device)
         for part in range(parts):
             pass_index = self.step * parts + part
             share = part * processes.count + processes.index
@@ -159,7 +177,7 @@ class TrainingRun:
                 self._data.train,
                 rows,
                 latent_scale=self._data.latent_scale,
-                prompt_weights=config.prompt_mix.weights(),
+                prompt_weights=config.texts.weights(),
                 null_graph_probability=config.null_graph_probability,
                 sigma_scheme=config.sigma_scheme,
                 t_min=config.t_min,
@@ -167,25 +185,29 @@ class TrainingRun:
                 generator=generator_for(config.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):
-                (errors,) = self._objective(batch, [batch.graphs])
-                loss = errors.mean() / parts
+                loss, figures = self._terms(
+                    batch,
+                    rows,
+                    step=self.step,
+                    numbers=(pass_index, processes.index),
+                    confusion=self._confusion,
+                )
+                loss = loss / parts
                 loss.backward()
-            total += loss.detach()
+            total += torch.cat([loss.detach()[None], figures / parts])
         return total
 
-    def _share(self, loss: Tensor, stop: StopRequest) -> tuple[Tensor, int | None]:
-        """Average gradients and loss over the processes, which also agree on whether to stop."""
+    def _share(self, figures: Tensor, stop: StopRequest) -> tuple[Tensor, int | None]:
+        """Average gradients and figures over the processes, which also agree on whether to stop."""
         own = stop.signal or 0
         if self._processes.count == 1:
-            average_gradients(self._weight_list, loss[None], processes=self._processes)
-            return loss, own or None
-        extra = torch.stack([loss, torch.full_like(loss, float(own))])
-        loss, mean_signal = average_gradients(
-            self._weight_list, extra, processes=self._processes
-        ).unbind()
+            average_gradients(self._weight_list, figures, processes=self._processes)
+            return figures, own or None
+        extra = torch.cat([figures, figures.new_full((1,), float(own))])
+        extra = average_gradients(self._weight_list, extra, processes=self._processes)
         # The launcher passes a signal on to every process, but not in the same step.
-        came = float(mean_signal) * self._processes.count
-        return loss, (own or signal.SIGTERM) if came else None
+        came = float(extra[-1]) * self._processes.count
+        return extra[:-1], (own or signal.SIGTERM) if came else None
 
     # -- metrics -------------------------------------------------------------------------------
 
@@ -196,7 +218,7 @@ class TrainingRun:
         rows = torch.stack(self._unread).tolist()
         first = self.step - len(rows) + 1
         self._unread.clear()
-        for step, (loss, norm) in enumerate(rows, start=first):
+        for step, (loss, norm, *figures) in enumerate(rows, start=first):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 what = f"loss ({loss})" if not math.isfinite(loss) else f"gradient norm ({norm})"
                 saved = list(step_files(self._folder.root).values())
@@ -207,23 +229,24 @@ class TrainingRun:
                     f"the {what} of step {step} is not finite; {way_out}. A lower lr, a longer "
                     "warmup, or dtype fp32 usually helps; these make a new run"
                 )
-            self._window.append((loss, norm))
+            self._window.append([loss, norm, *figures])
 
     def _log_training(self) -> None:
         self._read()
         seconds = self._stopwatch.restart()
         steps = len(self._window)
-        losses, norms = zip(*self._window, strict=True)
+        loss, norm, *figures = (sum(values) / steps for values in zip(*self._window, strict=True))
         self._window.clear()
         row: dict[str, Any] = {
             "step": self.step,
             "epoch": self._position / self._plan.train_examples,
-            "loss": sum(losses) / steps,
-            "grad_norm": sum(norms) / steps,
+            "loss": loss,
+            "grad_norm": norm,
             "lr": self._optimizer.param_groups[0]["lr"],
             "steps_per_second": steps / seconds,
             "examples_per_second": steps * self._plan.examples_per_step / seconds,
         }
+        row |= self._terms.row(dict(zip(self._terms.names, figures, strict=True)))
         if self._processes.device.type == "cuda":
             row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         self._log.train(row, max_steps=self._plan.max_steps)
@@ -231,6 +254,36 @@ class TrainingRun:
     @property
     def _position(self) -> int:
         return self.step * self._plan.examples_per_step
+
+    # -- hard negatives ------------------------------------------------------------------------
+
+    def _measure_confusion_if_due(self) -> None:
+        """See which predicates the model confuses now, once in so many steps."""
+        validator, sampler = self._data.validator, self._data.terms.sampler
+        losses = self._config.losses
+        if (
+            not losses.measures_confusion
+            or validator is None
+            or sampler is None
+            or self._confusion is None
+            or self.step == 0
+            or self.step % losses.hard_negatives_every
+            or self._confusion.step == self.step
+            or not self._terms.ranking_share(self.step)
+        ):
+            return
+        processes = self._processes
+        with self._stopwatch.paused():
+            found = measured_mistakes(
+                validator,
+                self._objective,
+                range(processes.index, len(validator.items), processes.count),
+                predicates=sampler.predicates,
+                device=processes.device,
+            )
+            self._confusion = ConfusionTable.counted(self.step, processes.gather(found))
+        mistakes = sum(value for _, _, value in found) / max(1, len(found))
+        self._log.say(f"step {self.step}  hard negatives: {mistakes:.1%} of predicates confused")
 
     # -- validation ----------------------------------------------------------------------------
 
@@ -334,6 +387,7 @@ class TrainingRun:
             processes=self._processes.count,
             validated_step=self._validated_step,
             best=self.best,
+            confusion=None if self._confusion is None else self._confusion.to_state(),
         )
 
     def save(self) -> None:
@@ -355,6 +409,8 @@ class TrainingRun:
         self.step = state.step
         self._validated_step = state.validated_step
         self.best = state.best
+        if state.confusion is not None:
+            self._confusion = ConfusionTable.from_state(state.confusion)
         if self.best is not None and self._processes.is_main:
             # The file may be of a later step, which comes again.
             self.best.save(self._folder.best)

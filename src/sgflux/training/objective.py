@@ -1,12 +1,13 @@
 """e(g): the flow-matching error of one batch under one or several alternative lists of graphs.
 
-Shapes: B examples, S image tokens, L text tokens.
+Shapes: B examples, K negatives of each, C concepts, S image tokens, L text tokens.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,10 +15,28 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import GraphLoraModel
+from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.backbone import image_ids, pack_latents, text_ids
+from sgflux.models.prefix_state import PrefixState
+from sgflux.models.saliency import concept_probabilities
 from sgflux.training.batches import Batch
 from sgflux.training.losses import flow_matching_loss
+from sgflux.training.rankers import Branches
+
+
+@dataclass(frozen=True, eq=False)
+class Concepts:
+    """Words that look on while the model predicts a batch.
+
+    Attributes:
+        states: their T5 features, (B, C, D_t5).
+        pooled: CLIP features that modulate them, (B, D_clip).
+        blocks: the double blocks whose maps are averaged.
+    """
+
+    states: Tensor
+    pooled: Tensor
+    blocks: tuple[int, ...]
 
 
 class FlowMatchingObjective:
@@ -51,25 +70,9 @@ class FlowMatchingObjective:
 
         The blocks before the first adapted one know nothing of the graph and run once.
         """
-        device = batch.latents.device
-        count = batch.latents.shape[0]
-        noisy = noise_latents(batch.latents, batch.noise, batch.sigma)
-        target = pack_latents(velocity_target(batch.latents, batch.noise))
-        img_ids, txt_ids = self._position_ids(noisy, batch.encoder_hidden_states)
-        guidance = None
-        if self._guidance is not None:
-            guidance = torch.full((count,), self._guidance, device=device)
-        prefix = self._model.flux.prefix(
-            hidden_states=pack_latents(noisy),
-            encoder_hidden_states=batch.encoder_hidden_states,
-            pooled_projections=batch.pooled_projections,
-            timestep=batch.sigma,
-            img_ids=img_ids,
-            txt_ids=txt_ids,
-            guidance=guidance,
-        )
-        # Only here are there float32 weights among those of the base.
-        with torch.autocast(device.type, dtype=self._dtype, enabled=self._dtype != torch.float32):
+        target = self.target(batch)
+        prefix = self._prefix(batch, batch.sigma)
+        with self._precision(batch):
             velocities = [
                 self._model.flux.suffix(
                     prefix,
@@ -79,6 +82,102 @@ class FlowMatchingObjective:
                 for graphs in alternatives
             ]
         return [flow_matching_loss(velocity, target) for velocity in velocities]
+
+    def target(self, batch: Batch) -> Tensor:
+        """The velocity that every branch should have, packed, (B, S, 64)."""
+        return pack_latents(velocity_target(batch.latents, batch.noise))
+
+    def branches(
+        self,
+        batch: Batch,
+        negatives: Sequence[Sequence[SceneGraph]],
+        *,
+        concepts: Concepts | None = None,
+    ) -> Branches:
+        """The true graphs and K corrupted ones as one batch behind one prefix.
+
+        Args:
+            batch: B examples; its graphs are branch 0.
+            negatives: K lists of B graphs.
+            concepts: what looks on, if anything does.
+        """
+        count, number = len(batch.graphs), 1 + len(negatives)
+        graphs = [*batch.graphs, *(graph for graphs in negatives for graph in graphs)]
+        prefix = self._prefix(batch, batch.sigma, concepts)
+        if number > 1:
+            prefix = prefix.repeat(number)
+        maps = None
+        with self._precision(batch):
+            features = self._model.encoder(graphs)
+            if concepts is None:
+                velocity = self._model.flux.suffix(
+                    prefix, features, gradient_checkpointing=self._gradient_checkpointing
+                )
+            else:
+                velocity, scores = self._model.flux.suffix_with_concepts(
+                    prefix,
+                    features,
+                    blocks=concepts.blocks,
+                    gradient_checkpointing=self._gradient_checkpointing,
+                )
+                maps = concept_probabilities(scores).unflatten(0, (number, count))
+        target = self.target(batch)
+        return Branches(
+            noisy=noise_latents(batch.latents, batch.noise, batch.sigma),
+            sigma=batch.sigma,
+            errors=flow_matching_loss(velocity, target.repeat(number, 1, 1)).view(number, count),
+            velocity=velocity.unflatten(0, (number, count)),
+            maps=maps,
+        )
+
+    def anchor_errors(self, batch: Batch, sigma: Tensor) -> Tensor:
+        """How far the adapter moves the velocity away from the base's, (B,) float32.
+
+            e = mean[ (velocity under the batch's graphs - velocity without adapter)^2 ]
+
+        Both see the same text, latents and noise. The base's few-step velocity is a distilled one,
+        which plain flow matching would wear down (Sauer et al. 2024, arXiv:2403.12015, on how such
+        a one is made).
+
+        Args:
+            batch: B examples; their own sigma is not used.
+            sigma: (B,), noise levels of the base's sampling.
+        """
+        prefix = self._prefix(batch, sigma)
+        with self._precision(batch):
+            with adapter_disabled(self._model):
+                base = self._model.flux.suffix(prefix)
+            velocity = self._model.flux.suffix(
+                prefix,
+                self._model.encoder(batch.graphs),
+                gradient_checkpointing=self._gradient_checkpointing,
+            )
+        return flow_matching_loss(velocity, base)
+
+    def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
+        """What every graph, and the base, have in common at these noise levels."""
+        noisy = noise_latents(batch.latents, batch.noise, sigma)
+        img_ids, txt_ids = self._position_ids(noisy, batch.encoder_hidden_states)
+        guidance = None
+        if self._guidance is not None:
+            guidance = torch.full((len(sigma),), self._guidance, device=sigma.device)
+        return self._model.flux.prefix(
+            hidden_states=pack_latents(noisy),
+            encoder_hidden_states=batch.encoder_hidden_states,
+            pooled_projections=batch.pooled_projections,
+            timestep=sigma,
+            img_ids=img_ids,
+            txt_ids=txt_ids,
+            guidance=guidance,
+            concept_states=None if concepts is None else concepts.states,
+            concept_pooled_projections=None if concepts is None else concepts.pooled,
+        )
+
+    def _precision(self, batch: Batch) -> torch.autocast:
+        """The arithmetic behind the prefix: only there are float32 weights among the base's."""
+        return torch.autocast(
+            batch.latents.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32
+        )
 
     def _position_ids(self, latents: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         height, width, length = latents.shape[2] // 2, latents.shape[3] // 2, text.shape[1]

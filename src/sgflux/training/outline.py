@@ -19,7 +19,7 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
 from sgflux.models.quantization import quantizable
-from sgflux.training.build import adapter_config, guidance_of, plan_of
+from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines
 from sgflux.training.plan import RunPlan
@@ -87,7 +87,10 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
     guidance_of(config, is_distilled=transformer.config.guidance_embeds)
     names = NameFeatures(adapter.base["joint_attention_dim"])
     model = build_model(
-        transformer=transformer, config=adapter, name_features=names, encoder=encoder
+        transformer=transformer,
+        config=adapter,
+        name_features=names,
+        encoder=encoder or frozen_encoder(config, adapter, names),
     )
     plan = plan_of(config, splits, adapter, model, processes=processes, image_tokens=image_tokens)
     width = 4 if config.dtype == "fp32" else 2

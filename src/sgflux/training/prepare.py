@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.cache import TrainingArrays
@@ -30,7 +31,9 @@ from sgflux.models.backbone import (
     load_text_encoders,
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.relation_classifier import WEIGHTS_FILE
 from sgflux.training.batches import LatentScale
+from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.encoder import readable_examples
 from sgflux.training.encoder_files import (
     AUTOENCODER_PARTS,
@@ -59,22 +62,29 @@ class Splits:
         train: the training examples.
         items: the validation examples that are judged, with their negatives.
         val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL.
+        digests: split -> SHA-256 of its JSONL; also of a classifier's weights.
+        terms: what the further loss terms need.
     """
 
     train: Sequence[SceneExample]
     val: Sequence[SceneExample]
     items: Sequence[ValidationItem]
     digests: dict[str, str]
+    terms: TermSources
 
-    def names(self) -> list[str]:
-        """Every object's and predicate's name that a graph of the run has."""
+    def names(self, config: TrainConfig) -> list[str]:
+        """Every name and statement whose features the run may look up."""
+        is_native = config.encoder_kind == "native"
+        if not is_native and config.losses.is_off:
+            return []  # the cgip encoder has embeddings of its own
         graphs: list[SceneGraph] = [example.graph for example in self.train]
         for item in self.items:
             graphs.append(item.graph)
             if item.negative is not None:
                 graphs.append(item.negative.graph)
-        return graph_names(graphs)
+        if is_native:
+            graphs += self.terms.graphs()
+        return list(dict.fromkeys([*graph_names(graphs), *self.terms.words()]))
 
 
 def read_splits(config: TrainConfig, *, say: Say) -> Splits:
@@ -106,7 +116,15 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             for place, item in enumerate(chosen)
         ]
         _check_validation(config, train, val, items, say=say)
-    return Splits(train=train, val=val, items=items, digests=digests)
+    terms = read_sources(config, train)
+    if config.losses.classifier is not None:
+        digests["classifier"] = _digest(config.losses.classifier / WEIGHTS_FILE)
+    if terms.sampler is not None and terms.sampler.without:
+        say(
+            f"{terms.sampler.without} of {len(train)} training examples have no negative graph "
+            "and are left out of the ranking loss"
+        )
+    return Splits(train=train, val=val, items=items, digests=digests, terms=terms)
 
 
 def _check_validation(
@@ -158,6 +176,10 @@ class Encoded:
         latent_scale: of the autoencoder.
         text_tokens: tokens a prompt.
         image_tokens: tokens a picture.
+        image_grid: their rows and columns.
+        autoencoder_identity: changes with the autoencoder.
+        concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
+            be told what to find; None where there are no concepts.
     """
 
     train: TrainingArrays
@@ -166,6 +188,9 @@ class Encoded:
     latent_scale: LatentScale
     text_tokens: int
     image_tokens: int
+    image_grid: tuple[int, int]
+    autoencoder_identity: str
+    concept_pooled: Tensor | None
 
 
 def encode(
@@ -186,8 +211,7 @@ def encode(
     bar = processes.is_main and sys.stderr.isatty()
     store = None if config.latent_cache_dir is None else CacheStore(config.latent_cache_dir)
     plans = split_plans(config, splits, encoders)
-    # The cgip encoder has embeddings of its own.
-    names = splits.names() if config.encoder_kind == "native" else []
+    names = splits.names(config)
     features = NameFeatures(facts.text_dim)
     if store is None:
         arrays = [plan.in_memory(encoders.callables(), progress=bar) for plan in plans]
@@ -198,6 +222,9 @@ def encode(
         arrays = [plan.opened(store) for plan in plans]
         if names:
             features.add(names, encoders.name_features(names, store))
+    concept_pooled = None
+    if config.losses.reads_saliency:
+        concept_pooled = encoders.text.encode([""]).pooled_projections
     train = arrays[0]
     say(
         f"encoded {len(train)} training and {len(splits.val)} validation examples: "
@@ -211,6 +238,12 @@ def encode(
         latent_scale=LatentScale(shift=facts.latent_shift, scale=facts.latent_scale),
         text_tokens=facts.text_tokens,
         image_tokens=image_tokens,
+        image_grid=(
+            config.height // (2 * facts.downsample),
+            config.width // (2 * facts.downsample),
+        ),
+        autoencoder_identity=encoders.picture_identity,
+        concept_pooled=concept_pooled,
     )
 
 
@@ -263,7 +296,7 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
             encoder_identity=encoders.picture_identity if cached else "",
             text_identity=encoders.text_identity if cached else "",
             max_sequence_length=encoders.facts.text_tokens,
-            prompt=_prompts_of(config.prompt_mix),
+            prompt=_prompts_of(config.texts),
         )
         for jsonl, examples in (
             (config.train_jsonl, splits.train),
@@ -320,7 +353,7 @@ class LazyEncoders:
 
     @cached_property
     def picture_identity(self) -> str:
-        """Of the autoencoder, for the keys of a cache."""
+        """Of the autoencoder, for the keys of a cache and for what was trained behind it."""
         return self._identity(AUTOENCODER_PARTS, "fp32")
 
     @cached_property
@@ -346,7 +379,6 @@ class LazyEncoders:
 
     def _identity(self, parts: Sequence[str], dtype: str) -> str:
         memory = self._config.latent_cache_dir
-        assert memory is not None, "only a cache asks for identities"
         return f"{files_identity(self._folder, parts, memory=memory)} {dtype}"
 
 

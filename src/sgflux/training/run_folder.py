@@ -142,6 +142,10 @@ def check_resumable(
             "new run in another output_dir"
         )
     changed = [split for split in data if data[split] != state.data.get(split)]
+    if changed == ["classifier"]:
+        raise SgfluxError(
+            f"{path}: was trained with another classifier; start a new run in another output_dir"
+        )
     if changed:
         raise SgfluxError(
             f"{path}: was trained on other data: the {' and '.join(changed)} JSONL has changed "

@@ -182,7 +182,7 @@ class Validator:
         self._latent_scale = latent_scale
         self._prompt_kind = prompt_kind
         self._seed = seed
-        self._batch_size = batch_size
+        self.batch_size = batch_size
 
     def errors(
         self,
@@ -201,11 +201,11 @@ class Validator:
         columns = []
         for sigma_index in range(len(self.sigmas)):
             rows = []
-            for start in range(0, len(places), self._batch_size):
+            for start in range(0, len(places), self.batch_size):
                 if should_stop():
                     return None
-                chosen = [self.items[place] for place in places[start : start + self._batch_size]]
-                batch = self._batch(chosen, sigma_index).to(device)
+                chosen = [self.items[place] for place in places[start : start + self.batch_size]]
+                batch = self.batch(chosen, sigma_index).to(device)
                 nulls = [SceneGraph.null()] * len(chosen)
                 # A true graph stands in where there is no negative; its error is then discarded.
                 negatives = [
@@ -218,7 +218,12 @@ class Validator:
         errors[2, without] = math.nan
         return errors
 
-    def _batch(self, items: Sequence[ValidationItem], sigma_index: int) -> Batch:
+    def example(self, item: ValidationItem) -> SceneExample:
+        """The example that an item is about."""
+        return self._arrays.examples[item.row]
+
+    def batch(self, items: Sequence[ValidationItem], sigma_index: int) -> Batch:
+        """The items at one noise level, on the CPU; always the same for the same items."""
         rows = torch.tensor([item.row for item in items], dtype=torch.int64)
         # The posterior's mean, so that validation adds no noise of its own.
         mean, _ = self._latent_scale.posterior(*self._arrays.posterior(rows))

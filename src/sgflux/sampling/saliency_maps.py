@@ -1,0 +1,242 @@
+"""``sgflux saliency``: where in a picture the model sees subject, predicate and object.
+
+The picture is noised to one sigma, and the maps are those of one forward pass there.
+
+Shapes: B pictures, C concepts each, h by w latent pixels, M blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sgflux.data.examples import prompts_for_graph
+from sgflux.data.images import fit_image, load_image
+from sgflux.data.pictures import contact_sheet, save_picture
+from sgflux.errors import SgfluxError
+from sgflux.flow_matching import noise_latents
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.backbone import image_ids, pack_latents, text_ids
+from sgflux.models.saliency import (
+    check_concept_blocks,
+    concept_attention_maps,
+    concept_probabilities,
+    default_concept_blocks,
+)
+from sgflux.sampling.command import read_graph
+from sgflux.sampling.inputs import resolve_device, resolve_dtype
+from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+
+_COLORS = "inferno"
+_HEAT = 0.6  # how much of a pixel is heat, the rest is the picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyConfig:
+    """Show where a model sees the parts of a scene graph in a picture."""
+
+    image: Path
+    """The picture."""
+    graph: str
+    """What to look for, like "man, riding, horse; man, wearing, hat"."""
+    adapter: Path | None = None
+    """Folder of a trained adapter, which is told the graph; None: the base, which only looks."""
+    model_id: str = "black-forest-labs/FLUX.1-schnell"
+    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    prompt: str | None = None
+    """The text that the model is told; None: the objects, "a photo of man and horse"."""
+    out_dir: Path = Path("saliency")
+    """Where the heat maps and their contact sheet go; names that are there are replaced."""
+    sigma: float = 0.5
+    """How noisy the picture is when the model looks at it: 0 not at all, 1 nothing but noise."""
+    seed: int = 0
+    """Of the noise."""
+    blocks: tuple[int, ...] = ()
+    """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
+    guidance: float | None = None
+    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
+    open_vocabulary: bool = False
+    """Accept predicates that are not among the 24 and their aliases."""
+    height: int | None = None
+    """In pixels; None: the model's own size (1024 for FLUX)."""
+    width: int | None = None
+    """In pixels; None: the model's own size."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+
+    def __post_init__(self) -> None:
+        """Check the noise level."""
+        if not 0 <= self.sigma <= 1:
+            raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")
+
+
+def saliency(config: SaliencyConfig) -> list[Path]:
+    """Draw a heat map for each part of each triple, and a sheet of all of them.
+
+    Returns:
+        The heat maps' paths, then the sheet's.
+
+    Raises:
+        SgfluxError: on a bad picture, graph, model or adapter.
+    """
+    graph = read_graph(config.graph, open_vocabulary=config.open_vocabulary)
+    prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
+    source = load_image(config.image)
+    device = resolve_device(config.device)
+    pipeline = SceneGraphFluxPipeline.from_pretrained(
+        config.model_id,
+        adapter=config.adapter,
+        dtype=resolve_dtype(config.dtype, device),
+        device=device,
+        allow_download=config.allow_download,
+    )
+    height, width = config.height or pipeline.default_size, config.width or pipeline.default_size
+    patch = 2 * pipeline.autoencoder.downsample
+    if height < patch or width < patch or height % patch or width % patch:
+        raise SgfluxError(
+            f"height and width must be multiples of {patch} for {config.model_id!r}, "
+            f"got {height} and {width}"
+        )
+    pixels = fit_image(source, height, width)
+    blocks = config.blocks or default_concept_blocks(len(pipeline.transformer.transformer_blocks))
+    triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
+    count = len(triples)
+    maps = concept_maps(
+        pipeline,
+        pixels.expand(count, -1, -1, -1),
+        concepts=triples,
+        prompts=[prompt] * count,
+        graphs=None if config.adapter is None else [graph] * count,
+        sigma=config.sigma,
+        seed=config.seed,
+        blocks=blocks,
+        guidance=config.guidance,
+    )
+    picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    pictures, captions, paths = [], [], []
+    for number, (words, own) in enumerate(zip(triples, maps, strict=True)):
+        pictures.append(picture)
+        captions.append(", ".join(words))
+        for part, word, heat in zip(("subject", "predicate", "object"), words, own, strict=True):
+            drawn = heat_map(picture, heat.numpy())
+            path = config.out_dir / f"{number:03d}-{part}.png"
+            about: dict[str, Any] = {
+                "concept": word,
+                "triple": list(words),
+                "image": str(config.image),
+                "prompt": prompt,
+                "sigma": config.sigma,
+                "seed": config.seed,
+                "blocks": list(blocks),
+                "lowest": float(heat.min()),
+                "highest": float(heat.max()),
+                "model": config.model_id,
+                "model_fingerprint": pipeline.model_fingerprint,
+                "adapter": pipeline.adapter_fingerprint,
+            }
+            save_picture(path, drawn, about)
+            pictures.append(drawn)
+            captions.append(f"{part}: {word}\n{heat.min():.2f} to {heat.max():.2f}")
+            paths.append(path)
+    sheet = config.out_dir / "contact_sheet.png"
+    save_picture(sheet, contact_sheet(pictures, captions, columns=4), {"graph": config.graph})
+    return [*paths, sheet]
+
+
+@torch.no_grad()
+def concept_maps(
+    pipeline: SceneGraphFluxPipeline,
+    images: Tensor,
+    *,
+    concepts: Sequence[Sequence[str]],
+    prompts: Sequence[str],
+    graphs: Sequence[SceneGraph] | None,
+    sigma: float,
+    seed: int,
+    blocks: Sequence[int],
+    guidance: float | None = None,
+) -> Tensor:
+    """To which of its concepts the model gives each part of a picture.
+
+    Args:
+        pipeline: a base, with an adapter or without.
+        images: (B, 3, H, W) in [-1, 1], of a size that the model takes.
+        concepts: C words for each of the B pictures.
+        prompts: B texts.
+        graphs: what an adapter is told, B of them; None: no graph.
+        sigma: noise level in [0, 1].
+        seed: of the noise, which is the same for every picture.
+        blocks: double blocks that are averaged over.
+        guidance: for a guidance-distilled model only.
+
+    Returns:
+        (B, C, h/2, w/2) float32 on the CPU; sums to 1 over the concepts.
+
+    Raises:
+        SgfluxError: if ``blocks`` does not fit the model, or graphs are given without an adapter.
+    """
+    check_concept_blocks(blocks, num_layers=len(pipeline.transformer.transformer_blocks))
+    if graphs is not None and pipeline.model is None:
+        raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
+    count, device = len(images), pipeline.device
+    mean, _ = pipeline.autoencoder.posterior(images)
+    latents = pipeline.autoencoder.scale(mean.float())
+    noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
+    levels = torch.full((count,), sigma, device=device)
+    noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
+    rows, columns = noisy.shape[2] // 2, noisy.shape[3] // 2
+    text = pipeline.encode_text(prompts)
+    words = pipeline.text_encoders.encode_names([word for own in concepts for word in own])
+    inputs: dict[str, Any] = {
+        "hidden_states": pack_latents(noisy).to(pipeline.dtype),
+        "encoder_hidden_states": text.encoder_hidden_states,
+        "pooled_projections": text.pooled_projections,
+        "timestep": levels,
+        "img_ids": image_ids(rows, columns).to(device),
+        "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(device),
+        "guidance": pipeline.guidance_input(count, guidance),
+        "concept_states": words.unflatten(0, (count, -1)),
+        # All words of a picture in one text, as the paper's authors do it.
+        "concept_pooled_projections": pipeline.encode_text(
+            [" ".join(own) for own in concepts]
+        ).pooled_projections,
+        "blocks": blocks,
+    }
+    with pipeline.mixed_precision():
+        if pipeline.model is None:
+            scores = concept_attention_maps(pipeline.transformer, **inputs)
+        else:
+            features = None if graphs is None else pipeline.model.encoder(graphs)
+            _, scores = pipeline.model.flux.forward_with_concepts(graph=features, **inputs)
+    return concept_probabilities(scores).unflatten(2, (rows, columns)).cpu()
+
+
+def heat_map(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A picture under a map's colors, from its lowest value (dark) to its highest.
+
+    Args:
+        picture: (H, W, 3) uint8.
+        heat: any smaller size, float.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    from matplotlib import colormaps  # takes a second that other commands need not wait for
+
+    low, high = float(heat.min()), float(heat.max())
+    unit = (heat - low) / (high - low) if high > low else np.zeros_like(heat)
+    size = (picture.shape[1], picture.shape[0])
+    smooth = Image.fromarray(unit.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    colors = colormaps[_COLORS](np.asarray(smooth).clip(0, 1))[..., :3] * 255
+    return (_HEAT * colors + (1 - _HEAT) * picture).round().astype(np.uint8)

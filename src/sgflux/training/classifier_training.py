@@ -1,0 +1,418 @@
+"""``sgflux train-classifier``: a frozen reader of relations, for the rankers that need one.
+
+It learns from real pictures: the latent classifier from their latents, the saliency classifier from
+the concept maps that the base alone (no adapter, no graph, neutral text) makes of them at random
+noise levels. How good it is on held-out pictures is stored beside its weights, and decides whether
+a training run accepts it as a loss.
+
+Shapes: n statements, P predicates, S = rows * columns image tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import sgflux
+from sgflux.config import FLUX_SCHNELL, LossConfig, TrainConfig
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.examples import SceneExample, resolve_image
+from sgflux.errors import SgfluxError
+from sgflux.flow_matching import noise_latents
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import Triple
+from sgflux.models.backbone import (
+    image_ids,
+    load_transformer,
+    model_identity,
+    pack_latents,
+    text_ids,
+)
+from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.relation_classifier import (
+    ClassifierCard,
+    ClassifierKind,
+    LatentRelationClassifier,
+    RelationClassifier,
+    SaliencyRelationClassifier,
+    save_classifier,
+)
+from sgflux.models.saliency import (
+    concept_attention_maps,
+    concept_probabilities,
+    default_concept_blocks,
+)
+from sgflux.settings import expect, typed_fields
+from sgflux.training.batches import Batch, draw_batch
+from sgflux.training.build import guidance_of
+from sgflux.training.classifier_figures import held_out_figures
+from sgflux.training.negative_sampling import predicates_of
+from sgflux.training.prepare import DTYPES, Encoded, Splits, encode, images_root, read_splits
+from sgflux.training.processes import Processes
+from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierConfig:
+    """Train a classifier of relations, for the rankers 'latent' and 'saliency'."""
+
+    train_jsonl: Path
+    """Examples to learn from, one JSON object a line."""
+    val_jsonl: Path
+    """Examples to measure it on; they must show other pictures."""
+    out_dir: Path
+    """Folder of the classifier; must be new or empty."""
+    kind: ClassifierKind = "latent"
+    """What it reads: a picture's latents, or the model's concept maps."""
+    images_dir: Path | None = None
+    """Root of the examples' image paths; None: the folder of each JSONL."""
+    height: int = 512
+    """Height of the images in pixels; as in the training that is to use it."""
+    width: int = 512
+    """Width of the images in pixels."""
+    crop: Literal["none", "center", "union"] = "none"
+    """How a photo gets that shape."""
+    latent_cache_dir: Path | None = None
+    """Folder that keeps latents and text features between runs."""
+    model_id: str = FLUX_SCHNELL
+    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    components: str | None = None
+    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    """Precision of the model; the classifier is in float32."""
+    channels: int = 96
+    """Width of the classifier, a multiple of 8."""
+    steps: int = 2000
+    """Training steps."""
+    batch_size: int = 64
+    """Statements a step."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW; it rises for 5 % of the steps and falls as a cosine."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay."""
+    seed: int = 0
+    """Of everything that is random."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        typed_fields(self)
+        for name in ("steps", "batch_size"):
+            expect(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
+        expect(self.lr > 0, "lr", self.lr, "be greater than 0")
+        expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "be at least 0")
+        good = self.channels >= 8 and self.channels % 8 == 0
+        expect(good, "channels", self.channels, "be a multiple of 8")
+
+    def as_training(self) -> TrainConfig:
+        """A training run that would encode the same data in the same way."""
+        own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
+        shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
+        # Saliency as a loss is what makes a run encode its concepts.
+        losses = LossConfig(alpha_gen_rel=1.0) if self.kind == "saliency" else LossConfig()
+        return TrainConfig(**shared, output_dir=self.out_dir, val_examples=0, losses=losses)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One thing said about one picture.
+
+    Attributes:
+        row: of the data set.
+        triple: what is said, with a canonical predicate.
+    """
+
+    row: int
+    triple: Triple
+
+
+def statements_of(
+    examples: Sequence[SceneExample], *, predicates: Sequence[str]
+) -> list[Statement]:
+    """Everything that the examples' graphs say with these predicates."""
+    found = []
+    for row, example in enumerate(examples):
+        for triple in dict.fromkeys(example.graph.triples()):
+            predicate = DEFAULT_VOCABULARY.normalize(triple.predicate)
+            if predicate in predicates:
+                found.append(Statement(row, Triple(triple.subject, predicate, triple.object)))
+    return found
+
+
+def train_classifier(config: ClassifierConfig, *, say: Say = print) -> ClassifierCard:
+    """Train a classifier, measure it on held-out pictures, and write its folder.
+
+    Args:
+        config: everything about it.
+        say: takes lines of progress.
+
+    Raises:
+        SgfluxError: on bad input, a folder in use, or held-out pictures that are trained on.
+    """
+    if config.out_dir.exists() and (not config.out_dir.is_dir() or any(config.out_dir.iterdir())):
+        raise SgfluxError(f"{config.out_dir} is in use; give a new folder for the classifier")
+    processes = Processes.start(config.device)
+    if processes.count > 1:
+        raise SgfluxError("a classifier is trained by one process; start it without a launcher")
+    training = config.as_training()
+    splits = read_splits(training, say=_nothing)
+    _expect_other_pictures(training, splits)
+    predicates = predicates_of(splits.train)
+    if len(predicates) < 2:
+        raise SgfluxError(
+            f"{config.train_jsonl}: has {len(predicates)} of the known predicates, and there is "
+            "nothing to tell apart; give data with two or more"
+        )
+    own, held_out = (statements_of(s, predicates=predicates) for s in (splits.train, splits.val))
+    if not held_out:
+        raise SgfluxError(
+            f"{config.val_jsonl}: says nothing with the predicates of {config.train_jsonl}"
+        )
+    encoded = encode(training, splits, processes=processes, say=say)
+    assert encoded.val is not None, "there is a validation file"
+    reader = _make_reader(config, training, encoded, predicates, device=processes.device)
+    say(
+        f"{config.kind} classifier of {len(predicates)} predicates: {len(own)} statements to learn "
+        f"from, {len(held_out)} to measure it on"
+    )
+    _fit(reader, encoded.train, own, config=config, say=say)
+    card = ClassifierCard(
+        kind=config.kind,
+        predicates=reader.model.predicates,
+        settings=reader.model.settings,
+        reads=reader.identity,
+        held_out=measure(reader, encoded.val, held_out, config=config),
+        training={
+            "sgflux": sgflux.__version__,
+            "statements": len(own),
+            "data": splits.digests,
+            **{name: getattr(config, name) for name in _RECORDED},
+        },
+    )
+    save_classifier(config.out_dir, reader.model, card)
+    return card
+
+
+_RECORDED = ("model_id", "height", "width", "crop", "steps", "batch_size", "lr", "seed")
+
+
+def _nothing(text: str) -> None:
+    """Take a message that is about a training run."""
+
+
+def _expect_other_pictures(training: TrainConfig, splits: Splits) -> None:
+    assert training.val_jsonl is not None, "a classifier has held-out data"
+    roots = [images_root(training, path) for path in (training.train_jsonl, training.val_jsonl)]
+    seen = {resolve_image(example, roots[0]) for example in splits.train}
+    for number, example in enumerate(splits.val):
+        if resolve_image(example, roots[1]) in seen:
+            raise SgfluxError(
+                f"{training.val_jsonl}: example {number} ({example.image_rel_path}) shows a "
+                "picture that is trained on; a classifier is measured on other pictures"
+            )
+
+
+# --- what the classifiers read ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A classifier, and what puts a batch into the form that it reads.
+
+    Attributes:
+        model: the classifier.
+        identity: of what makes its input.
+        logits: (batch of n, their statements) -> (n, P).
+        encoded: the data's scale, for drawing batches.
+        device: where it computes.
+    """
+
+    model: RelationClassifier
+    identity: str
+    logits: Callable[[Batch, Sequence[Triple]], Tensor]
+    encoded: Encoded
+    device: torch.device
+
+
+def _make_reader(
+    config: ClassifierConfig,
+    training: TrainConfig,
+    encoded: Encoded,
+    predicates: Sequence[str],
+    *,
+    device: torch.device,
+) -> Reader:
+    names = encoded.names
+    torch.manual_seed(derived_seed(config.seed, "classifier"))
+    if config.kind == "latent":
+        latent = LatentRelationClassifier(
+            predicates=predicates,
+            text_dim=names.dim,
+            channels=encoded.train.posterior(torch.tensor([0]))[0].shape[1],
+            width=config.channels,
+        ).to(device)
+
+        def read_latents(batch: Batch, triples: Sequence[Triple]) -> Tensor:
+            ends = _lookup(names, triples, device=device)
+            return latent(batch.latents, *ends)
+
+        return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
+
+    transformer = load_transformer(
+        config.model_id,
+        revision=config.revision,
+        dtype=DTYPES[config.dtype],
+        device=device,
+        allow_download=config.allow_download,
+    ).requires_grad_(False)
+    guidance = guidance_of(training, is_distilled=transformer.config.guidance_embeds)
+    blocks = default_concept_blocks(len(transformer.transformer_blocks))
+    saliency = SaliencyRelationClassifier(
+        predicates=predicates, blocks=blocks, width=config.channels
+    ).to(device)
+    every = names.lookup(predicates).to(device)
+    assert encoded.concept_pooled is not None, "it was asked for by as_training"
+    pooled = encoded.concept_pooled.to(device)
+
+    def read_maps(batch: Batch, triples: Sequence[Triple]) -> Tensor:
+        subject, object_ = _lookup(names, triples, device=device)
+        states = torch.cat(
+            [subject[:, None], object_[:, None], every.expand(len(triples), -1, -1)], dim=1
+        )
+        noisy = noise_latents(batch.latents, batch.noise, batch.sigma)
+        rows, columns = (size // 2 for size in noisy.shape[2:])
+        with torch.no_grad():
+            scores = concept_attention_maps(
+                transformer,
+                hidden_states=pack_latents(noisy),
+                encoder_hidden_states=batch.encoder_hidden_states,
+                concept_states=states,
+                pooled_projections=batch.pooled_projections,
+                concept_pooled_projections=pooled.expand(len(triples), -1),
+                timestep=batch.sigma,
+                img_ids=image_ids(rows, columns).to(device),
+                txt_ids=text_ids(batch.encoder_hidden_states.shape[1]).to(device),
+                blocks=blocks,
+                guidance=None
+                if guidance is None
+                else torch.full((len(triples),), guidance, device=device),
+            )
+            maps = concept_probabilities(scores).unflatten(2, (rows, columns))
+        return saliency(maps)
+
+    identity = model_identity(transformer)["fingerprint"]
+    return Reader(saliency, identity, read_maps, encoded, device)
+
+
+def _lookup(
+    names: NameFeatures, triples: Sequence[Triple], *, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Features of the subjects' and of the objects' names, each (n, D_text)."""
+    subjects = names.lookup([one.subject for one in triples])
+    objects = names.lookup([one.object for one in triples])
+    return subjects.to(device), objects.to(device)
+
+
+# --- learning and measuring ---------------------------------------------------------------------
+
+
+def _draw(
+    reader: Reader, arrays: TrainingArrays, chosen: Sequence[Statement], *, seed: int, number: int
+) -> tuple[Tensor, Tensor]:
+    """Logits (n, P) of some statements, and their classes (n,), on the reader's device."""
+    batch = draw_batch(
+        arrays,
+        [one.row for one in chosen],
+        latent_scale=reader.encoded.latent_scale,
+        prompt_weights={"neutral": 1.0},
+        null_graph_probability=0.0,
+        sigma_scheme="uniform",
+        t_min=0.0,
+        t_max=1.0,
+        generator=generator_for(seed, "classifier batch", number),
+    ).to(reader.device)
+    place = {predicate: number for number, predicate in enumerate(reader.model.predicates)}
+    labels = torch.tensor([place[one.triple.predicate] for one in chosen], device=reader.device)
+    return reader.logits(batch, [one.triple for one in chosen]), labels
+
+
+def _fit(
+    reader: Reader,
+    arrays: TrainingArrays,
+    statements: Sequence[Statement],
+    *,
+    config: ClassifierConfig,
+    say: Say,
+) -> None:
+    model: nn.Module = reader.model
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, weight_decay=config.weight_decay
+    )
+    warmup = max(1, config.steps // 20)
+
+    def factor(step: int) -> float:
+        rise = min(1.0, (step + 1) / warmup)
+        return rise * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    order = ExampleOrder(num_examples=len(statements), seed=config.seed)
+    often = max(1, config.steps // 10)
+    model.train()
+    for step in range(config.steps):
+        rows = order.indices(step * config.batch_size, config.batch_size)
+        chosen = [statements[row] for row in rows]
+        logits, labels = _draw(reader, arrays, chosen, seed=config.seed, number=step)
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % often == 0:
+            value = loss.item()
+            if not math.isfinite(value):
+                raise SgfluxError(
+                    f"the loss of step {step + 1} is not finite ({value}); give a lower lr"
+                )
+            say(f"step {step + 1} of {config.steps}  loss {value:.4f}")
+    model.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def measure(
+    reader: Reader,
+    arrays: TrainingArrays,
+    statements: Sequence[Statement],
+    *,
+    config: ClassifierConfig,
+) -> dict[str, Any]:
+    """See :func:`sgflux.training.classifier_figures.held_out_figures`.
+
+    The same statements always come with the same noise.
+    """
+    logits, labels = [], []
+    for number, start in enumerate(range(0, len(statements), config.batch_size)):
+        chosen = statements[start : start + config.batch_size]
+        seed = derived_seed(config.seed, "held out")
+        found, true = _draw(reader, arrays, chosen, seed=seed, number=number)
+        logits.append(found.cpu())
+        labels.append(true.cpu())
+    return held_out_figures(
+        torch.cat(logits),
+        torch.cat(labels),
+        pictures=[arrays.examples[one.row].image_rel_path for one in statements],
+        predicates=reader.model.predicates,
+    )

@@ -1,0 +1,71 @@
+"""Which predicates the model itself confuses, measured on the validation split.
+
+Every validation example is explained under its own graph, and under those in which its predicate is
+replaced by each other one that is false of the picture, on the same latents, noise and sigma. Where
+a false one explains it better, the two are confused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sgflux.data.examples import known_graphs
+from sgflux.training.losses import preference
+from sgflux.training.negative_sampling import replaced_predicates
+from sgflux.training.validation import ErrorOf, Validator
+
+
+@torch.no_grad()
+def measured_mistakes(
+    validator: Validator,
+    error_of: ErrorOf,
+    places: Sequence[int],
+    *,
+    predicates: Sequence[str],
+    device: torch.device,
+) -> list[tuple[str, str, float]]:
+    """Observations for :meth:`sgflux.training.negative_sampling.ConfusionTable.counted`.
+
+    Args:
+        validator: whose items are explained, at the middle one of its noise levels.
+        error_of: e(g).
+        places: which items.
+        predicates: the replacements to try.
+        device: where ``error_of`` computes.
+
+    Returns:
+        (true predicate, other predicate, 1 where the other one explained the picture better, 1/2
+        for a tie, else 0), one for each item and false replacement.
+    """
+    examples = [validator.example(item) for item in validator.items]
+    known = known_graphs(examples)
+    middle = len(validator.sigmas) // 2
+    found = []
+    for start in range(0, len(places), validator.batch_size):
+        chosen = places[start : start + validator.batch_size]
+        batch = validator.batch([validator.items[place] for place in chosen], middle).to(device)
+        options = [
+            replaced_predicates(
+                examples[place],
+                predicates=predicates,
+                known=known[examples[place].picture],
+            )
+            for place in chosen
+        ]
+        tried = sorted({predicate for option in options for predicate in option})
+        # A true graph stands in where a replacement is not false; what it says is passed over.
+        alternatives = [
+            [option.get(name, graph) for option, graph in zip(options, batch.graphs, strict=True)]
+            for name in tried
+        ]
+        true, *others = error_of(batch, [batch.graphs, *alternatives])
+        for name, errors in zip(tried, others, strict=True):
+            preferred = (1 - preference(true, errors)).tolist()
+            found += [
+                (examples[place].triple.predicate, name, value)
+                for place, option, value in zip(chosen, options, preferred, strict=True)
+                if name in option
+            ]
+    return found

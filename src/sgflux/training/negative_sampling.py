@@ -1,0 +1,263 @@
+"""Which corrupted graphs a training step compares the true ones with, and which are hard.
+
+Everything drawn follows from (seed, pass, process, place) and the confusion table, which is part of
+every checkpoint; so a resumed run draws what the uninterrupted one would have drawn.
+
+Shapes: B examples, K negatives of each.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgflux.data.examples import SceneExample, known_graphs
+from sgflux.errors import SgfluxError
+from sgflux.graphs.negatives import (
+    NegativeKind,
+    NegativeUnavailableError,
+    available_kinds,
+    make_negative,
+    make_negatives,
+)
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.training.randomness import derived_seed
+
+_NAMES_PER_ROW = 8  # names that an object of one row may become
+
+Confusion = Mapping[str, Mapping[str, float]]
+"""True predicate -> what it is mistaken for -> how often."""
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A corrupted graph, and the statement in which it differs.
+
+    Attributes:
+        graph: never true of the picture, as far as the annotation says.
+        true: the statement as it was.
+        false: as it became; None where it was left out.
+    """
+
+    graph: SceneGraph
+    true: Triple
+    false: Triple | None
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """What is confused with what, and since when.
+
+    Attributes:
+        step: the step before which it was measured; 0 for one that nobody has measured.
+        weights: for every predicate, those it may be mistaken for.
+    """
+
+    step: int
+    weights: Confusion
+
+    @classmethod
+    def uniform(cls, predicates: Sequence[str]) -> ConfusionTable:
+        """Before anything is known: every predicate may be mistaken for every other."""
+        return cls(0, {p: {q: 1.0 for q in predicates if q != p} for p in predicates})
+
+    @classmethod
+    def counted(cls, step: int, mistakes: Iterable[tuple[str, str, float]]) -> ConfusionTable:
+        """From observations (true predicate, other predicate, how far it was preferred).
+
+        Args:
+            step: before which step.
+            mistakes: the third is 1 where the other one explained a picture better, 1/2 for a tie,
+                else 0. Rates are smoothed, (sum + 1/2) / (n + 1), so that nothing that was tried is
+                never drawn.
+        """
+        sums: dict[str, dict[str, list[float]]] = {}
+        for true, other, preferred in mistakes:
+            sums.setdefault(true, {}).setdefault(other, []).append(preferred)
+        weights = {
+            true: {
+                other: (sum(values) + 0.5) / (len(values) + 1)
+                for other, values in sorted(row.items())
+            }
+            for true, row in sorted(sums.items())
+        }
+        return cls(step, weights)
+
+    def to_state(self) -> dict[str, Any]:
+        """For a checkpoint: plain dictionaries and numbers."""
+        return {"step": self.step, "weights": {p: dict(row) for p, row in self.weights.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> ConfusionTable:
+        """Read :meth:`to_state`'s form."""
+        return cls(int(state["step"]), state["weights"])
+
+
+class NegativeSampler:
+    """Draws typed negatives of a data set's examples."""
+
+    def __init__(
+        self,
+        examples: Sequence[SceneExample],
+        *,
+        weights: Mapping[str, float],
+        count: int,
+        seed: int,
+    ) -> None:
+        """Look at everything that is true of every picture.
+
+        Args:
+            examples: the data set.
+            weights: kind of negative -> how often it is drawn; 0 is never.
+            count: K.
+            seed: of all draws.
+
+        Raises:
+            SgfluxError: if no example has a negative of these kinds.
+        """
+        self._examples = examples
+        self._known = known_graphs(examples)
+        self._kinds = {NegativeKind(kind): weight for kind, weight in weights.items() if weight}
+        self._count = count
+        self._seed = seed
+        self.predicates = predicates_of(examples)
+        self._object_names: tuple[str, ...] = ()
+        if NegativeKind.OBJECT in self._kinds:
+            names = dict.fromkeys(name for one in examples for name in one.graph.objects)
+            self._object_names = tuple(sorted(names))
+        self.without = sum(not self._has_any(row) for row in range(len(examples)))
+        if self.without == len(examples):
+            raise SgfluxError(
+                f"no training example has a negative of the kinds {[str(k) for k in self._kinds]}; "
+                "give other weights of negatives, or lambda_rel_rank 0"
+            )
+
+    def statements(self) -> Iterator[SceneGraph]:
+        """One-triple graphs with every statement that a negative may make; some are true."""
+        others = self.predicates if len(self.predicates) > 1 else CANONICAL_PREDICATES
+        seen: set[tuple[str, str, str]] = set()
+        for row, example in enumerate(self._examples):
+            names = self._replacements(row)
+            for triple in example.graph.triples():
+                subject, predicate, object_ = triple.subject, triple.predicate, triple.object
+                made = [(object_, predicate, subject)]
+                made += [(subject, other, object_) for other in (*others, *self.inverses())]
+                for name in names:
+                    made += [(name, predicate, object_), (subject, predicate, name)]
+                for statement in made:
+                    if statement not in seen:
+                        seen.add(statement)
+                        yield SceneGraph.from_triples([Triple(*statement)])
+
+    def inverses(self) -> list[str]:
+        """Predicates that a negative may have and the data set may not."""
+        if NegativeKind.INVERSE not in self._kinds:
+            return []
+        found = (DEFAULT_VOCABULARY.inverse(predicate) for predicate in self.predicates)
+        return sorted({name for name in found if name is not None})
+
+    def draw(
+        self, rows: Sequence[int], *, numbers: Sequence[int], confusion: ConfusionTable
+    ) -> list[list[Contrast | None]]:
+        """K contrasts for each of B rows; None, K times, for a row that has no negative.
+
+        Args:
+            rows: B examples.
+            numbers: what the draw follows from, beside the seed and the place in the batch.
+            confusion: for the hard ones.
+
+        Returns:
+            K lists of B.
+        """
+        columns: list[list[Contrast | None]] = [[] for _ in range(self._count)]
+        for place, row in enumerate(rows):
+            example = self._examples[row]
+            try:
+                negatives = make_negatives(
+                    example.graph,
+                    self._count,
+                    rng=random.Random(derived_seed(self._seed, "contrast", *numbers, place)),
+                    kind=self._kinds,
+                    **self._truth(row, confusion.weights),
+                )
+            except NegativeUnavailableError:
+                negatives = ()
+            for number, column in enumerate(columns):
+                if not negatives:
+                    column.append(None)
+                    continue
+                negative = negatives[number]
+                is_changed = negative.kind is not NegativeKind.EDGE_DROP
+                column.append(
+                    Contrast(
+                        graph=negative.graph,
+                        true=example.graph.triples()[negative.index],
+                        false=negative.graph.triples()[negative.index] if is_changed else None,
+                    )
+                )
+        return columns
+
+    def _replacements(self, row: int) -> list[str]:
+        """Names that an object of the row may become: few, since each statement is encoded."""
+        count = min(_NAMES_PER_ROW, len(self._object_names))
+        draw = random.Random(derived_seed(self._seed, "object names", row))
+        return draw.sample(self._object_names, count)
+
+    def _truth(self, row: int, confusion: Confusion) -> dict[str, Any]:
+        example = self._examples[row]
+        return {
+            "known": self._known[example.picture],
+            # One predicate alone could not be replaced; then any may stand in for it.
+            "predicates": self.predicates if len(self.predicates) > 1 else None,
+            "object_names": self._replacements(row),
+            "confusion": confusion if NegativeKind.HARD_PREDICATE in self._kinds else None,
+        }
+
+    def _has_any(self, row: int) -> bool:
+        table = ConfusionTable.uniform(self.predicates).weights
+        found = available_kinds(self._examples[row].graph, **self._truth(row, table))
+        return not self._kinds.keys().isdisjoint(found)
+
+
+def predicates_of(examples: Iterable[SceneExample]) -> tuple[str, ...]:
+    """The vocabulary's predicates that occur in the graphs, sorted; other words are passed over."""
+    words = {p for example in examples for _, p, _ in example.graph.relationships}
+    return tuple(
+        sorted({DEFAULT_VOCABULARY.canonical(word) for word in words if word in DEFAULT_VOCABULARY})
+    )
+
+
+def replaced_predicates(
+    example: SceneExample, *, predicates: Sequence[str], known: SceneGraph
+) -> dict[str, SceneGraph]:
+    """The example's graph with its own triple's predicate replaced by each one that is false.
+
+    Args:
+        example: one row.
+        predicates: the replacements to try.
+        known: all that is true of the picture.
+    """
+    subject, _, object_ = example.graph.relationships[example.triple_index]
+    alone = SceneGraph(
+        objects=(example.triple.subject, example.triple.object),
+        relationships=((0, example.triple.predicate, 1),),
+    )
+    found = {}
+    for predicate in predicates:
+        try:
+            make_negative(
+                alone,
+                rng=random.Random(0),
+                kind=NegativeKind.PREDICATE,
+                known=known,
+                predicates=[predicate],
+            )
+        except NegativeUnavailableError:
+            continue
+        entries = list(example.graph.relationships)
+        entries[example.triple_index] = (subject, predicate, object_)
+        found[predicate] = SceneGraph(objects=example.graph.objects, relationships=tuple(entries))
+    return found

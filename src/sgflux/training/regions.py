@@ -1,0 +1,90 @@
+"""Where a relation is, from the rows' boxes, on the grid of image tokens.
+
+Shapes: S = rows * columns image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sgflux.data.examples import SceneExample, resolve_image
+from sgflux.data.images import Crop, crop_window, load_image, union_box
+from sgflux.data.schema import Box
+from sgflux.errors import SgfluxError
+
+
+def box_coverage(
+    boxes: Sequence[Box], *, window: tuple[float, float, float, float], rows: int, columns: int
+) -> Tensor:
+    """How much of each token's cell the boxes cover, the fuller box counting: (S,) in [0, 1].
+
+    Args:
+        boxes: (left, top, width, height) in pixels of the picture.
+        window: (left, top, right, bottom) of what is shown of it.
+        rows: of tokens.
+        columns: of tokens.
+    """
+    left, top, right, bottom = window
+    covered = torch.zeros(rows, columns)
+    for x, y, width, height in boxes:
+        across = _overlap((x - left) / (right - left), width / (right - left), columns)
+        down = _overlap((y - top) / (bottom - top), height / (bottom - top), rows)
+        covered = torch.maximum(covered, down[:, None] * across[None])
+    return covered.flatten()
+
+
+def _overlap(start: float, length: float, cells: int) -> Tensor:
+    """Which share of each of the equal cells of 0..1 the interval covers, (cells,)."""
+    edges = torch.linspace(0, 1, cells + 1, dtype=torch.float64)
+    inside = edges[1:].clamp(max=start + length) - edges[:-1].clamp(min=start)
+    return (inside.clamp(min=0) * cells).clamp(max=1).float()
+
+
+def relation_regions(
+    examples: Sequence[SceneExample],
+    *,
+    images_dir: Path,
+    height: int,
+    width: int,
+    crop: Crop,
+    rows: int,
+    columns: int,
+) -> Tensor:
+    """Where each example's triple is: the boxes of its subject and object, (N, S) float32.
+
+    Args:
+        examples: N rows with boxes.
+        images_dir: root of their pictures, whose sizes are read.
+        height, width, crop: how they are fitted.
+        rows: of tokens.
+        columns: of tokens.
+
+    Raises:
+        SgfluxError: naming the first row without boxes, or whose picture cannot be read.
+    """
+    sizes: dict[Path, tuple[int, int]] = {}
+    regions = []
+    for number, example in enumerate(examples):
+        if example.boxes is None:
+            raise SgfluxError(
+                f"example {number} ({example.image_rel_path}) has no boxes, which gen_rel_from "
+                "'boxes' needs; use 'saliency'"
+            )
+        path = resolve_image(example, images_dir)
+        if path not in sizes:
+            sizes[path] = load_image(path).size
+        window = crop_window(
+            sizes[path],
+            height=height,
+            width=width,
+            crop=crop,
+            box=union_box(example.boxes) if crop == "union" else None,
+        )
+        subject, _, object_ = example.graph.relationships[example.triple_index]
+        boxes = [example.boxes[subject], example.boxes[object_]]
+        regions.append(box_coverage(boxes, window=window, rows=rows, columns=columns))
+    return torch.stack(regions)

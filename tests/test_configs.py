@@ -1,0 +1,19 @@
+"""The configuration files that come with the project are configurations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sgflux.training.command_line import parse_train_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_is_read(path: Path) -> None:
+    config = parse_train_config(["--config", str(path), *FILES])
+    ranks = path.stem == "tiny_ranking"
+    assert config.losses.is_off != ranks

@@ -1,0 +1,107 @@
+"""One forward for the true graphs and all corrupted ones: the same as each of them alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from flux_fixture import make_transformer
+
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.backbone import model_identity
+from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.training.batches import Batch
+from sgflux.training.objective import Concepts, FlowMatchingObjective
+
+GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
+SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]
+OTHERS = [SceneGraph.parse("man, on, horse"), SceneGraph.parse("cat, in, box; box, in, car")]
+WORDS = graph_names([*GRAPHS, *SWAPPED, *OTHERS])
+
+
+@pytest.fixture(scope="module")
+def model() -> GraphLoraModel:
+    transformer = make_transformer(num_layers=4)
+    names = NameFeatures(32)
+    generator = torch.Generator().manual_seed(0)
+    names.add(WORDS, torch.randn(len(WORDS), 32, generator=generator))
+    config = AdapterConfig(
+        block_start=1,
+        block_end=3,
+        lora_rank=2,
+        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
+        base=model_identity(transformer),
+        max_sequence_length=6,
+    )
+    model = build_model(transformer=transformer, config=config, name_features=names)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return Batch(
+        graphs=tuple(GRAPHS),
+        latents=draw(2, 16, 4, 4),
+        noise=draw(2, 16, 4, 4),
+        sigma=torch.tensor([0.3, 0.8]),
+        encoder_hidden_states=draw(2, 6, 32),
+        pooled_projections=draw(2, 24),
+    )
+
+
+def objective(model: GraphLoraModel) -> FlowMatchingObjective:
+    return FlowMatchingObjective(
+        model, dtype=torch.float32, guidance=None, gradient_checkpointing=False
+    )
+
+
+def test_the_branches_of_a_step_are_each_as_alone(
+    model: GraphLoraModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = torch.stack(objective(model)(batch, [GRAPHS, SWAPPED, OTHERS]))
+    runs = []
+    original = model.flux.prefix
+
+    def counting(**inputs: Any) -> Any:
+        runs.append(inputs["hidden_states"].shape[0])
+        return original(**inputs)
+
+    monkeypatch.setattr(model.flux, "prefix", counting)
+    together = objective(model).branches(batch, [SWAPPED, OTHERS])
+    torch.testing.assert_close(together.errors, alone, rtol=1e-4, atol=1e-6)
+    assert runs == [2], "the frozen prefix runs once, for the batch and not for its branches"
+    assert (together.errors[0] - together.errors[1]).abs().min() > 1e-5, "the direction counts"
+
+
+def test_concepts_look_on_and_change_nothing(model: GraphLoraModel, batch: Batch) -> None:
+    generator = torch.Generator().manual_seed(2)
+    concepts = Concepts(
+        states=torch.randn(2, 3, 32, generator=generator),
+        pooled=torch.randn(2, 24, generator=generator),
+        blocks=(1, 3),
+    )
+    plain = objective(model).branches(batch, [SWAPPED])
+    watched = objective(model).branches(batch, [SWAPPED], concepts=concepts)
+    assert torch.equal(plain.velocity, watched.velocity)
+    assert watched.maps is not None
+    assert watched.maps.shape == (2, 2, 3, 4)
+    torch.testing.assert_close(watched.maps.sum(dim=2), torch.ones(2, 2, 4))
+
+
+def test_the_anchor_is_the_distance_from_the_base(model: GraphLoraModel, batch: Batch) -> None:
+    sigma = torch.tensor([1.0, 0.25])
+    errors = objective(model).anchor_errors(batch, sigma)
+    assert errors.min() > 0
+    errors.sum().backward()
+    assert any(p.grad is not None for p in model.trainable_parameters().values())
+    model.zero_grad()

@@ -1,0 +1,97 @@
+"""Which negatives are drawn: by weights, by confusions, never true, and the same again."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sgflux.data.examples import SceneExample
+from sgflux.errors import SgfluxError
+from sgflux.training.negative_sampling import (
+    ConfusionTable,
+    NegativeSampler,
+    predicates_of,
+    replaced_predicates,
+)
+
+
+def row(text: str, picture: str = "a.png") -> SceneExample:
+    subject, predicate, object_ = text.split(", ")
+    return SceneExample.from_json(
+        {
+            "prompt": "a photo",
+            "concepts": [subject, predicate, object_],
+            "triple": {"subject": subject, "predicate": predicate, "object": object_},
+            "meta": {"image_rel_path": picture},
+        }
+    )
+
+
+EXAMPLES = [
+    row("man, riding, horse", "a.png"),
+    row("man, holding, horse", "a.png"),
+    row("dog, eating, car", "b.png"),
+    row("cat, around/near, ball", "c.png"),
+]
+PREDICATES = predicates_of(EXAMPLES)
+
+
+def drawn(sampler: NegativeSampler, place: int, confusion: ConfusionTable) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for number in range(200):
+        for (contrast,) in sampler.draw([place], numbers=(number,), confusion=confusion):
+            assert contrast is not None
+            assert contrast.false is not None
+            false = contrast.false
+            found[f"{false.subject}, {false.predicate}, {false.object}"] += 1
+    return found
+
+
+def test_the_weights_decide_and_the_draw_can_be_repeated() -> None:
+    weights = {"role_swap": 3.0, "predicate": 1.0}
+    sampler = NegativeSampler(EXAMPLES, weights=weights, count=1, seed=0)
+    uniform = ConfusionTable.uniform(PREDICATES)
+    found = drawn(sampler, 0, uniform)
+    assert 0.65 < found["horse, riding, man"] / 200 < 0.85
+    assert found == drawn(sampler, 0, uniform)
+
+
+def test_what_another_row_says_of_the_picture_is_no_negative() -> None:
+    sampler = NegativeSampler(EXAMPLES, weights={"predicate": 1.0}, count=1, seed=0)
+    found = drawn(sampler, 0, ConfusionTable.uniform(PREDICATES))
+    assert "man, holding, horse" not in found
+    # Who rides a horse is near it, too.
+    assert set(found) == {"man, eating, horse"}
+
+
+def test_hard_ones_follow_the_confusions() -> None:
+    sampler = NegativeSampler(EXAMPLES, weights={"hard_predicate": 1.0}, count=1, seed=0)
+    mistakes = [("eating", "riding", 1.0)] * 9 + [("eating", "holding", 0.0)] * 9
+    table = ConfusionTable.counted(7, mistakes)
+    assert table.weights["eating"] == {
+        "holding": pytest.approx(0.05),
+        "riding": pytest.approx(0.95),
+    }
+    found = drawn(sampler, 2, table)
+    assert found["dog, riding, car"] / 200 > 0.85
+    assert found["dog, holding, car"] > 0, "nothing that was tried is never drawn"
+    assert ConfusionTable.from_state(table.to_state()) == table
+
+
+def test_a_row_without_a_negative_has_none() -> None:
+    sampler = NegativeSampler(EXAMPLES, weights={"role_swap": 1.0}, count=2, seed=0)
+    assert sampler.without == 1  # around/near is symmetric
+    columns = sampler.draw([3, 2], numbers=(0,), confusion=ConfusionTable.uniform(PREDICATES))
+    assert [[one is None for one in column] for column in columns] == [[True, False]] * 2
+    with pytest.raises(SgfluxError, match=r"no training example has a negative .*\['role_swap'\]"):
+        NegativeSampler(EXAMPLES[3:], weights={"role_swap": 1.0}, count=1, seed=0)
+
+
+def test_replacements_that_are_tried_are_false() -> None:
+    known = row("man, holding, horse").graph
+    found = replaced_predicates(
+        EXAMPLES[0], predicates=["eating", "holding", "riding"], known=known
+    )
+    assert list(found) == ["eating"]
+    assert found["eating"].triples()[0].predicate == "eating"

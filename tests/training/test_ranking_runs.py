@@ -1,0 +1,110 @@
+"""Whole runs with the further losses: what they log, save, and how they go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgflux.errors import SgfluxError
+from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.models.bundle import load_bundle
+from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.trainer import TrainResult, train
+from tests.training.conftest import MakeConfig
+from tests.training.test_checkpoint import equal
+
+FLOW = LossConfig(
+    lambda_rel_rank=0.1,
+    negatives=NegativeMix(role_swap=1.0, predicate=0.0, hard_predicate=1.0),
+    negatives_per_example=2,
+    hard_negatives_every=2,
+)
+
+
+def training_rows(folder: Path) -> list[dict[str, Any]]:
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [row for row in lines if row["kind"] == "train"]
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) -> TrainResult:
+    return train(make_config(tmp_path_factory.mktemp("ranked") / "run", losses=FLOW))
+
+
+def test_a_ranking_run_shows_both_errors(ranked: TrainResult) -> None:
+    """A ranking that improves because both errors got worse has to be seen."""
+    for row in training_rows(ranked.output_dir):
+        assert row["loss"] == pytest.approx(row["loss_gen"] + 0.1 * row["loss_rank"], rel=1e-5)
+        gap = row["error_negative"] - row["error_positive"]
+        assert row["error_gap"] == pytest.approx(gap, abs=1e-6)
+        assert 0 <= row["train_ranking_accuracy"] <= 1
+        assert 0 <= row["rank_active"] <= 1
+        assert row["rank_pairs"] > 0
+
+
+def test_what_the_model_confuses_is_measured_again_and_saved(ranked: TrainResult) -> None:
+    states = [TrainingState.load(ranked.output_dir / f"step{n}.pt") for n in (2, 4)]
+    confusions = [state.confusion for state in states]
+    assert [confusion and confusion["step"] for confusion in confusions] == [0, 2]
+    assert confusions[1] is not None
+    for true, row in confusions[1]["weights"].items():
+        assert true not in row
+        assert all(0 < rate < 1 for rate in row.values())
+
+
+def test_a_resumed_ranking_run_equals_an_uninterrupted_one(
+    ranked: TrainResult, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    def interrupt(model: object, step: int) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    stopped = train(make_config(tmp_path / "run", losses=FLOW), validate=interrupt)
+    assert stopped.step == 2
+    train(make_config(tmp_path / "run", losses=FLOW, resume="auto"))
+    a, b = (
+        shallow_dict(TrainingState.load(folder / "step4.pt"))
+        for folder in (ranked.output_dir, stopped.output_dir)
+    )
+    a["config"] = b["config"] = None
+    assert [name for name in a if not equal(a[name], b[name])] == []
+
+
+def test_saliency_weights_and_the_anchor_warm_in(make_config: MakeConfig, tmp_path: Path) -> None:
+    losses = LossConfig(alpha_gen_rel=2.0, lambda_anchor=0.5, anchor_start=2)
+    train(make_config(tmp_path / "run", losses=losses, max_steps=3))
+    rows = training_rows(tmp_path / "run")
+    assert [row["loss_anchor"] > 0 for row in rows] == [False, False, True]
+    for row in rows:
+        assert row["loss_gen_rel"] != row["loss_gen"]
+        expected = row["loss_gen_rel"] + 0.5 * row["loss_anchor"]
+        assert row["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_boxes_are_asked_for_where_there_are_none(make_config: MakeConfig, tmp_path: Path) -> None:
+    losses = LossConfig(alpha_gen_rel=2.0, gen_rel_from="boxes")
+    with pytest.raises(SgfluxError, match=r"has no boxes.*use 'saliency'"):
+        train(make_config(tmp_path / "run", losses=losses))
+
+
+def test_a_frozen_encoder_stays_as_it_was_drawn(make_config: MakeConfig, tmp_path: Path) -> None:
+    train(make_config(tmp_path / "run", freeze_graph_encoder=True, max_steps=2))
+    weights = AdapterWeights.load(tmp_path / "run" / "final_graph_lora_token.pt").trainable
+    assert not [name for name in weights if name.startswith("encoder.")]
+    _, state = load_bundle(tmp_path / "run" / "final")
+    assert [name for name in state if name.startswith("encoder.")], "the bundle is complete"
+
+
+def test_settings_of_losses_without_effect_are_refused() -> None:
+    with pytest.raises(SgfluxError, match=r"hard_negatives_every .* has no effect"):
+        LossConfig(lambda_rel_rank=1.0, hard_negatives_every=10)
+    with pytest.raises(SgfluxError, match="needs classifier, the folder"):
+        LossConfig(lambda_rel_rank=1.0, ranker="latent")
+    with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
+        NegativeMix(role_swap=0.0, predicate=0.0)
+    assert LossConfig().is_off, "the default is plain flow matching"
