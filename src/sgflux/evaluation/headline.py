@@ -119,7 +119,7 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         ("follows_text", "Contradiction: follows the text"),
     ):
         yield HeadlineRow(group, label, note, Figure.of(contradiction.get(key)))
-    group = "Harder questions, with the true graph"
+    group = "Relation accuracy by pairs of objects, with the true graph"
     graph = arms.get(str(Arm.GRAPH), {})
     held_out = graph.get("held_out_combinations") or {}
     for key, label, note in (
@@ -127,14 +127,16 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         ("seen", "Pairs of objects seen in training", "relation accuracy"),
     ):
         yield HeadlineRow(group, label, note, Figure.of(held_out.get(key), key="macro"))
-    sizes = graph.get("all_triples_right") or {}
-    for size, entry in sizes.items():
-        if size != "1":
-            label = f"{_NUMBERS.get(size, size)} statements, all of them right"
-            yield HeadlineRow(group, label, "share of pictures", Figure.of(entry))
+    told = arms.get(str(Arm.BASE_RELATIONAL), {}).get("all_triples_right") or {}
+    group = "Pictures that show every statement of their item"
+    for size, entry in (graph.get("all_triples_right") or {}).items():
+        label = _NUMBERS.get(size, f"{size} statements")
+        yield HeadlineRow(group, f"{label}, true graph g⁺", "neutral text", Figure.of(entry))
+        note = "told in words: what the base can draw at all"
+        yield HeadlineRow(group, f"{label}, base in words", note, Figure.of(told.get(size)))
 
 
-_NUMBERS = {"2": "Two", "3": "Three"}
+_NUMBERS = {"1": "One statement", "2": "Two statements", "3": "Three statements"}
 
 
 def arm_figure(results: Results, arm: Arm) -> Figure:
