@@ -383,7 +383,8 @@ def import_adapter(command: Command, arguments: Sequence[str]) -> int:
 
 def world_train_base(command: Command, arguments: Sequence[str]) -> int:
     """Train tiny-flux from nothing."""
-    from sgflux.training.base_recipe import TrainBaseConfig, train_base
+    from sgflux.training.base_config import TrainBaseConfig
+    from sgflux.training.base_recipe import train_base
 
     print(train_base(command.parse(TrainBaseConfig, arguments)))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,20 +11,26 @@ import torch
 from diffusers import FluxPipeline
 
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
-from sgflux.training import base_recipe as recipe
-from sgflux.training.base_recipe import (
-    LAYOUT_ROWS,
+from sgflux.errors import SgfluxError
+from sgflux.flow_matching import inference_sigmas
+from sgflux.training import base_distillation, base_training
+from sgflux.training.base_config import TrainBaseConfig
+from sgflux.training.base_distillation import Teacher, start_states
+from sgflux.training.base_model import (
     LIVE_CHANNELS,
     LIVE_DIMENSIONS,
+    SHIFT,
+    CaptionedFlux,
     LinearCode,
-    TrainBaseConfig,
+)
+from sgflux.training.base_recipe import train_base
+from sgflux.training.base_scenes import (
+    LAYOUT_ROWS,
     caption_roles,
-    latest_checkpoint,
-    learning_rate_factor,
     make_scenes,
     scene_layout,
-    train_base,
 )
+from sgflux.training.base_training import learning_rate_factor
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="the recipe needs torch >= 2.9"
@@ -37,6 +44,7 @@ def _config(folder: Path, **settings: object) -> TrainBaseConfig:
         "vae_steps": 2,
         "vae_batch_size": 2,
         "steps": 4,
+        "distill_steps": 4,
         "batch_size": 2,
         "save_every": 2,
         "compile": False,
@@ -96,29 +104,38 @@ def test_layout_marks_objects_and_roles() -> None:
 
 
 def test_learning_rate_warms_up_stays_and_falls() -> None:
-    config = TrainBaseConfig(steps=1000, warmup_steps=100, decay_share=0.2)
-    factors = [learning_rate_factor(step, config) for step in (0, 99, 500, 800, 900, 999)]
+    factors = [
+        learning_rate_factor(step, 1000, warmup=100, decay=0.2)
+        for step in (0, 99, 500, 800, 900, 999)
+    ]
     assert factors == pytest.approx([0.01, 1.0, 1.0, 1.0, 0.5, 0.005])
 
 
 def test_recipe_resumes_and_plain_diffusers_draws(tmp_path: Path) -> None:
     straight = train_base(_config(tmp_path / "straight"))
-    assert latest_checkpoint(tmp_path / "straight") == tmp_path / "straight/step4.pt"
 
-    # The same in two sittings: what is there already is not made again.
+    # The same in three sittings: what is there already is not made again.
     stopped = _config(tmp_path / "stopped")
     stopped.output_dir.mkdir()
     for name in ("scenes.npz", "vae"):
         (stopped.output_dir / name).symlink_to(tmp_path / "straight" / name)
-    halfway = stopped.output_dir / "step2.pt"
-    _stop_after(stopped, halfway)
+    _stop_after_saving(stopped, base_training, "transformer.pt")
+    _stop_after_saving(stopped, base_distillation, "distilled.pt")
+    halfway = torch.load(stopped.output_dir / "distilled.pt", weights_only=True)
+    assert halfway["step"] == 2
     assert train_base(stopped).is_dir()
-    one, other = (
-        torch.load(tmp_path / name / "step4.pt", weights_only=True)
-        for name in ("straight", "stopped")
+    for checkpoint in ("transformer.pt", "distilled.pt"):
+        one, other = (
+            torch.load(tmp_path / name / checkpoint, weights_only=True)
+            for name in ("straight", "stopped")
+        )
+        for key, value in one["average"].items():
+            assert torch.equal(value, other["average"][key]), (checkpoint, key)
+    before, after = (
+        torch.load(tmp_path / "straight" / name, weights_only=True)["average"]
+        for name in ("transformer.pt", "distilled.pt")
     )
-    for key, value in one["average"].items():
-        assert torch.equal(value, other["average"][key]), key
+    assert any(not torch.equal(before[f"transformer.{key}"], after[key]) for key in after)
 
     pipeline = FluxPipeline.from_pretrained(straight)
     dead = slice(LIVE_DIMENSIONS, None)  # what the noise in unused channels must not reach
@@ -140,18 +157,62 @@ def test_recipe_resumes_and_plain_diffusers_draws(tmp_path: Path) -> None:
     assert np.isfinite(drawn).all()
 
 
-def _stop_after(config: TrainBaseConfig, checkpoint: Path) -> None:
-    """Train until ``checkpoint`` is there, then stop as a user would."""
+def test_recipe_goes_on_from_a_pipeline(tmp_path: Path) -> None:
+    first = train_base(_config(tmp_path / "first"))
+    config = _config(tmp_path / "second", start_from=first, lr=0.0, muon_lr=0.0, vae_steps=1)
+    second = train_base(config)
+    one, other = (
+        FluxPipeline.from_pretrained(folder).transformer.state_dict() for folder in (first, second)
+    )
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+    with pytest.raises(SgfluxError, match="no pipeline"):
+        train_base(_config(tmp_path / "third", start_from=tmp_path))
 
-    save = recipe._save_checkpoint
 
-    def save_and_stop(state: dict[str, object], folder: Path, step: int) -> None:
-        save(state, folder, step)
-        if folder / f"step{step}.pt" == checkpoint:
+def test_guidance_of_one_is_the_model_and_of_zero_ignores_the_caption() -> None:
+    torch.manual_seed(0)
+    model = CaptionedFlux().eval()
+    states = start_states(2, torch.Generator().manual_seed(0))
+    assert not states[..., LIVE_DIMENSIONS:].any()
+    sigma = torch.tensor([1.0, 0.5])
+    texts = model.tokenize(["a photo of dog above box", "a photo of box above dog"])
+    told = Teacher(model, guidance=1.0, device="cpu").velocity(states, sigma, *texts)
+    free = Teacher(model, guidance=0.0, device="cpu").velocity(states, sigma, *texts)
+    twice = Teacher(model, guidance=2.0, device="cpu").velocity(states, sigma, *texts)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        plain = model(states, sigma, *texts)[0].float()
+    torch.testing.assert_close(told, plain, atol=1e-5, rtol=0)
+    assert not torch.equal(free, told)
+    torch.testing.assert_close(twice, told + (told - free))
+
+
+def test_a_teacher_that_walks_one_step_and_two() -> None:
+    torch.manual_seed(0)
+    model = CaptionedFlux().eval()
+    teacher = Teacher(model, guidance=3.0, device="cpu")
+    texts = model.tokenize(["a photo of dog above box"])
+    states = start_states(1, torch.Generator().manual_seed(1))
+    levels = inference_sigmas(8, shift=SHIFT)[None, :3]
+    one = teacher.walk(states, levels[:, :2], *texts)
+    torch.testing.assert_close(one, teacher.velocity(states, levels[:, 0], *texts))
+    middle = states + (levels[0, 1] - levels[0, 0]) * one
+    after = middle + (levels[0, 2] - levels[0, 1]) * teacher.velocity(middle, levels[:, 1], *texts)
+    both = teacher.walk(states, levels, *texts)
+    torch.testing.assert_close(states + (levels[0, 2] - levels[0, 0]) * both, after)
+
+
+def _stop_after_saving(config: TrainBaseConfig, module: ModuleType, checkpoint: str) -> None:
+    """Train until a stage has written ``checkpoint`` once, then stop as a user would."""
+    save = module.save_checkpoint
+
+    def save_and_stop(state: dict[str, object], path: Path) -> None:
+        save(state, path)
+        if path.name == checkpoint:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "_save_checkpoint", save_and_stop)
+        patch.setattr(module, "save_checkpoint", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train_base(config)
 
