@@ -143,6 +143,19 @@ class WorldJudgeAdapter:
             ]
         return present
 
+    def features(self, images: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """What the network sees, averaged over the picture: (B, D) float32, for distances of sets.
+
+        Raises:
+            SgfluxError: if the pictures are no squares of a multiple of 64 pixels.
+        """
+        parts = []
+        for start in range(0, len(images), self._batch_size):
+            with torch.inference_mode():
+                batch = _judge_images(images[start : start + self._batch_size])
+                parts.append(self._network.encode(batch).tokens.mean(1).numpy())
+        return np.concatenate(parts)
+
     def _object(self, name: str) -> int:
         index = self._index.get(name.casefold())
         if index is None:
