@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, T5EncoderModel
@@ -34,6 +35,7 @@ LATENT_CHANNELS = 16
 LIVE_CHANNELS = 8  # those that carry the picture; the others are zero
 LIVE_DIMENSIONS = 4 * LIVE_CHANNELS  # of a packed token's 64
 SHIFT = 2.5  # of the sampling schedule: more of its steps go to noise, where the layout is decided
+CODE_FILE = "vae/linear_code.safetensors"
 PATCH = 4  # pixels of the picture's side that one latent position covers
 
 
@@ -67,6 +69,18 @@ class LinearCode:
         components = components * largest.sign()  # eigenvectors have no sign of their own
         components = components * variances**-0.25 / variances.sqrt().mean().sqrt()
         return cls(offset.float(), components.float())
+
+    @classmethod
+    def load(cls, pipeline: Path) -> LinearCode:
+        """The code that a pipeline of this recipe was trained on."""
+        path = pipeline / CODE_FILE
+        if not path.is_file():
+            raise SgfluxError(f"{path} is missing: {pipeline} was not made by this recipe")
+        return cls(**load_file(path))
+
+    def save(self, pipeline: Path) -> None:
+        """Beside the autoencoder that imitates it."""
+        save_file({"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE)
 
     def encode(self, images: np.ndarray) -> Tensor:
         """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32, half of them zero."""

@@ -23,7 +23,6 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 
-from sgflux.errors import SgfluxError
 from sgflux.training.base_autoencoder import train_autoencoder
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_distillation import distil
@@ -32,7 +31,7 @@ from sgflux.training.base_scenes import make_scenes
 from sgflux.training.base_training import train_transformer
 
 
-def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, folder: Path) -> None:
+def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, folder: Path) -> None:
     """Write the ordinary diffusers folder; the transformer, most of it, in bfloat16.
 
     transformers loads weights in the precision they are stored in, diffusers in float32: with
@@ -50,6 +49,7 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, folder: Path) -> Non
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     pipeline.save_pretrained(partial)
+    code.save(partial)
     # The class's public name, which every transformers release knows.
     index = json.loads((partial / "model_index.json").read_text())
     for name in ("tokenizer", "tokenizer_2"):
@@ -68,12 +68,13 @@ def train_base(config: TrainBaseConfig) -> Path:
     config.output_dir.mkdir(parents=True, exist_ok=True)
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.start_from is not None and not (config.start_from / "model_index.json").is_file():
-        raise SgfluxError(f"start_from: {config.start_from} is no pipeline's folder")
     recipe = {key: str(value) for key, value in asdict(config).items()}
     (config.output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
     images, captions, layouts = make_scenes(config)
-    code = LinearCode.fit(images[:4096])
+    if config.start_from is None:
+        code = LinearCode.fit(images[:4096])
+    else:
+        code = LinearCode.load(config.start_from)
     parts = [code.encode(images[start : start + 1000]) for start in range(0, len(images), 1000)]
     clean = torch.cat([part.bfloat16() for part in parts])
     model = train_transformer(config, clean, captions, layouts)
@@ -81,6 +82,6 @@ def train_base(config: TrainBaseConfig) -> Path:
         model = distil(config, model, captions)
     vae = train_autoencoder(config, images, captions, code, model)
     folder = config.output_dir / "pipeline"
-    save_pipeline(model, vae, folder)
+    save_pipeline(model, vae, code, folder)
     log(config, f"pipeline written to {folder}")
     return folder
