@@ -146,6 +146,7 @@ def write_visual_genome(
         "not_mirrored": dict(not_mirrored),
         "splits": {},
         "contact_sheet": files["sheet"].name,
+        "summary": files["summary"].name,
     }
     _write(files, rows, summary, images_dir)
     return summary
