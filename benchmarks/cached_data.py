@@ -6,7 +6,7 @@ The stages are those of `sgflux data check`, `sgflux cache` and `sgflux train`, 
 the encoders that cost nothing, so that what is measured is everything else: reading rows, looking
 at pictures, decoding, cropping, writing shards, starting on a complete cache, drawing batches from
 it. Every stage is a process of its own. Pictures are 500 x 375 JPEGs of smooth noise (about as many
-bytes as Visual Genome's), two thousand different ones under 100,000 names; every row has boxes of
+bytes as Visual Genome's), five hundred different ones under 100,000 names; every row has boxes of
 its own, and so a crop and a key of its own.
 """
 
@@ -31,7 +31,7 @@ from cache import memory_mib
 from PIL import Image
 from torch import Tensor
 
-ROWS, PICTURES = 100_000, 2_000
+ROWS, PICTURES = 100_000, 500
 SIZE = (500, 375)
 PIXELS = 128
 TOKENS, TEXT_DIM, POOLED_DIM = 24, 256, 64
@@ -47,7 +47,7 @@ def write_data(folder: Path, *, rows: int, pictures: int) -> None:
     for number in range(pictures):
         coarse = rng.integers(0, 256, (47, 63, 3), dtype=np.uint8)
         image = Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC)
-        grain = rng.normal(0, 12, (SIZE[1], SIZE[0], 1))
+        grain = rng.integers(-20, 21, (SIZE[1], SIZE[0], 1))
         pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "different" / f"{number}.jpg", quality=88)
     words = ("riding", "wearing", "on", "behind", "holding", "left of", "above", "around/near")
