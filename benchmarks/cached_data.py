@@ -170,13 +170,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--stage", choices=STAGES, default=None, help="one, in this process")
+    parser.add_argument("--data-only", action="store_true", help="write the data, measure later")
     flags = parser.parse_args()
     if flags.stage is not None:
         print(json.dumps(run_stage(flags.stage, flags.folder)))
         return
-    shutil.rmtree(flags.folder, ignore_errors=True)
-    flags.folder.mkdir(parents=True)
-    write_data(flags.folder, rows=flags.rows, pictures=flags.pictures)
+    if not flags.folder.exists():
+        write_data(flags.folder, rows=flags.rows, pictures=flags.pictures)
+    if flags.data_only:
+        return
+    shutil.rmtree(flags.folder / "cache", ignore_errors=True)
+    with (flags.folder / "rows.jsonl").open("rb") as file:
+        rows = sum(1 for _ in file)
     runs = []
     for stage in STAGES:
         command = [sys.executable, __file__, "--folder", str(flags.folder), "--stage", stage]
@@ -187,7 +192,7 @@ def main() -> None:
     record = {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
         "load_average_at_the_end": os.getloadavg()[0],
-        "rows": flags.rows,
+        "rows": rows,
         "cache_mib": round(sum(path.stat().st_size for path in files) / 2**20),
         "runs": runs,
     }

@@ -115,25 +115,37 @@ def test_the_command_works_in_parts_verifies_and_rebuilds(
     assert CacheStore(folder).verify() == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("flags", "losses"),
+    [
+        ([], LossConfig()),
+        (
+            ["--negatives", "role_swap", "inverse"],
+            LossConfig(
+                lambda_rel_rank=0.1,
+                negatives=NegativeMix(role_swap=2.0, predicate=0.0, inverse=1.0),
+            ),
+        ),
+    ],
+    ids=["plain", "ranking"],
+)
 def test_the_command_encodes_all_that_a_run_will_ask_for(
-    make_config, flux: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config, flux, scenes, tmp_path, monkeypatch, seed, flags, losses
 ):
     """Also what depends on the seed, on the other file, and on the losses."""
     folder = tmp_path / "cache"
-    common = ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
-    common += ["--height", "16", "--width", "16", "--dtype", "fp32", "--seed", "3"]
-    common += ["--negatives", "role_swap", "inverse"]
-    assert main(["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl"), *common]) == 0
+    command = ["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl")]
+    command += ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
+    command += ["--height", "16", "--width", "16", "--dtype", "fp32", "--seed", str(seed)]
+    assert main([*command, *flags]) == 0
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
     monkeypatch.setattr(prepare, "load_text_encoders", refuse)
     monkeypatch.setattr(prepare, "load_autoencoder", refuse)
-    ranking = LossConfig(
-        lambda_rel_rank=0.1, negatives=NegativeMix(role_swap=2.0, predicate=0.0, inverse=1.0)
-    )
-    encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=3, losses=ranking))
+    encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
 
 
 def test_bad_divisions_of_the_work_are_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path):
