@@ -1,4 +1,4 @@
-"""A data set of 100,000 examples from pictures to batches: throughput and memory of every stage.
+"""A data set of 100,000 cache entries from pictures to batches: throughput and memory of stages.
 
     python benchmarks/cached_data.py --folder cached_data_bench --results cached_data.json
 
@@ -6,7 +6,7 @@ The stages are those of `sgflux data check`, `sgflux cache` and `sgflux train`, 
 the encoders that cost nothing, so that what is measured is everything else: reading rows, looking
 at pictures, decoding, cropping, writing shards, starting on a complete cache, drawing batches from
 it. Every stage is a process of its own. Pictures are 500 x 375 JPEGs of smooth noise (about as many
-bytes as Visual Genome's), five hundred different ones under 100,000 names; every row has boxes of
+bytes as Visual Genome's), five hundred different ones under 45,000 names; every row has boxes of
 its own, and so a crop and a key of its own.
 """
 
@@ -31,7 +31,7 @@ from cache import memory_mib
 from PIL import Image
 from torch import Tensor
 
-ROWS, PICTURES = 100_000, 500
+ROWS, PICTURES = 45_000, 500
 SIZE = (500, 375)
 PIXELS = 128
 TOKENS, TEXT_DIM, POOLED_DIM = 24, 256, 64
