@@ -7,8 +7,8 @@ index file, written last, makes it visible. A key says all that the value depend
 in two shards hold equal values, and whatever is lost or broken is simply missing: it is named, set
 aside and encoded again.
 
-A million entries take some 175 MB of memory and a second or two of opening. Rows are read one by one and
-checked against their own checksum, so that no byte is used that was not written.
+A million entries take some 175 MB of memory and a second or two of opening. Rows are read one by
+one and checked against their own checksum, so that no byte is used that was not written.
 """
 
 from __future__ import annotations
