@@ -109,6 +109,7 @@ def test_the_command_works_in_parts_verifies_and_rebuilds(
     assert main(["cache", "--latent-cache-dir", str(folder), "--verify"]) == 1
     printed = capsys.readouterr()
     assert victim.stem in printed.err
+    assert "1 shard is damaged" in printed.out
     assert "set aside as *.damaged" in printed.out
     assert main([*command, "--verify"]) == 0
     assert "; 0 encoded now" not in capsys.readouterr().out

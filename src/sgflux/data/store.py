@@ -113,6 +113,7 @@ class CacheStore:
         self.shard_bytes = shard_bytes
         self.damaged: list[DamagedShard] = []
         self._aside: set[Path] = set()
+        self._named: set[Path] = set()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -240,7 +241,9 @@ class CacheStore:
         self._shards.pop(index_path, None)
         self._located = None
         self.damaged.append(DamagedShard(index_path, reason))
-        logger.warning("cache shard %s; its entries are encoded again", self.damaged[-1])
+        if index_path not in self._named:
+            self._named.add(index_path)
+            logger.warning("cache shard %s; its entries are encoded again", self.damaged[-1])
 
     def _locations(self) -> _Locations:
         if self._located is None:

@@ -119,10 +119,11 @@ def verify_cache(folder: Path, *, rebuilds: bool) -> int:
     store.set_damaged_aside()
     for shard in damaged:
         print(f"damaged: {shard}", file=sys.stderr)
-    print(f"{folder}: {len(store)} entries are intact, {len(damaged)} shards are damaged")
+    shards = "1 shard is" if len(damaged) == 1 else f"{len(damaged)} shards are"
+    print(f"{folder}: {len(store):,} entries are intact, {shards} damaged")
     if damaged and not rebuilds:
         print(
-            "the damaged shards are set aside as *.damaged; run `sgflux cache` with the JSONL "
+            "what is damaged was set aside as *.damaged; run `sgflux cache` with the JSONL "
             "files, or train, and their entries are encoded again"
         )
     return len(damaged)

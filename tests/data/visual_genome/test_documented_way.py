@@ -1,4 +1,4 @@
-"""The commands of docs/visual_genome.md, word for word: from a release to a training run."""
+"""The documented commands, word for word, lead from a release on disk to a training run."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from tests.data.rows import write_picture
 
 from .release import SIZE, H5Image, Release, write_h5, write_vocab
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "visual_genome.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENTS = ("README.md", "docs/visual_genome.md")
 SMALL = "--predicates riding on --train-per-class 2 --val-per-class 1 --test-per-class 1"
 TINY = "--model-id tiny --height 64 --width 64"
 """What the document says to add for a try without FLUX."""
 
 
-def documented_commands() -> list[list[str]]:
-    """Every command of the document's code blocks that starts with ``sgflux``."""
-    blocks = re.findall(r"^```\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+def documented_commands(document: str) -> list[list[str]]:
+    """Every ``sgflux`` command of the code blocks in which ``sgflux data vg`` occurs."""
+    text = (ROOT / document).read_text()
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    blocks = [block for block in blocks if "sgflux data vg" in block]
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [expanded(line) for line in lines if line.startswith("sgflux ")]
 
@@ -59,12 +62,15 @@ def write_h5_form(root: Path) -> None:
     write_vocab(root.parent / "vocab.json")
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
 @pytest.mark.parametrize("form", ["raw", "h5"])
-def test_the_documented_commands_lead_to_a_training_run(form, tmp_path, monkeypatch, capsys):
-    commands = documented_commands()
+def test_the_documented_commands_lead_to_a_training_run(
+    form, document, tmp_path, monkeypatch, capsys
+):
+    commands = documented_commands(document)
     (first,) = [c for c in commands if c[:2] == ["data", "vg"] and f"--{form}" in c]
     (check,) = [c for c in commands if c[:2] == ["data", "check"]]
-    cache = next(c for c in commands if c[0] == "cache")
+    (cache,) = [c for c in commands if c[0] == "cache"]
     (train,) = [c for c in commands if c[0] == "train"]
     root = tmp_path / "VG"
     root.mkdir()
