@@ -136,6 +136,27 @@ def test_every_filter_says_what_was_there_before_and_after(release, tmp_path):
     assert left["riding"] == summary["found_by_predicate"]["riding"] - 1
 
 
+def test_rows_carry_the_attributes_of_their_objects(release, tmp_path):
+    add_plenty(release)
+    content = [
+        {
+            "image_id": entry["image_id"],
+            "attributes": [
+                {"object_id": t["object_id"], "names": t["names"], "attributes": ["Tall "]}
+                for t in entry["objects"][:1]
+            ],
+        }
+        for entry in release.objects
+    ]
+    (release.root / "attributes.json").write_text(json.dumps(content))
+    run(release, tmp_path / "out", *FEW)
+    for rows in rows_of(tmp_path / "out").values():
+        for row in rows:
+            subject = row.graph.objects.index(row.triple.subject)
+            assert row.meta["attributes"][subject] == ["tall"]
+            assert row.meta["attributes"][1 - subject] == []
+
+
 def test_the_contact_sheet_draws_subject_and_object_where_they_are(release, tmp_path):
     release.simple("man, riding, horse", size=TILE)
     boxes = [(40, 60, 100, 80), (180, 100, 90, 100)]
