@@ -41,7 +41,7 @@ def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str,
     from sgflux.data.tensor_rows import StoredRows
 
     keys = keys_of(entries)
-    before = _resident()
+    before, _ = memory_mib()
     start = time.perf_counter()
     amount = entries
     if phase == "write":
@@ -52,7 +52,7 @@ def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str,
                 mean = block[: len(part)] + first
                 writer.add(part, {"mean": mean, "std": block[: len(part)].abs()})
     elif phase == "open":
-        StoredRows(CacheStore(folder), keys)
+        rows = StoredRows(CacheStore(folder), keys)
     elif phase == "read":
         rows = StoredRows(CacheStore(folder), keys)
         generator = torch.Generator().manual_seed(0)
@@ -65,20 +65,27 @@ def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str,
         if damaged:
             raise SystemExit(f"damaged: {damaged}")
     seconds = time.perf_counter() - start
+    resident, peak = memory_mib()
     return {
         "phase": phase,
         "entries": entries,
         "bytes_per_entry": 2 * 2 * 16 * side * side,
         "seconds": round(seconds, 2),
         "entries_per_second": round(amount / seconds),
-        "grown_by_mib": round((_resident() - before) / 2**20),
+        "memory_mib": resident - before,
+        "peak_memory_mib": peak - before,
     }
 
 
-def _resident() -> int:
-    """Largest resident set so far, in bytes."""
+def memory_mib() -> tuple[int, int]:
+    """Resident memory of this process now and at its highest so far; Linux says both."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024)
+    peak_mib = round(peak * (1 if sys.platform == "darwin" else 1024) / 2**20)
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak_mib, peak_mib
+    return round(pages * resource.getpagesize() / 2**20), peak_mib
 
 
 def main() -> None:

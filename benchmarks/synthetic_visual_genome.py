@@ -1,11 +1,13 @@
 """Make a synthetic Visual Genome, of the real one's size by default, in both forms.
 
-The raw form has the real files' fields, sizes and quirks (108,077 images, 3.8 M objects, 2.3 M
-relationships: about 700 MB of ``relationships.json``); the H5 form has sg2im's layout. Pictures are
-a few gray JPEGs under many names. Nothing in it says anything about the world.
+The raw form has the real files' fields, sizes and quirks: 108,077 images, 3.8 M objects of 80,000
+names, 2.3 M relationships of 36,000 wordings (about 700 MB of ``relationships.json``), attributes,
+alias files, merged and unlisted objects, boxes that leave the picture, self-relations, and four
+pictures that are missing and two that are truncated. The H5 form has sg2im's layout. Pictures are a
+few JPEGs of one color under many names. Nothing in it says anything about the world.
 
     python benchmarks/synthetic_visual_genome.py --out-dir synthetic_vg
-    python benchmarks/synthetic_visual_genome.py --out-dir small_vg --images 2000
+    python benchmarks/synthetic_visual_genome.py --out-dir small_vg --images 4000
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -21,9 +24,14 @@ import numpy as np
 from PIL import Image
 
 IMAGES = 108_077
-OBJECTS_AN_IMAGE, RELATIONSHIPS_AN_IMAGE = 35.2, 21.4
+OBJECTS_AN_IMAGE, RELATIONSHIPS_AN_IMAGE, ATTRIBUTES_AN_OBJECT = 35.2, 21.4, 0.74
 SIZES = ((800, 600), (600, 800), (500, 375), (1024, 768), (640, 480), (500, 333))
 H5_SLOTS = 30
+NAMES, WORDINGS = 80_000, 36_000
+MERGED_EVERY, UNLISTED_EVERY = 50, 97
+"""Every so many objects, one was merged into another, and one is not in objects.json."""
+MISSING, TRUNCATED = (1592, 1722, 4616, 4617), (1000, 2000)
+"""Image ids whose picture is not there, or not whole."""
 
 # Words of which some are canonical, some aliases, some neither; the first ones are the frequent.
 PREDICATES = (
@@ -36,61 +44,73 @@ PREDICATES = (
 )  # fmt: skip
 
 
-def write_raw(folder: Path, *, images: int, seed: int) -> None:
-    """Write image_data.json, objects.json and relationships.json."""
+def write_raw(folder: Path, *, images: int, seed: int) -> dict[str, int]:
+    """Write the JSON files and the alias files; returns how many there are of everything."""
     rng = np.random.default_rng(seed)
-    names = _names()
-    name_weights = _zipf(len(names))
-    word_weights = _zipf(len(PREDICATES))
-    object_counts = np.maximum(rng.poisson(OBJECTS_AN_IMAGE, images), 2).tolist()
-    relation_counts = rng.poisson(RELATIONSHIPS_AN_IMAGE, images).tolist()
-    first_object = np.cumsum([1_000_000, *object_counts]).tolist()
-    first_relation = np.cumsum([10_000, *relation_counts]).tolist()
+    names, wordings = _names(NAMES), _wordings(WORDINGS)
+    object_counts = np.maximum(rng.poisson(OBJECTS_AN_IMAGE, images), 2)
+    relation_counts = rng.poisson(RELATIONSHIPS_AN_IMAGE, images)
+    next_object, next_relation = 1_000_000, 10_000
+    name_odds, wording_odds = np.cumsum(_zipf(len(names))), np.cumsum(_zipf(len(wordings)))
 
-    with (
-        _listing(folder / "image_data.json") as image_data,
-        _listing(folder / "objects.json") as objects,
-        _listing(folder / "relationships.json") as relationships,
-    ):
+    def drawn(odds: np.ndarray, count: int) -> list[int]:
+        return np.minimum(np.searchsorted(odds, rng.random(count)), len(odds) - 1).tolist()
+
+    with ExitStack() as files:
+        image_data, objects, relationships, attributes = (
+            files.enter_context(_listing(folder / f"{name}.json"))
+            for name in ("image_data", "objects", "relationships", "attributes")
+        )
         for number in range(images):
             image_id = number + 1
             width, height = SIZES[number % len(SIZES)]
+            url = f'"https://example.org/images/{picture_path(number)}"'
+            coco_id = 500_000 + image_id if number % 2 else "null"
             image_data.add(
-                f'{{"width": {width}, "url": "https://example.org/images/'
-                f'{picture_path(number)}", "height": {height}, "image_id": {image_id}, '
-                f'"coco_id": null, "flickr_id": {10_000_000 + image_id}}}'
+                f'{{"width": {width}, "url": {url}, "height": {height}, "image_id": {image_id}, '
+                f'"coco_id": {coco_id}, "flickr_id": {10_000_000 + image_id}}}'
             )
-            count = object_counts[number]
+            count = int(object_counts[number])
+            drawn_names = drawn(name_odds, count)
+            boxes = _boxes(rng, count, width, height)
+            described = rng.poisson(ATTRIBUTES_AN_OBJECT, count).tolist()
             things = [
-                _Thing(first_object[number] + i, names[name], box)
-                for i, (name, box) in enumerate(
-                    zip(
-                        rng.choice(len(names), count, p=name_weights).tolist(),
-                        _boxes(rng, count, width, height),
-                        strict=True,
-                    )
+                _Thing(next_object + i, names[name], box, looks)
+                for i, (name, box, looks) in enumerate(
+                    zip(drawn_names, boxes, described, strict=True)
                 )
             ]
-            listed = ", ".join(thing.listed for thing in things)
-            objects.add(
-                f'{{"image_id": {image_id}, "objects": [{listed}], "image_url": '
-                f'"https://example.org/images/{picture_path(number)}"}}'
-            )
-            count = relation_counts[number]
+            next_object += count
+            listed = ", ".join(thing.listed for thing in things if thing.is_listed)
+            objects.add(f'{{"image_id": {image_id}, "objects": [{listed}], "image_url": {url}}}')
+            listed = ", ".join(thing.described for thing in things)
+            attributes.add(f'{{"image_id": {image_id}, "attributes": [{listed}]}}')
+            count = int(relation_counts[number])
             ends = rng.integers(0, len(things), (count, 2)).tolist()
-            words = rng.choice(len(PREDICATES), count, p=word_weights).tolist()
             stated = ", ".join(
-                f'{{"predicate": "{PREDICATES[word]}", "object": {things[target].inline}, '
-                f'"relationship_id": {first_relation[number] + i}, "synsets": ["along.r.01"], '
+                f'{{"predicate": "{wordings[word]}", "object": {things[target].inline}, '
+                f'"relationship_id": {next_relation + i}, "synsets": ["along.r.01"], '
                 f'"subject": {things[subject].inline}}}'
-                for i, (word, (subject, target)) in enumerate(zip(words, ends, strict=True))
+                for i, (word, (subject, target)) in enumerate(
+                    zip(drawn(wording_odds, count), ends, strict=True)
+                )
             )
+            next_relation += count
             relationships.add(f'{{"relationships": [{stated}], "image_id": {image_id}}}')
+    lines = [f"{name},{name}s,{name} thing" for name in names[:3000]]
+    (folder / "object_alias.txt").write_text("\n".join(lines) + "\n")
+    lines = [f"{word.strip().lower()},kind of {word.strip().lower()}" for word in PREDICATES]
+    (folder / "relationship_alias.txt").write_text("\n".join(lines) + "\n")
+    return {
+        "images": images,
+        "objects": int(object_counts.sum()),
+        "relationships": int(relation_counts.sum()),
+    }
 
 
 def write_h5(folder: Path, *, images: int, seed: int) -> None:
     """Write train.h5, val.h5, test.h5 (80, 10 and 10 %) and vocab.json in sg2im's layout."""
-    objects = ["__image__", *_names()[:178]]
+    objects = ["__image__", *_names(178)]
     predicates = ["__in_image__", *(word for word in PREDICATES if word == word.strip().lower())]
     vocabulary: dict[str, object] = {"attribute_idx_to_name": [], "attribute_name_to_idx": {}}
     for kind, words in (("object", objects), ("pred", predicates)):
@@ -144,7 +164,11 @@ def write_pictures(folder: Path, *, images: int) -> None:
     for number in range(images):
         target = folder / picture_path(number)
         target.unlink(missing_ok=True)
-        os.link(folder / f"size{number % len(SIZES)}.jpg", target)
+        source = folder / f"size{number % len(SIZES)}.jpg"
+        if number + 1 in TRUNCATED:
+            target.write_bytes(source.read_bytes()[:-500])
+        elif number + 1 not in MISSING:
+            os.link(source, target)
 
 
 def picture_path(number: int) -> str:
@@ -153,14 +177,21 @@ def picture_path(number: int) -> str:
 
 
 class _Thing:
-    """An object as both files have it."""
+    """An object as the three files have it."""
 
-    def __init__(self, object_id: int, name: str, box: Sequence[int]) -> None:
+    def __init__(self, object_id: int, name: str, box: Sequence[int], looks: int) -> None:
         x, y, w, h = box
+        # Relationships may know an object by the id that it had before it was merged.
+        merged = [object_id + 50_000_000] if object_id % MERGED_EVERY == 0 else []
+        self.is_listed = bool(object_id % UNLISTED_EVERY)
         synsets = f'["{name.split()[-1]}.n.01"]'
-        sides = f'"h": {h}, "object_id": {object_id}, "synsets": {synsets}, "w": {w}, "y": {y}'
-        self.listed = f'{{{sides}, "x": {x}, "names": ["{name}"], "merged_object_ids": []}}'
-        self.inline = f'{{"name": "{name}", {sides}, "x": {x}}}'
+        sides = f'"h": {h}, "w": {w}, "y": {y}, "x": {x}, "synsets": {synsets}'
+        itself = f'{sides}, "object_id": {object_id}, "names": ["{name}"]'
+        self.listed = f'{{{itself}, "merged_object_ids": {merged}}}'
+        known_as = merged[0] if merged and self.is_listed else object_id
+        self.inline = f'{{"name": "{name}", {sides}, "object_id": {known_as}}}'
+        words = ", ".join(f'"look{object_id % 997 + i}"' for i in range(looks))
+        self.described = f'{{{itself}, "attributes": [{words}]}}' if words else f"{{{itself}}}"
 
 
 class _listing:  # noqa: N801 - used as a function
@@ -193,13 +224,18 @@ def _boxes(
     yield from (tuple(box) for box in numbers)
 
 
-def _names() -> list[str]:
-    """Two thousand names of one or two words."""
+def _names(count: int) -> list[str]:
+    """Names of one to three words, the frequent ones first."""
     heads = ["man", "tree", "sign", "shirt", "table", "dog", "horse", "wall", "car", "hat"]
-    kinds = ["", *(f"{kind}{number}" for number in range(40) for kind in ("red", "old", "tall"))]
-    return [f"{kind} {head}".strip() for kind in kinds for head in heads] + [
-        f"thing{number}" for number in range(790)
-    ]
+    kinds = ["", *(f"{kind}{n}" for n in range(40) for kind in ("red", "old", "tall"))]
+    common = [f"{kind} {head}".strip() for kind in kinds for head in heads]
+    return [*common, *(f"part{n % 7} of thing{n}" for n in range(count))][:count]
+
+
+def _wordings(count: int) -> list[str]:
+    """Predicates, the frequent ones first; those that hardly anybody uses make up the rest."""
+    rare = (f"verb{n // 3} {('on', 'next to', 'in the')[n % 3]}" for n in range(count))
+    return [*PREDICATES, *rare][:count]
 
 
 def _zipf(count: int) -> np.ndarray:
@@ -215,9 +251,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
     flags.out_dir.mkdir(parents=True, exist_ok=True)
-    write_raw(flags.out_dir, images=flags.images, seed=flags.seed)
+    counts = write_raw(flags.out_dir, images=flags.images, seed=flags.seed)
     write_h5(flags.out_dir, images=flags.images, seed=flags.seed)
     write_pictures(flags.out_dir, images=flags.images)
+    print(", ".join(f"{count:,} {what}" for what, count in counts.items()))
     for path in sorted(flags.out_dir.glob("*.json")) + sorted(flags.out_dir.glob("*.h5")):
         print(f"{path}: {path.stat().st_size / 2**20:.0f} MiB")
 

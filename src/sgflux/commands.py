@@ -218,6 +218,15 @@ class CacheFlags:
     """How a photo gets that shape."""
     prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral",)
     """Kinds of text to encode: those that the run's prompt mix has."""
+    negatives: tuple[
+        Literal["role_swap", "inverse", "predicate", "hard_predicate", "object", "edge_drop"], ...
+    ] = ()
+    """For a run with a ranking loss: its kinds of corrupted graph, whose statements are many
+    (role_swap and predicate unless the run says otherwise)."""
+    val_examples: int = 64
+    """How many validation examples the run judges; 0: all."""
+    seed: int = 0
+    """The run's seed: it decides which false graphs a validation compares with."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
     revision: str | None = None
@@ -253,7 +262,7 @@ def cache(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(CacheFlags, arguments)
     if not flags.verify:
         _expect_files(command, flags.jsonl)
-    from sgflux.training.caching import fill_from_file, verify_cache
+    from sgflux.training.caching import fill_from_files, verify_cache
     from sgflux.training.processes import Processes
 
     processes = Processes.start(flags.device) if flags.jsonl else None
@@ -264,21 +273,21 @@ def cache(command: Command, arguments: Sequence[str]) -> int:
         return min(damaged, 1)
     processes.wait()  # nobody reads a shard that is being set aside
     settings = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
-    kinds = settings.pop("prompts")
+    kinds, negatives = settings.pop("prompts"), settings.pop("negatives")
     shard, num_shards = settings.pop("shard"), settings.pop("num_shards")
     del settings["jsonl"], settings["verify"]
     _hide_loading_bars()
-    for path in flags.jsonl:
-        line = fill_from_file(
-            path,
-            kinds=kinds,
-            settings=settings,
-            shard=shard,
-            num_shards=num_shards,
-            processes=processes,
-        )
+    for line in fill_from_files(
+        flags.jsonl,
+        kinds=kinds,
+        negatives=negatives,
+        settings=settings,
+        shard=shard,
+        num_shards=num_shards,
+        processes=processes,
+    ):
         if processes.is_main:
-            print(line)
+            print(line, flush=True)
     return 0
 
 

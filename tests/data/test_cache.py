@@ -323,6 +323,17 @@ def test_an_index_with_other_keys_is_damaged_even_if_it_is_json(data, tmp_path):
     assert all("checksum" in shard.reason for shard in store.damaged)
 
 
+def test_a_damaged_shard_is_named_once(data, tmp_path, caplog):
+    rows, root = data
+    prepare(rows, root, Encoders(), CacheStore(tmp_path / "cache"))
+    truncate(next((tmp_path / "cache").glob("*.safetensors")))
+    with caplog.at_level(logging.WARNING):
+        store = CacheStore(tmp_path / "cache")
+        store.refresh()
+        assert len(store.verify()) == 1
+    assert len(caplog.records) == 1
+
+
 def test_verify_reads_everything_and_names_the_damaged(data, tmp_path):
     rows, root = data
     store = CacheStore(tmp_path / "cache", shard_entries=2)

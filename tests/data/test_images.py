@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sgflux.data.images import crop_window, fit_image, load_image, union_box
+from sgflux.data.images import MAX_BYTES, crop_window, fit_image, load_image, union_box
 from sgflux.errors import SgfluxError
 
 from .rows import write_picture
@@ -103,6 +103,14 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path):
     Image.new("1", (10_000, 8_001)).save(tmp_path / "large.png")
     with pytest.raises(SgfluxError, match=r"large\.png.*10000 x 8001"):
         load_image(tmp_path / "large.png")
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path):
+    path = tmp_path / "endless.jpg"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # a hole: it takes no room on the disk
+    with pytest.raises(SgfluxError, match=r"endless\.jpg.*536870913 bytes, more than"):
+        load_image(path)
 
 
 def test_an_unfitting_size_is_squashed_by_none_and_cut_by_center():

@@ -23,7 +23,11 @@ def sided() -> SceneExample:
             "relationships": [[1, "to the left of", 0], [1, "on", 0]],
         },
         boxes=[[0, 0, 10, 20], [30.25, 5, 20, 20], [1, 1, 2, 2]],
-        meta={"class_id": 11, "known_triples": [["dog", "right of", "man"]]},
+        meta={
+            "class_id": 11,
+            "known_triples": [["dog", "right of", "man"]],
+            "attributes": [[], ["tall"], ["left", "bright"]],
+        },
     )
 
 
@@ -38,6 +42,7 @@ def test_sides_change_places_in_graph_prompt_concepts_names_and_boxes():
     assert other.meta["class_id"] == 18
     assert other.meta["predicate_raw"] == "to the right of"
     assert other.meta["relationships_raw"] == [[1, "to the right of", 0], [1, "on", 0]]
+    assert other.meta["attributes"] == [[], ["tall"], ["right", "bright"]]
     assert other.meta["known_triples"] == [["dog", "left of", "man"]]
     assert other.is_mirrored
 

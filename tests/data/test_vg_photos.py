@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from sgflux.cli import main
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import prompt_for, read_examples, resolve_image
 from sgflux.data.images import fit_image, load_image, union_box
 
 from .rows import VG_PHOTOS
+from .visual_genome.release import Release
 
 ANNOTATIONS = VG_PHOTOS / "annotations.jsonl"
 
@@ -55,3 +59,28 @@ def test_the_check_finds_nothing_wrong():
     assert report.ok, report.to_text()
     assert (report.rows, report.images) == (17, 5)
     assert report.negatives["predicate"] == 17
+
+
+def test_the_photographs_as_a_raw_release_become_a_data_set(tmp_path: Path):
+    release = Release(tmp_path)
+    graphs = {row.image_rel_path: row for row in read_examples(ANNOTATIONS)}
+    for path, row in graphs.items():
+        assert row.boxes is not None
+        things = [
+            release.thing(name, box) for name, box in zip(row.graph.objects, row.boxes, strict=True)
+        ]
+        statements = [(things[s], p, things[o]) for s, p, o in row.graph.relationships]
+        size = load_image(VG_PHOTOS / path).size
+        release.image(*statements, path=f"VG_100K/{path}", size=size, picture=False)
+        (tmp_path / "VG_100K").mkdir(exist_ok=True)
+        shutil.copy(VG_PHOTOS / path, tmp_path / "VG_100K" / path)
+    out = tmp_path / "out"
+    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), "--graphs"]
+    command += ["--allow-imbalance", "--val-per-class", "0", "--test-per-class", "0"]
+    assert main(command) == 0
+    rows = read_examples(out / "vg_quickwin_train.jsonl")
+    assert {Path(row.image_rel_path).name for row in rows} == set(graphs)
+    for row in rows:
+        original = graphs[Path(row.image_rel_path).name]
+        assert set(row.graph.triples()) <= set(original.graph.triples())
+    assert check_dataset(out / "vg_quickwin_train.jsonl", images_dir=tmp_path).ok

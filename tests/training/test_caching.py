@@ -12,6 +12,7 @@ import torch
 from sgflux.cli import main
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
+from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_autoencoder, load_text_encoders
 from sgflux.training import prepare
 from sgflux.training.encoder_files import encoder_facts, encoder_folder, files_identity
@@ -108,10 +109,44 @@ def test_the_command_works_in_parts_verifies_and_rebuilds(
     assert main(["cache", "--latent-cache-dir", str(folder), "--verify"]) == 1
     printed = capsys.readouterr()
     assert victim.stem in printed.err
+    assert "1 shard is damaged" in printed.out
     assert "set aside as *.damaged" in printed.out
     assert main([*command, "--verify"]) == 0
     assert "; 0 encoded now" not in capsys.readouterr().out
     assert CacheStore(folder).verify() == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("flags", "losses"),
+    [
+        ([], LossConfig()),
+        (
+            ["--negatives", "role_swap", "inverse"],
+            LossConfig(
+                lambda_rel_rank=0.1,
+                negatives=NegativeMix(role_swap=2.0, predicate=0.0, inverse=1.0),
+            ),
+        ),
+    ],
+    ids=["plain", "ranking"],
+)
+def test_the_command_encodes_all_that_a_run_will_ask_for(
+    make_config, flux, scenes, tmp_path, monkeypatch, seed, flags, losses
+):
+    """Also what depends on the seed, on the other file, and on the losses."""
+    folder = tmp_path / "cache"
+    command = ["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl")]
+    command += ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
+    command += ["--height", "16", "--width", "16", "--dtype", "fp32", "--seed", str(seed)]
+    assert main([*command, *flags]) == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an encoder was loaded")
+
+    monkeypatch.setattr(prepare, "load_text_encoders", refuse)
+    monkeypatch.setattr(prepare, "load_autoencoder", refuse)
+    encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
 
 
 def test_bad_divisions_of_the_work_are_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path):

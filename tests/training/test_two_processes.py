@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sgflux.cli import main
 from sgflux.config import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.command_line import settings_as_flags
@@ -72,6 +73,13 @@ raise SystemExit(result.exit_status)
 """
 
 
+CACHING = """
+import sys
+from sgflux.cli import main
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
 def launch(script: Path, *flags: str) -> subprocess.Popen[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -122,6 +130,21 @@ def test_two_processes_end_with_the_same_weights(make_config: MakeConfig, tmp_pa
     assert [row["ranking_n"] for row in rows if row["kind"] == "validation"] == [8, 8]
     state = TrainingState.load(tmp_path / "run" / "step4.pt")
     assert (state.processes, state.position, state.epoch) == (2, 8, 1)
+
+
+def test_two_processes_fill_one_cache(flux: Path, scenes: Path, tmp_path: Path) -> None:
+    script, folder = tmp_path / "caching.py", tmp_path / "cache"
+    script.write_text(CACHING)
+    command = ["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl")]
+    command += ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
+    command += ["--height", "16", "--width", "16", "--dtype", "fp32"]
+    first, second = finish(launch(script, *command)).splitlines()
+    assert "6 examples with 6 pictures" in first  # one of them speaks, of what both did
+    assert "0 encoded now" not in second
+    assert "left to other parts" not in first + second
+    assert main([*command, "--verify"]) == 0
+    pictures = [path for path in folder.glob("*.json") if '"mean"' in path.read_text()]
+    assert len(pictures) == 4  # each of them wrote a shard of each file's pictures
 
 
 def test_a_signal_to_the_launcher_saves_once_and_the_run_goes_on(

@@ -115,11 +115,12 @@ class EncodingPlan:
         if crop not in CROPS:
             raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
         self._size, self._crop, self._length = (height, width), crop, max_sequence_length
-        digests = _digests(self.examples, Path(images_dir))
+        paths = _paths(self.examples, Path(images_dir))
+        digests = _digests(self.examples, paths)
         self.pictures: dict[str, Picture] = {}
         self._picture_keys: list[str] = []
         for row, example in enumerate(self.examples):
-            path = resolve_image(example, images_dir)
+            path = paths[example.image_rel_path]
             picture = Picture(path, digests[path], _crop_box(example, row, crop), row)
             key = latent_key(
                 picture.sha256,
@@ -333,14 +334,23 @@ class Picture:
         return str(self.path)
 
 
-def _digests(examples: Sequence[SceneExample], images_dir: Path) -> dict[Path, str]:
+def _paths(examples: Sequence[SceneExample], images_dir: Path) -> dict[str, Path]:
+    """Where the picture of every ``image_rel_path`` is."""
+    paths: dict[str, Path] = {}
+    for row, example in enumerate(examples):
+        if example.image_rel_path not in paths:
+            try:
+                paths[example.image_rel_path] = resolve_image(example, images_dir)
+            except SgfluxError as error:
+                raise SgfluxError(f"example {row}: {error}") from error
+    return paths
+
+
+def _digests(examples: Sequence[SceneExample], paths: Mapping[str, Path]) -> dict[Path, str]:
     """The digest of every picture's file; files are read in one thread a core."""
     rows: dict[Path, int] = {}
     for row, example in enumerate(examples):
-        try:
-            rows.setdefault(resolve_image(example, images_dir), row)
-        except SgfluxError as error:
-            raise SgfluxError(f"example {row}: {error}") from error
+        rows.setdefault(paths[example.image_rel_path], row)
 
     def digest(path: Path) -> str:
         try:

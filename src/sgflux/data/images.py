@@ -41,6 +41,9 @@ UNION_MARGIN = 0.1
 MAX_PIXELS = 80_000_000
 """Larger pictures are refused: decoding one takes hundreds of megabytes (Pillow warns at 89M)."""
 
+MAX_BYTES = 512 * 2**20
+"""Larger files are refused unread: the largest picture takes less, uncompressed in 16 bits."""
+
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
 
@@ -65,9 +68,15 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a picture's file.
 
     Raises:
-        SgfluxError: naming the file, if it cannot be read.
+        SgfluxError: naming the file, if it cannot be read or is larger than ``MAX_BYTES``.
     """
     try:
+        size = Path(path).stat().st_size
+        if size > MAX_BYTES:
+            raise SgfluxError(
+                f"the picture {os.fspath(path)!r} is of no use: its file has {size} bytes, more "
+                f"than {MAX_BYTES}"
+            )
         return Path(path).read_bytes()
     except OSError as error:
         raise SgfluxError(

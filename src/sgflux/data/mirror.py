@@ -42,6 +42,8 @@ def mirrored(
         meta["known_triples"] = [
             list(map(mirrored_words, known)) for known in meta["known_triples"]
         ]
+    if "attributes" in meta:  # "left", of a hand
+        meta["attributes"] = [list(map(mirrored_words, words)) for words in meta["attributes"]]
     if "relationships_raw" in meta:
         meta["relationships_raw"] = [
             [s, mirrored_words(predicate), o] for s, predicate, o in meta["relationships_raw"]

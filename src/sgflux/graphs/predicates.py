@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -116,12 +116,23 @@ def clean(text: str) -> str:
     """
     if not isinstance(text, str):
         raise SgfluxError(f"a predicate must be a string, got {text!r}")
+    return _cleaned(text)
+
+
+# The same few words are asked about a thousand times for every picture of a large data set.
+@lru_cache(maxsize=2**16)
+def _cleaned(text: str) -> str:
     return " ".join(text.lower().split())
 
 
 def _key(text: str) -> str:
     # White space never tells two predicates apart, so "infront of" is "in front of".
-    return clean(text).replace(" ", "")
+    return _without_blanks(clean(text))
+
+
+@lru_cache(maxsize=2**16)
+def _without_blanks(text: str) -> str:
+    return text.replace(" ", "")
 
 
 @dataclass(frozen=True, kw_only=True)

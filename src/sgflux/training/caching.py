@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,69 +12,90 @@ from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
+from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes
 from sgflux.training.validation import choose_items
 
 
-def fill_from_file(
-    path: Path,
+def fill_from_files(
+    paths: Sequence[Path],
     *,
     kinds: Sequence[str],
+    negatives: Sequence[str],
     settings: Mapping[str, Any],
     shard: int,
     num_shards: int,
     processes: Processes,
-) -> str:
-    """Encode what a training run over a file would, as far as the cache lacks it.
+) -> Iterator[str]:
+    """Encode what a training run over these files would, as far as the cache lacks it.
 
     Args:
-        path: the file.
+        paths: the files of the run: training and, where it has one, validation set.
         kinds: of text.
+        negatives: kinds of corrupted graph of a ranking loss, whose statements are encoded, too.
         settings: of ``TrainConfig``; ``latent_cache_dir`` is the cache.
         shard: the part of the work that is done here, from 0.
         num_shards: how many parts there are.
         processes: that share this part.
 
-    Returns:
-        What was done, for a person.
+    Yields:
+        What was done with each file, for a person.
 
     Raises:
         SgfluxError: on a bad file, picture, model or setting.
     """
-    config = TrainConfig(
-        train_jsonl=path,
-        output_dir=settings["latent_cache_dir"],
-        prompt_mix=PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0))),
-        **settings,
-    )
-    splits = read_splits(config, say=_say_nothing)
-    encoders = LazyEncoders(config, device=processes.device)
+    losses = LossConfig()
+    if negatives:
+        losses = LossConfig(
+            lambda_rel_rank=1.0,
+            negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),
+        )
+    configs = [
+        TrainConfig(
+            train_jsonl=path,
+            output_dir=settings["latent_cache_dir"],
+            prompt_mix=PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0))),
+            losses=losses,
+            **settings,
+        )
+        for path in paths
+    ]
+    read = [read_splits(config, say=_say_nothing) for config in configs]
+    # What a validation on any of the files would compare with.
+    said = [p for splits in read for row in splits.train for _, p, _ in row.graph.relationships]
     store = CacheStore(settings["latent_cache_dir"])
-    plans = split_plans(config, splits, encoders)
-    # What a validation on this file would compare with.
-    said = [p for row in splits.train for _, p, _ in row.graph.relationships]
-    items = choose_items(splits.train, count=config.val_examples, predicates=said, seed=config.seed)
-    names = replace(splits, items=items).names(config)
-    done = fill(
-        store,
-        plans,
-        encoders,
-        names=names,
-        processes=processes,
-        share=Share(index=shard, count=num_shards),
-        progress=processes.is_main and sys.stderr.isatty(),
-    )
-    total = sum(processes.gather([done]))
-    missing = sum(plan.missing(store) for plan in plans)
-    pictures = sum(len(plan.pictures) for plan in plans)
-    prompts = sum(len(plan.prompts) for plan in plans)
-    part = "" if num_shards == 1 else f", as part {shard} of {num_shards}"
-    rest = f"; {missing} are left to other parts" if missing else ""
-    return (
-        f"{path}: {len(splits.train)} examples with {pictures} pictures and {prompts} texts; "
-        f"{total} encoded now{part}{rest}"
-    )
+    for config, splits in zip(configs, read, strict=True):
+        encoders = LazyEncoders(config, device=processes.device)
+        plans = split_plans(config, splits, encoders)
+        items = choose_items(
+            splits.train, count=config.val_examples, predicates=said, seed=config.seed
+        )
+        names = replace(splits, items=items).names(config)
+        done = fill(
+            store,
+            plans,
+            encoders,
+            names=names,
+            processes=processes,
+            share=Share(index=shard, count=num_shards),
+            progress=processes.is_main and sys.stderr.isatty(),
+        )
+        total = sum(processes.gather([done]))
+        missing = sum(plan.missing(store) for plan in plans)
+        missing += encoders.missing_names(names, store)
+        pictures = sum(len(plan.pictures) for plan in plans)
+        prompts = sum(len(plan.prompts) for plan in plans)
+        part = "" if num_shards == 1 else f", as part {shard} of {num_shards}"
+        rest = f"; {missing:,} are left to other parts" if missing else ""
+        yield (
+            f"{config.train_jsonl}: {len(splits.train):,} examples with {pictures:,} pictures, "
+            f"{prompts:,} texts and {len(names):,} names; {total:,} encoded now{part}{rest}"
+        )
+
+
+def _no_negatives() -> dict[str, float]:
+    return dict.fromkeys(NegativeMix().weights(), 0.0)
 
 
 def _say_nothing(text: str) -> None:
@@ -98,10 +119,11 @@ def verify_cache(folder: Path, *, rebuilds: bool) -> int:
     store.set_damaged_aside()
     for shard in damaged:
         print(f"damaged: {shard}", file=sys.stderr)
-    print(f"{folder}: {len(store)} entries are intact, {len(damaged)} shards are damaged")
+    shards = "1 shard is" if len(damaged) == 1 else f"{len(damaged)} shards are"
+    print(f"{folder}: {len(store):,} entries are intact, {shards} damaged")
     if damaged and not rebuilds:
         print(
-            "the damaged shards are set aside as *.damaged; run `sgflux cache` with the JSONL "
+            "what is damaged was set aside as *.damaged; run `sgflux cache` with the JSONL "
             "files, or train, and their entries are encoded again"
         )
     return len(damaged)

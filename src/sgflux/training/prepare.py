@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sgflux.config import PromptMix, TrainConfig
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache import TrainingArrays, name_key
 from sgflux.data.encoding import ALL, Encoders, EncodingPlan, Share, name_features
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.store import CacheStore
@@ -276,6 +276,7 @@ def fill(
     for plan in plans:
         done += plan.fill(store, encoders.callables(), share=mine, progress=progress)
     if names and mine.index == 0:
+        done += encoders.missing_names(names, store)
         encoders.name_features(names, store)
     processes.wait()
     store.refresh()
@@ -376,6 +377,10 @@ class LazyEncoders:
             store=store,
             identity=self.text_identity,
         )
+
+    def missing_names(self, names: Sequence[str], store: CacheStore) -> int:
+        """How many of the names' features the store lacks."""
+        return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
 
     def _identity(self, parts: Sequence[str], dtype: str) -> str:
         memory = self._config.latent_cache_dir

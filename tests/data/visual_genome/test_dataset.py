@@ -11,6 +11,7 @@ import pytest
 from sgflux.cli import main
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.visual_genome.sheet import _OBJECT, _SUBJECT, TILE, _tile
 from sgflux.data.visual_genome.table import SPLITS
 from tests.data.rows import write_picture
 
@@ -108,6 +109,69 @@ def test_every_quirk_is_dropped_and_counted(release, tmp_path, capsys):
     assert summary["quirks"]["boxes that leave the picture, cut at its border"] == 2
     assert summary["other_predicates"] == {"painted by": 1}
     assert "dropped 1: it relates an object to itself" in capsys.readouterr().out
+
+
+def test_what_the_cgip_encoder_lacks_is_printed_and_counted(release, tmp_path, capsys):
+    add_plenty(release)
+    out = tmp_path / "out"
+    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), *FEW]
+    command += ["--min-box-area", "16", "--encoder", "cgip", "--allow-imbalance"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "left out, since the cgip encoder has no such predicate: left of 6" in printed
+    summary = json.loads((out / "vg_quickwin_summary.json").read_text())
+    assert len(summary["vocabulary"]["predicates"]) == 16
+    assert summary["other_predicates"] == {"left of": 6}
+
+
+def test_every_filter_says_what_was_there_before_and_after(release, tmp_path):
+    add_plenty(release)
+    release.simple("man, riding, man")
+    summary = run(release, tmp_path / "out", *FEW)
+    left = summary["found_by_predicate"]
+    for entry in summary["filters"]:
+        after = {name: left[name] - entry["dropped_by_predicate"][name] for name in left}
+        assert entry["left_by_predicate"] == after, entry["reason"]
+        left = after
+    assert left["riding"] == summary["found_by_predicate"]["riding"] - 1
+
+
+def test_rows_carry_the_attributes_of_their_objects(release, tmp_path):
+    add_plenty(release)
+    content = [
+        {
+            "image_id": entry["image_id"],
+            "attributes": [
+                {"object_id": t["object_id"], "names": t["names"], "attributes": ["Tall "]}
+                for t in entry["objects"][:1]
+            ],
+        }
+        for entry in release.objects
+    ]
+    (release.root / "attributes.json").write_text(json.dumps(content))
+    run(release, tmp_path / "out", *FEW)
+    for rows in rows_of(tmp_path / "out").values():
+        for row in rows:
+            subject = row.graph.objects.index(row.triple.subject)
+            assert row.meta["attributes"][subject] == ["tall"]
+            assert row.meta["attributes"][1 - subject] == []
+
+
+def test_the_contact_sheet_draws_subject_and_object_where_they_are(release, tmp_path):
+    release.simple("man, riding, horse", size=TILE)
+    boxes = [(40, 60, 100, 80), (180, 100, 90, 100)]
+    for thing, box in zip(release.objects[0]["objects"], boxes, strict=True):
+        thing.update(dict(zip("xywh", box, strict=True)))
+    out = tmp_path / "out"
+    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out)]
+    command += ["--predicates", "riding", "--train-total", "1", "--val-total", "0"]
+    assert main([*command, "--test-total", "0"]) == 0
+    (row,) = read_examples(out / "vg_quickwin_train.jsonl")
+    tile = _tile(row, release.root)
+    assert tile.size == TILE
+    for (x, y, w, h), color in zip(boxes, (_SUBJECT, _OBJECT), strict=True):
+        for corner in ((x, y + h), (x + w, y + h), (x + w, y + h // 2), (x, y + h // 2)):
+            assert tile.getpixel(corner) == color
 
 
 def test_broken_pictures_are_replaced_by_others_and_named(release, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from sgflux.data.visual_genome.h5 import read_h5, read_vocabulary
 from sgflux.errors import SgfluxError
+from sgflux.models.cgip_vocabulary import PUBLISHED_FINGERPRINT, CGIPVocabulary
 from tests.data.rows import VG_PHOTOS
 
 from .release import H5Image, write_h5, write_vocab
@@ -86,6 +87,8 @@ def test_the_real_vocabulary():
     words = read_vocabulary(path)
     assert (len(words.objects), len(words.predicates)) == (179, 46)
     assert words.predicates[1] == "on"
+    # So that a summary can be compared with what an encoder was trained with.
+    assert words.sha256 == PUBLISHED_FINGERPRINT == CGIPVocabulary.from_file(path).fingerprint
 
 
 @pytest.mark.parametrize(

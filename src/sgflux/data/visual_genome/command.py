@@ -154,9 +154,10 @@ def run(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
 def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
     """What a person wants to know at once; the summary has all of it."""
     found = sum(summary["found_by_predicate"].values())
+    fit = sum(summary["filters"][-1]["left_by_predicate"].values())
     lines = [
-        f"{summary['relationships']} relationships of {summary['images']} images, "
-        f"{found} with one of {len(summary['vocabulary']['predicates'])} predicates"
+        f"{summary['relationships']:,} relationships of {summary['images']:,} images, "
+        f"{found:,} with one of the {len(summary['vocabulary']['predicates'])} predicates"
     ]
     left_out = {
         name: count
@@ -164,24 +165,32 @@ def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
         if flags.encoder == "cgip" and name in CANONICAL_PREDICATES
     }
     if left_out:
-        listed = ", ".join(f"{name} {count}" for name, count in left_out.items())
-        lines.append(f"  left out, since the cgip encoder has no such predicate: {listed}")
+        listed = ", ".join(f"{name} {count:,}" for name, count in left_out.items())
+        lines.append(f"left out, since the cgip encoder has no such predicate: {listed}")
     lines += [
-        f"  dropped {entry['dropped']}: {entry['reason']}"
+        f"  dropped {entry['dropped']:,}: {entry['reason']}"
         for entry in summary["filters"]
         if entry["dropped"]
     ]
-    lines += [f"  {count} {name}" for name, count in summary["quirks"].items()]
+    lines.append(f"  left {fit:,} to choose from")
+    if summary["quirks"]:
+        lines.append("oddities of the files, each handled as it says:")
+        lines += [f"  {count:,} {name}" for name, count in summary["quirks"].items()]
     lines += [
-        f"  short: {entry['predicate']}, {entry['split']}: {entry['found']} of {entry['wanted']}"
+        f"short: {entry['predicate']}, {entry['split']}: {entry['found']} of {entry['wanted']}"
         for entry in summary["shortages"]
     ]
     lines += [
-        f"{flags.out_dir / content['file']}: {content['rows']} examples of "
-        f"{content['pictures']} pictures"
+        f"not mirrored, since the mirror image's predicate is not asked for: {name} {count:,}"
+        for name, count in summary["not_mirrored"].items()
+    ]
+    lines += [
+        f"{flags.out_dir / content['file']}: {content['rows']:,} examples of "
+        f"{content['pictures']:,} pictures"
         for content in summary["splits"].values()
     ]
-    lines.append(f"{flags.out_dir / summary['contact_sheet']}: what they look like")
+    lines.append(f"{flags.out_dir / summary['summary']}: every count, by predicate")
+    lines.append(f"{flags.out_dir / summary['contact_sheet']}: what the examples look like")
     return lines
 
 

@@ -146,6 +146,7 @@ def write_visual_genome(
         "not_mirrored": dict(not_mirrored),
         "splits": {},
         "contact_sheet": files["sheet"].name,
+        "summary": files["summary"].name,
     }
     _write(files, rows, summary, images_dir)
     return summary
@@ -183,14 +184,14 @@ def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str
     for entry in shortages:
         words = f"{entry['split']} {entry['found']} of {entry['wanted']}"
         short.setdefault(entry["predicate"], []).append(words)
-    listed = "; ".join(
-        f"{name!r} (annotated {found[name]} times): {', '.join(words)}"
-        for name, words in short.items()
+    listed = "\n".join(
+        f"  {name}: {', '.join(words)} (annotated {found[name]:,} times)"
+        for name, words in sorted(short.items())
     )
     return (
-        f"{len(short)} predicates have fewer fit examples than asked for: {listed}. Ask for fewer, "
-        "leave them out with --predicates (or --encoder cgip, which has 16), or go on with "
-        "--allow-imbalance"
+        f"{len(short)} predicates have fewer fit examples than asked for:\n{listed}\n"
+        "Ask for fewer, leave them out with --predicates (or --encoder cgip, which has 16), or go "
+        "on with --allow-imbalance; the counts of every filter are then in the summary"
     )
 
 
@@ -254,8 +255,9 @@ def _write(
             if examples:
                 write_examples(partial / files[split].name, examples)
                 summary["splits"][split] = _split_summary(partial / files[split].name, examples)
-        shown = next(examples for examples in rows.values() if examples)
-        sheet = examples_sheet(shown, images_dir=images_dir)
+        split, shown = next((split, found) for split, found in rows.items() if found)
+        title = f"{summary['dataset']}, {split}: the first examples of each predicate"
+        sheet = examples_sheet(shown, images_dir=images_dir, title=title)
         sheet.save(partial / files["sheet"].name, quality=88)
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")

@@ -51,7 +51,8 @@ class Vocabulary:
     Attributes:
         objects: index -> name.
         predicates: index -> predicate.
-        sha256: of the two lists in their order, which is what a pretrained encoder depends on.
+        sha256: of the two lists in their order, which is what a pretrained encoder depends on; the
+            same number as the encoder's own vocabulary has for its fingerprint.
     """
 
     objects: tuple[str, ...]
@@ -82,7 +83,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         if table is not None and table != {word: index for index, word in enumerate(words)}:
             raise SgfluxError(f"{path}: {forward!r} and {back!r} contradict each other")
         lists.append(tuple(words))
-    text = json.dumps({"objects": lists[0], "predicates": lists[1]}, sort_keys=True)
+    text = json.dumps(lists, ensure_ascii=False)
     return Vocabulary(
         objects=lists[0], predicates=lists[1], sha256=hashlib.sha256(text.encode()).hexdigest()
     )
