@@ -19,7 +19,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.errors import SgfluxError
@@ -155,9 +155,8 @@ def load_clip(path: Path, *, end_token: int, dtype: torch.dtype) -> CLIPTextMode
         if name not in _CLIP_UNUSED
     }
     config = _in_file(path, clip_config, weights, end_token)
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):  # it is small, and has buffers that no file has
         model = CLIPTextModel(config)
-    _make_buffers(model, config, CLIPTextModel)
     return _filled(model, weights, path, dtype=dtype)
 
 
@@ -282,7 +281,7 @@ def _in_file(path: Path, function: Any, *arguments: Any) -> Any:
 
 
 def _filled(module: Any, state: Mapping[str, Tensor], path: Path, *, dtype: torch.dtype) -> Any:
-    """A module on ``meta`` with exactly these weights."""
+    """The module with exactly these weights."""
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     for name, shape in expected.items():
         found = tuple(state[name].shape) if name in state else "missing"
@@ -294,19 +293,6 @@ def _filled(module: Any, state: Mapping[str, Tensor], path: Path, *, dtype: torc
     weights = {name: value.to(dtype) for name, value in state.items()}
     module.load_state_dict(weights, strict=True, assign=True)
     return module
-
-
-def _make_buffers(model: nn.Module, config: Any, kind: Any) -> None:
-    """Values for what is computed at construction and not stored, like position numbers."""
-    left = [name for name, buffer in model.named_buffers() if buffer.is_meta]
-    stored = set(model.state_dict())
-    made: dict[str, Tensor] = {}
-    if left:
-        made = dict(kind(config).named_buffers())
-    for name in left:
-        if name not in stored:
-            owner, _, last = name.rpartition(".")
-            model.get_submodule(owner).register_buffer(last, made[name], persistent=False)
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> torch.Size:
