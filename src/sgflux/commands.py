@@ -220,6 +220,14 @@ class CacheFlags:
     """Kinds of text to encode: those that the run's prompt mix has."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False

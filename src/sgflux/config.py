@@ -169,7 +169,7 @@ class TrainConfig:
     t_max: float = 1.0
     """Highest sigma that is trained on (1 is pure noise)."""
     sigma_scheme: Literal["uniform", "logit_normal", "schnell"] = "uniform"
-    """Distribution of sigma between t_min and t_max; 'schnell': its four levels 1, 3/4, 1/2, 1/4."""
+    """Distribution of sigma between t_min and t_max; 'schnell': its own 1, 3/4, 1/2 and 1/4."""
     sigma_shift: Literal["auto", "none", "resolution"] = "auto"
     """More noise for larger pictures; 'auto': if the model samples so (FLUX.1-dev does)."""
     losses: Annotated[LossConfig, tyro.conf.arg(name="")] = field(default_factory=LossConfig)

@@ -122,9 +122,7 @@ def sample_sigmas(
     elif scheme == "logit_normal":
         unit = torch.sigmoid(torch.randn(n, generator=generator, dtype=torch.float32))
     else:
-        raise ValueError(
-            f"scheme must be 'uniform', 'logit_normal' or 'schnell', got {scheme!r}"
-        )
+        raise ValueError(f"scheme must be 'uniform', 'logit_normal' or 'schnell', got {scheme!r}")
     return t_min + (t_max - t_min) * shifted(unit, shift)
 
 

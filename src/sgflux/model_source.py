@@ -1,4 +1,4 @@
-"""Where a FLUX model's parts are: all in one place, or the transformer and its encoders as files."""
+"""Where a FLUX model's parts are: all in one place, or transformer and encoders as files."""
 
 from __future__ import annotations
 

@@ -32,4 +32,9 @@ def why_not_loaded(
             "`hf auth login` if it is private"
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return reason if allow_download else f"{reason}; to fetch it from the hub, allow downloads"
+    if allow_download:
+        return reason
+    return (
+        f"{reason}; only this machine was searched. To fetch it from the hub, allow downloads "
+        "(--allow-download)"
+    )

@@ -204,9 +204,7 @@ def _checked_modules(
     return list(modules)
 
 
-def _check_taken_over(
-    layers: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
-) -> None:
+def _check_taken_over(layers: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
     """Every weight of the file must be where it belongs."""
     for name, layer in layers.items():
         for part, held in (("A", layer.lora_A), ("B", layer.lora_B)):

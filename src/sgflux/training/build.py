@@ -119,9 +119,7 @@ def build(
             transformer, config.quantize, keep=frozenset(adapter.lora_modules), device=device
         )
     if config.offload_blocks:
-        folder = config.offload_folder
-        model.flux.offload_blocks(device, folder=folder)
-        model.encoder.to(device)
+        model.offload_blocks(device, folder=config.offload_folder)
     else:
         model.to(device)
     if config.compile:

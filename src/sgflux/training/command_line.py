@@ -88,8 +88,16 @@ class OriginalCommandLine:
     """Root of the examples' image paths; None: the folder of each JSONL."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
     dtype: Literal["fp32", "bf16"] = "bf16"
     """Precision of the frozen weights and of the arithmetic."""
     graph_mode: GraphMode = "token"

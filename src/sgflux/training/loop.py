@@ -37,7 +37,7 @@ from sgflux.training.terms import LossTerms
 from sgflux.training.validation import ValidationResult, Validator
 
 ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
-"""(model with the averaged weights and no training adapter, step) -> further figures for the log."""
+"""(model with averaged weights and no training adapter, step) -> further figures for the log."""
 
 
 class TrainingRun:

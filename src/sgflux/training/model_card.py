@@ -6,10 +6,15 @@ from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.plan import RunPlan
+from sgflux.training.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
 
 
 def model_card(
-    config: TrainConfig, plan: RunPlan, adapter: AdapterConfig, weights: AdapterWeights
+    config: TrainConfig,
+    plan: RunPlan,
+    adapter: AdapterConfig,
+    weights: AdapterWeights,
+    sample: CardSample | None = None,
 ) -> str:
     """The card, in Markdown.
 
@@ -18,6 +23,7 @@ def model_card(
         plan: of the run.
         adapter: what the adapter is.
         weights: the ones in the bundle, with their metrics.
+        sample: a picture by them, if one was drawn.
     """
     texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
     return f"""\
@@ -45,14 +51,34 @@ the graph conditioner beside it, nothing reads a graph.
 | blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
-| data | {plan.train_examples} examples at {config.height} x {config.width} pixels |
+| data | {config.train_jsonl.name}: {plan.train_examples} examples at {config.height} x {config.width} pixels |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |
-
-## Validation
+{_training_adapter(config)}
+{_picture(sample)}## Validation
 
 {_figures(config, weights)}
+"""
+
+
+def _training_adapter(config: TrainConfig) -> str:
+    if config.training_adapter is None:
+        return ""
+    return f"| training adapter | {config.training_adapter}, in training alone |\n"
+
+
+def _picture(sample: CardSample | None) -> str:
+    if sample is None:
+        return ""
+    return f"""\
+## A sample
+
+*{sample.statement}*, text "{sample.prompt}", {sample.steps} steps, seed {sample.seed}: with the \
+graph, and the same noise without it.
+
+![with the graph]({WITH_GRAPH}) ![without]({WITHOUT_GRAPH})
+
 """
 
 

@@ -333,7 +333,9 @@ class LazyEncoders:
             SgfluxError: if it is not on this machine, or a setting does not fit it.
         """
         self._config, self._source = config, config.source
-        self._device = device if config.encoder_device is None else usable_device(config.encoder_device)
+        self._device = (
+            device if config.encoder_device is None else usable_device(config.encoder_device)
+        )
         source = self._source
         files = {
             "vae": source.autoencoder,
