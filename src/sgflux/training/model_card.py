@@ -51,7 +51,8 @@ the graph conditioner beside it, nothing reads a graph.
 | blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
-| data | {config.train_jsonl.name}: {plan.train_examples} examples at {config.height} x {config.width} pixels |
+| data | {config.train_jsonl.name}: {plan.train_examples} examples |
+| pictures | {config.height} x {config.width} pixels |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |
