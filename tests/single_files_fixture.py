@@ -153,7 +153,8 @@ def original_autoencoder_state(model: AutoencoderKL) -> dict[str, torch.Tensor]:
     for level in range(levels):
         for index in range(layers):
             resnet(
-                f"encoder.down.{level}.block.{index}", f"encoder.down_blocks.{level}.resnets.{index}"
+                f"encoder.down.{level}.block.{index}",
+                f"encoder.down_blocks.{level}.resnets.{index}",
             )
         for index in range(layers + 1):
             resnet(
@@ -191,9 +192,7 @@ def write_single_files(folder: Path, *, guidance_embeds: bool = False) -> Single
     t5 = make_t5(len(tokenizer_2)).state_dict()
     t5.pop("encoder.embed_tokens.weight", None)
     save_file({name: value.half() for name, value in t5.items()}, files.text_encoder_2)
-    nothing = dict.fromkeys(
-        ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
-    )
+    nothing = dict.fromkeys(("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler"))
     FluxPipeline(tokenizer=tokenizer, tokenizer_2=tokenizer_2, **nothing).save_pretrained(
         files.tokenizers
     )

@@ -63,10 +63,9 @@ def check_memory_savers(config: Any) -> None:
             )
         return
     if config.recompute_every != 1:
-        # The backward pass would find the weights where they were moved to, not where it runs.
         raise ConfigError(
-            "offload_blocks needs gradient_checkpointing of every block: only what is computed "
-            "again in the backward pass has its weights on the device there"
+            "offload_blocks saves memory only with gradient_checkpointing of every block: "
+            "otherwise what was fetched is kept on the device for the backward pass"
         )
     for name, value, why in (
         ("quantize", kind != "none", "quantised matrices cannot be moved back and forth"),

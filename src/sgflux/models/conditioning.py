@@ -144,8 +144,7 @@ class ConditionedFlux(nn.Module):
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
         """Keep all blocks but the chosen ones off the device until they run, all else on it.
 
-        Those are called through their forward pass, which is where weights can be fetched; the
-        chosen ones, and any that concepts look into, are not.
+        The chosen blocks are looked into rather than called, so their weights stay.
 
         Args:
             device: where everything runs.
@@ -161,7 +160,7 @@ class ConditionedFlux(nn.Module):
             *self.transformer.single_transformer_blocks,
         ]
         self._offload = BlockOffload(away, device=device, folder=folder)
-        self._offload.move_the_rest(self, device)
+        self._offload.move_the_rest(self)
 
     def forward(
         self,
@@ -251,7 +250,12 @@ class ConditionedFlux(nn.Module):
         runner = BlockRunner(concepts, with_concepts=self._concept_block)
         for block in base.transformer_blocks[: self.block_start]:
             encoder_hidden_states, hidden_states, _ = runner.through(
-                Recompute(0), block, hidden_states, encoder_hidden_states, temb, rotary
+                Recompute(0),
+                self._called(block),
+                hidden_states,
+                encoder_hidden_states,
+                temb,
+                rotary,
             )
         return PrefixState(
             hidden_states,
@@ -364,10 +368,7 @@ class ConditionedFlux(nn.Module):
         base, rotary = self.transformer, prefix.image_rotary_emb
         hidden_states, encoder_hidden_states = prefix.hidden_states, prefix.encoder_hidden_states
         every = int(gradient_checkpointing) if torch.is_grad_enabled() else 0
-        away = self._offload is not None
-        if away and torch.is_grad_enabled() and every != 1:
-            raise ValueError("offloaded blocks need gradient_checkpointing of every block")
-        run = Recompute(every, within=recompute_within, to_the_end=away)
+        run = Recompute(every, within=recompute_within)
         if graph is not None:
             self._check_graph(graph, batch=hidden_states.shape[0])
         chosen = base.transformer_blocks[self.block_start : self.block_end]
@@ -407,13 +408,22 @@ class ConditionedFlux(nn.Module):
         # The rest of the network, which knows nothing of graphs.
         for block in base.transformer_blocks[self.block_end :]:
             encoder_hidden_states, hidden_states, _ = runner.through(
-                run, block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+                run,
+                self._called(block),
+                hidden_states,
+                encoder_hidden_states,
+                prefix.temb,
+                rotary,
             )
         for block in base.single_transformer_blocks:
             encoder_hidden_states, hidden_states = run(
-                block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+                self._called(block), hidden_states, encoder_hidden_states, prefix.temb, rotary
             )
         return base.proj_out(base.norm_out(hidden_states, prefix.temb))
+
+    def _called(self, block: Any) -> Callable[..., Any]:
+        """What calls a block: the block itself, unless its weights must be fetched first."""
+        return block if self._offload is None else self._offload.called(block)
 
     def _check_graph(self, graph: GraphFeatures, *, batch: int) -> None:
         rows, triples = graph.mask.shape

@@ -14,21 +14,16 @@ Within = Callable[[], AbstractContextManager[Any]]
 class Recompute:
     """Calls blocks one after the other, and every ``every``-th of them with recomputation."""
 
-    def __init__(
-        self, every: int, *, within: Within | None = None, to_the_end: bool = False
-    ) -> None:
+    def __init__(self, every: int, *, within: Within | None = None) -> None:
         """Start counting.
 
         Args:
             every: n; 0: no recomputation at all.
             within: what a recomputation runs in: whatever the forward pass ran in and the
                 backward pass will not.
-            to_the_end: recompute a block to its end, and not only up to the last activation that
-                is needed: for blocks that do something when they end.
         """
         self._every = every
         self._within = within
-        self._to_the_end = to_the_end
         self._count = 0
 
     def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -41,10 +36,4 @@ class Recompute:
         within = self._within
         if within is not None:
             options["context_fn"] = lambda: (nullcontext(), within())
-        return checkpoint(
-            function,
-            *arguments,
-            use_reentrant=False,
-            early_stop=not self._to_the_end,
-            **options,
-        )
+        return checkpoint(function, *arguments, use_reentrant=False, **options)

@@ -131,16 +131,19 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
         if isinstance(module, LoraLayer)
     }
     trained = {weight: weight.requires_grad for weight in transformer.parameters()}
-    with warnings.catch_warnings():
-        # Two LoRAs in one model are the intention.
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-        transformer.load_lora_adapter(
-            state,
-            prefix=_PREFIX.removesuffix("."),
-            adapter_name=TRAINING_NAME,
-            network_alphas=alphas or None,
-            metadata=None if alphas else metadata,
-        )
+    try:
+        with warnings.catch_warnings():
+            # Two LoRAs in one model are the intention.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            transformer.load_lora_adapter(
+                state,
+                prefix=_PREFIX.removesuffix("."),
+                adapter_name=TRAINING_NAME,
+                network_alphas=alphas or None,
+                metadata=None if alphas else metadata,
+            )
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise SgfluxError(f"{path}: peft cannot put it into this model: {error}") from error
     layers = {name: transformer.get_submodule(name) for name in modules}
     _check_taken_over(layers, state, path)
     for name, module in transformer.named_modules():

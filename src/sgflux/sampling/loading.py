@@ -19,7 +19,7 @@ from sgflux.models.backbone import (
     load_transformer,
 )
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.offload import BlockOffload
+from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
 from sgflux.sampling.inputs import adapter_fingerprint
 
@@ -62,7 +62,7 @@ def load_parts(
     transformer = load_transformer(
         **source.for_transformer, dtype=dtype, device="cpu" if comes_small else device
     )
-    model = fingerprint = None
+    model = fingerprint = files = None
     keep: frozenset[str] = frozenset()
     if bundle is not None:
         config, state = bundle
@@ -75,7 +75,7 @@ def load_parts(
     if quantize != "none":
         quantize_base(transformer, quantize, keep=keep, device=device)
     if offload_blocks:
-        _offload(model, transformer, device=device, folder=offload_folder)
+        files = _offload(model, transformer, device=device, folder=offload_folder)
     else:
         (transformer if model is None else model).to(device)
     return {
@@ -87,6 +87,7 @@ def load_parts(
         "transformer": transformer,
         "model": model,
         "adapter_fingerprint": fingerprint,
+        "files": files,
     }
 
 
@@ -96,10 +97,8 @@ def _offload(
     *,
     device: torch.device,
     folder: Path | None,
-) -> None:
-    if model is not None:
-        model.offload_blocks(device, folder=folder)
-        return
-    blocks = (*transformer.transformer_blocks, *transformer.single_transformer_blocks)
-    offload = BlockOffload(blocks, device=device, folder=folder)
-    offload.move_the_rest(transformer, device)
+) -> Any:
+    if model is None:
+        return offload_for_sampling(transformer, device=device, folder=folder)
+    model.offload_blocks(device, folder=folder)
+    return None

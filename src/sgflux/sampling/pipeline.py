@@ -68,6 +68,7 @@ class SceneGraphFluxPipeline:
         model_id: str = "",
         adapter_fingerprint: str | None = None,
         quantize: str = "none",
+        files: Any = None,
     ) -> None:
         """Keep the parts: the base's, and its adapter's.
 
@@ -78,6 +79,7 @@ class SceneGraphFluxPipeline:
             model_id: what the base is called, for the record.
             adapter_fingerprint: what identifies the adapter, for the record.
             quantize: how the base's matrices were rounded, for the record.
+            files: what is to live as long as the pipeline.
         """
         self.text_encoders = text_encoders
         self.autoencoder = autoencoder
@@ -88,6 +90,7 @@ class SceneGraphFluxPipeline:
         self.model_fingerprint: str = model_identity(transformer)["fingerprint"]
         self.adapter_fingerprint = adapter_fingerprint
         self.quantize = quantize
+        self._files = files
 
     @classmethod
     def from_pretrained(
