@@ -85,28 +85,20 @@ def test_what_is_wrong_is_named(files: SingleFiles, tmp_path: Path) -> None:
         return path
 
     lacking = {"decoder.up.1.block.0.conv1.bias": None}
-    with pytest.raises(
-        SgfluxError, match=r"decoder\.up_blocks\.0\.resnets\.0\.conv1\.bias are mis"
-    ):
+    with pytest.raises(SgfluxError, match=r"up_blocks\.0\.resnets\.0\.conv1\.bias are missing"):
         load_autoencoder(str(changed(files.autoencoder, **lacking)))
-    with pytest.raises(
-        SgfluxError, match=r"part\.safetensors: FLUX\.1's autoencoder has no 'quant"
-    ):
+    with pytest.raises(SgfluxError, match=r"part\.safetensors: .*autoencoder has no .quant"):
         load_autoencoder(str(changed(files.autoencoder, **{"quant.weight": torch.ones(1)})))
     with pytest.raises(SgfluxError, match=r"revision \(v1\) has no effect"):
         load_autoencoder(str(files.autoencoder), revision="v1")
     scaled = {"encoder.block.0.layer.1.DenseReluDense.wo.scale_weight": torch.ones(1)}
-    with pytest.raises(
-        SgfluxError, match=r"has '.*scale_weight', which such a model does not have"
-    ):
+    with pytest.raises(SgfluxError, match=r"scale_weight., which such a model does not have"):
         load_text_encoders(
             str(files.tokenizers),
             text_encoder=files.text_encoder,
             text_encoder_2=changed(files.text_encoder_2, **scaled),
         )
-    with pytest.raises(
-        SgfluxError, match=r"clip_l\.safetensors: it is another kind.*shared\.weight"
-    ):
+    with pytest.raises(SgfluxError, match=r"clip_l\.safetensors: .*another kind.*shared\.weight"):
         load_text_encoders(
             str(files.tokenizers),
             text_encoder=files.text_encoder,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -171,11 +171,11 @@ def load_text_encoders(
     Raises:
         SgfluxError: if the model cannot be loaded, or the length is out of range.
     """
-    absent: dict[str, None] = {"transformer": None, "vae": None, "scheduler": None}
-    if text_encoder is not None:
-        absent["text_encoder"] = None
-    if text_encoder_2 is not None:
-        absent["text_encoder_2"] = None
+    absent = ["transformer", "vae", "scheduler"]
+    needed = ["tokenizer", "tokenizer_2"]
+    (needed if text_encoder is None else absent).append("text_encoder")
+    (needed if text_encoder_2 is None else absent).append("text_encoder_2")
+    _expect_parts(model_id, needed)
     # The pipeline knows which tokenizer classes its folder was written with.
     pipeline = _load(
         FluxPipeline.from_pretrained,
@@ -183,7 +183,7 @@ def load_text_encoders(
         allow_download=allow_download,
         revision=revision,
         dtype=dtype,
-        **absent,
+        **dict.fromkeys(absent),
     )
     clip, t5 = pipeline.text_encoder, pipeline.text_encoder_2
     if text_encoder is not None:
@@ -306,8 +306,22 @@ def _load(
     except (OSError, ValueError) as error:
         raise SgfluxError(
             f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
+            + why_not_loaded(
+                error,
+                model_id,
+                # In a folder there is nothing to fetch.
+                allow_download=allow_download or Path(folder).is_dir(),
+                revision=revision,
+            )
         ) from error
+
+
+def _expect_parts(model_id: str, parts: Sequence[str]) -> None:
+    """Check that a folder, if it is one, has these subfolders."""
+    folder = Path(resolve_model_id(model_id))
+    for part in parts:
+        if folder.is_dir() and not (folder / part).is_dir():
+            raise SgfluxError(f"model folder {str(folder)!r} has no {part}/")
 
 
 def _expect_no_revision(revision: str | None, model_id: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from huggingface_hub import hf_hub_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
@@ -129,6 +131,14 @@ class _Described:
     tokenizer_2: Any
 
 
+class _Plain:
+    """diffusers' settings, which are a dictionary."""
+
+    @staticmethod
+    def from_dict(settings: dict[str, Any]) -> dict[str, Any]:
+        return settings
+
+
 def _described(source: ModelSource) -> _Described:
     """Read the configuration files, and the headers of single files."""
     folder = resolve_model_id(source.rest)
@@ -137,9 +147,14 @@ def _described(source: ModelSource) -> _Described:
         local["revision"] = source.revision
 
     def config_of(kind: Any, part: str) -> Any:
-        if part.startswith("text_encoder"):
-            return kind.from_pretrained(folder, subfolder=part, **local)
-        return kind.load_config(folder, subfolder=part, **local)
+        name = f"{part}/config.json"
+        path = Path(folder, name)
+        if not Path(folder).is_dir():
+            path = Path(hf_hub_download(folder, name, **local))
+        elif not path.is_file():
+            raise SgfluxError(f"model folder {folder!r} has no {name}")
+        # Asked for a folder without it, transformers would make the settings up.
+        return kind.from_dict(json.loads(path.read_bytes()))
 
     clip_file, t5_file, vae_file = source.text_encoder, source.text_encoder_2, source.autoencoder
     absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
@@ -147,8 +162,8 @@ def _described(source: ModelSource) -> _Described:
         return _Described(
             transformer=described_original(Path(source.model_id))
             if source.is_file
-            else config_of(FluxTransformer2DModel, "transformer"),
-            autoencoder=config_of(AutoencoderKL, "vae")
+            else config_of(_Plain, "transformer"),
+            autoencoder=config_of(_Plain, "vae")
             if vae_file is None
             else described_autoencoder(vae_file),
             clip=config_of(CLIPTextConfig, "text_encoder")
