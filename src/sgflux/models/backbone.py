@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,7 +303,10 @@ def _load(
             raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
         options["revision"] = revision
     try:
-        return from_pretrained(folder, local_files_only=not allow_download, **options)
+        with warnings.catch_warnings():
+            # diffusers gives it to the hub's client, which has no use for it any more.
+            warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
+            return from_pretrained(folder, local_files_only=not allow_download, **options)
     except (OSError, ValueError) as error:
         raise SgfluxError(
             f"model {model_id!r} cannot be loaded: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -191,10 +192,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: trained; 2: bad input, with one line on standard error; 130 or 143: interrupted by SIGINT or
     SIGTERM, with everything saved that is needed to resume.
     """
-    from sgflux.training.trainer import train  # torch takes seconds that --help need not wait for
-
     try:
         config = parse_original(sys.argv[1:] if arguments is None else arguments)
+        # transformers warns at import about image processors that nothing here uses.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        # torch takes seconds that --help need not wait for.
+        from sgflux.training.quiet import hide_loading_bars
+        from sgflux.training.trainer import train
+
+        hide_loading_bars()
         return train(config).exit_status
     except SgfluxError as error:
         print(f"error: {error}", file=sys.stderr)

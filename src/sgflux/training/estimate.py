@@ -122,4 +122,4 @@ def estimate_lines(
 
 
 def _gib(count: float) -> str:
-    return f"{count / 2**30:.3g} GiB"
+    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"

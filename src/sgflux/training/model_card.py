@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
 from sgflux.training.checkpoint import AdapterWeights
@@ -25,21 +27,21 @@ def model_card(
         weights: the ones in the bundle, with their metrics.
         sample: a picture by them, if one was drawn.
     """
+    model = public_name(config.model_id)
     texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
     return f"""\
 ---
 library_name: sgflux
-base_model: {config.model_id}
-tags: [flux, lora, scene-graph]
+{_base_model(config.model_id)}tags: [flux, lora, scene-graph]
 ---
 
-# Scene-graph adapter for {config.model_id}
+# Scene-graph adapter for {model}
 
 Made by sgflux {adapter.sgflux_version}. Give it a scene graph and a prompt that leaves the relation
 open; it draws the relation that the graph states:
 
 ```
-sgflux sample --model-id {config.model_id} --adapter . --graph "man, riding, horse"
+sgflux sample --model-id {model} --adapter . --graph "man, riding, horse"
 ```
 
 `pytorch_lora_weights.safetensors` alone also loads with `FluxPipeline.load_lora_weights`; without
@@ -66,7 +68,18 @@ lr {config.lr:g}, seed {config.seed} |
 def _training_adapter(config: TrainConfig) -> str:
     if config.training_adapter is None:
         return ""
-    return f"| training adapter | {config.training_adapter}, in training alone |\n"
+    return f"| training adapter | {public_name(config.training_adapter)}, in training alone |\n"
+
+
+def public_name(source: str) -> str:
+    """A hub id as it is, and of a path on this machine the last part."""
+    is_path = source.endswith(".safetensors") or source.count("/") != 1 or Path(source).exists()
+    return Path(source).name if is_path else source
+
+
+def _base_model(model_id: str) -> str:
+    """The hub's own key, which only an id on the hub may have."""
+    return f"base_model: {model_id}\n" if public_name(model_id) == model_id != "tiny" else ""
 
 
 def _picture(sample: CardSample | None) -> str:

@@ -188,6 +188,7 @@ def _finish(
         last.save(folder.last)
         sample = None
         if config.sample_steps:
+            log.say(f"drawing the model card's sample in {config.sample_steps} steps")
             sample = draw_sample(config, splits, prepared, chosen.weights)
         save_bundle(
             folder.bundle,
