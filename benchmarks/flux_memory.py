@@ -143,9 +143,7 @@ def measure(
             torch.cuda.synchronize()
             started = time.perf_counter()
             with torch.autocast("cuda", torch.bfloat16):
-                velocity = model(
-                    [GRAPH] * batch, gradient_checkpointing=mode.recompute_every, **inputs
-                )
+                velocity = model(graphs, gradient_checkpointing=mode.recompute_every, **inputs)
             velocity.float().square().mean().backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

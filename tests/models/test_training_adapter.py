@@ -179,7 +179,17 @@ def test_what_is_no_lora_of_this_model_is_named(file: Path, tmp_path: Path) -> N
             add_training_adapter(make_transformer(), other)
 
 
-def test_it_is_found_as_a_file_a_folder_or_on_the_hub(file: Path) -> None:
+def test_it_is_found_as_a_file_a_folder_or_on_the_hub(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(SgfluxError, match=r"one \.safetensors file, found none; give the file"):
+        find_training_adapter(str(folder), allow_download=False)
+    (folder / "lora.safetensors").touch()
+    found = find_training_adapter(str(folder), allow_download=False)
+    assert found == folder / "lora.safetensors"
+    (folder / "other.safetensors").touch()
+    with pytest.raises(SgfluxError, match=r"found lora\.safetensors, other\.safetensors"):
+        find_training_adapter(str(folder), allow_download=False)
     assert find_training_adapter(str(file), allow_download=False) == file
     assert find_training_adapter(str(file.parent), allow_download=False) == file
     with pytest.raises(SgfluxError, match=r"there is no file '.*gone\.safetensors'"):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
-from huggingface_hub import hf_hub_download
+from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -79,8 +79,9 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
     """The file of a training adapter.
 
     Args:
-        source: a ``.safetensors`` file, a folder with ``pytorch_lora_weights.safetensors``, or an
-            id on the hub of a repository with that file, with ``@revision`` behind it or without.
+        source: a ``.safetensors`` file, a folder, or an id on the hub, with ``@revision`` behind
+            it or without. Folder and repository have ``pytorch_lora_weights.safetensors``, or
+            one ``.safetensors`` file of another name.
         allow_download: fetch it from the hub if it is not on this machine.
 
     Raises:
@@ -88,7 +89,7 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
     """
     path = Path(source).expanduser()
     if path.is_dir():
-        path = path / LORA_FILE
+        return _only_file(path, source)
     is_path = path.suffix == ".safetensors" or path.is_absolute() or source.startswith((".", "~"))
     if path.is_file():
         return path
@@ -99,8 +100,11 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
         )
     repo_id, _, revision = source.partition("@")
     try:
-        found = hf_hub_download(
-            repo_id, LORA_FILE, revision=revision or None, local_files_only=not allow_download
+        folder = snapshot_download(
+            repo_id,
+            revision=revision or None,
+            local_files_only=not allow_download,
+            allow_patterns=["*.safetensors"],
         )
     except (OSError, ValueError) as error:
         raise SgfluxError(
@@ -109,7 +113,19 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
                 error, repo_id, allow_download=allow_download, revision=revision or None
             )
         ) from error
-    return Path(found)
+    return _only_file(Path(folder), source)
+
+
+def _only_file(folder: Path, source: str) -> Path:
+    files = sorted(folder.glob("*.safetensors"))
+    own = folder / LORA_FILE
+    if own in files or len(files) == 1:
+        return own if own in files else files[0]
+    names = ", ".join(file.name for file in files) or "none"
+    raise SgfluxError(
+        f"training_adapter {source!r}: expected {LORA_FILE} or one .safetensors file, found "
+        f"{names}; give the file itself"
+    )
 
 
 def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> TrainingAdapter:
