@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
@@ -164,6 +169,9 @@ def test_what_the_hub_refuses_comes_with_a_way_out(kind: type[Exception], messag
     error.__cause__ = cause
     text = why_not_loaded(error, "me/flux", allow_download=True, revision="v9")
     assert re.search(message, text), text
+    missing = LocalEntryNotFoundError("not here")
+    text = why_not_loaded(missing, "me/flux", allow_download=False, revision="v9")
+    assert re.search(r"revision 'v9' is not.*cache.*`hf download me/flux --revision v9`", text)
     plain = why_not_loaded(OSError("no connection\nmore"), "me/flux", allow_download=False)
     assert plain.startswith("no connection; only this machine was searched")
     assert plain.endswith("allow downloads (--allow-download)")

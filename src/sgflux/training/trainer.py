@@ -87,8 +87,8 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             return _dry_run(config, splits, state, processes=processes, log=log)
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
-        folder.create()
         _say_outline(config, splits, processes=processes, log=log)
+        folder.create()
         encoded = encode(config, splits, processes=processes, say=log.say)
         prepared = build(config, splits, encoded, processes=processes)
         run = TrainingRun(
