@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +90,21 @@ def test_it_says_what_it_does_before_it_does_it(trained: tuple[Path, str]) -> No
     order = ["examples are kept", "encoding: ", "memory: ", "peak: ", "encoded ", "finished: "]
     places = [said.index(word) for word in order]
     assert places == sorted(places)
+
+
+def test_a_published_adapter_draws_from_the_hubs_cache(
+    hub: Path, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    repository = hub / "hub" / "models--me--adapter"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "v1").write_text(COMMIT)
+    shutil.copytree(trained[0] / "final", repository / "snapshots" / COMMIT)
+    said = run(
+        hub, "-m", "sgflux", "sample", "--adapter", "me/adapter@v1", "--graph",
+        "man, riding, horse", "--num-images", 1, "--height", 16, "--width", 16, "--steps", 1,
+        "--device", "cpu", "--out-dir", tmp_path / "samples",
+    )  # fmt: skip
+    assert said.startswith("1 pictures")
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])

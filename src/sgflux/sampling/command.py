@@ -27,7 +27,8 @@ class SampleConfig:
     prompt: str | None = None
     """The text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
     adapter: Path | None = None
-    """Folder of a trained adapter (a run's final/); None: the base alone, which knows no graph."""
+    """Folder of a trained adapter (a run's final/), or its hub id[@revision]; None: the base alone,
+    which knows no graph."""
     model_id: str = "black-forest-labs/FLUX.1-schnell"
     """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
     out_dir: Path = Path("samples")

@@ -19,6 +19,7 @@ from sgflux.models.backbone import (
     load_transformer,
 )
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.hub import find_bundle
 from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
 from sgflux.sampling.inputs import adapter_fingerprint
@@ -49,7 +50,9 @@ def load_parts(
         )
     if offload_folder is not None and not offload_blocks:
         raise SgfluxError("offload_folder has no effect without offload_blocks")
-    bundle = None if adapter is None else load_bundle(adapter)
+    bundle = None
+    if adapter is not None:
+        bundle = load_bundle(find_bundle(adapter, allow_download=source.allow_download))
     if bundle is not None and max_sequence_length is None:
         max_sequence_length = bundle[0].max_sequence_length
     text = load_text_encoders(

@@ -117,7 +117,8 @@ class SceneGraphFluxPipeline:
         Args:
             model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
                 original-layout ``.safetensors`` with the transformer.
-            adapter: a bundle's folder (``final/`` of a run); None for the base alone.
+            adapter: a bundle's folder (``final/`` of a run), or ``user/name[@revision]`` of one
+                on the hub; None for the base alone.
             dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
             device: where everything goes.
             allow_download: fetch from the hub what is not on this machine.

@@ -201,7 +201,7 @@ def concept_maps(
         raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
     count, device = len(images), pipeline.device
     mean, _ = pipeline.autoencoder.posterior(images)
-    latents = pipeline.autoencoder.scale(mean.float())
+    latents = pipeline.autoencoder.scale(mean.float()).to(device)
     noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
     levels = torch.full((count,), sigma, device=device)
     noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
@@ -216,7 +216,7 @@ def concept_maps(
         "img_ids": image_ids(rows, columns).to(device),
         "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(device),
         "guidance": pipeline.guidance_input(count, guidance),
-        "concept_states": words.unflatten(0, (count, -1)),
+        "concept_states": words.unflatten(0, (count, -1)).to(device),
         # All words of a picture in one text, as the paper's authors do it.
         "concept_pooled_projections": pipeline.encode_text(
             [" ".join(own) for own in concepts]
