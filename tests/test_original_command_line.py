@@ -115,7 +115,7 @@ def test_its_exported_lora_loads_in_plain_diffusers(
     file = tmp_path / f"{layout}.safetensors"
     adapter = trained[0] / "final"
     run(hub, "-m", "sgflux", "export", "--adapter", adapter, "--format", layout, "--out", file)
-    (folder,) = hub.glob("hub/models--*/snapshots/*")
+    (folder,) = hub.glob("hub/models--black-forest-labs--*/snapshots/*")
     drawn = []
     for source in (adapter, file, None):
         pipeline = FluxPipeline.from_pretrained(str(folder))
