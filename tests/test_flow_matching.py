@@ -3,13 +3,16 @@
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 
 from sgflux.flow_matching import (
     denoised,
     euler_step,
     inference_sigmas,
     noise_latents,
+    resolution_shift,
     sample_sigmas,
+    shifted,
     velocity_target,
 )
 
@@ -61,6 +64,47 @@ def test_sigmas_fill_their_interval_and_come_from_the_generator_alone(scheme: st
     expected = {"uniform": 0.2887, "logit_normal": 0.2083}[scheme] * 0.4
     assert sigma.mean().item() == pytest.approx(0.4, abs=0.01)
     assert sigma.std().item() == pytest.approx(expected, abs=0.004)
+
+
+def test_schnells_own_levels_are_drawn_alike_and_kept_within_their_limits() -> None:
+    def draw(**limits: float) -> dict[float, int]:
+        generator = torch.Generator().manual_seed(3)
+        sigma = sample_sigmas(4000, scheme="schnell", shift=3.0, generator=generator, **limits)
+        values, counts = sigma.unique(return_counts=True)
+        return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+    found = draw()
+    assert list(found) == [0.25, 0.5, 0.75, 1.0]
+    assert all(count == pytest.approx(1000, abs=100) for count in found.values())
+    assert list(draw(t_min=0.3, t_max=0.8)) == [0.5, 0.75]
+    with pytest.raises(ValueError, match=r"lies between 0\.3 and 0\.4"):
+        draw(t_min=0.3, t_max=0.4)
+
+
+@pytest.mark.parametrize("tokens", [256, 1024, 4096])
+def test_the_shift_is_that_of_flux_dev(tokens: int) -> None:
+    """Against diffusers' pipeline and scheduler, for pictures of several sizes."""
+    config = {"shift": 3.0, "use_dynamic_shifting": True}
+    scheduler = FlowMatchEulerDiscreteScheduler(**config)
+    levels = torch.linspace(1.0, 0.1, 10)
+    scheduler.set_timesteps(sigmas=levels.tolist(), mu=calculate_shift(tokens))
+    ours = shifted(levels, resolution_shift(tokens))
+    torch.testing.assert_close(ours, scheduler.sigmas[:-1])
+    assert shifted(levels, 1.0) is levels
+
+
+def test_shifted_draws_stay_within_their_limits_and_move_towards_noise() -> None:
+    def mean(shift: float) -> float:
+        generator = torch.Generator().manual_seed(3)
+        sigma = sample_sigmas(4000, t_min=0.2, t_max=0.6, shift=shift, generator=generator)
+        assert 0.2 <= sigma.min() <= sigma.max() <= 0.6
+        return sigma.mean().item()
+
+    # For u uniform, E[3u / (1 + 2u)] = 3/2 - 3/4 ln 3.
+    assert mean(3.0) == pytest.approx(0.2 + 0.4 * (1.5 - 0.75 * 1.0986), abs=0.01)
+    assert mean(1.0) == pytest.approx(0.4, abs=0.01)
+    with pytest.raises(ValueError, match="shift must be > 0, got 0"):
+        shifted(torch.ones(1), 0.0)
 
 
 def test_bad_arguments_are_refused_with_their_values() -> None:

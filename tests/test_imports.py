@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 FLOORS = (
     {"errors", "flags"},
     {"settings"},
-    {"loss_config"},
+    {"loss_config", "model_source", "config_checks"},
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},

@@ -65,18 +65,9 @@ class Command:
 
 
 def _hide_loading_bars(*, on_a_terminal: bool = False) -> None:
-    """Show no bar for every part of a model that is loaded: they have no place in a log file.
+    from sgflux.training.quiet import hide_loading_bars
 
-    Args:
-        on_a_terminal: hide them there, too.
-    """
-    if sys.stderr.isatty() and not on_a_terminal:
-        return
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    hide_loading_bars(on_a_terminal=on_a_terminal)
 
 
 # --- demo ---------------------------------------------------------------------------------------
@@ -229,6 +220,14 @@ class CacheFlags:
     """The run's seed: it decides which false graphs a validation compares with."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False

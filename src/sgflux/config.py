@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from sgflux.config_checks import check_memory_savers, check_noise_levels
 from sgflux.loss_config import LossConfig
+from sgflux.model_source import ModelSource
 from sgflux.settings import ConfigError, expect, expect_known, is_number, typed_fields
 
 __all__ = [
@@ -108,19 +110,30 @@ class TrainConfig:
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
     components: str | None = None
-    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes an accelerator if there is one."""
+    encoder_device: str | None = None
+    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
     dtype: Literal["fp32", "bf16"] = "bf16"
     """Precision of the frozen weights and of the arithmetic; trained weights stay in float32."""
     max_sequence_length: int | None = None
     """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
     guidance: float | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told; None: 1.0 for such a one."""
+    training_adapter: str | None = None
+    """A frozen LoRA that is active in training and absent in sampling, against the blur that plain
+    training brings to a few-step model: a .safetensors file, a folder, or a hub id[@revision]."""
 
     # -- adapter -------------------------------------------------------------------------------
     graph_mode: GraphMode = "token"
@@ -155,8 +168,10 @@ class TrainConfig:
     """Lowest sigma that is trained on (0 is the image)."""
     t_max: float = 1.0
     """Highest sigma that is trained on (1 is pure noise)."""
-    sigma_scheme: Literal["uniform", "logit_normal"] = "uniform"
-    """Distribution of sigma between t_min and t_max."""
+    sigma_scheme: Literal["uniform", "logit_normal", "schnell"] = "uniform"
+    """Distribution of sigma between t_min and t_max; 'schnell': its own 1, 3/4, 1/2 and 1/4."""
+    sigma_shift: Literal["auto", "none", "resolution"] = "auto"
+    """More noise for larger pictures; 'auto': if the model samples so (FLUX.1-dev does)."""
     losses: Annotated[LossConfig, tyro.conf.arg(name="")] = field(default_factory=LossConfig)
     """What is learned from beside the flow-matching error; on the command line without prefix."""
 
@@ -187,10 +202,14 @@ class TrainConfig:
     """Of everything that is random."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter slower."""
-    quantize: Literal["none", "int8", "float8"] = "none"
-    """The base's frozen matrices in 8 bits, through torchao: less memory, slower steps."""
     checkpoint_every: int = 1
     """Recompute those of every n-th block only: between the two in memory and time."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    offload_blocks: bool = False
+    """Keep the weights of all but the adapted blocks off the device until they are used."""
+    offload_folder: Path | None = None
+    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
     compile: bool = False
     """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
 
@@ -209,6 +228,8 @@ class TrainConfig:
     """Steps between two checkpoints to resume from; 0: only after the last step."""
     keep_checkpoints: int = 3
     """How many of the latest of them are kept; 0: all."""
+    sample_steps: int = 4
+    """Euler steps of the picture that goes with the finished adapter; 0: draw none."""
     resume: str | None = None
     """A step{N}.pt to go on from, or 'auto' for the output folder's latest, if there is one."""
     dry_run: bool = False
@@ -219,6 +240,9 @@ class TrainConfig:
         typed_fields(self)
         self._check_ranges()
         self._check_combinations()
+        check_noise_levels(self)
+        check_memory_savers(self)
+        _ = self.source  # checks that the model's parts go together
 
     def _check_ranges(self) -> None:
         for name in (
@@ -245,6 +269,7 @@ class TrainConfig:
             "weight_decay",
             "max_grad_norm",
             "guidance",
+            "sample_steps",
             "seed",
         ):
             value = getattr(self, name)
@@ -255,11 +280,6 @@ class TrainConfig:
             value = getattr(self, name)
             expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
         expect(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "lie between 0 and 1")
-        if not 0 <= self.t_min < self.t_max <= 1:
-            raise ConfigError(
-                f"t_min and t_max must satisfy 0 <= t_min < t_max <= 1, "
-                f"got {self.t_min} and {self.t_max}"
-            )
 
     def _check_combinations(self) -> None:
         if self.epochs is not None and self.max_steps is not None:
@@ -307,31 +327,9 @@ class TrainConfig:
                 "hard negatives of the model's own errors are measured on the validation set: give "
                 "val_jsonl, or hard_negatives_from 'classifier'"
             )
-        is_file = self.model_id.endswith(".safetensors")
-        if self.components is not None and not is_file:
-            raise ConfigError(
-                f"components ({self.components!r}) has no effect: {self.model_id!r} is no single "
-                "file and has its own"
-            )
-        if self.components is None and is_file:
-            raise ConfigError(
-                f"model_id {self.model_id!r} is a single file, the transformer alone; give "
-                "components, the diffusers folder or hub id that has the text encoders and the "
-                "autoencoder"
-            )
-        if self.revision is not None and is_file:
-            raise ConfigError(f"revision ({self.revision!r}) has no effect on a single file")
         if self.val_jsonl is None:
             self._expect_default(
                 "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
-            )
-        if self.quantize != "none" and self.compile:
-            raise ConfigError(f"compile does not work with quantize {self.quantize!r}; drop one")
-        if self.quantize != "none" and self.recompute_every != 1:
-            # Measured: what torchao keeps for the backward pass is each matrix at full size.
-            raise ConfigError(
-                f"quantize {self.quantize!r} saves memory only with gradient_checkpointing of "
-                "every block: otherwise each matrix is kept at full size for the backward pass"
             )
         if not self.gradient_checkpointing:
             self._expect_default("without gradient_checkpointing", "checkpoint_every")
@@ -363,9 +361,11 @@ class TrainConfig:
         return self.checkpoint_every if self.gradient_checkpointing else 0
 
     @property
-    def parts_id(self) -> str:
-        """Where everything but the transformer is."""
-        return self.model_id if self.components is None else self.components
+    def source(self) -> ModelSource:
+        """Where the model's parts are."""
+        return ModelSource(
+            **{entry.name: getattr(self, entry.name) for entry in fields(ModelSource)}
+        )
 
     @property
     def encoder_kind(self) -> EncoderKind:

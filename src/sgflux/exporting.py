@@ -97,6 +97,8 @@ class ImportConfig:
     """Of that training; the file does not say it. None: the rank."""
     max_sequence_length: int = 256
     """Text tokens per prompt, in that training."""
+    revision: str | None = None
+    """Branch, tag or commit of the base's repository on the hub; None: its main branch."""
     allow_download: bool = False
     """Fetch the base from the hub if it is not on this machine yet."""
 
@@ -113,7 +115,10 @@ def import_adapter(config: ImportConfig) -> list[str]:
     imported = import_legacy(
         config.legacy,
         transformer=load_transformer(
-            config.model_id, dtype=torch.bfloat16, allow_download=config.allow_download
+            config.model_id,
+            dtype=torch.bfloat16,
+            revision=config.revision,
+            allow_download=config.allow_download,
         ),
         encoder=CGIPEncoder.from_checkpoint(config.cgip_ckpt, vocab_path=config.vocab_path),
         graph_mode=config.graph_mode,

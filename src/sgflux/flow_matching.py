@@ -13,12 +13,16 @@ arXiv:2403.03206, Section 2.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-SigmaScheme = Literal["uniform", "logit_normal"]
+SigmaScheme = Literal["uniform", "logit_normal", "schnell"]
+
+SCHNELL_STEPS = 4
+"""Euler steps that FLUX.1-schnell was distilled to."""
 
 
 def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor | float) -> Tensor:
@@ -85,17 +89,21 @@ def sample_sigmas(
     scheme: SigmaScheme | str = "uniform",
     t_min: float = 0.0,
     t_max: float = 1.0,
+    shift: float = 1.0,
     generator: torch.Generator,
 ) -> Tensor:
     """Draw one noise level for each of ``n`` examples.
 
     Args:
         n: number of examples.
-        scheme: ``uniform``, or ``logit_normal``: the sigmoid of a standard normal, which prefers
-            the middle (Esser et al. 2024, Section 3.1, with m = 0 and s = 1). Both are stretched
-            to [t_min, t_max].
+        scheme: ``uniform``; ``logit_normal``: the sigmoid of a standard normal, which prefers the
+            middle (Esser et al. 2024, Section 3.1, with m = 0 and s = 1); or ``schnell``: one of
+            the levels at which FLUX.1-schnell is asked (1, 3/4, 1/2, 1/4), of those within
+            [t_min, t_max]. The first two are stretched to [t_min, t_max].
         t_min: lowest sigma, >= 0.
         t_max: highest sigma, <= 1.
+        shift: moves the levels towards noise before they are stretched, see :func:`shifted`; > 0.
+            Without effect on ``schnell``'s levels, which are fixed.
         generator: a CPU generator, the only source of randomness.
 
     Returns:
@@ -106,13 +114,67 @@ def sample_sigmas(
     """
     if not 0 <= t_min <= t_max <= 1:
         raise ValueError(f"expected 0 <= t_min <= t_max <= 1, got {t_min} and {t_max}")
+    if scheme == "schnell":
+        levels = schnell_sigmas(t_min=t_min, t_max=t_max)
+        return levels[torch.randint(len(levels), (n,), generator=generator)]
     if scheme == "uniform":
         unit = torch.rand(n, generator=generator, dtype=torch.float32)
     elif scheme == "logit_normal":
         unit = torch.sigmoid(torch.randn(n, generator=generator, dtype=torch.float32))
     else:
-        raise ValueError(f"scheme must be 'uniform' or 'logit_normal', got {scheme!r}")
-    return t_min + (t_max - t_min) * unit
+        raise ValueError(f"scheme must be 'uniform', 'logit_normal' or 'schnell', got {scheme!r}")
+    return t_min + (t_max - t_min) * shifted(unit, shift)
+
+
+def schnell_sigmas(*, t_min: float = 0.0, t_max: float = 1.0) -> Tensor:
+    """The levels at which FLUX.1-schnell is asked, of those within [t_min, t_max]; float32.
+
+    Raises:
+        ValueError: if none is.
+    """
+    levels = inference_sigmas(SCHNELL_STEPS)[:-1]
+    levels = levels[(levels >= t_min) & (levels <= t_max)]
+    if not len(levels):
+        raise ValueError(f"none of schnell's noise levels lies between {t_min} and {t_max}")
+    return levels
+
+
+def shifted(sigma: Tensor, shift: float) -> Tensor:
+    """Noise levels moved towards noise: shift * sigma / (1 + (shift - 1) * sigma).
+
+    More pixels hide less under the same noise, so larger pictures need more of it.
+
+    Args:
+        sigma: in [0, 1], any shape.
+        shift: > 0; 1 changes nothing.
+
+    Raises:
+        ValueError: if ``shift`` is not positive.
+
+    Source:
+        Esser et al. 2024, arXiv:2403.03206, Eq. 23.
+    """
+    if not shift > 0:
+        raise ValueError(f"shift must be > 0, got {shift}")
+    return sigma if shift == 1 else shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def resolution_shift(
+    image_tokens: int,
+    *,
+    base_tokens: int = 256,
+    max_tokens: int = 4096,
+    base_shift: float = 0.5,
+    max_shift: float = 1.15,
+) -> float:
+    """FLUX.1-dev's shift for pictures of so many tokens, for :func:`shifted`.
+
+        exp(mu),   mu linear in the tokens: base_shift at base_tokens, max_shift at max_tokens
+
+    The defaults are FLUX.1's; as ``FluxPipeline`` computes it.
+    """
+    slope = (max_shift - base_shift) / (max_tokens - base_tokens)
+    return math.exp(base_shift + slope * (image_tokens - base_tokens))
 
 
 def inference_sigmas(num_steps: int, *, shift: float = 1.0) -> Tensor:

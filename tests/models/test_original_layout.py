@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
@@ -23,7 +28,9 @@ from sgflux.models.backbone import (
 from sgflux.models.hub_errors import why_not_loaded
 
 
-def make_transformer(*, guidance_embeds: bool) -> FluxTransformer2DModel:
+def make_transformer(
+    *, guidance_embeds: bool, pooled_projection_dim: int = 24
+) -> FluxTransformer2DModel:
     """FLUX with its own head width, and otherwise small."""
     torch.manual_seed(4)
     return FluxTransformer2DModel(
@@ -34,7 +41,7 @@ def make_transformer(*, guidance_embeds: bool) -> FluxTransformer2DModel:
         attention_head_dim=128,
         num_attention_heads=1,
         joint_attention_dim=32,
-        pooled_projection_dim=24,
+        pooled_projection_dim=pooled_projection_dim,
         guidance_embeds=guidance_embeds,
         axes_dims_rope=(16, 56, 56),
     ).eval()
@@ -142,9 +149,10 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
             load_transformer(str(path))
     with pytest.raises(SgfluxError, match=r"revision \(main\) has no effect"):
         load_transformer(str(path), revision="main")
-    for load in (load_text_encoders, load_autoencoder):
-        with pytest.raises(SgfluxError, match="is a file with the transformer alone"):
-            load(str(path))  # type: ignore[operator]
+    with pytest.raises(SgfluxError, match="is a file with one part alone"):
+        load_text_encoders(str(path))
+    with pytest.raises(SgfluxError, match=r"flux1\.safetensors: it is no FLUX\.1 autoencoder"):
+        load_autoencoder(str(path))
 
 
 @pytest.mark.parametrize(
@@ -161,8 +169,12 @@ def test_what_the_hub_refuses_comes_with_a_way_out(kind: type[Exception], messag
     error.__cause__ = cause
     text = why_not_loaded(error, "me/flux", allow_download=True, revision="v9")
     assert re.search(message, text), text
+    missing = LocalEntryNotFoundError("not here")
+    text = why_not_loaded(missing, "me/flux", allow_download=False, revision="v9")
+    assert re.search(r"revision 'v9' is not.*cache.*`hf download me/flux --revision v9`", text)
     plain = why_not_loaded(OSError("no connection\nmore"), "me/flux", allow_download=False)
-    assert plain == "no connection; to fetch it from the hub, allow downloads"
+    assert plain.startswith("no connection; only this machine was searched")
+    assert plain.endswith("allow downloads (--allow-download)")
 
 
 def test_a_folder_has_no_revision(flux_folder: Path) -> None:

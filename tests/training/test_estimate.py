@@ -60,7 +60,22 @@ def test_the_lines_name_every_phase() -> None:
     assert lines[0].startswith("encoding:   1 GiB")
     assert "base 2 GiB, adapter with optimizer 5 GiB" in lines[1]
     assert "estimated, not measured" in lines[1]
-    assert lines[2] == "arithmetic: 9.59 TFLOP an example, 76.7 a step"
+    assert lines[2] == "peak:       about 9.86 GiB, in training"
+    assert lines[3] == "arithmetic: 9.59 TFLOP an example, 76.7 a step"
+
+
+def test_what_is_elsewhere_is_not_counted_on_the_device() -> None:
+    given: dict[str, Any] = {"base_bytes": 57 * 2**30, "trained_numbers": 2**20, "averaged": False}
+    lines = estimate_lines(
+        FLUX, encoder_bytes=2**40, **given, encoders_aside=True, offloaded_bytes=50 * 57 * 2**20
+    )
+    assert "on another device" in lines[0]
+    assert lines[2].startswith("offloaded:  2.78 GiB of the base's weights")
+    # 57 GiB less 2.78, and one block of 50 MiB while it runs.
+    assert "base 54.3 GiB" in lines[1]
+    assert lines[3].endswith("in training")
+    here = estimate_lines(FLUX, encoder_bytes=2**40, **given)
+    assert here[2] == "peak:       about 1.02e+03 GiB, in encoding"
 
 
 def test_a_dry_run_says_what_each_phase_costs(

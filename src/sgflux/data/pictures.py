@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import uuid
@@ -33,17 +34,25 @@ def save_picture(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt(INFO_KEY, json.dumps(info, ensure_ascii=False, sort_keys=True, allow_nan=False))
+    content = picture_bytes(image, info)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         # Not forced to the disk, unlike other files: there are thousands, and one that a power
         # failure cut off is found out when it is read.
-        _as_image(image).save(temporary, format="PNG", pnginfo=text)
+        temporary.write_bytes(content)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def picture_bytes(image: np.ndarray | Image.Image, info: Mapping[str, Any]) -> bytes:
+    """What :func:`save_picture` writes."""
+    text = PngImagePlugin.PngInfo()
+    text.add_itxt(INFO_KEY, json.dumps(info, ensure_ascii=False, sort_keys=True, allow_nan=False))
+    content = io.BytesIO()
+    _as_image(image).save(content, format="PNG", pnginfo=text)
+    return content.getvalue()
 
 
 def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:

@@ -56,7 +56,12 @@ from sgflux.evaluation.scoring import Scorer
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
-from sgflux.sampling import SceneGraphFluxPipeline, resolve_device, resolve_dtype
+from sgflux.sampling import (
+    SceneGraphFluxPipeline,
+    loading_settings,
+    resolve_device,
+    resolve_dtype,
+)
 
 ArmName = Literal[
     "base_neutral",
@@ -124,8 +129,22 @@ class EvalConfig:
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    encoder_device: str | None = None
+    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    offload_blocks: bool = False
+    """Keep the weights of all but the adapted blocks off the device until they are used."""
+    offload_folder: Path | None = None
+    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
     components: str | None = None
-    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
@@ -341,9 +360,7 @@ def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, 
         adapter=config.adapter,
         dtype=resolve_dtype(config.dtype, device),
         device=device,
-        components=config.components,
-        revision=config.revision,
-        allow_download=config.allow_download,
+        **loading_settings(config),
     )
     generator = ModelGenerator(
         pipeline,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,6 +86,12 @@ class GraphLoraModel(nn.Module):
             raise ValueError("the adapter is switched off: the base takes no graph")
         features = None if graphs is None else self.encoder(graphs)
         return self.flux(graph=features, gradient_checkpointing=gradient_checkpointing, **inputs)
+
+    def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
+        """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""
+        self.flux.offload_blocks(device, folder=folder)
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.to(device)
 
     @property
     def _is_disabled(self) -> bool:

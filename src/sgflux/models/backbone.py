@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +29,9 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.original_layout import load_original
+from sgflux.models.original_layout import described_original, load_original
+from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
+from sgflux.models.single_files import load_clip, load_original_autoencoder, load_t5
 from sgflux.models.text import TextEncoders, TextFeatures
 
 __all__ = [
@@ -56,6 +59,16 @@ BUNDLED_MODEL = "tiny"
 _BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
 _DEFAULT_SEQUENCE_LENGTH = 256
 _LONGEST_SEQUENCE = 512  # FluxPipeline takes no longer prompts
+_DEV_SCHEDULE: dict[str, Any] = {
+    "shift": 3.0,
+    "use_dynamic_shifting": True,
+    "base_shift": 0.5,
+    "max_shift": 1.15,
+    "base_image_seq_len": 256,
+    "max_image_seq_len": 4096,
+}
+"""FLUX.1-dev's scheduler; FLUX.1-schnell's is the plain one."""
+
 _Part = TypeVar("_Part")
 
 
@@ -119,8 +132,8 @@ def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
     is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
     if path.is_file() or model_id.endswith((".safetensors", ".ckpt", ".pt")):
         raise SgfluxError(
-            f"model id {model_id!r} is a file with the transformer alone; give the diffusers "
-            "folder or hub id that has the text encoders and the autoencoder (components)"
+            f"model id {model_id!r} is a file with one part alone; give the diffusers folder or "
+            "hub id that has the others (components)"
         )
     if not is_path:
         return model_id
@@ -141,6 +154,8 @@ def load_text_encoders(
     max_sequence_length: int | None = None,
     allow_download: bool = False,
     revision: str | None = None,
+    text_encoder: Path | None = None,
+    text_encoder_2: Path | None = None,
 ) -> TextEncoders:
     """Load both text encoders and their tokenizers.
 
@@ -151,20 +166,32 @@ def load_text_encoders(
         max_sequence_length: T5's tokens of a prompt; None: what the tokenizer allows, at most 256.
         allow_download: fetch from the hub what is not on this machine.
         revision: of the hub's repository: a branch, tag or commit.
+        text_encoder: CLIP as a single file; None: of ``model_id``.
+        text_encoder_2: T5 as a single file; None: of ``model_id``.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or the length is out of range.
     """
+    absent = ["transformer", "vae", "scheduler"]
+    needed = ["tokenizer", "tokenizer_2"]
+    (needed if text_encoder is None else absent).append("text_encoder")
+    (needed if text_encoder_2 is None else absent).append("text_encoder_2")
+    _expect_parts(model_id, needed)
     # The pipeline knows which tokenizer classes its folder was written with.
     pipeline = _load(
         FluxPipeline.from_pretrained,
         model_id,
         allow_download=allow_download,
         revision=revision,
-        transformer=None,
-        vae=None,
         dtype=dtype,
+        **dict.fromkeys(absent),
     )
+    clip, t5 = pipeline.text_encoder, pipeline.text_encoder_2
+    if text_encoder is not None:
+        clip = load_clip(text_encoder, end_token=pipeline.tokenizer.eos_token_id, dtype=dtype)
+    if text_encoder_2 is not None:
+        t5 = load_t5(text_encoder_2, dtype=dtype)
+    _check_tokenizers(pipeline, clip, t5, model_id)
     longest = min(_LONGEST_SEQUENCE, pipeline.tokenizer_2.model_max_length)
     if max_sequence_length is None:
         max_sequence_length = min(_DEFAULT_SEQUENCE_LENGTH, longest)
@@ -175,9 +202,9 @@ def load_text_encoders(
         )
     return TextEncoders(
         tokenizer=pipeline.tokenizer,
-        text_encoder=_frozen(pipeline.text_encoder, device),
+        text_encoder=_frozen(clip, device),
         tokenizer_2=pipeline.tokenizer_2,
-        text_encoder_2=_frozen(pipeline.text_encoder_2, device),
+        text_encoder_2=_frozen(t5, device),
         max_sequence_length=max_sequence_length,
         device=torch.device(device),
         dtype=dtype,
@@ -192,11 +219,15 @@ def load_autoencoder(
     allow_download: bool = False,
     revision: str | None = None,
 ) -> Autoencoder:
-    """Load the autoencoder.
+    """Load the autoencoder; also from a single file in the original layout.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
+    path = Path(model_id).expanduser()
+    if path.suffix == ".safetensors":
+        _expect_no_revision(revision, model_id)
+        return Autoencoder(vae=_frozen(load_original_autoencoder(path, dtype=dtype), device))
     vae = _load(
         AutoencoderKL.from_pretrained,
         model_id,
@@ -223,8 +254,7 @@ def load_transformer(
     """
     path = Path(model_id).expanduser()
     if path.suffix == ".safetensors":
-        if revision is not None:
-            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a file")
+        _expect_no_revision(revision, model_id)
         return _frozen(load_original(path, dtype=dtype), device)
     transformer = _load(
         FluxTransformer2DModel.from_pretrained,
@@ -240,11 +270,16 @@ def load_transformer(
 def load_scheduler(
     model_id: str, *, allow_download: bool = False, revision: str | None = None
 ) -> FlowMatchEulerDiscreteScheduler:
-    """Load the flow-matching scheduler.
+    """Load the flow-matching scheduler; for a transformer in a single file, FLUX.1's own for it.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
+    path = Path(model_id).expanduser()
+    if path.suffix == ".safetensors":
+        _expect_no_revision(revision, model_id)
+        is_dev = described_original(path)["guidance_embeds"]
+        return FlowMatchEulerDiscreteScheduler(**(_DEV_SCHEDULE if is_dev else {}))
     return _load(
         FlowMatchEulerDiscreteScheduler.from_pretrained,
         model_id,
@@ -268,63 +303,49 @@ def _load(
             raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
         options["revision"] = revision
     try:
-        return from_pretrained(folder, local_files_only=not allow_download, **options)
+        with warnings.catch_warnings():
+            # diffusers gives it to the hub's client, which has no use for it any more.
+            warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
+            return from_pretrained(folder, local_files_only=not allow_download, **options)
     except (OSError, ValueError) as error:
         raise SgfluxError(
             f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
+            + why_not_loaded(
+                error,
+                model_id,
+                # In a folder there is nothing to fetch.
+                allow_download=allow_download or Path(folder).is_dir(),
+                revision=revision,
+            )
         ) from error
+
+
+def _expect_parts(model_id: str, parts: Sequence[str]) -> None:
+    """Check that a folder, if it is one, has these subfolders."""
+    folder = Path(resolve_model_id(model_id))
+    for part in parts:
+        if folder.is_dir() and not (folder / part).is_dir():
+            raise SgfluxError(f"model folder {str(folder)!r} has no {part}/")
+
+
+def _expect_no_revision(revision: str | None, model_id: str) -> None:
+    if revision is not None:
+        raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a file")
+
+
+def _check_tokenizers(pipeline: Any, clip: Any, t5: Any, model_id: str) -> None:
+    """Each tokenizer must stay within its encoder's vocabulary."""
+    for tokenizer, encoder in ((pipeline.tokenizer, clip), (pipeline.tokenizer_2, t5)):
+        if len(tokenizer) > encoder.get_input_embeddings().num_embeddings:
+            raise SgfluxError(
+                f"the tokenizer of {model_id!r} has {len(tokenizer)} tokens, but its text encoder "
+                f"embeds {encoder.get_input_embeddings().num_embeddings}: they do not belong "
+                "together"
+            )
 
 
 def _frozen(module: Any, device: torch.device | str) -> Any:
     return module.to(device).requires_grad_(False).eval()
-
-
-# --- latents and positions ----------------------------------------------------------------------
-
-
-def pack_latents(latents: Tensor) -> Tensor:
-    """Patches of 2 by 2 latent pixels as tokens: (B, C, h, w) -> (B, h/2 * w/2, 4C).
-
-    Raises:
-        ValueError: if h or w is odd.
-    """
-    batch, channels, height, width = latents.shape
-    if height % 2 or width % 2:
-        raise ValueError(f"latents must have even height and width, got {height} by {width}")
-    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
-    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * 4)
-
-
-def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Undo :func:`pack_latents`: (B, height/2 * width/2, 4C) -> (B, C, height, width).
-
-    Args:
-        tokens: packed latents.
-        height: in latent pixels, even.
-        width: in latent pixels, even.
-
-    Raises:
-        ValueError: if the tokens do not fill that size.
-    """
-    batch, count, channels = tokens.shape
-    if height % 2 or width % 2 or count != (height // 2) * (width // 2):
-        raise ValueError(f"{count} tokens do not fill latents of {height} by {width}")
-    patches = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2)
-    return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, height, width)
-
-
-def image_ids(rows: int, columns: int) -> Tensor:
-    """Positions of packed image tokens, (rows * columns, 3) float32: (0, row, column)."""
-    ids = torch.zeros(rows, columns, 3)
-    ids[..., 1] = torch.arange(rows)[:, None]
-    ids[..., 2] = torch.arange(columns)[None, :]
-    return ids.reshape(-1, 3)
-
-
-def text_ids(length: int) -> Tensor:
-    """Positions of text tokens, (length, 3) float32: FLUX puts them all at 0."""
-    return torch.zeros(length, 3)
 
 
 # --- which model, which blocks ------------------------------------------------------------------

@@ -6,7 +6,7 @@ A bundle is a folder:
     graph_conditioner.safetensors      ConditionedFlux' own weights
     graph_encoder.safetensors          the graph encoder's weights
     sgflux_adapter.json                what it is, on which base, and how good
-    README.md                          the model card
+    README.md                          the model card, and the pictures that it shows
 
 All trained weights are float32, whatever the base is in.
 """
@@ -18,6 +18,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ CARD_FILE = "README.md"
 
 _FORMAT = 1
 _PARTS = ("lora", "conditioner", "encoder")
+_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
+"""Whose versions are noted, beside sgflux's own in the adapter's settings."""
 
 
 def save_bundle(
@@ -47,6 +50,7 @@ def save_bundle(
     state: Mapping[str, Tensor],
     card: str,
     metrics: Mapping[str, Any],
+    pictures: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a bundle, all of it or nothing; an older one in its place is replaced.
 
@@ -56,6 +60,7 @@ def save_bundle(
         state: :meth:`GraphLoraModel.trainable_state`'s form.
         card: the text of its README.md.
         metrics: what is known of it, plain JSON.
+        pictures: file name -> PNG, for the card.
 
     Raises:
         SgfluxError: if there is something else in the folder, or a weight is not float32.
@@ -71,7 +76,12 @@ def save_bundle(
             raise SgfluxError(f"{name} ({value.dtype}) is no trained float32 weight of an adapter")
         parts[part][rest] = value.detach().cpu().contiguous()
     lora = LoraWeights(weights=parts["lora"], alpha=config.lora_alpha)
-    description = {"format": _FORMAT, "adapter": config.to_json(), "metrics": dict(metrics)}
+    description = {
+        "format": _FORMAT,
+        "adapter": config.to_json(),
+        "metrics": dict(metrics),
+        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+    }
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
@@ -80,6 +90,8 @@ def save_bundle(
         save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
         save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        for name, content in (pictures or {}).items():
+            (temporary / name).write_bytes(content)
         (temporary / CONFIG_FILE).write_text(
             json.dumps(description, indent=2) + "\n", encoding="utf-8"
         )

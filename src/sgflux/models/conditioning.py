@@ -14,19 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import default_block_range, validate_block_range
 from sgflux.models.concept_block import BlockRunner, ConceptTokens, concept_block
 from sgflux.models.graph_block import GraphSide, check_plain_attention, graph_block
 from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.offload import BlockOffload
 from sgflux.models.prefix_state import PrefixState
+from sgflux.models.recomputation import Recompute, Within
 from sgflux.models.saliency import check_concept_blocks, embed_time
 
 __all__ = ["ConditionedFlux", "GraphMode", "GraphTokens", "PrefixState"]
@@ -119,6 +121,7 @@ class ConditionedFlux(nn.Module):
             self.gate_temb = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
         self._graph_block: Callable[..., tuple[Tensor, Tensor, Tensor | None]] = graph_block
         self._concept_block: Callable[..., Any] = concept_block
+        self._offload: BlockOffload | None = None
 
     def conditioner_parameters(self) -> dict[str, nn.Parameter]:
         """The module's own weights by name, without the transformer's."""
@@ -137,6 +140,27 @@ class ConditionedFlux(nn.Module):
         self.transformer.compile_repeated_blocks(**options)
         self._graph_block = torch.compile(graph_block, **options)
         self._concept_block = torch.compile(concept_block, **options)
+
+    def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
+        """Keep all blocks but the chosen ones off the device until they run, all else on it.
+
+        The chosen blocks are looked into rather than called, so their weights stay.
+
+        Args:
+            device: where everything runs.
+            folder: see :class:`~sgflux.models.offload.BlockOffload`.
+
+        Raises:
+            SgfluxError: as there.
+        """
+        blocks = self.transformer.transformer_blocks
+        away = [
+            *blocks[: self.block_start],
+            *blocks[self.block_end :],
+            *self.transformer.single_transformer_blocks,
+        ]
+        self._offload = BlockOffload(away, device=device, folder=folder)
+        self._offload.move_the_rest(self)
 
     def forward(
         self,
@@ -221,10 +245,17 @@ class ConditionedFlux(nn.Module):
             )
         elif concept_states is not None or concept_pooled_projections is not None:
             raise ValueError("concept_states and concept_pooled_projections belong together")
+        if concepts is not None and self._offload is not None:
+            raise ValueError("concepts look into blocks whose weights are offloaded")
         runner = BlockRunner(concepts, with_concepts=self._concept_block)
         for block in base.transformer_blocks[: self.block_start]:
             encoder_hidden_states, hidden_states, _ = runner.through(
-                _Runner(0), block, hidden_states, encoder_hidden_states, temb, rotary
+                Recompute(0),
+                self._called(block),
+                hidden_states,
+                encoder_hidden_states,
+                temb,
+                rotary,
             )
         return PrefixState(
             hidden_states,
@@ -241,6 +272,7 @@ class ConditionedFlux(nn.Module):
         graph: GraphFeatures | None = None,
         *,
         gradient_checkpointing: bool | int = False,
+        recompute_within: Within | None = None,
     ) -> Tensor:
         """The chosen blocks and all after them: the velocity, (B, S, 64).
 
@@ -249,12 +281,17 @@ class ConditionedFlux(nn.Module):
             graph: features of B graphs; None: no graph at all.
             gradient_checkpointing: keep only the blocks' inputs for the backward pass; a number
                 n: of every n-th block.
+            recompute_within: see :class:`~sgflux.models.recomputation.Recompute`.
 
         Raises:
             ValueError: if the graph features do not fit the batch or the conditioner.
         """
         return self._suffix(
-            prefix, graph, BlockRunner(None), gradient_checkpointing=gradient_checkpointing
+            prefix,
+            graph,
+            BlockRunner(None),
+            gradient_checkpointing=gradient_checkpointing,
+            recompute_within=recompute_within,
         )
 
     def suffix_with_concepts(
@@ -326,10 +363,12 @@ class ConditionedFlux(nn.Module):
         runner: BlockRunner,
         *,
         gradient_checkpointing: bool | int,
+        recompute_within: Within | None = None,
     ) -> Tensor:
         base, rotary = self.transformer, prefix.image_rotary_emb
         hidden_states, encoder_hidden_states = prefix.hidden_states, prefix.encoder_hidden_states
-        run = _Runner(int(gradient_checkpointing) if torch.is_grad_enabled() else 0)
+        every = int(gradient_checkpointing) if torch.is_grad_enabled() else 0
+        run = Recompute(every, within=recompute_within)
         if graph is not None:
             self._check_graph(graph, batch=hidden_states.shape[0])
         chosen = base.transformer_blocks[self.block_start : self.block_end]
@@ -369,13 +408,22 @@ class ConditionedFlux(nn.Module):
         # The rest of the network, which knows nothing of graphs.
         for block in base.transformer_blocks[self.block_end :]:
             encoder_hidden_states, hidden_states, _ = runner.through(
-                run, block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+                run,
+                self._called(block),
+                hidden_states,
+                encoder_hidden_states,
+                prefix.temb,
+                rotary,
             )
         for block in base.single_transformer_blocks:
             encoder_hidden_states, hidden_states = run(
-                block, hidden_states, encoder_hidden_states, prefix.temb, rotary
+                self._called(block), hidden_states, encoder_hidden_states, prefix.temb, rotary
             )
         return base.proj_out(base.norm_out(hidden_states, prefix.temb))
+
+    def _called(self, block: Any) -> Callable[..., Any]:
+        """What calls a block: the block itself, unless its weights must be fetched first."""
+        return block if self._offload is None else self._offload.called(block)
 
     def _check_graph(self, graph: GraphFeatures, *, batch: int) -> None:
         rows, triples = graph.mask.shape
@@ -426,18 +474,3 @@ def _without_padding(graph: GraphFeatures) -> tuple[Tensor, Tensor]:
     """Local and global features in float32, zero where there is no triple or no graph."""
     local = graph.local.float().masked_fill(~graph.mask[..., None], 0.0)
     return local, graph.global_.float().masked_fill(~graph.present[:, None], 0.0)
-
-
-class _Runner:
-    """Calls blocks one after the other, and every ``every``-th of them with recomputation."""
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-        self._count = 0
-
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        recompute = self._every > 0 and self._count % self._every == 0
-        self._count += 1
-        if recompute:
-            return checkpoint(function, *arguments, use_reentrant=False)
-        return function(*arguments)

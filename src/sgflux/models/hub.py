@@ -1,4 +1,4 @@
-"""Publishing a bundle on the Hugging Face hub."""
+"""Bundles on the Hugging Face hub: publishing one, and finding one that was published."""
 
 from __future__ import annotations
 
@@ -6,11 +6,40 @@ import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle
+from sgflux.models.hub_errors import why_not_loaded
+
+
+def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        adapter: a folder, or ``user/name`` on the hub, with ``@revision`` behind it or without.
+        allow_download: fetch it from the hub if it is not on this machine.
+
+    Raises:
+        SgfluxError: if it is on the hub and cannot be had; a folder is looked into later.
+    """
+    name = os.fspath(adapter)
+    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
+        return Path(name)
+    repo_id, _, revision = name.partition("@")
+    try:
+        found = snapshot_download(
+            repo_id, revision=revision or None, local_files_only=not allow_download
+        )
+    except (OSError, ValueError) as error:
+        raise SgfluxError(
+            f"there is no folder {name!r}, and as an adapter on the hub it cannot be loaded: "
+            + why_not_loaded(
+                error, repo_id, allow_download=allow_download, revision=revision or None
+            )
+        ) from error
+    return Path(found)
 
 
 def push_to_hub(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from huggingface_hub.errors import (
     GatedRepoError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -31,5 +32,17 @@ def why_not_loaded(
             "the hub has no such repository, or a private one; check its name, and log in with "
             "`hf auth login` if it is private"
         )
+    if not allow_download and any(isinstance(one, LocalEntryNotFoundError) for one in chain):
+        what = "it" if revision is None else f"its revision {revision!r}"
+        return (
+            f"{what} is not, or not wholly, in the hub's cache on this machine; allow downloads "
+            f"(--allow-download), or fetch it with `hf download {model_id}"
+            + (f" --revision {revision}`" if revision is not None else "`")
+        )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-    return reason if allow_download else f"{reason}; to fetch it from the hub, allow downloads"
+    if allow_download:
+        return reason
+    return (
+        f"{reason}; only this machine was searched. To fetch it from the hub, allow downloads "
+        "(--allow-download)"
+    )

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.models.single_files import described
 
 _HEAD_DIM = 128
 _AXES = (16, 56, 56)
@@ -107,16 +108,7 @@ def described_original(path: Path) -> dict[str, Any]:
     Raises:
         SgfluxError: as :func:`load_original`.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {
-                name.removeprefix(_PREFIX): torch.empty(
-                    file.get_slice(name).get_shape(), device="meta"
-                )
-                for name in file.keys()  # noqa: SIM118 - it is no dictionary
-            }
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    weights = described(path, prefix=_PREFIX)
     try:
         return original_config(weights)
     except SgfluxError as error:

@@ -1,8 +1,13 @@
-"""The base's frozen matrices in eight bits, through torchao: less memory, not more speed.
+"""The base's frozen matrices in eight or four bits: less memory, not more speed.
 
-The matrices that carry LoRA stay as they are, and so does everything outside of the blocks: by
-those an adapter knows its base. Gradients flow through a quantised matrix to its input; torchao
-keeps the matrix at full size for that, so it is gradient checkpointing that makes it pay.
+    int8, float8   torchao; one scale a row of a matrix
+    nf4            bitsandbytes; one scale in 64 numbers, itself in eight bits
+                   (Dettmers et al. 2023, arXiv:2305.14314, Section 3)
+
+The matrices that carry the adapter's LoRA stay as they are, and so does everything outside of the
+blocks: by those an adapter knows its base. Gradients flow through a quantised matrix to its input.
+For that torchao keeps the matrix at full size until the backward pass, so it is gradient
+checkpointing that makes it pay; bitsandbytes converts it anew.
 """
 
 from __future__ import annotations
@@ -10,36 +15,90 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from sgflux.errors import SgfluxError
 
-Quantization = Literal["int8", "float8"]
+Quantization = Literal["int8", "float8", "nf4"]
+
+BITS = {"int8": 8.0, "float8": 8.0, "nf4": 4 + 8 / 64 + 32 / (64 * 256)}
+"""What a number takes, its share of the scales included (but those of whole rows)."""
+
+_EXTRAS = {"int8": "quantize", "float8": "quantize", "nf4": "nf4"}
+_LIBRARIES = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
 
 
-def quantizable(transformer: FluxTransformer2DModel) -> Iterator[tuple[str, nn.Linear]]:
-    """The blocks' linear layers without LoRA, by name."""
+def quantizable(
+    transformer: FluxTransformer2DModel, *, keep: frozenset[str] = frozenset()
+) -> Iterator[tuple[str, nn.Linear]]:
+    """The blocks' linear layers, by name, but for those of LoRA and those to be kept.
+
+    Args:
+        transformer: the base, with LoRA or without.
+        keep: layers whose matrices stay: those that carry the adapter's LoRA.
+    """
     for name, module in transformer.named_modules():
         in_block = name.startswith(("transformer_blocks.", "single_transformer_blocks."))
-        of_lora = ".lora_" in name or name.endswith(".base_layer")
-        if in_block and isinstance(module, nn.Linear) and not of_lora:
+        kept = ".lora_" in name or name.removesuffix(".base_layer") in keep
+        if in_block and isinstance(module, nn.Linear) and not kept:
             yield name, module
 
 
-def quantize_base(transformer: FluxTransformer2DModel, kind: Quantization) -> None:
-    """Round the base's matrices to eight bits, one scale a row, in place.
+def quantize_base(
+    transformer: FluxTransformer2DModel,
+    kind: Quantization,
+    *,
+    keep: frozenset[str],
+    device: torch.device | str | None = None,
+) -> None:
+    """Round the base's matrices in place.
 
     Args:
         transformer: frozen, with its LoRA in it.
-        kind: ``int8``, or ``float8`` (e4m3).
+        kind: ``int8``, ``float8`` (e4m3) or ``nf4``.
+        keep: see :func:`quantizable`.
+        device: each matrix goes there to be rounded, and stays; None: where it is.
 
     Raises:
-        SgfluxError: if torchao is not installed.
+        SgfluxError: if the library that does it is not installed.
     """
+    if kind == "nf4":
+        _quantize_nf4(transformer, keep=keep, device=device)
+        return
     quantize_, settings = _torchao(kind)
-    chosen = {name for name, _ in quantizable(transformer)}
-    quantize_(transformer, settings, filter_fn=lambda _, name: name in chosen)
+    chosen = {name for name, _ in quantizable(transformer, keep=keep)}
+    quantize_(transformer, settings, filter_fn=lambda _, name: name in chosen, device=device)
+
+
+def _quantize_nf4(
+    transformer: FluxTransformer2DModel,
+    *,
+    keep: frozenset[str],
+    device: torch.device | str | None,
+) -> None:
+    try:
+        from bitsandbytes.nn import Linear4bit, Params4bit
+    except ImportError as error:
+        raise _not_installed("nf4") from error
+    for name, layer in list(quantizable(transformer, keep=keep)):
+        with torch.device("meta"):
+            small = Linear4bit(
+                layer.in_features,
+                layer.out_features,
+                bias=layer.bias is not None,
+                compute_dtype=layer.weight.dtype,
+                quant_type="nf4",
+            )
+        # Its layout for inference on some CPUs is for good, and has no gradient.
+        small.support_avx512bf16_for_cpu = False
+        small.weight = Params4bit(
+            layer.weight.data, requires_grad=False, quant_type="nf4", module=small
+        )
+        small.bias = layer.bias
+        small.to(layer.weight.device if device is None else device)
+        transformer.set_submodule(name, small.eval())
 
 
 def _torchao(kind: Quantization) -> tuple[Any, Any]:
@@ -50,8 +109,12 @@ def _torchao(kind: Quantization) -> tuple[Any, Any]:
             quantize_,
         )
     except ImportError as error:
-        raise SgfluxError(
-            f"quantize {kind!r} needs torchao, which is not installed: "
-            'pip install "sgflux[quantize]"'
-        ) from error
+        raise _not_installed(kind) from error
     return quantize_, Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
+
+
+def _not_installed(kind: Quantization) -> SgfluxError:
+    return SgfluxError(
+        f"quantize {kind!r} needs {_LIBRARIES[kind]}, which is not installed: "
+        f'pip install "sgflux[{_EXTRAS[kind]}]"'
+    )

@@ -4,6 +4,7 @@ from sgflux.sampling.command import SampleConfig, sample
 from sgflux.sampling.inputs import (
     PipelineOutput,
     adapter_fingerprint,
+    loading_settings,
     resolve_device,
     resolve_dtype,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "SampleConfig",
     "SceneGraphFluxPipeline",
     "adapter_fingerprint",
+    "loading_settings",
     "resolve_device",
     "resolve_dtype",
     "saliency",

@@ -14,7 +14,7 @@ from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.sampling.inputs import resolve_device, resolve_dtype
+from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 
@@ -27,7 +27,8 @@ class SampleConfig:
     prompt: str | None = None
     """The text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
     adapter: Path | None = None
-    """Folder of a trained adapter (a run's final/); None: the base alone, which knows no graph."""
+    """Folder of a trained adapter (a run's final/), or its hub id[@revision]; None: the base alone,
+    which knows no graph."""
     model_id: str = "black-forest-labs/FLUX.1-schnell"
     """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
     out_dir: Path = Path("samples")
@@ -56,8 +57,22 @@ class SampleConfig:
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    encoder_device: str | None = None
+    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    offload_blocks: bool = False
+    """Keep the weights of all but the adapted blocks off the device until they are used."""
+    offload_folder: Path | None = None
+    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
     components: str | None = None
-    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
@@ -104,9 +119,7 @@ def sample(config: SampleConfig) -> list[Path]:
         adapter=config.adapter,
         dtype=resolve_dtype(config.dtype, device),
         device=device,
-        components=config.components,
-        revision=config.revision,
-        allow_download=config.allow_download,
+        **loading_settings(config),
     )
     settings: dict[str, Any] = {
         "steps": config.steps,

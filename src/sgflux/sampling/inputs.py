@@ -24,6 +24,19 @@ from sgflux.models.adapter import AdapterConfig
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
+_LOADING = (
+    "components",
+    "autoencoder",
+    "text_encoder",
+    "text_encoder_2",
+    "revision",
+    "allow_download",
+    "encoder_device",
+    "quantize",
+    "offload_blocks",
+    "offload_folder",
+)
+
 GraphInput = SceneGraph | str | None
 """A graph, its text form, or none."""
 
@@ -186,6 +199,15 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         name = "fp32" if device.type == "cpu" else "bf16"
     return DTYPES[name]
+
+
+def loading_settings(config: Any) -> dict[str, Any]:
+    """Those of a command's settings that say where the model's parts are, and how they are kept.
+
+    Args:
+        config: has some of them as attributes of the same names; the others keep their defaults.
+    """
+    return {name: getattr(config, name) for name in _LOADING if hasattr(config, name)}
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,31 +22,25 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.model_source import ModelSource
 from sgflux.models.adapter import (
     GraphLoraModel,
     adapter_disabled,
-    build_model,
-    load_bundle,
 )
 from sgflux.models.backbone import (
     Autoencoder,
     TextEncoders,
     TextFeatures,
     image_ids,
-    load_autoencoder,
-    load_scheduler,
-    load_text_encoders,
-    load_transformer,
     model_identity,
     pack_latents,
     text_ids,
     unpack_latents,
 )
-from sgflux.models.graph_encoder import GraphFeatures, NameFeatures
+from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.sampling.inputs import (
     GraphInput,
     PipelineOutput,
-    adapter_fingerprint,
     check_settings,
     flux_schedule,
     initial_noise,
@@ -53,6 +48,7 @@ from sgflux.sampling.inputs import (
     seeds_of,
     to_uint8,
 )
+from sgflux.sampling.loading import load_parts
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
@@ -71,6 +67,8 @@ class SceneGraphFluxPipeline:
         model: GraphLoraModel | None = None,
         model_id: str = "",
         adapter_fingerprint: str | None = None,
+        quantize: str = "none",
+        files: Any = None,
     ) -> None:
         """Keep the parts: the base's, and its adapter's.
 
@@ -80,6 +78,8 @@ class SceneGraphFluxPipeline:
             model: that transformer with its adapter.
             model_id: what the base is called, for the record.
             adapter_fingerprint: what identifies the adapter, for the record.
+            quantize: how the base's matrices were rounded, for the record.
+            files: what is to live as long as the pipeline.
         """
         self.text_encoders = text_encoders
         self.autoencoder = autoencoder
@@ -89,6 +89,8 @@ class SceneGraphFluxPipeline:
         self.model_id = model_id
         self.model_fingerprint: str = model_identity(transformer)["fingerprint"]
         self.adapter_fingerprint = adapter_fingerprint
+        self.quantize = quantize
+        self._files = files
 
     @classmethod
     def from_pretrained(
@@ -101,62 +103,70 @@ class SceneGraphFluxPipeline:
         allow_download: bool = False,
         max_sequence_length: int | None = None,
         components: str | None = None,
+        autoencoder: Path | None = None,
+        text_encoder: Path | None = None,
+        text_encoder_2: Path | None = None,
         revision: str | None = None,
+        encoder_device: torch.device | str | None = None,
+        quantize: Literal["none", "int8", "float8", "nf4"] = "none",
+        offload_blocks: bool = False,
+        offload_folder: Path | None = None,
     ) -> SceneGraphFluxPipeline:
         """Load a base, and an adapter bundle onto it.
 
         Args:
             model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
                 original-layout ``.safetensors`` with the transformer.
-            adapter: a bundle's folder (``final/`` of a run); None for the base alone.
+            adapter: a bundle's folder (``final/`` of a run), or ``user/name[@revision]`` of one
+                on the hub; None for the base alone.
             dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
             device: where everything goes.
             allow_download: fetch from the hub what is not on this machine.
             max_sequence_length: text tokens a prompt; None: what the adapter was trained with, or
                 without one what the tokenizer allows, at most 256.
             components: where the rest is, if ``model_id`` is a single file.
+            autoencoder, text_encoder, text_encoder_2: then also as files of their own.
             revision: of the hub's repository: a branch, tag or commit.
+            encoder_device: where text encoders and autoencoder go instead.
+            quantize: round the base's frozen matrices, as in training.
+            offload_blocks: keep the weights of all but the adapted blocks off the device.
+            offload_folder: keep them in files there instead of in the CPU's memory.
 
         Raises:
-            SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
+            SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
+                settings do not go together.
         """
-        if components is not None and not str(model_id).endswith(".safetensors"):
-            raise SgfluxError(f"components has no effect: {model_id!r} is no single file")
-        rest = str(model_id) if components is None else components
-        hub: Any = {"allow_download": allow_download, "revision": revision}
-        where: Any = {"dtype": dtype, "device": device, **hub}
-        bundle = None if adapter is None else load_bundle(adapter)
-        if bundle is not None and max_sequence_length is None:
-            max_sequence_length = bundle[0].max_sequence_length
-        text = load_text_encoders(rest, max_sequence_length=max_sequence_length, **where)
-        transformer = load_transformer(model_id, **where)
-        model = fingerprint = None
-        if bundle is not None:
-            config, state = bundle
-            names = NameFeatures(text.text_encoder_2.config.d_model, text.encode_names)
-            model = build_model(transformer=transformer, config=config, name_features=names)
-            model.load_trainable_state(state)
-            model.to(device).eval().requires_grad_(False)
-            fingerprint = adapter_fingerprint(config, state)
-        return cls(
-            text_encoders=text,
-            autoencoder=load_autoencoder(rest, **where),
-            scheduler=load_scheduler(rest, **hub),
-            transformer=transformer,
-            model=model,
+        source = ModelSource(
             model_id=str(model_id),
-            adapter_fingerprint=fingerprint,
+            components=components,
+            autoencoder=autoencoder,
+            text_encoder=text_encoder,
+            text_encoder_2=text_encoder_2,
+            revision=revision,
+            allow_download=allow_download,
         )
+        parts = load_parts(
+            source,
+            adapter=adapter,
+            dtype=dtype,
+            device=torch.device(device),
+            encoder_device=torch.device(encoder_device or device),
+            max_sequence_length=max_sequence_length,
+            quantize=quantize,
+            offload_blocks=offload_blocks,
+            offload_folder=offload_folder,
+        )
+        return cls(**parts, model_id=str(model_id), quantize=quantize)
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer is."""
-        return self.transformer.device
+        """Where the transformer computes."""
+        return self.transformer.x_embedder.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the frozen weights and of the latents between two steps."""
-        return self.transformer.dtype
+        return self.transformer.x_embedder.weight.dtype
 
     @property
     def default_size(self) -> int:
@@ -328,6 +338,7 @@ class SceneGraphFluxPipeline:
             "height": height,
             "width": width,
             "dtype": str(self.dtype).removeprefix("torch."),
+            "quantize": self.quantize,
             "model": self.model_id,
             "model_fingerprint": self.model_fingerprint,
             "adapter": self.adapter_fingerprint if use_adapter else None,

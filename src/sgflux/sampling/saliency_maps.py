@@ -31,7 +31,7 @@ from sgflux.models.saliency import (
     default_concept_blocks,
 )
 from sgflux.sampling.command import read_graph
-from sgflux.sampling.inputs import resolve_device, resolve_dtype
+from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 _COLORS = "inferno"
@@ -72,6 +72,16 @@ class SaliencyConfig:
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 
@@ -99,7 +109,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
         adapter=config.adapter,
         dtype=resolve_dtype(config.dtype, device),
         device=device,
-        allow_download=config.allow_download,
+        **loading_settings(config),
     )
     height, width = config.height or pipeline.default_size, config.width or pipeline.default_size
     patch = 2 * pipeline.autoencoder.downsample
@@ -191,7 +201,7 @@ def concept_maps(
         raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
     count, device = len(images), pipeline.device
     mean, _ = pipeline.autoencoder.posterior(images)
-    latents = pipeline.autoencoder.scale(mean.float())
+    latents = pipeline.autoencoder.scale(mean.float()).to(device)
     noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
     levels = torch.full((count,), sigma, device=device)
     noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
@@ -206,7 +216,7 @@ def concept_maps(
         "img_ids": image_ids(rows, columns).to(device),
         "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(device),
         "guidance": pipeline.guidance_input(count, guidance),
-        "concept_states": words.unflatten(0, (count, -1)),
+        "concept_states": words.unflatten(0, (count, -1)).to(device),
         # All words of a picture in one text, as the paper's authors do it.
         "concept_pooled_projections": pipeline.encode_text(
             [" ".join(own) for own in concepts]

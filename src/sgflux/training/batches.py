@@ -74,6 +74,7 @@ def draw_batch(
     sigma_scheme: str,
     t_min: float,
     t_max: float,
+    sigma_shift: float = 1.0,
     generator: torch.Generator,
 ) -> Batch:
     """Draw everything random about one forward pass, in a fixed order, on the CPU.
@@ -87,6 +88,7 @@ def draw_batch(
         sigma_scheme: see :func:`sgflux.flow_matching.sample_sigmas`.
         t_min: lowest sigma.
         t_max: highest sigma.
+        sigma_shift: see :func:`sgflux.flow_matching.sample_sigmas`.
         generator: the only source of randomness.
     """
     count = len(rows)
@@ -94,7 +96,14 @@ def draw_batch(
     mean, std = latent_scale.posterior(*arrays.posterior(index))
     latents = mean + std * torch.randn(mean.shape, generator=generator)
     noise = torch.randn(mean.shape, generator=generator)
-    sigma = sample_sigmas(count, scheme=sigma_scheme, t_min=t_min, t_max=t_max, generator=generator)
+    sigma = sample_sigmas(
+        count,
+        scheme=sigma_scheme,
+        t_min=t_min,
+        t_max=t_max,
+        shift=sigma_shift,
+        generator=generator,
+    )
     weights = torch.tensor([float(prompt_weights.get(kind, 0.0)) for kind in PROMPT_KINDS])
     kinds = torch.multinomial(weights, count, replacement=True, generator=generator)
     is_null = (torch.rand(count, generator=generator) < null_graph_probability).tolist()

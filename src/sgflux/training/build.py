@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,9 +13,11 @@ from torch import nn
 from sgflux.config import TrainConfig
 from sgflux.data.cache import TrainingArrays
 from sgflux.errors import SgfluxError
+from sgflux.flow_matching import resolution_shift
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.backbone import (
     default_block_range,
+    load_scheduler,
     load_transformer,
     model_identity,
     validate_block_range,
@@ -22,6 +26,7 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
+from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
@@ -49,6 +54,8 @@ class Preparation:
         plan: the numbers of the run.
         names: features of the graphs' words.
         terms: what the further loss terms need.
+        sigma_shift: of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
+        training_adapter: what is in the base while it is trained, if anything is.
     """
 
     model: GraphLoraModel
@@ -62,6 +69,14 @@ class Preparation:
     plan: RunPlan
     names: NameFeatures
     terms: TermInputs
+    sigma_shift: float
+    training_adapter: TrainingAdapter | None
+
+    def as_sampled(self) -> AbstractContextManager[None]:
+        """Within it the model is what it is in sampling."""
+        if self.training_adapter is None:
+            return nullcontext()
+        return self.training_adapter.switched_off()
 
 
 def build(
@@ -73,15 +88,15 @@ def build(
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
     """
     device = processes.device
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
+    # A base that is to be quantised or offloaded may not fit the device before.
+    comes_small = config.quantize != "none" or config.offload_blocks
     transformer = load_transformer(
-        config.model_id,
-        revision=config.revision,
+        **config.source.for_transformer,
         dtype=DTYPES[config.dtype],
-        # A base that is to be quantised may not fit the device before.
-        device=device if config.quantize == "none" else "cpu",
-        allow_download=config.allow_download,
+        device="cpu" if comes_small else device,
     )
     encoder = pretrained_encoder(config)
     adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens, encoder=encoder)
@@ -93,9 +108,20 @@ def build(
         name_features=encoded.names,
         encoder=encoder or frozen_encoder(config, adapter, encoded.names),
     )
+    plan = plan_of(
+        config, splits, adapter, model, processes=processes, image_tokens=encoded.image_tokens
+    )
+    training_adapter = None
+    if splits.training_adapter is not None:
+        training_adapter = add_training_adapter(transformer, splits.training_adapter)
     if config.quantize != "none":
-        quantize_base(transformer, config.quantize)
-    model.to(device)
+        quantize_base(
+            transformer, config.quantize, keep=frozenset(adapter.lora_modules), device=device
+        )
+    if config.offload_blocks:
+        model.offload_blocks(device, folder=config.offload_folder)
+    else:
+        model.to(device)
     if config.compile:
         model.flux.compile_blocks()
     guidance = guidance_of(config, is_distilled=transformer.config.guidance_embeds)
@@ -119,14 +145,7 @@ def build(
         dtype=DTYPES[config.dtype],
         guidance=guidance,
         digests=splits.digests,
-        plan=plan_of(
-            config,
-            splits,
-            adapter,
-            model,
-            processes=processes,
-            image_tokens=encoded.image_tokens,
-        ),
+        plan=plan,
         names=encoded.names,
         terms=build_terms(
             config,
@@ -141,6 +160,8 @@ def build(
             images_dir=images_root(config, config.train_jsonl),
             device=device,
         ),
+        sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),
+        training_adapter=training_adapter,
     )
 
 
@@ -224,3 +245,23 @@ def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
     if not is_distilled:
         return None
     return 1.0 if config.guidance is None else config.guidance
+
+
+def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
+    """How far the drawn noise levels are moved towards noise; 1: not at all.
+
+    Raises:
+        SgfluxError: if the model's scheduler cannot be loaded.
+    """
+    if config.sigma_shift == "none" or config.sigma_scheme == "schnell":
+        return 1.0
+    settings = load_scheduler(**config.source.for_scheduler).config
+    if config.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
+        return 1.0
+    return resolution_shift(
+        image_tokens,
+        base_tokens=settings["base_image_seq_len"],
+        max_tokens=settings["max_image_seq_len"],
+        base_shift=settings["base_shift"],
+        max_shift=settings["max_shift"],
+    )

@@ -86,7 +86,13 @@ class ClassifierConfig:
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
     components: str | None = None
-    """Where text encoders and autoencoder are, if model_id is a single .safetensors file."""
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
@@ -273,11 +279,7 @@ def _make_reader(
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
     transformer = load_transformer(
-        config.model_id,
-        revision=config.revision,
-        dtype=DTYPES[config.dtype],
-        device=device,
-        allow_download=config.allow_download,
+        **training.source.for_transformer, dtype=DTYPES[config.dtype], device=device
     ).requires_grad_(False)
     guidance = guidance_of(training, is_distilled=transformer.config.guidance_embeds)
     blocks = default_concept_blocks(len(transformer.transformer_blocks))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,8 +89,16 @@ class OriginalCommandLine:
     """Root of the examples' image paths; None: the folder of each JSONL."""
     model_id: str = FLUX_SCHNELL
     """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
     dtype: Literal["fp32", "bf16"] = "bf16"
     """Precision of the frozen weights and of the arithmetic."""
     graph_mode: GraphMode = "token"
@@ -183,10 +192,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: trained; 2: bad input, with one line on standard error; 130 or 143: interrupted by SIGINT or
     SIGTERM, with everything saved that is needed to resume.
     """
-    from sgflux.training.trainer import train  # torch takes seconds that --help need not wait for
-
     try:
         config = parse_original(sys.argv[1:] if arguments is None else arguments)
+        # transformers warns at import about image processors that nothing here uses.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        # torch takes seconds that --help need not wait for.
+        from sgflux.training.quiet import hide_loading_bars
+        from sgflux.training.trainer import train
+
+        hide_loading_bars()
         return train(config).exit_status
     except SgfluxError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
+from sgflux.models.single_files import described_autoencoder, described_t5
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -51,8 +52,20 @@ class EncoderFacts:
     latent_scale: float
 
 
-def encoder_folder(model_id: str, *, revision: str | None, allow_download: bool) -> Path:
+def encoder_folder(
+    model_id: str,
+    *,
+    revision: str | None,
+    allow_download: bool,
+    parts: Sequence[str] = (*AUTOENCODER_PARTS, *TEXT_PARTS),
+) -> Path:
     """The folder that the encoders are loaded from, fetched from the hub if that is allowed.
+
+    Args:
+        model_id: a folder or hub id.
+        revision: of the hub's repository.
+        allow_download: fetch from the hub what is not on this machine.
+        parts: subfolders that are needed.
 
     Raises:
         SgfluxError: if it is not on this machine.
@@ -62,7 +75,6 @@ def encoder_folder(model_id: str, *, revision: str | None, allow_download: bool)
         if revision is not None:
             raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
         return Path(folder)
-    parts = (*AUTOENCODER_PARTS, *TEXT_PARTS)
     try:
         found = snapshot_download(
             folder,
@@ -78,19 +90,33 @@ def encoder_folder(model_id: str, *, revision: str | None, allow_download: bool)
     return Path(found)
 
 
-def encoder_facts(folder: Path, *, max_sequence_length: int | None) -> EncoderFacts:
-    """Read the configuration files.
+def encoder_facts(
+    folder: Path,
+    *,
+    max_sequence_length: int | None,
+    autoencoder: Path | None = None,
+    text_encoder_2: Path | None = None,
+) -> EncoderFacts:
+    """Read the configuration files, or the headers of single files.
 
     Args:
         folder: of the model.
         max_sequence_length: tokens a prompt; None: what the tokenizer allows, at most 256.
+        autoencoder: as a file of its own.
+        text_encoder_2: T5 as a file of its own.
 
     Raises:
         SgfluxError: naming the file that is missing or lacks a number, or if the length is out of
             range.
     """
-    vae = _settings(folder / "vae" / "config.json", "block_out_channels")
-    text = _settings(folder / "text_encoder_2" / "config.json", "d_model")
+    if autoencoder is None:
+        vae = _settings(folder / "vae" / "config.json", "block_out_channels")
+    else:
+        vae = described_autoencoder(autoencoder)
+    if text_encoder_2 is None:
+        text_dim = _settings(folder / "text_encoder_2" / "config.json", "d_model")["d_model"]
+    else:
+        text_dim = described_t5(text_encoder_2).d_model
     tokenizer = _settings(folder / "tokenizer_2" / "tokenizer_config.json")
     longest = int(min(_LONGEST_SEQUENCE, tokenizer.get("model_max_length", _LONGEST_SEQUENCE)))
     tokens = max_sequence_length
@@ -102,7 +128,7 @@ def encoder_facts(folder: Path, *, max_sequence_length: int | None) -> EncoderFa
             f"got {tokens}"
         )
     return EncoderFacts(
-        text_dim=text["d_model"],
+        text_dim=text_dim,
         text_tokens=tokens,
         downsample=2 ** (len(vae["block_out_channels"]) - 1),
         latent_shift=vae.get("shift_factor") or 0.0,
@@ -110,12 +136,15 @@ def encoder_facts(folder: Path, *, max_sequence_length: int | None) -> EncoderFa
     )
 
 
-def files_identity(folder: Path, parts: Iterable[str], *, memory: Path | None) -> str:
+def files_identity(
+    folder: Path, parts: Iterable[str], *, memory: Path | None, single: Sequence[Path] = ()
+) -> str:
     """The digest of all files in some parts of a model's folder, (64,) hex digits.
 
     Args:
         folder: of the model.
         parts: subfolders.
+        single: files of other places that hold further parts.
         memory: a folder, where digests are kept and looked up; None: nowhere.
 
     Raises:
@@ -127,6 +156,9 @@ def files_identity(folder: Path, parts: Iterable[str], *, memory: Path | None) -
         if not found:
             raise SgfluxError(f"model folder {str(folder)!r} has no files in {part!r}")
         files += found
+    names = [path.relative_to(folder).as_posix() for path in files]
+    files += single
+    names += [f"file {number}" for number in range(len(single))]
     known = {} if memory is None else _known_digests(memory / _DIGESTS_FILE)
     try:
         stamps = [_stamp(path) for path in files]
@@ -140,7 +172,6 @@ def files_identity(folder: Path, parts: Iterable[str], *, memory: Path | None) -
         memory.mkdir(parents=True, exist_ok=True)
         with replacing(memory / _DIGESTS_FILE) as file:
             file.write(json.dumps(known, indent=1).encode())
-    names = [path.relative_to(folder).as_posix() for path in files]
     content = [(name, known[stamp]) for name, stamp in zip(names, stamps, strict=True)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

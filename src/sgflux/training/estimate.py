@@ -78,6 +78,8 @@ def estimate_lines(
     base_bytes: int,
     trained_numbers: int,
     averaged: bool,
+    encoders_aside: bool = False,
+    offloaded_bytes: int = 0,
 ) -> list[str]:
     """The cost in words.
 
@@ -87,21 +89,37 @@ def estimate_lines(
         base_bytes: weights of the transformer.
         trained_numbers: weights of the adapter.
         averaged: whether their moving average is kept as well.
+        encoders_aside: whether the encoders are on another device than the training.
+        offloaded_bytes: those of the transformer's weights that are on the device only while
+            their block runs.
     """
     # Weight, gradient and AdamW's two moments in float32.
     trained = trained_numbers * 4 * (5 if averaged else 4)
     kept = activation_bytes(shape)
     operations = operations_per_example(shape)
-    return [
-        f"encoding:   {_gib(encoder_bytes)} of weights, on the device only in this phase (plus "
+    # One block at a time is there, of as many as there are.
+    held = base_bytes - offloaded_bytes + offloaded_bytes // shape.blocks
+    training, encoding = held + trained + kept, 0 if encoders_aside else encoder_bytes
+    where = "another device" if encoders_aside else "the device"
+    lines = [
+        f"encoding:   {_gib(encoder_bytes)} of weights, on {where} only in this phase (plus "
         "their activations)",
-        f"memory:     about {_gib(base_bytes + trained + kept)} in training: "
-        f"base {_gib(base_bytes)}, adapter with optimizer {_gib(trained)}, "
+        f"memory:     about {_gib(training)} in training: "
+        f"base {_gib(held)}, adapter with optimizer {_gib(trained)}, "
         f"activations about {_gib(kept)} (estimated, not measured)",
+        f"peak:       about {_gib(max(training, encoding))}, "
+        f"in {'training' if training >= encoding else 'encoding'}",
         f"arithmetic: {operations / 1e12:.3g} TFLOP an example, "
         f"{operations * shape.examples_per_step / 1e12:.3g} a step",
     ]
+    if offloaded_bytes:
+        lines.insert(
+            2,
+            f"offloaded:  {_gib(offloaded_bytes)} of the base's weights, fetched block by block "
+            "three times a step",
+        )
+    return lines
 
 
 def _gib(count: float) -> str:
-    return f"{count / 2**30:.3g} GiB"
+    return f"{count / 2**30:.3g} GiB" if count >= 2**30 else f"{count / 2**20:.3g} MiB"

@@ -37,7 +37,7 @@ from sgflux.training.terms import LossTerms
 from sgflux.training.validation import ValidationResult, Validator
 
 ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
-"""(model with the averaged weights, step) -> further figures for the log."""
+"""(model with averaged weights and no training adapter, step) -> further figures for the log."""
 
 
 class TrainingRun:
@@ -84,6 +84,7 @@ class TrainingRun:
             dtype=preparation.dtype,
             guidance=preparation.guidance,
             gradient_checkpointing=config.recompute_every,
+            training_adapter=preparation.training_adapter,
         )
         self._terms = LossTerms(
             config.losses,
@@ -182,6 +183,7 @@ class TrainingRun:
                 sigma_scheme=config.sigma_scheme,
                 t_min=config.t_min,
                 t_max=config.t_max,
+                sigma_shift=self._data.sigma_shift,
                 generator=generator_for(config.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):
@@ -305,7 +307,8 @@ class TrainingRun:
             result = validator.summarize(errors)
             extra = {}
             if self._extra_validation is not None and self._processes.is_main:
-                extra = dict(self._extra_validation(self._model, self.step))
+                with self._data.as_sampled():
+                    extra = dict(self._extra_validation(self._model, self.step))
             self._validated_step = self.step
             self._validation = result
             self._log.validation(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.plan import RunPlan
+from sgflux.training.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
 
 
 def model_card(
-    config: TrainConfig, plan: RunPlan, adapter: AdapterConfig, weights: AdapterWeights
+    config: TrainConfig,
+    plan: RunPlan,
+    adapter: AdapterConfig,
+    weights: AdapterWeights,
+    sample: CardSample | None = None,
 ) -> str:
     """The card, in Markdown.
 
@@ -18,22 +25,23 @@ def model_card(
         plan: of the run.
         adapter: what the adapter is.
         weights: the ones in the bundle, with their metrics.
+        sample: a picture by them, if one was drawn.
     """
+    model = public_name(config.model_id)
     texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
     return f"""\
 ---
 library_name: sgflux
-base_model: {config.model_id}
-tags: [flux, lora, scene-graph]
+{_base_model(config.model_id)}tags: [flux, lora, scene-graph]
 ---
 
-# Scene-graph adapter for {config.model_id}
+# Scene-graph adapter for {model}
 
 Made by sgflux {adapter.sgflux_version}. Give it a scene graph and a prompt that leaves the relation
 open; it draws the relation that the graph states:
 
 ```
-sgflux sample --model-id {config.model_id} --adapter . --graph "man, riding, horse"
+sgflux sample --model-id {model} --adapter . --graph "man, riding, horse"
 ```
 
 `pytorch_lora_weights.safetensors` alone also loads with `FluxPipeline.load_lora_weights`; without
@@ -45,14 +53,46 @@ the graph conditioner beside it, nothing reads a graph.
 | blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
-| data | {plan.train_examples} examples at {config.height} x {config.width} pixels |
+| data | {config.train_jsonl.name}: {plan.train_examples} examples |
+| pictures | {config.height} x {config.width} pixels |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |
-
-## Validation
+{_training_adapter(config)}
+{_picture(sample)}## Validation
 
 {_figures(config, weights)}
+"""
+
+
+def _training_adapter(config: TrainConfig) -> str:
+    if config.training_adapter is None:
+        return ""
+    return f"| training adapter | {public_name(config.training_adapter)}, in training alone |\n"
+
+
+def public_name(source: str) -> str:
+    """A hub id as it is, and of a path on this machine the last part."""
+    is_path = source.endswith(".safetensors") or source.count("/") != 1 or Path(source).exists()
+    return Path(source).name if is_path else source
+
+
+def _base_model(model_id: str) -> str:
+    """The hub's own key, which only an id on the hub may have."""
+    return f"base_model: {model_id}\n" if public_name(model_id) == model_id != "tiny" else ""
+
+
+def _picture(sample: CardSample | None) -> str:
+    if sample is None:
+        return ""
+    return f"""\
+## A sample
+
+*{sample.statement}*, text "{sample.prompt}", {sample.steps} steps, seed {sample.seed}: with the \
+graph, and the same noise without it.
+
+![with the graph]({WITH_GRAPH}) ![without]({WITHOUT_GRAPH})
+
 """
 
 

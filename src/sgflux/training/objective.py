@@ -19,6 +19,7 @@ from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities
+from sgflux.models.training_adapter import TrainingAdapter
 from sgflux.training.batches import Batch
 from sgflux.training.losses import flow_matching_loss
 from sgflux.training.rankers import Branches
@@ -49,6 +50,7 @@ class FlowMatchingObjective:
         dtype: torch.dtype,
         guidance: float | None,
         gradient_checkpointing: bool | int,
+        training_adapter: TrainingAdapter | None = None,
     ) -> None:
         """Keep the parts.
 
@@ -58,11 +60,13 @@ class FlowMatchingObjective:
             guidance: what a guidance-distilled model is told; None for any other.
             gradient_checkpointing: recompute activations in the backward pass; a number n: of
                 every n-th block.
+            training_adapter: what is in the base while it is trained, if anything is.
         """
         self._model = model
         self._dtype = dtype
         self._guidance = guidance
         self._gradient_checkpointing = gradient_checkpointing
+        self._training_adapter = training_adapter
         self._ids: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
@@ -137,21 +141,25 @@ class FlowMatchingObjective:
 
         Both see the same text, latents and noise. The base's few-step velocity is a distilled one,
         which plain flow matching would wear down (Sauer et al. 2024, arXiv:2403.12015, on how such
-        a one is made).
+        a one is made). It is sampling that this protects, so a training adapter is off here.
 
         Args:
             batch: B examples; their own sigma is not used.
             sigma: (B,), noise levels of the base's sampling.
         """
-        prefix = self._prefix(batch, sigma)
-        with self._precision(batch):
-            with adapter_disabled(self._model):
-                base = self._model.flux.suffix(prefix)
-            velocity = self._model.flux.suffix(
-                prefix,
-                self._model.encoder(batch.graphs),
-                gradient_checkpointing=self._gradient_checkpointing,
-            )
+        within = None if self._training_adapter is None else self._training_adapter.switched_off
+        with contextlib.nullcontext() if within is None else within():
+            prefix = self._prefix(batch, sigma)
+            with self._precision(batch):
+                with adapter_disabled(self._model):
+                    base = self._model.flux.suffix(prefix)
+                velocity = self._model.flux.suffix(
+                    prefix,
+                    self._model.encoder(batch.graphs),
+                    gradient_checkpointing=self._gradient_checkpointing,
+                    # The backward pass comes when the training adapter is on again.
+                    recompute_within=within,
+                )
         return flow_matching_loss(velocity, base)
 
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from huggingface_hub import hf_hub_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
 from sgflux.models.adapter import build_model
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
-from sgflux.models.quantization import quantizable
+from sgflux.models.quantization import BITS, quantizable
+from sgflux.models.single_files import (
+    described,
+    described_autoencoder,
+    described_clip,
+    described_t5,
+)
 from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines
 from sgflux.training.plan import RunPlan
 from sgflux.training.prepare import Splits, image_tokens_of
-from sgflux.training.processes import Processes
+from sgflux.training.processes import Processes, usable_device
 
 
 @dataclass(frozen=True)
@@ -46,36 +55,13 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
     Raises:
         SgfluxError: if a description is not on this machine, or a setting does not fit it.
     """
-    folder = resolve_model_id(config.parts_id)
-    local: dict[str, Any] = {"local_files_only": not config.allow_download}
-    if config.revision is not None:
-        local["revision"] = config.revision
-    try:
-        vae = AutoencoderKL.load_config(folder, subfolder="vae", **local)
-        settings = None
-        if config.components is None:
-            settings = FluxTransformer2DModel.load_config(folder, subfolder="transformer", **local)
-        clip = CLIPTextConfig.from_pretrained(folder, subfolder="text_encoder", **local)
-        t5 = T5Config.from_pretrained(folder, subfolder="text_encoder_2", **local)
-        nothing = dict.fromkeys(("transformer", "vae", "text_encoder", "text_encoder_2"))
-        tokenizer = FluxPipeline.from_pretrained(folder, **nothing, **local).tokenizer_2
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"model {config.model_id!r} cannot be described: "
-            + why_not_loaded(
-                error,
-                config.parts_id,
-                allow_download=config.allow_download,
-                revision=config.revision,
-            )
-        ) from error
-    if settings is None:
-        settings = described_original(Path(config.model_id))
+    parts = _described(config.source)
+    vae, tokenizer = parts.autoencoder, parts.tokenizer_2
     image_tokens = image_tokens_of(config, downsample=2 ** (len(vae["block_out_channels"]) - 1))
     text_tokens = config.max_sequence_length or min(256, tokenizer.model_max_length)
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(settings)
-        text_encoders = (CLIPTextModel(clip), T5EncoderModel(t5))
+        transformer = FluxTransformer2DModel.from_config(parts.transformer)
+        text_encoders = (CLIPTextModel(parts.clip), T5EncoderModel(parts.t5))
         autoencoder = AutoencoderKL.from_config(vae)
     for layer in (transformer.x_embedder, transformer.proj_out):
         # An adapter knows its base by these two; here any numbers will do.
@@ -104,18 +90,100 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
         bytes_per_number=width,
         checkpoint_every=config.recompute_every,
     )
-    quantized = 0
+    base_bytes = width * (plan.total - plan.trainable)
+    if splits.training_adapter is not None:
+        base_bytes += width * sum(w.numel() for w in described(splits.training_adapter).values())
     if config.quantize != "none":
-        quantized = sum(layer.weight.numel() for _, layer in quantizable(transformer))
+        layers = quantizable(transformer, keep=frozenset(adapter.lora_modules))
+        rounded = sum(layer.weight.numel() for _, layer in layers)
+        base_bytes -= round(rounded * (width - BITS[config.quantize] / 8))
+    offloaded = 0
+    if config.offload_blocks:
+        double = transformer.transformer_blocks
+        away = (
+            *double[: plan.block_start],
+            *double[plan.block_end :],
+            *transformer.single_transformer_blocks,
+        )
+        offloaded = width * sum(map(_numbers, away))
     costs = estimate_lines(
         shape,
         # The autoencoder runs in float32 whatever the rest is in.
         encoder_bytes=width * sum(map(_numbers, text_encoders)) + 4 * _numbers(autoencoder),
-        base_bytes=width * (plan.total - plan.trainable) - (width - 1) * quantized,
+        base_bytes=base_bytes,
         trained_numbers=plan.trainable,
         averaged=config.ema_decay > 0,
+        encoders_aside=config.encoder_device is not None
+        and usable_device(config.encoder_device).type != processes.device.type,
+        offloaded_bytes=offloaded,
     )
     return Outline(plan=plan, costs=costs)
+
+
+@dataclass(frozen=True)
+class _Described:
+    """The settings of a model's parts, as diffusers and transformers have them."""
+
+    transformer: dict[str, Any]
+    autoencoder: dict[str, Any]
+    clip: CLIPTextConfig
+    t5: T5Config
+    tokenizer_2: Any
+
+
+class _Plain:
+    """diffusers' settings, which are a dictionary."""
+
+    @staticmethod
+    def from_dict(settings: dict[str, Any]) -> dict[str, Any]:
+        return settings
+
+
+def _described(source: ModelSource) -> _Described:
+    """Read the configuration files, and the headers of single files."""
+    folder = resolve_model_id(source.rest)
+    local: dict[str, Any] = {"local_files_only": not source.allow_download}
+    if source.revision is not None:
+        local["revision"] = source.revision
+
+    def config_of(kind: Any, part: str) -> Any:
+        name = f"{part}/config.json"
+        path = Path(folder, name)
+        if not Path(folder).is_dir():
+            path = Path(hf_hub_download(folder, name, **local))
+        elif not path.is_file():
+            raise SgfluxError(f"model folder {folder!r} has no {name}")
+        # Asked for a folder without it, transformers would make the settings up.
+        return kind.from_dict(json.loads(path.read_bytes()))
+
+    clip_file, t5_file, vae_file = source.text_encoder, source.text_encoder_2, source.autoencoder
+    absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
+    try:
+        return _Described(
+            transformer=described_original(Path(source.model_id))
+            if source.is_file
+            else config_of(_Plain, "transformer"),
+            autoencoder=config_of(_Plain, "vae")
+            if vae_file is None
+            else described_autoencoder(vae_file),
+            clip=config_of(CLIPTextConfig, "text_encoder")
+            if clip_file is None
+            else described_clip(clip_file),
+            t5=config_of(T5Config, "text_encoder_2") if t5_file is None else described_t5(t5_file),
+            tokenizer_2=FluxPipeline.from_pretrained(
+                folder, **dict.fromkeys(absent), **local
+            ).tokenizer_2,
+        )
+    except (OSError, ValueError) as error:
+        raise SgfluxError(
+            f"model {source.model_id!r} cannot be described: "
+            + why_not_loaded(
+                error,
+                source.rest,
+                allow_download=source.allow_download,
+                revision=source.revision,
+            )
+        ) from error
 
 
 def _numbers(module: nn.Module) -> int:

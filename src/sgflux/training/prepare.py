@@ -32,6 +32,7 @@ from sgflux.models.backbone import (
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.relation_classifier import WEIGHTS_FILE
+from sgflux.models.training_adapter import find_training_adapter
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.encoder import readable_examples
@@ -43,7 +44,7 @@ from sgflux.training.encoder_files import (
     encoder_folder,
     files_identity,
 )
-from sgflux.training.processes import Processes
+from sgflux.training.processes import Processes, usable_device
 from sgflux.training.validation import ValidationItem, choose_items
 
 Say = Callable[[str], None]
@@ -62,8 +63,10 @@ class Splits:
         train: the training examples.
         items: the validation examples that are judged, with their negatives.
         val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL; also of a classifier's weights.
+        digests: split -> SHA-256 of its JSONL; also of a classifier's and a training adapter's
+            weights.
         terms: what the further loss terms need.
+        training_adapter: its file, if there is one.
     """
 
     train: Sequence[SceneExample]
@@ -71,6 +74,7 @@ class Splits:
     items: Sequence[ValidationItem]
     digests: dict[str, str]
     terms: TermSources
+    training_adapter: Path | None = None
 
     def names(self, config: TrainConfig) -> list[str]:
         """Every name and statement whose features the run may look up."""
@@ -124,7 +128,20 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             f"{terms.sampler.without} of {len(train)} training examples have no negative graph "
             "and are left out of the ranking loss"
         )
-    return Splits(train=train, val=val, items=items, digests=digests, terms=terms)
+    training_adapter = None
+    if config.training_adapter is not None:
+        training_adapter = find_training_adapter(
+            config.training_adapter, allow_download=config.allow_download
+        )
+        digests["training adapter"] = _digest(training_adapter)
+    return Splits(
+        train=train,
+        val=val,
+        items=items,
+        digests=digests,
+        terms=terms,
+        training_adapter=training_adapter,
+    )
 
 
 def _check_validation(
@@ -316,12 +333,27 @@ class LazyEncoders:
         Raises:
             SgfluxError: if it is not on this machine, or a setting does not fit it.
         """
-        self._config, self._device = config, device
+        self._config, self._source = config, config.source
+        self._device = (
+            device if config.encoder_device is None else usable_device(config.encoder_device)
+        )
+        source = self._source
+        files = {
+            "vae": source.autoencoder,
+            "text_encoder": source.text_encoder,
+            "text_encoder_2": source.text_encoder_2,
+        }
+        self._files = {part: path for part, path in files.items() if path is not None}
         self._folder = encoder_folder(
-            config.parts_id, revision=config.revision, allow_download=config.allow_download
+            source.rest,
+            **source.hub,
+            parts=[part for part in (*AUTOENCODER_PARTS, *TEXT_PARTS) if part not in self._files],
         )
         self.facts: EncoderFacts = encoder_facts(
-            self._folder, max_sequence_length=config.max_sequence_length
+            self._folder,
+            max_sequence_length=config.max_sequence_length,
+            autoencoder=source.autoencoder,
+            text_encoder_2=source.text_encoder_2,
         )
 
     @property
@@ -332,25 +364,17 @@ class LazyEncoders:
     @cached_property
     def text(self) -> TextEncoders:
         """The text encoders, loaded."""
-        config = self._config
         return load_text_encoders(
-            config.parts_id,
-            revision=config.revision,
-            dtype=DTYPES[config.dtype],
+            **self._source.for_text_encoders,
+            dtype=DTYPES[self._config.dtype],
             device=self._device,
-            max_sequence_length=config.max_sequence_length,
-            allow_download=config.allow_download,
+            max_sequence_length=self._config.max_sequence_length,
         )
 
     @cached_property
     def pictures(self) -> Autoencoder:
         """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
-        return load_autoencoder(
-            self._config.parts_id,
-            revision=self._config.revision,
-            device=self._device,
-            allow_download=self._config.allow_download,
-        )
+        return load_autoencoder(**self._source.for_autoencoder, device=self._device)
 
     @cached_property
     def picture_identity(self) -> str:
@@ -383,8 +407,13 @@ class LazyEncoders:
         return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
 
     def _identity(self, parts: Sequence[str], dtype: str) -> str:
-        memory = self._config.latent_cache_dir
-        return f"{files_identity(self._folder, parts, memory=memory)} {dtype}"
+        identity = files_identity(
+            self._folder,
+            [part for part in parts if part not in self._files],
+            memory=self._config.latent_cache_dir,
+            single=[self._files[part] for part in parts if part in self._files],
+        )
+        return f"{identity} {dtype}"
 
 
 def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:

@@ -62,7 +62,7 @@ class Processes:
                     "adapter this small; launch with --multi_gpu"
                 )
         launched_on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
-        wanted = None if device == "auto" else _device(device)
+        wanted = None if device == "auto" else usable_device(device)
         if wanted is None:
             on_cpu = launched_on_cpu or not torch.accelerator.is_available()
         else:
@@ -141,7 +141,12 @@ def _expect_the_number_launched(count: int) -> None:
         )
 
 
-def _device(name: str) -> torch.device:
+def usable_device(name: str) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        SgfluxError: if this machine has no such device.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -21,6 +21,10 @@ _NO_PART_OF_TRAINING = (
     "latent_cache_dir",
     "allow_download",
     "device",
+    "encoder_device",
+    "offload_blocks",
+    "offload_folder",
+    "sample_steps",
     "resume",
     "dry_run",
 )
@@ -142,9 +146,9 @@ def check_resumable(
             "new run in another output_dir"
         )
     changed = [split for split in data if data[split] != state.data.get(split)]
-    if changed == ["classifier"]:
+    if len(changed) == 1 and changed[0] in ("classifier", "training adapter"):
         raise SgfluxError(
-            f"{path}: was trained with another classifier; start a new run in another output_dir"
+            f"{path}: was trained with another {changed[0]}; start a new run in another output_dir"
         )
     if changed:
         raise SgfluxError(

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sgflux.data.examples import SceneExample
-from sgflux.flow_matching import inference_sigmas
+from sgflux.flow_matching import schnell_sigmas
 from sgflux.graphs.scene_graph import Triple
 from sgflux.loss_config import LossConfig
 from sgflux.models.graph_encoder import NameFeatures
@@ -33,9 +33,6 @@ from sgflux.training.negative_sampling import ConfusionTable, Contrast, Negative
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from sgflux.training.randomness import generator_for
 from sgflux.training.rankers import Branches, Ranker, SaliencyRanker
-
-ANCHOR_STEPS = 4
-"""Steps of the sampling that the anchor protects: FLUX.1-schnell's own."""
 
 _SUMS = ("error_positive", "error_negative", "error_gap", "train_ranking_accuracy")
 _COST_SUMS = ("rank_gap", "rank_active")
@@ -95,7 +92,7 @@ class LossTerms:
         self._examples = examples
         self._names = name_features
         self._seed = seed
-        self._anchor_sigmas = inference_sigmas(ANCHOR_STEPS)[:-1]
+        self._anchor_sigmas = schnell_sigmas()
         self._form = None
         if inputs.ranker is not None:
             self._form = RankingForm(

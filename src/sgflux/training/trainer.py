@@ -21,6 +21,7 @@ from sgflux.training.prepare import Splits, encode, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
 from sgflux.training.run_log import RunLog
+from sgflux.training.sample import draw_sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             return _dry_run(config, splits, state, processes=processes, log=log)
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
+        _say_outline(config, splits, processes=processes, log=log)
         folder.create()
         encoded = encode(config, splits, processes=processes, say=log.say)
         prepared = build(config, splits, encoded, processes=processes)
@@ -102,12 +104,13 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         if processes.is_main:
             folder.write_text(CONFIG_FILE, json.dumps(config.to_json(), indent=2) + "\n")
         log.open(config.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
-        _say_plan(config, prepared.plan, processes, log)
         if state is not None:
             log.say(f"resumed from {resume_path}, after step {state.step}")
         interrupted_by = run.loop()
         if interrupted_by is None:
-            bundle = _finish(config, prepared, run, folder=folder, processes=processes, log=log)
+            bundle = _finish(
+                config, splits, prepared, run, folder=folder, processes=processes, log=log
+            )
         else:
             bundle = None
             log.say(
@@ -139,6 +142,17 @@ def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: Run
         log.say(line)
 
 
+def _say_outline(
+    config: TrainConfig, splits: Splits, *, processes: Processes, log: RunLog
+) -> RunPlan:
+    """Say what the run is and what it will cost, before any model is loaded."""
+    described = outline(config, splits, processes=processes)
+    _say_plan(config, described.plan, processes, log)
+    for line in described.costs:
+        log.say(line)
+    return described.plan
+
+
 def _dry_run(
     config: TrainConfig,
     splits: Splits,
@@ -148,12 +162,8 @@ def _dry_run(
     log: RunLog,
 ) -> TrainResult:
     """Say what would happen; write nothing."""
-    described = outline(config, splits, processes=processes)
-    plan = described.plan
     log.say(json.dumps(config.to_json(), indent=2))
-    _say_plan(config, plan, processes, log)
-    for line in described.costs:
-        log.say(line)
+    plan = _say_outline(config, splits, processes=processes, log=log)
     step = 0 if state is None else state.step
     if state is not None:
         log.say(f"resume:     after step {step}")
@@ -163,6 +173,7 @@ def _dry_run(
 
 def _finish(
     config: TrainConfig,
+    splits: Splits,
     prepared: Preparation,
     run: TrainingRun,
     *,
@@ -175,12 +186,17 @@ def _finish(
     chosen = last if run.best is None else run.best
     if processes.is_main:
         last.save(folder.last)
+        sample = None
+        if config.sample_steps:
+            log.say(f"drawing the model card's sample in {config.sample_steps} steps")
+            sample = draw_sample(config, splits, prepared, chosen.weights)
         save_bundle(
             folder.bundle,
             config=prepared.adapter,
             state={**chosen.weights, **prepared.model.frozen_parameters()},
-            card=model_card(config, prepared.plan, prepared.adapter, chosen),
+            card=model_card(config, prepared.plan, prepared.adapter, chosen, sample),
             metrics={"step": chosen.step, **chosen.metrics},
+            pictures=None if sample is None else sample.pictures,
         )
     processes.wait()
     log.say(f"finished: the adapter of step {chosen.step} is in {folder.bundle}")

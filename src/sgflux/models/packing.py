@@ -1,0 +1,53 @@
+"""Latents as the transformer's tokens, and where the tokens are.
+
+Shapes: B batch; latents (B, 16, h, w); packed 2 by 2 they are (B, h/2 * w/2, 64).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def pack_latents(latents: Tensor) -> Tensor:
+    """Patches of 2 by 2 latent pixels as tokens: (B, C, h, w) -> (B, h/2 * w/2, 4C).
+
+    Raises:
+        ValueError: if h or w is odd.
+    """
+    batch, channels, height, width = latents.shape
+    if height % 2 or width % 2:
+        raise ValueError(f"latents must have even height and width, got {height} by {width}")
+    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2)
+    return patches.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * 4)
+
+
+def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
+    """Undo :func:`pack_latents`: (B, height/2 * width/2, 4C) -> (B, C, height, width).
+
+    Args:
+        tokens: packed latents.
+        height: in latent pixels, even.
+        width: in latent pixels, even.
+
+    Raises:
+        ValueError: if the tokens do not fill that size.
+    """
+    batch, count, channels = tokens.shape
+    if height % 2 or width % 2 or count != (height // 2) * (width // 2):
+        raise ValueError(f"{count} tokens do not fill latents of {height} by {width}")
+    patches = tokens.reshape(batch, height // 2, width // 2, channels // 4, 2, 2)
+    return patches.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, height, width)
+
+
+def image_ids(rows: int, columns: int) -> Tensor:
+    """Positions of packed image tokens, (rows * columns, 3) float32: (0, row, column)."""
+    ids = torch.zeros(rows, columns, 3)
+    ids[..., 1] = torch.arange(rows)[:, None]
+    ids[..., 2] = torch.arange(columns)[None, :]
+    return ids.reshape(-1, 3)
+
+
+def text_ids(length: int) -> Tensor:
+    """Positions of text tokens, (length, 3) float32: FLUX puts them all at 0."""
+    return torch.zeros(length, 3)

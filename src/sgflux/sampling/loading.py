@@ -1,0 +1,107 @@
+"""A pipeline's parts: the base's and its adapter's, each where it is to compute."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+
+from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
+from sgflux.models.adapter import GraphLoraModel, build_model, load_bundle
+from sgflux.models.backbone import (
+    load_autoencoder,
+    load_scheduler,
+    load_text_encoders,
+    load_transformer,
+)
+from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.hub import find_bundle
+from sgflux.models.offload import offload_for_sampling
+from sgflux.models.quantization import quantize_base
+from sgflux.sampling.inputs import adapter_fingerprint
+
+
+def load_parts(
+    source: ModelSource,
+    *,
+    adapter: str | os.PathLike[str] | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    encoder_device: torch.device,
+    max_sequence_length: int | None,
+    quantize: Any,
+    offload_blocks: bool,
+    offload_folder: Path | None,
+) -> dict[str, Any]:
+    """Arguments of ``SceneGraphFluxPipeline``; see its ``from_pretrained`` for these ones.
+
+    Raises:
+        SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
+            settings do not go together.
+    """
+    if offload_blocks and quantize != "none":
+        raise SgfluxError(
+            f"offload_blocks does not work with quantize {quantize!r}: quantised matrices cannot "
+            "be moved back and forth; drop one"
+        )
+    if offload_folder is not None and not offload_blocks:
+        raise SgfluxError("offload_folder has no effect without offload_blocks")
+    bundle = None
+    if adapter is not None:
+        bundle = load_bundle(find_bundle(adapter, allow_download=source.allow_download))
+    if bundle is not None and max_sequence_length is None:
+        max_sequence_length = bundle[0].max_sequence_length
+    text = load_text_encoders(
+        **source.for_text_encoders,
+        dtype=dtype,
+        device=encoder_device,
+        max_sequence_length=max_sequence_length,
+    )
+    comes_small = quantize != "none" or offload_blocks
+    transformer = load_transformer(
+        **source.for_transformer, dtype=dtype, device="cpu" if comes_small else device
+    )
+    model = fingerprint = files = None
+    keep: frozenset[str] = frozenset()
+    if bundle is not None:
+        config, state = bundle
+        names = NameFeatures(text.text_encoder_2.config.d_model, text.encode_names)
+        model = build_model(transformer=transformer, config=config, name_features=names)
+        model.load_trainable_state(state)
+        model.eval().requires_grad_(False)
+        fingerprint = adapter_fingerprint(config, state)
+        keep = frozenset(config.lora_modules)
+    if quantize != "none":
+        quantize_base(transformer, quantize, keep=keep, device=device)
+    if offload_blocks:
+        files = _offload(model, transformer, device=device, folder=offload_folder)
+    else:
+        (transformer if model is None else model).to(device)
+    return {
+        "text_encoders": text,
+        "autoencoder": load_autoencoder(
+            **source.for_autoencoder, dtype=dtype, device=encoder_device
+        ),
+        "scheduler": load_scheduler(**source.for_scheduler),
+        "transformer": transformer,
+        "model": model,
+        "adapter_fingerprint": fingerprint,
+        "files": files,
+    }
+
+
+def _offload(
+    model: GraphLoraModel | None,
+    transformer: FluxTransformer2DModel,
+    *,
+    device: torch.device,
+    folder: Path | None,
+) -> Any:
+    if model is None:
+        return offload_for_sampling(transformer, device=device, folder=folder)
+    model.offload_blocks(device, folder=folder)
+    return None

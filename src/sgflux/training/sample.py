@@ -1,0 +1,101 @@
+"""The picture that goes with a finished adapter, drawn by the code that ``sgflux sample`` runs.
+
+The encoders are loaded a second time for it, on the CPU unless they have a device of their own: the
+training's device may be full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.config import TrainConfig
+from sgflux.data.examples import prompts_for_graph
+from sgflux.data.pictures import picture_bytes
+from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
+from sgflux.sampling import SceneGraphFluxPipeline, adapter_fingerprint
+from sgflux.training.build import Preparation
+from sgflux.training.prepare import DTYPES, Splits
+
+WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"
+
+
+@dataclass(frozen=True)
+class CardSample:
+    """What the model card shows.
+
+    Attributes:
+        statement: the graph, in words.
+        prompt: the text, which leaves the relation open.
+        seed: of the noise.
+        steps: Euler steps.
+        pictures: file name -> PNG, which says how it was made.
+    """
+
+    statement: str
+    prompt: str
+    seed: int
+    steps: int
+    pictures: Mapping[str, bytes]
+
+
+def draw_sample(
+    config: TrainConfig, splits: Splits, prepared: Preparation, weights: Mapping[str, Tensor]
+) -> CardSample:
+    """Draw the first validation example's graph, or else the first training example's.
+
+    The same noise is drawn with the graph and without; a training adapter is off.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        prepared: its model, which takes over the weights.
+        weights: of the finished adapter.
+
+    Raises:
+        SgfluxError: if an encoder cannot be loaded.
+    """
+    model = prepared.model
+    model.load_trainable_state(weights)
+    graph = splits.items[0].graph if splits.items else splits.train[0].graph
+    prompt = prompts_for_graph(graph, "neutral")
+    source, dtype = config.source, DTYPES[config.dtype]
+    aside: dict[str, Any] = {"dtype": dtype, "device": config.encoder_device or "cpu"}
+    pipeline = SceneGraphFluxPipeline(
+        text_encoders=load_text_encoders(
+            **source.for_text_encoders,
+            max_sequence_length=prepared.adapter.max_sequence_length,
+            **aside,
+        ),
+        autoencoder=load_autoencoder(**source.for_autoencoder, **aside),
+        scheduler=load_scheduler(**source.for_scheduler),
+        transformer=model.flux.transformer,
+        model=model,
+        model_id=config.model_id,
+        adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
+        quantize=config.quantize,
+    )
+    settings: dict[str, Any] = {
+        "steps": config.sample_steps,
+        "height": config.height,
+        "width": config.width,
+    }
+    pictures = {}
+    with prepared.as_sampled(), torch.no_grad():
+        for name, own in ((WITH_GRAPH, graph), (WITHOUT_GRAPH, None)):
+            (drawn,) = pipeline.sample_batch([own], [prompt], [config.seed], **settings)
+            info = pipeline.record(graph=own, prompt=prompt, seed=config.seed, **settings)
+            pictures[name] = picture_bytes(drawn, info)
+    return CardSample(
+        statement="; ".join(
+            f"{triple.subject}, {triple.predicate}, {triple.object}" for triple in graph.triples()
+        ),
+        prompt=prompt,
+        seed=config.seed,
+        steps=config.sample_steps,
+        pictures=pictures,
+    )

@@ -1,0 +1,248 @@
+"""Runs that save memory train what a plain run trains; what does not work together is refused."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sgflux.errors import SgfluxError
+from sgflux.models.backbone import load_transformer
+from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+from sgflux.training import build, prepare
+from sgflux.training.checkpoint import AdapterWeights
+from sgflux.training.trainer import train
+from tests.models.test_training_adapter import write_training_adapter
+from tests.single_files_fixture import write_single_files
+from tests.training.conftest import MakeConfig
+
+
+def trained(run: Path) -> dict[str, torch.Tensor]:
+    """The adapter after the last step."""
+    return AdapterWeights.load(run / "final_graph_lora_token.pt").trainable
+
+
+def test_offloaded_blocks_train_and_draw_the_same(
+    tmp_path: Path, make_config: MakeConfig, flux: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recompute: dict[str, Any] = {"gradient_checkpointing": True}
+    folder = tmp_path / "blocks"
+    train(make_config(tmp_path / "plain", **recompute))
+    capsys.readouterr()
+    result = train(
+        make_config(
+            tmp_path / "away",
+            **recompute,
+            offload_blocks=True,
+            offload_folder=folder,
+            encoder_device="cpu",
+        )
+    )
+    assert "offloaded:" in capsys.readouterr().out
+    for name, weight in trained(tmp_path / "plain").items():
+        torch.testing.assert_close(trained(tmp_path / "away")[name], weight, rtol=1e-5, atol=1e-7)
+    drawn = []
+    for settings in ({}, {"offload_blocks": True, "offload_folder": folder}):
+        for adapter in (result.bundle, None):
+            pipeline = SceneGraphFluxPipeline.from_pretrained(
+                str(flux), adapter=adapter, **settings
+            )
+            graph = None if adapter is None else "man, riding, horse"
+            drawn.append(
+                pipeline(graph, prompt="a photo of man", seed=0, output_type="np", height=16,
+                         width=16, num_inference_steps=2).images
+            )  # fmt: skip
+    for one, other in zip(drawn[:2], drawn[2:], strict=True):
+        assert abs(one - other).max() < 1e-5
+    del pipeline
+    gc.collect()
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_nf4_trains_and_draws(tmp_path: Path, make_config: MakeConfig, flux: Path) -> None:
+    train(make_config(tmp_path / "planned", quantize="nf4", dry_run=True))
+    pytest.importorskip("bitsandbytes")
+    result = train(make_config(tmp_path / "run", quantize="nf4", dtype="bf16"))
+    assert result.bundle is not None
+    pictures = sample(
+        SampleConfig(
+            graph=("man, riding, horse",),
+            adapter=result.bundle,
+            model_id=str(flux),
+            quantize="nf4",
+            num_images=1,
+            height=16,
+            width=16,
+            steps=1,
+            out_dir=tmp_path / "samples",
+        )
+    )
+    assert len(pictures) == 2
+
+
+def test_the_encoders_are_gone_before_the_transformer_comes(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two phases: the peak is the larger one, not their sum."""
+    alive: list[weakref.ref[torch.nn.Module]] = []
+
+    def watched(load: Any, *names: str) -> Any:
+        def loading(*arguments: Any, **settings: Any) -> Any:
+            loaded = load(*arguments, **settings)
+            alive.extend(weakref.ref(getattr(loaded, name)) for name in names)
+            return loaded
+
+        return loading
+
+    for function, names in (
+        ("load_text_encoders", ("text_encoder", "text_encoder_2")),
+        ("load_autoencoder", ("vae",)),
+    ):
+        monkeypatch.setattr(prepare, function, watched(getattr(prepare, function), *names))
+    found: list[int] = []
+
+    def load(*arguments: Any, **settings: Any) -> Any:
+        found.append(sum(one() is not None for one in alive))
+        return load_transformer(*arguments, **settings)
+
+    monkeypatch.setattr(build, "load_transformer", load)
+    train(make_config(tmp_path / "run", max_steps=1, val_every=0, sample_steps=0))
+    assert len(alive) == 3
+    assert found == [0]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_training_adapter_and_the_anchor_go_together(
+    tmp_path: Path, make_config: MakeConfig, flux: Path, recompute: bool
+) -> None:
+    lora = tmp_path / "lora.safetensors"
+    write_training_adapter(lora, load_transformer(str(flux)))
+    losses = {"lambda_anchor": 1.0}
+    settings: dict[str, Any] = {"training_adapter": str(lora), "losses": losses}
+    train(make_config(tmp_path / "plain", **settings))
+    train(make_config(tmp_path / "other", **settings, gradient_checkpointing=recompute))
+    train(make_config(tmp_path / "without", losses=losses))
+    one, other, without = (trained(tmp_path / name) for name in ("plain", "other", "without"))
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-6)
+    assert any((without[name] != weight).any() for name, weight in one.items())
+    resumed = make_config(tmp_path / "plain", **settings, resume="auto", max_steps=4)
+    write_training_adapter(lora, load_transformer(str(flux), dtype=torch.float64))
+    lora.write_bytes(lora.read_bytes() + b"\0")
+    with pytest.raises(SgfluxError, match="was trained with another training adapter"):
+        train(resumed)
+
+
+def test_four_noise_levels_and_devs_shift_reach_the_batches(
+    tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sgflux.training import loop
+
+    drawn: list[torch.Tensor] = []
+
+    def watched(*arguments: Any, **settings: Any) -> Any:
+        batch = loop_draw(*arguments, **settings)
+        drawn.append(batch.sigma)
+        return batch
+
+    loop_draw = loop.draw_batch
+    monkeypatch.setattr(loop, "draw_batch", watched)
+    short: dict[str, Any] = {"max_steps": 2, "val_every": 0, "sample_steps": 0}
+    train(make_config(tmp_path / "schnell", sigma_scheme="schnell", **short))
+    assert {value for sigma in drawn for value in sigma.tolist()} <= {0.25, 0.5, 0.75, 1.0}
+    drawn.clear()
+    train(make_config(tmp_path / "plain", **short))
+    train(make_config(tmp_path / "shifted", sigma_shift="resolution", **short))
+    half = len(drawn) // 2
+    for plain, moved in zip(drawn[:half], drawn[half:], strict=True):
+        assert (moved > plain).all()
+    drawn.clear()
+    dev = write_single_files(tmp_path / "dev", guidance_embeds=True)
+    settings = {**dev.flags(), "height": 32, "width": 32, **short}
+    train(make_config(tmp_path / "auto", **settings))
+    train(make_config(tmp_path / "none", **settings, sigma_shift="none"))
+    half = len(drawn) // 2
+    for moved, plain in zip(drawn[:half], drawn[half:], strict=True):
+        assert (moved > plain).all()
+
+
+def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig) -> None:
+    """flux1-schnell, ae, clip_l and t5xxl as people have them, from a dry run to a picture."""
+    files = write_single_files(tmp_path / "files")
+    settings: dict[str, Any] = {
+        **files.flags(),
+        "height": 32,
+        "width": 32,
+        "latent_cache_dir": tmp_path / "cache",
+    }
+    train(make_config(tmp_path / "planned", **settings, dry_run=True))
+    bundle = train(make_config(tmp_path / "run", **settings)).bundle
+    assert bundle is not None
+    assert (bundle / "sample.png").is_file()
+    pipeline = SceneGraphFluxPipeline.from_pretrained(**files.flags(), adapter=bundle)
+    drawn = pipeline("man, riding, horse", seed=0, num_inference_steps=1, height=32, width=32)
+    assert drawn.images[0].size == (32, 32)
+    for missing, part in (("autoencoder", "vae"), ("text_encoder", "text_encoder")):
+        incomplete = {name: value for name, value in settings.items() if name != missing}
+        for dry_run in (True, False):
+            config = make_config(tmp_path / missing, **incomplete, dry_run=dry_run)
+            with pytest.raises(SgfluxError, match=rf"tokenizers.* has no '?{part}/?"):
+                train(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"quantize": "nf4", "compile": True}, "compile does not work with quantize 'nf4'"),
+        ({"offload_folder": Path("x")}, "offload_folder .* has no effect without offload_blocks"),
+        ({"offload_blocks": True}, "saves memory only with gradient_checkpointing"),
+        (
+            {"offload_blocks": True, "gradient_checkpointing": True, "quantize": "int8"},
+            "offload_blocks does not work with quantize",
+        ),
+        (
+            {"offload_blocks": True, "gradient_checkpointing": True, "compile": True},
+            "offload_blocks does not work with compile",
+        ),
+        (
+            {
+                "offload_blocks": True,
+                "gradient_checkpointing": True,
+                "losses": {"alpha_gen_rel": 1.0},
+            },
+            "offload_blocks does not work with saliency",
+        ),
+        (
+            {"sigma_scheme": "schnell", "sigma_shift": "resolution"},
+            "sigma_shift 'resolution' has no effect",
+        ),
+        ({"sigma_scheme": "schnell", "t_min": 0.3, "t_max": 0.4}, "none of them lies between"),
+        ({"autoencoder": Path("ae.safetensors")}, "autoencoder .* has no effect: .* no single"),
+        ({"model_id": "a.safetensors"}, "is a single file, the transformer alone; give components"),
+        (
+            {"model_id": "a.safetensors", "components": "b.safetensors"},
+            "components .* is a file; give a diffusers folder",
+        ),
+        (
+            {"model_id": "a.safetensors", "components": "b", "text_encoder": Path("clip.bin")},
+            "text_encoder must be a .safetensors file",
+        ),
+    ],
+)
+def test_what_does_not_work_together_is_refused(
+    tmp_path: Path, make_config: MakeConfig, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SgfluxError, match=message):
+        make_config(tmp_path / "run", **changes)
+
+
+def test_offloading_to_the_memory_that_is_computed_in_is_refused(
+    tmp_path: Path, make_config: MakeConfig
+) -> None:
+    config = make_config(tmp_path / "run", offload_blocks=True, gradient_checkpointing=True)
+    with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):
+        train(config)
