@@ -180,24 +180,19 @@ def resolution_shift(
 def inference_sigmas(num_steps: int, *, shift: float = 1.0) -> Tensor:
     """The noise levels that ``num_steps`` Euler steps go through, from 1 down to 0.
 
-    FluxPipeline's levels 1, ..., 1/n, and 0 under the scheduler's static shift (1 for
-    FLUX.1-schnell): sigma -> shift * sigma / (1 + (shift - 1) * sigma).
+    FluxPipeline's levels 1, ..., 1/n, and 0 under the scheduler's static ``shift``, 1 for
+    FLUX.1-schnell; see :func:`shifted`.
 
     Returns:
         (num_steps + 1,) float32.
 
     Raises:
         ValueError: if ``num_steps`` is less than 1 or ``shift`` is not positive.
-
-    Source:
-        Esser et al. 2024, arXiv:2403.03206, Eq. 23.
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}")
-    if shift <= 0:
-        raise ValueError(f"shift must be positive, got {shift}")
     levels = torch.linspace(1.0, 1.0 / num_steps, num_steps, dtype=torch.float64)
-    levels = shift * levels / (1 + (shift - 1) * levels)
+    levels = shifted(levels, shift)
     return torch.cat([levels, levels.new_zeros(1)]).float()
 
 

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sgflux.errors import SgfluxError
+from sgflux.flow_matching import inference_sigmas
 from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.models.backbone import load_scheduler
 from sgflux.models.bundle import load_bundle
+from sgflux.training.build import anchor_sigmas_of
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.trainer import TrainResult, train
 from tests.training.conftest import MakeConfig
@@ -108,3 +112,13 @@ def test_settings_of_losses_without_effect_are_refused() -> None:
     with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
         NegativeMix(role_swap=0.0, predicate=0.0)
     assert LossConfig().is_off, "the default is plain flow matching"
+
+
+def test_the_anchor_is_at_the_models_own_four_levels(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path / "run", losses=LossConfig(lambda_anchor=1.0))
+    shift = load_scheduler(**config.source.for_scheduler).config["shift"]
+    levels = anchor_sigmas_of(config, image_tokens=64)
+    torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
+    assert anchor_sigmas_of(make_config(tmp_path / "plain"), image_tokens=64) is None

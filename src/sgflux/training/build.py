@@ -13,7 +13,7 @@ from torch import nn
 from sgflux.config import TrainConfig
 from sgflux.data.cache import TrainingArrays
 from sgflux.errors import SgfluxError
-from sgflux.flow_matching import resolution_shift
+from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.backbone import (
     default_block_range,
@@ -27,6 +27,7 @@ from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
+from sgflux.sampling.inputs import flux_schedule
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
@@ -158,6 +159,7 @@ def build(
             autoencoder_identity=encoded.autoencoder_identity,
             model_fingerprint=adapter.base["fingerprint"],
             images_dir=images_root(config, config.train_jsonl),
+            anchor_sigmas=anchor_sigmas_of(config, image_tokens=encoded.image_tokens),
             device=device,
         ),
         sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),
@@ -265,3 +267,18 @@ def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
         base_shift=settings["base_shift"],
         max_shift=settings["max_shift"],
     )
+
+
+def anchor_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor | None:
+    """The noise levels of the model's own four-step sampling, (4,) float32; None without anchor.
+
+    Raises:
+        SgfluxError: if the model's scheduler cannot be loaded.
+    """
+    if not config.losses.lambda_anchor:
+        return None
+    scheduler = load_scheduler(**config.source.for_scheduler)
+    _, timesteps = flux_schedule(
+        scheduler, SCHNELL_STEPS, image_tokens=image_tokens, device=torch.device("cpu")
+    )
+    return timesteps / scheduler.config["num_train_timesteps"]

@@ -96,6 +96,7 @@ def build_terms(
     autoencoder_identity: str,
     model_fingerprint: str,
     images_dir: Path,
+    anchor_sigmas: Tensor | None,
     device: torch.device,
 ) -> TermInputs:
     """Everything that the terms need.
@@ -111,6 +112,7 @@ def build_terms(
         autoencoder_identity: of the one that encoded the pictures.
         model_fingerprint: of the transformer.
         images_dir: root of the training pictures.
+        anchor_sigmas: of :func:`sgflux.training.build.anchor_sigmas_of`.
         device: where the run computes.
 
     Raises:
@@ -163,4 +165,5 @@ def build_terms(
         concept_pooled=concept_pooled,
         regions=regions,
         confusion=confusion,
+        anchor_sigmas=anchor_sigmas,
     )

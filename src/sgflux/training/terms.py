@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from sgflux.data.examples import SceneExample
-from sgflux.flow_matching import schnell_sigmas
 from sgflux.graphs.scene_graph import Triple
 from sgflux.loss_config import LossConfig
 from sgflux.models.graph_encoder import NameFeatures
@@ -49,6 +48,8 @@ class TermInputs:
         concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
         regions: where each example's relation is, (N, S); None where saliency says it.
         confusion: what is known of confusions before the first measurement.
+        anchor_sigmas: the levels of the model's own four-step sampling, (4,) float32; None without
+            an anchor.
     """
 
     sampler: NegativeSampler | None = None
@@ -57,6 +58,7 @@ class TermInputs:
     concept_pooled: Tensor | None = None
     regions: Tensor | None = None
     confusion: ConfusionTable | None = None
+    anchor_sigmas: Tensor | None = None
 
 
 class LossTerms:
@@ -92,7 +94,6 @@ class LossTerms:
         self._examples = examples
         self._names = name_features
         self._seed = seed
-        self._anchor_sigmas = schnell_sigmas()
         self._form = None
         if inputs.ranker is not None:
             self._form = RankingForm(
@@ -312,12 +313,14 @@ class LossTerms:
         return ramp(step, start=losses.anchor_start, warm_in=losses.anchor_warm_in)
 
     def _anchor(self, batch: Batch, numbers: Sequence[int]) -> Tensor:
+        levels = self._inputs.anchor_sigmas
+        assert levels is not None, "an anchor's noise levels are part of its inputs"
         drawn = torch.randint(
-            len(self._anchor_sigmas),
+            len(levels),
             (len(batch.graphs),),
             generator=generator_for(self._seed, "anchor", *numbers),
         )
-        sigma = self._anchor_sigmas[drawn].to(batch.latents.device)
+        sigma = levels[drawn].to(batch.latents.device)
         return self._objective.anchor_errors(batch, sigma).mean()
 
 
