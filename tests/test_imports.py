@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors", "flags"},
-    {"settings"},
+    {"settings", "endings"},
     {"loss_config"},
     {"config"},
     {"graphs", "flow_matching"},

@@ -65,18 +65,9 @@ class Command:
 
 
 def _hide_loading_bars(*, on_a_terminal: bool = False) -> None:
-    """Show no bar for every part of a model that is loaded: they have no place in a log file.
+    from sgflux.training.quiet import hide_loading_bars
 
-    Args:
-        on_a_terminal: hide them there, too.
-    """
-    if sys.stderr.isatty() and not on_a_terminal:
-        return
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    hide_loading_bars(on_a_terminal=on_a_terminal)
 
 
 # --- demo ---------------------------------------------------------------------------------------

@@ -1,0 +1,20 @@
+"""Keeping libraries from talking in the middle of a run's log."""
+
+from __future__ import annotations
+
+import sys
+
+
+def hide_loading_bars(*, on_a_terminal: bool = False) -> None:
+    """Show no bar for every part of a model that is loaded: they have no place in a log file.
+
+    Args:
+        on_a_terminal: hide them there, too.
+    """
+    if sys.stderr.isatty() and not on_a_terminal:
+        return
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
