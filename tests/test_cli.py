@@ -60,6 +60,15 @@ def test_every_command_explains_itself(command: Command, capsys: Capture) -> Non
     assert command.example in " ".join(text.split())
 
 
+def test_help_of_several_lines_of_source_is_one_paragraph(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        main(["cache", "--help"])
+    assert "each done by a command of its own (on any machine that sees" in capsys.readouterr().out
+
+
 def test_a_group_lists_its_own_commands(capsys: Capture) -> None:
     assert main(["data", "--help"]) == 0
     text = capsys.readouterr().out

@@ -7,7 +7,11 @@ ordinary :class:`~sgflux.errors.SgfluxError`, which the command line says in one
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import inspect
+import itertools
+import textwrap
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -50,18 +54,39 @@ def parse_flags(
 def _unchecked(cls: type) -> type:
     """The same fields and the same help without the checks, which would run inside of tyro."""
     body: dict[str, Any] = {"__doc__": cls.__doc__, "__post_init__": _no_check}
-    annotations = {}
-    hints = get_type_hints(cls, include_extras=True)
+    annotations: dict[str, Any] = {}
+    hints, texts = get_type_hints(cls, include_extras=True), _long_texts(cls)
     for entry in dataclasses.fields(cls):
-        inner, factory = _settings_class(hints[entry.name]), cast(Any, entry.default_factory)
+        hint, factory = hints[entry.name], cast(Any, entry.default_factory)
+        inner = _settings_class(hint)
         # A group of settings that starts as its own defaults.
         if inner is not None and factory is inner:
             made: Any = _unchecked(inner)
-            marks = getattr(hints[entry.name], "__metadata__", ())
+            marks = getattr(hint, "__metadata__", ())
             annotations[entry.name] = Annotated[(made, *marks)] if marks else made
             body[entry.name] = dataclasses.field(default_factory=made)
+        elif entry.name in texts and get_origin(hint) is not Annotated:
+            annotations[entry.name] = Annotated[hint, tyro.conf.arg(help=texts[entry.name])]
     body["__annotations__"] = annotations
     return dataclasses.dataclass(frozen=True, kw_only=True)(type(cls.__name__, (cls,), body))
+
+
+def _long_texts(cls: type) -> dict[str, str]:
+    """Field -> help of several lines as one; tyro would keep the line breaks of the source."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in itertools.pairwise(definition.body):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+            and isinstance(text.value.value, str)
+            and "\n" in text.value.value
+        ):
+            found[field.target.id] = " ".join(text.value.value.split())
+    return found
 
 
 def _checked(cls: type[Flags], values: Any) -> Flags:
