@@ -64,6 +64,7 @@ from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.loop import NotFiniteError
 from sgflux.training.quiet import hide_loading_bars
+from sgflux.training.run_log import duration
 from sgflux.training.trainer import train
 
 SHARED = (
@@ -117,10 +118,11 @@ class Ablation:
         """How much is done, and how long the rest will take."""
         speed = Speed(**json.loads((self.out_dir / SPEED).read_text(encoding="utf-8")))
         rest = [unit for unit in self.units if not self._is_finished(unit)]
-        hours = sum(speed.seconds(unit, self.scale) for unit in rest) / 3600
+        seconds = sum(speed.seconds(unit, self.scale) for unit in rest)
+        done = len(self.units) - len(rest)
         return (
-            f"{len(self.units) - len(rest)} of {len(self.units)} trainings are done; the rest will "
-            f"take about {hours:.1f} h ({speed.step:.2f} s a plain step, {speed.picture:.2f} s a "
+            f"{done} of {len(self.units)} trainings are done; the rest will take about "
+            f"{duration(seconds)} ({speed.step:.2f} s a plain step, {speed.picture:.2f} s a "
             "picture), classifiers aside"
         )
 
