@@ -84,6 +84,9 @@ class Splits:
                 graphs.append(item.negative.graph)
         if is_native:
             graphs += self.terms.graphs()
+            if config.losses.measures_confusion:
+                for item in self.items:
+                    graphs += self.terms.replacements(item.graph)
         return list(dict.fromkeys([*graph_names(graphs), *self.terms.words()]))
 
 
