@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -163,9 +164,9 @@ def main() -> int:
         }
         for (name, counted, _), took in zip(ways, times, strict=True)
     ]
-    print(f"| {'step':26} | plain steps | counted |\n|{'---|' * 3}")
+    print(f"| {'step':27} | plain steps | counted |\n|{'---|' * 3}")
     for row in rows:
-        print(f"| {row['way']:26} | {row['plain_steps']:11.2f} | {row['counted']:7.2f} |")
+        print(f"| {row['way']:27} | {row['plain_steps']:11.2f} | {row['counted']:7.2f} |")
     if given.out is not None:
         settings = {name: value for name, value in vars(given).items() if name != "out"}
         content = {
@@ -173,6 +174,7 @@ def main() -> int:
             "blocks": {"all": layers + singles, "before the first adapted one": frozen},
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
+            "load_average": round(os.getloadavg()[0], 1),
             "rows": rows,
         }
         given.out.parent.mkdir(parents=True, exist_ok=True)
