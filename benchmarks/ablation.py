@@ -1,115 +1,83 @@
 """What helps a graph to be obeyed: recipes against each other on the bundled world.
 
-    python benchmarks/ablation.py --out-dir runs/ablation            (days on two cores)
-    python benchmarks/ablation.py --out-dir runs/ablation --device cuda
+    python benchmarks/ablation.py --out-dir runs/ablation            (a night on two cores)
+    python benchmarks/ablation.py --out-dir runs/ablation --estimate (how long will it take?)
+    python benchmarks/ablation.py --out-dir runs/large --device cuda --steps 3000 --items 0
     python benchmarks/ablation.py --out-dir runs/try --quick         (does it run at all?)
 
 It runs unattended, and goes on where it was stopped: with the same command and folder, whatever is
 finished is kept, and a training goes on from its last checkpoint. SIGINT and SIGTERM save first.
+How long the rest will take, by this machine's own speed, is said at the start and after every unit.
 
 Each recipe of ``ablation_rows.py`` is trained with several seeds, on several sizes of data, with
 two budgets: ``examples`` gives every recipe the same number of steps, ``time`` as many as fit into
 the wall time of the recipe ``plain`` (by the rates measured under ``examples``; so the machine
-should do nothing else). Each is evaluated on the same test pictures: combinations never trained on,
-two triples, and text that contradicts the graph among them.
+should do nothing else). A recipe as fast as ``plain``, to 5 %, is not trained twice. Each is
+evaluated on the same test pictures: combinations never trained on, two triples, and text that
+contradicts the graph among them. Seeds are the outermost loop: after the first one the table is
+whole, and every further one narrows its intervals.
 
 After every training the results so far are written anew: ``results.json``, ``table.md`` and
-``figure.png``. An interval is the 95 % one of the mean over seeds, by Student's t; a single run's
-own bootstrap interval is in its ``evaluation_results.json``. A recipe whose classifier is refused
-is listed with the reason.
+``figure.png`` (see ``ablation_report.py``). A single run's own bootstrap intervals are in its
+``evaluation_results.json``. A recipe whose classifier is refused, or whose loss is not finite, is
+listed with the reason, and the others go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import math
 import shutil
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ablation_plan import (
+    ARMS,
+    BUDGETS,
+    QUICK,
+    Scale,
+    Speed,
+    Unit,
+    check_record,
+    planned_units,
+    steps_per_second,
+    write_json,
+)
+from ablation_report import as_table, draw, figures_of, summary
 from ablation_rows import CLASSIFIERS, PLAIN, RECIPES, Recipe
 
+import sgflux
 from sgflux.config import LossConfig, TrainConfig
 from sgflux.data.examples import read_examples, write_examples
 from sgflux.data.files import replacing
 from sgflux.data.world_dataset import write_world
 from sgflux.demo import DEMO
+from sgflux.endings import exit_status
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
-from sgflux.models.relation_classifier import CARD_FILE
+from sgflux.models.backbone import resolve_model_id
+from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
+from sgflux.training.loop import NotFiniteError
+from sgflux.training.quiet import hide_loading_bars
+from sgflux.training.run_log import duration
 from sgflux.training.trainer import train
 
-ARMS = ("null_graph", "graph", "negative_graph", "contradiction")
+SHARED = (
+    *("model_id", "height", "width", "dtype", "lr", "gate_lr_scale", "t_min", "t_max"),
+    *("ema_decay", "val_examples", "lora_rank", "lora_alpha", "block_start", "block_end"),
+)
+"""Settings that all recipes take from the demo's training, where it has them."""
 
-FIGURES = {
-    "relation_accuracy": ("arms", "graph", "relation_accuracy", "macro"),
-    "win_rate": ("win_rate", "value"),
-    "both_right": ("arms", "graph", "both_right", "value"),
-    "held_out_combinations": ("arms", "graph", "held_out_combinations", "held_out", "macro"),
-    "follows_graph": ("contradiction", "follows_graph", "value"),
-    "follows_text": ("contradiction", "follows_text", "value"),
-    "ranking_accuracy": ("ranking_accuracy", "value"),
-    "objects_right": ("arms", "graph", "objects_right", "value"),
-    "null_graph": ("arms", "null_graph", "relation_accuracy", "macro"),
-}
-"""Name -> where it is in ``evaluation_results.json``."""
-
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond, the normal one is near.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large the ablation is.
-
-    Attributes:
-        sizes: training pictures a predicate.
-        seeds: of the trainings.
-        steps: of the budget ``examples``.
-        batch_size: examples a step.
-        test_per_class: test pictures a predicate.
-        items: test items that are evaluated; 0: all.
-        sampling_steps: Euler steps of a picture.
-        classifier_steps: of the classifiers' training.
-    """
-
-    sizes: tuple[int, ...]
-    seeds: int
-    steps: int
-    batch_size: int
-    test_per_class: int
-    items: int
-    sampling_steps: int
-    classifier_steps: int
-
-
-FULL = Scale((50, 500), 3, 1500, 48, 20, 0, 8, 3000)
-QUICK = Scale((2,), 1, 4, 4, 2, 4, 1, 2)
+RECORD, SPEED, FAILED = "ablation.json", "speed.json", "failed.json"
 
 
 class InterruptedTrainingError(Exception):
     """A training was asked to stop, and has saved; the argument is the exit status."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One training and its evaluation."""
-
-    recipe: Recipe
-    size: int
-    seed: int
-    budget: str
-
-    def folder(self, out_dir: Path) -> Path:
-        """Where it is kept."""
-        name = f"{self.recipe.name}-{self.budget}-{self.size}-seed{self.seed}"
-        return out_dir / "runs" / name
 
 
 class Ablation:
@@ -121,24 +89,71 @@ class Ablation:
         self.scale = scale
         self.device = device
         self.recipes = [one for one in RECIPES if one.name in {PLAIN, *names}]
+        self.units = planned_units(self.recipes, scale)
         self.data = out_dir / "data"
 
     def run(self) -> None:
-        """Run whatever is not finished, seed by seed: after the first one the table is whole."""
-        self._write_data()
+        """Run whatever is not finished."""
+        self.begin()
         for size in self.scale.sizes:
             for kind in CLASSIFIERS:
                 if any(one.classifier == kind for one in self.recipes):
                     self._make_classifier(kind, size)
-        for seed in range(self.scale.seeds):
-            for size in self.scale.sizes:
-                for recipe in self.recipes:
-                    for budget in ("examples", "time"):
-                        self._run_unit(Unit(recipe, size, seed, budget))
-                        self.report()
+        for unit in self.units:
+            if not self._is_finished(unit):
+                self._run_unit(unit)
+                self.report()
+                print(f"=== {self.outlook()}", flush=True)
         self.report()
 
+    def begin(self) -> None:
+        """Write the data, measure how fast the machine is, and say how long it will take."""
+        check_record(self.out_dir / RECORD, self._record())
+        self._write_data()
+        if not (self.out_dir / SPEED).is_file():
+            self._measure_speed()
+        print(f"=== {self.outlook()}", flush=True)
+
+    def outlook(self) -> str:
+        """How much is done, and how long the rest will take."""
+        speed = Speed(**json.loads((self.out_dir / SPEED).read_text(encoding="utf-8")))
+        rest = [unit for unit in self.units if not self._is_finished(unit)]
+        seconds = sum(speed.seconds(unit, self.scale) for unit in rest)
+        done = len(self.units) - len(rest)
+        return (
+            f"{done} of {len(self.units)} trainings are done; the rest will take about "
+            f"{duration(seconds)} ({speed.step:.2f} s a plain step, {speed.picture:.2f} s a "
+            "picture), classifiers aside"
+        )
+
     # -- what the units share ------------------------------------------------------------------
+
+    def _record(self) -> dict[str, Any]:
+        """Everything that the results follow from."""
+        weights = sorted((Path(resolve_model_id(DEMO.training["model_id"]))).rglob("*.safetensors"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
+        return {
+            "sgflux": sgflux.__version__,
+            "scale": asdict(self.scale),
+            "world": dict(DEMO.world),
+            "training": self._shared(),
+            "sampling": self._sampling(),
+            "model": digest,
+            "recipes": {
+                one.name: {"settings": one.settings, "losses": one.losses} for one in self.recipes
+            },
+        }
+
+    def _shared(self) -> dict[str, Any]:
+        """What every recipe has of the demo's: nothing that the recipes are about."""
+        return {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
+
+    def _sampling(self) -> dict[str, Any]:
+        """How the demo draws, which is how everything here is drawn."""
+        return {
+            "graph_scale": DEMO.evaluation.get("graph_scale", 1.0),
+            "dtype": DEMO.evaluation.get("dtype", "auto"),
+        }
 
     def _train_file(self, size: int) -> Path:
         return self.data / f"train{size}.jsonl"
@@ -159,6 +174,22 @@ class Ablation:
                 if taken[predicate] <= size:
                     rows.append(example)
             write_examples(self._train_file(size), rows)
+
+    def _measure_speed(self) -> None:
+        """A few steps and pictures of the recipe that all are compared with."""
+        folder = self.out_dir / "speed"
+        shutil.rmtree(folder, ignore_errors=True)
+        unit = Unit(self.recipes[0], min(self.scale.sizes), 0, "examples")
+        config = self._config(unit, folder / "training", 6)
+        result = train(replace(config, log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
+        if result.interrupted_by is not None:
+            raise InterruptedTrainingError(result.exit_status)
+        found = self._evaluate(folder, items=4)
+        pictures = 4 * len(ARMS)
+        drawing, whole = found["timing"]["drawing_seconds"], found["timing"]["seconds"]
+        speed = Speed(1 / steps_per_second(folder), drawing / pictures, whole - drawing)
+        write_json(self.out_dir / SPEED, asdict(speed))
+        shutil.rmtree(folder)
 
     def _classifier(self, kind: str, size: int) -> Path:
         return self.out_dir / "classifiers" / f"{kind}-{size}"
@@ -182,14 +213,20 @@ class Ablation:
 
     # -- one unit ------------------------------------------------------------------------------
 
+    def _folder(self, unit: Unit) -> Path:
+        return self.out_dir / "runs" / unit.name
+
+    def _is_finished(self, unit: Unit) -> bool:
+        folder = self._folder(unit)
+        return (folder / "evaluation" / RESULTS).is_file() or (folder / FAILED).is_file()
+
     def _run_unit(self, unit: Unit) -> None:
-        folder = unit.folder(self.out_dir)
-        results, refusal = folder / "evaluation" / RESULTS, folder / "refused.json"
-        if results.is_file() or refusal.is_file():
+        folder = self._folder(unit)
+        folder.mkdir(parents=True, exist_ok=True)
+        if (reason := self._why_not(unit)) is not None:
+            write_json(folder / FAILED, {"reason": reason})
             return
         steps = self._steps(unit)
-        if steps is None:
-            return
         print(f"--- {folder.name}: {steps} steps", flush=True)
         training = folder / "training"
         if not (training / "final").is_dir():
@@ -197,24 +234,42 @@ class Ablation:
                 shutil.rmtree(training)  # stopped before its first checkpoint
             try:
                 result = train(self._config(unit, training, steps))
-            except SgfluxError as error:
-                if unit.recipe.classifier is None or "refused as a loss" not in str(error):
-                    raise
-                folder.mkdir(parents=True, exist_ok=True)
-                _write_json(refusal, {"reason": str(error)})
+            except NotFiniteError as error:
+                write_json(folder / FAILED, {"reason": str(error)})
                 return
             if result.interrupted_by is not None:
                 raise InterruptedTrainingError(result.exit_status)
-        evaluate(
+        self._evaluate(folder, items=self.scale.items)
+
+    def _why_not(self, unit: Unit) -> str | None:
+        """Why there is no use in training a unit."""
+        if unit.budget == "time":
+            # Its length follows from these two.
+            by_examples = replace(unit, budget="examples")
+            for one in (by_examples, replace(by_examples, recipe=self.recipes[0])):
+                if (self._folder(one) / FAILED).is_file():
+                    reason = json.loads((self._folder(one) / FAILED).read_text("utf-8"))["reason"]
+                    return f"{one.name} failed: {reason}"
+        if unit.recipe.classifier is not None:
+            classifier = self._classifier(unit.recipe.classifier, unit.size)
+            try:
+                read_card(classifier).expect_better_than_chance(classifier)
+            except SgfluxError as error:
+                return str(error)
+        return None
+
+    def _evaluate(self, folder: Path, *, items: int) -> dict[str, Any]:
+        return evaluate(
             EvalConfig(
                 data=self.data / "test.jsonl",
                 out_dir=folder / "evaluation",
-                adapter=training / "final",
+                adapter=folder / "training" / "final",
                 arms=ARMS,
-                items=self.scale.items,
+                items=items,
                 steps=self.scale.sampling_steps,
                 model_id=DEMO.training["model_id"],
                 device=self.device,
+                **self._sampling(),
             ),
             show_progress=sys.stderr.isatty(),
         )
@@ -223,6 +278,11 @@ class Ablation:
         losses = dict(unit.recipe.losses)
         if unit.recipe.classifier is not None:
             losses["classifier"] = self._classifier(unit.recipe.classifier, unit.size)
+        if (
+            losses.get("negatives", {}).get("hard_predicate")
+            and "hard_negatives_from" not in losses
+        ):
+            losses["hard_negatives_every"] = max(1, steps // 4)
         every = max(1, steps // 4)
         settings = {
             **DEMO.training,
@@ -242,17 +302,15 @@ class Ablation:
         }
         return TrainConfig(**{**settings, **unit.recipe.settings}, losses=LossConfig(**losses))
 
-    def _steps(self, unit: Unit) -> int | None:
-        """How many steps the unit has; None where its budget gives it nothing of its own."""
+    def _steps(self, unit: Unit) -> int:
+        """How many steps the unit has."""
         if unit.budget == "examples":
             return self.scale.steps
-        if unit.recipe.name == PLAIN:
-            return None  # it is what the time is measured by
-        by_examples = Unit(unit.recipe, unit.size, unit.seed, "examples")
-        plain = Unit(self.recipes[0], unit.size, unit.seed, "examples")
-        rates = [_steps_per_second(one.folder(self.out_dir)) for one in (by_examples, plain)]
-        if rates[0] is None or rates[1] is None:
-            return None  # it was refused
+        own = replace(unit, budget="examples")
+        rates = [
+            steps_per_second(self._folder(one))
+            for one in (own, replace(own, recipe=self.recipes[0]))
+        ]
         return max(2, round(self.scale.steps * rates[0] / rates[1]))
 
     # -- the report ----------------------------------------------------------------------------
@@ -262,130 +320,44 @@ class Ablation:
         rows = [
             row
             for size in self.scale.sizes
-            for budget in ("examples", "time")
+            for budget in BUDGETS
             for recipe in self.recipes
             if (row := self._row(recipe, size, budget)) is not None
         ]
-        content = {"scale": vars(self.scale), "rows": rows}
-        _write_json(self.out_dir / "results.json", content)
+        write_json(self.out_dir / "results.json", {**self._record(), "rows": rows})
         with replacing(self.out_dir / "table.md") as file:
             file.write(as_table(rows).encode())
         draw(rows, self.out_dir / "figure.png")
 
     def _row(self, recipe: Recipe, size: int, budget: str) -> dict[str, Any] | None:
-        # Under equal time, the recipe that sets the time is its own run under equal examples.
-        own = "examples" if recipe.name == PLAIN else budget
-        units = [Unit(recipe, size, seed, own) for seed in range(self.scale.seeds)]
-        folders = [unit.folder(self.out_dir) for unit in units]
-        found = [
-            json.loads((folder / "evaluation" / RESULTS).read_text(encoding="utf-8"))
-            for folder in folders
-            if (folder / "evaluation" / RESULTS).is_file()
-        ]
         head = {"recipe": recipe.name, "what": recipe.what, "per_class": size, "budget": budget}
-        refused = [folder / "refused.json" for folder in folders]
-        reasons = [json.loads(path.read_text())["reason"] for path in refused if path.is_file()]
+        own = self._found(recipe, size, budget)
+        reasons = [found["reason"] for found in own.values() if "reason" in found]
         if reasons:
-            return {**head, "refused": reasons[0]}
-        if not found:
+            return {**head, "failed": reasons[0]}
+        if not own:
             return None
-        figures = {
-            name: interval([value for one in found if (value := _at(one, path)) is not None])
-            for name, path in FIGURES.items()
-        }
-        return {**head, "seeds": len(found), "figures": figures}
-
-
-def interval(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean, and its 95 % interval by Student's t; none of a single value, nothing of no value."""
-    if not values:
-        return None
-    mean = statistics.fmean(values)
-    bounds = None
-    if len(values) > 1:
-        quantile = _T95[len(values) - 2] if len(values) <= len(_T95) + 1 else 1.96
-        half = quantile * statistics.stdev(values) / math.sqrt(len(values))
-        bounds = [mean - half, mean + half]
-    return {"mean": mean, "ci95": bounds, "values": list(values)}
-
-
-def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: one line a recipe, one table for each size and budget."""
-    names = list(FIGURES)
-    lines = []
-    for size, budget in dict.fromkeys((row["per_class"], row["budget"]) for row in rows):
-        lines += [f"### {size} pictures a predicate, equal {budget}", ""]
-        lines.append("| recipe | " + " | ".join(name.replace("_", " ") for name in names) + " |")
-        lines.append("|---" * (1 + len(names)) + "|")
-        for row in rows:
-            if (row["per_class"], row["budget"]) != (size, budget):
-                continue
-            if "refused" in row:
-                lines.append(f"| {row['recipe']} | refused: {row['refused']}" + " |" * len(names))
-                continue
-            cells = [_cell(row["figures"][name]) for name in names]
-            lines.append(f"| {row['recipe']} ({row['what']}) | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None:
-        return "–"
-    text = f"{figure['mean']:.1%}"
-    if figure["ci95"] is not None:
-        text += f" ± {figure['ci95'][1] - figure['mean']:.1%}"
-    return text
-
-
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Bars of relation accuracy and win rate, with their intervals."""
-    from matplotlib.figure import Figure
-
-    shown = [row for row in rows if "figures" in row]
-    if not shown:
-        return
-    figure = Figure(figsize=(11, 1.2 + 0.28 * len(shown)), layout="constrained")
-    for axes, name in zip(
-        figure.subplots(1, 2, sharey=True), ("relation_accuracy", "win_rate"), strict=True
-    ):
-        known = [(place, row["figures"][name]) for place, row in enumerate(shown)]
-        known = [(place, value) for place, value in known if value is not None]
-        means = [value["mean"] for _, value in known]
-        errors = [
-            0.0 if value["ci95"] is None else value["ci95"][1] - value["mean"] for _, value in known
+        compared = self._found(self.recipes[0], size, "examples")
+        figures = [
+            {seed: figures_of(one) for seed, one in side.items()} for side in (own, compared)
         ]
-        axes.barh([place for place, _ in known], means, xerr=errors, color="#4477aa", capsize=2)
-        axes.set_xlim(0, 1)
-        axes.set_title(name.replace("_", " "))
-    axes.set_yticks(
-        range(len(shown)), [f"{r['recipe']}  {r['per_class']} {r['budget']}" for r in shown]
-    )
-    axes.invert_yaxis()
-    with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=120)
+        return {**head, **summary(*figures)}
 
-
-def _steps_per_second(folder: Path) -> float | None:
-    path = folder / "training" / "metrics.jsonl"
-    if not path.is_file():
-        return None
-    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    rates = [row["steps_per_second"] for row in rows if row["kind"] == "train"]
-    return statistics.median(rates) if rates else None
-
-
-def _at(results: Any, path: Sequence[str]) -> float | None:
-    for name in path:
-        if not isinstance(results, dict) or results.get(name) is None:
-            return None
-        results = results[name]
-    return float(results)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with replacing(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())
+    def _found(self, recipe: Recipe, size: int, budget: str) -> dict[int, dict[str, Any]]:
+        """Seed -> results, or why there are none, of the units that are finished."""
+        units = [u for u in self.units if u.recipe is recipe and u.size == size]
+        # What is as fast as the recipe that sets the time has its time budget by examples.
+        budgets = {unit.budget for unit in units}
+        found = {}
+        for unit in units:
+            if unit.budget != (budget if budget in budgets else "examples"):
+                continue
+            folder = self._folder(unit)
+            for path in (folder / FAILED, folder / "evaluation" / RESULTS):
+                if path.is_file():
+                    found[unit.seed] = json.loads(path.read_text(encoding="utf-8"))
+                    break
+        return found
 
 
 def main() -> int:
@@ -396,24 +368,43 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
-    parser.add_argument("--seeds", type=int, help="trainings of each recipe; default 3, quick: 1")
-    parser.add_argument("--report-only", action="store_true", help="write the tables anew")
+    parser.add_argument("--sizes", nargs="+", type=int, help="training pictures a predicate")
+    parser.add_argument("--seeds", type=int, help="trainings of each recipe")
+    parser.add_argument("--steps", type=int, help="of a training under equal examples")
+    parser.add_argument("--batch-size", type=int, help="examples a step")
+    parser.add_argument("--items", type=int, help="test items evaluated; 0: all")
+    parser.add_argument("--sampling-steps", type=int, help="Euler steps of a picture")
+    parser.add_argument("--classifier-steps", type=int, help="of the classifiers' training")
+    todo = parser.add_mutually_exclusive_group()
+    todo.add_argument("--estimate", action="store_true", help="say how long it will take, no more")
+    todo.add_argument("--report-only", action="store_true", help="write the tables anew")
     given = parser.parse_args()
-    scale = QUICK if given.quick else FULL
-    if given.seeds is not None:
-        scale = replace(scale, seeds=given.seeds)
+    scale = QUICK if given.quick else Scale()
+    changes = {name: getattr(given, name, None) for name in asdict(scale)}
+    scale = replace(
+        scale,
+        **{
+            name: tuple(value) if name == "sizes" else value
+            for name, value in changes.items()
+            if value is not None
+        },
+    )
     ablation = Ablation(given.out_dir, scale, device=given.device, names=given.recipes)
-    try:
-        if given.report_only:
-            ablation.report()
-        else:
-            ablation.run()
-    except InterruptedTrainingError as stopped:
-        return int(stopped.args[0])
-    except SgfluxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    def run() -> int:
+        hide_loading_bars()
+        try:
+            if given.report_only:
+                ablation.report()
+            elif given.estimate:
+                ablation.begin()
+            else:
+                ablation.run()
+        except InterruptedTrainingError as stopped:
+            return int(stopped.args[0])
+        return 0
+
+    return exit_status(run)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What the ablation compares: recipes that add one thing at a time, as settings of a training run.
 
-Each recipe is what the demo trains with, changed by the settings here. `published` is the recipe
-that the earlier training script had; `plain` is what `sgflux train` does unless it is told more.
+Each recipe is what the demo trains with (size, steps' lengths, learning rates), changed by the
+settings here. `published` is the recipe that the earlier training script had; `plain` is flow
+matching with neutral text and nothing else.
 """
 
 from __future__ import annotations
@@ -22,14 +23,22 @@ class Recipe:
         what: what it has that its neighbour has not.
         settings: of :class:`sgflux.config.TrainConfig`, beside the shared ones.
         losses: of :class:`sgflux.loss_config.LossConfig`.
-        classifier: the kind that its ranker reads, if it does.
+        cost: of a step, in steps of the recipe ``plain``; about, for the estimate of the whole.
+        classifier: the kind that it reads, if it reads one.
     """
 
     name: str
     what: str
     settings: Mapping[str, Any]
     losses: Mapping[str, Any]
+    cost: float = 1.0
     classifier: Literal["latent", "saliency"] | None = None
+
+    @property
+    def measures_confusion(self) -> bool:
+        """Whether the model's own confusions are measured again and again."""
+        hard = self.losses.get("negatives", {}).get("hard_predicate", 0)
+        return bool(hard) and "hard_negatives_from" not in self.losses
 
 
 _RELATIONAL = {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
@@ -65,22 +74,28 @@ RECIPES = (
         {"freeze_graph_encoder": True},
         {},
     ),
-    Recipe("flow", "plain + ranking by the model's own error", {}, _FLOW),
-    Recipe("flow-margin", "the same with a margin", {}, {**_FLOW, "rel_rank_margin": 0.02}),
+    Recipe("flow", "plain + ranking by the model's own error", {}, _FLOW, cost=1.6),
+    Recipe("flow-margin", "flow with a margin", {}, {**_FLOW, "rel_rank_margin": 0.02}, cost=1.6),
     Recipe(
         "flow-infonce",
-        "the same against three negatives",
+        "flow against three negatives",
         {},
         {**_FLOW, "negatives_per_example": 3},
+        cost=2.9,
     ),
     Recipe(
-        "flow-hard", "the same with the model's own confusions", {}, {**_FLOW, "negatives": _HARD}
+        "flow-hard",
+        "flow with the model's own confusions",
+        {},
+        {**_FLOW, "negatives": _HARD},
+        cost=1.7,
     ),
     Recipe(
         "latent",
         "plain + ranking by a classifier of latents",
         {},
         {"lambda_rel_rank": 0.1, "ranker": "latent"},
+        cost=1.2,
         classifier="latent",
     ),
     Recipe(
@@ -88,22 +103,26 @@ RECIPES = (
         "plain + ranking by a classifier of concept maps",
         {},
         {"lambda_rel_rank": 0.1, "ranker": "saliency"},
+        cost=1.6,
         classifier="saliency",
     ),
-    Recipe("gen-rel", "plain + errors weighted by saliency", {}, _SALIENT),
+    Recipe("gen-rel", "plain + errors weighted by saliency", {}, _SALIENT, cost=1.4),
     Recipe(
         "gen-rel-boxes",
         "plain + errors weighted by the boxes",
         {},
         {**_SALIENT, "gen_rel_from": "boxes"},
     ),
-    Recipe("anchor", "plain + the base's velocity as an anchor", {}, {"lambda_anchor": 0.1}),
-    Recipe("flow+gen-rel", "both", {}, {**_FLOW, **_SALIENT}),
+    Recipe(
+        "anchor", "plain + the base's velocity as an anchor", {}, {"lambda_anchor": 0.1}, cost=2.1
+    ),
+    Recipe("flow+gen-rel", "flow and gen-rel together", {}, {**_FLOW, **_SALIENT}, cost=2.2),
     Recipe(
         "flow+latent-hard",
         "flow, with hard negatives from the latent classifier",
         {},
         {**_FLOW, "negatives": _HARD, "hard_negatives_from": "classifier"},
+        cost=1.6,
         classifier="latent",
     ),
 )

@@ -1,10 +1,11 @@
 """What a contrastive step costs beside a plain one: forward and backward, without the optimizer.
 
-    python benchmarks/contrastive_step.py > contrastive_step.jsonl
+    python benchmarks/contrastive_step.py --out benchmarks/results/contrastive_step.json
 
-One JSON line for each way: the median of the seconds of a step, and how many plain steps that is.
+For each way: the median of the seconds of a step, and how many plain steps that is. The ways take
+turns, so that a machine that is busy in between slows down all of them.
 ``K negatives`` runs the true graphs and K corrupted ones as one batch behind one prefix, as
-training does; ``K negatives, prefix each`` runs a whole forward for each of them, for comparison.
+training does; ``K negatives, a forward each`` is a whole forward for each, for comparison.
 ``counted`` is what the arithmetic says, (prefix + (1 + K) * rest) / (prefix + rest), in blocks,
 where a block with a backward pass counts as three forwards.
 
@@ -15,10 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -26,7 +29,7 @@ from torch import Tensor
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.backbone import default_block_range, load_transformer, model_identity
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.saliency import default_concept_blocks
 from sgflux.training.batches import Batch
 from sgflux.training.losses import RankingForm
@@ -34,7 +37,6 @@ from sgflux.training.objective import Concepts, FlowMatchingObjective, attention
 from sgflux.training.rankers import Branches, FlowRanker
 
 TRUE, FALSE = SceneGraph.parse("man, riding, horse"), SceneGraph.parse("horse, riding, man")
-WORDS = ["man", "riding", "horse"]
 TEXT_TOKENS = 32
 
 
@@ -44,7 +46,8 @@ def make_model(model_id: str, *, device: torch.device, dtype: torch.dtype) -> Gr
     identity = model_identity(transformer)
     start, end = default_block_range(identity["num_layers"])
     names = NameFeatures(identity["joint_attention_dim"])
-    names.add(WORDS, torch.randn(len(WORDS), identity["joint_attention_dim"]))
+    words = graph_names([TRUE, FALSE])
+    names.add(words, torch.randn(len(words), identity["joint_attention_dim"]))
     config = AdapterConfig(
         block_start=start,
         block_end=end,
@@ -81,23 +84,26 @@ def ranked(branches: Branches) -> Tensor:
     return branches.errors[0].mean() + 0.1 * form.loss(positive, negative, paired)
 
 
-def seconds(step: Callable[[], Tensor], model: GraphLoraModel, *, repeats: int) -> float:
-    """Median time of forward and backward, after two that do not count."""
+def seconds(
+    steps: Sequence[Callable[[], Tensor]], model: GraphLoraModel, *, repeats: int
+) -> list[float]:
+    """Median time of forward and backward of each, after one round that does not count."""
     device = next(model.parameters()).device
-    times = []
-    for _ in range(2 + repeats):
-        model.zero_grad()
-        start = time.perf_counter()
-        with attention_kernel(device):
-            step().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
+    times: list[list[float]] = [[] for _ in steps]
+    for _ in range(1 + repeats):
+        for step, own in zip(steps, times, strict=True):
+            model.zero_grad()
+            start = time.perf_counter()
+            with attention_kernel(device):
+                step().backward()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            own.append(time.perf_counter() - start)
+    return [statistics.median(own[1:]) for own in times]
 
 
 def main() -> int:
-    """Run the benchmark; prints one JSON line for each way."""
+    """Run the benchmark; prints a table, and writes it as JSON where asked to."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model-id", default="tiny")
     parser.add_argument("--device", default="cpu")
@@ -106,6 +112,7 @@ def main() -> int:
     parser.add_argument("--latent-side", type=int, default=16, help="height of the latents")
     parser.add_argument("--negatives", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, help="a .json file to write")
     given = parser.parse_args()
     device = torch.device(given.device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[given.dtype]
@@ -131,7 +138,7 @@ def main() -> int:
     # An untrained adapter is the identity, but its arithmetic is that of a trained one.
     ways: list[tuple[str, float, Callable[[], Tensor]]] = [
         ("plain", 1.0, lambda: objective(batch, [batch.graphs])[0].mean()),
-        ("saliency looks on", 1.0, lambda: ranked_alone(objective, batch, concepts)),
+        ("concepts look on", 1.0, lambda: ranked_alone(objective, batch, concepts)),
     ]
     for count in given.negatives:
         floor = (frozen + (1 + count) * rest) / (frozen + rest)
@@ -144,17 +151,39 @@ def main() -> int:
             return torch.stack(errors).mean()
 
         ways += [
-            (f"{count} negatives", floor, together),
-            (f"{count} negatives, prefix each", 1.0 + count, apart),
+            (f"{_negatives(count)}", floor, together),
+            (f"{_negatives(count)}, a forward each", 1.0 + count, apart),
         ]
-    plain = 0.0
-    for name, floor, step in ways:
-        took = seconds(step, model, repeats=given.repeats)
-        plain = plain or took
-        row = {"way": name, "seconds": took, "plain_steps": took / plain, "counted": floor}
-        shared = {"model": given.model_id, "device": str(device), "dtype": given.dtype}
-        print(json.dumps({**row, **shared, "batch_size": given.batch_size}), flush=True)
+    times = seconds([step for *_, step in ways], model, repeats=given.repeats)
+    rows = [
+        {
+            "way": name,
+            "seconds": round(took, 4),
+            "plain_steps": round(took / times[0], 3),
+            "counted": round(counted, 3),
+        }
+        for (name, counted, _), took in zip(ways, times, strict=True)
+    ]
+    print(f"| {'step':27} | plain steps | counted |\n|{'---|' * 3}")
+    for row in rows:
+        print(f"| {row['way']:27} | {row['plain_steps']:11.2f} | {row['counted']:7.2f} |")
+    if given.out is not None:
+        settings = {name: value for name, value in vars(given).items() if name != "out"}
+        content = {
+            "settings": settings,
+            "blocks": {"all": layers + singles, "before the first adapted one": frozen},
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "load_average": round(os.getloadavg()[0], 1),
+            "rows": rows,
+        }
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
+
+
+def _negatives(count: int) -> str:
+    return "1 negative" if count == 1 else f"{count} negatives"
 
 
 def ranked_alone(objective: FlowMatchingObjective, batch: Batch, concepts: Concepts) -> Tensor:

@@ -56,9 +56,17 @@ def test_every_command_explains_itself(command: Command, capsys: Capture) -> Non
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert command.prog in text
-    if command.words != ("train",):  # it has its own front, shared with the original script
-        assert command.purpose in " ".join(text.split())
-        assert command.example in " ".join(text.split())
+    assert command.purpose in " ".join(text.split())
+    assert command.example in " ".join(text.split())
+
+
+def test_help_of_several_lines_of_source_is_one_paragraph(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit):
+        main(["cache", "--help"])
+    assert "each done by a command of its own (on any machine that sees" in capsys.readouterr().out
 
 
 def test_a_group_lists_its_own_commands(capsys: Capture) -> None:
@@ -126,6 +134,9 @@ def test_a_bad_value_of_a_flag_is_one_line(capsys: Capture, tmp_path: Path) -> N
     flags = ["--data", "x.jsonl", "--out-dir", str(tmp_path), "--steps", "0"]
     assert main(["eval", *flags]) == 2
     assert capsys.readouterr().err == "error: steps must be at least 1, got 0\n"
+    flags = ["--train-jsonl", "x.jsonl", "--output-dir", str(tmp_path), "--lora-rank", "0"]
+    assert main(["train", *flags]) == 2
+    assert capsys.readouterr().err == "error: lora_rank must be at least 1, got 0\n"
 
 
 def test_python_dash_m(tmp_path: Path) -> None:

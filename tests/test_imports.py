@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors", "flags"},
-    {"settings"},
+    {"settings", "endings"},
     {"loss_config", "model_source", "config_checks"},
     {"config"},
     {"graphs", "flow_matching"},

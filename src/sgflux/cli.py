@@ -6,18 +6,15 @@ What the commands take and do is in :mod:`sgflux.commands`.
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 
 import sgflux
 from sgflux import commands
 from sgflux.commands import Command
+from sgflux.endings import BAD_INPUT, exit_status
 from sgflux.errors import SgfluxError
-
-BAD_INPUT = 2
-INTERRUPTED = 130
-
+from sgflux.training.command_line import EXAMPLE as TRAIN_EXAMPLE
 
 COMMANDS: tuple[Command, ...] = (
     Command(
@@ -53,8 +50,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         words=("train",),
         purpose="Train a scene-graph adapter",
-        example="sgflux train --model-id tiny --train-jsonl runs/world/train.jsonl "
-        "--output-dir runs/first",
+        example=TRAIN_EXAMPLE,
         run=commands.train,
     ),
     Command(
@@ -126,21 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interrupted. A traceback means a defect of sgflux.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # transformers warns at import about image processors that nothing here uses.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    try:
-        return _dispatch(words)
-    except SgfluxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(lambda: _dispatch(words))
 
 
 def _dispatch(words: list[str]) -> int:

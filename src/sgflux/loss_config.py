@@ -171,9 +171,10 @@ class LossConfig:
             self._expect_defaults("with hard_negatives_from 'classifier'", "hard_negatives_every")
         needs_classifier = self.ranker != "flow" or self.hard_negatives_from == "classifier"
         if needs_classifier and self.classifier is None:
+            by_ranker = self.ranker != "flow"
+            what = f"ranker {self.ranker!r}" if by_ranker else "hard_negatives_from 'classifier'"
             raise ConfigError(
-                f"ranker {self.ranker!r} with hard_negatives_from {self.hard_negatives_from!r} "
-                "needs classifier, the folder that `sgflux train-classifier` wrote"
+                f"{what} needs classifier, the folder that `sgflux train-classifier` wrote"
             )
         if not needs_classifier:
             self._expect_defaults("with ranker 'flow'", "classifier")

@@ -98,5 +98,6 @@ def test_a_row_without_any_negative_is_a_problem(folder: Path):
 def test_a_file_without_rows_and_no_file(folder: Path):
     report = check_dataset(write_lines(folder / "empty.jsonl"))
     assert [(problem.line, problem.message) for problem in report.problems] == [(0, "has no row")]
+    assert f"{folder / 'empty.jsonl'}: schema: has no row\n1 problem" in report.to_text()
     with pytest.raises(SgfluxError, match=r"none\.jsonl: cannot be read"):
         check_dataset(folder / "none.jsonl")

@@ -20,6 +20,7 @@ from sgflux.models.saliency import (
     concept_probabilities,
     default_concept_blocks,
     mean_over_blocks,
+    softened,
 )
 
 Inputs = dict[str, Any]
@@ -243,6 +244,30 @@ def test_maps_of_scores_worked_by_hand() -> None:
     torch.testing.assert_close(mean_over_blocks(scores)[0], log / 2)
     with pytest.raises(ValueError, match=r"chosen must be \(1, K\)"):
         concept_probabilities(scores, torch.tensor([0, 1]))
+
+
+def test_softened_scores_by_hand() -> None:
+    # Two concepts that differ by 6 and by 2 at two tokens: 3 and 1 from their mean, spread sqrt(5).
+    scores = torch.tensor([[[[10.0, 4.0], [4.0, 2.0]]]])
+    expected = torch.tensor([[[[3.0, 1.0], [-3.0, -1.0]]]]) / 5**0.5
+    torch.testing.assert_close(softened(scores), expected)
+    # Block by block and example by example: a louder one is the same.
+    both = torch.cat([scores, 100 * scores], dim=1)
+    torch.testing.assert_close(softened(both)[:, 1], softened(both)[:, 0])
+    assert not softened(torch.full((1, 1, 2, 3), 7.0)).any(), "concepts that do not differ"
+
+
+def test_scores_of_a_real_size_have_a_gradient() -> None:
+    """Concepts differ by hundreds in tiny-flux: the plain softmax of that has none."""
+    raw = 500 * torch.randn(2, 1, 3, 16, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for prepare in (torch.clone, softened):
+        scores = raw.clone().requires_grad_()
+        concept_probabilities(prepare(scores))[:, 0].square().sum().backward()
+        assert scores.grad is not None
+        gradients.append(500 * scores.grad.abs().median().item())
+    assert gradients[0] < 1e-6
+    assert gradients[1] > 1e-2
 
 
 def test_blocks_that_do_not_exist_are_named(

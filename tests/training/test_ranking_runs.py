@@ -61,6 +61,17 @@ def test_what_the_model_confuses_is_measured_again_and_saved(ranked: TrainResult
         assert all(0 < rate < 1 for rate in row.values())
 
 
+def test_confusions_are_measured_on_things_that_training_never_brings_together(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    content = (scenes / "val.jsonl").read_text()
+    for name, other in (("horse", "zebra"), ("man", "tiger")):
+        content = content.replace(name, other)
+    (tmp_path / "val.jsonl").write_text(content)
+    files = {"val_jsonl": tmp_path / "val.jsonl", "images_dir": scenes}
+    assert train(make_config(tmp_path / "run", losses=FLOW, **files)).step == 4
+
+
 def test_a_resumed_ranking_run_equals_an_uninterrupted_one(
     ranked: TrainResult, make_config: MakeConfig, tmp_path: Path
 ) -> None:

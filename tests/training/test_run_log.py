@@ -38,6 +38,14 @@ def test_messages_before_the_folder_is_in_use_are_not_lost(
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
 
 
+def test_a_ranking_run_says_both_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = RunLog(silent=False)
+    log.open(tmp_path, step=0, max_steps=4)
+    log.train({**train_row(2), "error_positive": 1.25, "error_negative": 1.5}, max_steps=4)
+    log.close()
+    assert "loss 1.5000  e(g+) 1.2500  e(g-) 1.5000  lr" in capsys.readouterr().out
+
+
 def test_rows_of_steps_that_come_again_are_dropped(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_text('{"step": 2}\n{"step": 4}\n{"step": 6}\n{"ste')

@@ -16,10 +16,13 @@ import pytest
 import torch
 
 from sgflux.config import TrainConfig
+from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.encoder import other_words
 from sgflux.training.trainer import TrainResult, train
 from tests.training.conftest import MakeConfig
+from tests.training.scenes import example
 from tests.training.test_checkpoint import equal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train" / "train_flux_graph_lora_diffusion.py"
@@ -117,6 +120,27 @@ def test_training_on_a_few_pictures_learns_them(make_config: MakeConfig, tmp_pat
     start = rows(config.output_dir, "train")[0]["loss"]
     end = rows(config.output_dir, "validation")[-1]
     assert end["loss"] < 0.8 * start
+
+
+def test_a_missing_picture_is_named_with_its_file(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    content = (scenes / "train.jsonl").read_text().replace("images/train/0.png", "gone.png")
+    (tmp_path / "train.jsonl").write_text(content)
+    config = make_config(tmp_path / "run", train_jsonl=tmp_path / "train.jsonl", images_dir=scenes)
+    with pytest.raises(SgfluxError, match=r"train\.jsonl: example 0: .*gone\.png.*data check"):
+        train(config)
+
+
+def test_words_that_no_vocabulary_knows_are_named() -> None:
+    examples = [example(0, split="train")] * 2
+    assert other_words(examples) is None
+    row = {**examples[0].to_json(), "concepts": ["man", "ridng", "horse"]}
+    row["triple"] = {**row["triple"], "predicate": "ridng"}
+    odd = SceneExample.from_json(row, open_vocabulary=True)
+    line = other_words([*examples, odd, odd])
+    assert line is not None
+    assert line.endswith("taken as they are: 'ridng' 2 times (like 'riding')")
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(

@@ -101,10 +101,13 @@ class CheckReport:
         lines += _columns("triples a row", self.triples)
         lines += _columns("rows with a negative by", self.negatives)
         shown = self.problems[:max_problems]
-        lines += [f"{self.path}:{p.line}: {p.kind}: {p.message}" for p in shown]
+        # Line 0 is the file as a whole.
+        places = [f"{self.path}:{p.line}" if p.line else f"{self.path}" for p in shown]
+        lines += [f"{at}: {p.kind}: {p.message}" for at, p in zip(places, shown, strict=True)]
         if len(shown) < len(self.problems):
             lines.append(f"... and {len(self.problems) - len(shown)} more")
-        lines.append("ok" if self.ok else f"{len(self.problems)} problems")
+        count = len(self.problems)
+        lines.append("ok" if self.ok else f"{count} problem{'s' if count > 1 else ''}")
         return "\n".join(lines)
 
 

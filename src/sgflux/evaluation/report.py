@@ -168,7 +168,14 @@ def _figures(results: Results) -> str:
         '<div class="wide"><table><thead><tr><th></th><th class="meter"></th>'
         '<th class="number">share</th>'
         '<th>95 % interval</th><th class="number">objects right</th><th class="number">n</th></tr>'
-        f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
+        f"</thead><tbody>{''.join(lines)}</tbody></table></div>" + _how_to_read(results)
+    )
+
+
+def _how_to_read(results: Results) -> str:
+    if not _is_judged(results):
+        return ""
+    return (
         '<p class="note">Relation accuracy is averaged over predicates, so that each counts the '
         "same. In every arm the question is whether the picture shows what the <em>item</em> "
         "states: under a false or another graph the right answer is no. "
@@ -278,19 +285,22 @@ def _points(rows: Iterable[Mapping[str, Any]], key: str) -> list[tuple[float, fl
 
 def _pictures(evaluation: Evaluation) -> str:
     panels = predicate_panels(evaluation)
+    read = " Below each is what the judge reads in it, ✓ where that is what its caption states."
     return panels and (
-        '<p class="note">The first test item of each predicate; none was picked for its looks. '
-        "Below each picture is what the judge reads in it, ✓ where that is what its caption "
-        "states.</p>" + panels
+        '<p class="note">The first test item of each predicate; none was picked for its looks.'
+        f"{read if _is_judged(evaluation.results) else ''}</p>{panels}"
     )
 
 
 def _several(evaluation: Evaluation) -> str:
     panels = several_panels(evaluation)
-    return panels and (
-        '<p class="note">Every statement is judged by itself, in the order of the graph.</p>'
-        + panels
-    )
+    note = '<p class="note">Every statement is judged by itself, in the order of the graph.</p>'
+    return panels and (note if _is_judged(evaluation.results) else "") + panels
+
+
+def _is_judged(results: Results) -> bool:
+    """Whether anybody has looked at the pictures."""
+    return results["judge"]["accuracy"] is not None
 
 
 def _contradiction(evaluation: Evaluation) -> str:

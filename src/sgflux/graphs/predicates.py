@@ -237,9 +237,13 @@ class PredicateVocabulary:
         """
         name = self._canonical_by_key.get(_key(text))
         if name is None:
-            known = [*self.names, *self.aliases]
-            raise UnknownPredicateError(text, tuple(difflib.get_close_matches(clean(text), known)))
+            raise UnknownPredicateError(text, self.nearest(text))
         return name
+
+    def nearest(self, text: str) -> tuple[str, ...]:
+        """Up to three names and aliases that look like ``text``, best first."""
+        known = [*self.names, *self.aliases]
+        return tuple(difflib.get_close_matches(clean(text), known))
 
     def normalize(self, text: str) -> str:
         """The canonical name where there is one, else the cleaned text: for an open vocabulary.

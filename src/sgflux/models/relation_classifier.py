@@ -36,7 +36,8 @@ ClassifierKind = Literal["latent", "saliency"]
 
 WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"
-_FORMAT = 1
+_FORMAT = 2
+"""1 had saliency classifiers of maps without softening."""
 
 
 class LatentRelationClassifier(nn.Module):

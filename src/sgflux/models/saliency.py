@@ -163,6 +163,26 @@ def concept_probabilities(scores: Tensor, chosen: Tensor | None = None) -> Tenso
     return mean_over_blocks(scores.softmax(dim=2))
 
 
+def softened(scores: Tensor) -> Tensor:
+    """Raw scores in units of their own spread over concepts, block by block.
+
+        softened = apart / sqrt(mean_{c,s}[apart^2]),   apart = scores - mean_c[scores]
+
+    A raw score is a sum over all of D, and concepts differ by hundreds (tiny-flux: 100 to 500), so
+    that their softmax is 0 or 1 everywhere: as a picture without shades, as a loss without
+    gradient. The spread itself is a constant to the gradient.
+
+    Args:
+        scores: raw, (M, B, C, S).
+
+    Returns:
+        Same shape, float32; all 0 where the concepts do not differ.
+    """
+    apart = scores.float() - scores.float().mean(dim=2, keepdim=True)
+    spread = apart.detach().square().mean(dim=(2, 3), keepdim=True).sqrt()
+    return apart / spread.clamp(min=torch.finfo(torch.float32).tiny)
+
+
 def mean_over_blocks(maps: Tensor) -> Tensor:
     """(M, B, C, S) -> (B, C, S)."""
     return maps.mean(dim=0)

@@ -29,6 +29,7 @@ from sgflux.models.saliency import (
     concept_attention_maps,
     concept_probabilities,
     default_concept_blocks,
+    softened,
 )
 from sgflux.sampling.command import read_graph
 from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
@@ -60,6 +61,8 @@ class SaliencyConfig:
     """Of the noise."""
     blocks: tuple[int, ...] = ()
     """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
+    raw: bool = False
+    """Softmax of the raw scores, as the paper has it, which is mostly 0 or 1 in each block."""
     guidance: float | None = None
     """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
     open_vocabulary: bool = False
@@ -132,6 +135,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
         seed=config.seed,
         blocks=blocks,
         guidance=config.guidance,
+        raw=config.raw,
     )
     picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     pictures, captions, paths = [], [], []
@@ -149,6 +153,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
                 "sigma": config.sigma,
                 "seed": config.seed,
                 "blocks": list(blocks),
+                "raw": config.raw,
                 "lowest": float(heat.min()),
                 "highest": float(heat.max()),
                 "model": config.model_id,
@@ -176,6 +181,7 @@ def concept_maps(
     seed: int,
     blocks: Sequence[int],
     guidance: float | None = None,
+    raw: bool = False,
 ) -> Tensor:
     """To which of its concepts the model gives each part of a picture.
 
@@ -189,6 +195,8 @@ def concept_maps(
         seed: of the noise, which is the same for every picture.
         blocks: double blocks that are averaged over.
         guidance: for a guidance-distilled model only.
+        raw: take the softmax of the scores as they are, see
+            :func:`sgflux.models.saliency.softened`.
 
     Returns:
         (B, C, h/2, w/2) float32 on the CPU; sums to 1 over the concepts.
@@ -229,6 +237,7 @@ def concept_maps(
         else:
             features = None if graphs is None else pipeline.model.encoder(graphs)
             _, scores = pipeline.model.flux.forward_with_concepts(graph=features, **inputs)
+    scores = scores if raw else softened(scores)
     return concept_probabilities(scores).unflatten(2, (rows, columns)).cpu()
 
 

@@ -37,6 +37,8 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
     transformers loads weights in the precision they are stored in, diffusers in float32: with
     anything else in bfloat16 a plain ``from_pretrained`` would mix the two.
     """
+    for tokenizer in (model.tokenizer, model.tokenizer_2):
+        tokenizer.backend_tokenizer.no_padding()  # a call's padding is not the tokenizer's own
     pipeline = FluxPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
         vae=vae,

@@ -12,7 +12,7 @@ from torch import Tensor
 from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
@@ -49,6 +49,18 @@ class TermSources:
     def graphs(self) -> list[SceneGraph]:
         """Statements that the model may be asked about beside those of the data set's graphs."""
         return [] if self.sampler is None else list(self.sampler.statements())
+
+    def replacements(self, graph: SceneGraph) -> list[SceneGraph]:
+        """Every statement of a graph with every predicate: what a measurement of confusions asks.
+
+        The things of a validation graph need not stand together anywhere in the training set.
+        """
+        predicates = () if self.sampler is None else self.sampler.predicates
+        return [
+            SceneGraph.from_triple(Triple(one.subject, predicate, one.object))
+            for one in graph.triples()
+            for predicate in predicates
+        ]
 
     def words(self) -> list[str]:
         """Words that a classifier reads beside those of the graphs."""

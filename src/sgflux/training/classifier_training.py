@@ -48,6 +48,7 @@ from sgflux.models.saliency import (
     concept_attention_maps,
     concept_probabilities,
     default_concept_blocks,
+    softened,
 )
 from sgflux.settings import expect, typed_fields
 from sgflux.training.batches import Batch, draw_batch
@@ -313,7 +314,7 @@ def _make_reader(
                 if guidance is None
                 else torch.full((len(triples),), guidance, device=device),
             )
-            maps = concept_probabilities(scores).unflatten(2, (rows, columns))
+            maps = concept_probabilities(softened(scores)).unflatten(2, (rows, columns))
         return saliency(maps)
 
     identity = model_identity(transformer)["fingerprint"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
+
+_NAMED_WORDS = 5
 
 
 def pretrained_encoder(config: TrainConfig) -> CGIPEncoder | None:
@@ -42,6 +46,8 @@ def readable_examples(
     # The native encoder reads any word; the vocabulary only makes the known ones canonical.
     examples = read_examples(path, open_vocabulary=True)
     if config.encoder_kind == "native":
+        if (line := other_words(examples)) is not None:
+            say(f"{path.name}: {line}")
         return examples
     vocabulary = CGIPVocabulary.from_file(_vocab_path(config), synonyms=_synonyms(config))
     kept = keep_expressible(
@@ -66,6 +72,24 @@ def readable_examples(
                     "--oov skip"
                 ) from error
     return kept.examples
+
+
+def other_words(examples: Iterable[SceneExample]) -> str | None:
+    """The predicates that are none of the known ones: they may be meant, or misspelt.
+
+    Returns:
+        The most frequent ones, with how often and what they look like, in words; None without any.
+    """
+    words = Counter(p for one in examples for _, p, _ in one.graph.relationships)
+    other = [(word, count) for word, count in words.most_common() if word not in DEFAULT_VOCABULARY]
+    if not other:
+        return None
+    named = []
+    for word, count in other[:_NAMED_WORDS]:
+        near = DEFAULT_VOCABULARY.nearest(word)
+        named.append(f"{word!r} {count} times" + (f" (like {near[0]!r})" if near else ""))
+    more = f" and {len(other) - len(named)} others" if len(other) > len(named) else ""
+    return f"predicates beyond the known ones, taken as they are: {', '.join(named)}{more}"
 
 
 def _vocab_path(config: TrainConfig) -> Path:

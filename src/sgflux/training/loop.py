@@ -40,6 +40,10 @@ ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
 """(model with averaged weights and no training adapter, step) -> further figures for the log."""
 
 
+class NotFiniteError(SgfluxError):
+    """A loss or gradient is no number any more; the message names the step and the way out."""
+
+
 class TrainingRun:
     """A run between its first step and its last one.
 
@@ -227,7 +231,7 @@ class TrainingRun:
                 way_out = (
                     f"the last good checkpoint is {saved[-1]}" if saved else "nothing was saved yet"
                 )
-                raise SgfluxError(
+                raise NotFiniteError(
                     f"the {what} of step {step} is not finite; {way_out}. A lower lr, a longer "
                     "warmup, or dtype fp32 usually helps; these make a new run"
                 )
@@ -428,12 +432,12 @@ class _Stopwatch:
     """Time spent training: not validating, not saving."""
 
     def __init__(self) -> None:
-        self.restart()
+        self._start = time.perf_counter()
 
     def restart(self) -> float:
         """Seconds since the last restart, pauses left out; starts again from 0."""
         now = time.perf_counter()
-        elapsed = now - getattr(self, "_start", now)
+        elapsed = now - self._start
         self._start = now
         return max(elapsed, 1e-9)
 

@@ -18,7 +18,7 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.prefix_state import PrefixState
-from sgflux.models.saliency import concept_probabilities
+from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
 from sgflux.training.batches import Batch
 from sgflux.training.losses import flow_matching_loss
@@ -124,7 +124,7 @@ class FlowMatchingObjective:
                     blocks=concepts.blocks,
                     gradient_checkpointing=self._gradient_checkpointing,
                 )
-                maps = concept_probabilities(scores).unflatten(0, (number, count))
+                maps = concept_probabilities(softened(scores)).unflatten(0, (number, count))
         target = self.target(batch)
         return Branches(
             noisy=noise_latents(batch.latents, batch.noise, batch.sigma),

@@ -88,6 +88,9 @@ class Splits:
                 graphs.append(item.negative.graph)
         if is_native:
             graphs += self.terms.graphs()
+            if config.losses.measures_confusion:
+                for item in self.items:
+                    graphs += self.terms.replacements(item.graph)
         return list(dict.fromkeys([*graph_names(graphs), *self.terms.words()]))
 
 
@@ -304,24 +307,28 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
     """What the training and, where there is one, the validation set need encoded."""
     # Without a cache nothing is looked up by its key.
     cached = config.latent_cache_dir is not None
-    return [
-        EncodingPlan(
-            examples,
-            images_dir=images_root(config, jsonl),
-            height=config.height,
-            width=config.width,
-            crop=config.crop,
-            encoder_identity=encoders.picture_identity if cached else "",
-            text_identity=encoders.text_identity if cached else "",
-            max_sequence_length=encoders.facts.text_tokens,
-            prompt=_prompts_of(config.texts),
-        )
-        for jsonl, examples in (
-            (config.train_jsonl, splits.train),
-            (config.val_jsonl, splits.val),
-        )
-        if jsonl is not None
-    ]
+    plans = []
+    for jsonl, examples in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val)):
+        if jsonl is None:
+            continue
+        try:
+            plan = EncodingPlan(
+                examples,
+                images_dir=images_root(config, jsonl),
+                height=config.height,
+                width=config.width,
+                crop=config.crop,
+                encoder_identity=encoders.picture_identity if cached else "",
+                text_identity=encoders.text_identity if cached else "",
+                max_sequence_length=encoders.facts.text_tokens,
+                prompt=_prompts_of(config.texts),
+            )
+        except SgfluxError as error:
+            raise SgfluxError(
+                f"{jsonl}: {error}; `sgflux data check` finds all such rows"
+            ) from error
+        plans.append(plan)
+    return plans
 
 
 class LazyEncoders:

@@ -86,9 +86,12 @@ class RunLog:
             return
         self._write({"kind": "train", **row})
         left = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9)
+        ranking = ""
+        if "error_negative" in row:  # both errors, so that one bought with the other is seen
+            ranking = f"e(g+) {row['error_positive']:.4f}  e(g-) {row['error_negative']:.4f}  "
         line = (
-            f"step {row['step']}/{max_steps}  loss {row['loss']:.4f}  lr {row['lr']:.2e}  "
-            f"{row['steps_per_second']:.2f} steps/s  {duration(left)} left"
+            f"step {row['step']}/{max_steps}  loss {row['loss']:.4f}  {ranking}"
+            f"lr {row['lr']:.2e}  {row['steps_per_second']:.2f} steps/s  {duration(left)} left"
         )
         if self._bar is None:
             self.say(line)

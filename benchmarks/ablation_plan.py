@@ -1,0 +1,158 @@
+"""What an ablation consists of, how long it takes, and whether a folder holds the same one."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablation_rows import Recipe
+
+from sgflux.data.files import replacing
+from sgflux.errors import SgfluxError
+
+BUDGETS = ("examples", "time")
+"""What two recipes have in common: how many examples they see, or how long they train."""
+
+ARMS = ("null_graph", "graph", "negative_graph", "contradiction")
+"""What is drawn of every test item."""
+
+ABOUT_AS_FAST = 0.05
+"""A recipe whose steps cost as much as the compared one's, to this share, has one budget."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large the ablation is.
+
+    Attributes:
+        sizes: training pictures a predicate.
+        seeds: of the trainings.
+        steps: of the budget ``examples``.
+        batch_size: examples a step.
+        test_per_class: test pictures a predicate.
+        items: test items that are evaluated, balanced by predicate; 0: all.
+        sampling_steps: Euler steps of a picture.
+        classifier_steps: of the classifiers' training.
+    """
+
+    sizes: tuple[int, ...] = (50, 500)
+    seeds: int = 3
+    steps: int = 400
+    batch_size: int = 32
+    test_per_class: int = 20
+    items: int = 96
+    sampling_steps: int = 8
+    classifier_steps: int = 1000
+
+
+QUICK = Scale((2,), 1, 4, 4, 2, 4, 1, 2)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast this machine is.
+
+    Attributes:
+        step: seconds of a step of the recipe ``plain``.
+        picture: seconds of a picture.
+        evaluation: further seconds of an evaluation, whatever is drawn.
+    """
+
+    step: float
+    picture: float
+    evaluation: float
+
+    def seconds(self, unit: Unit, scale: Scale) -> float:
+        """What a unit will take, about; validations are a tenth of a training."""
+        # Under equal time every recipe takes what the compared one takes.
+        cost = unit.recipe.cost if unit.budget == "examples" else 1.0
+        items = scale.items or 24 * scale.test_per_class
+        training = 1.1 * scale.steps * cost * self.step
+        return training + self.evaluation + items * len(ARMS) * self.picture
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One training and its evaluation."""
+
+    recipe: Recipe
+    size: int
+    seed: int
+    budget: str
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.recipe.name}-{self.budget}-{self.size}-seed{self.seed}"
+
+
+def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
+    """Every training in its order; what is as fast as ``plain`` has its time budget already."""
+    return [
+        Unit(recipe, size, seed, budget)
+        for seed in range(scale.seeds)
+        for size in scale.sizes
+        for recipe in recipes
+        for budget in BUDGETS
+        if budget == "examples" or abs(recipe.cost - 1) > ABOUT_AS_FAST
+    ]
+
+
+def check_record(path: Path, record: dict[str, Any]) -> None:
+    """Begin a folder's record, or check that what is in the folder was made in the same way.
+
+    Recipes may come and go, and seeds be added; a recipe that is there already must be what it was.
+
+    Raises:
+        SgfluxError: naming what differs.
+    """
+    record = json.loads(json.dumps(record))
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        old, new = (_flat(one) for one in (known, record))
+        differing = [name for name in old if name in new and old[name] != new[name]]
+        differing = [name for name in differing if name != "scale.seeds"]
+        if differing:
+            listed = "; ".join(f"{name} was {old[name]}, is {new[name]}" for name in differing)
+            raise SgfluxError(
+                f"{path.parent} holds an ablation that was made otherwise ({listed}); give another "
+                "--out-dir, or the same settings"
+            )
+        record["recipes"] = {**known["recipes"], **record["recipes"]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, record)
+
+
+def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Two levels of names as one."""
+    return {
+        f"{outer}.{inner}" if isinstance(part, Mapping) else outer: value
+        for outer, part in content.items()
+        for inner, value in (part if isinstance(part, Mapping) else {"": part}).items()
+    }
+
+
+def steps_per_second(folder: Path) -> float:
+    """The median rate of the training in a unit's folder.
+
+    Raises:
+        SgfluxError: if there was none.
+    """
+    path = folder / "training" / "metrics.jsonl"
+    rates = []
+    if path.is_file():
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        rates = [row["steps_per_second"] for row in rows if row["kind"] == "train"]
+    if not rates:
+        raise SgfluxError(f"{path} says of no step how long it took; delete {folder}")
+    return statistics.median(rates)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, all of it or nothing."""
+    with replacing(path) as file:
+        file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -1,0 +1,169 @@
+"""What an ablation found: means over seeds with their intervals, as a table and a figure.
+
+An interval is the 95 % one of the mean over seeds, by Student's t. A gain is the difference from
+the recipe that all are compared with, seed by seed (one seed has the same pictures, order and
+noise in every recipe), so its interval is narrower than those of the two means.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgflux.data.files import replacing
+
+FIGURES = {
+    "relation_accuracy": ("arms", "graph", "relation_accuracy", "macro"),
+    "win_rate": ("win_rate", "value"),
+    "both_right": ("arms", "graph", "both_right", "value"),
+    "held_out_combinations": ("arms", "graph", "held_out_combinations", "held_out", "macro"),
+    "follows_graph": ("contradiction", "follows_graph", "value"),
+    "follows_text": ("contradiction", "follows_text", "value"),
+    "ranking_accuracy": ("ranking_accuracy", "value"),
+    "objects_right": ("arms", "graph", "objects_right", "value"),
+    "null_graph": ("arms", "null_graph", "relation_accuracy", "macro"),
+}
+"""Name -> where it is in ``evaluation_results.json``."""
+
+GAIN_OF = "relation_accuracy"
+"""The figure whose gain over the compared recipe the table has."""
+
+SHOWN = ("relation_accuracy", "win_rate", "both_right", "follows_graph")
+"""The figures that the picture shows."""
+
+# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond, the normal one is near.
+_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+_COLORS = ("#4477aa", "#aaccee", "#cc6633", "#eebb99", "#228833", "#99cc99")
+
+
+def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
+    """The figures of one evaluation; None where it has none."""
+    return {name: _at(results, path) for name, path in FIGURES.items()}
+
+
+def _at(results: Any, path: Sequence[str]) -> float | None:
+    for name in path:
+        if not isinstance(results, Mapping) or results.get(name) is None:
+            return None
+        results = results[name]
+    return float(results)
+
+
+def summary(
+    own: Mapping[int, Mapping[str, float | None]],
+    compared: Mapping[int, Mapping[str, float | None]],
+) -> dict[str, Any]:
+    """The figures of a recipe over its seeds, and its gain over the compared recipe.
+
+    Args:
+        own: seed -> figures of the recipe.
+        compared: seed -> figures of the recipe that it is compared with.
+    """
+    figures = {
+        name: interval([row[name] for row in own.values() if row[name] is not None])
+        for name in FIGURES
+    }
+    pairs = [(own[seed][GAIN_OF], compared[seed][GAIN_OF]) for seed in own if seed in compared]
+    gains = [a - b for a, b in pairs if a is not None and b is not None]
+    return {"seeds": len(own), "figures": figures, "gain": interval(gains)}
+
+
+def interval(values: Sequence[float]) -> dict[str, Any] | None:
+    """Mean, and its 95 % interval by Student's t; none of a single value, nothing of no value."""
+    if not values:
+        return None
+    mean = statistics.fmean(values)
+    bounds = None
+    if len(values) > 1:
+        quantile = _T95[len(values) - 2] if len(values) <= len(_T95) + 1 else 1.96
+        half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+        bounds = [mean - half, mean + half]
+    return {"mean": mean, "ci95": bounds, "values": list(values)}
+
+
+def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: one line a recipe, one table for each size and budget.
+
+    Args:
+        rows: as in ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
+            what :func:`summary` gives.
+    """
+    names = list(FIGURES)
+    heads = ["recipe", "seeds", "gain", *(name.replace("_", " ") for name in names)]
+    lines = []
+    for size, budget in dict.fromkeys((row["per_class"], row["budget"]) for row in rows):
+        lines += [f"### {size} pictures a predicate, equal {budget}", ""]
+        lines += [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for row in rows:
+            if (row["per_class"], row["budget"]) != (size, budget):
+                continue
+            if "failed" in row:
+                cells = [f"failed: {row['failed']}"] + [""] * (len(heads) - 2)
+            else:
+                figures = [_cell(row["figures"][name]) for name in names]
+                cells = [str(row["seeds"]), _cell(row["gain"], sign="+"), *figures]
+            lines.append(f"| {row['recipe']} ({row['what']}) | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(figure: Mapping[str, Any] | None, *, sign: str = "") -> str:
+    if figure is None:
+        return "–"
+    text = f"{100 * figure['mean']:{sign}.1f}"
+    if figure["ci95"] is not None:
+        text += f" ± {100 * (figure['ci95'][1] - figure['mean']):.1f}"
+    return text
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A dot with its interval for each recipe, size and budget; one panel a figure.
+
+    Args:
+        rows: see :func:`as_table`; those that failed are left out.
+        path: of the PNG; without a row to show, nothing is written.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if "figures" in row]
+    if not shown:
+        return
+    recipes = list(dict.fromkeys(row["recipe"] for row in shown))
+    kinds = list(dict.fromkeys((row["per_class"], row["budget"]) for row in shown))
+    figure = Figure(figsize=(13, 1.6 + 0.42 * len(recipes)), layout="constrained")
+    panels = figure.subplots(1, len(SHOWN), sharey=True)
+    for axes, name in zip(panels, SHOWN, strict=True):
+        for number, kind in enumerate(kinds):
+            places, means, halves = [], [], []
+            for row in shown:
+                found = row["figures"][name]
+                if (row["per_class"], row["budget"]) != kind or found is None:
+                    continue
+                shift = (number - (len(kinds) - 1) / 2) * 0.7 / len(kinds)
+                places.append(recipes.index(row["recipe"]) + shift)
+                means.append(100 * found["mean"])
+                bounds = found["ci95"]
+                halves.append(0.0 if bounds is None else 100 * (bounds[1] - found["mean"]))
+            axes.errorbar(
+                means,
+                places,
+                xerr=halves,
+                fmt="o",
+                markersize=4,
+                capsize=2,
+                color=_COLORS[number % len(_COLORS)],
+                label=f"{kind[0]} pictures a predicate, equal {kind[1]}",
+            )
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("%")
+        axes.set_title(name.replace("_", " "))
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(recipes)), recipes)
+    panels[0].invert_yaxis()
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(kinds), frameon=False)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=120)

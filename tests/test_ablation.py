@@ -1,0 +1,147 @@
+"""The parts of the ablation that train nothing: its plan, its estimate, its report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
+from sgflux.loss_config import LossConfig
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+
+from ablation_plan import (
+    Scale,
+    Speed,
+    Unit,
+    check_record,
+    planned_units,
+    steps_per_second,
+)
+from ablation_report import FIGURES, as_table, draw, figures_of, interval, summary
+from ablation_rows import PLAIN, RECIPES, Recipe
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_every_recipe_can_be_trained(recipe: Recipe) -> None:
+    losses = {**recipe.losses, **({"classifier": "c"} if recipe.classifier else {})}
+    config = TrainConfig(
+        train_jsonl="a",
+        val_jsonl="b",
+        output_dir="c",
+        **recipe.settings,
+        losses=LossConfig(**losses),
+    )
+    assert config.losses.measures_confusion == recipe.measures_confusion
+
+
+def test_the_compared_recipe_is_plain_flow_matching_and_the_first() -> None:
+    assert RECIPES[0].name == PLAIN
+    assert (RECIPES[0].settings, RECIPES[0].losses) == ({}, {})
+    assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
+
+
+def test_a_recipe_as_fast_as_plain_is_not_trained_twice() -> None:
+    fast, slow = Recipe("fast", "", {}, {}), Recipe("slow", "", {}, {}, cost=2.0)
+    units = planned_units([fast, slow], Scale(sizes=(5,), seeds=2))
+    assert [unit.name for unit in units] == [
+        "fast-examples-5-seed0",
+        "slow-examples-5-seed0",
+        "slow-time-5-seed0",
+        "fast-examples-5-seed1",
+        "slow-examples-5-seed1",
+        "slow-time-5-seed1",
+    ]
+
+
+def test_the_estimate_by_hand() -> None:
+    speed, scale = Speed(step=0.5, picture=0.1, evaluation=7.0), Scale(steps=100, items=10)
+    slow = Recipe("slow", "", {}, {}, cost=2.0)
+    # 100 steps at twice half a second, a tenth for validation; 10 items in 4 arms; the rest.
+    assert speed.seconds(Unit(slow, 5, 0, "examples"), scale) == pytest.approx(110 + 4 + 7)
+    assert speed.seconds(Unit(slow, 5, 0, "time"), scale) == pytest.approx(55 + 4 + 7)
+
+
+def test_the_default_is_a_night_on_two_cores() -> None:
+    """By the speed of two quiet cores; a larger default would not be run."""
+    speed = Speed(step=0.3, picture=0.08, evaluation=10.0)
+    scale = Scale()
+    hours = sum(speed.seconds(unit, scale) for unit in planned_units(RECIPES, scale)) / 3600
+    assert scale.seeds >= 3
+    assert 5 < hours < 14
+
+
+def test_a_folder_holds_one_ablation(tmp_path: Path) -> None:
+    path = tmp_path / "ab" / "ablation.json"
+    record: dict[str, Any] = {"scale": {"steps": 4, "seeds": 1}, "recipes": {"a": {"x": 1}}}
+    check_record(path, record)
+    check_record(path, {"scale": {"steps": 4, "seeds": 3}, "recipes": {"b": {}}})
+    assert json.loads(path.read_text())["recipes"] == {"a": {"x": 1}, "b": {}}
+    with pytest.raises(SgfluxError, match=r"scale.steps was 4, is 5"):
+        check_record(path, {"scale": {"steps": 5, "seeds": 3}, "recipes": {}})
+    with pytest.raises(SgfluxError, match=r"recipes.a was \{'x': 1\}, is \{'x': 2\}"):
+        check_record(path, {"scale": {"steps": 4, "seeds": 3}, "recipes": {"a": {"x": 2}}})
+
+
+def test_the_rate_is_the_median_of_training_rows(tmp_path: Path) -> None:
+    rows = [{"kind": "train", "steps_per_second": rate} for rate in (1.0, 9.0, 2.0)]
+    (tmp_path / "training").mkdir()
+    metrics = tmp_path / "training" / "metrics.jsonl"
+    metrics.write_text("\n".join(map(json.dumps, [*rows, {"kind": "validation"}])))
+    assert steps_per_second(tmp_path) == 2.0
+    metrics.unlink()
+    with pytest.raises(SgfluxError, match="says of no step how long it took"):
+        steps_per_second(tmp_path)
+
+
+def test_the_interval_of_three_seeds() -> None:
+    found = interval([0.5, 0.6, 0.7])
+    assert found is not None
+    assert found["mean"] == pytest.approx(0.6)
+    # t = 4.303 with two degrees of freedom, s = 0.1, sqrt(3).
+    assert found["ci95"] == pytest.approx([0.6 - 0.24843, 0.6 + 0.24843], abs=1e-4)
+    assert interval([0.5]) == {"mean": 0.5, "ci95": None, "values": [0.5]}
+    assert interval([]) is None
+
+
+def evaluation(accuracy: float) -> dict[str, Any]:
+    return {
+        "arms": {"graph": {"relation_accuracy": {"macro": accuracy}}},
+        "win_rate": {"value": 0.5},
+        "contradiction": None,
+    }
+
+
+def test_a_gain_is_taken_seed_by_seed() -> None:
+    own = {0: figures_of(evaluation(0.5)), 1: figures_of(evaluation(0.7))}
+    compared = {0: figures_of(evaluation(0.4)), 1: figures_of(evaluation(0.6))}
+    found = summary(own, compared)
+    assert found["seeds"] == 2
+    assert found["gain"]["values"] == pytest.approx([0.1, 0.1])
+    assert found["gain"]["ci95"] == pytest.approx([0.1, 0.1]), "the seeds differ, the gains do not"
+    assert found["figures"]["follows_graph"] is None
+    assert set(found["figures"]) == set(FIGURES)
+
+
+def test_the_table_and_the_figure(tmp_path: Path) -> None:
+    figures = {0: figures_of(evaluation(0.5)), 1: figures_of(evaluation(0.7))}
+    head = {"what": "w", "per_class": 5, "budget": "time"}
+    rows = [
+        {"recipe": "a", **head, **summary(figures, figures)},
+        {"recipe": "b", **head, "failed": "it knows nothing"},
+    ]
+    table = as_table(rows)
+    assert "### 5 pictures a predicate, equal time" in table
+    assert "| a (w) | 2 | +0.0 ± 0.0 | 60.0 ± 127.1 | 50.0 ± 0.0 | –" in table
+    assert "| b (w) | failed: it knows nothing |" in table
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in lines}) == 1, "every line has all columns"
+    draw(rows, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    draw(rows[1:], tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
