@@ -89,6 +89,14 @@ class LossConfig:
     gen_rel_warm_in: int = 0
     """Steps in which it then grows to its full strength."""
 
+    # -- words ---------------------------------------------------------------------------------
+    lambda_words: float = 0.0
+    """Weight of going where the base goes when it is told the graph in words."""
+    words_start: int = 0
+    """Steps before that begins."""
+    words_warm_in: int = 0
+    """Steps in which it then grows to its full weight."""
+
     # -- anchor --------------------------------------------------------------------------------
     lambda_anchor: float = 0.0
     """Weight of staying near the base's velocity at the sigmas of its four-step sampling."""
@@ -138,7 +146,8 @@ class LossConfig:
     @property
     def is_off(self) -> bool:
         """Whether the flow-matching error is all there is."""
-        return not (self.lambda_rel_rank or self.alpha_gen_rel or self.lambda_anchor)
+        weights = (self.lambda_rel_rank, self.alpha_gen_rel, self.lambda_words, self.lambda_anchor)
+        return not any(weights)
 
     def _check_effects(self) -> None:
         """Every setting of a term that is off must have its default."""
@@ -155,6 +164,8 @@ class LossConfig:
             self._expect_defaults(
                 "alpha_gen_rel is 0", "gen_rel_from", "gen_rel_start", "gen_rel_warm_in"
             )
+        if not self.lambda_words:
+            self._expect_defaults("lambda_words is 0", "words_start", "words_warm_in")
         if not self.lambda_anchor:
             self._expect_defaults("lambda_anchor is 0", "anchor_start", "anchor_warm_in")
 

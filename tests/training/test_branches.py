@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from flux_fixture import make_transformer
 
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disabled, build_model
 from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import Batch
@@ -18,6 +19,7 @@ from sgflux.training.objective import Concepts, FlowMatchingObjective
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
 SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]
 OTHERS = [SceneGraph.parse("man, on, horse"), SceneGraph.parse("cat, in, box; box, in, car")]
+NOTHING = (SceneGraph.null(), SceneGraph.null())
 WORDS = graph_names([*GRAPHS, *SWAPPED, *OTHERS])
 
 
@@ -96,6 +98,22 @@ def test_concepts_look_on_and_change_nothing(model: GraphLoraModel, batch: Batch
     assert watched.maps is not None
     assert watched.maps.shape == (2, 2, 3, 4)
     torch.testing.assert_close(watched.maps.sum(dim=2), torch.ones(2, 2, 4))
+
+
+def test_the_velocity_in_words_is_the_bases_own(model: GraphLoraModel, batch: Batch) -> None:
+    other = (
+        torch.randn_like(batch.encoder_hidden_states),
+        torch.randn_like(batch.pooled_projections),
+    )
+    told = replace(batch, encoder_hidden_states=other[0], pooled_projections=other[1])
+    velocity = objective(model).velocity_in_words(batch, other)
+    assert not velocity.requires_grad
+    with adapter_disabled(model):
+        base = objective(model).branches(replace(told, graphs=NOTHING), []).velocity[0]
+    torch.testing.assert_close(velocity, base)
+    assert not torch.allclose(velocity, objective(model).branches(told, []).velocity[0])
+    own = objective(model).velocity_in_words(batch, (hidden, pooled))
+    assert not torch.allclose(velocity, own)
 
 
 def test_the_anchor_is_the_distance_from_the_base(model: GraphLoraModel, batch: Batch) -> None:

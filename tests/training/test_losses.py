@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgflux.training.losses import flow_matching_loss, ranking_accuracy
+from sgflux.training.losses import flow_matching_loss, mean_of_stated, ranking_accuracy
 
 
 def test_the_error_is_the_mean_square_per_example() -> None:
@@ -31,3 +31,11 @@ def test_a_tie_is_chance() -> None:
     positive = torch.tensor([1.0, 1.0, 1.0, 1.0])
     assert ranking_accuracy(positive, torch.tensor([2.0, 0.5, 1.0, 3.0])).item() == 0.625
     assert ranking_accuracy(positive, positive).item() == 0.5
+
+
+def test_only_examples_with_a_graph_count() -> None:
+    errors = torch.tensor([1.0, 5.0, 3.0])
+    assert mean_of_stated(errors, torch.tensor([True, False, True])) == 2.0
+    assert mean_of_stated(errors, torch.zeros(3, dtype=torch.bool)) == 0.0
+    with pytest.raises(ValueError, match="differ"):
+        mean_of_stated(errors, torch.ones(2, dtype=torch.bool))

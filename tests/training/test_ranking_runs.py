@@ -133,3 +133,18 @@ def test_the_anchor_is_at_the_models_own_four_levels(
     levels = anchor_sigmas_of(config, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
     assert anchor_sigmas_of(make_config(tmp_path / "plain"), image_tokens=64) is None
+
+
+def test_the_base_in_words_teaches_and_its_texts_are_encoded(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    losses = LossConfig(lambda_words=2.0, words_start=1)
+    config = make_config(tmp_path / "run", losses=losses, max_steps=3)
+    assert config.prompt_mix.kinds() == ("neutral",)
+    train(config)
+    rows = training_rows(tmp_path / "run")
+    assert [row["loss_words"] > 0 for row in rows] == [False, True, True]
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["loss_gen"] + 2.0 * row["loss_words"], rel=1e-5)
+    with pytest.raises(SgfluxError, match="lambda_words is 0"):
+        LossConfig(words_start=1)

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from sgflux.data.examples import SceneExample
+from sgflux.data.examples import PROMPT_KINDS, SceneExample
 from sgflux.data.images import Crop
 from sgflux.data.schema import Box
 from sgflux.data.tensor_rows import TensorRows
@@ -79,6 +81,12 @@ class TrainingArrays:
         """
         found = self.texts.rows(self.prompt_index[rows, kinds])
         return found["hidden"], found["pooled"]
+
+    def words(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features of the texts that state the relations of B examples, as :meth:`text`."""
+        index = torch.tensor(rows, dtype=torch.int64)
+        kinds = torch.full_like(index, PROMPT_KINDS.index("relational"))
+        return self.text(index, kinds)
 
 
 def latent_key(

@@ -160,6 +160,7 @@ def build(
             model_fingerprint=adapter.base["fingerprint"],
             images_dir=images_root(config, config.train_jsonl),
             anchor_sigmas=anchor_sigmas_of(config, image_tokens=encoded.image_tokens),
+            words=encoded.train.words,
             device=device,
         ),
         sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +109,7 @@ def build_terms(
     model_fingerprint: str,
     images_dir: Path,
     anchor_sigmas: Tensor | None,
+    words: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
     device: torch.device,
 ) -> TermInputs:
     """Everything that the terms need.
@@ -125,6 +126,7 @@ def build_terms(
         model_fingerprint: of the transformer.
         images_dir: root of the training pictures.
         anchor_sigmas: of :func:`sgflux.training.build.anchor_sigmas_of`.
+        words: see :class:`TermInputs`.
         device: where the run computes.
 
     Raises:
@@ -178,4 +180,5 @@ def build_terms(
         regions=regions,
         confusion=confusion,
         anchor_sigmas=anchor_sigmas,
+        words=words if losses.lambda_words else None,
     )

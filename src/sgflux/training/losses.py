@@ -86,6 +86,24 @@ def preference(error_positive: Tensor, error_negative: Tensor) -> Tensor:
 # --- L_gen_rel: where the relation is to be seen ------------------------------------------------
 
 
+def mean_of_stated(errors: Tensor, stated: Tensor) -> Tensor:
+    """The mean error of the examples that have a graph; 0 where none has.
+
+    Args:
+        errors: (B,) float32.
+        stated: which examples have a graph, (B,) bool.
+
+    Returns:
+        Scalar, float32.
+
+    Raises:
+        ValueError: on mismatched shapes.
+    """
+    if errors.shape != stated.shape:
+        raise ValueError(f"errors {tuple(errors.shape)} and stated {tuple(stated.shape)} differ")
+    return errors.masked_fill(~stated, 0.0).sum() / stated.sum().clamp(min=1)
+
+
 def relation_weights(region: Tensor, *, alpha: float) -> Tensor:
     """How much each image token's error counts.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -161,6 +161,22 @@ class FlowMatchingObjective:
                     recompute_within=within,
                 )
         return flow_matching_loss(velocity, base)
+
+    @torch.no_grad()
+    def velocity_in_words(self, batch: Batch, text: tuple[Tensor, Tensor]) -> Tensor:
+        """Where the base goes when it reads another text, packed, (B, S, 64), without gradient.
+
+        Args:
+            batch: B examples; neither their graphs nor their own text is used.
+            text: features (B, L, D) and pooled (B, P).
+        """
+        within = None if self._training_adapter is None else self._training_adapter.switched_off
+        hidden, pooled = (part.to(batch.latents.device) for part in text)
+        told = replace(batch, encoder_hidden_states=hidden, pooled_projections=pooled)
+        with contextlib.nullcontext() if within is None else within():
+            prefix = self._prefix(told, batch.sigma)
+            with self._precision(batch), adapter_disabled(self._model):
+                return self._model.flux.suffix(prefix)
 
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
         """What every graph, and the base, have in common at these noise levels."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sgflux.config import PromptMix, TrainConfig
+from sgflux.config import TrainConfig
 from sgflux.data.cache import TrainingArrays, name_key
 from sgflux.data.encoding import ALL, Encoders, EncodingPlan, Share, name_features
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
@@ -321,7 +321,7 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
                 encoder_identity=encoders.picture_identity if cached else "",
                 text_identity=encoders.text_identity if cached else "",
                 max_sequence_length=encoders.facts.text_tokens,
-                prompt=_prompts_of(config.texts),
+                prompt=_prompts_of(config),
             )
         except SgfluxError as error:
             raise SgfluxError(
@@ -438,11 +438,11 @@ def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
     return (config.height // patch) * (config.width // patch)
 
 
-def _prompts_of(mix: PromptMix) -> Callable[[SceneExample, PromptKind], str]:
-    """Texts by kind; a kind that is never drawn costs no encoding, it gets a text that exists."""
-    kinds = mix.kinds()
+def _prompts_of(config: TrainConfig) -> Callable[[SceneExample, PromptKind], str]:
+    """Texts by kind; a kind that is never asked for costs no encoding, it gets one that exists."""
+    kinds = {*config.texts.kinds(), *(("relational",) if config.losses.lambda_words else ())}
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
-        return prompt_for(example, kind if kind in kinds else mix.heaviest)
+        return prompt_for(example, kind if kind in kinds else config.texts.heaviest)
 
     return prompt

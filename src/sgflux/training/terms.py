@@ -1,6 +1,7 @@
 """The loss of one forward pass: its terms, when they enter, and the figures that show them.
 
-    L = L_gen or L_gen_rel  +  lambda_rel_rank * L_rel_rank  +  lambda_anchor * L_anchor
+    L = L_gen or L_gen_rel  +  lambda_rel_rank * L_rel_rank  +  lambda_words * L_words
+        +  lambda_anchor * L_anchor
 
 Everything is taken on the same latents and noise; all but the anchor on the same sigma. Where all
 further terms are off, a pass is the plain flow-matching error and nothing else.
@@ -10,7 +11,7 @@ Shapes: B examples, K negatives of each, S image tokens, F figures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,8 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.training.batches import Batch
 from sgflux.training.losses import (
     RankingForm,
+    flow_matching_loss,
+    mean_of_stated,
     preference,
     ramp,
     relation_weights,
@@ -50,6 +53,8 @@ class TermInputs:
         confusion: what is known of confusions before the first measurement.
         anchor_sigmas: the levels of the model's own four-step sampling, (4,) float32; None without
             an anchor.
+        words: features (B, L, D) and pooled (B, P) of the texts that state B examples' graphs; None
+            where nothing is learned from them.
     """
 
     sampler: NegativeSampler | None = None
@@ -59,6 +64,7 @@ class TermInputs:
     regions: Tensor | None = None
     confusion: ConfusionTable | None = None
     anchor_sigmas: Tensor | None = None
+    words: Callable[[Sequence[int]], tuple[Tensor, Tensor]] | None = None
 
 
 class LossTerms:
@@ -109,6 +115,8 @@ class LossTerms:
         if losses.lambda_rel_rank:
             sums = (*_SUMS, *_COST_SUMS) if losses.compares_graphs else _COST_SUMS
             self.names += ("loss_rank", "rank_pairs", *sums)
+        if losses.lambda_words:
+            self.names += ("loss_words",)
         if losses.lambda_anchor:
             self.names += ("loss_anchor",)
 
@@ -167,6 +175,10 @@ class LossTerms:
             ranking = self._rank(branches, contrasts, asked)
             loss = loss + share * self._losses.lambda_rel_rank * ranking["loss_rank"]
             figures |= ranking
+        words = self._words_share(step)
+        if words:
+            figures["loss_words"] = self._in_words(batch, rows, branches.velocity[0])
+            loss = loss + words * self._losses.lambda_words * figures["loss_words"]
         anchor = self._anchor_share(step)
         if anchor:
             figures["loss_anchor"] = self._anchor(batch, numbers)
@@ -303,6 +315,23 @@ class LossTerms:
         """Which of the concepts is the predicate of each example's statement."""
         pairs = zip(self._words(rows, asked), self._statements(rows, asked), strict=True)
         return [2 + own[2:].index(one.predicate) for own, one in pairs]
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def _words_share(self, step: int) -> float:
+        losses = self._losses
+        if not losses.lambda_words:
+            return 0.0
+        return ramp(step, start=losses.words_start, warm_in=losses.words_warm_in)
+
+    def _in_words(self, batch: Batch, rows: Sequence[int], velocity: Tensor) -> Tensor:
+        """Mean distance from the base that is told the graph, over examples that have one."""
+        assert self._inputs.words is not None, "the texts are part of the term's inputs"
+        target = self._objective.velocity_in_words(batch, self._inputs.words(rows))
+        return mean_of_stated(
+            flow_matching_loss(velocity, target),
+            torch.tensor([not graph.is_null for graph in batch.graphs], device=velocity.device),
+        )
 
     # -- the anchor ----------------------------------------------------------------------------
 
