@@ -101,10 +101,8 @@ def test_concepts_look_on_and_change_nothing(model: GraphLoraModel, batch: Batch
 
 
 def test_the_velocity_in_words_is_the_bases_own(model: GraphLoraModel, batch: Batch) -> None:
-    other = (
-        torch.randn_like(batch.encoder_hidden_states),
-        torch.randn_like(batch.pooled_projections),
-    )
+    hidden, pooled = batch.encoder_hidden_states, batch.pooled_projections
+    other = torch.randn_like(hidden), torch.randn_like(pooled)
     told = replace(batch, encoder_hidden_states=other[0], pooled_projections=other[1])
     velocity = objective(model).velocity_in_words(batch, other)
     assert not velocity.requires_grad

@@ -182,7 +182,7 @@ def verdict(results: Results) -> str:
 def print_headline(results: Results, *, console: Console | None = None) -> None:
     """Print the headline table."""
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    table.add_column("", no_wrap=True)
+    table.add_column("")  # wraps where there is no room, so that no figure is ever cut
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
