@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
+from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 
+_SHOWN = 4
 TARGETS = {"objects": 0.95, "relation": 0.90, "two_triples": 0.80}
 
 
@@ -30,6 +32,8 @@ class MeasureBaseConfig:
     """The pipeline folder to measure; ``tiny`` is the bundled one."""
     output: Path = Path("runs/tiny-flux/figures.json")
     """Where the figures are written."""
+    figure: Path | None = None
+    """Where to draw the first four pictures of each predicate, after the last number of steps."""
     per_predicate: int = 25
     """Captions of one relation for each of the 24 predicates."""
     two_triples: int = 240
@@ -82,20 +86,21 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
     doubles = [_graph(sample_scene(rng, triples=2)) for _ in range(config.two_triples)]
     stated = np.repeat(np.arange(len(PREDICATES)), config.per_predicate)
 
-    def draw(graphs: list[SceneGraph], kind: PromptKind, steps: int) -> _Drawn:
+    def draw(graphs: list[SceneGraph], kind: PromptKind, steps: int) -> tuple[np.ndarray, _Drawn]:
         prompts = [prompts_for_graph(graph, kind) for graph in graphs]
         seeds = [config.seed * 100_000 + index for index in range(len(graphs))]
         parts = []
         for start in range(0, len(graphs), config.batch_size):
             window = slice(start, start + config.batch_size)
             parts.append(pipeline.sample_batch(None, prompts[window], seeds[window], steps=steps))
-        return _judge(judge, np.concatenate(parts), graphs)
+        pictures = np.concatenate(parts)
+        return pictures, _judge(judge, pictures, graphs)
 
     figures: dict[str, object] = {"model": config.model_id, "objects": list(OBJECT_NAMES)}
     for steps in config.steps:
-        relational = draw(singles, "relational", steps)
-        neutral = draw(singles, "neutral", steps)
-        two = draw(doubles, "relational", steps)
+        shown, relational = draw(singles, "relational", steps)
+        _, neutral = draw(singles, "neutral", steps)
+        _, two = draw(doubles, "relational", steps)
         per_predicate = {
             predicate: float(relational.right[stated == index].mean())
             for index, predicate in enumerate(PREDICATES)
@@ -118,6 +123,11 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         name: {"value": final[name], "target": target, "passed": final[name] >= target}
         for name, target in TARGETS.items()
     }
+    if config.figure is not None:
+        chosen = [i for i in range(len(singles)) if i % config.per_predicate < _SHOWN]
+        captions = [prompts_for_graph(singles[i], "relational") for i in chosen]
+        sheet = contact_sheet([shown[i] for i in chosen], captions, columns=3 * _SHOWN, scale=2)
+        save_picture(config.figure, sheet, {"model": config.model_id, "steps": config.steps[-1]})
     config.output.parent.mkdir(parents=True, exist_ok=True)
     partial = config.output.with_suffix(".partial")
     partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
