@@ -251,9 +251,10 @@ class Ablation:
                     reason = json.loads((self._folder(one) / FAILED).read_text("utf-8"))["reason"]
                     return f"{one.name} failed: {reason}"
         if unit.recipe.classifier is not None:
-            classifier = self._classifier(unit.recipe.classifier, unit.size)
+            folder = self._classifier(unit.recipe.classifier, unit.size)
+            card = read_card(folder)
             try:
-                read_card(classifier).expect_better_than_chance(classifier)
+                card.expect_better_than_chance(folder)
             except SgfluxError as error:
                 return str(error)
         return None
