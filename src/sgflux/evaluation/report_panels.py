@@ -142,7 +142,7 @@ def _verdict(picture: Picture, triple: Triple) -> str:
 
 
 def _relation(read: str) -> str:
-    return "no&nbsp;relation" if read == NONE else escape(read).replace(" ", "&nbsp;")
+    return "no relation" if read == NONE else escape(read)
 
 
 def _words(triple: Triple) -> str:
