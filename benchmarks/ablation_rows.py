@@ -116,6 +116,9 @@ RECIPES = (
     Recipe(
         "anchor", "plain + the base's velocity as an anchor", {}, {"lambda_anchor": 0.1}, cost=2.1
     ),
+    Recipe(
+        "words", "plain + the base told in words as a teacher", {}, {"lambda_words": 20.0}, cost=1.4
+    ),
     Recipe("flow+gen-rel", "flow and gen-rel together", {}, {**_FLOW, **_SALIENT}, cost=2.2),
     Recipe(
         "flow+latent-hard",
