@@ -15,7 +15,11 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from sgflux.config_checks import check_memory_savers, check_noise_levels
+from sgflux.config_checks import (
+    check_memory_savers,
+    check_noise_levels,
+    check_training_adapter,
+)
 from sgflux.loss_config import LossConfig
 from sgflux.model_source import ModelSource
 from sgflux.settings import ConfigError, expect, expect_known, is_number, typed_fields
@@ -242,6 +246,7 @@ class TrainConfig:
         self._check_combinations()
         check_noise_levels(self)
         check_memory_savers(self)
+        check_training_adapter(self)
         _ = self.source  # checks that the model's parts go together
 
     def _check_ranges(self) -> None:

@@ -152,6 +152,7 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         compile_blocks(teacher.model)
         compile_blocks(student)
 
+    fine = inference_sigmas(TEACHER_STEPS, shift=SHIFT)
     losses: list[float] = []
     began, started = step, time.time()
     while step < config.distill_steps:
@@ -160,7 +161,6 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         walk, steps = walks[which], WALK_STEPS[which]
         slots = torch.randperm(count, generator=generator)[: config.batch_size]
         here = walk.positions[slots]
-        fine = inference_sigmas(TEACHER_STEPS, shift=SHIFT)
         stride = TEACHER_STEPS // steps
         levels = fine[here[:, None] * stride + torch.arange(stride + 1)].to(config.device)
         states = walk.states[slots].to(config.device)

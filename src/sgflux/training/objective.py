@@ -170,13 +170,11 @@ class FlowMatchingObjective:
             batch: B examples; neither their graphs nor their own text is used.
             text: features (B, L, D) and pooled (B, P).
         """
-        within = None if self._training_adapter is None else self._training_adapter.switched_off
         hidden, pooled = (part.to(batch.latents.device) for part in text)
         told = replace(batch, encoder_hidden_states=hidden, pooled_projections=pooled)
-        with contextlib.nullcontext() if within is None else within():
-            prefix = self._prefix(told, batch.sigma)
-            with self._precision(batch), adapter_disabled(self._model):
-                return self._model.flux.suffix(prefix)
+        prefix = self._prefix(told, batch.sigma)
+        with self._precision(batch), adapter_disabled(self._model):
+            return self._model.flux.suffix(prefix)
 
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
         """What every graph, and the base, have in common at these noise levels."""
