@@ -8,6 +8,8 @@
 It runs unattended, and goes on where it was stopped: with the same command and folder, whatever is
 finished is kept, and a training goes on from its last checkpoint. SIGINT and SIGTERM save first.
 How long the rest will take, by this machine's own speed, is said at the start and after every unit.
+Several processes may work in one folder, one a GPU or a core (OMP_NUM_THREADS=1): each takes the
+next unit that no other one has.
 
 Each recipe of ``ablation_rows.py`` is trained with several seeds, on several sizes of data, with
 two budgets: ``examples`` gives every recipe the same number of steps, ``time`` as many as fit into
@@ -30,11 +32,13 @@ import hashlib
 import json
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ablation_locks import claimed, waiting_for
 from ablation_plan import (
     ARMS,
     BUDGETS,
@@ -48,7 +52,7 @@ from ablation_plan import (
     write_json,
 )
 from ablation_report import as_table, draw, figures_of, summary
-from ablation_rows import CLASSIFIERS, PLAIN, RECIPES, Recipe
+from ablation_rows import PLAIN, RECIPES, Recipe
 
 import sgflux
 from sgflux.config import LossConfig, TrainConfig
@@ -95,23 +99,37 @@ class Ablation:
     def run(self) -> None:
         """Run whatever is not finished."""
         self.begin()
-        for size in self.scale.sizes:
-            for kind in CLASSIFIERS:
-                if any(one.classifier == kind for one in self.recipes):
-                    self._make_classifier(kind, size)
-        for unit in self.units:
-            if not self._is_finished(unit):
-                self._run_unit(unit)
-                self.report()
-                print(f"=== {self.outlook()}", flush=True)
+        while rest := [unit for unit in self.units if not self._is_finished(unit)]:
+            if not any(self._take(unit) for unit in rest):
+                time.sleep(5)  # all that is left is in other processes' hands
         self.report()
+
+    def _take(self, unit: Unit) -> bool:
+        """Run a unit, unless another process has it or what it needs."""
+        with claimed(self._folder(unit)) as is_mine:
+            if not is_mine or self._is_finished(unit) or not self._is_ready(unit):
+                return False
+            self._run_unit(unit)
+        self.report()
+        print(f"=== {self.outlook()}", flush=True)
+        return True
+
+    def _is_ready(self, unit: Unit) -> bool:
+        """Whether the runs are finished that say how many steps the unit has."""
+        return unit.budget == "examples" or all(map(self._is_finished, self._timed_by(unit)))
+
+    def _timed_by(self, unit: Unit) -> tuple[Unit, Unit]:
+        """A unit of equal time by equal examples, and the one that sets the time."""
+        own = replace(unit, budget="examples")
+        return own, replace(own, recipe=self.recipes[0])
 
     def begin(self) -> None:
         """Write the data, measure how fast the machine is, and say how long it will take."""
-        check_record(self.out_dir / RECORD, self._record())
-        self._write_data()
-        if not (self.out_dir / SPEED).is_file():
-            self._measure_speed()
+        with waiting_for(self.out_dir):
+            check_record(self.out_dir / RECORD, self._record())
+            self._write_data()
+            if not (self.out_dir / SPEED).is_file():
+                self._measure_speed()
         print(f"=== {self.outlook()}", flush=True)
 
     def outlook(self) -> str:
@@ -196,8 +214,12 @@ class Ablation:
 
     def _make_classifier(self, kind: Any, size: int) -> None:
         folder = self._classifier(kind, size)
-        if (folder / CARD_FILE).is_file():
-            return
+        with waiting_for(folder):
+            if not (folder / CARD_FILE).is_file():
+                self._train_classifier(kind, size)
+
+    def _train_classifier(self, kind: Any, size: int) -> None:
+        folder = self._classifier(kind, size)
         config = ClassifierConfig(
             train_jsonl=self._train_file(size),
             val_jsonl=self.data / "validation.jsonl",
@@ -244,14 +266,13 @@ class Ablation:
     def _why_not(self, unit: Unit) -> str | None:
         """Why there is no use in training a unit."""
         if unit.budget == "time":
-            # Its length follows from these two.
-            by_examples = replace(unit, budget="examples")
-            for one in (by_examples, replace(by_examples, recipe=self.recipes[0])):
+            for one in self._timed_by(unit):
                 if (self._folder(one) / FAILED).is_file():
                     reason = json.loads((self._folder(one) / FAILED).read_text("utf-8"))["reason"]
                     return f"{one.name} failed: {reason}"
         if unit.recipe.classifier is not None:
             folder = self._classifier(unit.recipe.classifier, unit.size)
+            self._make_classifier(unit.recipe.classifier, unit.size)
             card = read_card(folder)
             try:
                 card.expect_better_than_chance(folder)
@@ -307,17 +328,17 @@ class Ablation:
         """How many steps the unit has."""
         if unit.budget == "examples":
             return self.scale.steps
-        own = replace(unit, budget="examples")
-        rates = [
-            steps_per_second(self._folder(one))
-            for one in (own, replace(own, recipe=self.recipes[0]))
-        ]
+        rates = [steps_per_second(self._folder(one)) for one in self._timed_by(unit)]
         return max(2, round(self.scale.steps * rates[0] / rates[1]))
 
     # -- the report ----------------------------------------------------------------------------
 
     def report(self) -> None:
         """Write what is known so far."""
+        with waiting_for(self.out_dir):
+            self._report()
+
+    def _report(self) -> None:
         rows = [
             row
             for size in self.scale.sizes

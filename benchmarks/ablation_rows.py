@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-CLASSIFIERS = ("latent", "saliency")
-
 
 @dataclass(frozen=True)
 class Recipe:

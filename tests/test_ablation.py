@@ -15,6 +15,7 @@ from sgflux.loss_config import LossConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+from ablation_locks import claimed, waiting_for
 from ablation_plan import (
     Scale,
     Speed,
@@ -86,6 +87,17 @@ def test_a_folder_holds_one_ablation(tmp_path: Path) -> None:
         check_record(path, {"scale": {"steps": 5, "seeds": 3}, "recipes": {}})
     with pytest.raises(SgfluxError, match=r"recipes.a was \{'x': 1\}, is \{'x': 2\}"):
         check_record(path, {"scale": {"steps": 4, "seeds": 3}, "recipes": {"a": {"x": 2}}})
+
+
+def test_a_unit_is_in_one_pair_of_hands(tmp_path: Path) -> None:
+    unit, other = tmp_path / "runs" / "plain", tmp_path / "runs" / "flow"
+    with claimed(unit) as first, claimed(unit) as second, claimed(other) as third:
+        assert (first, second, third) == (True, False, True)
+        with waiting_for(tmp_path / "classifiers"):
+            pass
+    with claimed(unit) as again:
+        assert again
+    assert not unit.exists(), "the lock lies beside the folder, which a run may delete"
 
 
 def test_the_rate_is_the_median_of_training_rows(tmp_path: Path) -> None:

@@ -96,9 +96,9 @@ class CaptionTable:
 
 
 def sample_base_sigmas(count: int, generator: torch.Generator) -> Tensor:
-    """Half uniform, half logit-normal around sigma 0.57, where layouts are decided."""
+    """Half uniform, half logit-normal around sigma 0.67, where layouts are decided."""
     uniform = torch.rand(count, generator=generator)
-    normal = torch.sigmoid(torch.randn(count, generator=generator) + 0.3)
+    normal = torch.sigmoid(torch.randn(count, generator=generator) + 0.7)
     return torch.where(torch.arange(count) % 2 == 0, uniform, normal)
 
 
