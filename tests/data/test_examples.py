@@ -243,6 +243,10 @@ def test_prompts_of_several_triples_list_their_objects_in_the_graphs_order_in_ne
     assert prompts_for_graph(SceneGraph.null(), "relational") == ""
     two = SceneExample.from_json(row("man, riding, horse", graph=GRAPH))
     assert prompt_for(two, "relational") == "a photo of man riding horse and man wearing hat"
+    swapped = {**GRAPH, "relationships": GRAPH["relationships"][::-1]}
+    assert swapped != GRAPH
+    other = SceneExample.from_json(row("man, riding, horse", graph=swapped))
+    assert prompt_for(other, "relational") == prompt_for(two, "relational")
 
 
 def test_known_graphs_collect_what_all_rows_state_of_a_picture():

@@ -36,7 +36,7 @@ def test_raw_and_canonical_predicates_stand_beside_each_other():
     assert near.meta["predicate_raw"] == "near"
     assert near.prompt == "a photo of knife near food"
     assert prompt_for(near, "relational") == (
-        "a photo of food on table and bottle on table and cup on table and knife near food"
+        "a photo of bottle on table and cup on table and food on table and knife near food"
     )
     assert prompt_for(near, "neutral") == "a photo of food and table and bottle and cup and knife"
 

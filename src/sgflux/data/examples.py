@@ -354,13 +354,21 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
 
     The relational text is the row's own ``prompt`` where its triple is all that its graph states.
+    Several triples are stated in alphabetical order: a graph has none, so equal graphs have equal
+    texts, whose pictures an adapter told the graph alone can foresee.
 
     Raises:
         SgfluxError: on an unknown ``kind``.
     """
-    if kind == "relational" and len(example.graph.relationships) == 1:
+    graph = example.graph
+    if kind != "relational":
+        return prompts_for_graph(graph, kind)
+    if len(graph.relationships) == 1:
         return example.prompt
-    return prompts_for_graph(example.graph, kind)
+    names = graph.objects
+    stated = sorted(graph.relationships, key=lambda r: (names[r[0]], r[1], names[r[2]], r))
+    ordered = SceneGraph(objects=names, relationships=tuple(stated))
+    return prompts_for_graph(ordered, kind)
 
 
 def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], SceneGraph]:
