@@ -198,7 +198,7 @@ class Ablation:
         folder = self.out_dir / "speed"
         shutil.rmtree(folder, ignore_errors=True)
         unit = Unit(self.recipes[0], min(self.scale.sizes), 0, "examples")
-        config = self._config(unit, folder / "training", 6)
+        config = self.training_config(unit, folder / "training", 6)
         result = train(replace(config, log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
         if result.interrupted_by is not None:
             raise InterruptedTrainingError(result.exit_status)
@@ -255,7 +255,7 @@ class Ablation:
             if training.exists() and not list(training.glob("step*.pt")):
                 shutil.rmtree(training)  # stopped before its first checkpoint
             try:
-                result = train(self._config(unit, training, steps))
+                result = train(self.training_config(unit, training, steps))
             except NotFiniteError as error:
                 write_json(folder / FAILED, {"reason": str(error)})
                 return
@@ -296,7 +296,8 @@ class Ablation:
             show_progress=sys.stderr.isatty(),
         )
 
-    def _config(self, unit: Unit, folder: Path, steps: int) -> TrainConfig:
+    def training_config(self, unit: Unit, folder: Path, steps: int) -> TrainConfig:
+        """What a unit is trained with."""
         losses = dict(unit.recipe.losses)
         if unit.recipe.classifier is not None:
             losses["classifier"] = self._classifier(unit.recipe.classifier, unit.size)
@@ -307,7 +308,7 @@ class Ablation:
             losses["hard_negatives_every"] = max(1, steps // 4)
         every = max(1, steps // 4)
         settings = {
-            **DEMO.training,
+            **self._shared(),
             "train_jsonl": self._train_file(unit.size),
             "val_jsonl": self.data / "validation.jsonl",
             "output_dir": folder,

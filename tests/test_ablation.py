@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from sgflux.config import TrainConfig
+from sgflux.demo import DEMO
 from sgflux.errors import SgfluxError
-from sgflux.loss_config import LossConfig
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
+from ablation import Ablation
 from ablation_locks import claimed, waiting_for
 from ablation_plan import (
+    QUICK,
     Scale,
     Speed,
     Unit,
@@ -29,16 +30,15 @@ from ablation_rows import PLAIN, RECIPES, Recipe
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_every_recipe_can_be_trained(recipe: Recipe) -> None:
-    losses = {**recipe.losses, **({"classifier": "c"} if recipe.classifier else {})}
-    config = TrainConfig(
-        train_jsonl="a",
-        val_jsonl="b",
-        output_dir="c",
-        **recipe.settings,
-        losses=LossConfig(**losses),
-    )
+def test_every_recipe_can_be_trained(recipe: Recipe, tmp_path: Path) -> None:
+    ablation = Ablation(tmp_path, QUICK, device="cpu", names=[recipe.name])
+    unit = Unit(recipe, 2, 0, "examples")
+    config = ablation.training_config(unit, tmp_path / "training", 4)
+    assert (config.max_steps, config.batch_size, config.lr) == (4, 4, DEMO.training["lr"])
     assert config.losses.measures_confusion == recipe.measures_confusion
+    for name, value in recipe.losses.items():
+        assert getattr(config.losses, name) == value or name == "negatives"
+    assert config.losses.lambda_words == recipe.losses.get("lambda_words", 0.0), "not the demo's"
 
 
 def test_the_compared_recipe_is_plain_flow_matching_and_the_first() -> None:
