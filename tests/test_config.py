@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sgflux.config import ConfigError, PromptMix, TrainConfig, read_settings
+from sgflux.loss_config import LossConfig
 
 
 def config(**changes: Any) -> TrainConfig:
@@ -108,3 +109,11 @@ def test_the_configs_that_we_ship_are_valid(path: Path) -> None:
     TrainConfig.from_json(
         {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"} | read_settings(path)
     )
+
+
+def test_a_run_that_gives_the_flow_matching_error_up_is_not_selected_by_it() -> None:
+    plain = {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"}
+    words = LossConfig(lambda_words=20.0)
+    assert TrainConfig(**plain).selection == "val_loss"
+    assert TrainConfig(**plain, losses=words).selection == "last"
+    assert TrainConfig(**plain, losses=words, select_by="val_loss").selection == "val_loss"

@@ -82,6 +82,9 @@ class PromptMix:
         return max(weights, key=lambda kind: weights[kind])
 
 
+SelectBy = Literal["val_loss", "ranking_accuracy", "last"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Train a scene-graph adapter on JSONL + images."""
@@ -226,8 +229,9 @@ class TrainConfig:
     """Validation examples used, spread evenly over the file; 0: all."""
     val_sigmas: int = 4
     """Noise levels at which each of them is judged, spread evenly over t_min..t_max."""
-    select_by: Literal["val_loss", "ranking_accuracy"] = "val_loss"
-    """What makes a checkpoint the best: lowest loss, or most often preferring the true graph."""
+    select_by: SelectBy | None = None
+    """Which adapter is used in the end: of the lowest loss, of the highest ranking accuracy, or the
+    last. None: 'val_loss', but 'last' with lambda_words, which gives that loss up on purpose."""
     save_every: int = 500
     """Steps between two checkpoints to resume from; 0: only after the last step."""
     keep_checkpoints: int = 3
@@ -378,6 +382,11 @@ class TrainConfig:
         if self.graph_encoder is not None:
             return self.graph_encoder
         return "native" if self.cgip_ckpt is None else "cgip"
+
+    @property
+    def selection(self) -> SelectBy:
+        """What ``select_by`` says, after the default is applied."""
+        return self.select_by or ("last" if self.losses.lambda_words else "val_loss")
 
     def to_json(self) -> dict[str, Any]:
         """Every setting as plain JSON; :meth:`from_json` reads it back to an equal config."""

@@ -170,3 +170,4 @@ def test_better_means_what_was_asked_for() -> None:
     assert result(2.0, 0.7).is_better_than(best, by="ranking_accuracy")
     assert result(0.9, 0.6).is_better_than(best, by="ranking_accuracy")
     assert not result(1.0, 0.6).is_better_than(best, by="ranking_accuracy")
+    assert result(9.0, 0.1).is_better_than(best, by="last")

@@ -325,7 +325,8 @@ class TrainingRun:
                 }
             )
         is_best = self._keep_if_best(result)
-        self._log.say(f"step {self.step}  {result}{'  (best so far)' if is_best else ''}")
+        best = "  (best so far)" if is_best and self._config.selection != "last" else ""
+        self._log.say(f"step {self.step}  {result}{best}")
         # Several processes agree at the end of a step, see _share.
         return stop.signal if self._processes.count == 1 else None
 
@@ -350,7 +351,7 @@ class TrainingRun:
 
     def _keep_if_best(self, result: ValidationResult) -> bool:
         """Keep the adapter if it is the best so far, in memory and as a file."""
-        by = self._config.select_by
+        by = self._config.selection
         if self.best is not None and not result.is_better_than(self.best.metrics, by=by):
             return False
         metrics = {**result.row(), "select_by": by}

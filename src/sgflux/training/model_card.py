@@ -114,5 +114,8 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
             f"{metrics['ranking_n']} pairs ({kinds})",
         ]
     if config.val_jsonl is not None:
-        lines += ["", f"The checkpoint was chosen by {config.select_by} on this very set."]
+        chosen = "The checkpoint is the last one."
+        if config.selection != "last":
+            chosen = f"The checkpoint was chosen by {config.selection} on this very set."
+        lines += ["", chosen]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from sgflux.config import SelectBy
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
 from sgflux.graphs.negatives import (
@@ -33,7 +34,6 @@ from sgflux.training.batches import Batch, LatentScale
 from sgflux.training.losses import ranking_accuracy
 from sgflux.training.randomness import derived_seed, generator_for
 
-SelectBy = Literal["val_loss", "ranking_accuracy"]
 
 NEGATIVE_KINDS = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
 """Who is the subject, and which predicate it is: an adapter learns the second long before the
@@ -85,10 +85,13 @@ class ValidationResult:
         return dict(vars(self))
 
     def is_better_than(self, other: Mapping[str, Any], *, by: SelectBy) -> bool:
-        """Whether this is strictly better than the result whose ``row`` is ``other``.
+        """Whether this is strictly better than the earlier result whose ``row`` is ``other``.
 
-        Ranking accuracy comes in steps; where it is equal, the lower loss is better.
+        Ranking accuracy comes in steps; where it is equal, the lower loss is better. By 'last',
+        whatever is later is better.
         """
+        if by == "last":
+            return True
         return _merit(self.row(), by) > _merit(other, by)
 
     def __str__(self) -> str:
@@ -102,7 +105,9 @@ class ValidationResult:
         return text
 
 
-def _merit(row: Mapping[str, Any], by: SelectBy) -> tuple[float, ...]:
+def _merit(
+    row: Mapping[str, Any], by: Literal["val_loss", "ranking_accuracy"]
+) -> tuple[float, ...]:
     return (-row["loss"],) if by == "val_loss" else (row["ranking_accuracy"], -row["loss"])
 
 
