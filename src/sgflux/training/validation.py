@@ -34,7 +34,6 @@ from sgflux.training.batches import Batch, LatentScale
 from sgflux.training.losses import ranking_accuracy
 from sgflux.training.randomness import derived_seed, generator_for
 
-
 NEGATIVE_KINDS = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
 """Who is the subject, and which predicate it is: an adapter learns the second long before the
 first, so both are asked, equally often where both exist."""
