@@ -318,6 +318,7 @@ class Ablation:
             "val_every": every,
             "save_every": every,
             "keep_checkpoints": 1,
+            "select_by": "last",  # no recipe is to be helped by the loss that it minimises
             "log_every": min(10, every),
             "seed": unit.seed,
             "device": self.device,
