@@ -245,6 +245,8 @@ class Ablation:
     def _run_unit(self, unit: Unit) -> None:
         folder = self._folder(unit)
         folder.mkdir(parents=True, exist_ok=True)
+        if unit.recipe.classifier is not None:
+            self._make_classifier(unit.recipe.classifier, unit.size)
         if (reason := self._why_not(unit)) is not None:
             write_json(folder / FAILED, {"reason": reason})
             return
@@ -271,11 +273,9 @@ class Ablation:
                     reason = json.loads((self._folder(one) / FAILED).read_text("utf-8"))["reason"]
                     return f"{one.name} failed: {reason}"
         if unit.recipe.classifier is not None:
-            folder = self._classifier(unit.recipe.classifier, unit.size)
-            self._make_classifier(unit.recipe.classifier, unit.size)
-            card = read_card(folder)
+            classifier = self._classifier(unit.recipe.classifier, unit.size)
             try:
-                card.expect_better_than_chance(folder)
+                read_card(classifier).expect_better_than_chance(classifier)
             except SgfluxError as error:
                 return str(error)
         return None

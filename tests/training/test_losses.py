@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgflux.training.losses import flow_matching_loss, mean_of_stated, ranking_accuracy
+from sgflux.training.losses import flow_matching_loss, mean_of_counted, ranking_accuracy
 
 
 def test_the_error_is_the_mean_square_per_example() -> None:
@@ -35,7 +35,7 @@ def test_a_tie_is_chance() -> None:
 
 def test_only_examples_with_a_graph_count() -> None:
     errors = torch.tensor([1.0, 5.0, 3.0])
-    assert mean_of_stated(errors, torch.tensor([True, False, True])) == 2.0
-    assert mean_of_stated(errors, torch.zeros(3, dtype=torch.bool)) == 0.0
+    assert mean_of_counted(errors, torch.tensor([True, False, True])) == 2.0
+    assert mean_of_counted(errors, torch.zeros(3, dtype=torch.bool)) == 0.0
     with pytest.raises(ValueError, match="differ"):
-        mean_of_stated(errors, torch.ones(2, dtype=torch.bool))
+        mean_of_counted(errors, torch.ones(2, dtype=torch.bool))

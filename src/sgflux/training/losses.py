@@ -83,15 +83,12 @@ def preference(error_positive: Tensor, error_negative: Tensor) -> Tensor:
     return 0.5 + 0.5 * better
 
 
-# --- L_gen_rel: where the relation is to be seen ------------------------------------------------
-
-
-def mean_of_stated(errors: Tensor, stated: Tensor) -> Tensor:
-    """The mean error of the examples that have a graph; 0 where none has.
+def mean_of_counted(errors: Tensor, counted: Tensor) -> Tensor:
+    """The mean error of the examples that count; 0 where none does.
 
     Args:
         errors: (B,) float32.
-        stated: which examples have a graph, (B,) bool.
+        counted: which examples do, (B,) bool.
 
     Returns:
         Scalar, float32.
@@ -99,9 +96,12 @@ def mean_of_stated(errors: Tensor, stated: Tensor) -> Tensor:
     Raises:
         ValueError: on mismatched shapes.
     """
-    if errors.shape != stated.shape:
-        raise ValueError(f"errors {tuple(errors.shape)} and stated {tuple(stated.shape)} differ")
-    return errors.masked_fill(~stated, 0.0).sum() / stated.sum().clamp(min=1)
+    if errors.shape != counted.shape:
+        raise ValueError(f"errors {tuple(errors.shape)} and counted {tuple(counted.shape)} differ")
+    return errors.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+# --- L_gen_rel: where the relation is to be seen ------------------------------------------------
 
 
 def relation_weights(region: Tensor, *, alpha: float) -> Tensor:
@@ -231,8 +231,7 @@ class RankingForm:
         else:
             short = (self.margin - gap).clamp(min=0).masked_fill(~paired, 0.0)
             losses = short.sum(dim=0) / count.clamp(min=1)
-        has_pair = count > 0
-        return losses.masked_fill(~has_pair, 0.0).sum() / has_pair.sum().clamp(min=1)
+        return mean_of_counted(losses, count > 0)
 
     def active(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
         """Which pairs still have a gradient, (K, B) bool."""

@@ -156,7 +156,7 @@ def _check_validation(
     say: Say,
 ) -> None:
     lonely = sum(item.negative is None for item in items)
-    if lonely == len(items) and config.select_by == "ranking_accuracy":
+    if lonely == len(items) and config.selection == "ranking_accuracy":
         raise SgfluxError(
             f"{config.val_jsonl}: select_by is 'ranking_accuracy', but no example has a negative "
             "graph to be ranked against; use 'val_loss'"

@@ -25,7 +25,7 @@ from sgflux.training.batches import Batch
 from sgflux.training.losses import (
     RankingForm,
     flow_matching_loss,
-    mean_of_stated,
+    mean_of_counted,
     preference,
     ramp,
     relation_weights,
@@ -175,14 +175,19 @@ class LossTerms:
             ranking = self._rank(branches, contrasts, asked)
             loss = loss + share * self._losses.lambda_rel_rank * ranking["loss_rank"]
             figures |= ranking
-        words = self._words_share(step)
+        losses = self._losses
+        words = losses.lambda_words * ramp(
+            step, start=losses.words_start, warm_in=losses.words_warm_in
+        )
         if words:
             figures["loss_words"] = self._in_words(batch, rows, branches.velocity[0])
-            loss = loss + words * self._losses.lambda_words * figures["loss_words"]
-        anchor = self._anchor_share(step)
+            loss = loss + words * figures["loss_words"]
+        anchor = losses.lambda_anchor * ramp(
+            step, start=losses.anchor_start, warm_in=losses.anchor_warm_in
+        )
         if anchor:
             figures["loss_anchor"] = self._anchor(batch, numbers)
-            loss = loss + anchor * self._losses.lambda_anchor * figures["loss_anchor"]
+            loss = loss + anchor * figures["loss_anchor"]
         nothing = torch.zeros((), device=loss.device)
         return loss, torch.stack(
             [figures.get(name, nothing).detach().float() for name in self.names]
@@ -318,28 +323,16 @@ class LossTerms:
 
     # -- words ---------------------------------------------------------------------------------
 
-    def _words_share(self, step: int) -> float:
-        losses = self._losses
-        if not losses.lambda_words:
-            return 0.0
-        return ramp(step, start=losses.words_start, warm_in=losses.words_warm_in)
-
     def _in_words(self, batch: Batch, rows: Sequence[int], velocity: Tensor) -> Tensor:
         """Mean distance from the base that is told the graph, over examples that have one."""
         assert self._inputs.words is not None, "the texts are part of the term's inputs"
         target = self._objective.velocity_in_words(batch, self._inputs.words(rows))
-        return mean_of_stated(
+        return mean_of_counted(
             flow_matching_loss(velocity, target),
             torch.tensor([not graph.is_null for graph in batch.graphs], device=velocity.device),
         )
 
     # -- the anchor ----------------------------------------------------------------------------
-
-    def _anchor_share(self, step: int) -> float:
-        losses = self._losses
-        if not losses.lambda_anchor:
-            return 0.0
-        return ramp(step, start=losses.anchor_start, warm_in=losses.anchor_warm_in)
 
     def _anchor(self, batch: Batch, numbers: Sequence[int]) -> Tensor:
         levels = self._inputs.anchor_sigmas
