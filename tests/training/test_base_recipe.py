@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
+from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.training import base_distillation, base_training
@@ -28,6 +29,7 @@ from sgflux.training.base_scenes import (
     LAYOUT_ROWS,
     caption_roles,
     make_scenes,
+    scene_captions,
     scene_layout,
 )
 from sgflux.training.base_training import learning_rate_factor
@@ -229,3 +231,16 @@ def test_scenes_are_the_same_every_time(tmp_path: Path) -> None:
     assert layouts.shape == (6, LAYOUT_ROWS, 8)
     for one, other in zip((images, captions, layouts), again, strict=True):
         assert (one == other).all()
+
+
+def test_captions_state_first_what_stands_nearer_to_the_top_left() -> None:
+    scene = WorldScene(
+        objects=("dog", "box", "cup", "hat"),
+        relationships=((0, "left of", 1), (2, "on", 3)),
+        boxes=((32, 40, 8, 8), (48, 40, 8, 8), (4, 4, 8, 8), (4, 12, 8, 8)),
+        image=np.zeros((64, 64, 3), np.uint8),
+    )
+    *relational, first, second = scene_captions(scene, random.Random(0))
+    assert set(relational) == {"a photo of cup on hat and dog left of box"}
+    for neutral in (first, second):
+        assert set(neutral.split()) == {*"a photo of and dog box cup hat".split()}
