@@ -12,12 +12,12 @@ Several processes may work in one folder, one a GPU or a core (OMP_NUM_THREADS=1
 next unit that no other one has.
 
 Each recipe of ``ablation_rows.py`` is trained with several seeds, on several sizes of data, with
-two budgets: ``examples`` gives every recipe the same number of steps, ``time`` as many as fit into
-the wall time of the recipe ``plain`` (by the rates measured under ``examples``; so the machine
-should do nothing else). A recipe as fast as ``plain``, to 5 %, is not trained twice. Each is
-evaluated on the same test pictures: combinations never trained on, two triples, and text that
-contradicts the graph among them. Seeds are the outermost loop: after the first one the table is
-whole, and every further one narrows its intervals.
+two budgets: ``examples`` gives every recipe the same number of steps, ``time`` (on the largest size
+alone) as many as fit into the wall time of the recipe ``plain`` (by the rates measured under
+``examples``; so the machine should do nothing else). A recipe as fast as ``plain``, to 5 %, is not
+trained twice. Each is evaluated on the same test pictures: combinations never trained on, two
+triples, and text that contradicts the graph among them. Seeds are the outermost loop: after the
+first one the table is whole, and every further one narrows its intervals.
 
 After every training the results so far are written anew: ``results.json``, ``table.md`` and
 ``figure.png`` (see ``ablation_report.py``). A single run's own bootstrap intervals are in its
@@ -93,6 +93,7 @@ class Ablation:
         self.scale = scale
         self.device = device
         self.recipes = [one for one in RECIPES if one.name in {PLAIN, *names}]
+        self.plain = next(one for one in self.recipes if one.name == PLAIN)
         self.units = planned_units(self.recipes, scale)
         self.data = out_dir / "data"
 
@@ -121,7 +122,7 @@ class Ablation:
     def _timed_by(self, unit: Unit) -> tuple[Unit, Unit]:
         """A unit of equal time by equal examples, and the one that sets the time."""
         own = replace(unit, budget="examples")
-        return own, replace(own, recipe=self.recipes[0])
+        return own, replace(own, recipe=self.plain)
 
     def begin(self) -> None:
         """Write the data, measure how fast the machine is, and say how long it will take."""
@@ -197,7 +198,7 @@ class Ablation:
         """A few steps and pictures of the recipe that all are compared with."""
         folder = self.out_dir / "speed"
         shutil.rmtree(folder, ignore_errors=True)
-        unit = Unit(self.recipes[0], min(self.scale.sizes), 0, "examples")
+        unit = Unit(self.plain, min(self.scale.sizes), 0, "examples")
         config = self.training_config(unit, folder / "training", 6)
         result = train(replace(config, log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
         if result.interrupted_by is not None:
@@ -344,7 +345,7 @@ class Ablation:
         rows = [
             row
             for size in self.scale.sizes
-            for budget in BUDGETS
+            for budget in self._budgets(size)
             for recipe in self.recipes
             if (row := self._row(recipe, size, budget)) is not None
         ]
@@ -353,17 +354,25 @@ class Ablation:
             file.write(as_table(rows).encode())
         draw(rows, self.out_dir / "figure.png")
 
+    def _budgets(self, size: int) -> tuple[str, ...]:
+        """Those that a size of data is trained with."""
+        planned = {unit.budget for unit in self.units if unit.size == size}
+        return tuple(budget for budget in BUDGETS if budget in planned)
+
     def _row(self, recipe: Recipe, size: int, budget: str) -> dict[str, Any] | None:
-        head = {"recipe": recipe.name, "what": recipe.what, "per_class": size, "budget": budget}
+        head = {"recipe": recipe.name, "what": recipe.what, "over": recipe.over}
+        head |= {"per_class": size, "budget": budget}
         own = self._found(recipe, size, budget)
         reasons = [found["reason"] for found in own.values() if "reason" in found]
         if reasons:
             return {**head, "failed": reasons[0]}
         if not own:
             return None
-        compared = self._found(self.recipes[0], size, "examples")
+        over = [one for one in self.recipes if one.name == recipe.over]
+        compared = self._found(over[0], size, budget) if over else {}
         figures = [
-            {seed: figures_of(one) for seed, one in side.items()} for side in (own, compared)
+            {seed: figures_of(one) for seed, one in side.items() if "reason" not in one}
+            for side in (own, compared)
         ]
         return {**head, **summary(*figures)}
 

@@ -91,13 +91,16 @@ class Unit:
 
 
 def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
-    """Every training in its order; what is as fast as ``plain`` has its time budget already."""
+    """Every training in its order; what is as fast as ``plain`` has its time budget already.
+
+    Under equal time only the largest size is trained: what a step costs does not depend on it.
+    """
+    passes = [(size, "examples") for size in scale.sizes] + [(max(scale.sizes), "time")]
     return [
         Unit(recipe, size, seed, budget)
         for seed in range(scale.seeds)
-        for size in scale.sizes
+        for size, budget in passes
         for recipe in recipes
-        for budget in BUDGETS
         if budget == "examples" or abs(recipe.cost - 1) > ABOUT_AS_FAST
     ]
 

@@ -1,7 +1,7 @@
 """What an ablation found: means over seeds with their intervals, as a table and a figure.
 
 An interval is the 95 % one of the mean over seeds, by Student's t. A gain is the difference from
-the recipe that all are compared with, seed by seed (one seed has the same pictures, order and
+the recipe that one more thing was added to, seed by seed (one seed has the same pictures, order and
 noise in every recipe), so its interval is narrower than those of the two means.
 """
 
@@ -29,7 +29,7 @@ FIGURES = {
 """Name -> where it is in ``evaluation_results.json``."""
 
 GAIN_OF = "relation_accuracy"
-"""The figure whose gain over the compared recipe the table has."""
+"""The figure whose gain the table has."""
 
 SHOWN = ("relation_accuracy", "win_rate", "both_right", "follows_graph")
 """The figures that the picture shows."""
@@ -105,7 +105,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
             else:
                 figures = [_cell(row["figures"][name]) for name in names]
                 cells = [str(row["seeds"]), _cell(row["gain"], sign="+"), *figures]
-            lines.append(f"| {row['recipe']} ({row['what']}) | {' | '.join(cells)} |")
+            lines.append(f"| **{row['recipe']}**: {row['what']} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
 

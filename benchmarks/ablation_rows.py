@@ -1,14 +1,14 @@
 """What the ablation compares: recipes that add one thing at a time, as settings of a training run.
 
-Each recipe is what the demo trains with (size, steps' lengths, learning rates), changed by the
-settings here. `published` is the recipe that the earlier training script had; `plain` is flow
-matching with neutral text and nothing else.
+Each recipe is what the demo trains with (blocks, learning rates), changed by the settings here.
+`published` is the recipe that the earlier training script had, the next four add one thing each up
+to `plain`: flow matching with neutral text and nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
@@ -18,7 +18,8 @@ class Recipe:
 
     Attributes:
         name: of its folder and its line in the table.
-        what: what it has that its neighbour has not.
+        what: what it has that the recipe named first has not.
+        over: the recipe that it is compared with; None: it is where everything begins.
         settings: of :class:`sgflux.config.TrainConfig`, beside the shared ones.
         losses: of :class:`sgflux.loss_config.LossConfig`.
         cost: of a step, in steps of the recipe ``plain``; about, for the estimate of the whole.
@@ -27,8 +28,9 @@ class Recipe:
 
     name: str
     what: str
-    settings: Mapping[str, Any]
-    losses: Mapping[str, Any]
+    over: str | None = "plain"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    losses: Mapping[str, Any] = field(default_factory=dict)
     cost: float = 1.0
     classifier: Literal["latent", "saliency"] | None = None
 
@@ -40,90 +42,112 @@ class Recipe:
 
 
 _RELATIONAL = {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
+_MIDDLE = {"block_start": None, "block_end": None}
+_FROZEN = {**_MIDDLE, "freeze_graph_encoder": True}
 _FLOW = {"lambda_rel_rank": 0.1, "ranker": "flow"}
+_LATENT = {"lambda_rel_rank": 0.1, "ranker": "latent"}
 _HARD = {"role_swap": 1.0, "predicate": 0.5, "hard_predicate": 1.0}
-_SALIENT = {"alpha_gen_rel": 2.0}
+_BOXES = {"alpha_gen_rel": 2.0, "gen_rel_from": "boxes"}
+_WORDS = {"lambda_words": 20.0}
 
 PLAIN = "plain"
-"""The row that others are compared with, and whose wall time all have in the second budget."""
+"""The row whose wall time all have in the second budget."""
 
 RECIPES = (
     Recipe(
-        PLAIN,
-        "neutral text, LoRA on both streams, trained encoder, flow matching alone",
-        {},
-        {},
-    ),
-    Recipe(
         "published",
-        "relational text only, LoRA on the image stream, frozen encoder",
-        {"prompt_mix": _RELATIONAL, "lora_targets": "image", "freeze_graph_encoder": True},
-        {},
+        "relational text, LoRA on the image stream, frozen encoder, middle third of the blocks",
+        over=None,
+        settings={**_FROZEN, "prompt_mix": _RELATIONAL, "lora_targets": "image"},
+        cost=0.7,
     ),
     Recipe(
         "neutral-text",
         "published + neutral text",
-        {"lora_targets": "image", "freeze_graph_encoder": True},
-        {},
+        over="published",
+        settings={**_FROZEN, "lora_targets": "image"},
+        cost=0.7,
     ),
     Recipe(
         "text-stream",
         "neutral-text + LoRA on the text stream",
-        {"freeze_graph_encoder": True},
-        {},
-    ),
-    Recipe("flow", "plain + ranking by the model's own error", {}, _FLOW, cost=1.6),
-    Recipe("flow-margin", "flow with a margin", {}, {**_FLOW, "rel_rank_margin": 0.02}, cost=1.6),
-    Recipe(
-        "flow-infonce",
-        "flow against three negatives",
-        {},
-        {**_FLOW, "negatives_per_example": 3},
-        cost=2.9,
+        over="neutral-text",
+        settings=_FROZEN,
+        cost=0.7,
     ),
     Recipe(
-        "flow-hard",
-        "flow with the model's own confusions",
-        {},
-        {**_FLOW, "negatives": _HARD},
-        cost=1.7,
+        "middle-third",
+        "text-stream + trained encoder",
+        over="text-stream",
+        settings=_MIDDLE,
+        cost=0.7,
     ),
+    Recipe(
+        PLAIN,
+        "middle-third + the adapter in the demo's blocks",
+        over="middle-third",
+    ),
+    Recipe("flow", "plain + ranking by the model's own error", losses=_FLOW, cost=1.8),
     Recipe(
         "latent",
         "plain + ranking by a classifier of latents",
-        {},
-        {"lambda_rel_rank": 0.1, "ranker": "latent"},
+        losses=_LATENT,
         cost=1.2,
         classifier="latent",
     ),
     Recipe(
         "saliency",
         "plain + ranking by a classifier of concept maps",
-        {},
-        {"lambda_rel_rank": 0.1, "ranker": "saliency"},
+        losses={"lambda_rel_rank": 0.1, "ranker": "saliency"},
         cost=1.6,
         classifier="saliency",
     ),
-    Recipe("gen-rel", "plain + errors weighted by saliency", {}, _SALIENT, cost=1.4),
     Recipe(
-        "gen-rel-boxes",
-        "plain + errors weighted by the boxes",
-        {},
-        {**_SALIENT, "gen_rel_from": "boxes"},
+        "gen-rel", "plain + errors weighted by saliency", losses={"alpha_gen_rel": 2.0}, cost=1.4
+    ),
+    Recipe("words", "plain + the base told in words as a teacher", losses=_WORDS, cost=1.5),
+    Recipe(
+        "words-middle",
+        "words in the middle third of the blocks",
+        over="words",
+        settings=_MIDDLE,
+        losses=_WORDS,
+        cost=1.1,
     ),
     Recipe(
-        "anchor", "plain + the base's velocity as an anchor", {}, {"lambda_anchor": 0.1}, cost=2.1
+        "words+flow",
+        "words + ranking by the model's own error",
+        over="words",
+        losses={**_WORDS, **_FLOW},
+        cost=2.2,
     ),
     Recipe(
-        "words", "plain + the base told in words as a teacher", {}, {"lambda_words": 20.0}, cost=1.4
-    ),
-    Recipe("flow+gen-rel", "flow and gen-rel together", {}, {**_FLOW, **_SALIENT}, cost=2.2),
-    Recipe(
-        "flow+latent-hard",
-        "flow, with hard negatives from the latent classifier",
-        {},
-        {**_FLOW, "negatives": _HARD, "hard_negatives_from": "classifier"},
-        cost=1.6,
+        "words+latent",
+        "words + ranking by a classifier of latents",
+        over="words",
+        losses={**_WORDS, **_LATENT},
+        cost=1.7,
         classifier="latent",
+    ),
+    Recipe(
+        "words+boxes",
+        "words + errors weighted by the boxes",
+        over="words",
+        losses={**_WORDS, **_BOXES},
+        cost=1.5,
+    ),
+    Recipe(
+        "flow-infonce",
+        "flow + three negatives instead of one",
+        over="flow",
+        losses={**_FLOW, "negatives_per_example": 3},
+        cost=3.5,
+    ),
+    Recipe(
+        "flow-hard",
+        "flow + the model's own confusions as negatives",
+        over="flow",
+        losses={**_FLOW, "negatives": _HARD},
+        cost=1.9,
     ),
 )

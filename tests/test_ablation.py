@@ -43,28 +43,34 @@ def test_every_recipe_can_be_trained(recipe: Recipe, tmp_path: Path) -> None:
     assert config.losses.lambda_words == recipe.losses.get("lambda_words", 0.0), "not the demo's"
 
 
-def test_the_compared_recipe_is_plain_flow_matching_and_the_first() -> None:
-    assert RECIPES[0].name == PLAIN
-    assert (RECIPES[0].settings, RECIPES[0].losses) == ({}, {})
-    assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
+def test_recipes_build_on_each_other_and_plain_is_plain_flow_matching() -> None:
+    plain = next(recipe for recipe in RECIPES if recipe.name == PLAIN)
+    assert (plain.settings, plain.losses, plain.cost) == ({}, {}, 1.0)
+    names = [recipe.name for recipe in RECIPES]
+    assert len(set(names)) == len(names)
+    assert {recipe.over for recipe in RECIPES} <= {None, *names}
+    assert [recipe.name for recipe in RECIPES if recipe.over is None] == ["published"]
 
 
 def test_a_recipe_as_fast_as_plain_is_not_trained_twice() -> None:
-    fast, slow = Recipe("fast", "", {}, {}), Recipe("slow", "", {}, {}, cost=2.0)
-    units = planned_units([fast, slow], Scale(sizes=(5,), seeds=2))
+    fast, slow = Recipe("fast", ""), Recipe("slow", "", cost=2.0)
+    units = planned_units([fast, slow], Scale(sizes=(5, 9), seeds=2))
     assert [unit.name for unit in units] == [
-        "fast-examples-5-seed0",
-        "slow-examples-5-seed0",
-        "slow-time-5-seed0",
-        "fast-examples-5-seed1",
-        "slow-examples-5-seed1",
-        "slow-time-5-seed1",
+        f"{name}-seed{seed}"
+        for seed in (0, 1)
+        for name in (
+            "fast-examples-5",
+            "slow-examples-5",
+            "fast-examples-9",
+            "slow-examples-9",
+            "slow-time-9",
+        )
     ]
 
 
 def test_the_estimate_by_hand() -> None:
     speed, scale = Speed(step=0.5, picture=0.1, evaluation=7.0), Scale(steps=100, items=10)
-    slow = Recipe("slow", "", {}, {}, cost=2.0)
+    slow = Recipe("slow", "", cost=2.0)
     # 100 steps at twice half a second, a tenth for validation; 10 items in 4 arms; the rest.
     assert speed.seconds(Unit(slow, 5, 0, "examples"), scale) == pytest.approx(110 + 4 + 7)
     assert speed.seconds(Unit(slow, 5, 0, "time"), scale) == pytest.approx(55 + 4 + 7)
@@ -151,8 +157,8 @@ def test_the_table_and_the_figure(tmp_path: Path) -> None:
     ]
     table = as_table(rows)
     assert "### 5 pictures a predicate, equal time" in table
-    assert "| a (w) | 2 | +0.0 ± 0.0 | 60.0 ± 127.1 | 50.0 ± 0.0 | –" in table
-    assert "| b (w) | failed: it knows nothing |" in table
+    assert "| **a**: w | 2 | +0.0 ± 0.0 | 60.0 ± 127.1 | 50.0 ± 0.0 | –" in table
+    assert "| **b**: w | failed: it knows nothing |" in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1, "every line has all columns"
     draw(rows, tmp_path / "figure.png")
