@@ -15,9 +15,9 @@ Each recipe of ``ablation_rows.py`` is trained with several seeds, on several si
 two budgets: ``examples`` gives every recipe the same number of steps, ``time`` (on the largest size
 alone) as many as fit into the wall time of the recipe ``plain`` (by the rates measured under
 ``examples``; so the machine should do nothing else). A recipe as fast as ``plain``, to 5 %, is not
-trained twice. Each is evaluated on the same test pictures: combinations never trained on, two
-triples, and text that contradicts the graph among them. Seeds are the outermost loop: after the
-first one the table is whole, and every further one narrows its intervals.
+trained twice; ``--timed`` names those that are, where not all are worth it. Each is evaluated on
+the same test pictures: combinations never trained on, two triples, and text that contradicts the
+graph among them. Seeds are the outermost loop, equal time comes last.
 
 After every training the results so far are written anew: ``results.json``, ``table.md`` and
 ``figure.png`` (see ``ablation_report.py``). A single run's own bootstrap intervals are in its
@@ -87,14 +87,30 @@ class InterruptedTrainingError(Exception):
 class Ablation:
     """All units, in one folder."""
 
-    def __init__(self, out_dir: Path, scale: Scale, *, device: str, names: Sequence[str]) -> None:
-        """Keep the parts; ``names`` are the recipes to run, beside the one compared with."""
+    def __init__(
+        self,
+        out_dir: Path,
+        scale: Scale,
+        *,
+        device: str,
+        names: Sequence[str],
+        timed: Sequence[str] | None = None,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            out_dir: the folder.
+            scale: how much is trained.
+            device: where.
+            names: the recipes to run, beside ``plain``.
+            timed: those of them that are run under equal time as well; None: all.
+        """
         self.out_dir = out_dir
         self.scale = scale
         self.device = device
         self.recipes = [one for one in RECIPES if one.name in {PLAIN, *names}]
         self.plain = next(one for one in self.recipes if one.name == PLAIN)
-        self.units = planned_units(self.recipes, scale)
+        self.units = planned_units(self.recipes, scale, timed=timed)
         self.data = out_dir / "data"
 
     def run(self) -> None:
@@ -299,7 +315,7 @@ class Ablation:
 
     def training_config(self, unit: Unit, folder: Path, steps: int) -> TrainConfig:
         """What a unit is trained with."""
-        losses = dict(unit.recipe.losses)
+        losses = {"lambda_words": 0.0, **unit.recipe.losses}
         if unit.recipe.classifier is not None:
             losses["classifier"] = self._classifier(unit.recipe.classifier, unit.size)
         if (
@@ -400,6 +416,9 @@ def main() -> int:
     parser.add_argument("--out-dir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
+    parser.add_argument(
+        "--timed", nargs="*", choices=names, help="recipes run under equal time; without it: all"
+    )
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--sizes", nargs="+", type=int, help="training pictures a predicate")
     parser.add_argument("--seeds", type=int, help="trainings of each recipe")
@@ -422,7 +441,9 @@ def main() -> int:
             if value is not None
         },
     )
-    ablation = Ablation(given.out_dir, scale, device=given.device, names=given.recipes)
+    ablation = Ablation(
+        given.out_dir, scale, device=given.device, names=given.recipes, timed=given.timed
+    )
 
     def run() -> int:
         hide_loading_bars()

@@ -90,19 +90,31 @@ class Unit:
         return f"{self.recipe.name}-{self.budget}-{self.size}-seed{self.seed}"
 
 
-def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
+def planned_units(
+    recipes: Sequence[Recipe], scale: Scale, *, timed: Sequence[str] | None = None
+) -> list[Unit]:
     """Every training in its order; what is as fast as ``plain`` has its time budget already.
 
     Under equal time only the largest size is trained: what a step costs does not depend on it.
+
+    Args:
+        recipes: what is trained.
+        scale: how much of it.
+        timed: names of the recipes that are trained under equal time as well; None: all.
     """
-    passes = [(size, "examples") for size in scale.sizes] + [(max(scale.sizes), "time")]
-    return [
-        Unit(recipe, size, seed, budget)
+    examples = [
+        Unit(recipe, size, seed, "examples")
         for seed in range(scale.seeds)
-        for size, budget in passes
+        for size in scale.sizes
         for recipe in recipes
-        if budget == "examples" or abs(recipe.cost - 1) > ABOUT_AS_FAST
     ]
+    time = [
+        Unit(recipe, max(scale.sizes), seed, "time")
+        for seed in range(scale.seeds)
+        for recipe in recipes
+        if abs(recipe.cost - 1) > ABOUT_AS_FAST and (timed is None or recipe.name in timed)
+    ]
+    return examples + time
 
 
 def check_record(path: Path, record: dict[str, Any]) -> None:

@@ -28,6 +28,13 @@ FIGURES = {
 }
 """Name -> where it is in ``evaluation_results.json``."""
 
+TITLES = {
+    "both_right": "two statements right",
+    "held_out_combinations": "unseen pairs",
+    "null_graph": "relation without graph",
+}
+"""What tables and pictures call a figure, where it is not its name."""
+
 GAIN_OF = "relation_accuracy"
 """The figure whose gain the table has."""
 
@@ -92,7 +99,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
             what :func:`summary` gives.
     """
     names = list(FIGURES)
-    heads = ["recipe", "seeds", "gain", *(name.replace("_", " ") for name in names)]
+    heads = ["recipe", "gain", *map(_title, names)]
     lines = []
     for size, budget in dict.fromkeys((row["per_class"], row["budget"]) for row in rows):
         lines += [f"### {size} pictures a predicate, equal {budget}", ""]
@@ -104,10 +111,14 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 cells = [f"failed: {row['failed']}"] + [""] * (len(heads) - 2)
             else:
                 figures = [_cell(row["figures"][name]) for name in names]
-                cells = [str(row["seeds"]), _cell(row["gain"], sign="+"), *figures]
+                cells = [_cell(row["gain"], sign="+"), *figures]
             lines.append(f"| **{row['recipe']}**: {row['what']} | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def _title(name: str) -> str:
+    return TITLES.get(name, name.replace("_", " "))
 
 
 def _cell(figure: Mapping[str, Any] | None, *, sign: str = "") -> str:
@@ -159,7 +170,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
             )
         axes.set_xlim(-2, 102)
         axes.set_xlabel("%")
-        axes.set_title(name.replace("_", " "))
+        axes.set_title(_title(name))
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(recipes)), recipes)
     panels[0].invert_yaxis()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sgflux.cli import main
 from sgflux.config import TrainConfig
 from sgflux.demo import (
     CONTROL,
@@ -45,6 +46,24 @@ def test_flags_choose_among_four_different_presets() -> None:
     assert chosen == [DEMO, CONTROL, FULL, FULL_CONTROL]
     assert len({preset.name for preset in chosen}) == 4
     assert len({preset.recipe for preset in chosen}) == 4
+
+
+def test_every_demo_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {}
+
+    def note(preset: Preset, *, out_dir: Path) -> int:
+        folders[preset.name] = out_dir.as_posix()
+        return 0
+
+    monkeypatch.setattr("sgflux.demo.run_demo", note)
+    for flags in ([], ["--control"], ["--full"], ["--full", "--control", "--out-dir", "here"]):
+        assert main(["demo", *flags]) == 0
+    assert folders == {
+        "demo": "runs/demo",
+        "demo-control": "runs/demo-control",
+        "full": "runs/full",
+        "full-control": "here",
+    }
 
 
 @pytest.fixture(scope="module")

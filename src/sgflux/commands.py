@@ -77,8 +77,9 @@ def _hide_loading_bars(*, on_a_terminal: bool = False) -> None:
 class DemoFlags:
     """Flags of ``sgflux demo``."""
 
-    out_dir: Path = Path("runs/demo")
-    """Where everything goes; a demo that was interrupted there goes on."""
+    out_dir: Path | None = None
+    """Where everything goes, a folder of its own under runs/ if not given; a demo that was
+    interrupted there goes on."""
     full: bool = False
     """The longer recipe whose figures the documentation states, not the short one."""
     control: bool = False
@@ -91,7 +92,8 @@ def demo(command: Command, arguments: Sequence[str]) -> int:
     _hide_loading_bars(on_a_terminal=True)  # the bundled model is there in a moment
     from sgflux.demo import choose_preset, run_demo
 
-    return run_demo(choose_preset(full=flags.full, control=flags.control), out_dir=flags.out_dir)
+    preset = choose_preset(full=flags.full, control=flags.control)
+    return run_demo(preset, out_dir=flags.out_dir or Path("runs") / preset.name)
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -207,8 +209,9 @@ class CacheFlags:
     """Width of the training images in pixels."""
     crop: Literal["none", "center", "union"] = "none"
     """How a photo gets that shape."""
-    prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral",)
-    """Kinds of text to encode: those that the run's prompt mix has."""
+    prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral", "relational")
+    """Kinds of text to encode: those that the run's prompt mix has, and 'relational' for a run with
+    lambda_words."""
     negatives: tuple[
         Literal["role_swap", "inverse", "predicate", "hard_predicate", "object", "edge_drop"], ...
     ] = ()

@@ -48,8 +48,9 @@ def check_training_adapter(config: Any) -> None:
     """
     if config.training_adapter is not None and config.losses.lambda_words:
         raise ConfigError(
-            "lambda_words does not work with training_adapter: the base that teaches in words is "
-            "without it, the velocity that learns from it is not; drop one"
+            f"lambda_words ({config.losses.lambda_words:g}) does not work with training_adapter: "
+            "the base that teaches in words is without it, the velocity that learns from it is "
+            "not; give lambda_words 0, or drop training_adapter"
         )
 
 

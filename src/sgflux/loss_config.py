@@ -90,8 +90,9 @@ class LossConfig:
     """Steps in which it then grows to its full strength."""
 
     # -- words ---------------------------------------------------------------------------------
-    lambda_words: float = 0.0
-    """Weight of going where the base goes when it is told the graph in words."""
+    lambda_words: float = 20.0
+    """Weight of going where the base goes when it is told the graph in words; 0: not at all, for a
+    base that cannot draw what the graphs say."""
     words_start: int = 0
     """Steps before that begins."""
     words_warm_in: int = 0
@@ -133,6 +134,11 @@ class LossConfig:
         """Whether concept maps are needed."""
         ranks = bool(self.lambda_rel_rank) and self.ranker == "saliency"
         return ranks or (bool(self.alpha_gen_rel) and self.gen_rel_from == "saliency")
+
+    @property
+    def reads_names(self) -> bool:
+        """Whether a term looks up features of the graphs' words."""
+        return bool(self.lambda_rel_rank or self.alpha_gen_rel)
 
     @property
     def measures_confusion(self) -> bool:

@@ -92,7 +92,11 @@ def test_one_that_is_good_ranks(
 ) -> None:
     folder = believed(classifiers, kind, tmp_path / "good")
     losses = LossConfig(
-        lambda_rel_rank=1.0, ranker=kind, classifier=folder, use_negative_graph=compares
+        lambda_words=0.0,
+        lambda_rel_rank=1.0,
+        ranker=kind,
+        classifier=folder,
+        use_negative_graph=compares,
     )
     train(make_config(tmp_path / "run", losses=losses, max_steps=2, val_every=0, save_every=0))
     for row in training_rows(tmp_path / "run"):

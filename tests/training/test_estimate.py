@@ -53,6 +53,12 @@ def test_recomputing_costs_forwards_and_saves_memory() -> None:
     assert costs[1] - costs[0] == 25 * forward
 
 
+def test_a_teacher_costs_a_forward_pass() -> None:
+    forward = 24 * 3072**2 * 384 + 4 * 3072 * 384**2
+    taught = dataclasses.replace(FLUX, teaches=True)
+    assert operations_per_example(taught) - operations_per_example(FLUX) == 57 * forward
+
+
 def test_the_lines_name_every_phase() -> None:
     lines = estimate_lines(
         FLUX, encoder_bytes=2**30, base_bytes=2**31, trained_numbers=2**28, averaged=True

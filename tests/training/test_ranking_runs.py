@@ -43,7 +43,8 @@ def ranked(tmp_path_factory: pytest.TempPathFactory, make_config: MakeConfig) ->
 def test_a_ranking_run_shows_both_errors(ranked: TrainResult) -> None:
     """A ranking that improves because both errors got worse has to be seen."""
     for row in training_rows(ranked.output_dir):
-        assert row["loss"] == pytest.approx(row["loss_gen"] + 0.1 * row["loss_rank"], rel=1e-5)
+        parts = row["loss_gen"] + 0.1 * row["loss_rank"] + 20.0 * row["loss_words"]
+        assert row["loss"] == pytest.approx(parts, rel=1e-5)
         gap = row["error_negative"] - row["error_positive"]
         assert row["error_gap"] == pytest.approx(gap, abs=1e-6)
         assert 0 <= row["train_ranking_accuracy"] <= 1
@@ -91,7 +92,7 @@ def test_a_resumed_ranking_run_equals_an_uninterrupted_one(
 
 
 def test_saliency_weights_and_the_anchor_warm_in(make_config: MakeConfig, tmp_path: Path) -> None:
-    losses = LossConfig(alpha_gen_rel=2.0, lambda_anchor=0.5, anchor_start=2)
+    losses = LossConfig(lambda_words=0, alpha_gen_rel=2.0, lambda_anchor=0.5, anchor_start=2)
     train(make_config(tmp_path / "run", losses=losses, max_steps=3))
     rows = training_rows(tmp_path / "run")
     assert [row["loss_anchor"] > 0 for row in rows] == [False, False, True]
@@ -122,7 +123,8 @@ def test_settings_of_losses_without_effect_are_refused() -> None:
         LossConfig(lambda_rel_rank=1.0, ranker="latent")
     with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
         NegativeMix(role_swap=0.0, predicate=0.0)
-    assert LossConfig().is_off, "the default is plain flow matching"
+    assert not LossConfig().is_off
+    assert LossConfig(lambda_words=0).is_off, "plain flow matching"
 
 
 def test_the_anchor_is_at_the_models_own_four_levels(
@@ -147,6 +149,8 @@ def test_the_base_in_words_teaches_and_its_texts_are_encoded(
     for row in rows:
         assert row["loss"] == pytest.approx(row["loss_gen"] + 2.0 * row["loss_words"], rel=1e-5)
     with pytest.raises(SgfluxError, match="lambda_words is 0"):
-        LossConfig(words_start=1)
-    with pytest.raises(SgfluxError, match="lambda_words does not work with training_adapter"):
+        LossConfig(lambda_words=0, words_start=1)
+    with pytest.raises(
+        SgfluxError, match=r"lambda_words \(2\) does not work with training_adapter"
+    ):
         make_config(tmp_path / "other", losses=losses, training_adapter="some.safetensors")

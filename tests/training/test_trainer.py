@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_metrics_have_their_documented_fields(finished: TrainResult) -> None:
     assert [row["step"] for row in training] == [1, 2, 3, 4]
     assert set(training[0]) == {
         "kind", "step", "epoch", "loss", "grad_norm", "lr", "steps_per_second",
-        "examples_per_second",
+        "examples_per_second", "loss_gen", "loss_words",
     }  # fmt: skip
     assert training[2]["epoch"] == 1.0  # 3 steps of 2 of 6 examples
     validation = rows(finished.output_dir, "validation")
@@ -80,17 +80,22 @@ def test_metrics_have_their_documented_fields(finished: TrainResult) -> None:
     assert [entry["sigma"] for entry in validation[0]["by_sigma"]] == [0.25, 0.75]
 
 
-def test_the_best_checkpoint_is_the_best_of_the_validations(finished: TrainResult) -> None:
-    validation = rows(finished.output_dir, "validation")
-    wanted = min(validation, key=lambda row: row["loss"])
-    best = AdapterWeights.load(finished.output_dir / "best_graph_lora_token.pt")
+@pytest.mark.parametrize("select_by", [None, "val_loss"])
+def test_the_best_checkpoint_is_the_selected_one(
+    tmp_path: Path, make_config: MakeConfig, select_by: Literal["val_loss"] | None
+) -> None:
+    """Where the base teaches in words, the last one unless another rule is asked for."""
+    result = train(make_config(tmp_path / "run", select_by=select_by))
+    validation = rows(result.output_dir, "validation")
+    wanted = min(validation, key=lambda row: row["loss"]) if select_by else validation[-1]
+    best = AdapterWeights.load(result.output_dir / "best_graph_lora_token.pt")
     assert (best.step, best.metrics["loss"]) == (wanted["step"], wanted["loss"])
-    assert best.metrics["select_by"] == "val_loss"
-    assert finished.best is not None
-    assert finished.best["step"] == wanted["step"]
+    assert best.metrics["select_by"] == (select_by or "last")
+    assert result.best is not None
+    assert result.best["step"] == wanted["step"]
     assert best.ema is not None
     assert set(best.ema) == set(best.trainable)
-    last = AdapterWeights.load(finished.output_dir / "final_graph_lora_token.pt")
+    last = AdapterWeights.load(result.output_dir / "final_graph_lora_token.pt")
     assert last.step == 4
 
 

@@ -45,9 +45,10 @@ def fill_from_files(
     Raises:
         SgfluxError: on a bad file, picture, model or setting.
     """
-    losses = LossConfig()
+    losses = LossConfig(lambda_words=0)  # the kinds of text are said
     if negatives:
         losses = LossConfig(
+            lambda_words=0,
             lambda_rel_rank=1.0,
             negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),
         )

@@ -130,7 +130,7 @@ class ClassifierConfig:
         own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
         shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
         # Saliency as a loss is what makes a run encode its concepts.
-        losses = LossConfig(alpha_gen_rel=1.0) if self.kind == "saliency" else LossConfig()
+        losses = LossConfig(lambda_words=0, alpha_gen_rel=float(self.kind == "saliency"))
         return TrainConfig(**shared, output_dir=self.out_dir, val_examples=0, losses=losses)
 
 

@@ -26,6 +26,7 @@ class Shape:
         examples_per_step: over all processes and accumulated forward passes.
         bytes_per_number: of the base's weights and the arithmetic, 2 or 4.
         checkpoint_every: recompute every n-th block in the backward pass; 0: none.
+        teaches: whether the base runs a second time, without gradient, as a teacher.
     """
 
     inner_dim: int
@@ -36,6 +37,7 @@ class Shape:
     examples_per_step: int
     bytes_per_number: int
     checkpoint_every: int
+    teaches: bool = False
 
     @property
     def trained_through(self) -> int:
@@ -49,7 +51,8 @@ def operations_per_example(shape: Shape) -> float:
         forward   24 h^2 S + 4 h S^2   a block
         backward  24 h^2 S + 8 h S^2   a block from the first adapted one on (no weight gradients)
 
-    Recomputed blocks are forwarded twice. LoRA, embedders and the graph are below one percent.
+    Recomputed blocks are forwarded twice, and all of them once more by a teacher. LoRA, embedders
+    and the graph are below one percent.
     """
     h, s = shape.inner_dim, shape.tokens
     forward = 24 * h * h * s + 4 * h * s * s
@@ -57,7 +60,8 @@ def operations_per_example(shape: Shape) -> float:
     recomputed = 0
     if shape.checkpoint_every:
         recomputed = -(-shape.trained_through // shape.checkpoint_every)
-    return (shape.blocks + recomputed) * forward + shape.trained_through * backward
+    forwards = shape.blocks * (2 if shape.teaches else 1) + recomputed
+    return forwards * forward + shape.trained_through * backward
 
 
 def activation_bytes(shape: Shape) -> int:

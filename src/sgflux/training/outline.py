@@ -89,6 +89,7 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
         checkpoint_every=config.recompute_every,
+        teaches=config.losses.lambda_words > 0,
     )
     base_bytes = width * (plan.total - plan.trainable)
     if splits.training_adapter is not None:

@@ -79,7 +79,7 @@ class Splits:
     def names(self, config: TrainConfig) -> list[str]:
         """Every name and statement whose features the run may look up."""
         is_native = config.encoder_kind == "native"
-        if not is_native and config.losses.is_off:
+        if not is_native and not config.losses.reads_names:
             return []  # the cgip encoder has embeddings of its own
         graphs: list[SceneGraph] = [example.graph for example in self.train]
         for item in self.items:
