@@ -40,6 +40,7 @@ from typing import Any
 
 from ablation_locks import claimed, waiting_for
 from ablation_plan import (
+    ABOUT_AS_FAST,
     ARMS,
     BUDGETS,
     QUICK,
@@ -394,12 +395,11 @@ class Ablation:
 
     def _found(self, recipe: Recipe, size: int, budget: str) -> dict[int, dict[str, Any]]:
         """Seed -> results, or why there are none, of the units that are finished."""
-        units = [u for u in self.units if u.recipe is recipe and u.size == size]
-        # What is as fast as the recipe that sets the time has its time budget by examples.
-        budgets = {unit.budget for unit in units}
+        if budget == "time" and abs(recipe.cost - 1) <= ABOUT_AS_FAST:
+            budget = "examples"  # as many steps fit into the time
         found = {}
-        for unit in units:
-            if unit.budget != (budget if budget in budgets else "examples"):
+        for unit in self.units:
+            if (unit.recipe, unit.size, unit.budget) != (recipe, size, budget):
                 continue
             folder = self._folder(unit)
             for path in (folder / FAILED, folder / "evaluation" / RESULTS):

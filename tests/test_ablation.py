@@ -63,6 +63,23 @@ def test_a_recipe_as_fast_as_plain_is_not_trained_twice() -> None:
     assert planned_units([fast, slow], Scale(sizes=(5, 9), seeds=2), timed=["fast"]) == units[:-2]
 
 
+def test_equal_time_is_reported_of_what_had_it(tmp_path: Path) -> None:
+    """Those trained so, and the one whose time it is; never a training of equal steps."""
+    ablation = Ablation(tmp_path, QUICK, device="cpu", names=["flow", "words"], timed=["words"])
+    for unit in ablation.units:
+        path = tmp_path / "runs" / unit.name / "evaluation" / "evaluation_results.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(evaluation(0.9 if unit.budget == "time" else 0.5)))
+    ablation.report()
+    rows = json.loads((tmp_path / "results.json").read_text())["rows"]
+    timed = {row["recipe"]: row for row in rows if row["budget"] == "time"}
+    assert {name: row["figures"]["relation_accuracy"]["mean"] for name, row in timed.items()} == {
+        PLAIN: 0.5,
+        "words": 0.9,
+    }
+    assert timed["words"]["gain"]["mean"] == pytest.approx(0.4)
+
+
 def test_the_estimate_by_hand() -> None:
     speed, scale = Speed(step=0.5, picture=0.1, evaluation=7.0), Scale(steps=100, items=10)
     slow = Recipe("slow", "", cost=2.0)
