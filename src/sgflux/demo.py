@@ -98,7 +98,7 @@ DEMO = Preset(
         "model_id": "tiny",
         "items": 48,
         "steps": 8,
-        "graph_scale": 2.0,  # of 1, 1.5, 2 and 3 the best on the validation split
+        "graph_scale": 2.0,  # chosen on the validation split
         "dtype": "fp32",
         "seed": 0,
     },
