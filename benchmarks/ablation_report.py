@@ -114,7 +114,22 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 cells = [_cell(row["gain"], sign="+"), *figures]
             lines.append(f"| **{row['recipe']}**: {row['what']} | {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join(lines + _pooled(rows))
+
+
+def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The gains of all sizes of data together: more pairs, so a narrower interval."""
+    equal = [row for row in rows if row["budget"] == "examples" and row.get("gain")]
+    if len({row["per_class"] for row in equal}) < 2:
+        return []
+    lines = ["### Gain in relation accuracy, all sizes together, equal examples", ""]
+    lines += ["| recipe | over | gain | pairs |", "|---|---|---|---|"]
+    for recipe in dict.fromkeys(row["recipe"] for row in equal):
+        own = [row for row in equal if row["recipe"] == recipe]
+        gains = [gain for row in own for gain in row["gain"]["values"]]
+        cells = [recipe, own[0]["over"], _cell(interval(gains), sign="+"), str(len(gains))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _title(name: str) -> str:

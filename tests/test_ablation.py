@@ -160,6 +160,22 @@ def test_a_gain_is_taken_seed_by_seed() -> None:
     assert set(found["figures"]) == set(FIGURES)
 
 
+def test_gains_of_all_sizes_are_taken_together() -> None:
+    rows = [
+        {
+            **{"recipe": "a", "over": "b", "what": "w", "per_class": size, "budget": "examples"},
+            **summary(
+                {0: figures_of(evaluation(0.5 + gain)), 1: figures_of(evaluation(0.6 + gain))},
+                {0: figures_of(evaluation(0.5)), 1: figures_of(evaluation(0.6))},
+            ),
+        }
+        for size, gain in ((5, 0.1), (9, 0.2))
+    ]
+    # Twice 0.1 and twice 0.2: s = 0.1 / sqrt(3), t = 3.182 with three degrees of freedom.
+    assert "| a | b | +15.0 ± 9.2 | 4 |" in as_table(rows)
+    assert "all sizes" not in as_table(rows[:1])
+
+
 def test_the_table_and_the_figure(tmp_path: Path) -> None:
     figures = {0: figures_of(evaluation(0.5)), 1: figures_of(evaluation(0.7))}
     head = {"what": "w", "per_class": 5, "budget": "time"}

@@ -27,6 +27,7 @@ from sgflux.data.world_marks import Place
 from sgflux.data.world_relations import RELATIONS
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
+from sgflux.graphs.scene_graph import SceneGraph
 
 PREDICATES: tuple[str, ...] = CANONICAL_PREDICATES
 """The 24 predicates that the world can draw, alphabetical."""
@@ -70,6 +71,20 @@ class WorldScene:
     relationships: tuple[tuple[int, str, int], ...]
     boxes: tuple[tuple[float, float, float, float], ...]
     image: np.ndarray
+
+    def graph(self) -> SceneGraph:
+        """What it states, in no particular order."""
+        return SceneGraph(objects=self.objects, relationships=self.relationships)
+
+    def in_reading_order(self) -> SceneGraph:
+        """What it states, that first which stands nearer to the top left.
+
+        Without this order a caption of two statements leaves open which of them goes where, and
+        half-formed pictures mix the two (measured, see docs/tiny_flux).
+        """
+        centres = [x + width / 2 + y + height / 2 for x, y, width, height in self.boxes]
+        stated = sorted(self.relationships, key=lambda r: centres[r[0]] + centres[r[2]])
+        return SceneGraph(objects=self.objects, relationships=tuple(stated))
 
 
 def render_relationships(

@@ -2,7 +2,8 @@
 
 An adapter can only teach the relation that its base is able to draw. So the base is asked, by
 caption alone, for one relation, for two at once, and for none (a neutral caption); the bundled
-world's judge reads the pictures.
+world's judge reads the pictures. Two relations are stated in reading order, as they are in all
+captions that the base was trained on, and, beside the gate, in no particular order.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture
-from sgflux.data.world import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
+from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
@@ -69,21 +70,18 @@ def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGra
     )
 
 
-def _graph(scene: WorldScene) -> SceneGraph:
-    return SceneGraph(objects=scene.objects, relationships=scene.relationships)
-
-
 def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
     """Sample, judge, print and write the gate's figures; returns them."""
     pipeline = SceneGraphFluxPipeline.from_pretrained(config.model_id)
     judge = WorldJudgeAdapter.load()
     rng = np.random.default_rng([config.seed, 0x6A7E])
     singles = [
-        _graph(sample_scene(rng, predicate=predicate))
+        sample_scene(rng, predicate=predicate).graph()
         for predicate in PREDICATES
         for _ in range(config.per_predicate)
     ]
-    doubles = [_graph(sample_scene(rng, triples=2)) for _ in range(config.two_triples)]
+    scenes = [sample_scene(rng, triples=2) for _ in range(config.two_triples)]
+    ordered, unordered = [one.in_reading_order() for one in scenes], [one.graph() for one in scenes]
     stated = np.repeat(np.arange(len(PREDICATES)), config.per_predicate)
 
     def draw(graphs: list[SceneGraph], kind: PromptKind, steps: int) -> tuple[np.ndarray, _Drawn]:
@@ -100,7 +98,8 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
     for steps in config.steps:
         shown, relational = draw(singles, "relational", steps)
         _, neutral = draw(singles, "neutral", steps)
-        _, two = draw(doubles, "relational", steps)
+        _, two = draw(ordered, "relational", steps)
+        _, two_unordered = draw(unordered, "relational", steps)
         per_predicate = {
             predicate: float(relational.right[stated == index].mean())
             for index, predicate in enumerate(PREDICATES)
@@ -111,7 +110,8 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
             "relation": float(np.mean(list(per_predicate.values()))),
             "two_triples": float(two.right.mean()),
             "two_triples_objects": two.objects,
-            "two_triples_n": len(doubles),
+            "two_triples_n": len(scenes),
+            "two_triples_unordered": float(two_unordered.right.mean()),
             "neutral_relation": float(neutral.right.mean()),
             "neutral_objects": neutral.objects,
             "chance": 1 / len(PREDICATES),

@@ -30,14 +30,10 @@ LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
 def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
     """Relational captions in reading order, then neutral ones in random order of the objects.
 
-    A scene with several triples states first what stands nearer to the top left. Without this
-    order a caption of two statements leaves open which of them goes where, and half-formed
-    pictures mix the two (measured, see docs/tiny_flux). A neutral caption must give nothing away.
+    A neutral caption must give nothing away.
     """
-    centres = [x + width / 2 + y + height / 2 for x, y, width, height in scene.boxes]
-    relationships = tuple(sorted(scene.relationships, key=lambda r: centres[r[0]] + centres[r[2]]))
-    stated = SceneGraph(objects=scene.objects, relationships=relationships)
-    relational = [prompts_for_graph(stated, "relational")] * CAPTIONS_PER_KIND
+    stated = prompts_for_graph(scene.in_reading_order(), "relational")
+    relational = [stated] * CAPTIONS_PER_KIND
     objects, neutral = list(scene.objects), []
     for _ in range(CAPTIONS_PER_KIND):
         rng.shuffle(objects)
