@@ -35,7 +35,7 @@ def merge_lora(model: GraphLoraModel) -> None:
     try:
         for layer in model.lora_layers().values():
             layer.merge(adapter_names=[LORA_NAME])
-    except (NotImplementedError, RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError) as error:
         raise SgfluxError(
             f"the LoRA cannot be merged into this base ({error}); load the base unquantised"
         ) from error
