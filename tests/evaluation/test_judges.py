@@ -128,10 +128,7 @@ def test_the_bundled_judge_reads_the_worlds_pictures() -> None:
         for predicate in PREDICATES
         for first, second in (("man", "horse"), ("dog", "box"))
     ]
-    statements = [
-        SceneGraph(objects=scene.objects, relationships=scene.relationships).triples()
-        for scene in scenes
-    ]
+    statements = [scene.graph().triples() for scene in scenes]
     readings = read_pictures(judge, [scene.image for scene in scenes], statements)
     right = [r.is_right(own[0]) for r, own in zip(readings, statements, strict=True)]
     objects = [r.has_all(scene.objects) for r, scene in zip(readings, scenes, strict=True)]

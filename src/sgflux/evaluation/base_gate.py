@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
+from sgflux.data.files import replacing
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
@@ -129,7 +130,6 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         sheet = contact_sheet([shown[i] for i in chosen], captions, columns=3 * _SHOWN, scale=2)
         save_picture(config.figure, sheet, {"model": config.model_id, "steps": config.steps[-1]})
     config.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = config.output.with_suffix(".partial")
-    partial.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    partial.replace(config.output)
+    with replacing(config.output) as file:
+        file.write(json.dumps(figures, indent=2).encode() + b"\n")
     return figures
