@@ -15,9 +15,9 @@ Each recipe of ``ablation_rows.py`` is trained with several seeds, on several si
 two budgets: ``examples`` gives every recipe the same number of steps, ``time`` (on the largest size
 alone) as many as fit into the wall time of the recipe ``plain`` (by the rates measured under
 ``examples``; so the machine should do nothing else). A recipe as fast as ``plain``, to 5 %, is not
-trained twice; ``--timed`` names those that are, where not all are worth it. Each is evaluated on
-the same test pictures: combinations never trained on, two triples, and text that contradicts the
-graph among them. Seeds are the outermost loop, equal time comes last.
+trained twice. Each is evaluated on the same test pictures: combinations never trained on, two
+triples, and text that contradicts the graph among them. Seeds are the outermost loop, equal time
+comes last.
 
 After every training the results so far are written anew: ``results.json``, ``table.md`` and
 ``figure.png`` (see ``ablation_report.py``). A single run's own bootstrap intervals are in its
@@ -40,7 +40,6 @@ from typing import Any
 
 from ablation_locks import claimed, waiting_for
 from ablation_plan import (
-    ABOUT_AS_FAST,
     ARMS,
     BUDGETS,
     QUICK,
@@ -48,6 +47,7 @@ from ablation_plan import (
     Speed,
     Unit,
     check_record,
+    has_time_of_its_own,
     planned_units,
     steps_per_second,
     write_json,
@@ -88,15 +88,7 @@ class InterruptedTrainingError(Exception):
 class Ablation:
     """All units, in one folder."""
 
-    def __init__(
-        self,
-        out_dir: Path,
-        scale: Scale,
-        *,
-        device: str,
-        names: Sequence[str],
-        timed: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, out_dir: Path, scale: Scale, *, device: str, names: Sequence[str]) -> None:
         """Keep the parts.
 
         Args:
@@ -104,14 +96,13 @@ class Ablation:
             scale: how much is trained.
             device: where.
             names: the recipes to run, beside ``plain``.
-            timed: those of them that are run under equal time as well; None: all.
         """
         self.out_dir = out_dir
         self.scale = scale
         self.device = device
         self.recipes = [one for one in RECIPES if one.name in {PLAIN, *names}]
         self.plain = next(one for one in self.recipes if one.name == PLAIN)
-        self.units = planned_units(self.recipes, scale, timed=timed)
+        self.units = planned_units(self.recipes, scale)
         self.data = out_dir / "data"
 
     def run(self) -> None:
@@ -395,8 +386,8 @@ class Ablation:
 
     def _found(self, recipe: Recipe, size: int, budget: str) -> dict[int, dict[str, Any]]:
         """Seed -> results, or why there are none, of the units that are finished."""
-        if budget == "time" and abs(recipe.cost - 1) <= ABOUT_AS_FAST:
-            budget = "examples"  # as many steps fit into the time
+        if budget == "time" and not has_time_of_its_own(recipe):
+            budget = "examples"
         found = {}
         for unit in self.units:
             if (unit.recipe, unit.size, unit.budget) != (recipe, size, budget):
@@ -416,9 +407,6 @@ def main() -> int:
     parser.add_argument("--out-dir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
-    parser.add_argument(
-        "--timed", nargs="*", choices=names, help="recipes run under equal time; without it: all"
-    )
     parser.add_argument("--quick", action="store_true", help="a few steps of everything")
     parser.add_argument("--sizes", nargs="+", type=int, help="training pictures a predicate")
     parser.add_argument("--seeds", type=int, help="trainings of each recipe")
@@ -441,9 +429,7 @@ def main() -> int:
             if value is not None
         },
     )
-    ablation = Ablation(
-        given.out_dir, scale, device=given.device, names=given.recipes, timed=given.timed
-    )
+    ablation = Ablation(given.out_dir, scale, device=given.device, names=given.recipes)
 
     def run() -> int:
         hide_loading_bars()

@@ -90,9 +90,12 @@ class Unit:
         return f"{self.recipe.name}-{self.budget}-{self.size}-seed{self.seed}"
 
 
-def planned_units(
-    recipes: Sequence[Recipe], scale: Scale, *, timed: Sequence[str] | None = None
-) -> list[Unit]:
+def has_time_of_its_own(recipe: Recipe) -> bool:
+    """Whether other than ``plain``'s number of steps fits into the time of ``plain``."""
+    return abs(recipe.cost - 1) > ABOUT_AS_FAST
+
+
+def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
     """Every training in its order; what is as fast as ``plain`` has its time budget already.
 
     Under equal time only the largest size is trained: what a step costs does not depend on it.
@@ -100,7 +103,6 @@ def planned_units(
     Args:
         recipes: what is trained.
         scale: how much of it.
-        timed: names of the recipes that are trained under equal time as well; None: all.
     """
     examples = [
         Unit(recipe, size, seed, "examples")
@@ -112,7 +114,7 @@ def planned_units(
         Unit(recipe, max(scale.sizes), seed, "time")
         for seed in range(scale.seeds)
         for recipe in recipes
-        if abs(recipe.cost - 1) > ABOUT_AS_FAST and (timed is None or recipe.name in timed)
+        if has_time_of_its_own(recipe)
     ]
     return examples + time
 

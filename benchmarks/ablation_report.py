@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ablation_plan import BUDGETS
+
 from sgflux.data.files import replacing
 
 FIGURES = {
@@ -92,7 +94,7 @@ def interval(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: one line a recipe, one table for each size and budget.
+    """Markdown: a line a recipe; an overview first, then a table for each size and budget.
 
     Args:
         rows: as in ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
@@ -114,20 +116,34 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 cells = [_cell(row["gain"], sign="+"), *figures]
             lines.append(f"| **{row['recipe']}**: {row['what']} | {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines + _pooled(rows))
+    return "\n".join(_overview(rows) + lines)
 
 
-def _pooled(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The gains of all sizes of data together: more pairs, so a narrower interval."""
-    equal = [row for row in rows if row["budget"] == "examples" and row.get("gain")]
-    if len({row["per_class"] for row in equal}) < 2:
-        return []
-    lines = ["### Gain in relation accuracy, all sizes together, equal examples", ""]
-    lines += ["| recipe | over | gain | pairs |", "|---|---|---|---|"]
-    for recipe in dict.fromkeys(row["recipe"] for row in equal):
-        own = [row for row in equal if row["recipe"] == recipe]
-        gains = [gain for row in own for gain in row["gain"]["values"]]
-        cells = [recipe, own[0]["over"], _cell(interval(gains), sign="+"), str(len(gains))]
+def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a recipe: its gain, and what it reaches at each size.
+
+    The gains of all sizes are taken together: more pairs, so a narrower interval.
+    """
+    done = [row for row in rows if "failed" not in row]
+    sizes = list(dict.fromkeys(row["per_class"] for row in done))
+    heads = ["recipe", "what it adds", "to", "gain", "gain in equal time"]
+    heads += [f"{size} pictures a predicate" for size in sizes]
+    title = f"{_title(GAIN_OF).capitalize()}, all sizes together"
+    lines = [f"### {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for recipe in dict.fromkeys(row["recipe"] for row in done):
+        own = [row for row in done if row["recipe"] == recipe]
+        cells = [f"**{recipe}**", own[0]["what"], own[0]["over"] or ""]
+        for budget in BUDGETS:
+            gains = [row["gain"] for row in own if row["budget"] == budget and row["gain"]]
+            values = [value for gain in gains for value in gain["values"]]
+            cells.append(_cell(interval(values), sign="+"))
+        for size in sizes:
+            here = [
+                row["figures"][GAIN_OF]
+                for row in own
+                if (row["per_class"], row["budget"]) == (size, BUDGETS[0])
+            ]
+            cells.append(_cell(here[0] if here else None))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

@@ -32,7 +32,7 @@ from sgflux.training.base_scenes import (
     scene_captions,
     scene_layout,
 )
-from sgflux.training.base_training import learning_rate_factor
+from sgflux.training.base_training import CaptionTable, learning_rate_factor
 
 pytestmark = pytest.mark.skipif(
     not hasattr(torch.optim, "Muon"), reason="the recipe needs torch >= 2.9"
@@ -244,3 +244,35 @@ def test_captions_state_first_what_stands_nearer_to_the_top_left() -> None:
     assert set(relational) == {"a photo of cup on hat and dog left of box"}
     for neutral in (first, second):
         assert set(neutral.split()) == {*"a photo of and dog box cup hat".split()}
+
+
+def test_captions_of_statements_that_share_an_object_come_in_any_order() -> None:
+    scene = WorldScene(
+        objects=("dog", "box", "cup"),
+        relationships=((0, "left of", 1), (2, "on", 0)),
+        boxes=((32, 40, 8, 8), (48, 40, 8, 8), (32, 20, 8, 8)),
+        image=np.zeros((64, 64, 3), np.uint8),
+    )
+    ordered, reversed_ = (
+        "a photo of cup on dog and dog left of box",
+        "a photo of dog left of box and cup on dog",
+    )
+    drawn = [scene_captions(scene, random.Random(seed)) for seed in range(20)]
+    assert {captions[0] for captions in drawn} == {ordered}
+    assert {captions[1] for captions in drawn} == {ordered, reversed_}
+
+
+def test_a_caption_comes_with_the_same_in_reading_order() -> None:
+    captions = np.array(
+        [["in order 1", "other 1", "neutral 1", "too 1"], ["in order 2", "other 2", "n 2", "too 2"]]
+    )
+    table = CaptionTable.build(captions, CaptionedFlux())
+    scenes = torch.arange(200) % 2
+    rows, told = table.draw(scenes, torch.Generator().manual_seed(0))
+    seen = set()
+    for scene, row, own in zip(scenes.tolist(), rows.tolist(), told.tolist(), strict=True):
+        drawn = table.texts[row]
+        seen.add(drawn)
+        states_it = drawn in captions[scene, :2]
+        assert table.texts[own] == (captions[scene, 0] if states_it else drawn)
+    assert seen == {*captions.flat, ""}

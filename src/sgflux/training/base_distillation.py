@@ -1,7 +1,8 @@
 """tiny-flux's last training: guidance and few steps, distilled into its weights as in schnell's.
 
 A frozen teacher, guided by the difference between caption and no caption, says where each step of a
-short sampling should end; the student learns to get there in one evaluation. It walks its own
+short sampling should end; the student learns to get there in one evaluation. The teacher is told
+everything in reading order, in which it is best, the student in any order. It walks its own
 trajectories from noise to picture (no picture of the training set is seen), so that it learns to
 mend the errors that it makes itself.
 
@@ -47,17 +48,19 @@ class Walk:
         states: packed latents, (W, 64, 64) float32.
         positions: index of each one's level on the grid, (W,) int64.
         captions: row of each one's caption, (W,) int64.
+        told: row of what the teacher is told instead, the same in reading order, (W,) int64.
     """
 
     states: Tensor
     positions: Tensor
     captions: Tensor
+    told: Tensor
 
     @classmethod
-    def start(cls, captions: Tensor, generator: torch.Generator) -> Walk:
-        """At pure noise, dead channels excepted, for captions (W,)."""
+    def start(cls, captions: Tensor, told: Tensor, generator: torch.Generator) -> Walk:
+        """At pure noise, dead channels excepted, for captions (W,) and the teacher's (W,)."""
         states = start_states(len(captions), generator)
-        return cls(states, torch.zeros_like(captions), captions)
+        return cls(states, torch.zeros_like(captions), captions, told)
 
 
 def start_states(count: int, generator: torch.Generator) -> Tensor:
@@ -131,12 +134,12 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
     table = CaptionTable.build(captions, model)
     count = BATCHES_A_WALK * config.batch_size
 
-    def draw_captions(trajectories: int, generator: torch.Generator) -> Tensor:
+    def draw_captions(trajectories: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         scenes = torch.randint(len(table.rows), (trajectories,), generator=generator)
         return table.draw(scenes, generator)
 
     first = torch.Generator().manual_seed(config.seed)
-    walks = [Walk.start(draw_captions(count, first), first) for _ in WALK_STEPS]
+    walks = [Walk.start(*draw_captions(count, first), first) for _ in WALK_STEPS]
 
     step = 0
     checkpoint = config.output_dir / CHECKPOINT
@@ -164,9 +167,11 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         stride = TEACHER_STEPS // steps
         levels = fine[here[:, None] * stride + torch.arange(stride + 1)].to(config.device)
         states = walk.states[slots].to(config.device)
-        rows = walk.captions[slots]
-        texts = table.clip_ids[rows].to(config.device), table.t5_ids[rows].to(config.device)
-        target = teacher.walk(states, levels, *texts)[..., :LIVE_DIMENSIONS]
+        texts, told = (
+            (table.clip_ids[rows].to(config.device), table.t5_ids[rows].to(config.device))
+            for rows in (walk.captions[slots], walk.told[slots])
+        )
+        target = teacher.walk(states, levels, *told)[..., :LIVE_DIMENSIONS]
         with torch.autocast(config.device, torch.bfloat16):
             velocity = student(states, levels[:, 0], *texts)[0]
         velocity = velocity[..., :LIVE_DIMENSIONS].float()
@@ -191,7 +196,7 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         ended = slots[walk.positions[slots] == steps]
         walk.states[ended] = start_states(len(ended), generator)
         walk.positions[ended] = 0
-        walk.captions[ended] = draw_captions(len(ended), generator)
+        walk.captions[ended], walk.told[ended] = draw_captions(len(ended), generator)
 
         step += 1
         losses.append(loss.item())

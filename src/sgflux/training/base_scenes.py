@@ -10,6 +10,7 @@ import os
 import random
 import re
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,18 +23,26 @@ from sgflux.training.base_config import TrainBaseConfig
 from sgflux.training.base_text import SEQUENCE_LENGTH
 
 RESOLUTION = 64
-CAPTIONS_PER_KIND = 2  # of every scene, relational and neutral ones
+CAPTIONS_PER_KIND = 2  # of every scene, relational and neutral ones; the first in reading order
 SCENE_SIZES = (0.25, 0.65, 0.1)  # shares of scenes with one, two and three triples
 LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
 
 
 def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
-    """Relational captions in reading order, then neutral ones in random order of the objects.
+    """Relational captions, then neutral ones in random order of the objects.
 
-    A neutral caption must give nothing away.
+    The first relational caption is in reading order; the others are so unless every statement
+    shares an object with another one, which says where they go in any order. A neutral caption must
+    give nothing away.
     """
-    stated = prompts_for_graph(scene.in_reading_order(), "relational")
-    relational = [stated] * CAPTIONS_PER_KIND
+    ordered = scene.in_reading_order()
+    relational = [prompts_for_graph(ordered, "relational")]
+    for _ in range(CAPTIONS_PER_KIND - 1):
+        stated = list(ordered.relationships)
+        if len(scene.objects) == len(stated) + 1:
+            rng.shuffle(stated)
+        shuffled = replace(ordered, relationships=tuple(stated))
+        relational.append(prompts_for_graph(shuffled, "relational"))
     objects, neutral = list(scene.objects), []
     for _ in range(CAPTIONS_PER_KIND):
         rng.shuffle(objects)

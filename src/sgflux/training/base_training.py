@@ -87,12 +87,17 @@ class CaptionTable:
         rows = torch.from_numpy(inverse.reshape(captions.shape))
         return cls(texts, rows, *model.tokenize(texts))
 
-    def draw(self, scenes: Tensor, generator: torch.Generator) -> Tensor:
-        """A caption for each of the scenes (B,), in training's mixture of kinds, (B,) int64."""
+    def draw(self, scenes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A caption for each of the scenes (B,), in training's mixture of kinds.
+
+        Returns:
+            Rows of the captions, and of those that state the same in reading order, (B,) int64.
+        """
         kind = torch.rand(len(scenes), generator=generator)
         order = torch.randint(CAPTIONS_PER_KIND, (len(scenes),), generator=generator)
         rows = self.rows[scenes, order + CAPTIONS_PER_KIND * (kind > NEUTRAL_FROM)]
-        return rows.masked_fill(kind > EMPTY_FROM, len(self.texts) - 1)
+        rows = rows.masked_fill(kind > EMPTY_FROM, len(self.texts) - 1)
+        return rows, torch.where(kind > NEUTRAL_FROM, rows, self.rows[scenes, 0])
 
 
 def sample_base_sigmas(count: int, generator: torch.Generator) -> Tensor:
@@ -155,7 +160,7 @@ def train_transformer(
     for step in range(first, config.steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         chosen = torch.randint(len(clean), (config.batch_size,), generator=generator)
-        rows = table.draw(chosen, generator)
+        rows, _ = table.draw(chosen, generator)
         latents = pack_latents(clean[chosen].float())
         noise = torch.randn(latents.shape, generator=generator)
         sigma = sample_base_sigmas(config.batch_size, generator)
