@@ -420,11 +420,11 @@ class TrainJudgeFlags:
     """The .safetensors file to write; its figures go beside it, with the ending .json."""
     figure: Path | None = None
     """Where to draw the confusion matrix."""
-    scenes: int = 48_000
+    scenes: int = 96_000
     """Pictures to train on."""
-    steps: int = 2400
+    steps: int = 4000
     """Training steps."""
-    batch_size: int = 192
+    batch_size: int = 128
     """Pictures a step."""
     minutes: float | None = None
     """End after so many minutes, with the learning rate following the clock."""

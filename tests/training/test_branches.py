@@ -112,6 +112,9 @@ def test_the_velocity_in_words_is_the_bases_own(model: GraphLoraModel, batch: Ba
     assert not torch.allclose(velocity, objective(model).branches(told, []).velocity[0])
     own = objective(model).velocity_in_words(batch, (hidden, pooled))
     assert not torch.allclose(velocity, own)
+    dropped = replace(batch, graphs=(GRAPHS[0], SceneGraph.null()))
+    mixed = objective(model).velocity_in_words(dropped, other)
+    torch.testing.assert_close(mixed, torch.stack([velocity[0], own[1]]))
 
 
 def test_the_anchor_is_the_distance_from_the_base(model: GraphLoraModel, batch: Batch) -> None:

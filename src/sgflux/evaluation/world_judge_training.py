@@ -7,7 +7,6 @@ or evaluated on; splits 0 (training) and 1.. (measuring) never meet either.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -210,8 +209,8 @@ def _ask_everything(judge: WorldJudge, data: JudgeData) -> tuple[np.ndarray, np.
 def train_judge(
     *,
     out_path: str | Path,
-    scenes: int = 36_000,
-    steps: int = 2400,
+    scenes: int = 96_000,
+    steps: int = 4000,
     batch_size: int = 128,
     peak_rate: float = 2.5e-3,
     seed: int = 0,
@@ -325,9 +324,7 @@ def _save(
         "sha256": hashlib.sha256(payload).hexdigest(),
         "seed": seed,
         "training": {"steps": steps, "batch_size": batch_size, "scenes": scenes},
-        "command": " ".join(
-            ["python", "-m", "sgflux.evaluation.world_judge_training", *sys.argv[1:]]
-        ),
+        "command": " ".join(["sgflux", *sys.argv[1:]]),
     }
 
 
@@ -365,35 +362,3 @@ def save_confusion_figure(card: dict[str, Any], path: str | Path) -> None:
     )
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
-
-
-def main() -> None:
-    """Make ``world_judge.safetensors`` and ``.json`` anew."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--figure", type=Path, help="where to save the confusion matrix")
-    parser.add_argument("--scenes", type=int, default=36_000)
-    parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--measure-single", type=int, default=4800)
-    parser.add_argument("--measure-multi", type=int, default=1200)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    card = train_judge(
-        out_path=arguments.out,
-        scenes=arguments.scenes,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        minutes=arguments.minutes,
-        measure_single=arguments.measure_single,
-        measure_multi=arguments.measure_multi,
-        seed=arguments.seed,
-        log=lambda line: print(line, flush=True),
-    )
-    if arguments.figure:
-        save_confusion_figure(card, arguments.figure)
-
-
-if __name__ == "__main__":
-    main()

@@ -167,11 +167,18 @@ class FlowMatchingObjective:
         """Where the base goes when it reads another text, packed, (B, S, 64), without gradient.
 
         Args:
-            batch: B examples; neither their graphs nor their own text is used.
+            batch: B examples; one without its graph keeps its own text.
             text: features (B, L, D) and pooled (B, P).
         """
-        hidden, pooled = (part.to(batch.latents.device) for part in text)
-        told = replace(batch, encoder_hidden_states=hidden, pooled_projections=pooled)
+        hidden, pooled = (part.to(batch.encoder_hidden_states) for part in text)
+        has_graph = torch.tensor([not graph.is_null for graph in batch.graphs]).to(hidden.device)
+        told = replace(
+            batch,
+            encoder_hidden_states=torch.where(
+                has_graph[:, None, None], hidden, batch.encoder_hidden_states
+            ),
+            pooled_projections=torch.where(has_graph[:, None], pooled, batch.pooled_projections),
+        )
         prefix = self._prefix(told, batch.sigma)
         with self._precision(batch), adapter_disabled(self._model):
             return self._model.flux.suffix(prefix)

@@ -25,7 +25,6 @@ from sgflux.training.batches import Batch
 from sgflux.training.losses import (
     RankingForm,
     flow_matching_loss,
-    mean_of_counted,
     preference,
     ramp,
     relation_weights,
@@ -324,13 +323,10 @@ class LossTerms:
     # -- words ---------------------------------------------------------------------------------
 
     def _in_words(self, batch: Batch, rows: Sequence[int], velocity: Tensor) -> Tensor:
-        """Mean distance from the base that is told the graph, over examples that have one."""
+        """Mean distance from the base that is told the graph; without one, told what all are."""
         assert self._inputs.words is not None, "the texts are part of the term's inputs"
         target = self._objective.velocity_in_words(batch, self._inputs.words(rows))
-        return mean_of_counted(
-            flow_matching_loss(velocity, target),
-            torch.tensor([not graph.is_null for graph in batch.graphs], device=velocity.device),
-        )
+        return flow_matching_loss(velocity, target).mean()
 
     # -- the anchor ----------------------------------------------------------------------------
 
