@@ -96,7 +96,6 @@ DEMO = Preset(
     },
     evaluation={
         "model_id": "tiny",
-        "items": 48,
         "steps": 8,
         "graph_scale": 2.0,  # chosen on the validation split
         "dtype": "fp32",
@@ -110,7 +109,6 @@ FULL = replace(
     purpose="The longer training whose figures the documentation states.",
     world={**DEMO.world, "train_per_class": 400, "val_per_class": 5, "test_per_class": 20},
     training={**DEMO.training, "max_steps": 2000, "val_every": 500, "save_every": 250},
-    evaluation={**DEMO.evaluation, "items": 0},
 )
 
 
