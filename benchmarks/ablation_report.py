@@ -114,7 +114,7 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
             else:
                 figures = [_cell(row["figures"][name]) for name in names]
                 cells = [_cell(row["gain"], sign="+"), *figures]
-            lines.append(f"| **{row['recipe']}**: {row['what']} | {' | '.join(cells)} |")
+            lines.append(f"| **{row['recipe']}** | {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(_overview(rows) + lines)
 
@@ -132,7 +132,8 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"### {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for recipe in dict.fromkeys(row["recipe"] for row in done):
         own = [row for row in done if row["recipe"] == recipe]
-        cells = [f"**{recipe}**", own[0]["what"], own[0]["over"] or ""]
+        over = own[0]["over"] or ""
+        cells = [f"**{recipe}**", own[0]["what"].removeprefix(f"{over} + "), over]
         for budget in BUDGETS:
             gains = [row["gain"] for row in own if row["budget"] == budget and row["gain"]]
             values = [value for gain in gains for value in gain["values"]]
