@@ -3,7 +3,7 @@
 An adapter can only teach the relation that its base is able to draw. So the base is asked, by
 caption alone, for one relation, for two at once, and for none (a neutral caption); the bundled
 world's judge reads the pictures. Two relations are stated in no particular order, as a user may
-write them; beside the gate they are also measured in reading order, as the base was trained.
+write them; beside the gate they are also measured in reading order, as most of its training was.
 """
 
 from __future__ import annotations
