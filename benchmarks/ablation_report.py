@@ -139,12 +139,8 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             values = [value for gain in gains for value in gain["values"]]
             cells.append(_cell(interval(values), sign="+"))
         for size in sizes:
-            here = [
-                row["figures"][GAIN_OF]
-                for row in own
-                if (row["per_class"], row["budget"]) == (size, BUDGETS[0])
-            ]
-            cells.append(_cell(here[0] if here else None))
+            here = (row for row in own if (row["per_class"], row["budget"]) == (size, BUDGETS[0]))
+            cells.append(_cell(next((row["figures"][GAIN_OF] for row in here), None)))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 

@@ -323,7 +323,7 @@ class LossTerms:
     # -- words ---------------------------------------------------------------------------------
 
     def _in_words(self, batch: Batch, rows: Sequence[int], velocity: Tensor) -> Tensor:
-        """Mean distance from the base that is told the graph; without one, told what all are."""
+        """Mean distance from the base told the graph in words; without a graph, its own text."""
         assert self._inputs.words is not None, "the texts are part of the term's inputs"
         target = self._objective.velocity_in_words(batch, self._inputs.words(rows))
         return flow_matching_loss(velocity, target).mean()
