@@ -79,6 +79,15 @@ def test_neighbours_are_seen_and_the_order_of_triples_is_not(encoder: NativeGrap
     )
 
 
+def test_a_triple_knows_its_place_in_alphabetical_order(encoder: NativeGraphEncoder) -> None:
+    alone = triple(encoder, "man, riding, horse")
+    first = triple(encoder, "man, riding, horse; woman, holding, cup")
+    second = triple(encoder, "man, riding, horse; dog, holding, cup")
+    # Nothing else reaches a triple from one that shares no object with it.
+    torch.testing.assert_close(first[0], alone[0])
+    assert (second[0] - alone[0]).norm() > 0.05
+
+
 def test_objects_of_one_name_are_told_apart(encoder: NativeGraphEncoder) -> None:
     first = triple(encoder, "dog, left of, dog#2; dog, wearing, hat")
     second = triple(encoder, "dog, left of, dog#2; dog#2, wearing, hat")

@@ -29,6 +29,7 @@ from sgflux.data.schema import (
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.statements import alphabetical_order
 
 PromptKind = Literal["relational", "neutral", "empty"]
 
@@ -354,8 +355,8 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
 
     The relational text is the row's own ``prompt`` where its triple is all that its graph states.
-    Several triples are stated in alphabetical order: a graph has none, so equal graphs have equal
-    texts, whose pictures an adapter told the graph alone can foresee.
+    Several triples are stated in alphabetical order, in which the native graph encoder numbers them
+    too: equal graphs have equal texts, whose pictures an adapter told the graph alone can foresee.
 
     Raises:
         SgfluxError: on an unknown ``kind``.
@@ -365,10 +366,8 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
         return prompts_for_graph(graph, kind)
     if len(graph.relationships) == 1:
         return example.prompt
-    names = graph.objects
-    stated = sorted(graph.relationships, key=lambda r: (names[r[0]], r[1], names[r[2]], r))
-    ordered = SceneGraph(objects=names, relationships=tuple(stated))
-    return prompts_for_graph(ordered, kind)
+    stated = tuple(graph.relationships[index] for index in alphabetical_order(graph))
+    return prompts_for_graph(SceneGraph(objects=graph.objects, relationships=stated), kind)
 
 
 def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], SceneGraph]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.statements import alphabetical_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +177,7 @@ class _GraphBatch:
         number: 0 for the first node of a name in its graph, 1 for the second ..., (B, N).
         node_mask: (B, N) bool.
         edges: features of the predicates, (B, K, D_text).
+        rank: a triple's place in its graph's alphabetical order, from 0, (B, K).
         words: of subject, predicate and object in their statement, (B, K, 3, D_text).
         edge_mask: (B, K) bool.
         subject: one-hot over the nodes, zero for padding, (B, K, N).
@@ -186,6 +188,7 @@ class _GraphBatch:
     number: Tensor
     node_mask: Tensor
     edges: Tensor
+    rank: Tensor
     words: Tensor
     edge_mask: Tensor
     subject: Tensor
@@ -228,8 +231,10 @@ class NativeGraphEncoder(nn.Module):
 
     Open vocabulary, any number of triples, direction kept: a local row is
     [subject ‖ predicate ‖ object], each part in the light of the others. Equal names in one graph
-    are different nodes, told apart by their number. Beside them go the text encoder's own features
-    of every triple's statement.
+    are different nodes, told apart by their number. Triples are numbered in alphabetical order, in
+    which texts state them: a picture takes shape in one layout of several, and which one must be
+    known before anything is to be seen. Beside them go the text encoder's own features of every
+    triple's statement.
     """
 
     def __init__(
@@ -272,6 +277,7 @@ class NativeGraphEncoder(nn.Module):
         self.node_in = nn.Linear(text_dim, hidden_dim)
         self.edge_in = nn.Linear(text_dim, hidden_dim)
         self.number_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.layers = nn.ModuleList(_TripleLayer(hidden_dim) for _ in range(layers))
         self.node_norm = nn.LayerNorm(hidden_dim)
         self.edge_norm = nn.LayerNorm(hidden_dim)
@@ -303,6 +309,7 @@ class NativeGraphEncoder(nn.Module):
             nodes = self.node_in(self.text_norm(batch.nodes))
             nodes = nodes + self.number_in(_number_features(batch.number, self.global_dim))
             edges = self.edge_in(self.text_norm(batch.edges))
+            edges = edges + self.rank_in(_number_features(batch.rank, self.global_dim))
             for layer in self.layers:
                 nodes, edges = layer(nodes, edges, batch)
             nodes, edges = self.node_norm(nodes), self.edge_norm(edges)
@@ -324,6 +331,7 @@ class NativeGraphEncoder(nn.Module):
         edge_words: list[str] = []
         stated: list[str] = []
         numbers = [[0] * most_nodes for _ in graphs]
+        ranks = [[0] * most_edges for _ in graphs]
         # Index most_nodes is no node: its one-hot column is cut off below.
         ends = [[[most_nodes] * most_edges for _ in graphs] for _ in range(2)]
         for row, graph in enumerate(graphs):
@@ -332,6 +340,8 @@ class NativeGraphEncoder(nn.Module):
             for node, name in enumerate(objects):
                 numbers[row][node] = seen[name] = seen.get(name, -1) + 1
                 node_words.append(name)
+            for rank, edge in enumerate(alphabetical_order(graph, self._vocabulary)):
+                ranks[row][edge] = rank
             for edge, (subject, predicate, object_) in enumerate(graph.relationships):
                 ends[0][row][edge], ends[1][row][edge] = subject, object_
                 edge_words.append(self._vocabulary.normalize(predicate))
@@ -354,6 +364,7 @@ class NativeGraphEncoder(nn.Module):
             number=torch.tensor(numbers, dtype=torch.float32).view(count, most_nodes).to(device),
             node_mask=node_mask.to(device),
             edges=spread(edge_words, edge_mask),
+            rank=torch.tensor(ranks, dtype=torch.float32).view(count, most_edges).to(device),
             words=spread(stated, edge_mask[..., None].expand(-1, -1, 3)),
             edge_mask=edge_mask.to(device),
             subject=subject,
@@ -373,7 +384,7 @@ def masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
 
 
 def _number_features(number: Tensor, dim: int) -> Tensor:
-    """Sinusoids of a node's number, (B, N) -> (B, N, dim); exactly zero for number 0."""
+    """Sinusoids of numbers, (B, n) -> (B, n, dim); exactly zero for number 0."""
     half = dim // 2
     rates = torch.exp(-math.log(100.0) * torch.arange(half, device=number.device) / half)
     angles = number[..., None] * rates
