@@ -173,7 +173,8 @@ class Ablation:
 
     def _shared(self) -> dict[str, Any]:
         """What every recipe has of the demo's: nothing that the recipes are about."""
-        return {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
+        shared = {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
+        return {**shared, "order_triples": False}
 
     def _sampling(self) -> dict[str, Any]:
         """How the demo draws, which is how everything here is drawn."""

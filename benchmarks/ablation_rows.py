@@ -1,6 +1,7 @@
 """What the ablation compares: recipes that add one thing at a time, as settings of a training run.
 
-Each recipe is what the demo trains with (blocks, learning rates), changed by the settings here.
+Each recipe is what the demo trains with (blocks, learning rates) without the numbers of triples,
+changed by the settings here.
 `published` is the recipe that the earlier training script had, the next four add one thing each up
 to `plain`: flow matching with neutral text and nothing else.
 """
@@ -134,6 +135,14 @@ RECIPES = (
         "words + errors weighted by the boxes",
         over="words",
         losses={**_WORDS, **_BOXES},
+        cost=1.5,
+    ),
+    Recipe(
+        "words+order",
+        "words + triples numbered in alphabetical order",
+        over="words",
+        settings={"order_triples": True},
+        losses=_WORDS,
         cost=1.5,
     ),
     Recipe(

@@ -253,7 +253,13 @@ def test_an_impossible_config_is_refused(settings: dict[str, Any], message: str)
 def test_the_config_survives_json_and_names_its_defaults() -> None:
     config = make_config(make_transformer(), encoder={"kind": "native"})
     assert AdapterConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.encoder == {"kind": "native", "text_dim": 32, "hidden_dim": 256, "layers": 2}
+    assert config.encoder == {
+        "kind": "native",
+        "text_dim": 32,
+        "hidden_dim": 256,
+        "layers": 2,
+        "order_triples": False,
+    }
     settings = config.to_json()
     del settings["lora_rank"]
     with pytest.raises(SgfluxError, match=r"missing \['lora_rank'\], unknown \['rank'\]"):

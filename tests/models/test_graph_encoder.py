@@ -88,6 +88,18 @@ def test_a_triple_knows_its_place_in_alphabetical_order(encoder: NativeGraphEnco
     assert (second[0] - alone[0]).norm() > 0.05
 
 
+def test_without_order_triples_that_share_nothing_do_not_know_of_each_other(
+    names: NameFeatures,
+) -> None:
+    encoder = NativeGraphEncoder(
+        name_features=names, text_dim=32, hidden_dim=16, order_triples=False
+    )
+    assert not [name for name in encoder.state_dict() if name.startswith("rank_in")]
+    alone = triple(encoder, "man, riding, horse")
+    both = triple(encoder, "man, riding, horse; dog, holding, cup")
+    torch.testing.assert_close(both[0], alone[0])
+
+
 def test_objects_of_one_name_are_told_apart(encoder: NativeGraphEncoder) -> None:
     first = triple(encoder, "dog, left of, dog#2; dog, wearing, hat")
     second = triple(encoder, "dog, left of, dog#2; dog#2, wearing, hat")

@@ -116,6 +116,17 @@ def test_a_frozen_encoder_stays_as_it_was_drawn(make_config: MakeConfig, tmp_pat
     assert [name for name in state if name.startswith("encoder.")], "the bundle is complete"
 
 
+def test_the_adapter_says_whether_triples_are_numbered(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    for order in (True, False):
+        folder = tmp_path / str(order)
+        train(make_config(folder, order_triples=order, max_steps=1))
+        adapter, state = load_bundle(folder / "final")
+        assert adapter.encoder["order_triples"] is order
+        assert ("encoder.rank_in.weight" in state) is order
+
+
 def test_settings_of_losses_without_effect_are_refused() -> None:
     with pytest.raises(SgfluxError, match=r"hard_negatives_every .* has no effect"):
         LossConfig(lambda_rel_rank=1.0, hard_negatives_every=10)

@@ -10,7 +10,8 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "native": {"hidden_dim": 256, "layers": 2},
+    # Adapters that do not say whether triples are numbered are older than the numbers.
+    "native": {"hidden_dim": 256, "layers": 2, "order_triples": False},
     "cgip": {
         "embed_dim": 512,
         "hidden_dim": 512,

@@ -244,6 +244,7 @@ class NativeGraphEncoder(nn.Module):
         text_dim: int,
         hidden_dim: int = 256,
         layers: int = 2,
+        order_triples: bool = True,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
         """Build it untrained.
@@ -253,6 +254,7 @@ class NativeGraphEncoder(nn.Module):
             text_dim: D_text.
             hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.
+            order_triples: number the triples; without it nothing tells which one comes first.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
         Raises:
@@ -277,7 +279,7 @@ class NativeGraphEncoder(nn.Module):
         self.node_in = nn.Linear(text_dim, hidden_dim)
         self.edge_in = nn.Linear(text_dim, hidden_dim)
         self.number_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
-        self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False) if order_triples else None
         self.layers = nn.ModuleList(_TripleLayer(hidden_dim) for _ in range(layers))
         self.node_norm = nn.LayerNorm(hidden_dim)
         self.edge_norm = nn.LayerNorm(hidden_dim)
@@ -295,6 +297,7 @@ class NativeGraphEncoder(nn.Module):
             "text_dim": self.text_dim,
             "hidden_dim": self.global_dim,
             "layers": len(self.layers),
+            "order_triples": self.rank_in is not None,
         }
 
     def forward(self, graphs: Sequence[SceneGraph]) -> GraphFeatures:
@@ -309,7 +312,8 @@ class NativeGraphEncoder(nn.Module):
             nodes = self.node_in(self.text_norm(batch.nodes))
             nodes = nodes + self.number_in(_number_features(batch.number, self.global_dim))
             edges = self.edge_in(self.text_norm(batch.edges))
-            edges = edges + self.rank_in(_number_features(batch.rank, self.global_dim))
+            if self.rank_in is not None:
+                edges = edges + self.rank_in(_number_features(batch.rank, self.global_dim))
             for layer in self.layers:
                 nodes, edges = layer(nodes, edges, batch)
             nodes, edges = self.node_norm(nodes), self.edge_norm(edges)

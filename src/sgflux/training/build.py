@@ -192,7 +192,11 @@ def adapter_config(
         lora_rank=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_targets=config.lora_targets,
-        encoder={"kind": "native"} if encoder is None else encoder.config(),
+        encoder=(
+            {"kind": "native", "order_triples": config.order_triples}
+            if encoder is None
+            else encoder.config()
+        ),
         base=model_identity(transformer),
         max_sequence_length=text_tokens,
     )
