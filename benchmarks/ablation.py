@@ -172,7 +172,7 @@ class Ablation:
         }
 
     def _shared(self) -> dict[str, Any]:
-        """What every recipe has of the demo's: nothing that the recipes are about."""
+        """Where every recipe begins: the demo's settings, without what the recipes are about."""
         shared = {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
         return {**shared, "order_triples": False}
 

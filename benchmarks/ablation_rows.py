@@ -1,9 +1,8 @@
 """What the ablation compares: recipes that add one thing at a time, as settings of a training run.
 
-Each recipe is what the demo trains with (blocks, learning rates) without the numbers of triples,
-changed by the settings here.
-`published` is the recipe that the earlier training script had, the next four add one thing each up
-to `plain`: flow matching with neutral text and nothing else.
+Each recipe is what the demo trains with (blocks, learning rates), its triples not numbered, changed
+by the settings here. `published` is the recipe that the earlier training script had, the next four
+add one thing each up to `plain`: flow matching with neutral text and nothing else.
 """
 
 from __future__ import annotations

@@ -160,8 +160,7 @@ class TrainConfig:
     freeze_graph_encoder: bool = False
     """Keep the native encoder as it was drawn: a control for what its training brings."""
     order_triples: bool = True
-    """Number the native encoder's triples in the order in which texts state them; 'no' is a control
-    for what that brings."""
+    """Number the native encoder's triples as texts order them; off: a control for what it gives."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
