@@ -174,7 +174,7 @@ class Ablation:
     def _shared(self) -> dict[str, Any]:
         """Where every recipe begins: the demo's settings, without what the recipes are about."""
         shared = {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
-        return {**shared, "order_triples": False}
+        return {**shared, "number_triples": False}
 
     def _sampling(self) -> dict[str, Any]:
         """How the demo draws, which is how everything here is drawn."""

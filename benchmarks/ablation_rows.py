@@ -138,9 +138,9 @@ RECIPES = (
     ),
     Recipe(
         "words+order",
-        "words + triples numbered in alphabetical order",
+        "words + triples numbered in reading order",
         over="words",
-        settings={"order_triples": True},
+        settings={"number_triples": True},
         losses=_WORDS,
         cost=1.5,
     ),

@@ -66,7 +66,7 @@ def test_a_bad_value_is_refused_by_name(changes: dict[str, Any], message: str) -
         ({"cgip_ckpt": "a.pt", "graph_encoder": "native"}, "cgip_ckpt has no effect"),
         ({"vocab_path": "v.json"}, "vocab_path has no effect with the native graph encoder"),
         ({"graph_encoder": "cgip"}, "'cgip' needs cgip_ckpt"),
-        ({"cgip_ckpt": "a.pt", "order_triples": False}, r"order_triples \(False\) has no effect"),
+        ({"cgip_ckpt": "a.pt", "number_triples": False}, r"number_triples \(False\) has no effect"),
         ({"val_jsonl": None, "val_every": 5}, r"val_every \(5\) has no effect without val_jsonl"),
         ({"val_jsonl": None, "select_by": "ranking_accuracy"}, "select_by .* has no effect"),
         ({"save_every": 0, "keep_checkpoints": 1}, "keep_checkpoints .* with save_every 0"),

@@ -159,7 +159,7 @@ class TrainConfig:
     """Train the cgip encoder further; else it stays as published. The native one is trained."""
     freeze_graph_encoder: bool = False
     """Keep the native encoder as it was drawn: a control for what its training brings."""
-    order_triples: bool = True
+    number_triples: bool = True
     """Number the native encoder's triples as texts order them; off: a control for what it gives."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
@@ -324,7 +324,7 @@ class TrainConfig:
             self._expect_default(
                 "with the cgip graph encoder, which stays as published",
                 "freeze_graph_encoder",
-                "order_triples",
+                "number_triples",
             )
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")

@@ -242,7 +242,8 @@ def test_prompts_of_several_triples_list_their_objects_in_the_graphs_order_in_ne
     )
     assert prompts_for_graph(SceneGraph.null(), "relational") == ""
     two = SceneExample.from_json(row("man, riding, horse", graph=GRAPH))
-    assert prompt_for(two, "relational") == "a photo of man riding horse and man wearing hat"
+    # In reading order: the rider is above the horse.
+    assert prompt_for(two, "relational") == "a photo of man wearing hat and man riding horse"
     swapped = {**GRAPH, "relationships": GRAPH["relationships"][::-1]}
     assert swapped != GRAPH
     other = SceneExample.from_json(row("man, riding, horse", graph=swapped))

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.graphs.statements import (
-    alphabetical_order,
     canonical_statement,
     equivalent,
     statements,
@@ -106,27 +105,3 @@ def test_fewer_statements_are_not_the_same(graph: SceneGraph) -> None:
     distinct = statements(graph)
     fewer = SceneGraph(graph.objects, tuple(sorted(distinct))[1:])
     assert equivalent(graph, fewer) is (not distinct)
-
-
-def test_alphabetical_order_is_that_of_the_names_in_canonical_words() -> None:
-    graph = SceneGraph.parse("man, over, Dog; cup, on, box; Man, above, cat; man, below, cup")
-    stated = [graph.triples()[index] for index in alphabetical_order(graph)]
-    assert [(t.predicate, t.object) for t in stated] == [
-        ("on", "box"),
-        ("above", "cat"),
-        ("over", "Dog"),
-        ("below", "cup"),
-    ]
-
-
-@given(scene_graphs(), st.randoms(use_true_random=False))
-def test_alphabetical_order_does_not_depend_on_the_order_in_the_graph(
-    graph: SceneGraph, rng: object
-) -> None:
-    shuffled = list(graph.relationships)
-    rng.shuffle(shuffled)  # type: ignore[attr-defined]
-    again = SceneGraph(objects=graph.objects, relationships=tuple(shuffled))
-    told = [
-        [one.relationships[index] for index in alphabetical_order(one)] for one in (graph, again)
-    ]
-    assert told[0] == told[1]

@@ -258,7 +258,7 @@ def test_the_config_survives_json_and_names_its_defaults() -> None:
         "text_dim": 32,
         "hidden_dim": 256,
         "layers": 2,
-        "order_triples": False,
+        "number_triples": False,
     }
     settings = config.to_json()
     del settings["lora_rank"]

@@ -79,7 +79,7 @@ def test_neighbours_are_seen_and_the_order_of_triples_is_not(encoder: NativeGrap
     )
 
 
-def test_a_triple_knows_its_place_in_alphabetical_order(encoder: NativeGraphEncoder) -> None:
+def test_a_triple_knows_its_place_in_reading_order(encoder: NativeGraphEncoder) -> None:
     alone = triple(encoder, "man, riding, horse")
     first = triple(encoder, "man, riding, horse; woman, holding, cup")
     second = triple(encoder, "man, riding, horse; dog, holding, cup")
@@ -88,11 +88,11 @@ def test_a_triple_knows_its_place_in_alphabetical_order(encoder: NativeGraphEnco
     assert (second[0] - alone[0]).norm() > 0.05
 
 
-def test_without_order_triples_that_share_nothing_do_not_know_of_each_other(
+def test_unnumbered_triples_that_share_nothing_do_not_know_of_each_other(
     names: NameFeatures,
 ) -> None:
     encoder = NativeGraphEncoder(
-        name_features=names, text_dim=32, hidden_dim=16, order_triples=False
+        name_features=names, text_dim=32, hidden_dim=16, number_triples=False
     )
     assert not [name for name in encoder.state_dict() if name.startswith("rank_in")]
     alone = triple(encoder, "man, riding, horse")

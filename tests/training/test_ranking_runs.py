@@ -121,9 +121,9 @@ def test_the_adapter_says_whether_triples_are_numbered(
 ) -> None:
     for order in (True, False):
         folder = tmp_path / str(order)
-        train(make_config(folder, order_triples=order, max_steps=1))
+        train(make_config(folder, number_triples=order, max_steps=1))
         adapter, state = load_bundle(folder / "final")
-        assert adapter.encoder["order_triples"] is order
+        assert adapter.encoder["number_triples"] is order
         assert ("encoder.rank_in.weight" in state) is order
 
 

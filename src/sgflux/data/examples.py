@@ -28,8 +28,8 @@ from sgflux.data.schema import (
 )
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.graphs.statements import alphabetical_order
 
 PromptKind = Literal["relational", "neutral", "empty"]
 
@@ -355,8 +355,8 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
 
     The relational text is the row's own ``prompt`` where its triple is all that its graph states.
-    Several triples are stated in alphabetical order, in which the native graph encoder numbers them
-    too: equal graphs have equal texts, whose pictures an adapter told the graph alone can foresee.
+    Several triples are stated in reading order, in which the native graph encoder numbers them too:
+    equal graphs have equal texts, whose pictures an adapter told the graph alone can foresee.
 
     Raises:
         SgfluxError: on an unknown ``kind``.
@@ -366,7 +366,7 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
         return prompts_for_graph(graph, kind)
     if len(graph.relationships) == 1:
         return example.prompt
-    stated = tuple(graph.relationships[index] for index in alphabetical_order(graph))
+    stated = tuple(graph.relationships[index] for index in reading_order(graph))
     return prompts_for_graph(SceneGraph(objects=graph.objects, relationships=stated), kind)
 
 

@@ -41,23 +41,6 @@ def canonical_statement(
     return subject, predicate, object_
 
 
-def alphabetical_order(
-    graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
-) -> list[int]:
-    """Indices of the relationships, sorted by the names that they state.
-
-    A graph has no order, but a text does, and who draws from it takes one thing after the other:
-    whatever needs an order takes this one, so that equal graphs are told alike.
-    """
-    names = [name.casefold() for name in graph.objects]
-
-    def stated(index: int) -> tuple[object, ...]:
-        subject, predicate, object_ = entry = graph.relationships[index]
-        return names[subject], vocabulary.normalize(predicate), names[object_], entry
-
-    return sorted(range(len(graph.relationships)), key=stated)
-
-
 def statements(
     graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> frozenset[Statement]:

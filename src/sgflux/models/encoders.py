@@ -11,7 +11,7 @@ from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
     # Adapters that do not say whether triples are numbered are older than the numbers.
-    "native": {"hidden_dim": 256, "layers": 2, "order_triples": False},
+    "native": {"hidden_dim": 256, "layers": 2, "number_triples": False},
     "cgip": {
         "embed_dim": 512,
         "hidden_dim": 512,
@@ -41,7 +41,10 @@ def complete_settings(settings: Mapping[str, Any], *, text_dim: int) -> dict[str
     complete = {"kind": kind, **own, **_DEFAULTS[kind], **settings}
     unknown = sorted(set(settings) - {"kind", *own, *_DEFAULTS[kind], *required})
     if unknown:
-        raise SgfluxError(f"the {kind} graph encoder has no setting {', '.join(unknown)}")
+        raise SgfluxError(
+            f"the {kind} graph encoder has no setting {', '.join(unknown)}; an adapter that has it "
+            "was trained by another version of sgflux: use that one, or train it again"
+        )
     missing = sorted(required - set(complete))
     if missing:
         raise SgfluxError(f"the {kind} graph encoder needs the setting {', '.join(missing)}")

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.graphs.statements import alphabetical_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +177,7 @@ class _GraphBatch:
         number: 0 for the first node of a name in its graph, 1 for the second ..., (B, N).
         node_mask: (B, N) bool.
         edges: features of the predicates, (B, K, D_text).
-        rank: a triple's place in its graph's alphabetical order, from 0, (B, K).
+        rank: a triple's place in its graph's reading order, from 0, (B, K).
         words: of subject, predicate and object in their statement, (B, K, 3, D_text).
         edge_mask: (B, K) bool.
         subject: one-hot over the nodes, zero for padding, (B, K, N).
@@ -231,7 +231,7 @@ class NativeGraphEncoder(nn.Module):
 
     Open vocabulary, any number of triples, direction kept: a local row is
     [subject ‖ predicate ‖ object], each part in the light of the others. Equal names in one graph
-    are different nodes, told apart by their number. Triples are numbered in alphabetical order, in
+    are different nodes, told apart by their number. Triples are numbered in reading order, in
     which texts state them: a picture takes shape in one layout of several, and which one must be
     known before anything is to be seen. Beside them go the text encoder's own features of every
     triple's statement.
@@ -244,7 +244,7 @@ class NativeGraphEncoder(nn.Module):
         text_dim: int,
         hidden_dim: int = 256,
         layers: int = 2,
-        order_triples: bool = True,
+        number_triples: bool = True,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
         """Build it untrained.
@@ -254,7 +254,7 @@ class NativeGraphEncoder(nn.Module):
             text_dim: D_text.
             hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.
-            order_triples: number the triples; without it nothing tells which one comes first.
+            number_triples: in reading order; without it nothing tells which one comes first.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
         Raises:
@@ -279,7 +279,7 @@ class NativeGraphEncoder(nn.Module):
         self.node_in = nn.Linear(text_dim, hidden_dim)
         self.edge_in = nn.Linear(text_dim, hidden_dim)
         self.number_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
-        self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False) if order_triples else None
+        self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False) if number_triples else None
         self.layers = nn.ModuleList(_TripleLayer(hidden_dim) for _ in range(layers))
         self.node_norm = nn.LayerNorm(hidden_dim)
         self.edge_norm = nn.LayerNorm(hidden_dim)
@@ -297,7 +297,7 @@ class NativeGraphEncoder(nn.Module):
             "text_dim": self.text_dim,
             "hidden_dim": self.global_dim,
             "layers": len(self.layers),
-            "order_triples": self.rank_in is not None,
+            "number_triples": self.rank_in is not None,
         }
 
     def forward(self, graphs: Sequence[SceneGraph]) -> GraphFeatures:
@@ -344,7 +344,7 @@ class NativeGraphEncoder(nn.Module):
             for node, name in enumerate(objects):
                 numbers[row][node] = seen[name] = seen.get(name, -1) + 1
                 node_words.append(name)
-            for rank, edge in enumerate(alphabetical_order(graph, self._vocabulary)):
+            for rank, edge in enumerate(reading_order(graph, self._vocabulary)):
                 ranks[row][edge] = rank
             for edge, (subject, predicate, object_) in enumerate(graph.relationships):
                 ends[0][row][edge], ends[1][row][edge] = subject, object_

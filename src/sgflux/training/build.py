@@ -193,7 +193,7 @@ def adapter_config(
         lora_alpha=config.lora_alpha,
         lora_targets=config.lora_targets,
         encoder=(
-            {"kind": "native", "order_triples": config.order_triples}
+            {"kind": "native", "number_triples": config.number_triples}
             if encoder is None
             else encoder.config()
         ),
