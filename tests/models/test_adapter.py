@@ -241,6 +241,7 @@ def test_another_base_is_refused_with_both_sides_named(
         ({"lora_targets": "text"}, "'text'"),
         ({"encoder": {"kind": "clip"}}, "kind must be 'native'"),
         ({"encoder": {"kind": "native", "hiden_dim": 8}}, "no setting hiden_dim"),
+        ({"encoder": {"kind": "native", "order_triples": True}}, "another version of sgflux"),
         ({"base": {}}, "base must be"),
     ],
 )
