@@ -42,6 +42,8 @@ def test_the_same_in_inverse_words_comes_in_the_same_place() -> None:
     graph = SceneGraph.parse("ball, right of, tree; tree, right of, car; hat, behind, cup")
     inverse = SceneGraph.parse("tree, left of, ball; car, left of, tree; cup, in front of, hat")
     assert reading_order(graph) == reading_order(inverse) == [1, 2, 0]
+    for text in ("hat, behind, cup; dog, using, box", "cup, in front of, hat; dog, using, box"):
+        assert reading_order(SceneGraph.parse(text)) == [1, 0], "by the names of one form"
 
 
 def test_statements_that_contradict_each_other_have_an_order_all_the_same() -> None:
