@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
+from functools import lru_cache
 
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.graphs.statements import canonical_statement
 
-_SUBJECT_STANDS: dict[str, tuple[int, int]] = {
-    "above": (0, -1),
-    "below": (0, 1),
-    "hanging from": (0, 1),
-    "left of": (-1, 0),
-    "on": (0, -1),
-    "riding": (0, -1),
-    "right of": (1, 0),
-    "sitting on": (0, -1),
-    "standing on": (0, -1),
+_FROM_TOP_LEFT: dict[str, int] = {
+    "above": -1,
+    "below": 1,
+    "hanging from": 1,
+    "left of": -1,
+    "on": -1,
+    "riding": -1,
+    "right of": 1,
+    "sitting on": -1,
+    "standing on": -1,
 }
-"""Where a subject stands, seen from its object: steps to the right and down.
+"""How much further from the top left of a picture a subject stands than its object, in steps.
 
 Predicates whose words do not say so are left out.
 """
@@ -32,10 +32,10 @@ def reading_order(
 
     A graph has no order, but a text does, and who draws from it puts the first thing first:
     whatever needs an order takes this one, so that equal graphs are told alike and as a picture of
-    them would be described. Every object gets the place that agrees best with all the predicates
-    that say where their subject stands (least squares; each group of connected objects has its
-    middle at zero). Statements are sorted by the places of their two objects, those of one place by
-    the names in their canonical form.
+    them would be described. Every object gets the distance from the top left that agrees best with
+    all the predicates that say how their subject stands (least squares; each group of connected
+    objects has its mean at zero). Statements are sorted by the distances of their two objects,
+    those of one distance by the names in their canonical form.
     """
     names = [name.casefold() for name in graph.objects]
 
@@ -46,20 +46,43 @@ def reading_order(
     order = sorted(range(len(graph.relationships)), key=stated)
     if len(order) < 2:
         return order
-    # Equations and unknowns in an order of their own: the graph's must not show in the rounding.
+    # Things get their numbers as they are told: the graph's own must not show in the rounding.
     told = [graph.relationships[index] for index in order]
-    column = {
+    number = {
         index: place
         for place, index in enumerate(dict.fromkeys(i for s, _, o in told for i in (s, o)))
     }
-    differences = np.zeros((len(told), len(column)))
-    steps = np.zeros((len(told), 2))
-    for row, (subject, predicate, object_) in enumerate(told):
-        differences[row, column[subject]], differences[row, column[object_]] = 1, -1
-        steps[row] = _SUBJECT_STANDS.get(vocabulary.normalize(predicate), (0, 0))
-    places = np.linalg.lstsq(differences, steps, rcond=None)[0].sum(1)
-    distances = [
-        round(float(places[column[subject]] + places[column[object_]]), 6)
-        for subject, _, object_ in told
-    ]
+    steps = tuple(
+        (number[subject], number[object_], _FROM_TOP_LEFT.get(vocabulary.normalize(predicate), 0))
+        for subject, predicate, object_ in told
+    )
+    places = _places(steps)
+    distances = [round(places[subject] + places[object_], 6) for subject, object_, _ in steps]
     return [index for _, index in sorted(zip(distances, order, strict=True), key=lambda p: p[0])]
+
+
+@lru_cache(maxsize=2**12)
+def _places(steps: tuple[tuple[int, int, int], ...]) -> tuple[float, ...]:
+    """Places p of least sum of (p[a] - p[b] - step)^2 over all (a, b, step).
+
+    Each connected group has its mean at zero.
+    """
+    count = 1 + max(max(a, b) for a, b, _ in steps)
+    group = list(range(count))
+    for a, b, _ in steps:
+        old, new = group[b], group[a]
+        group = [new if one == old else one for one in group]
+    # The normal equations, positive definite by the groups' means; the right side comes last.
+    rows = [[float(one == other) for other in group] + [0.0] for one in group]
+    for a, b, step in steps:
+        for here, there, sign in ((a, b, 1), (b, a, -1)):
+            rows[here][here] += 1
+            rows[here][there] -= 1
+            rows[here][-1] += sign * step
+    for i in range(count):
+        rows[i] = [value / rows[i][i] for value in rows[i]]
+        for j in range(count):
+            factor = rows[j][i]
+            if j != i and factor:
+                rows[j] = [mine - factor * its for mine, its in zip(rows[j], rows[i], strict=True)]
+    return tuple(row[-1] for row in rows)
