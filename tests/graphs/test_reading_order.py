@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sgflux.data.world import sample_scene
-from sgflux.graphs.reading_order import reading_order
+from sgflux.graphs.reading_order import _places, reading_order
 from sgflux.graphs.scene_graph import SceneGraph
 
 from .strategies import scene_graphs
@@ -50,6 +50,15 @@ def test_statements_that_contradict_each_other_have_an_order_all_the_same() -> N
     round_about = SceneGraph.parse("a, above, b; b, above, c; c, above, a")
     assert sorted(reading_order(round_about)) == [0, 1, 2]
     assert reading_order(SceneGraph.null()) == []
+
+
+def test_places_are_those_of_least_squares() -> None:
+    assert _places(((0, 1, -1), (1, 2, -1))) == pytest.approx((-1, 0, 1))
+    # Three equations that do not agree: 1 and 1 make 2, not 1.
+    assert _places(((0, 1, -1), (1, 2, -1), (0, 2, -1))) == pytest.approx((-2 / 3, 0, 2 / 3))
+    assert _places(((0, 1, -1), (2, 3, 0), (3, 4, 1))) == pytest.approx(
+        (-1 / 2, 1 / 2, 1 / 3, 1 / 3, -2 / 3)
+    )
 
 
 @given(scene_graphs(), st.randoms(use_true_random=False))
