@@ -36,7 +36,8 @@ def test_raw_and_canonical_predicates_stand_beside_each_other():
     assert near.meta["predicate_raw"] == "near"
     assert near.prompt == "a photo of knife near food"
     assert prompt_for(near, "relational") == (
-        "a photo of bottle on table and cup on table and food on table and knife near food"
+        # In reading order: knife and food are both above the table.
+        "a photo of knife near food and bottle on table and cup on table and food on table"
     )
     assert prompt_for(near, "neutral") == "a photo of food and table and bottle and cup and knife"
 
