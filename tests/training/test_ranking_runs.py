@@ -119,12 +119,12 @@ def test_a_frozen_encoder_stays_as_it_was_drawn(make_config: MakeConfig, tmp_pat
 def test_the_adapter_says_whether_triples_are_numbered(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    for order in (True, False):
-        folder = tmp_path / str(order)
-        train(make_config(folder, number_triples=order, max_steps=1))
+    for numbered in (True, False):
+        folder = tmp_path / str(numbered)
+        train(make_config(folder, number_triples=numbered, max_steps=1))
         adapter, state = load_bundle(folder / "final")
-        assert adapter.encoder["number_triples"] is order
-        assert ("encoder.rank_in.weight" in state) is order
+        assert adapter.encoder["number_triples"] is numbered
+        assert ("encoder.rank_in.weight" in state) is numbered
 
 
 def test_settings_of_losses_without_effect_are_refused() -> None:

@@ -57,8 +57,11 @@ def reading_order(
         for subject, predicate, object_ in told
     )
     places = _places(steps)
-    distances = [round(places[subject] + places[object_], 6) for subject, object_, _ in steps]
-    return [index for _, index in sorted(zip(distances, order, strict=True), key=lambda p: p[0])]
+    distance = {
+        index: round(places[subject] + places[object_], 6)
+        for index, (subject, object_, _) in zip(order, steps, strict=True)
+    }
+    return sorted(order, key=distance.__getitem__)
 
 
 @lru_cache(maxsize=2**12)
