@@ -173,6 +173,58 @@ def test_recipe_goes_on_from_a_pipeline(tmp_path: Path) -> None:
         train_base(_config(tmp_path / "third", start_from=tmp_path))
 
 
+def test_text_stays_and_the_student_begins_where_it_is_told(tmp_path: Path) -> None:
+    first = train_base(_config(tmp_path / "first"))
+    config = _config(
+        tmp_path / "second",
+        start_from=first,
+        steps=2,
+        keep_text=True,
+        distill_onto_start=True,
+        distill_lr_share=0.0,
+        vae_steps=1,
+    )
+    train_base(config)
+    start = CaptionedFlux()
+    start.load_pipeline(first)
+    teacher, student = (
+        torch.load(config.output_dir / name, weights_only=True)["average"]
+        for name in ("transformer.pt", "distilled.pt")
+    )
+    moved = set()
+    for key, value in start.state_dict().items():
+        if not torch.equal(value, teacher[key]):
+            moved.add(key.split(".")[0])
+    assert moved == {"transformer", "layout_head", "role_head"}
+    for key, value in start.transformer.state_dict().items():
+        assert torch.equal(value, student[key]), key
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"keep_text": True}, "keep_text needs start_from"),
+        ({"distill_onto_start": True}, "distill_onto_start needs start_from"),
+        ({"sharing_weight": 0.0}, "sharing_weight must be positive, got 0.0"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, object], named: str) -> None:
+    with pytest.raises(SgfluxError, match=named):
+        train_base(_config(tmp_path / "base", **settings))
+    assert not (tmp_path / "base").exists()
+
+
+def test_scenes_that_share_an_object_are_drawn_oftener() -> None:
+    apart, sharing = (
+        "a photo of dog above box and cup on tree",
+        "a photo of dog above box and box on tree",
+    )
+    captions = np.array([[apart] * 4, [sharing] * 4])
+    table = CaptionTable.build(captions, CaptionedFlux(), sharing_weight=3.0)
+    drawn = table.draw_scenes(4000, torch.Generator().manual_seed(0))
+    assert float(drawn.float().mean()) == pytest.approx(0.75, abs=0.03)
+
+
 def test_guidance_of_one_is_the_model_and_of_zero_ignores_the_caption() -> None:
     torch.manual_seed(0)
     model = CaptionedFlux().eval()
@@ -266,7 +318,7 @@ def test_a_caption_comes_with_the_same_in_reading_order() -> None:
     captions = np.array(
         [["in order 1", "other 1", "neutral 1", "too 1"], ["in order 2", "other 2", "n 2", "too 2"]]
     )
-    table = CaptionTable.build(captions, CaptionedFlux())
+    table = CaptionTable.build(captions, CaptionedFlux(), sharing_weight=1.0)
     scenes = torch.arange(200) % 2
     rows, told = table.draw(scenes, torch.Generator().manual_seed(0))
     seen = set()

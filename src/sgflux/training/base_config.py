@@ -17,6 +17,8 @@ class TrainBaseConfig:
     """A pipeline of this recipe to go on from, instead of random weights."""
     scenes: int = 60_000
     """Pictures of the world to train on."""
+    sharing_weight: float = 1.0
+    """How much oftener scenes are drawn whose statements share an object."""
     vae_steps: int = 1_400
     """Steps of the autoencoder."""
     vae_batch_size: int = 16
@@ -31,6 +33,8 @@ class TrainBaseConfig:
     """Muon's learning rate for hidden matrices, with AdamW-matched update size."""
     warmup_steps: int = 200
     """Linear warm-up at the start of the transformer's training."""
+    keep_text: bool = False
+    """Leave ``start_from``'s text encoders as they are."""
     layout_weight: float = 3.0
     """Weight of the auxiliary layout term."""
     role_weight: float = 30.0
@@ -43,6 +47,8 @@ class TrainBaseConfig:
     """Classifier-free guidance that is distilled into the weights."""
     distill_steps: int = 1_500
     """Steps of the distillation; 0 leaves it out."""
+    distill_onto_start: bool = False
+    """Begin the student at ``start_from``'s weights instead of its teacher's."""
     distill_lr_share: float = 0.3
     """Learning rates of the distillation, as a share of the transformer's."""
     distill_ema_decay: float = 0.99

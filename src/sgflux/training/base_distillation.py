@@ -108,7 +108,8 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
 
     Args:
         config: the recipe.
-        model: the trained network; becomes the teacher.
+        model: the trained network; becomes the teacher, and the student starts as its copy unless
+            the recipe says at ``start_from``.
         captions: those of :func:`sgflux.training.base_scenes.make_scenes`.
 
     Returns:
@@ -121,6 +122,9 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         model.eval().requires_grad_(False), guidance=config.guidance, device=config.device
     )
     student = copy.deepcopy(model).requires_grad_(True)
+    if config.distill_onto_start:
+        assert config.start_from is not None  # train_base refuses it otherwise
+        student.load_pipeline(config.start_from)
     for part in (student.clip, student.t5, student.layout_head, student.role_head):
         part.requires_grad_(False)
     average = {
@@ -131,12 +135,11 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
         muon_lr=config.distill_lr_share * config.muon_lr,
         lr=config.distill_lr_share * config.lr,
     )
-    table = CaptionTable.build(captions, model)
+    table = CaptionTable.build(captions, model, sharing_weight=config.sharing_weight)
     count = BATCHES_A_WALK * config.batch_size
 
     def draw_captions(trajectories: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        scenes = torch.randint(len(table.rows), (trajectories,), generator=generator)
-        return table.draw(scenes, generator)
+        return table.draw(table.draw_scenes(trajectories, generator), generator)
 
     first = torch.Generator().manual_seed(config.seed)
     walks = [Walk.start(*draw_captions(count, first), first) for _ in WALK_STEPS]

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+from sgflux.errors import SgfluxError
 from sgflux.training.base_autoencoder import train_autoencoder
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_distillation import distil
@@ -66,7 +67,16 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
 
 
 def train_base(config: TrainBaseConfig) -> Path:
-    """Run the recipe from where it stands; returns the finished pipeline's folder."""
+    """Run the recipe from where it stands; returns the finished pipeline's folder.
+
+    Raises:
+        SgfluxError: if settings need a pipeline to start from, or a weight is not positive.
+    """
+    if config.start_from is None and (config.keep_text or config.distill_onto_start):
+        setting = "keep_text" if config.keep_text else "distill_onto_start"
+        raise SgfluxError(f"{setting} needs start_from, a pipeline that this recipe made")
+    if not config.sharing_weight > 0:
+        raise SgfluxError(f"sharing_weight must be positive, got {config.sharing_weight!r}")
     config.output_dir.mkdir(parents=True, exist_ok=True)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -94,6 +94,12 @@ def caption_roles(caption: str) -> np.ndarray:
     return roles
 
 
+def shares_an_object(caption: str) -> bool:
+    """Whether two statements of a caption name the same object."""
+    names = [name for match in _STATED.finditer(caption) for name in (match[1], match[3])]
+    return len(set(names)) < len(names)
+
+
 def _render_chunk(
     arguments: tuple[int, int, int],
 ) -> tuple[np.ndarray, list[list[str]], np.ndarray]:

@@ -20,7 +20,7 @@ from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.models.backbone import pack_latents
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_model import LIVE_DIMENSIONS, CaptionedFlux
-from sgflux.training.base_scenes import CAPTIONS_PER_KIND, caption_roles
+from sgflux.training.base_scenes import CAPTIONS_PER_KIND, caption_roles, shares_an_object
 
 CHECKPOINT = "transformer.pt"
 NEUTRAL_FROM = 0.75  # captions below this draw state the relation, above it they do not
@@ -71,21 +71,33 @@ class CaptionTable:
     Attributes:
         texts: the U distinct captions, sorted, and "".
         rows: which of them a scene's are, relational ones first, (N, 2 * CAPTIONS_PER_KIND).
+        weights: how often a scene is drawn, relative to others, (N,) float32.
         clip_ids, t5_ids: their token ids, (U + 1, 32) and (U + 1, 24) int64.
     """
 
     texts: list[str]
     rows: Tensor
+    weights: Tensor
     clip_ids: Tensor
     t5_ids: Tensor
 
     @classmethod
-    def build(cls, captions: np.ndarray, model: CaptionedFlux) -> CaptionTable:
+    def build(
+        cls, captions: np.ndarray, model: CaptionedFlux, *, sharing_weight: float
+    ) -> CaptionTable:
         """Of captions (N, 2 * CAPTIONS_PER_KIND), with the model's tokenizers."""
         unique, inverse = np.unique(captions, return_inverse=True)
         texts = [*(str(caption) for caption in unique), ""]
         rows = torch.from_numpy(inverse.reshape(captions.shape))
-        return cls(texts, rows, *model.tokenize(texts))
+        sharing = torch.tensor([shares_an_object(str(caption)) for caption in captions[:, 0]])
+        weights = torch.where(sharing, sharing_weight, 1.0)
+        return cls(texts, rows, weights, *model.tokenize(texts))
+
+    def draw_scenes(self, count: int, generator: torch.Generator) -> Tensor:
+        """Scenes by their weights, (count,) int64; ``count`` may be 0."""
+        ends = self.weights.double().cumsum(0)
+        points = torch.rand(count, dtype=torch.float64, generator=generator) * ends[-1]
+        return torch.searchsorted(ends, points, right=True)
 
     def draw(self, scenes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A caption for each of the scenes (B,), in training's mixture of kinds.
@@ -126,7 +138,10 @@ def train_transformer(
     model = CaptionedFlux()
     if config.start_from is not None:
         model.load_pipeline(config.start_from)
-    table = CaptionTable.build(captions, model)
+    if config.keep_text:
+        for part in (model.clip, model.t5):
+            part.requires_grad_(False)
+    table = CaptionTable.build(captions, model, sharing_weight=config.sharing_weight)
     roles = np.packbits(np.stack([caption_roles(text) for text in table.texts]), axis=-1)
     log(config, f"{len(table.texts)} captions, latents {tuple(clean.shape)}")
 
@@ -159,7 +174,7 @@ def train_transformer(
     started = time.time()
     for step in range(first, config.steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        chosen = torch.randint(len(clean), (config.batch_size,), generator=generator)
+        chosen = table.draw_scenes(config.batch_size, generator)
         rows, _ = table.draw(chosen, generator)
         latents = pack_latents(clean[chosen].float())
         noise = torch.randn(latents.shape, generator=generator)
