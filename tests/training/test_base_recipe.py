@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.training import base_distillation, base_training
 from sgflux.training.base_config import TrainBaseConfig
-from sgflux.training.base_distillation import Teacher, start_states
+from sgflux.training.base_distillation import Teacher, distil, start_states
 from sgflux.training.base_model import (
     LIVE_CHANNELS,
     LIVE_DIMENSIONS,
@@ -206,12 +207,31 @@ def test_text_stays_and_the_student_begins_where_it_is_told(tmp_path: Path) -> N
         ({"keep_text": True}, "keep_text needs start_from"),
         ({"distill_onto_start": True}, "distill_onto_start needs start_from"),
         ({"sharing_weight": 0.0}, "sharing_weight must be positive, got 0.0"),
+        ({"distill_early_share": 1.5}, "distill_early_share must be between 0 and 1, got 1.5"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, object], named: str) -> None:
     with pytest.raises(SgfluxError, match=named):
         train_base(_config(tmp_path / "base", **settings))
     assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize(("share", "furthest"), [(0.0, 7), (1.0, 3)])
+def test_trajectories_may_begin_anew_in_their_middle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: float, furthest: int
+) -> None:
+    monkeypatch.setattr(base_distillation, "BATCHES_A_WALK", 1)  # all move in every step
+    monkeypatch.setattr(base_distillation, "WALK_SHARES", (1.0, 0.0))  # of eight steps
+    reached = set()
+
+    def keep(state: dict[str, Any], path: Path) -> None:
+        reached.update(state["walks"][0]["positions"].tolist())
+
+    monkeypatch.setattr(base_distillation, "save_checkpoint", keep)
+    config = _config(tmp_path, distill_steps=9, save_every=1, distill_early_share=share)
+    captions = np.array([["a photo of dog above box"] * 4])
+    distil(config, CaptionedFlux(), captions)
+    assert max(reached) == furthest
 
 
 def test_scenes_that_share_an_object_are_drawn_oftener() -> None:

@@ -49,6 +49,9 @@ class TrainBaseConfig:
     """Steps of the distillation; 0 leaves it out."""
     distill_onto_start: bool = False
     """Begin the student at ``start_from``'s weights instead of its teacher's."""
+    distill_early_share: float = 0.0
+    """Share of the distillation's steps after which trajectories past their middle begin anew:
+    layouts are settled before it."""
     distill_lr_share: float = 0.3
     """Learning rates of the distillation, as a share of the transformer's."""
     distill_ema_decay: float = 0.99

@@ -192,11 +192,12 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
             for name, value in student.transformer.state_dict().items():
                 average[name].lerp_(value, 1 - config.distill_ema_decay)
 
-        # Each trajectory goes where the student led it; those at their end begin anew.
+        # Each trajectory goes where the student led it; those that have ended begin anew.
         moved = F.pad(velocity.detach(), (0, states.shape[-1] - LIVE_DIMENSIONS))
         walk.states[slots] = euler_step(states, moved, levels[:, 0], levels[:, -1]).cpu()
         walk.positions[slots] += 1
-        ended = slots[walk.positions[slots] == steps]
+        stops_early = float(torch.rand((), generator=generator)) < config.distill_early_share
+        ended = slots[walk.positions[slots] >= (steps // 2 if stops_early else steps)]
         walk.states[ended] = start_states(len(ended), generator)
         walk.positions[ended] = 0
         walk.captions[ended], walk.told[ended] = draw_captions(len(ended), generator)

@@ -70,13 +70,17 @@ def train_base(config: TrainBaseConfig) -> Path:
     """Run the recipe from where it stands; returns the finished pipeline's folder.
 
     Raises:
-        SgfluxError: if settings need a pipeline to start from, or a weight is not positive.
+        SgfluxError: if settings need a pipeline to start from, or a weight or share cannot be.
     """
     if config.start_from is None and (config.keep_text or config.distill_onto_start):
         setting = "keep_text" if config.keep_text else "distill_onto_start"
         raise SgfluxError(f"{setting} needs start_from, a pipeline that this recipe made")
     if not config.sharing_weight > 0:
         raise SgfluxError(f"sharing_weight must be positive, got {config.sharing_weight!r}")
+    if not 0 <= config.distill_early_share <= 1:
+        raise SgfluxError(
+            f"distill_early_share must be between 0 and 1, got {config.distill_early_share!r}"
+        )
     config.output_dir.mkdir(parents=True, exist_ok=True)
     if config.threads:
         torch.set_num_threads(config.threads)
