@@ -71,13 +71,13 @@ class CaptionTable:
     Attributes:
         texts: the U distinct captions, sorted, and "".
         rows: which of them a scene's are, relational ones first, (N, 2 * CAPTIONS_PER_KIND).
-        weights: how often a scene is drawn, relative to others, (N,) float32.
+        ends: how often scenes are drawn, relative to others, summed up to each, (N,) float64.
         clip_ids, t5_ids: their token ids, (U + 1, 32) and (U + 1, 24) int64.
     """
 
     texts: list[str]
     rows: Tensor
-    weights: Tensor
+    ends: Tensor
     clip_ids: Tensor
     t5_ids: Tensor
 
@@ -90,14 +90,13 @@ class CaptionTable:
         texts = [*(str(caption) for caption in unique), ""]
         rows = torch.from_numpy(inverse.reshape(captions.shape))
         sharing = torch.tensor([shares_an_object(str(caption)) for caption in captions[:, 0]])
-        weights = torch.where(sharing, sharing_weight, 1.0)
-        return cls(texts, rows, weights, *model.tokenize(texts))
+        ends = torch.where(sharing, sharing_weight, 1.0).double().cumsum(0)
+        return cls(texts, rows, ends, *model.tokenize(texts))
 
     def draw_scenes(self, count: int, generator: torch.Generator) -> Tensor:
         """Scenes by their weights, (count,) int64; ``count`` may be 0."""
-        ends = self.weights.double().cumsum(0)
-        points = torch.rand(count, dtype=torch.float64, generator=generator) * ends[-1]
-        return torch.searchsorted(ends, points, right=True)
+        points = torch.rand(count, dtype=torch.float64, generator=generator) * self.ends[-1]
+        return torch.searchsorted(self.ends, points, right=True)
 
     def draw(self, scenes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A caption for each of the scenes (B,), in training's mixture of kinds.
