@@ -58,7 +58,6 @@ from ablation_rows import PLAIN, RECIPES, Recipe
 import sgflux
 from sgflux.config import LossConfig, TrainConfig
 from sgflux.data.examples import read_examples, write_examples
-from sgflux.data.files import replacing
 from sgflux.data.world_dataset import write_world
 from sgflux.demo import DEMO
 from sgflux.endings import exit_status
@@ -71,6 +70,7 @@ from sgflux.training.loop import NotFiniteError
 from sgflux.training.quiet import hide_loading_bars
 from sgflux.training.run_log import duration
 from sgflux.training.trainer import train
+from sgflux.writing import replacing
 
 SHARED = (
     *("model_id", "height", "width", "dtype", "lr", "gate_lr_scale", "t_min", "t_max"),

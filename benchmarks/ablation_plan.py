@@ -11,8 +11,8 @@ from typing import Any
 
 from ablation_rows import Recipe
 
-from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
+from sgflux.writing import replacing
 
 BUDGETS = ("examples", "time")
 """What two recipes have in common: how many examples they see, or how long they train."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from ablation_plan import BUDGETS
 
-from sgflux.data.files import replacing
+from sgflux.writing import replacing
 
 FIGURES = {
     "relation_accuracy": ("arms", "graph", "relation_accuracy", "macro"),

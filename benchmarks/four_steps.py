@@ -29,11 +29,11 @@ from pathlib import Path
 import numpy as np
 
 from sgflux.data.examples import prompts_for_graph, read_examples
-from sgflux.data.files import replacing
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.evaluation.metrics import Observations, frechet_distance, macro_estimate
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.writing import replacing
 
 REFERENCE_STEPS = 8
 BATCH = 48

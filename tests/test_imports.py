@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
-    {"errors", "flags"},
+    {"errors"},
+    {"flags", "writing"},
     {"settings", "endings"},
     {"loss_config", "model_source", "config_checks"},
     {"config"},

@@ -24,7 +24,6 @@ from rich.console import Console
 
 import sgflux
 from sgflux.config import TrainConfig
-from sgflux.data.files import replacing
 from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
@@ -32,6 +31,7 @@ from sgflux.evaluation.headline import print_headline
 from sgflux.evaluation.report import Section, write_report
 from sgflux.training.run_log import METRICS_FILE, duration
 from sgflux.training.trainer import train
+from sgflux.writing import make_folder, replacing
 
 RECORD = "demo.json"
 """What a demo's folder is, and which stages are finished."""
@@ -236,7 +236,7 @@ class Progress:
         if not path.is_file():
             if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
                 raise SgfluxError(f"{out_dir} is in use and holds no demo; give another --out-dir")
-            out_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(out_dir)
             progress = cls(out_dir, new, console)
             progress._save()
             return progress

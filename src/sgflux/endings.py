@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
 
 from sgflux.errors import SgfluxError
+from sgflux.writing import disk_error, write_error
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+CLOSED_PIPE = 141
 
 
 def exit_status(run: Callable[[], int]) -> int:
@@ -26,11 +29,19 @@ def exit_status(run: Callable[[], int]) -> int:
     # transformers warns at import about image processors that nothing here uses.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        return run()
+        status = run()
+        sys.stdout.flush()  # where it fails at the interpreter's end, nobody could say so
+        return status
     except SgfluxError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        # Whoever read standard output has had enough, like `head`.
+        _silence_stdout()
+        return CLOSED_PIPE
     except OSError as error:
+        if disk_error(error) is not None:
+            return _say_disk_error(error)
         if error.filename is None:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
@@ -38,3 +49,30 @@ def exit_status(run: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        # A library's own writer, whose error hides that the disk is full.
+        if disk_error(error) is None:
+            raise
+        return _say_disk_error(error)
+
+
+def _say_disk_error(error: Exception) -> int:
+    full = disk_error(error)
+    assert full is not None, "the caller has looked"
+    if full.filename is None:  # standard output, or a file of a library
+        text = f"a file cannot be written: {full.strerror}; the disk of standard output, of the "
+        text += "folder for temporary files or of a cache is full"
+    else:
+        text = str(write_error(full.filename, full))
+    print(f"error: {text}", file=sys.stderr)
+    _silence_stdout()
+    return BAD_INPUT
+
+
+def _silence_stdout() -> None:
+    """What it cannot take goes nowhere, instead of failing again when the interpreter ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

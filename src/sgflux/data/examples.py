@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from sgflux.data.files import replacing, resolve_path
+from sgflux.data.files import resolve_path
 from sgflux.data.schema import (
     Box,
     PredicateReader,
@@ -30,6 +30,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.writing import make_folder, replacing
 
 PromptKind = Literal["relational", "neutral", "empty"]
 
@@ -296,7 +297,7 @@ def write_examples(path: str | os.PathLike[str], examples: Iterable[SceneExample
             names the row.
     """
     count = 0
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(Path(path).parent)
     with replacing(path) as file:
         for count, example in enumerate(examples, start=1):
             try:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from sgflux.errors import SgfluxError
+from sgflux.writing import replace_file
 
 INFO_KEY = "sgflux"
 """The PNG text chunk that holds how a picture was made, as JSON."""
@@ -31,19 +30,13 @@ def save_picture(
         path: where to; its folder is made if need be.
         image: (H, W, 3) uint8, or an RGB picture.
         info: plain JSON, stored under :data:`INFO_KEY`.
+
+    Raises:
+        SgfluxError: if it cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = picture_bytes(image, info)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        # Not forced to the disk, unlike other files: there are thousands, and one that a power
-        # failure cut off is found out when it is read.
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    # Not forced to the disk, unlike other files: there are thousands, and one that a power failure
+    # cut off is found out when it is read.
+    replace_file(path, picture_bytes(image, info), durable=False)
 
 
 def picture_bytes(image: np.ndarray | Image.Image, info: Mapping[str, Any]) -> bytes:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgflux.data.files import replacing
+from sgflux.writing import replacing
 
 FORMAT = "sgflux-cache-2"
 

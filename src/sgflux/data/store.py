@@ -27,7 +27,6 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sgflux.data.files import replacing
 from sgflux.data.shards import (
     DamagedError,
     Shard,
@@ -38,6 +37,7 @@ from sgflux.data.shards import (
     write_index,
 )
 from sgflux.errors import SgfluxError
+from sgflux.writing import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -22,13 +22,13 @@ from PIL import Image
 
 from sgflux import __version__
 from sgflux.data.examples import SceneExample, prompts_for_graph, write_examples
-from sgflux.data.files import replacing
 from sgflux.data.progress import progress_bar
 from sgflux.data.world import PREDICATES, WorldScene, sample_scene
 from sgflux.data.world_icons import OBJECT_NAMES
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.writing import make_folder, naming_disk_errors, replacing
 
 SPLITS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
 """Name of a split (and of its file) -> what ``meta.h5_split`` calls it."""
@@ -119,32 +119,33 @@ def write_world(
         "held_out_pairs": [list(pair) for pair in held_out],
         "splits": {},
     }
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir.parent)
     partial = out_dir.with_name(f".{out_dir.name}.partial-{uuid.uuid4().hex}")
     seen: set[bytes] = set()
-    try:
-        partial.mkdir()
-        total = len(PREDICATES) * sum(per_class.values())
-        with progress_bar(total, "world", show=progress) as advance:
-            for split, count in per_class.items():
-                if not count:
-                    continue
-                examples: list[SceneExample] = []
-                for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
-                    example = _write_row(
-                        partial, split, len(examples), row, held_out, resolution, seed, seen
-                    )
-                    examples.append(example)
-                    advance(1)
-                path = partial / f"{split}.jsonl"
-                write_examples(path, examples)
-                summary["splits"][split] = _split_summary(path, examples)
-        with replacing(partial / "summary.json") as file:
-            file.write(json.dumps(summary, indent=2).encode() + b"\n")
-        _put_in_place(partial, out_dir)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with naming_disk_errors(out_dir):
+        try:
+            partial.mkdir()
+            total = len(PREDICATES) * sum(per_class.values())
+            with progress_bar(total, "world", show=progress) as advance:
+                for split, count in per_class.items():
+                    if not count:
+                        continue
+                    examples: list[SceneExample] = []
+                    for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
+                        example = _write_row(
+                            partial, split, len(examples), row, held_out, resolution, seed, seen
+                        )
+                        examples.append(example)
+                        advance(1)
+                    path = partial / f"{split}.jsonl"
+                    write_examples(path, examples)
+                    summary["splits"][split] = _split_summary(path, examples)
+            with replacing(partial / "summary.json") as file:
+                file.write(json.dumps(summary, indent=2).encode() + b"\n")
+            _put_in_place(partial, out_dir)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return summary
 
 

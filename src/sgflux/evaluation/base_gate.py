@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
-from sgflux.data.files import replacing
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.writing import replace_file
 
 _SHOWN = 4
 TARGETS = {"objects": 0.95, "relation": 0.90, "two_triples": 0.80}
@@ -130,7 +130,5 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         captions = [prompts_for_graph(singles[i], "relational") for i in chosen]
         sheet = contact_sheet([shown[i] for i in chosen], captions, columns=3 * _SHOWN, scale=2)
         save_picture(config.figure, sheet, {"model": config.model_id, "steps": config.steps[-1]})
-    config.output.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(config.output) as file:
-        file.write(json.dumps(figures, indent=2).encode() + b"\n")
+    replace_file(config.output, json.dumps(figures, indent=2) + "\n")
     return figures

@@ -23,7 +23,6 @@ import sgflux
 from sgflux.config import FLUX_SCHNELL
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
-from sgflux.data.files import replacing
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import (
@@ -62,6 +61,7 @@ from sgflux.sampling import (
     resolve_device,
     resolve_dtype,
 )
+from sgflux.writing import make_folder, replacing
 
 ArmName = Literal[
     "base_neutral",
@@ -382,7 +382,7 @@ def _draw_and_judge(
     show_progress: bool,
 ) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
     """Every arm's pictures with the judge's readings; what was drawn; seconds of drawing."""
-    config.out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out_dir)
     count = DrawingCount()
     started = time.time()
     with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.files import replacing
 from sgflux.evaluation.drawing import JudgedPicture
 from sgflux.evaluation.scoring import Judged, item_triples
+from sgflux.writing import replacing
 
 
 def write_lines(path: Path, judged: Judged) -> None:

@@ -14,7 +14,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.files import replacing
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.headline import (
     ARM_TITLES,
@@ -33,6 +32,7 @@ from sgflux.evaluation.report_panels import (
     predicate_panels,
     several_panels,
 )
+from sgflux.writing import replacing
 
 REPORT = "report.html"
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.evaluation.world_judge import CLASSES, NONE_INDEX, WorldJudge
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.writing import replace_file
 
 JUDGE_KEY = int.from_bytes(b"judge", "big")
 """The judge's own branch of the seeds."""
@@ -292,7 +292,7 @@ def train_judge(
             )
     card = _save(judge, Path(out_path), seed, step, batch_size, scenes)
     card |= _measure(judge, seed, measure_single, measure_multi)
-    _write(Path(out_path).with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    replace_file(Path(out_path).with_suffix(".json"), json.dumps(card, indent=1) + "\n")
     log(json.dumps({k: v for k, v in card.items() if k not in ("confusion", "classes")}))
     return card
 
@@ -318,7 +318,7 @@ def _save(
     state = {k: v.to(torch.bfloat16).contiguous() for k, v in judge.state_dict().items()}
     judge.load_state_dict({key: value.float() for key, value in state.items()})
     payload = save_tensors(state)
-    _write(path, payload)
+    replace_file(path, payload)
     return {
         "config": judge.config,
         "sha256": hashlib.sha256(payload).hexdigest(),
@@ -326,13 +326,6 @@ def _save(
         "training": {"steps": steps, "batch_size": batch_size, "scenes": scenes},
         "command": " ".join(["sgflux", *sys.argv[1:]]),
     }
-
-
-def _write(path: Path, payload: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(payload)
-    partial.replace(path)
 
 
 def save_confusion_figure(card: dict[str, Any], path: str | Path) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.lora_formats import LoraWeights, write_lora
+from sgflux.writing import make_folder, naming_disk_errors
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 CONDITIONER_FILE = "graph_conditioner.safetensors"
@@ -63,7 +64,8 @@ def save_bundle(
         pictures: file name -> PNG, for the card.
 
     Raises:
-        SgfluxError: if there is something else in the folder, or a weight is not float32.
+        SgfluxError: if there is something else in the folder, a weight is not float32, or a file
+            cannot be written.
     """
     directory = Path(directory)
     is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
@@ -82,28 +84,29 @@ def save_bundle(
         "metrics": dict(metrics),
         "versions": {name: metadata.version(name) for name in _LIBRARIES},
     }
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.parent)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
-    try:
-        write_lora(temporary / LORA_FILE, lora, layout="diffusers")
-        save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
-        save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
-        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        for name, content in (pictures or {}).items():
-            (temporary / name).write_bytes(content)
-        (temporary / CONFIG_FILE).write_text(
-            json.dumps(description, indent=2) + "\n", encoding="utf-8"
-        )
-        if directory.exists():
-            outdated = temporary.with_suffix(".old")
-            directory.rename(outdated)
-            temporary.rename(directory)
-            shutil.rmtree(outdated)
-        else:
-            temporary.rename(directory)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with naming_disk_errors(directory, size=sum(value.nbytes for value in state.values())):
+        try:
+            temporary.mkdir()
+            write_lora(temporary / LORA_FILE, lora, layout="diffusers")
+            save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
+            save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+            for name, content in (pictures or {}).items():
+                (temporary / name).write_bytes(content)
+            (temporary / CONFIG_FILE).write_text(
+                json.dumps(description, indent=2) + "\n", encoding="utf-8"
+            )
+            if directory.exists():
+                outdated = temporary.with_suffix(".old")
+                directory.rename(outdated)
+                temporary.rename(directory)
+                shutil.rmtree(outdated)
+            else:
+                temporary.rename(directory)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:

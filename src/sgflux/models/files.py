@@ -1,11 +1,9 @@
-"""Files: foreign weights read with care, our own written so that nobody sees half of one."""
+"""Foreign weights, read with care."""
 
 from __future__ import annotations
 
 import os
 import pickle
-import uuid
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,14 +30,3 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         raise SgfluxError(
             f"{path}: is no checkpoint of weights alone: {reason[0] if reason else repr(error)}"
         ) from error
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file, all of it or nothing; one that is there is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

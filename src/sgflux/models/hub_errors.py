@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+
+from sgflux.writing import disk_error, write_error
 
 
 def why_not_loaded(
@@ -19,6 +22,8 @@ def why_not_loaded(
     while cause is not None and cause not in chain:
         chain.append(cause)
         cause = cause.__cause__ or cause.__context__
+    if (full := disk_error(error)) is not None:
+        return str(write_error(full.filename or constants.HF_HUB_CACHE, full))
     text = " ".join(map(str, chain))
     if any(isinstance(one, GatedRepoError) for one in chain) or "gated repo" in text:
         return (

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.models.files import replace_file
+from sgflux.writing import replace_file
 
 LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)

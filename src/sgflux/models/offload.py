@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sgflux.errors import SgfluxError
+from sgflux.writing import naming_disk_errors
 
 
 class BlockOffload:
@@ -59,7 +60,9 @@ class BlockOffload:
         for number, block in enumerate(self.blocks):
             if self._folder is not None:
                 path = Path(self._folder.name) / f"{number}.safetensors"
-                save_file({n: w.detach().contiguous() for n, w in _weights(block)}, path)
+                weights = {n: w.detach().contiguous() for n, w in _weights(block)}
+                with naming_disk_errors(path, size=sum(w.nbytes for w in weights.values())):
+                    save_file(weights, path)
                 self._files[block] = path
             for _, weight in _weights(block):
                 if self._folder is not None:

@@ -20,6 +20,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
+from sgflux.writing import make_folder, naming_disk_errors
 
 ClassifierKind = Literal["latent", "saliency"]
 
@@ -220,7 +223,7 @@ def save_classifier(
     """Write the folder: a new one, all of it or nothing.
 
     Raises:
-        SgfluxError: if there is something in the way.
+        SgfluxError: if there is something in the way, or a file cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -231,12 +234,18 @@ def save_classifier(
         **dataclasses.asdict(card),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    (temporary / WEIGHTS_FILE).write_bytes(weights)
-    (temporary / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder)
+    make_folder(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    with naming_disk_errors(folder, size=len(weights)):
+        try:
+            temporary.mkdir()
+            (temporary / WEIGHTS_FILE).write_bytes(weights)
+            (temporary / CARD_FILE).write_text(
+                json.dumps(content, indent=2) + "\n", encoding="utf-8"
+            )
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_card(folder: str | os.PathLike[str]) -> ClassifierCard:

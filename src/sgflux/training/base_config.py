@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgflux.writing import naming_disk_errors
+
 
 @dataclass(frozen=True)
 class TrainBaseConfig:
@@ -72,5 +74,6 @@ def log(config: TrainBaseConfig, message: str) -> None:
     """Print a line with the time and add it to the output folder's ``train.log``."""
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}"
     print(line, flush=True)
-    with (config.output_dir / "train.log").open("a", encoding="utf-8") as log:
+    path = config.output_dir / "train.log"
+    with naming_disk_errors(path), path.open("a", encoding="utf-8") as log:
         log.write(line + "\n")

@@ -28,6 +28,7 @@ from sgflux.training.base_text import (
     make_text_encoders,
     make_tokenizer,
 )
+from sgflux.writing import naming_disk_errors
 
 CLIP_LENGTH = 32
 LAYOUT_BLOCK = 6  # double blocks below the layout head
@@ -80,7 +81,10 @@ class LinearCode:
 
     def save(self, pipeline: Path) -> None:
         """Beside the autoencoder that imitates it."""
-        save_file({"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE)
+        with naming_disk_errors(pipeline / CODE_FILE):
+            save_file(
+                {"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE
+            )
 
     def encode(self, images: np.ndarray) -> Tensor:
         """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32, half of them zero."""

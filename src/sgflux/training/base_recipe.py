@@ -30,6 +30,7 @@ from sgflux.training.base_distillation import distil
 from sgflux.training.base_model import SHIFT, CaptionedFlux, LinearCode
 from sgflux.training.base_scenes import make_scenes
 from sgflux.training.base_training import train_transformer
+from sgflux.writing import make_folder, naming_disk_errors, replace_file
 
 
 def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, folder: Path) -> None:
@@ -51,17 +52,18 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
     )
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    pipeline.save_pretrained(partial)
-    code.save(partial)
+    with naming_disk_errors(partial):
+        pipeline.save_pretrained(partial)
+        code.save(partial)
     # The class's public name, which every transformers release knows.
     index = json.loads((partial / "model_index.json").read_text())
     for name in ("tokenizer", "tokenizer_2"):
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
-    (partial / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    replace_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
     # Where the autoencoder was loaded from is nobody's business.
     vae_config = json.loads((partial / "vae/config.json").read_text())
     vae_config.pop("_name_or_path", None)
-    (partial / "vae/config.json").write_text(json.dumps(vae_config, indent=2) + "\n")
+    replace_file(partial / "vae/config.json", json.dumps(vae_config, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
 
@@ -81,11 +83,11 @@ def train_base(config: TrainBaseConfig) -> Path:
         raise SgfluxError(
             f"distill_early_share must be between 0 and 1, got {config.distill_early_share!r}"
         )
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(config.output_dir)
     if config.threads:
         torch.set_num_threads(config.threads)
     recipe = {key: str(value) for key, value in asdict(config).items()}
-    (config.output_dir / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    replace_file(config.output_dir / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     images, captions, layouts = make_scenes(config)
     if config.start_from is None:
         code = LinearCode.fit(images[:4096])

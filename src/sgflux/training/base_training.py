@@ -21,6 +21,7 @@ from sgflux.models.backbone import pack_latents
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_model import LIVE_DIMENSIONS, CaptionedFlux
 from sgflux.training.base_scenes import CAPTIONS_PER_KIND, caption_roles, shares_an_object
+from sgflux.writing import replacing
 
 CHECKPOINT = "transformer.pt"
 NEUTRAL_FROM = 0.75  # captions below this draw state the relation, above it they do not
@@ -240,6 +241,5 @@ def train_transformer(
 
 def save_checkpoint(state: dict[str, object], path: Path) -> None:
     """Write a checkpoint whole, or not at all."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with replacing(path) as file:
+        torch.save(state, file)

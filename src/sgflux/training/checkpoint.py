@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
+from sgflux.writing import replacing
 
 _FORMAT = 1
 _STEP_FILE = re.compile(r"step(\d+)\.pt")
@@ -142,8 +142,17 @@ def on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
-    with replacing(path) as file:
+    with replacing(path, size=_bytes_of(content)) as file:
         torch.save(content, file)
+
+
+def _bytes_of(content: Any) -> int:
+    """Bytes of all tensors in nested containers, which is nearly all that a file of them takes."""
+    if isinstance(content, Tensor):
+        return content.nbytes
+    if isinstance(content, Mapping):
+        return sum(map(_bytes_of, content.values()))
+    return sum(map(_bytes_of, content)) if isinstance(content, list | tuple) else 0
 
 
 def _load(path: Path, cls: type) -> dict[str, Any]:

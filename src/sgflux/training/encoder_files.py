@@ -19,11 +19,11 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.single_files import described_autoencoder, described_t5
+from sgflux.writing import replace_file
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -169,9 +169,7 @@ def files_identity(
         raise SgfluxError(f"model file {error.filename!r}: {error.strerror}") from error
     known.update(zip((stamp for _, stamp in new), digests, strict=True))
     if new and memory is not None:
-        memory.mkdir(parents=True, exist_ok=True)
-        with replacing(memory / _DIGESTS_FILE) as file:
-            file.write(json.dumps(known, indent=1).encode())
+        replace_file(memory / _DIGESTS_FILE, json.dumps(known, indent=1))
     content = [(name, known[stamp]) for name, stamp in zip(names, stamps, strict=True)]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.config import TrainConfig
-from sgflux.data.files import replacing
 from sgflux.errors import SgfluxError
 from sgflux.training.checkpoint import TrainingState, step_files
 from sgflux.training.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
+from sgflux.writing import replace_file
 
 CONFIG_FILE = "config.json"
 
@@ -115,8 +115,7 @@ class RunFolder:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a small file, all of it or nothing."""
-        with replacing(self.root / name) as file:
-            file.write(text.encode("utf-8"))
+        replace_file(self.root / name, text)
 
     def prune(self, *, keep: int) -> None:
         """Remove all but the ``keep`` latest checkpoints; 0 keeps all."""

@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from sgflux.data.files import replacing
+from sgflux.training.event_file import EventFile
+from sgflux.writing import naming_disk_errors, replace_file
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
@@ -33,27 +33,31 @@ class RunLog:
         """Speak on standard output, unless ``silent``."""
         self._silent = silent
         self._early: list[str] = []
-        self._file: TextIO | None = None
-        self._metrics: TextIO | None = None
-        self._board: SummaryWriter | None = None
+        self._file: _LineFile | None = None
+        self._metrics: _LineFile | None = None
+        self._board: EventFile | None = None
         self._bar: tqdm[Any] | None = None
 
     def open(self, output_dir: Path, *, step: int, max_steps: int) -> None:
         """Write into ``output_dir`` from now on, after ``step`` steps of ``max_steps``.
 
         What the files already say about later steps is taken out: those steps come again.
+
+        Raises:
+            SgfluxError: if one of the files cannot be written.
         """
         if self._silent:
             return
         metrics = output_dir / METRICS_FILE
         drop_later_rows(metrics, step=step)
         # Line by line, so that `tail -f` and a killed run show everything that was said.
-        self._file = (output_dir / LOG_FILE).open("a", encoding="utf-8", buffering=1)
-        self._metrics = metrics.open("a", encoding="utf-8", buffering=1)
-        self._board = SummaryWriter(
-            str(output_dir / TENSORBOARD_FOLDER), purge_step=step + 1 if step else None
+        self._file = _LineFile(output_dir / LOG_FILE)
+        self._metrics = _LineFile(metrics)
+        self._board = EventFile(
+            output_dir / TENSORBOARD_FOLDER, purge_step=step + 1 if step else None
         )
-        self._file.writelines(self._early)
+        for line in self._early:
+            self._file.write(line)
         self._early.clear()
         if sys.stderr.isatty():
             self._bar = tqdm(total=max_steps, initial=step, unit="step", dynamic_ncols=True)
@@ -120,6 +124,22 @@ class RunLog:
         self._file = self._metrics = self._board = self._bar = None
 
 
+class _LineFile:
+    """A text file that grows by whole lines, each of which is on its way to the disk at once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with naming_disk_errors(path):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, line: str) -> None:
+        with naming_disk_errors(self._path):
+            self._file.write(line.encode("utf-8"))
+
+    def close(self) -> None:
+        self._file.close()
+
+
 def drop_later_rows(metrics: Path, *, step: int) -> None:
     """Keep the rows of ``metrics`` up to ``step``; a cut-off last line goes, too."""
     if not metrics.exists():
@@ -132,8 +152,7 @@ def drop_later_rows(metrics: Path, *, step: int) -> None:
             continue
         if row["step"] <= step:
             kept.append(line + "\n")
-    with replacing(metrics) as file:
-        file.write("".join(kept).encode("utf-8"))
+    replace_file(metrics, "".join(kept))
 
 
 def duration(seconds: float) -> str:

@@ -24,6 +24,7 @@ from sgflux.data.visual_genome.splits import Combination, choose_combinations
 from sgflux.data.visual_genome.table import SPLITS, VisualGenome
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.writing import make_folder, naming_disk_errors
 
 MIN_BOX_AREA = 1024.0
 """Square pixels: 32 by 32, the smallest side that sg2im's preprocessing keeps."""
@@ -247,25 +248,26 @@ def _write(
 ) -> None:
     """Write everything beside its place, then move it there."""
     out_dir = files["summary"].parent
-    out_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(out_dir)
     partial = out_dir / f".{files['summary'].stem}.partial-{uuid.uuid4().hex}"
-    try:
-        partial.mkdir()
-        for split, examples in rows.items():
-            if examples:
-                write_examples(partial / files[split].name, examples)
-                summary["splits"][split] = _split_summary(partial / files[split].name, examples)
-        split, shown = next((split, found) for split, found in rows.items() if found)
-        title = f"{summary['dataset']}, {split}: the first examples of each predicate"
-        sheet = examples_sheet(shown, images_dir=images_dir, title=title)
-        sheet.save(partial / files["sheet"].name, quality=88)
-        text = json.dumps(summary, indent=2, ensure_ascii=False)
-        (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")
-        for path in files.values():
-            if (partial / path.name).exists():
-                (partial / path.name).replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with naming_disk_errors(out_dir):
+        try:
+            partial.mkdir()
+            for split, examples in rows.items():
+                if examples:
+                    write_examples(partial / files[split].name, examples)
+                    summary["splits"][split] = _split_summary(partial / files[split].name, examples)
+            split, shown = next((split, found) for split, found in rows.items() if found)
+            title = f"{summary['dataset']}, {split}: the first examples of each predicate"
+            sheet = examples_sheet(shown, images_dir=images_dir, title=title)
+            sheet.save(partial / files["sheet"].name, quality=88)
+            text = json.dumps(summary, indent=2, ensure_ascii=False)
+            (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")
+            for path in files.values():
+                if (partial / path.name).exists():
+                    (partial / path.name).replace(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
