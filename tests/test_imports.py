@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 FLOORS = (
     {"errors"},
     {"flags", "writing"},
-    {"settings", "endings"},
+    {"settings", "endings", "folder_lock"},
     {"loss_config", "model_source", "config_checks"},
     {"config"},
     {"graphs", "flow_matching"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ import tyro
 from sgflux.config import FLUX_SCHNELL
 from sgflux.errors import SgfluxError
 from sgflux.flags import Flags, parse_flags
+from sgflux.folder_lock import hold_folder
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
 
@@ -62,6 +64,12 @@ class Command:
             description=self.description,
             config=(tyro.conf.FlagCreatePairsOff,),
         )
+
+    def hold(
+        self, folder: Path, *, beside: bool = False, part: str = ""
+    ) -> AbstractContextManager[None]:
+        """Be the only one that writes there (:func:`~sgflux.folder_lock.hold_folder`)."""
+        return hold_folder(folder, command=self.prog, beside=beside, part=part)
 
 
 def _hide_loading_bars(*, on_a_terminal: bool = False) -> None:
@@ -126,18 +134,19 @@ def data_world(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(DataWorldFlags, arguments)
     from sgflux.data.world_dataset import write_world
 
-    summary = write_world(
-        flags.out_dir,
-        train_per_class=flags.train_per_class,
-        val_per_class=flags.val_per_class,
-        test_per_class=flags.test_per_class,
-        triples=flags.triples,
-        resolution=flags.resolution,
-        seed=flags.seed,
-        hold_out_combinations=flags.hold_out_combinations,
-        progress=sys.stderr.isatty(),
-        command=["sgflux", *command.words, *arguments],
-    )
+    with command.hold(flags.out_dir, beside=True):
+        summary = write_world(
+            flags.out_dir,
+            train_per_class=flags.train_per_class,
+            val_per_class=flags.val_per_class,
+            test_per_class=flags.test_per_class,
+            triples=flags.triples,
+            resolution=flags.resolution,
+            seed=flags.seed,
+            hold_out_combinations=flags.hold_out_combinations,
+            progress=sys.stderr.isatty(),
+            command=["sgflux", *command.words, *arguments],
+        )
     for split, content in summary["splits"].items():
         print(f"{flags.out_dir / f'{split}.jsonl'}: {content['rows']} examples")
     return 0
@@ -148,7 +157,8 @@ def data_vg(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.data.visual_genome.command import DataVgFlags, run
 
     flags = command.parse(DataVgFlags, arguments)
-    run(flags, command=["sgflux", *command.words, *arguments])
+    with command.hold(flags.out_dir, part=flags.tag):
+        run(flags, command=["sgflux", *command.words, *arguments])
     return 0
 
 
@@ -267,29 +277,31 @@ def cache(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.training.caching import fill_from_files, verify_cache
     from sgflux.training.processes import Processes
 
-    processes = Processes.start(flags.device) if flags.jsonl else None
-    damaged = 0
-    if flags.verify and (processes is None or processes.is_main):
-        damaged = verify_cache(flags.latent_cache_dir, rebuilds=bool(flags.jsonl))
-    if processes is None:
-        return min(damaged, 1)
-    processes.wait()  # nobody reads a shard that is being set aside
-    settings = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
-    kinds, negatives = settings.pop("prompts"), settings.pop("negatives")
-    shard, num_shards = settings.pop("shard"), settings.pop("num_shards")
-    del settings["jsonl"], settings["verify"]
-    _hide_loading_bars()
-    for line in fill_from_files(
-        flags.jsonl,
-        kinds=kinds,
-        negatives=negatives,
-        settings=settings,
-        shard=shard,
-        num_shards=num_shards,
-        processes=processes,
-    ):
-        if processes.is_main:
-            print(line, flush=True)
+    if not flags.jsonl:
+        return min(verify_cache(flags.latent_cache_dir, rebuilds=False), 1)
+    processes = Processes.start(flags.device)
+    # Several may fill one cache together, each with a part of its own.
+    part = "" if flags.num_shards == 1 else f"part{flags.shard}of{flags.num_shards}"
+    with processes.hold(flags.latent_cache_dir, command=command.prog, part=part):
+        if flags.verify and processes.is_main:
+            verify_cache(flags.latent_cache_dir, rebuilds=True)
+        processes.wait()  # nobody reads a shard that is being set aside
+        settings = {name: getattr(flags, name) for name in flags.__dataclass_fields__}
+        kinds, negatives = settings.pop("prompts"), settings.pop("negatives")
+        shard, num_shards = settings.pop("shard"), settings.pop("num_shards")
+        del settings["jsonl"], settings["verify"]
+        _hide_loading_bars()
+        for line in fill_from_files(
+            flags.jsonl,
+            kinds=kinds,
+            negatives=negatives,
+            settings=settings,
+            shard=shard,
+            num_shards=num_shards,
+            processes=processes,
+        ):
+            if processes.is_main:
+                print(line, flush=True)
     return 0
 
 
@@ -310,7 +322,8 @@ def train_classifier(command: Command, arguments: Sequence[str]) -> int:
 
     config = command.parse(classifier_training.ClassifierConfig, arguments)
     _hide_loading_bars()
-    card = classifier_training.train_classifier(config)
+    with command.hold(config.out_dir, beside=True):
+        card = classifier_training.train_classifier(config)
     low, high = card.held_out["ci95"]
     print(
         f"held-out accuracy {card.held_out['accuracy']:.1%} [{low:.1%}, {high:.1%}], chance "
@@ -331,7 +344,8 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
 
     config = command.parse(sampling.SampleConfig, arguments)
     _hide_loading_bars()
-    *pictures, sheet = sampling.sample(config)
+    with command.hold(config.out_dir):
+        *pictures, sheet = sampling.sample(config)
     print(f"{len(pictures)} pictures in {config.out_dir}, side by side in {sheet}")
     return 0
 
@@ -342,7 +356,8 @@ def saliency(command: Command, arguments: Sequence[str]) -> int:
 
     config = command.parse(sampling.SaliencyConfig, arguments)
     _hide_loading_bars()
-    *maps, sheet = sampling.saliency(config)
+    with command.hold(config.out_dir):
+        *maps, sheet = sampling.saliency(config)
     print(f"{len(maps)} heat maps in {config.out_dir}, side by side in {sheet}")
     return 0
 
@@ -355,17 +370,19 @@ def evaluate(command: Command, arguments: Sequence[str]) -> int:
 
     config = command.parse(evaluator.EvalConfig, arguments)
     _hide_loading_bars()
-    results = evaluator.evaluate(
-        config,
-        command=["sgflux", *command.words, *arguments],
-        show_progress=sys.stderr.isatty(),
-    )
+    with command.hold(config.out_dir):
+        results = evaluator.evaluate(
+            config,
+            command=["sgflux", *command.words, *arguments],
+            show_progress=sys.stderr.isatty(),
+        )
+        # A run's folder holds the curves beside the finished adapter.
+        metrics = None if config.adapter is None else config.adapter.parent / "metrics.jsonl"
+        if metrics is not None and not metrics.is_file():
+            metrics = None
+        report = write_report(config.out_dir, metrics=metrics)
     print_headline(results)
-    # A run's folder holds the curves beside the finished adapter.
-    metrics = None if config.adapter is None else config.adapter.parent / "metrics.jsonl"
-    if metrics is not None and not metrics.is_file():
-        metrics = None
-    print(f"report: {write_report(config.out_dir, metrics=metrics)}")
+    print(f"report: {report}")
     return 0
 
 
@@ -373,8 +390,12 @@ def export(command: Command, arguments: Sequence[str]) -> int:
     """Write an adapter for other programs."""
     from sgflux import exporting
 
-    for line in exporting.export(command.parse(exporting.ExportConfig, arguments)):
-        print(line)
+    config = command.parse(exporting.ExportConfig, arguments)
+    with ExitStack() as held:
+        if config.out is not None:
+            held.enter_context(command.hold(config.out, beside=True))
+        for line in exporting.export(config):
+            print(line)
     return 0
 
 
@@ -384,8 +405,9 @@ def import_adapter(command: Command, arguments: Sequence[str]) -> int:
 
     config = command.parse(exporting.ImportConfig, arguments)
     _hide_loading_bars()
-    for line in exporting.import_adapter(config):
-        print(line)
+    with command.hold(config.out_dir, beside=True):
+        for line in exporting.import_adapter(config):
+            print(line)
     return 0
 
 
@@ -397,7 +419,9 @@ def world_train_base(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.training.base_config import TrainBaseConfig
     from sgflux.training.base_recipe import train_base
 
-    print(train_base(command.parse(TrainBaseConfig, arguments)))
+    config = command.parse(TrainBaseConfig, arguments)
+    with command.hold(config.output_dir):
+        print(train_base(config))
     return 0
 
 
@@ -406,7 +430,8 @@ def world_measure_base(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.evaluation.base_gate import MeasureBaseConfig, measure_base
 
     config = command.parse(MeasureBaseConfig, arguments)
-    gate = measure_base(config)["gate"]
+    with command.hold(config.output, beside=True):
+        gate = measure_base(config)["gate"]
     print(json.dumps(gate, indent=2))
     print(f"all figures: {config.output}")
     return 0
@@ -441,16 +466,17 @@ def world_train_judge(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(TrainJudgeFlags, arguments)
     from sgflux.evaluation.world_judge_training import save_confusion_figure, train_judge
 
-    card = train_judge(
-        out_path=flags.out,
-        scenes=flags.scenes,
-        steps=flags.steps,
-        batch_size=flags.batch_size,
-        minutes=flags.minutes,
-        measure_single=flags.measure_single,
-        measure_multi=flags.measure_multi,
-        seed=flags.seed,
-    )
+    with command.hold(flags.out, beside=True):
+        card = train_judge(
+            out_path=flags.out,
+            scenes=flags.scenes,
+            steps=flags.steps,
+            batch_size=flags.batch_size,
+            minutes=flags.minutes,
+            measure_single=flags.measure_single,
+            measure_multi=flags.measure_multi,
+            seed=flags.seed,
+        )
     if flags.figure is not None:
         save_confusion_figure(card, flags.figure)
     return 0

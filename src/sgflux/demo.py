@@ -29,6 +29,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
 from sgflux.evaluation.headline import print_headline
 from sgflux.evaluation.report import Section, write_report
+from sgflux.folder_lock import hold_folder, is_empty_folder
 from sgflux.training.run_log import METRICS_FILE, duration
 from sgflux.training.trainer import train
 from sgflux.writing import make_folder, replacing
@@ -149,6 +150,11 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
         SgfluxError: if the folder holds anything else, or as the stages do.
     """
     console = console or Console(highlight=False)
+    with hold_folder(out_dir, command="sgflux demo"):
+        return _run(preset, out_dir=out_dir, console=console)
+
+
+def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     progress = Progress.open(out_dir, preset, console)
     data, training, evaluation = (out_dir / name for name in ("data", "training", "evaluation"))
     console.print(f"[bold]sgflux demo[/bold]  {preset.purpose}")
@@ -234,7 +240,7 @@ class Progress:
         new = {"preset": preset.name, "recipe": preset.recipe, "seconds": {}}
         path = out_dir / RECORD
         if not path.is_file():
-            if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+            if out_dir.exists() and not is_empty_folder(out_dir):
                 raise SgfluxError(f"{out_dir} is in use and holds no demo; give another --out-dir")
             make_folder(out_dir)
             progress = cls(out_dir, new, console)

@@ -52,6 +52,7 @@ from sgflux.evaluation.ranking import (
 )
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
+from sgflux.folder_lock import hold_folder
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
@@ -199,6 +200,26 @@ def evaluate(
     Raises:
         SgfluxError: on bad data, or anything that would leave an item out.
     """
+    with hold_folder(config.out_dir, command="sgflux eval"):
+        return _evaluate(
+            config,
+            generator=generator,
+            judge=judge,
+            command=command,
+            show_progress=show_progress,
+            say=say,
+        )
+
+
+def _evaluate(
+    config: EvalConfig,
+    *,
+    generator: Generator | None,
+    judge: Judge | None,
+    command: str | Sequence[str] | None,
+    show_progress: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     started = time.time()
     if generator is None:
         _expect_adapter(config)

@@ -9,9 +9,10 @@ weights whenever a batch has no graph.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -23,6 +24,7 @@ from accelerate.utils import (  # type: ignore[import-untyped]
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.folder_lock import hold_folder
 
 Item = TypeVar("Item")
 
@@ -99,6 +101,32 @@ class Processes:
         """Return when every process has got here."""
         if self.count > 1:
             PartialState().wait_for_everyone()
+
+    @contextmanager
+    def hold(
+        self,
+        folder: Path,
+        *,
+        command: str,
+        part: str = "",
+        say: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
+        """Let the main process hold a folder for all (:func:`~sgflux.folder_lock.hold_folder`).
+
+        Raises:
+            SgfluxError: in every process, if somebody else holds it.
+        """
+        refusals: list[str] = []
+        with ExitStack() as held:
+            if self.is_main:
+                try:
+                    held.enter_context(hold_folder(folder, command=command, part=part, say=say))
+                except SgfluxError as error:
+                    refusals.append(str(error))
+            refusals = self.gather(refusals)
+            if refusals:
+                raise SgfluxError(refusals[0])
+            yield
 
     @contextmanager
     def main_first(self) -> Iterator[None]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sgflux.config import TrainConfig
+from sgflux.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import TrainingState
@@ -69,7 +71,14 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
     """
     processes = Processes.start(config.device)
     log = RunLog(silent=not processes.is_main)
+    held = ExitStack()
     try:
+        if config.dry_run:
+            check_not_held(config.output_dir)
+        else:
+            held.enter_context(
+                processes.hold(config.output_dir, command="sgflux train", say=log.say)
+            )
         folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
         resume_path = folder.resume_path(config.resume)
         splits = read_splits(config, say=log.say)
@@ -128,6 +137,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         )
     finally:
         log.close()
+        held.close()
 
 
 def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: RunLog) -> None:
