@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -37,15 +38,77 @@ def test_help_lists_every_command(capsys: Capture) -> None:
         assert command.purpose in text
 
 
-def test_help_does_not_wait_for_torch() -> None:
-    """Half a second, not the five that torch and diffusers take to import."""
-    code = (
-        "import sys; from sgflux.cli import main; main(['--help'])\n"
-        "slow = {'torch', 'diffusers', 'transformers', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(f'imported {slow}' if slow else 0)"
-    )
+HEAVY = ("accelerate", "diffusers", "h5py", "matplotlib", "numpy", "peft", "torch", "transformers")
+"""Libraries of which one alone takes longer to import than ``--help`` may take as a whole."""
+
+BAD_VALUES = {
+    "data world": ["--no-such-flag"],
+    "data vg": ["--out-dir", "out"],
+    "data check": [],
+    "cache": ["a.jsonl", "--latent-cache-dir", "cache", "--shard", "2"],
+    "train": ["--train-jsonl", "a.jsonl", "--output-dir", "out", "--lora-rank", "0"],
+    "train-classifier": ["--train-jsonl", "a", "--val-jsonl", "b", "--out-dir", "c", "--steps=0"],
+    "sample": ["--steps", "0", "--prompt", "a dog"],
+    "saliency": ["--image", "a.png", "--graph", "man, riding, horse", "--sigma", "2"],
+    "eval": ["--data", "a.jsonl", "--steps", "0"],
+    "export": ["--adapter", "final"],
+    "import": ["--legacy", "a.pt"],
+}
+"""Arguments that a command refuses before it reads a file."""
+
+
+def test_importing_the_sampler_is_no_dearer_than_importing_diffusers_pipeline() -> None:
+    """Each name is imported when it is used, and the pipeline needs no library of its own."""
+    code = """
+import sys, sgflux.sampling
+assert "torch" not in sys.modules
+from diffusers import FluxPipeline
+before = set(sys.modules)
+sgflux.sampling.SceneGraphFluxPipeline
+more = {name.split(".")[0] for name in set(sys.modules) - before}
+assert more - sys.stdlib_module_names <= {"sgflux", "PIL"}, more
+assert all(getattr(sgflux.sampling, name) for name in sgflux.sampling.__all__)
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def imported_by(*calls: Sequence[str]) -> dict[str, list[str]]:
+    """The heavy libraries that are there after each of these command lines in one new process."""
+    code = """
+import contextlib, io, json, sys
+from sgflux.cli import main
+found = {}
+for call in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.suppress(SystemExit):
+            main(call)
+    found[" ".join(call)] = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(calls), json.dumps(HEAVY)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_no_help_waits_for_a_heavy_library() -> None:
+    """A tenth of a second, not the three or four that torch and diffusers take to import."""
+    calls = [["--help"], *([*command.words, "--help"] for command in COMMANDS)]
+    assert not {call: found for call, found in imported_by(*calls).items() if found}
+
+
+def test_no_complaint_about_a_flag_waits_for_a_heavy_library(capsys: Capture) -> None:
+    calls = [["sampel"], *([*command.words, "--no-such-flag"] for command in COMMANDS)]
+    calls += [[*name.split(), *arguments] for name, arguments in BAD_VALUES.items()]
+    assert not {call: found for call, found in imported_by(*calls).items() if found}
+    for call in calls:
+        with contextlib.suppress(SystemExit):
+            assert main(call) == 2, call
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))

@@ -114,6 +114,19 @@ def test_an_upward_edge_is_found(tmp_path: Path, room: str, line: str, expected:
     assert expected in found
 
 
+def test_settings_and_the_command_line_wait_for_no_heavy_library() -> None:
+    """What ``--help`` and an error about a flag read is imported at once, all else when it runs."""
+    light = set(sys.stdlib_module_names) | {"sgflux", "tyro"}
+    files = [*(PACKAGE / "settings").rglob("*.py"), PACKAGE / "flags.py", PACKAGE / "config.py"]
+    foreign = {
+        f"{path.name}:{line}: {name}"
+        for path in files
+        for line, name in imports(path)
+        if name.split(".")[0] not in light
+    }
+    assert not foreign
+
+
 def test_graphs_need_only_the_standard_library() -> None:
     foreign = {
         name

@@ -16,10 +16,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from sgflux.config import FLUX_SCHNELL
 from sgflux.errors import SgfluxError
 from sgflux.flags import Flags, parse_flags
 from sgflux.folder_lock import hold_folder
+from sgflux.settings.classifier import ClassifierConfig
+from sgflux.settings.evaluation import EvalConfig
+from sgflux.settings.exporting import ExportConfig, ImportConfig
+from sgflux.settings.model import FLUX_SCHNELL
+from sgflux.settings.sampling import SaliencyConfig, SampleConfig
+from sgflux.settings.world_models import MeasureBaseConfig, TrainBaseConfig
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
 
@@ -318,9 +323,9 @@ def train(command: Command, arguments: Sequence[str]) -> int:
 
 def train_classifier(command: Command, arguments: Sequence[str]) -> int:
     """Train a classifier of relations, for the rankers that need one."""
+    config = command.parse(ClassifierConfig, arguments)
     from sgflux.training import classifier_training
 
-    config = command.parse(classifier_training.ClassifierConfig, arguments)
     _hide_loading_bars()
     with command.hold(config.out_dir, beside=True):
         card = classifier_training.train_classifier(config)
@@ -340,9 +345,9 @@ def train_classifier(command: Command, arguments: Sequence[str]) -> int:
 
 def sample(command: Command, arguments: Sequence[str]) -> int:
     """Draw pictures of scene graphs."""
+    config = command.parse(SampleConfig, arguments)
     from sgflux import sampling
 
-    config = command.parse(sampling.SampleConfig, arguments)
     _hide_loading_bars()
     with command.hold(config.out_dir):
         *pictures, sheet = sampling.sample(config)
@@ -352,9 +357,9 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
 
 def saliency(command: Command, arguments: Sequence[str]) -> int:
     """Draw heat maps of a graph's parts over a picture."""
+    config = command.parse(SaliencyConfig, arguments)
     from sgflux import sampling
 
-    config = command.parse(sampling.SaliencyConfig, arguments)
     _hide_loading_bars()
     with command.hold(config.out_dir):
         *maps, sheet = sampling.saliency(config)
@@ -364,11 +369,11 @@ def saliency(command: Command, arguments: Sequence[str]) -> int:
 
 def evaluate(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
+    config = command.parse(EvalConfig, arguments)
     from sgflux.evaluation import evaluator
     from sgflux.evaluation.headline import print_headline
     from sgflux.evaluation.report import write_report
 
-    config = command.parse(evaluator.EvalConfig, arguments)
     _hide_loading_bars()
     with command.hold(config.out_dir):
         results = evaluator.evaluate(
@@ -388,9 +393,9 @@ def evaluate(command: Command, arguments: Sequence[str]) -> int:
 
 def export(command: Command, arguments: Sequence[str]) -> int:
     """Write an adapter for other programs."""
+    config = command.parse(ExportConfig, arguments)
     from sgflux import exporting
 
-    config = command.parse(exporting.ExportConfig, arguments)
     with ExitStack() as held:
         if config.out is not None:
             held.enter_context(command.hold(config.out, beside=True))
@@ -401,9 +406,9 @@ def export(command: Command, arguments: Sequence[str]) -> int:
 
 def import_adapter(command: Command, arguments: Sequence[str]) -> int:
     """Read an adapter of the earlier training script."""
+    config = command.parse(ImportConfig, arguments)
     from sgflux import exporting
 
-    config = command.parse(exporting.ImportConfig, arguments)
     _hide_loading_bars()
     with command.hold(config.out_dir, beside=True):
         for line in exporting.import_adapter(config):
@@ -416,10 +421,9 @@ def import_adapter(command: Command, arguments: Sequence[str]) -> int:
 
 def world_train_base(command: Command, arguments: Sequence[str]) -> int:
     """Train tiny-flux from nothing."""
-    from sgflux.training.base_config import TrainBaseConfig
+    config = command.parse(TrainBaseConfig, arguments)
     from sgflux.training.base_recipe import train_base
 
-    config = command.parse(TrainBaseConfig, arguments)
     with command.hold(config.output_dir):
         print(train_base(config))
     return 0
@@ -427,9 +431,9 @@ def world_train_base(command: Command, arguments: Sequence[str]) -> int:
 
 def world_measure_base(command: Command, arguments: Sequence[str]) -> int:
     """Measure a base by its captions."""
-    from sgflux.evaluation.base_gate import MeasureBaseConfig, measure_base
-
     config = command.parse(MeasureBaseConfig, arguments)
+    from sgflux.evaluation.base_gate import measure_base
+
     with command.hold(config.output, beside=True):
         gate = measure_base(config)["gate"]
     print(json.dumps(gate, indent=2))

@@ -23,6 +23,7 @@ from sgflux.config_checks import (
 from sgflux.loss_config import LossConfig
 from sgflux.model_source import ModelSource
 from sgflux.settings import ConfigError, expect, expect_known, is_number, typed_fields
+from sgflux.settings.model import FLUX_SCHNELL
 
 __all__ = [
     "DEFAULT_EPOCHS",
@@ -37,7 +38,6 @@ __all__ = [
     "read_settings",
 ]
 
-FLUX_SCHNELL = "black-forest-labs/FLUX.1-schnell"
 DEFAULT_EPOCHS = 20
 
 GraphMode = Literal["token", "temb"]

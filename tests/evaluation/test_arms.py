@@ -21,6 +21,7 @@ from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.statements import equivalent
+from sgflux.settings.evaluation import ARM_NAMES
 
 
 def example(text: str, *, number: int = 0, held_out: bool | None = None) -> SceneExample:
@@ -36,6 +37,11 @@ def example(text: str, *, number: int = 0, held_out: bool | None = None) -> Scen
         graph=graph,
         meta=meta,
     )
+
+
+def test_the_command_line_knows_every_arm() -> None:
+    """It names them without importing this room; an arm that it lacked could not be asked for."""
+    assert tuple(ARM_NAMES) == tuple(arm.value for arm in ALL_ARMS)
 
 
 def balanced(per_predicate: int = 2) -> list[SceneExample]:

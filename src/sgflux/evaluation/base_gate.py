@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,32 +19,11 @@ from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.world_models import MeasureBaseConfig
 from sgflux.writing import replace_file
 
 _SHOWN = 4
 TARGETS = {"objects": 0.95, "relation": 0.90, "two_triples": 0.80}
-
-
-@dataclass(frozen=True)
-class MeasureBaseConfig:
-    """Measure what a base draws from captions alone, by the bundled world's judge."""
-
-    model_id: str = "tiny"
-    """The pipeline folder to measure; ``tiny`` is the bundled one."""
-    output: Path = Path("runs/tiny-flux/figures.json")
-    """Where the figures are written."""
-    figure: Path | None = None
-    """Where to draw the first four pictures of each predicate, after the last number of steps."""
-    per_predicate: int = 25
-    """Captions of one relation for each of the 24 predicates."""
-    two_triples: int = 240
-    """Captions of two relations."""
-    steps: tuple[int, ...] = (4, 8)
-    """Sampling steps to measure; the gate is judged on the last."""
-    batch_size: int = 48
-    """Pictures sampled at once."""
-    seed: int = 7
-    """Seed of captions and noise."""
 
 
 @dataclass(frozen=True)

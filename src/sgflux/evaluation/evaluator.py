@@ -14,13 +14,12 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sgflux
-from sgflux.config import FLUX_SCHNELL
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.progress import progress_bar
@@ -62,17 +61,8 @@ from sgflux.sampling import (
     resolve_device,
     resolve_dtype,
 )
+from sgflux.settings.evaluation import EvalConfig
 from sgflux.writing import make_folder, replacing
-
-ArmName = Literal[
-    "base_neutral",
-    "base_relational",
-    "null_graph",
-    "graph",
-    "negative_graph",
-    "shuffled_graph",
-    "contradiction",
-]
 
 RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
@@ -80,98 +70,6 @@ _NO_JUDGE = (
     "no judge: nobody has looked at the pictures, so there are no relation accuracies and no win "
     "rate; what is measured is the ranking accuracy and how far the graph moves the pictures"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvalConfig:
-    """Measure whether pictures show the relation that the graph states."""
-
-    data: Path
-    """Test examples, one JSON object a line: pictures that neither trained nor selected."""
-    out_dir: Path = Path("evaluation")
-    """Where pictures and figures are written; pictures that are there already are kept."""
-    adapter: Path | None = None
-    """Folder of a trained adapter (a run's final/); None: base arms only."""
-    model_id: str = FLUX_SCHNELL
-    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
-    images_dir: Path | None = None
-    """Root of the examples' image paths; None: the folder of the JSONL."""
-    judge: Literal["world", "none"] = "world"
-    """Who reads the pictures: the bundled world's judge, or nobody (for photos)."""
-    arms: tuple[ArmName, ...] = tuple(arm.value for arm in ALL_ARMS)  # type: ignore[assignment]
-    """Which arms are drawn."""
-    items: int = 0
-    """How many test examples, balanced by predicate; 0: all."""
-    seeds_per_item: int = 1
-    """Pictures of each item in each arm, with different noise."""
-    steps: int = 8
-    """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
-    graph_scale: float = 1.0
-    """How far to go towards what the graph says; other values than 1 take more time."""
-    guidance: float | None = None
-    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
-    height: int | None = None
-    """Of the pictures, in pixels; None: the model's own size (1024 for FLUX)."""
-    width: int | None = None
-    """Of the pictures, in pixels; None: the model's own size."""
-    crop: Literal["none", "center", "union"] = "none"
-    """How real pictures get that shape for the ranking accuracy; as in training."""
-    ranking_sigmas: int = 4
-    """Noise levels of the ranking accuracy, spread evenly over 0..1; 0: do not measure it."""
-    batch_size: int = 32
-    """Pictures drawn at once."""
-    seed: int = 0
-    """Of noise, negatives and bootstrap."""
-    resamples: int = 2000
-    """Bootstrap resamples of the intervals."""
-    generator: Literal["model", "oracle", "blind", "swapped"] = "model"
-    """Who draws: the model, or one of three that test the evaluation itself on the world's data."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
-    encoder_device: str | None = None
-    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
-    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
-    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
-    offload_blocks: bool = False
-    """Keep the weights of all but the adapted blocks off the device until they are used."""
-    offload_folder: Path | None = None
-    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
-    components: str | None = None
-    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
-    autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
-    text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
-    text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
-    revision: str | None = None
-    """Branch, tag or commit of the hub's repository; None: its main branch."""
-    allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
-
-    def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        unknown = [name for name in self.arms if name not in list(ALL_ARMS)]
-        if unknown or not self.arms or len(set(self.arms)) < len(self.arms):
-            raise SgfluxError(
-                f"arms must be different ones of {[str(arm) for arm in ALL_ARMS]}, "
-                f"got {list(self.arms)}"
-            )
-        for name, least in (
-            ("items", 0),
-            ("ranking_sigmas", 0),
-            ("seed", 0),
-            ("seeds_per_item", 1),
-            ("steps", 1),
-            ("batch_size", 1),
-            ("resamples", 1),
-        ):
-            if getattr(self, name) < least:
-                raise SgfluxError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.generator != "model" and self.adapter is not None:
-            raise SgfluxError(f"adapter has no effect with generator {self.generator!r}")
 
 
 def evaluate(

@@ -25,7 +25,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -33,9 +33,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.classifier import ClassifierKind
 from sgflux.writing import make_folder, naming_disk_errors
-
-ClassifierKind = Literal["latent", "saliency"]
 
 WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"

@@ -1,15 +1,26 @@
-"""Scene graph and prompt to pictures: FLUX's own sampling, with the adapter in it."""
+"""Scene graph and prompt to pictures: FLUX's own sampling, with the adapter in it.
 
-from sgflux.sampling.command import SampleConfig, sample
-from sgflux.sampling.inputs import (
-    PipelineOutput,
-    adapter_fingerprint,
-    loading_settings,
-    resolve_device,
-    resolve_dtype,
-)
-from sgflux.sampling.pipeline import SceneGraphFluxPipeline
-from sgflux.sampling.saliency_maps import SaliencyConfig, saliency
+Names are looked up when they are first used, as in diffusers itself: the settings of a command are
+then there without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sgflux.sampling.command import sample
+    from sgflux.sampling.inputs import (
+        PipelineOutput,
+        adapter_fingerprint,
+        loading_settings,
+        resolve_device,
+        resolve_dtype,
+    )
+    from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+    from sgflux.sampling.saliency_maps import saliency
+    from sgflux.settings.sampling import SaliencyConfig, SampleConfig
 
 __all__ = [
     "PipelineOutput",
@@ -23,3 +34,23 @@ __all__ = [
     "saliency",
     "sample",
 ]
+
+_MODULES = {
+    "PipelineOutput": "sgflux.sampling.inputs",
+    "SaliencyConfig": "sgflux.settings.sampling",
+    "SampleConfig": "sgflux.settings.sampling",
+    "SceneGraphFluxPipeline": "sgflux.sampling.pipeline",
+    "adapter_fingerprint": "sgflux.sampling.inputs",
+    "loading_settings": "sgflux.sampling.inputs",
+    "resolve_device": "sgflux.sampling.inputs",
+    "resolve_dtype": "sgflux.sampling.inputs",
+    "saliency": "sgflux.sampling.saliency_maps",
+    "sample": "sgflux.sampling.command",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a name stands for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

@@ -8,9 +8,8 @@ Shapes: B pictures, C concepts each, h by w latent pixels, M blocks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,64 +33,10 @@ from sgflux.models.saliency import (
 from sgflux.sampling.command import read_graph
 from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+from sgflux.settings.sampling import SaliencyConfig
 
 _COLORS = "inferno"
 _HEAT = 0.6  # how much of a pixel is heat, the rest is the picture
-
-
-@dataclass(frozen=True, kw_only=True)
-class SaliencyConfig:
-    """Show where a model sees the parts of a scene graph in a picture."""
-
-    image: Path
-    """The picture."""
-    graph: str
-    """What to look for, like "man, riding, horse; man, wearing, hat"."""
-    adapter: Path | None = None
-    """Folder of a trained adapter, which is told the graph; None: the base, which only looks."""
-    model_id: str = "black-forest-labs/FLUX.1-schnell"
-    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
-    prompt: str | None = None
-    """The text that the model is told; None: the objects, "a photo of man and horse"."""
-    out_dir: Path = Path("saliency")
-    """Where the heat maps and their contact sheet go; names that are there are replaced."""
-    sigma: float = 0.5
-    """How noisy the picture is when the model looks at it: 0 not at all, 1 nothing but noise."""
-    seed: int = 0
-    """Of the noise."""
-    blocks: tuple[int, ...] = ()
-    """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
-    raw: bool = False
-    """Softmax of the raw scores, as the paper has it, which is mostly 0 or 1 in each block."""
-    guidance: float | None = None
-    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
-    open_vocabulary: bool = False
-    """Accept predicates that are not among the 24 and their aliases."""
-    height: int | None = None
-    """In pixels; None: the model's own size (1024 for FLUX)."""
-    width: int | None = None
-    """In pixels; None: the model's own size."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
-    components: str | None = None
-    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
-    autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
-    text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
-    text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
-    revision: str | None = None
-    """Branch, tag or commit of the hub's repository; None: its main branch."""
-    allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
-
-    def __post_init__(self) -> None:
-        """Check the noise level."""
-        if not 0 <= self.sigma <= 1:
-            raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")
 
 
 def saliency(config: SaliencyConfig) -> list[Path]:

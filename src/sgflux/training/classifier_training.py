@@ -13,15 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sgflux
-from sgflux.config import FLUX_SCHNELL, LossConfig, TrainConfig
+from sgflux.config import LossConfig, TrainConfig
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
@@ -38,7 +37,6 @@ from sgflux.models.backbone import (
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
-    ClassifierKind,
     LatentRelationClassifier,
     RelationClassifier,
     SaliencyRelationClassifier,
@@ -50,7 +48,7 @@ from sgflux.models.saliency import (
     default_concept_blocks,
     softened,
 )
-from sgflux.settings import expect, typed_fields
+from sgflux.settings.classifier import ClassifierConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
@@ -60,78 +58,6 @@ from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassifierConfig:
-    """Train a classifier of relations, for the rankers 'latent' and 'saliency'."""
-
-    train_jsonl: Path
-    """Examples to learn from, one JSON object a line."""
-    val_jsonl: Path
-    """Examples to measure it on; they must show other pictures."""
-    out_dir: Path
-    """Folder of the classifier; must be new or empty."""
-    kind: ClassifierKind = "latent"
-    """What it reads: a picture's latents, or the model's concept maps."""
-    images_dir: Path | None = None
-    """Root of the examples' image paths; None: the folder of each JSONL."""
-    height: int = 512
-    """Height of the images in pixels; as in the training that is to use it."""
-    width: int = 512
-    """Width of the images in pixels."""
-    crop: Literal["none", "center", "union"] = "none"
-    """How a photo gets that shape."""
-    latent_cache_dir: Path | None = None
-    """Folder that keeps latents and text features between runs."""
-    model_id: str = FLUX_SCHNELL
-    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
-    components: str | None = None
-    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
-    autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
-    text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
-    text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
-    revision: str | None = None
-    """Branch, tag or commit of the hub's repository; None: its main branch."""
-    allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    """Precision of the model; the classifier is in float32."""
-    channels: int = 96
-    """Width of the classifier, a multiple of 8."""
-    steps: int = 2000
-    """Training steps."""
-    batch_size: int = 64
-    """Statements a step."""
-    lr: float = 1e-3
-    """Peak learning rate of AdamW; it rises for 5 % of the steps and falls as a cosine."""
-    weight_decay: float = 0.05
-    """Decoupled weight decay."""
-    seed: int = 0
-    """Of everything that is random."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
-        for name in ("steps", "batch_size"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
-        expect(self.lr > 0, "lr", self.lr, "be greater than 0")
-        expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "be at least 0")
-        good = self.channels >= 8 and self.channels % 8 == 0
-        expect(good, "channels", self.channels, "be a multiple of 8")
-
-    def as_training(self) -> TrainConfig:
-        """A training run that would encode the same data in the same way."""
-        own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
-        shared = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in own}
-        # Saliency as a loss is what makes a run encode its concepts.
-        losses = LossConfig(lambda_words=0, alpha_gen_rel=float(self.kind == "saliency"))
-        return TrainConfig(**shared, output_dir=self.out_dir, val_examples=0, losses=losses)
 
 
 @dataclass(frozen=True)
@@ -175,7 +101,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     processes = Processes.start(config.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
-    training = config.as_training()
+    training = _as_training(config)
     splits = read_splits(training, say=_nothing)
     _expect_other_pictures(training, splits)
     predicates = predicates_of(splits.train)
@@ -215,6 +141,15 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
 
 
 _RECORDED = ("model_id", "height", "width", "crop", "steps", "batch_size", "lr", "seed")
+
+
+def _as_training(config: ClassifierConfig) -> TrainConfig:
+    """A training run that would encode the same data in the same way."""
+    own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
+    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in own}
+    # Saliency as a loss is what makes a run encode its concepts.
+    losses = LossConfig(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
+    return TrainConfig(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
 
 
 def _nothing(text: str) -> None:
@@ -288,7 +223,7 @@ def _make_reader(
         predicates=predicates, blocks=blocks, width=config.channels
     ).to(device)
     every = names.lookup(predicates).to(device)
-    assert encoded.concept_pooled is not None, "it was asked for by as_training"
+    assert encoded.concept_pooled is not None, "it was asked for by _as_training"
     pooled = encoded.concept_pooled.to(device)
 
     def read_maps(batch: Batch, triples: Sequence[Triple]) -> Tensor:

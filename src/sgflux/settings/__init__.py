@@ -1,0 +1,16 @@
+"""What commands and runs can be told: frozen dataclasses, each checked when it is built.
+
+Nothing here imports torch or any other heavy library, so that ``--help`` and an error about a flag
+wait for none of them.
+"""
+
+from sgflux.settings.checks import (
+    ConfigError,
+    expect,
+    expect_known,
+    is_number,
+    typed,
+    typed_fields,
+)
+
+__all__ = ["ConfigError", "expect", "expect_known", "is_number", "typed", "typed_fields"]

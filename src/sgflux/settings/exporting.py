@@ -1,0 +1,65 @@
+"""Settings of ``sgflux export`` and ``sgflux import``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sgflux.errors import SgfluxError
+from sgflux.settings.model import FLUX_SCHNELL
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """Write an adapter's LoRA for other programs, or publish the whole adapter."""
+
+    adapter: Path
+    """Folder of a trained adapter (a run's final/)."""
+    format: Literal["diffusers", "kohya", "comfyui"] | None = None
+    """Whose names the LoRA's weights get."""
+    out: Path | None = None
+    """The .safetensors file to write; one that is there is replaced."""
+    scale: float = 1.0
+    """Strength of the LoRA in that file, relative to what was trained."""
+    push_to_hub: str | None = None
+    """Publish the adapter's folder as this repository, user/name, on the hub."""
+    private: bool = False
+    """Make that repository private, if it is made."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to do, and that every setting has an effect."""
+        if (self.format is None) != (self.out is None):
+            raise SgfluxError("format and out belong together: give both or neither")
+        if self.format is None and self.push_to_hub is None:
+            raise SgfluxError("there is nothing to export: give format and out, or push_to_hub")
+        if self.format is None and self.scale != 1:
+            raise SgfluxError(f"scale ({self.scale}) has no effect without format and out")
+        if self.private and self.push_to_hub is None:
+            raise SgfluxError("private has no effect without push_to_hub")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """Make an adapter of a .pt file of the earlier training script."""
+
+    legacy: Path
+    """The .pt file."""
+    out_dir: Path
+    """Folder of the adapter; must be new, empty, or an older adapter."""
+    cgip_ckpt: Path
+    """SGDiff's sip_vg.pt, with which it was trained."""
+    vocab_path: Path
+    """The vocab.json of that checkpoint."""
+    model_id: str = FLUX_SCHNELL
+    """The base it was trained on."""
+    graph_mode: Literal["token", "temb"] = "token"
+    """How the graph entered."""
+    lora_alpha: float | None = None
+    """Of that training; the file does not say it. None: the rank."""
+    max_sequence_length: int = 256
+    """Text tokens per prompt, in that training."""
+    revision: str | None = None
+    """Branch, tag or commit of the base's repository on the hub; None: its main branch."""
+    allow_download: bool = False
+    """Fetch the base from the hub if it is not on this machine yet."""

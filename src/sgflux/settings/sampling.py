@@ -1,0 +1,142 @@
+"""Settings of ``sgflux sample`` and ``sgflux saliency``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from sgflux.errors import SgfluxError
+from sgflux.settings.model import FLUX_SCHNELL
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """Draw pictures from scene graphs, or from text alone."""
+
+    graph: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A graph, like "man, riding, horse; man, wearing, hat"; may be given several times."""
+    prompt: str | None = None
+    """The text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
+    adapter: Path | None = None
+    """Folder of a trained adapter (a run's final/), or its hub id[@revision]; None: the base alone,
+    which knows no graph."""
+    model_id: str = FLUX_SCHNELL
+    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    out_dir: Path = Path("samples")
+    """Where pictures and their contact sheet go; names that are there already are replaced."""
+    num_images: int = 4
+    """Pictures of each graph; picture i has the noise of seed + i, for every graph."""
+    seed: int = 0
+    """Seed of the first picture's noise."""
+    steps: int = 4
+    """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
+    graph_scale: float = 1.0
+    """How far to go towards what the graph says; other values than 1 take more time."""
+    guidance: float | None = None
+    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
+    compare: bool = False
+    """Draw each picture without the graph, and by the base, as well."""
+    open_vocabulary: bool = False
+    """Accept predicates that are not among the 24 and their aliases."""
+    height: int | None = None
+    """In pixels; None: the model's own size (1024 for FLUX)."""
+    width: int | None = None
+    """In pixels; None: the model's own size."""
+    batch_size: int = 8
+    """Pictures drawn at once."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    encoder_device: str | None = None
+    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    offload_blocks: bool = False
+    """Keep the weights of all but the adapted blocks off the device until they are used."""
+    offload_folder: Path | None = None
+    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
+    components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to draw, and that every setting has an effect."""
+        if not self.graph and self.prompt is None:
+            raise SgfluxError("there is nothing to draw: give a graph, a prompt or both")
+        if self.graph and self.adapter is None:
+            raise SgfluxError("a graph needs an adapter to read it: give adapter, too")
+        if self.compare and not self.graph:
+            raise SgfluxError("compare needs a graph to compare with")
+        if self.graph_scale != 1 and not self.graph:
+            raise SgfluxError(f"graph_scale ({self.graph_scale}) has no effect without a graph")
+        for name in ("num_images", "steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SgfluxError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyConfig:
+    """Show where a model sees the parts of a scene graph in a picture."""
+
+    image: Path
+    """The picture."""
+    graph: str
+    """What to look for, like "man, riding, horse; man, wearing, hat"."""
+    adapter: Path | None = None
+    """Folder of a trained adapter, which is told the graph; None: the base, which only looks."""
+    model_id: str = FLUX_SCHNELL
+    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    prompt: str | None = None
+    """The text that the model is told; None: the objects, "a photo of man and horse"."""
+    out_dir: Path = Path("saliency")
+    """Where the heat maps and their contact sheet go; names that are there are replaced."""
+    sigma: float = 0.5
+    """How noisy the picture is when the model looks at it: 0 not at all, 1 nothing but noise."""
+    seed: int = 0
+    """Of the noise."""
+    blocks: tuple[int, ...] = ()
+    """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
+    raw: bool = False
+    """Softmax of the raw scores, as the paper has it, which is mostly 0 or 1 in each block."""
+    guidance: float | None = None
+    """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
+    open_vocabulary: bool = False
+    """Accept predicates that are not among the 24 and their aliases."""
+    height: int | None = None
+    """In pixels; None: the model's own size (1024 for FLUX)."""
+    width: int | None = None
+    """In pixels; None: the model's own size."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
+    components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    autoencoder: Path | None = None
+    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    text_encoder: Path | None = None
+    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    text_encoder_2: Path | None = None
+    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_download: bool = False
+    """Fetch from the hub what is not on this machine yet."""
+
+    def __post_init__(self) -> None:
+        """Check the noise level."""
+        if not 0 <= self.sigma <= 1:
+            raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")

@@ -1,0 +1,89 @@
+"""Settings of ``sgflux world train-base`` and ``sgflux world measure-base``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainBaseConfig:
+    """Train tiny-flux from nothing (hours on two CPU cores, minutes on a GPU)."""
+
+    output_dir: Path = Path("runs/tiny-flux")
+    """Working folder; the finished pipeline is written to its subfolder ``pipeline``."""
+    start_from: Path | None = None
+    """A pipeline of this recipe to go on from, instead of random weights."""
+    scenes: int = 60_000
+    """Pictures of the world to train on."""
+    sharing_weight: float = 1.0
+    """How much oftener scenes are drawn whose statements share an object."""
+    vae_steps: int = 1_400
+    """Steps of the autoencoder."""
+    vae_batch_size: int = 16
+    """Pictures a step of the autoencoder."""
+    steps: int = 7_000
+    """Steps of the transformer; may be changed when resuming (it only moves the final decay)."""
+    batch_size: int = 64
+    """Pictures a step of the transformer."""
+    lr: float = 1e-3
+    """AdamW's learning rate for embeddings, modulations and vectors."""
+    muon_lr: float = 6e-3
+    """Muon's learning rate for hidden matrices, with AdamW-matched update size."""
+    warmup_steps: int = 200
+    """Linear warm-up at the start of the transformer's training."""
+    keep_text: bool = False
+    """Leave ``start_from``'s text encoders as they are."""
+    layout_weight: float = 3.0
+    """Weight of the auxiliary layout term."""
+    role_weight: float = 30.0
+    """Weight of the auxiliary term that teaches T5 who is whose subject or object."""
+    decay_share: float = 0.35
+    """The last share of the steps, over which the learning rate falls to zero."""
+    ema_decay: float = 0.999
+    """Exponential moving average of the weights that are written out."""
+    guidance: float = 3.0
+    """Classifier-free guidance that is distilled into the weights."""
+    distill_steps: int = 1_500
+    """Steps of the distillation; 0 leaves it out."""
+    distill_onto_start: bool = False
+    """Begin the student at ``start_from``'s weights instead of its teacher's."""
+    distill_early_share: float = 0.0
+    """Share of the distillation's steps after which trajectories past their middle begin anew:
+    layouts are settled before it."""
+    distill_lr_share: float = 0.3
+    """Learning rates of the distillation, as a share of the transformer's."""
+    distill_ema_decay: float = 0.99
+    """Exponential moving average of the student's weights."""
+    save_every: int = 500
+    """Steps between checkpoints."""
+    seed: int = 0
+    """Seed of scenes, weights, noise and order."""
+    device: str = "cpu"
+    """Device of the training."""
+    compile: bool = True
+    """Compile the transformer's blocks (needs a C++ compiler on CPU)."""
+    threads: int = 0
+    """CPU threads; 0 leaves PyTorch's choice."""
+
+
+@dataclass(frozen=True)
+class MeasureBaseConfig:
+    """Measure what a base draws from captions alone, by the bundled world's judge."""
+
+    model_id: str = "tiny"
+    """The pipeline folder to measure; ``tiny`` is the bundled one."""
+    output: Path = Path("runs/tiny-flux/figures.json")
+    """Where the figures are written."""
+    figure: Path | None = None
+    """Where to draw the first four pictures of each predicate, after the last number of steps."""
+    per_predicate: int = 25
+    """Captions of one relation for each of the 24 predicates."""
+    two_triples: int = 240
+    """Captions of two relations."""
+    steps: tuple[int, ...] = (4, 8)
+    """Sampling steps to measure; the gate is judged on the last."""
+    batch_size: int = 48
+    """Pictures sampled at once."""
+    seed: int = 7
+    """Seed of captions and noise."""
