@@ -170,3 +170,16 @@ def test_a_picture_is_verified_by_all_statements_that_matter() -> None:
     assert item.shuffled is not None
     assert set(item.shuffled.triples()) <= set(stated)
     assert len(stated) == len(set(stated))
+
+
+def test_another_items_graph_is_never_true_of_the_picture() -> None:
+    open_words = [
+        example("person, drinking, cup", number=0),
+        example("person, drinking from, cup", number=1),
+        example("Person, is drinking out of a, cup", number=2),
+    ]
+    assert all(item.shuffled is None for item in make_items(open_words, range(3), seed=0))
+    more = [*open_words, example("cup, drinking, person", number=3)]
+    for seed in range(5):
+        items = make_items(more, range(4), seed=seed)
+        assert [item.shuffled_row for item in items[:3]] == [3, 3, 3]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sgflux.data.world import sample_scene
-from sgflux.graphs.reading_order import _places, reading_order
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.reading_order import MAX_TOLD, _places, reading_order
+from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 
 from .strategies import scene_graphs
 
@@ -59,6 +61,46 @@ def test_places_are_those_of_least_squares() -> None:
     assert _places(((0, 1, -1), (2, 3, 0), (3, 4, 1))) == pytest.approx(
         (-1 / 2, 1 / 2, 1 / 3, 1 / 3, -2 / 3)
     )
+
+
+def test_places_of_large_groups_are_those_of_least_squares() -> None:
+    rng = np.random.default_rng(3)
+    for things, count in ((60, 59), (80, 120), (100, 700)):
+        steps = [(i, int(rng.integers(i)), int(rng.integers(-1, 2))) for i in range(1, things)]
+        while len(steps) < count:
+            a, b = rng.choice(things, 2, replace=False).tolist()
+            steps.append((a, b, int(rng.integers(-1, 2))))
+        matrix, wanted = np.zeros((count, things)), np.zeros(count)
+        for row, (a, b, step) in enumerate(steps):
+            matrix[row, a], matrix[row, b], wanted[row] = 1, -1, step
+        best = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
+        assert _places(tuple(steps)) == pytest.approx(best - best.mean(), abs=1e-8)
+
+
+@pytest.mark.parametrize("links", [1, 2, 5])
+def test_thousands_of_relationships_are_ordered_in_no_time(links: int) -> None:
+    rng = np.random.default_rng(0)
+    things = MAX_TOLD // links
+    pairs = {(i, int(rng.integers(max(0, i - 9), i))) for i in range(1, things)}
+    while len(pairs) < MAX_TOLD - 5:
+        a, b = rng.choice(things, 2, replace=False).tolist()
+        pairs.add((a, b))
+    graph = SceneGraph(
+        objects=tuple(f"o{i}" for i in range(things)),
+        relationships=tuple((a, "on", b) for a, b in sorted(pairs)),
+    )
+    started = time.process_time()
+    assert len(reading_order(graph)) == len(pairs)
+    assert time.process_time() - started < 5, "the cubic solution takes more than an hour"
+
+
+def test_a_graph_of_more_relationships_than_can_be_told_is_refused() -> None:
+    graph = SceneGraph(
+        objects=tuple(f"o{i}" for i in range(MAX_TOLD + 2)),
+        relationships=tuple((i, "on", i + 1) for i in range(MAX_TOLD + 1)),
+    )
+    with pytest.raises(SceneGraphError, match="5,001 relationships, more than the 5,000"):
+        reading_order(graph)
 
 
 @given(scene_graphs(), st.randoms(use_true_random=False))

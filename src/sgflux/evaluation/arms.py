@@ -26,6 +26,7 @@ from sgflux.graphs.negatives import (
     NegativeKind,
     NegativeUnavailableError,
     make_negative,
+    may_be_true,
 )
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -218,7 +219,8 @@ def make_items(
 
     items = []
     for row in rows:
-        other = _other_row(examples, rows, row, rng=random.Random(derived_seed(seed, "other", row)))
+        rng = random.Random(derived_seed(seed, "other", row))
+        other = _other_row(examples, rows, row, known=known[examples[row].picture], rng=rng)
         items.append(
             EvaluationItem(
                 row=row,
@@ -233,9 +235,14 @@ def make_items(
 
 
 def _other_row(
-    examples: Sequence[SceneExample], rows: Sequence[int], row: int, *, rng: random.Random
+    examples: Sequence[SceneExample],
+    rows: Sequence[int],
+    row: int,
+    *,
+    known: SceneGraph,
+    rng: random.Random,
 ) -> int | None:
-    """A row whose graph states something else, with other predicates if possible."""
+    """A row whose graph states what is not known as true, with other predicates if possible."""
     own = examples[row]
     own_predicates = _predicates(own.graph)
     start = rng.randrange(len(rows))
@@ -243,6 +250,8 @@ def _other_row(
     for candidate in (*rows[start:], *rows[:start]):
         other = examples[candidate]
         if other.image_rel_path == own.image_rel_path or equivalent(own.graph, other.graph):
+            continue
+        if may_be_true(other.graph, stated=own.graph, known=known):
             continue
         if not own_predicates & _predicates(other.graph):
             return candidate

@@ -6,10 +6,11 @@ listed without need costs a few negatives, a pair that is missing costs wrong on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import lru_cache
 
-from sgflux.graphs.predicates import PredicateVocabulary
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, PredicateVocabulary
+from sgflux.graphs.wordings import ARTICLES, bare
 
 ENTAILMENTS: Mapping[str, tuple[str, ...]] = {
     # "A p B" says, or all but says, "A q B" too. Read transitively: riding -> on -> touching.
@@ -25,16 +26,105 @@ ENTAILMENTS: Mapping[str, tuple[str, ...]] = {
     # "a man in a suit" wears it.
     "wearing": ("touching", "in"),
     # Frequent words of Visual Genome outside the canonical ones, of which little is certain.
+    "across": ("on",),
     "against": ("touching",),
     "along": ("around/near",),
+    "alongside": ("around/near",),
     "at": ("around/near",),
+    "atop": ("on",),
     "attached to": ("touching",),
+    "biting": ("eating", "touching"),
+    "catching": ("touching",),
+    "chewing": ("eating",),
+    "clothed in": ("wearing",),
     "covering": ("on",),
+    "cutting": ("using", "touching"),
+    "dragging": ("pulling",),
+    "dressed in": ("wearing",),
+    "driving": ("using", "in", "riding"),
+    "facing": ("looking at",),
+    "feeding": ("touching",),
+    "flying": ("using", "holding"),
+    "grabbing": ("holding",),
+    "gripping": ("holding",),
     "has": ("holding", "wearing"),
     "have": ("holding", "wearing"),
+    "having": ("holding", "wearing"),
+    "hitting": ("touching",),
+    "hugging": ("holding",),
+    "kicking": ("touching", "playing with"),
+    "kissing": ("touching",),
+    "laying": ("on",),
+    "leading": ("pulling",),
+    "lifting": ("carrying",),
+    "lying": ("on",),
+    "mounted on": ("hanging from",),
+    "petting": ("touching",),
+    "playing": ("playing with", "using"),
+    "reading": ("looking at", "holding"),
+    "sipping": ("drinking",),
+    "sitting": ("sitting on",),
+    "skateboarding": ("riding",),
+    "skiing": ("riding",),
+    "standing": ("standing on",),
+    "staring at": ("looking at",),
+    "surfing": ("riding",),
+    "surrounding": ("around/near",),
+    "swinging": ("holding", "using"),
+    "throwing": ("holding", "touching"),
+    "towing": ("pulling",),
+    "typing on": ("using",),
     "with": ("holding", "wearing"),
 }
-"""Predicate (canonical, or any other word) -> the canonical ones that it entails directly."""
+"""Predicate (canonical, or any other word) -> the canonical ones that it entails directly.
+
+What is said of a word that no vocabulary needs to have holds for every predicate that has it among
+its words: "sitting across from" is "sitting" and "across".
+"""
+
+CONVERSES: Mapping[str, str] = {
+    "carried by": "carrying",
+    "containing": "in",
+    "contains": "in",
+    "covered by": "on",
+    "covered in": "on",
+    "covered with": "on",
+    "drunk by": "drinking",
+    "eaten by": "eating",
+    "held by": "holding",
+    "pulled by": "pulling",
+    "pushed by": "pushing",
+    "ridden by": "riding",
+    "supporting": "on",
+    "surrounded by": "around/near",
+    "touched by": "touching",
+    "used by": "using",
+    "watched by": "looking at",
+    "worn by": "wearing",
+    "worn on": "wearing",
+}
+"""Words p for which "A p B" says, or all but says, "B q A": the passive, and what supports.
+
+Only for predicates outside the canonical ones, whose inverses a vocabulary knows.
+"""
+
+_ALIKE: tuple[str, ...] = (
+    "lying on, laying on, lying in, laying in, resting on, sleeping on",
+    "attached to, mounted on, connected to, fixed to, hanging on",
+    "covered in, covered with, covered by",
+    "made of, made from",
+    "part of, belonging to, of",
+    "has, have, having, with",
+    "along, alongside",
+    "talking to, speaking to, talking with, speaking with",
+    "kicking, hitting, playing with",
+    "walking on, walking in, walking down, walking along, walking across",
+    "parked on, parked in, parked along, parked at",
+    "growing on, growing in, growing from",
+    "flying in, flying over, flying above",
+    "across from, opposite, opposite to",
+)
+"""Words outside the canonical predicates that data sets use for the same relation, side by side."""
 
 _SYNONYMS: tuple[str, ...] = (
     "man guy gentleman boy",
@@ -97,6 +187,30 @@ _IRREGULAR: Mapping[str, str] = {
 }
 
 
+_VERBS: tuple[str, ...] = (
+    "carrying carry carries",
+    "drinking drink drinks drank",
+    "eating eat eats ate",
+    "hanging hang hangs",
+    "holding hold holds",
+    "kicking kick kicks",
+    "leaning lean leans",
+    "looking look looks",
+    "lying lay lays laying lie lies",
+    "playing play plays",
+    "pulling pull pulls",
+    "pushing push pushes",
+    "riding ride rides rode",
+    "sitting sit sits sat seated",
+    "standing stand stands stood",
+    "touching touch touches",
+    "using use uses",
+    "watching watch watches",
+    "wearing wear wears wore",
+)
+"""The form that the tables have, then the others; passive forms ("held by") are none of them."""
+
+
 def _groups() -> Iterator[frozenset[str]]:
     for line in _SYNONYMS:
         yield frozenset(line.split())
@@ -108,25 +222,76 @@ def _groups() -> Iterator[frozenset[str]]:
 _SAME_THING: tuple[frozenset[str], ...] = tuple(_groups())
 
 
+_GROUPS: tuple[frozenset[str], ...] = tuple(frozenset(line.split(", ")) for line in _ALIKE)
+
+_CANONICAL = frozenset(CANONICAL_PREDICATES)
+
+_VERB_FORMS: Mapping[str, str] = {
+    form: forms.split()[0] for forms in _VERBS for form in forms.split()[1:]
+}
+
+
 @lru_cache(maxsize=4096)
 def entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]:
     """All that a (normalized) predicate entails, through any number of steps, itself left out.
 
-    A predicate that ``vocabulary`` does not know also entails a known one that it ends in:
-    "walking on" entails "on", "parked next to" entails "around/near".
+    A predicate outside the 24 canonical ones also entails every predicate that ``vocabulary`` or
+    :data:`ENTAILMENTS` has and that it contains as whole words, articles left out: "sitting on top
+    of" entails "sitting on" and "on", "drinking from a" entails "drinking". It also entails its
+    synonyms.
     """
-    words = predicate.split()
-    endings = (" ".join(words[start:]) for start in range(1, len(words)))
-    pending = [*ENTAILMENTS.get(predicate, ())]
-    if predicate not in vocabulary:
-        pending += [vocabulary.canonical(ending) for ending in endings if ending in vocabulary]
+    pending = list(_direct(predicate, vocabulary))
     found: dict[str, None] = {}
     while pending:
         name = pending.pop(0)
-        if name not in found:
+        if name != predicate and name not in found:
             found[name] = None
-            pending.extend(ENTAILMENTS.get(name, ()))
+            pending.extend(_direct(name, vocabulary))
     return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def conversely_entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]:
+    """All q for which "A predicate B" entails "B q A": "worn by" entails "wearing".
+
+    Empty for the canonical predicates: their inverses and symmetries are the vocabulary's.
+    """
+    if predicate in _CANONICAL:
+        return ()
+    direct = [vocabulary.canonical(CONVERSES[part]) for part in _parts(predicate, CONVERSES)]
+    return tuple(dict.fromkeys(n for one in direct for n in (one, *entailed(one, vocabulary))))
+
+
+def _direct(predicate: str, vocabulary: PredicateVocabulary) -> Iterator[str]:
+    """What follows from a predicate in one step; it may follow from itself."""
+    yield from ENTAILMENTS.get(predicate, ())
+    if predicate in _CANONICAL:
+        return
+    yield from _parts(predicate, ENTAILMENTS)
+    yield from (vocabulary.canonical(part) for part in _parts(predicate, vocabulary))
+    for group in _GROUPS:
+        if bare(predicate) in group:
+            # Sorted, since the order of a set of words changes from process to process.
+            yield from map(vocabulary.normalize, sorted(group - {bare(predicate)}))
+
+
+def _parts(predicate: str, known: Container[str]) -> Iterator[str]:
+    """The runs of whole words of a predicate that are known, its verbs in any form.
+
+    Articles are looked at both as a part of a run and as nothing.
+    """
+    words = predicate.split()
+    plain = [word for word in words if word not in ARTICLES]
+    verbs = [_VERB_FORMS.get(word, word) for word in plain]
+    runs = (
+        " ".join(form[start:stop])
+        for form in (words, plain, verbs)
+        for start in range(len(form))
+        for stop in range(len(form), start, -1)
+    )
+    for run in dict.fromkeys(runs):
+        if run in known and bare(run) == run:
+            yield run
 
 
 @lru_cache(maxsize=65536)

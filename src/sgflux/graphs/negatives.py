@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.entailments import entailed, is_same_name, may_be_same_thing
+from sgflux.graphs.entailments import (
+    conversely_entailed,
+    entailed,
+    is_same_name,
+    may_be_same_thing,
+)
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import Relationship, SceneGraph
 from sgflux.graphs.statements import canonical_statement
@@ -142,6 +147,25 @@ def available_kinds(
     return tuple(kind for kind in NegativeKind if maker.is_available(kind))
 
 
+def may_be_true(
+    graph: SceneGraph,
+    *,
+    stated: SceneGraph,
+    known: SceneGraph | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+) -> bool:
+    """Whether all that ``graph`` states may be true of a picture, as far as is known of it.
+
+    Args:
+        graph: what may be true.
+        stated: what is true of the picture.
+        known: what else is.
+        vocabulary: which statements are the same.
+    """
+    truth = _Maker(stated, vocabulary, known, None, (), None)
+    return all(truth.may_be_true(graph, entry) for entry in graph.relationships)
+
+
 @dataclass(frozen=True)
 class _Fact:
     """A statement by name, as written: equal names of different objects are not told apart."""
@@ -223,6 +247,21 @@ class _Maker:
         reasons = "; ".join(f"{kind}: {_WHY_NOT[kind]}" for kind in weights)
         raise NegativeUnavailableError(f"no negative of {_described(self.graph)}: {reasons}")
 
+    def may_be_true(self, graph: SceneGraph, entry: Relationship) -> bool:
+        """Whether what another graph states may be true of this one's picture."""
+        claim = self._fact(graph, entry)
+        if self._may_be_true(claim, replaces=None):
+            return True
+        if claim.predicate in self.vocabulary:
+            return False
+        # Of two words that nobody knows, "drinking from" and "drinking out of", what both entail is
+        # all that can be compared.
+        said = {one for one in self._implied(claim) if not self._is_symmetric(one)}
+        return any(not said.isdisjoint(self._implied(fact)) for fact in (*self.own, *self.others))
+
+    def _is_symmetric(self, fact: _Fact) -> bool:
+        return self.vocabulary.is_symmetric(fact.predicate)
+
     def is_available(self, kind: NegativeKind) -> bool:
         return any(
             next(self.candidates(kind, index), None) is not None for index in range(len(self.own))
@@ -273,7 +312,7 @@ class _Maker:
             graph.objects[object_].casefold(),
         )
 
-    def _may_be_true(self, changed: _Fact, *, replaces: _Fact) -> bool:
+    def _may_be_true(self, changed: _Fact, *, replaces: _Fact | None) -> bool:
         claim = self._oriented(changed)
         if any(self._entails(fact, claim, is_same_name) for fact in self.own):
             return True
@@ -301,10 +340,14 @@ class _Maker:
         """The fact and all that it entails, oriented; symmetric ones both ways round."""
         if fact not in self._implied_by:
             implied: list[_Fact] = []
-            for predicate in (fact.predicate, *entailed(fact.predicate, self.vocabulary)):
-                implied.append(self._oriented(_Fact(fact.subject, predicate, fact.object)))
-                if self.vocabulary.is_symmetric(predicate):
-                    implied.append(_Fact(fact.object, predicate, fact.subject))
+            there = (fact.predicate, *entailed(fact.predicate, self.vocabulary))
+            back = conversely_entailed(fact.predicate, self.vocabulary)
+            claims = [_Fact(fact.subject, predicate, fact.object) for predicate in there]
+            claims += [_Fact(fact.object, predicate, fact.subject) for predicate in back]
+            for claim in claims:
+                implied.append(self._oriented(claim))
+                if self.vocabulary.is_symmetric(claim.predicate):
+                    implied.append(_Fact(claim.object, claim.predicate, claim.subject))
             self._implied_by[fact] = implied
         return self._implied_by[fact]
 

@@ -2,7 +2,8 @@
 
 Everything here is data about words. A :class:`PredicateVocabulary` is frozen; extending one gives
 a new one, in which the class ids of the old one are unchanged. Two words for the same predicate
-are found by exact match without regard to case and white space; nothing is guessed.
+are found by exact match without regard to case, white space, leading copulas and trailing articles
+("is wearing a" is "wearing"), and by the listed wordings; nothing is guessed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.wordings import bare, other_wordings
 
 
 class PredicateKind(StrEnum):
@@ -139,7 +141,8 @@ def _without_blanks(text: str) -> str:
 class PredicateVocabulary:
     """Which predicates there are, which other words mean them, and how they relate.
 
-    Every method accepts a canonical name or an alias, without regard to case and white space.
+    Every method accepts a canonical name, an alias or one of the wordings of
+    :mod:`sgflux.graphs.wordings`, without regard to case and white space.
 
     Attributes:
         names: canonical names; a predicate's class id is its index.
@@ -226,16 +229,17 @@ class PredicateVocabulary:
         return iter(self.names)
 
     def __contains__(self, text: object) -> bool:
-        """Whether ``text`` is a canonical name or an alias."""
-        return isinstance(text, str) and _key(text) in self._canonical_by_key
+        """Whether ``text`` is a canonical name, an alias or a wording of one."""
+        return isinstance(text, str) and self._known(text) is not None
 
     def canonical(self, text: str) -> str:
         """The canonical name of ``text``.
 
         Raises:
-            UnknownPredicateError: if ``text`` is neither a canonical name nor an alias.
+            UnknownPredicateError: if ``text`` is neither a canonical name nor an alias, nor a
+                wording of one.
         """
-        name = self._canonical_by_key.get(_key(text))
+        name = self._known(text)
         if name is None:
             raise UnknownPredicateError(text, self.nearest(text))
         return name
@@ -248,13 +252,24 @@ class PredicateVocabulary:
     def normalize(self, text: str) -> str:
         """The canonical name where there is one, else the cleaned text: for an open vocabulary.
 
+        The cleaned text has no leading copulas and no trailing articles ("is kicking a" is
+        "kicking").
+
         Raises:
             SgfluxError: if ``text`` is empty or no string.
         """
         cleaned = clean(text)
         if not cleaned:
             raise SgfluxError(f"a predicate must not be empty, got {text!r}")
-        return self._canonical_by_key.get(_key(text), cleaned)
+        return self._known(text) or bare(cleaned)
+
+    def _known(self, text: str) -> str | None:
+        """The canonical name of ``text``: by the tables, else by another wording, else None."""
+        name = self._canonical_by_key.get(_key(text))
+        if name is None:
+            wordings = map(_without_blanks, other_wordings(clean(text)))
+            name = next(filter(None, map(self._canonical_by_key.get, wordings)), None)
+        return name
 
     def class_id(self, name: str) -> int:
         """The class id of a predicate: its index in ``names``.
@@ -297,7 +312,8 @@ class PredicateVocabulary:
         """
         added = {alias: self.canonical(target) for alias, target in aliases.items()}
         for alias, target in added.items():
-            if alias in self and (taken := self.canonical(alias)) != target:
+            taken = self._canonical_by_key.get(_key(alias), target)
+            if taken != target:
                 raise SgfluxError(f"alias {alias!r} of {target!r} already means {taken!r}")
         return self._extended(aliases={**self.aliases, **added})
 
@@ -322,8 +338,8 @@ class PredicateVocabulary:
                 inverse already another's, or ``symmetric`` and ``inverse`` both given.
         """
         name = clean(name)
-        if name in self:
-            raise SgfluxError(f"predicate {name!r} is already known as {self.canonical(name)!r}")
+        if (taken := self._canonical_by_key.get(_key(name))) is not None:
+            raise SgfluxError(f"predicate {name!r} is already known as {taken!r}")
         inverses = dict(self.inverses)
         if inverse is not None:
             other = self.canonical(inverse)

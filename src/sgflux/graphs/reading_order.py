@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from sgflux.graphs.least_squares import Step, places
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.graphs.statements import canonical_statement
 
 _FROM_TOP_LEFT: dict[str, int] = {
@@ -25,6 +26,10 @@ Predicates whose words do not say so are left out.
 """
 
 
+MAX_TOLD = 5000
+"""Relationships of a graph that can be told: no text and no encoder is of use for more."""
+
+
 def reading_order(
     graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> list[int]:
@@ -36,7 +41,15 @@ def reading_order(
     all the predicates that say how their subject stands (least squares; each group of connected
     objects has its mean at zero). Statements are sorted by the distances of their two objects,
     those of one distance by the names in their canonical form.
+
+    Raises:
+        SceneGraphError: if the graph has more than :data:`MAX_TOLD` relationships.
     """
+    if len(graph.relationships) > MAX_TOLD:
+        raise SceneGraphError(
+            f"the graph has {len(graph.relationships):,} relationships, more than the "
+            f"{MAX_TOLD:,} that a graph may have; leave some out or make several graphs of it"
+        )
     names = [name.casefold() for name in graph.objects]
 
     def stated(index: int) -> tuple[object, ...]:
@@ -56,36 +69,15 @@ def reading_order(
         (number[subject], number[object_], _FROM_TOP_LEFT.get(vocabulary.normalize(predicate), 0))
         for subject, predicate, object_ in told
     )
-    places = _places(steps)
+    found = _places(steps)
     distance = {
-        index: round(places[subject] + places[object_], 6)
+        index: round(found[subject] + found[object_], 6)
         for index, (subject, object_, _) in zip(order, steps, strict=True)
     }
     return sorted(order, key=distance.__getitem__)
 
 
 @lru_cache(maxsize=2**12)
-def _places(steps: tuple[tuple[int, int, int], ...]) -> tuple[float, ...]:
-    """Places p of least sum of (p[a] - p[b] - step)^2 over all (a, b, step).
-
-    Each connected group has its mean at zero.
-    """
-    count = 1 + max(max(a, b) for a, b, _ in steps)
-    group = list(range(count))
-    for a, b, _ in steps:
-        old, new = group[b], group[a]
-        group = [new if one == old else one for one in group]
-    # The normal equations, positive definite by the groups' means; the right side comes last.
-    rows = [[float(one == other) for other in group] + [0.0] for one in group]
-    for a, b, step in steps:
-        for here, there, sign in ((a, b, 1), (b, a, -1)):
-            rows[here][here] += 1
-            rows[here][there] -= 1
-            rows[here][-1] += sign * step
-    for i in range(count):
-        rows[i] = [value / rows[i][i] for value in rows[i]]
-        for j in range(count):
-            factor = rows[j][i]
-            if j != i and factor:
-                rows[j] = [mine - factor * its for mine, its in zip(rows[j], rows[i], strict=True)]
-    return tuple(row[-1] for row in rows)
+def _places(steps: tuple[Step, ...]) -> tuple[float, ...]:
+    """:func:`sgflux.graphs.least_squares.places`, remembered: the same graphs come again."""
+    return places(steps)
