@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.backbone import load_transformer
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
@@ -25,23 +26,49 @@ def export(config: ExportConfig) -> list[str]:
     done = []
     adapter, state = load_bundle(config.adapter)
     if config.format is not None and config.out is not None:
-        lora = LoraWeights(
-            weights={
-                name.removeprefix("lora."): value
-                for name, value in state.items()
-                if name.startswith("lora.")
-            },
-            alpha=adapter.lora_alpha,
+        weights = {
+            name.removeprefix("lora."): value
+            for name, value in state.items()
+            if name.startswith("lora.")
+        }
+        lora = LoraWeights.with_alpha(weights, adapter.lora_alpha)
+        write_lora(
+            config.out,
+            lora.scaled(config.scale),
+            layout=config.format,
+            header=_base_header(adapter, title=config.adapter.resolve().name),
         )
-        write_lora(config.out, lora.scaled(config.scale), layout=config.format)
         done.append(
-            f"{config.out}: LoRA of {len(lora.modules)} layers, {config.format} layout. Without "
-            "the graph conditioner, which no other program has, nothing reads a graph"
+            f"{config.out}: LoRA of {len(lora.modules)} layers, {config.format} layout, read by "
+            f"{_READERS[config.format]}. It holds the LoRA alone: without the graph conditioner "
+            "beside it, a program draws no graph"
         )
     if config.push_to_hub is not None:
         address = push_to_hub(config.adapter, config.push_to_hub, private=config.private)
         done.append(f"{address}: the whole adapter")
     return done
+
+
+_READERS = {
+    "kohya": "ComfyUI, sd-scripts and diffusers",
+    "diffusers": "diffusers, ComfyUI, ai-toolkit and sd-scripts' converter",
+    "comfyui": "ComfyUI alone",
+}
+_FLUX_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
+
+
+def _base_header(adapter: AdapterConfig, *, title: str) -> dict[str, str]:
+    """The base as LoRA managers read it of a file's header (sd-scripts' keys and ModelSpec's)."""
+    family = "flux-1"
+    if all(adapter.base.get(name) == size for name, size in _FLUX_SIZES.items()):
+        family = "flux-1-dev" if adapter.base["guidance_embeds"] else "flux-1-schnell"
+    return {
+        "ss_base_model_version": "flux1",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{family}/lora",
+        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        "modelspec.title": title,
+    }
 
 
 def import_adapter(config: ImportConfig) -> list[str]:

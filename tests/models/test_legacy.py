@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.errors import HFValidationError
+from safetensors import safe_open
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
@@ -141,8 +142,15 @@ def test_import_export_and_publish(
     export = ["export", "--adapter", str(bundle)]
     assert main([*export, "--format", "kohya", "--out", str(file), "--scale", "0.5"]) == 0
     lora = read_lora(file)
-    assert lora.alpha == 0.5 * config.lora_alpha
-    assert all(torch.equal(v, state[f"lora.{n}"]) for n, v in lora.weights.items())
+    assert lora.alpha == config.lora_alpha
+    for name, value in lora.weights.items():
+        factor = 0.5 if name.endswith("lora_B.weight") else 1.0
+        assert torch.equal(value, factor * state[f"lora.{name}"])
+    with safe_open(file, framework="pt") as opened:
+        header = opened.metadata()
+    assert header["ss_base_model_version"] == "flux1"
+    assert header["modelspec.architecture"] == "flux-1/lora"
+    assert header["modelspec.title"] == "new"
     assert main(export) == 2
     assert "nothing to export" in capsys.readouterr().err
 

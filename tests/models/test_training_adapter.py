@@ -16,7 +16,7 @@ from torch import nn
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.lora_formats import METADATA_KEY
+from sgflux.models.lora_formats import LORA_FORMATS, METADATA_KEY, LoraWeights, write_lora
 from sgflux.models.training_adapter import (
     TRAINING_NAME,
     add_training_adapter,
@@ -109,6 +109,42 @@ def test_alpha_is_read_from_a_files_header_or_its_keys(
             )
 
 
+def test_alpha_of_one_layer_is_that_layers_alone(
+    file: Path, tmp_path: Path, inputs: dict[str, Any]
+) -> None:
+    weights = load_file(file)
+    first = next(name for name in weights if name.endswith("to_q.lora_A.weight"))
+    layer = first.removesuffix(".lora_A.weight")
+    path = tmp_path / "one.safetensors"
+    save_file({**weights, f"{layer}.alpha": torch.tensor(0.5 * RANK)}, path)
+    transformer = make_transformer()
+    add_training_adapter(transformer, path)
+    half = {**weights, f"{layer}.lora_B.weight": 0.5 * weights[f"{layer}.lora_B.weight"]}
+    with torch.no_grad():
+        found = transformer(**inputs).sample
+        torch.testing.assert_close(found, merged(half)(**inputs).sample)
+        assert not torch.allclose(found, merged(weights, scale=0.5)(**inputs).sample)
+
+
+@pytest.mark.parametrize("layout", LORA_FORMATS)
+def test_our_own_exports_are_training_adapters(
+    names: NameFeatures, tmp_path: Path, inputs: dict[str, Any], layout: Any
+) -> None:
+    """In every layout, with an alpha that is not the rank."""
+    base = make_transformer()
+    model = build_model(
+        transformer=base, config=make_config(base, lora_alpha=10.0), name_features=names
+    )
+    state = train_by_chance(model)
+    lora = {n.removeprefix("lora."): v for n, v in state.items() if n.startswith("lora.")}
+    path = tmp_path / "lora.safetensors"
+    write_lora(path, LoraWeights.with_alpha(lora, 10.0), layout=layout)
+    transformer = make_transformer()
+    add_training_adapter(transformer, path)
+    with torch.no_grad():
+        torch.testing.assert_close(transformer(**inputs).sample, model(None, **inputs))
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_only_our_adapter_learns_and_it_is_all_that_is_kept(
     file: Path, names: NameFeatures, inputs: dict[str, Any], recompute: bool
@@ -167,10 +203,14 @@ def test_what_is_no_lora_of_this_model_is_named(file: Path, tmp_path: Path) -> N
     first = next(name for name in weights if name.endswith("lora_A.weight"))
     module = first.removeprefix("transformer.").removesuffix(".lora_A.weight")
     for changes, message in (
-        ({"transformer.nothing.lora_A.weight": torch.ones(3, 4)}, "no linear layer nothing"),
+        (
+            {"transformer.nothing.lora_A.weight": torch.ones(3, 4)},
+            "nothing is no layer of FLUX.1's transformer",
+        ),
         ({first: torch.ones(3, 5)}, rf"{module}.lora_A.weight is \(3, 5\), but .* takes 32"),
-        ({first: None}, r"lora_A\.weight is missing"),
-        ({"text_encoder.x.lora_A.weight": torch.ones(1, 1)}, "is no LoRA weight of FLUX's"),
+        ({first: None}, r"has no lora_A \(lora_down\) beside its lora_B"),
+        ({first: torch.full((RANK, 32), torch.nan)}, "not finite"),
+        ({"text_encoder.x.lora_A.weight": torch.ones(1, 1)}, "also changes the text encoders"),
         ({first.replace("lora_A.weight", "dora_scale"): torch.ones(1)}, "DoRA is no LoRA"),
     ):
         changed = {n: v for n, v in {**weights, **changes}.items() if v is not None}

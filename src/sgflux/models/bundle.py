@@ -2,7 +2,8 @@
 
 A bundle is a folder:
 
-    pytorch_lora_weights.safetensors   LoRA alone, in diffusers' layout: plain FluxPipeline loads it
+    pytorch_lora_weights.safetensors   LoRA alone, in diffusers' layout: FluxPipeline loads it. Its
+                                       alpha is the rank; the adapter's own is folded into lora_B
     graph_conditioner.safetensors      ConditionedFlux' own weights
     graph_encoder.safetensors          the graph encoder's weights
     sgflux_adapter.json                what it is, on which base, and how good
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.lora_formats import LoraWeights, write_lora
+from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.writing import make_folder, naming_disk_errors
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -77,7 +78,7 @@ def save_bundle(
         if part not in parts or value.dtype != torch.float32:
             raise SgfluxError(f"{name} ({value.dtype}) is no trained float32 weight of an adapter")
         parts[part][rest] = value.detach().cpu().contiguous()
-    lora = LoraWeights(weights=parts["lora"], alpha=config.lora_alpha)
+    lora = LoraWeights.with_alpha(parts["lora"], config.lora_alpha)
     description = {
         "format": _FORMAT,
         "adapter": config.to_json(),
@@ -112,21 +113,22 @@ def save_bundle(
 def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:
     """Read a bundle: what the adapter is, and its weights on the CPU.
 
+    The LoRA's weights are those that belong to the settings' ``lora_alpha``, whatever alpha its
+    file has: older bundles keep the adapter's own there.
+
     Raises:
         SgfluxError: if a file is missing or damaged; the message names it.
     """
     directory = Path(directory)
     config = read_config(directory)
-    state: dict[str, Tensor] = {}
-    files = zip(_PARTS, (LORA_FILE, CONDITIONER_FILE, ENCODER_FILE), strict=True)
-    for part, name in files:
+    lora = read_lora(directory / LORA_FILE).at_alpha(config.lora_alpha)
+    state = {f"lora.{name}": value for name, value in lora.weights.items()}
+    for part, name in zip(_PARTS[1:], (CONDITIONER_FILE, ENCODER_FILE), strict=True):
         try:
             weights = load_file(directory / name)
         except (OSError, SafetensorError) as error:
             raise SgfluxError(f"{directory / name} cannot be read: {error}") from error
-        for key, value in weights.items():
-            inner = key.removeprefix("transformer.") if part == "lora" else key
-            state[f"{part}.{inner}"] = value
+        state |= {f"{part}.{key}": value for key, value in weights.items()}
     return config, state
 
 

@@ -79,7 +79,7 @@ def import_legacy(
         SgfluxError: if the file cannot be read, or a key is unknown, missing or misshapen.
     """
     lora, graph, report = _sort(_read(path), graph_mode, path)
-    weights = LoraWeights(weights=lora, alpha=1.0)
+    weights = LoraWeights.with_alpha(lora, 1.0)
     blocks = sorted({int(name.split(".")[1]) for name in lora})
     expected = {
         f"transformer_blocks.{block}.attn.{part}"

@@ -1,12 +1,16 @@
-"""LoRA weights in the layouts of other programs, and back; nothing is lost on the way.
+"""LoRA files in the layouts of other programs: written for them, and read from any of them.
 
     diffusers   transformer.transformer_blocks.7.attn.to_q.lora_A.weight
     kohya       lora_unet_double_blocks_7_img_attn_qkv.lora_down.weight
     comfyui     diffusion_model.double_blocks.7.img_attn.qkv.lora_A.weight
 
 The last two name the layers of FLUX's original release, in which query, key and value are one
-matrix: three LoRAs of rank r become one of rank 3r whose upper factor is block-diagonal, and alpha
-is tripled, so that alpha / rank stays.
+matrix: three LoRAs of rank r become one of rank 3r whose upper factor is block-diagonal.
+
+Who reads what, as found in the programs' own code: the kohya layout is read with its alphas by
+ComfyUI, sd-scripts and diffusers, the comfyui layout by ComfyUI alone, and the diffusers layout by
+diffusers, ComfyUI, ai-toolkit and sd-scripts' converter, of which only diffusers looks for an alpha
+in the header. So alpha is the rank in the last two layouts, and B holds what it said.
 
 Shapes: A is (r, in), B is (out, r).
 """
@@ -14,20 +18,26 @@ Shapes: A is (r, in), B is (out, r).
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
+from peft.utils.other import get_pattern_key
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.models.lora_keys import check_header, layer_of, split_key, text_encoder_of
+from sgflux.models.lora_weights import LoraWeights
+from sgflux.models.original_layout import original_targets
 from sgflux.writing import replace_file
+
+__all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]
 
 LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
@@ -42,64 +52,30 @@ _FUSED: dict[str, tuple[str, ...]] = {
     "txt_attn.proj": ("attn.to_add_out",),
 }
 """Layer of an original double block -> diffusers' layers of it."""
-_PLACE = {part: (layer, i) for layer, parts in _FUSED.items() for i, part in enumerate(parts)}
+_PLACE = {part: layer for layer, parts in _FUSED.items() for part in parts}
 _ENDINGS = {
     "kohya": ("lora_down.weight", "lora_up.weight"),
     "comfyui": ("lora_A.weight", "lora_B.weight"),
 }
-_NAMES = {
-    "kohya": re.compile(r"lora_unet_double_blocks_(\d+)_(img|txt)_attn_(qkv|proj)"),
-    "comfyui": re.compile(r"diffusion_model\.double_blocks\.(\d+)\.(img|txt)_attn\.(qkv|proj)"),
-}
 
 
-@dataclass(frozen=True, eq=False)
-class LoraWeights:
-    """LoRA of one rank and alpha on attention projections of FLUX's double blocks.
-
-    Attributes:
-        weights: ``transformer_blocks.7.attn.to_q.lora_A.weight`` -> (r, in), ``…lora_B.weight`` ->
-            (out, r).
-        alpha: the layers add alpha / rank * B A x.
-    """
-
-    weights: Mapping[str, Tensor]
-    alpha: float
-
-    def __post_init__(self) -> None:
-        """Check that every layer is whole and of the same rank."""
-        if not self.weights:
-            raise SgfluxError("there is no LoRA weight")
-        for name, value in self.weights.items():
-            layer, _, ending = name.rpartition(".lora_")
-            if ending not in ("A.weight", "B.weight") or layer.partition(".attn.")[1] == "":
-                raise SgfluxError(f"{name} is no LoRA weight of an attention projection")
-            other = f"{layer}.lora_{'B' if ending[0] == 'A' else 'A'}.weight"
-            if other not in self.weights:
-                raise SgfluxError(f"{name} has no {other} beside it")
-            if value.ndim != 2 or value.shape["AB".index(ending[0])] != self.rank:
-                raise SgfluxError(
-                    f"{name} is {tuple(value.shape)}, expected rank {self.rank} as elsewhere"
-                )
-
-    @property
-    def rank(self) -> int:
-        """r."""
-        name = next(name for name in self.weights if name.endswith("lora_A.weight"))
-        return self.weights[name].shape[0]
-
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """The layers that have a LoRA, in the order of the weights."""
-        return tuple(dict.fromkeys(name.rpartition(".lora_")[0] for name in self.weights))
-
-    def scaled(self, factor: float) -> LoraWeights:
-        """The same with ``factor`` times the effect."""
-        return LoraWeights(weights=self.weights, alpha=self.alpha * factor)
+# --- writing ------------------------------------------------------------------------------------
 
 
-def write_lora(path: str | os.PathLike[str], lora: LoraWeights, *, layout: LoraFormat) -> None:
+def write_lora(
+    path: str | os.PathLike[str],
+    lora: LoraWeights,
+    *,
+    layout: LoraFormat,
+    header: Mapping[str, str] | None = None,
+) -> None:
     """Write one ``.safetensors`` file, all of it or nothing.
+
+    Args:
+        path: the file.
+        lora: what to write.
+        layout: whose names the weights get.
+        header: further entries of the file's header.
 
     Raises:
         SgfluxError: if the file's name has another ending, or the layout cannot hold these layers.
@@ -108,56 +84,30 @@ def write_lora(path: str | os.PathLike[str], lora: LoraWeights, *, layout: LoraF
     if path.suffix != ".safetensors":
         raise SgfluxError(f"{path}: a LoRA file must end in .safetensors")
     if layout == "diffusers":
+        lora = lora.folded()
         tensors = {f"transformer.{name}": value for name, value in lora.weights.items()}
-        header = diffusers_header(lora)
     else:
-        tensors, header = _fused(lora, layout), {"format": "pt"}
+        lora = lora.folded() if layout == "comfyui" else lora
+        tensors = _fused(lora, layout)
     content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    replace_file(path, save(content, metadata=header))
+    entries = {"format": "pt", **_header(lora, layout), **(header or {})}
+    replace_file(path, save(content, metadata=entries))
 
 
-def diffusers_header(lora: LoraWeights) -> dict[str, str]:
-    """What diffusers reads of a file beyond its weights; without it, it takes alpha for rank."""
-    settings = {
-        "transformer.r": lora.rank,
-        "transformer.lora_alpha": lora.alpha,
-        "transformer.target_modules": list(lora.modules),
-    }
-    return {"format": "pt", METADATA_KEY: json.dumps(settings)}
-
-
-def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
-    """Read a file of any of the three layouts.
-
-    Raises:
-        SgfluxError: if it is damaged, of none of them, or a key is left over; the message names it.
-    """
-    try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
-    try:
-        if all(name.startswith("transformer.") for name in tensors):
-            return _from_diffusers(tensors, header)
-        for layout, pattern in _NAMES.items():
-            if any(pattern.match(name) for name in tensors):
-                return _from_fused(tensors, layout)
-        first = next(iter(tensors), "nothing")
-        raise SgfluxError(
-            f"the layout of {first!r} is none of {', '.join(LORA_FORMATS)} for FLUX's double blocks"
-        )
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
-
-
-def _from_diffusers(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> LoraWeights:
-    weights = {name.removeprefix("transformer."): value for name, value in tensors.items()}
-    lora = LoraWeights(weights=weights, alpha=1.0)
-    settings = json.loads(header.get(METADATA_KEY, "{}"))
-    # diffusers writes no alpha where it is the rank.
-    return LoraWeights(weights=weights, alpha=settings.get("transformer.lora_alpha", lora.rank))
+def _header(lora: LoraWeights, layout: LoraFormat) -> dict[str, str]:
+    """What programs read of a file beyond its weights."""
+    # As sd-scripts writes them; programs that manage LoRA files show these.
+    entries = {"ss_network_dim": str(lora.rank), "ss_network_alpha": f"{lora.alpha:g}"}
+    if layout == "kohya":
+        entries["ss_network_module"] = "networks.lora_flux"
+    if layout == "diffusers":
+        settings = {
+            "transformer.r": lora.rank,
+            "transformer.lora_alpha": lora.alpha,
+            "transformer.target_modules": list(lora.modules),
+        }
+        entries[METADATA_KEY] = json.dumps(settings)
+    return entries
 
 
 def _fused(lora: LoraWeights, layout: str) -> dict[str, Tensor]:
@@ -168,7 +118,7 @@ def _fused(lora: LoraWeights, layout: str) -> dict[str, Tensor]:
         match = re.fullmatch(r"transformer_blocks\.(\d+)\.(attn\..+)", module)
         if match is None or match[2] not in _PLACE:
             raise SgfluxError(f"the {layout} layout has no place for {module}")
-        layers[int(match[1]), _PLACE[match[2]][0]] = None
+        layers[int(match[1]), _PLACE[match[2]]] = None
     for block, layer in layers:
         parts = [f"transformer_blocks.{block}.{part}" for part in _FUSED[layer]]
         lacking = [part for part in parts if part not in lora.modules]
@@ -188,36 +138,151 @@ def _fused(lora: LoraWeights, layout: str) -> dict[str, Tensor]:
     return tensors
 
 
-def _from_fused(tensors: Mapping[str, Tensor], layout: str) -> LoraWeights:
-    down, up = _ENDINGS[layout]
-    left = dict(tensors)
+# --- reading ------------------------------------------------------------------------------------
+
+
+def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
+    """Read a LoRA of FLUX.1's transformer in any layout of :mod:`sgflux.models.lora_keys`.
+
+    A layer without an alpha, in its file's keys or header, has its rank for alpha. Layers of a text
+    encoder are passed over if they do nothing, and are an error otherwise.
+
+    Returns:
+        The weights in float32 on the CPU, each layer with its own alpha.
+
+    Raises:
+        SgfluxError: if the file is damaged, or a key is no part of a LoRA of FLUX.1's transformer;
+            the message names the key.
+    """
+    try:
+        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    try:
+        check_header(header)
+        return _lora_of(tensors, header)
+    except SgfluxError as error:
+        raise SgfluxError(f"{path}: {error}") from error
+
+
+def _lora_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> LoraWeights:
+    layers: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        layer, part = split_key(key)
+        if not bool(value.float().isfinite().all()):
+            raise SgfluxError(f"{key}: holds numbers that are not finite (NaN or infinite)")
+        layers.setdefault(layer, {})[part] = value.float()
+    of_header = _HeaderAlphas(header)
     weights: dict[str, Tensor] = {}
-    alphas: set[float] = set()
-    for name in sorted({key for key in tensors if key.endswith(f".{down}")}):
-        match = _NAMES[layout].fullmatch(name.removesuffix(f".{down}"))
-        if match is None:
-            raise SgfluxError(f"{name} is no layer of a double block's attention")
-        parts = _FUSED[f"{match[2]}_attn.{match[3]}"]
-        stem = match[0]
-        a = left.pop(name)
-        b = left.pop(f"{stem}.{up}", None)
-        if b is None:
-            raise SgfluxError(f"{name} has no {stem}.{up} beside it")
-        alpha = float(left.pop(f"{stem}.alpha", torch.tensor(float(a.shape[0]))))
-        rank, rows = a.shape[0] // len(parts), b.shape[0] // len(parts)
-        for index, part in enumerate(parts):
-            columns = slice(index * rank, (index + 1) * rank)
-            own = b[index * rows : (index + 1) * rows]
-            if bool(own.count_nonzero() != own[:, columns].count_nonzero()):
-                raise SgfluxError(
-                    f"{stem} mixes query, key and value in one LoRA, which cannot be taken apart"
-                )
-            module = f"transformer_blocks.{match[1]}.{part}"
-            weights[f"{module}.lora_A.weight"] = a[columns].clone()
-            weights[f"{module}.lora_B.weight"] = own[:, columns].clone()
-        alphas.add(alpha / len(parts))
-    if left:
-        raise SgfluxError(f"{next(iter(left))} belongs to no double block's attention")
-    if len(alphas) != 1:
-        raise SgfluxError(f"its layers have different alphas: {sorted(alphas)}")
-    return LoraWeights(weights=weights, alpha=alphas.pop())
+    alphas: dict[str, float] = {}
+    for layer, parts in layers.items():
+        if (encoder := text_encoder_of(layer)) is not None:
+            up = parts.get("B")
+            if up is not None and not bool(up.any()):
+                continue  # it adds nothing
+            count = sum(text_encoder_of(name) is not None for name in layers)
+            raise SgfluxError(
+                f"{layer}: the file also changes the text encoders ({count} layers; this one is "
+                f"{encoder}'s), which sgflux does not; give a LoRA of the transformer alone"
+            )
+        name, is_original = layer_of(layer)
+        for module, own in _modules(layer, name, parts, is_original=is_original):
+            if f"{module}.lora_A.weight" in weights:
+                raise SgfluxError(f"{layer}: {module} has a LoRA in this file already")
+            down, up, alpha = own
+            if alpha is None:
+                alpha = of_header(module, rank=down.shape[0])
+            weights[f"{module}.lora_A.weight"], weights[f"{module}.lora_B.weight"] = down, up
+            alphas[module] = alpha
+    if not weights:
+        raise SgfluxError("it has no LoRA weight of FLUX.1's transformer")
+    return LoraWeights(weights=weights, alphas=alphas)
+
+
+_Layer = tuple[Tensor, Tensor, float | None]
+
+
+def _modules(
+    layer: str, name: str, parts: Mapping[str, Tensor], *, is_original: bool
+) -> list[tuple[str, _Layer]]:
+    """diffusers' layers of one in a file, each with A, B, and alpha where the file has it."""
+    for part, other in (("A", "B"), ("B", "A"), ("alpha", "A")):
+        if part in parts and other not in parts:
+            raise SgfluxError(f"{layer}: has no {_NAMES[other]} beside its {_NAMES[part]}")
+    down, up = parts["A"].flatten(1), parts["B"].flatten(1)
+    if down.shape[0] != up.shape[1]:
+        raise SgfluxError(
+            f"{layer}: its matrices are {tuple(parts['A'].shape)} and {tuple(parts['B'].shape)}, "
+            "which do not fit together"
+        )
+    alpha = None
+    if "alpha" in parts:
+        if parts["alpha"].numel() != 1:
+            raise SgfluxError(f"{layer}: its alpha is {tuple(parts['alpha'].shape)}, not a number")
+        alpha = float(parts["alpha"])
+    if not is_original:
+        return [(name, (down, up, alpha))]
+    targets = _targets(name, up)
+    count = len(targets)
+    if count == 1:
+        return [(targets[0][0], (down, targets[0][1], alpha))]
+    rank = down.shape[0] // count
+    own = [slice(index * rank, (index + 1) * rank) for index in range(count)]
+    if rank * count == down.shape[0] and all(
+        rows.count_nonzero() == rows[:, columns].count_nonzero()
+        for (_, rows), columns in zip(targets, own, strict=True)
+    ):
+        # Several LoRAs beside each other: each has its own rows of A and columns of B.
+        share = None if alpha is None else alpha / count
+        return [
+            (module, (down[columns].clone(), rows[:, columns].clone(), share))
+            for (module, rows), columns in zip(targets, own, strict=True)
+        ]
+    # One LoRA over all of them: they share A.
+    return [(module, (down, rows.clone(), alpha)) for module, rows in targets]
+
+
+_NAMES = {"A": "lora_A (lora_down)", "B": "lora_B (lora_up)", "alpha": "alpha"}
+
+
+def _targets(name: str, up: Tensor) -> list[tuple[str, Tensor]]:
+    if name.endswith(".linear1_qkv"):  # XLabs: a single block's query, key and value alone
+        block = f"single_transformer_blocks.{name.split('.')[1]}"
+        parts = ("attn.to_q", "attn.to_k", "attn.to_v")
+        return [(f"{block}.{p}", rows) for p, rows in zip(parts, up.chunk(3), strict=True)]
+    return original_targets(name, up)
+
+
+class _HeaderAlphas:
+    """Alphas in the header that diffusers and peft write."""
+
+    def __init__(self, header: Mapping[str, str]) -> None:
+        """Read the header's settings.
+
+        Raises:
+            SgfluxError: if they cannot be read, or are of another method than LoRA.
+        """
+        try:
+            settings = json.loads(header.get(METADATA_KEY, "{}"))
+        except ValueError as error:
+            raise SgfluxError(f"its header's {METADATA_KEY} is no JSON: {error}") from error
+        if not isinstance(settings, dict):
+            raise SgfluxError(f"its header's {METADATA_KEY} is no table of settings")
+        self._settings = {
+            name.removeprefix("transformer."): value for name, value in settings.items()
+        }
+        if self._settings.get("use_dora"):
+            raise SgfluxError("its header says use_dora: DoRA is no LoRA")
+
+    def __call__(self, module: str, *, rank: int) -> float:
+        """Alpha of a layer; its rank if nothing else is said."""
+        found: Any = self._settings.get("lora_alpha", rank)
+        pattern = self._settings.get("alpha_pattern") or {}
+        if isinstance(pattern, Mapping):
+            found = pattern.get(get_pattern_key(list(pattern), module), found)
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            raise SgfluxError(f"its header's alpha of {module} is {found!r}, not a number")
+        # Rank-stabilised LoRA divides by the root of the rank.
+        return found * math.sqrt(rank) if self._settings.get("use_rslora") else float(found)

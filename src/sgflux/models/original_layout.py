@@ -155,17 +155,24 @@ def convert_original(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in weights.items():
         module, _, part = key.rpartition(".")
         part = "weight" if part == "scale" else part
-        if module == "final_layer.adaLN_modulation.1":
-            shift, scale = value.chunk(2)
-            state[f"norm_out.linear.{part}"] = torch.cat([scale, shift])
-            continue
-        for target, piece in _targets(module, value):
+        for target, piece in original_targets(module, value):
             state[f"{target}.{part}"] = piece
     return state
 
 
-def _targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
-    """diffusers' modules that an original one becomes, each with its rows."""
+def original_targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
+    """diffusers' modules that an original one becomes, each with its rows of ``value``.
+
+    Args:
+        module: like ``double_blocks.7.img_attn.qkv``.
+        value: its weight or bias, or the upper factor of a LoRA on it: anything with its rows.
+
+    Raises:
+        SgfluxError: if FLUX.1's transformer has no such module.
+    """
+    if module == "final_layer.adaLN_modulation.1":
+        shift, scale = value.chunk(2)
+        return [("norm_out.linear", torch.cat([scale, shift]))]
     if module in _OUTSIDE:
         return [(_OUTSIDE[module], value)]
     kind, _, rest = module.partition(".")
@@ -189,6 +196,24 @@ def _targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
                 for part, piece in zip(parts, pieces, strict=True)
             ]
     raise SgfluxError(f"FLUX.1's transformer has no {module!r}")
+
+
+def module_names() -> tuple[dict[str, str], dict[str, str]]:
+    """Names with underscores for dots, as kohya's layout has them, and what they stand for.
+
+    Returns:
+        The original release's names and diffusers' names, each by its name with underscores, and
+        those of layers in blocks without the block (``img_attn_qkv`` -> ``img_attn.qkv``).
+    """
+    originals = [*_OUTSIDE, "final_layer.adaLN_modulation.1"]
+    theirs = [*_OUTSIDE.values(), "norm_out.linear"]
+    for alone, fused in ((_DOUBLE, _DOUBLE_FUSED), (_SINGLE, _SINGLE_FUSED)):
+        originals += [*alone, *fused]
+        theirs += [*alone.values(), *(part for parts in fused.values() for part in parts)]
+    return (
+        {name.replace(".", "_"): name for name in originals},
+        {name.replace(".", "_"): name for name in theirs},
+    )
 
 
 def _count(weights: Mapping[str, Tensor], kind: str) -> int:

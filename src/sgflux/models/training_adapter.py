@@ -2,12 +2,12 @@
 
 FLUX.1-schnell was distilled to few steps, and plain training wears that down: the adapter that
 learns also learns to undo it. With a training adapter in the base, which has undone it already,
-there is nothing left to undo. It is an ordinary LoRA of FLUX in any layout that diffusers reads.
+there is nothing left to undo. It is an ordinary LoRA of FLUX in any layout that
+:func:`sgflux.models.lora_formats.read_lora` reads.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,22 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
 from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.lora_formats import METADATA_KEY
+from sgflux.models.lora_formats import LoraWeights, read_lora
 
 TRAINING_NAME = "for_training"
 """peft's name of it."""
 
-_PREFIX = "transformer."
+_PREFIX = "transformer"
 
 
 class TrainingAdapter:
@@ -139,8 +137,8 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
         SgfluxError: if the file cannot be read, or a key in it is no LoRA weight of a linear layer
             of this transformer; the message names it.
     """
-    state, alphas, metadata = _read(path)
-    modules = _checked_modules(transformer, state, path)
+    lora = read_lora(path).folded()
+    _check_fits(transformer, lora, path)
     active = {
         name: list(module.active_adapters)
         for name, module in transformer.named_modules()
@@ -152,16 +150,14 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
             # Two LoRAs in one model are the intention.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             transformer.load_lora_adapter(
-                state,
-                prefix=_PREFIX.removesuffix("."),
+                {f"{_PREFIX}.{name}": value for name, value in lora.weights.items()},
+                prefix=_PREFIX,
                 adapter_name=TRAINING_NAME,
-                network_alphas=alphas or None,
-                metadata=None if alphas else metadata,
             )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise SgfluxError(f"{path}: peft cannot put it into this model: {error}") from error
-    layers = {name: transformer.get_submodule(name) for name in modules}
-    _check_taken_over(layers, state, path)
+    layers = {name: transformer.get_submodule(name) for name in lora.modules}
+    _check_taken_over(layers, lora, path)
     for name, module in transformer.named_modules():
         if isinstance(module, LoraLayer):
             own = [TRAINING_NAME] if name in layers else []
@@ -173,67 +169,52 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
     return TrainingAdapter(layers)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any] | None]:
-    """Weights under diffusers' names, alphas by name, and the header's settings, if it has some."""
-    try:
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
-    foreign = [name for name in tensors if "dora_scale" in name]
-    if foreign:
-        raise SgfluxError(f"{path}: {foreign[0]}: DoRA is no LoRA")
-    try:
-        state, alphas = FluxPipeline.lora_state_dict(dict(tensors), return_alphas=True)
-        metadata = json.loads(header[METADATA_KEY]) if METADATA_KEY in header else None
-    except (KeyError, ValueError) as error:
-        raise SgfluxError(f"{path}: is no LoRA of FLUX that diffusers can read: {error}") from error
-    return state, alphas or {}, metadata
+def check_training_adapter_file(transformer: FluxTransformer2DModel, path: Path) -> None:
+    """Check that :func:`add_training_adapter` can take a file, without changing anything.
+
+    Args:
+        transformer: the base; its weights are not looked at, so it may be on the device ``meta``.
+        path: the LoRA's file.
+
+    Raises:
+        SgfluxError: as there.
+    """
+    _check_fits(transformer, read_lora(path), path)
 
 
-def _checked_modules(
-    transformer: FluxTransformer2DModel, state: Mapping[str, Tensor], path: Path
-) -> list[str]:
-    """The layers that the weights are of."""
-    modules: dict[str, None] = {}
-    for key, value in state.items():
-        name, _, ending = key.removeprefix(_PREFIX).rpartition(".lora_")
-        if not key.startswith(_PREFIX) or ending not in ("A.weight", "B.weight"):
-            raise SgfluxError(f"{path}: {key} is no LoRA weight of FLUX's transformer")
+def _check_fits(transformer: FluxTransformer2DModel, lora: LoraWeights, path: Path) -> None:
+    """Every layer of the file must be a linear layer of this transformer, of the same size."""
+    for name in lora.modules:
         try:
             layer: Any = transformer.get_submodule(name)
         except AttributeError:
             layer = None
         layer = getattr(layer, "base_layer", layer)
         if not isinstance(layer, nn.Linear):
-            raise SgfluxError(f"{path}: {key}: this model has no linear layer {name}")
-        is_down = ending == "A.weight"
-        size, own = (
-            (layer.in_features, value.shape[1]) if is_down else (layer.out_features, value.shape[0])
-        )
-        if size != own:
-            raise SgfluxError(
-                f"{path}: {key} is {tuple(value.shape)}, but that layer of this model "
-                f"{'takes' if is_down else 'gives'} {size} numbers"
-            )
-        modules[name] = None
-    if not modules:
-        raise SgfluxError(f"{path}: has no LoRA weight of FLUX's transformer")
-    return list(modules)
+            raise SgfluxError(f"{path}: this model has no linear layer {name}")
+        for part, size in (("A", layer.in_features), ("B", layer.out_features)):
+            key = f"{name}.lora_{part}.weight"
+            shape = tuple(lora.weights[key].shape)
+            if shape[1 if part == "A" else 0] != size:
+                raise SgfluxError(
+                    f"{path}: {key} is {shape}, but that layer of this model "
+                    f"{'takes' if part == 'A' else 'gives'} {size} numbers; the file belongs to a "
+                    "model of another width"
+                )
 
 
-def _check_taken_over(layers: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
-    """Every weight of the file must be where it belongs."""
+def _check_taken_over(layers: Mapping[str, Any], lora: LoraWeights, path: Path) -> None:
+    """Every weight of the file must be where it belongs, and act as strongly as it should."""
     for name, layer in layers.items():
         for part, held in (("A", layer.lora_A), ("B", layer.lora_B)):
-            key = f"{_PREFIX}{name}.lora_{part}.weight"
-            given = state.get(key)
-            if TRAINING_NAME not in held or given is None:
-                raise SgfluxError(f"{path}: {key} is missing")
-            own = held[TRAINING_NAME].weight
-            if not torch.equal(own, given.to(own)):
+            key = f"{name}.lora_{part}.weight"
+            if TRAINING_NAME not in held:
                 raise SgfluxError(f"{path}: {key} was not taken over")
+            own = held[TRAINING_NAME].weight
+            if not torch.equal(own, lora.weights[key].to(own)):
+                raise SgfluxError(f"{path}: {key} was not taken over")
+        if layer.scaling[TRAINING_NAME] != 1:
+            raise SgfluxError(f"{path}: {name} acts {layer.scaling[TRAINING_NAME]:g} times")
 
 
 def _restore(trained: Mapping[nn.Parameter, bool]) -> None:

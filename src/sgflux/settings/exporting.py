@@ -17,11 +17,14 @@ class ExportConfig:
     adapter: Path
     """Folder of a trained adapter (a run's final/)."""
     format: Literal["diffusers", "kohya", "comfyui"] | None = None
-    """Whose names the LoRA's weights get."""
+    """Layout of the file. kohya: ComfyUI, sd-scripts and diffusers read it, with alpha beside each
+    layer. diffusers: diffusers, ComfyUI, ai-toolkit and sd-scripts' converter read it; alpha is in
+    the weights. comfyui: ComfyUI alone reads it; alpha is in the weights."""
     out: Path | None = None
     """The .safetensors file to write; one that is there is replaced."""
     scale: float = 1.0
-    """Strength of the LoRA in that file, relative to what was trained."""
+    """Strength of the LoRA in that file, relative to what was trained; it is in the weights and so
+    acts in every program that reads the file."""
     push_to_hub: str | None = None
     """Publish the adapter's folder as this repository, user/name, on the hub."""
     private: bool = False
