@@ -31,6 +31,7 @@ class Remembering:
     """Generator and judge in one: draws the graph most of the time, and remembers it."""
 
     name = "remembering"
+    digest = None
     classes = CLASSES
 
     def __init__(self) -> None:

@@ -63,6 +63,7 @@ class Forgetful:
     """Leaves out what it is told to."""
 
     name = "forgetful"
+    digest = None
     classes = CLASSES
 
     def __init__(self, *, pictures: int = 0, objects: int = 0, queries: int = 0) -> None:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from sgflux.data.examples import SceneExample, resolve_image
-from sgflux.data.images import load_image
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest, batches, statements_about
@@ -135,27 +133,6 @@ def judge_arm(
         for request, reading in zip(batch, readings, strict=True):
             judged.append(JudgedPicture(request, picture_path(request), reading))
     return judged
-
-
-def read_real(
-    judge: Judge,
-    examples: Sequence[SceneExample],
-    *,
-    images_dir: Path,
-    batch_size: int,
-    advance: Callable[[int], object],
-) -> list[Reading]:
-    """What the judge says of the data set's own pictures, whose relations are known."""
-    readings: list[Reading] = []
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
-        pictures = [
-            np.asarray(load_image(resolve_image(one, images_dir), mirrored=one.is_mirrored))
-            for one in batch
-        ]
-        readings += read_pictures(judge, pictures, [one.graph.triples() for one in batch])
-        advance(len(batch))
-    return readings
 
 
 def pixel_distances(

@@ -34,12 +34,12 @@ from sgflux.evaluation.arms import (
     plan_pictures,
     rows_by_predicate,
 )
+from sgflux.evaluation.calibration import calibrate
 from sgflux.evaluation.drawing import (
     DrawingCount,
     JudgedPicture,
     draw_arm,
     judge_arm,
-    read_real,
 )
 from sgflux.evaluation.generators import WORLD_GENERATORS, Generator, ModelGenerator
 from sgflux.evaluation.judges import Judge, WorldJudgeAdapter
@@ -49,6 +49,7 @@ from sgflux.evaluation.ranking import (
     ranking_summary,
     sigma_grid,
 )
+from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
 from sgflux.folder_lock import hold_folder
@@ -139,8 +140,9 @@ def _evaluate(
     scorer = Scorer(seed=config.seed, resamples=config.resamples)
     if judge is None and config.judge == "world":
         judge = WorldJudgeAdapter.load()
+    pictures = RealPictures(images_dir)
     judge_figures = _calibrate(
-        judge, examples, items, scorer, images_dir, show_progress=show_progress
+        judge, examples, items, scorer, pictures, show_progress=show_progress
     )
     say(judge_line(judge_figures))
     pipeline = None
@@ -158,7 +160,7 @@ def _evaluate(
         "judge": judge_figures,
         **scorer.summary(judged, out_dir=config.out_dir),
         "ranking_accuracy": _rank(
-            pipeline, items, scorer, config, images_dir, show_progress=show_progress
+            pipeline, items, scorer, config, pictures, show_progress=show_progress
         ),
         "items": {
             "rows": len(items),
@@ -247,7 +249,7 @@ def _calibrate(
     examples: Sequence[SceneExample],
     items: Sequence[EvaluationItem],
     scorer: Scorer,
-    images_dir: Path,
+    pictures: RealPictures,
     *,
     show_progress: bool,
 ) -> dict[str, Any]:
@@ -255,6 +257,7 @@ def _calibrate(
     if judge is None:
         return {
             "name": "none",
+            "sha256": None,
             "accuracy": None,
             "ci95": None,
             "n": 0,
@@ -264,10 +267,7 @@ def _calibrate(
     judge.check(example.graph for example in examples)
     judge.check(n.graph for item in items for n in (item.swapped, item.replaced) if n is not None)
     with progress_bar(len(examples), "judge", show=show_progress) as advance:
-        readings = read_real(
-            judge, examples, images_dir=images_dir, batch_size=128, advance=advance
-        )
-    return scorer.calibration(judge.name, examples, readings)
+        return calibrate(judge, examples, pictures, scorer, advance=advance)
 
 
 def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
@@ -327,7 +327,7 @@ def _rank(
     items: Sequence[EvaluationItem],
     scorer: Scorer,
     config: EvalConfig,
-    images_dir: Path,
+    pictures: RealPictures,
     *,
     show_progress: bool,
 ) -> dict[str, Any]:
@@ -338,7 +338,7 @@ def _rank(
         errors = measure_errors(
             pipeline,
             items,
-            images_dir=images_dir,
+            pictures=pictures,
             height=config.height or pipeline.default_size,
             width=config.width or pipeline.default_size,
             crop=config.crop,

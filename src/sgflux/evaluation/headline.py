@@ -92,6 +92,12 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
     if judge:
         note = f"{judge.get('name', '')}, on {judge.get('calibrated_on', 'real pictures')}"
         yield HeadlineRow("The judge", "Judge accuracy", note, Figure.of(judge, key="accuracy"))
+        for kind, entry in (judge.get("false_acceptance") or {}).items():
+            label, note = (
+                f"False acceptance, {kind}",
+                f"a relation is named between {entry['pairs']}",
+            )
+            yield HeadlineRow("The judge", label, note, Figure.of(entry))
     arms = results.get("arms", {})
     for arm, (label, note) in ARM_TITLES.items():
         figure = arm_figure(results, arm)

@@ -22,7 +22,7 @@ from sgflux.evaluation.world_judge import (
     CLASSES,
     IMAGE_SIZE,
     WorldJudge,
-    load_judge,
+    read_judge,
     to_judge_images,
 )
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
@@ -40,10 +40,12 @@ class Judge(Protocol):
 
     Attributes:
         name: says who judged, in results.
+        digest: SHA-256 of the judge's weights, in hex; None if it has none.
         classes: what :meth:`relation_scores` scores, in order: canonical predicates, then "none".
     """
 
     name: str
+    digest: str | None
     classes: tuple[str, ...]
 
     def relation_scores(
@@ -73,9 +75,12 @@ class Judge(Protocol):
 class WorldJudgeAdapter:
     """The bundled world's judge, asked in names instead of indices."""
 
-    def __init__(self, network: WorldJudge, *, batch_size: int = 128) -> None:
-        """Keep the network; ``batch_size`` pictures are read at once."""
+    def __init__(
+        self, network: WorldJudge, *, digest: str | None = None, batch_size: int = 128
+    ) -> None:
+        """Keep the network and its digest; ``batch_size`` pictures are read at once."""
         self.name = "world"
+        self.digest = digest
         self.classes = CLASSES
         self._network = network
         self._batch_size = batch_size
@@ -84,7 +89,8 @@ class WorldJudgeAdapter:
     @classmethod
     def load(cls, *, batch_size: int = 128) -> WorldJudgeAdapter:
         """With the weights that come with the package."""
-        return cls(load_judge(), batch_size=batch_size)
+        network, digest = read_judge()
+        return cls(network, digest=digest, batch_size=batch_size)
 
     def check(self, graphs: Iterable[SceneGraph]) -> None:
         """See :meth:`Judge.check`; two objects of one name cannot be told apart either."""

@@ -9,16 +9,16 @@ Shapes: N items, K sigmas.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sgflux.data.examples import prompt_for, resolve_image
-from sgflux.data.images import Crop, fit_image, load_image, union_box
+from sgflux.data.examples import prompt_for
+from sgflux.data.images import Crop, fit_image, union_box
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import EvaluationItem, derived_seed
+from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
@@ -41,7 +41,7 @@ def measure_errors(
     pipeline: SceneGraphFluxPipeline,
     items: Sequence[EvaluationItem],
     *,
-    images_dir: Path,
+    pictures: RealPictures,
     height: int,
     width: int,
     crop: Crop,
@@ -56,7 +56,7 @@ def measure_errors(
     Args:
         pipeline: with an adapter.
         items: the test items.
-        images_dir: root of their pictures.
+        pictures: their pictures.
         height: to which pictures are scaled.
         width: to which pictures are scaled.
         crop: see :data:`sgflux.data.images.CROPS`; as in training.
@@ -75,7 +75,7 @@ def measure_errors(
     errors = torch.full((len(ALTERNATIVES), len(items), len(sigmas)), torch.nan)
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        latents = _latents(pipeline, batch, images_dir, height, width, crop)
+        latents = _latents(pipeline, batch, pictures, height, width, crop)
         text = pipeline.encode_text([prompt_for(item.example, "neutral") for item in batch])
         # A true graph stands in where there is no negative; its error is then discarded.
         swapped = [item.graph if item.swapped is None else item.swapped.graph for item in batch]
@@ -114,7 +114,7 @@ def measure_errors(
 def _latents(
     pipeline: SceneGraphFluxPipeline,
     items: Sequence[EvaluationItem],
-    images_dir: Path,
+    real: RealPictures,
     height: int,
     width: int,
     crop: Crop,
@@ -129,9 +129,7 @@ def _latents(
                     f"row {item.row + 1} of the test set has no boxes: crop 'union' needs them"
                 )
             box = union_box(item.example.boxes)
-        path = resolve_image(item.example, images_dir)
-        image = load_image(path, mirrored=item.example.is_mirrored)
-        pictures.append(fit_image(image, height, width, crop=crop, box=box))
+        pictures.append(fit_image(real.load(item.example), height, width, crop=crop, box=box))
     mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
     return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)
 

@@ -59,9 +59,13 @@ def judge_line(figures: dict[str, Any]) -> str:
     """How good the judge is, in words."""
     if figures["accuracy"] is None:
         return str(figures["note"])
+    false = ", ".join(
+        f"{kind} {_shown(figure)}" for kind, figure in figures["false_acceptance"].items()
+    )
     return (
         f"judge {figures['name']!r} on {figures['calibrated_on']}: relation "
-        f"{_shown(figures, 'accuracy')}, objects {_shown(figures['objects_right'])}"
+        f"{_shown(figures, 'accuracy')}, objects {_shown(figures['objects_right'])}; names a "
+        f"relation that is not there: {false}"
     )
 
 

@@ -331,6 +331,7 @@ def _method(results: Results) -> str:
         ("command", f"<code>{escape(results['command'])}</code>"),
         ("model", _named(results["model"]["model_id"], results["model"]["fingerprint"])),
         ("adapter", _named(results["adapter"]["path"], results["adapter"]["fingerprint"])),
+        ("judge", _named(judge["name"], judge.get("sha256"))),
         ("test data", _named(results["data"]["path"], results["data"]["sha256"])),
         ("seeds", f"{results['seeds']['seed']}; noise {escape(results['seeds']['noise'])}"),
         ("sampling", _sampling(results["settings"])),

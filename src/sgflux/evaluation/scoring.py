@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.examples import SceneExample
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
-from sgflux.evaluation.judges import Reading
 from sgflux.evaluation.metrics import (
     RESAMPLES,
     Estimate,
@@ -59,31 +57,6 @@ class Scorer:
         return difference_estimate(
             _observed(first), _observed(second), seed=self.seed, resamples=self.resamples
         )
-
-    # --- the judge itself -----------------------------------------------------------------------
-
-    def calibration(
-        self, name: str, examples: Sequence[SceneExample], readings: Sequence[Reading]
-    ) -> dict[str, Any]:
-        """How often the judge is right about real pictures."""
-        relations: Rows = []
-        objects: Rows = []
-        for example, reading in zip(examples, readings, strict=True):
-            cluster = example.image_rel_path
-            relations += [
-                (float(reading.is_right(triple)), _predicate(triple), cluster)
-                for triple in example.graph.triples()
-            ]
-            objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
-        accuracy = self.macro(relations).to_json()
-        return {
-            "name": name,
-            "accuracy": accuracy.pop("macro"),
-            **accuracy,
-            "objects_right": self.mean(objects).to_json(),
-            "classes": list(readings[0].classes) if readings else [],
-            "calibrated_on": f"the {len(examples)} real pictures of the data set",
-        }
 
     # --- the arms -------------------------------------------------------------------------------
 

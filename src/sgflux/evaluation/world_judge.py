@@ -224,7 +224,12 @@ def to_judge_images(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
 
 
 def load_judge(path: str | Path | None = None) -> WorldJudge:
-    """The trained judge, in eval mode on the CPU, float32.
+    """The judge of :func:`read_judge` alone."""
+    return read_judge(path)[0]
+
+
+def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
+    """The trained judge, in eval mode on the CPU, float32; and the SHA-256 of its weights' file.
 
     Args:
         path: a ``.safetensors`` file with its ``.json`` beside it; the bundled one if None.
@@ -248,7 +253,7 @@ def load_judge(path: str | Path | None = None) -> WorldJudge:
         judge.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
     except RuntimeError as error:
         raise SgfluxError(f"{path or 'bundled judge'}: wrong weights: {error}") from error
-    return judge.eval().requires_grad_(False)
+    return judge.eval().requires_grad_(False), digest
 
 
 def judge_card(path: str | Path | None = None) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The test set's own pictures: each file's bytes are hashed when they are first read.
+
+The judge and the ranking accuracy read the same files at different times. Whoever reads one again
+gets the bytes that were hashed, or an error: the digest in the results is of what was measured on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sgflux.data.examples import SceneExample, resolve_image
+from sgflux.data.images import decode_image, image_digest, read_image_bytes
+from sgflux.errors import SgfluxError
+
+
+class RealPictures:
+    """Reads the pictures of a test set.
+
+    Attributes:
+        images_dir: root of the examples' image paths.
+        digests: image path -> SHA-256 of its file, in hex, of every file read so far.
+    """
+
+    def __init__(self, images_dir: Path) -> None:
+        """Read nothing yet."""
+        self.images_dir = images_dir
+        self.digests: dict[str, str] = {}
+
+    def load(self, example: SceneExample) -> Image.Image:
+        """The example's picture, upright and mirrored if the row says so.
+
+        Raises:
+            SgfluxError: if it cannot be read, or is not the file that was read before.
+        """
+        path = resolve_image(example, self.images_dir)
+        data = read_image_bytes(path)
+        self._note(example.image_rel_path, image_digest(data))
+        return decode_image(data, name=path, mirrored=example.is_mirrored)
+
+    def pixels(self, example: SceneExample) -> np.ndarray:
+        """The same as an array, (H, W, 3) uint8."""
+        return np.asarray(self.load(example))
+
+    def digest(self, example: SceneExample) -> str:
+        """SHA-256 of the file of the example's picture, in hex; it is read once.
+
+        Raises:
+            SgfluxError: if it cannot be read.
+        """
+        name = example.image_rel_path
+        if name not in self.digests:
+            self._note(
+                name, image_digest(read_image_bytes(resolve_image(example, self.images_dir)))
+            )
+        return self.digests[name]
+
+    def summary(self, examples: Iterable[SceneExample]) -> str:
+        """One SHA-256 of all the examples' pictures: of their digests, sorted.
+
+        Raises:
+            SgfluxError: if one cannot be read.
+        """
+        every = sorted({self.digest(example) for example in examples})
+        return hashlib.sha256("\n".join(every).encode()).hexdigest()
+
+    def _note(self, name: str, digest: str) -> None:
+        if self.digests.setdefault(name, digest) != digest:
+            raise SgfluxError(
+                f"the picture {str(self.images_dir / name)!r} has changed since this evaluation "
+                "first read it; leave the test data alone while it runs, and start it again"
+            )

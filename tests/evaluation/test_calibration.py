@@ -1,0 +1,132 @@
+"""A judge is asked about what is true and about what is not, and both stand in the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.world_dataset import write_world
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.calibration import FALSE_KINDS, calibrate, false_questions
+from sgflux.evaluation.headline import headline
+from sgflux.evaluation.judges import NONE, NamePair, WorldJudgeAdapter
+from sgflux.evaluation.real_pictures import RealPictures
+from sgflux.evaluation.records import judge_line
+from sgflux.evaluation.scoring import Scorer
+from sgflux.evaluation.world_judge import CLASSES
+from sgflux.graphs.scene_graph import SceneGraph
+from tests.evaluation.test_arms import example
+
+SCORER = Scorer(resamples=50)
+
+
+class NeverNone:
+    """The bundled judge with its "none" struck out: right about all that is stated."""
+
+    name = "never none"
+    digest = "0" * 64
+    classes = CLASSES
+
+    def __init__(self) -> None:
+        self._inner = WorldJudgeAdapter.load()
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        self._inner.check(graphs)
+
+    def relation_scores(
+        self, images: np.ndarray | Sequence[np.ndarray], queries: Sequence[Sequence[NamePair]]
+    ) -> list[np.ndarray]:
+        scores = self._inner.relation_scores(images, queries)
+        for rows in scores:
+            rows[:, CLASSES.index(NONE)] = -1e9
+        return scores
+
+    def objects_present(self, images: np.ndarray | Sequence[np.ndarray]) -> list[frozenset[str]]:
+        return self._inner.objects_present(images)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world") / "data"
+    write_world(folder, train_per_class=0, val_per_class=0, test_per_class=3, triples="1,2,3")
+    return folder
+
+
+def figures(world: Path, judge: Any) -> dict[str, Any]:
+    examples = read_examples(world / "test.jsonl")
+    return calibrate(judge, examples, RealPictures(world), SCORER)
+
+
+def test_a_judge_that_never_says_none_no_longer_calibrates_at_everything(world: Path) -> None:
+    honest, blind = figures(world, WorldJudgeAdapter.load()), figures(world, NeverNone())
+    assert blind["accuracy"] >= honest["accuracy"] >= 0.9
+    for kind in FALSE_KINDS:
+        assert honest["false_acceptance"][kind]["value"] <= 0.15, kind
+        assert honest["false_acceptance"][kind]["n"] >= 30
+        assert honest["false_acceptance"][kind]["ci95"] is not None
+    assert blind["false_acceptance"]["absent"]["value"] == 1
+    assert blind["false_acceptance"]["unrelated"]["value"] == 1
+    assert blind["false_acceptance"]["reversed"]["value"] > 0.3
+    assert len(honest["sha256"]) == 64
+    line = judge_line(blind)
+    assert "names a relation that is not there: reversed" in line
+    assert "absent 100.0%" in line
+    labels = [row.label for row in headline({"judge": blind})]
+    assert labels == [
+        "Judge accuracy",
+        *(f"False acceptance, {kind}" for kind in ("reversed", "absent", "unrelated")),
+    ]
+
+
+def questions(*examples: SceneExample) -> list[dict[str, list[tuple[str, frozenset[str]]]]]:
+    found = []
+    for own in false_questions(examples, seed=0):
+        kinds: dict[str, list[tuple[str, frozenset[str]]]] = {}
+        for one in own:
+            kinds.setdefault(one.kind, []).append((str(one.statement), one.true_answers))
+        found.append(kinds)
+    return found
+
+
+def test_what_is_asked_is_false_and_what_is_true_may_be_answered() -> None:
+    riding, above, near, both = questions(
+        example("man, riding, horse", number=0),
+        example("cat, above, box", number=1),
+        example("dog, around/near, tree; man, holding, ball", number=2),
+        example("man, looking at, dog; dog, looking at, man", number=3),
+    )
+    ((statement, answers),) = riding["reversed"]
+    assert statement == "horse, riding, man"
+    assert {NONE, "below", "touching", "around/near"} <= answers
+    assert not answers & {"riding", "on", "above"}
+    assert above["reversed"] == [("box, above, cat", frozenset({NONE, "below"}))]
+    assert "unrelated" not in above, "its only two objects are related"
+    assert [statement for statement, _ in near["reversed"]] == ["ball, holding, man"]
+    ((statement, answers),) = near["unrelated"]
+    assert len({"dog", "tree"} & {word.strip() for word in statement.split(",")}) == 1
+    assert answers == {NONE}
+    assert "reversed" not in both, "the picture shows it both ways"
+    for kinds, there in ((riding, {"man", "horse"}), (above, {"cat", "box"})):
+        ((statement, _),) = kinds["absent"]
+        subject, _, other = (word.strip() for word in statement.split(","))
+        assert len({subject, other} & there) == 1
+
+
+def test_a_picture_that_changes_during_the_run_is_an_error(tmp_path: Path) -> None:
+    one = example("man, riding, horse")
+    path = tmp_path / one.image_rel_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 64), "white").save(path)
+    pictures = RealPictures(tmp_path)
+    before = pictures.summary([one])
+    assert pictures.pixels(one).mean() == 255
+    Image.new("RGB", (64, 64), "black").save(path)
+    with pytest.raises(SgfluxError, match="has changed since this evaluation first read it"):
+        pictures.load(one)
+    assert RealPictures(tmp_path).summary([one]) != before
