@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -22,7 +23,8 @@ from sgflux.demo import (
     run_demo,
 )
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.evaluator import EvalConfig
+from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.training.trainer import TrainResult, train
 from tests.flux_fixture import make_flux_folder
 
 PRESETS = (DEMO, FULL, CONTROL, FULL_CONTROL)
@@ -127,6 +129,31 @@ def test_a_demo_ends_in_a_report_and_a_second_call_only_shows_it(
     changed = dataclasses.replace(small, world={**small.world, "seed": 1})
     with pytest.raises(SgfluxError, match="another version or recipe"):
         run(changed, out)
+
+
+def test_training_selection_and_reporting_have_files_of_their_own(
+    tmp_path: Path, small: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A demo that selects on the pictures that it reports would flatter itself."""
+    used: dict[str, str | None] = {}
+
+    def note_training(config: TrainConfig) -> TrainResult:
+        used["trained on"] = config.train_jsonl.name
+        used["selected on"] = config.val_jsonl and config.val_jsonl.name
+        return train(config)
+
+    def note_evaluation(config: EvalConfig, **settings: Any) -> Any:
+        used["reported on"] = config.data.name
+        return evaluate(config, **settings)
+
+    monkeypatch.setattr("sgflux.demo.train", note_training)
+    monkeypatch.setattr("sgflux.demo.evaluate", note_evaluation)
+    run(small, tmp_path / "demo")
+    assert used == {
+        "trained on": "train.jsonl",
+        "selected on": "validation.jsonl",
+        "reported on": "test.jsonl",
+    }
 
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path, small: Preset) -> None:

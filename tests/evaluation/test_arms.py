@@ -183,3 +183,16 @@ def test_another_items_graph_is_never_true_of_the_picture() -> None:
     for seed in range(5):
         items = make_items(more, range(4), seed=seed)
         assert [item.shuffled_row for item in items[:3]] == [3, 3, 3]
+
+
+def test_the_seed_chooses_negatives_and_noise() -> None:
+    """A seed without effect would repeat one draw under the name of several."""
+    examples = balanced()
+
+    def choices(seed: int) -> tuple[list[object], list[object]]:
+        items = make_items(examples, range(len(examples)), seed=seed)
+        return [item.replaced for item in items], [item.shuffled_row for item in items]
+
+    for first, second in zip(choices(0), choices(1), strict=True):
+        assert first != second
+    assert choices(1) == choices(1)

@@ -82,6 +82,13 @@ def test_relation_accuracy_is_macro_over_predicates_and_all_right_is_by_picture(
     assert figures["objects_right"]["value"] == 1.0
 
 
+def test_objects_are_right_only_where_all_of_them_are_there() -> None:
+    """One object of two would count an empty half of a picture as a whole one."""
+    one_of_two = replace(RIGHT[0], present=frozenset({"man"}))
+    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, [one_of_two, *RIGHT[1:]]))
+    assert figures["objects_right"]["value"] == pytest.approx(2 / 3)
+
+
 def test_every_arm_is_asked_for_the_items_own_statement() -> None:
     """A picture drawn right from a negative is wrong about the item, and that is the control."""
     drawn = []

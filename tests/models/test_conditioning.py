@@ -171,6 +171,20 @@ def test_tokens_live_in_the_chosen_blocks_alone(
     assert lengths == [(7, 24)] * 7  # 2 before, 3 after, 2 single; the chosen 3 are explicit
 
 
+def test_each_gate_opens_its_own_stream(inputs: Inputs, graph: GraphFeatures) -> None:
+    """Swapped, a gate that was trained for the image would let the graph into the text."""
+    transformer = make_transformer(num_layers=2, num_single_layers=0)
+    base = transformer(**inputs).sample
+    model = conditioned(transformer, "token", block_start=1, block_end=2)
+    with torch.no_grad():
+        model.gate_text.fill_(1.0)
+    # Nothing follows the last double block's text here, so a gate of its own changes nothing.
+    assert torch.equal(model(**inputs, graph=graph), base)
+    with torch.no_grad():
+        model.gate_image.fill_(1.0)
+    assert (model(**inputs, graph=graph) - base).abs().max() > 1e-3
+
+
 def naive_block(
     block: Any,
     image: Tensor,

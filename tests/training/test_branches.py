@@ -121,6 +121,14 @@ def test_the_anchor_is_the_distance_from_the_base(model: GraphLoraModel, batch: 
     sigma = torch.tensor([1.0, 0.25])
     errors = objective(model).anchor_errors(batch, sigma)
     assert errors.min() > 0
+    # Without a graph LoRA alone is what moves it: an anchor against the adapter itself would be 0.
+    moved = replace(batch, graphs=NOTHING, sigma=sigma)
+    own = objective(model).branches(moved, []).velocity[0]
+    with adapter_disabled(model):
+        base = objective(model).branches(moved, []).velocity[0]
+    by_hand = (own - base).square().mean(dim=(1, 2))
+    assert by_hand.min() > 0
+    torch.testing.assert_close(objective(model).anchor_errors(moved, sigma), by_hand)
     errors.sum().backward()
     assert any(p.grad is not None for p in model.trainable_parameters().values())
     model.zero_grad()

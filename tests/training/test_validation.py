@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -111,6 +112,24 @@ def test_every_graph_is_judged_on_the_same_latents_noise_and_sigma(tmp_path: Pat
     )
     assert cut is not None
     torch.testing.assert_close(cut, errors[:, [3, 1]])
+
+
+def test_an_item_without_a_negative_has_no_error_of_one(tmp_path: Path) -> None:
+    """Its stand-in is the true graph; kept, it would count as a tie."""
+    walk = validator(arrays(tmp_path), batch_size=4)
+    walk.items[1] = replace(walk.items[1], negative=None)
+
+    def error_of(batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
+        return [batch.sigma for _ in alternatives]
+
+    device = torch.device("cpu")
+    errors = walk.errors(error_of, [0, 1, 2], device=device, should_stop=lambda: False)
+    assert errors is not None
+    assert errors[2].isnan().any(dim=1).tolist() == [False, True, False]
+    assert not errors[:2].isnan().any()
+    alone = walk.errors(error_of, [1], device=device, should_stop=lambda: False)
+    assert alone is not None
+    assert alone[2].isnan().all()
 
 
 def test_it_stops_when_asked_to(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""The errors behind the ranking accuracy belong to the items' graphs and the stated sigmas."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flux_fixture import make_flux_folder
+from PIL import Image
+
+from sgflux.data.examples import prompt_for
+from sgflux.data.images import fit_image, load_image
+from sgflux.evaluation.arms import EvaluationItem, derived_seed, make_items
+from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.backbone import image_ids, text_ids
+from sgflux.models.ranking import ranking_errors
+from sgflux.sampling import SceneGraphFluxPipeline
+from tests.evaluation.test_arms import example
+from tests.test_sampling import write_adapter
+
+SIGMAS = (0.125, 0.6)
+EXAMPLES = [
+    example("man, riding, horse", number=0),
+    example("cat, above, box", number=1),
+    example("dog, around/near, tree", number=2),
+]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for one in EXAMPLES:
+        path = folder / one.image_rel_path
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> SceneGraphFluxPipeline:
+    folder = tmp_path_factory.mktemp("model")
+    flux = make_flux_folder(folder / "flux")
+    return SceneGraphFluxPipeline.from_pretrained(
+        str(flux), adapter=write_adapter(folder / "final", flux)
+    )
+
+
+def error_by_hand(
+    pipeline: SceneGraphFluxPipeline, item: EvaluationItem, graph: SceneGraph, k: int, images: Path
+) -> float:
+    assert pipeline.model is not None
+    picture = fit_image(load_image(images / item.example.image_rel_path), 64, 64, crop="none")
+    mean, _ = pipeline.autoencoder.posterior(picture[None])
+    latents = pipeline.autoencoder.scale(mean.float())
+    generator = torch.Generator().manual_seed(derived_seed(0, "ranking", item.row, k))
+    text = pipeline.encode_text([prompt_for(item.example, "neutral")])
+    (error,) = ranking_errors(
+        pipeline.model,
+        latents=latents,
+        noise=torch.randn(latents.shape[1:], generator=generator)[None],
+        sigma=torch.tensor([SIGMAS[k]]),
+        text_features=text,
+        graphs=[graph],
+        image_ids=image_ids(latents.shape[2] // 2, latents.shape[3] // 2),
+        text_ids=text_ids(text.encoder_hidden_states.shape[1]),
+    )
+    return float(error)
+
+
+def test_each_error_is_that_of_its_graph_and_sigma(
+    pipeline: SceneGraphFluxPipeline, images: Path
+) -> None:
+    """With another sigma or negative the figure would be about something else."""
+    items = make_items(EXAMPLES, range(3), seed=0)
+    errors = measure_errors(
+        pipeline,
+        items,
+        images_dir=images,
+        height=64,
+        width=64,
+        crop="none",
+        sigmas=SIGMAS,
+        guidance=None,
+        seed=0,
+        batch_size=2,
+        advance=lambda count: None,
+    )
+    assert ALTERNATIVES == ("graph", "null_graph", "role_swap", "predicate")
+    for row, item in enumerate(items):
+        graphs = {"graph": item.graph, "null_graph": SceneGraph.null()}
+        graphs["role_swap"] = item.swapped and item.swapped.graph
+        graphs["predicate"] = item.replaced and item.replaced.graph
+        for place, name in enumerate(ALTERNATIVES):
+            for k in range(len(SIGMAS)):
+                found = float(errors[place, row, k])
+                if graphs[name] is None:
+                    assert np.isnan(found), "an item without such a negative has no error of it"
+                else:
+                    by_hand = error_by_hand(pipeline, item, graphs[name], k, images)
+                    assert found == pytest.approx(by_hand, rel=1e-4)
+    assert items[2].swapped is None, "near is symmetric, and its stand-in must be discarded"

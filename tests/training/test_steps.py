@@ -1,0 +1,108 @@
+"""What one optimizer step learns from: its own examples, noise and share of the gradient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sgflux.loss_config import LossConfig
+from sgflux.training import loop
+from sgflux.training.batches import Batch, draw_batch
+from sgflux.training.processes import Processes
+from sgflux.training.trainer import train
+from tests.training.conftest import MakeConfig
+
+NO_VALIDATION: dict[str, Any] = {"val_jsonl": None, "val_every": 250, "val_sigmas": 4}
+
+
+class Drawn:
+    """Records what each pass is drawn from, and may give every pass the first one's batch."""
+
+    def __init__(self, *, repeat: bool = False) -> None:
+        self.rows: list[tuple[int, ...]] = []
+        self.seeds: list[int] = []
+        self._repeat, self._first = repeat, None
+
+    def __call__(self, arrays: Any, rows: Sequence[int], **settings: Any) -> Batch:
+        self.rows.append(tuple(rows))
+        self.seeds.append(settings["generator"].initial_seed())
+        batch = draw_batch(arrays, rows, **settings)
+        self._first = self._first or batch
+        return self._first if self._repeat else batch
+
+
+def training_rows(folder: Path) -> list[dict[str, Any]]:
+    lines = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
+    return [row for row in map(json.loads, lines) if row["kind"] == "train"]
+
+
+def test_an_epoch_shows_every_example_once_and_each_step_its_own_noise(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = Drawn()
+    monkeypatch.setattr(loop, "draw_batch", drawn)
+    train(make_config(tmp_path / "run", max_steps=6, batch_size=1, gradient_accumulation_steps=2))
+    assert len(drawn.rows) == 12
+    for epoch in (drawn.rows[:6], drawn.rows[6:]):
+        assert sorted(row for rows in epoch for row in rows) == list(range(6))
+    assert len(set(drawn.seeds)) == 12
+
+
+def test_processes_draw_different_examples_and_different_noise(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two devices that learn from one noise would do the work of one."""
+    drawn = {}
+    for index in (0, 1):
+        recorder = drawn[index] = Drawn()
+        monkeypatch.setattr(loop, "draw_batch", recorder)
+        # One of two processes by itself: what it draws depends on its index alone.
+        alone = TwoInOne(index=index, count=2, device=torch.device("cpu"))
+        monkeypatch.setattr(Processes, "start", classmethod(lambda cls, device, p=alone: p))
+        train(make_config(tmp_path / str(index), batch_size=1, **NO_VALIDATION))
+    assert len(drawn[0].rows) == len(drawn[1].rows) == 4
+    shown = [row for pair in zip(drawn[0].rows, drawn[1].rows, strict=True) for row in pair]
+    assert sorted(row for rows in shown[:6] for row in rows) == list(range(6))
+    assert not set(drawn[0].seeds) & set(drawn[1].seeds)
+
+
+class TwoInOne(Processes):
+    """One of several processes whose companions agree with it in everything."""
+
+    def wait(self) -> None:
+        pass
+
+    def average_(self, buffer: torch.Tensor) -> torch.Tensor:
+        return buffer
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        return items
+
+    @property
+    def is_main(self) -> bool:
+        return True
+
+
+def test_accumulated_passes_are_averaged(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the same batch is once that batch: a sum would double loss, gradient and clipping."""
+    first: dict[int, dict[str, Any]] = {}
+    for parts in (1, 2):
+        monkeypatch.setattr(loop, "draw_batch", Drawn(repeat=True))
+        config = make_config(
+            tmp_path / str(parts),
+            max_steps=1,
+            gradient_accumulation_steps=parts,
+            **NO_VALIDATION,
+            losses=LossConfig(lambda_words=0),
+        )
+        train(config)
+        (first[parts],) = training_rows(config.output_dir)
+    assert first[2]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5)
+    assert first[2]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4)
