@@ -72,3 +72,13 @@ def test_every_arm_with_a_graph_is_drawn_at_one_scale(pipeline: SceneGraphFluxPi
         [first.graph], [first.prompt], [first.seed], steps=1, graph_scale=1.5
     )
     assert np.array_equal(drawn, expected)
+
+
+def test_a_record_says_whether_the_adapter_drew(pipeline: SceneGraphFluxPipeline) -> None:
+    """Equal records mean equal pictures, and the base is not the adapter without a graph."""
+    generator = ModelGenerator(pipeline, steps=1)
+    base, without = (
+        generator.record(requests(arm)[0]) for arm in (Arm.BASE_NEUTRAL, Arm.NULL_GRAPH)
+    )
+    assert base["adapter"] is None
+    assert without["adapter"] is not None

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from sgflux.loss_config import LossConfig
+from sgflux.models.adapter import GraphLoraModel
 from sgflux.training import loop
 from sgflux.training.batches import Batch, draw_batch
+from sgflux.training.checkpoint import TrainingState
 from sgflux.training.processes import Processes
 from sgflux.training.trainer import train
 from tests.training.conftest import MakeConfig
@@ -106,3 +108,32 @@ def test_accumulated_passes_are_averaged(
         (first[parts],) = training_rows(config.output_dir)
     assert first[2]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5)
     assert first[2]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4)
+
+
+def test_a_gradient_is_clipped_before_the_optimizer_sees_it(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """AdamW's first moment after one step is a tenth of the gradient that it was given."""
+    config = make_config(tmp_path / "run", max_steps=1, max_grad_norm=1e-3, save_every=1)
+    train(config)
+    state = TrainingState.load(config.output_dir / "step1.pt").optimizer["state"]
+    moments = torch.cat([entry["exp_avg"].flatten() for entry in state.values()])
+    assert float(moments.norm()) == pytest.approx(0.1 * 1e-3, rel=1e-3)
+
+
+def test_validation_looks_at_the_averaged_weights(make_config: MakeConfig, tmp_path: Path) -> None:
+    """It chooses among the weights that the bundle will hold."""
+    seen: dict[int, dict[str, torch.Tensor]] = {}
+
+    def note(model: GraphLoraModel, step: int) -> dict[str, float]:
+        weights = model.trainable_parameters().items()
+        seen[step] = {name: weight.detach().clone() for name, weight in weights}
+        return {}
+
+    config = make_config(tmp_path / "run", ema_decay=0.9)
+    train(config, validate=note)
+    state = TrainingState.load(config.output_dir / "step2.pt")
+    assert state.ema is not None
+    for name, average in state.ema.items():
+        assert torch.equal(seen[2][name], average), name
+    assert any(not torch.equal(seen[2][name], raw) for name, raw in state.trainable.items())
