@@ -14,8 +14,9 @@ from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_autoencoder, load_text_encoders
+from sgflux.models.hub import model_folder
 from sgflux.training import prepare
-from sgflux.training.encoder_files import encoder_facts, encoder_folder, files_identity
+from sgflux.training.encoder_files import encoder_facts, files_identity
 from sgflux.training.prepare import Encoded, encode, read_splits
 from sgflux.training.processes import Processes
 
@@ -87,7 +88,7 @@ def test_one_changed_byte_of_an_encoder_changes_its_identity(flux: Path, tmp_pat
 
 def test_a_model_that_is_not_here_is_named():
     with pytest.raises(SgfluxError, match=r"'nobody/nothing' cannot be loaded.*allow downloads"):
-        encoder_folder("nobody/nothing", revision=None, allow_download=False)
+        model_folder("nobody/nothing", revision=None, allow_download=False, parts=("vae",))
 
 
 def test_the_command_works_in_parts_verifies_and_rebuilds(

@@ -178,6 +178,7 @@ def _evaluate(
         "model": {
             "model_id": config.model_id if pipeline else None,
             "fingerprint": None if pipeline is None else pipeline.model_fingerprint,
+            **({} if pipeline is None else pipeline.base_record()),
         },
         "data": {
             "path": str(config.data),

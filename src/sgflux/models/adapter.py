@@ -172,6 +172,7 @@ def build_model(
     config: AdapterConfig,
     name_features: NameFeatures,
     encoder: NativeGraphEncoder | CGIPEncoder | None = None,
+    allow_other_base: bool = False,
 ) -> GraphLoraModel:
     """Put an untrained adapter into a transformer, which is frozen.
 
@@ -182,12 +183,13 @@ def build_model(
         config: what to build.
         name_features: features of the graphs' words.
         encoder: one that is trained already; None: an untrained one of the config's settings.
+        allow_other_base: take other weights than the config's base has, if the sizes fit.
 
     Raises:
         SgfluxError: if the transformer is not the config's base, or has this adapter already.
         ValueError: if the encoder given is not the config's.
     """
-    check_base(config, transformer)
+    check_base(config, transformer, allow_other=allow_other_base)
     if LORA_NAME in getattr(transformer, "peft_config", {}):
         raise SgfluxError("the transformer has an sgflux adapter already; load it afresh")
     transformer.requires_grad_(False)
@@ -246,20 +248,38 @@ def adapter_disabled(model: GraphLoraModel) -> Iterator[None]:
             weight.requires_grad_(False)
 
 
-def check_base(config: AdapterConfig, transformer: FluxTransformer2DModel) -> None:
-    """Check that an adapter belongs to a transformer.
+def check_base(
+    config: AdapterConfig, transformer: FluxTransformer2DModel, *, allow_other: bool = False
+) -> None:
+    """Check that an adapter fits a transformer, and that its outermost layers are the adapter's.
+
+    All weights of all parts are compared by :func:`sgflux.models.base_identity.check_identity`,
+    which needs the files; this needs the transformer alone.
+
+    Args:
+        config: of the adapter.
+        transformer: the base at hand.
+        allow_other: let weights differ, but not sizes.
 
     Raises:
         SgfluxError: naming what differs, on both sides.
     """
     here = model_identity(transformer)
-    different = [
-        f"{name} is {config.base.get(name)!r} for the adapter and {value!r} for this model"
+    different = {
+        name: f"{name} is {config.base.get(name)!r} for the adapter and {value!r} for this model"
         for name, value in here.items()
-        if config.base.get(name) != value
-    ]
+        if config.base.get(name) != value and not (allow_other and name == "fingerprint")
+    }
     if different:
-        raise SgfluxError("the adapter belongs to another base model: " + "; ".join(different))
+        raise SgfluxError(
+            "the adapter belongs to another base model: "
+            + "; ".join(different.values())
+            + (
+                ". If other weights are intended (a merge or a fine-tune), add --allow-other-base"
+                if list(different) == ["fingerprint"]
+                else ""
+            )
+        )
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import sgflux
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import validate_block_range
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.encoders import complete_settings
 
@@ -38,7 +39,8 @@ class AdapterConfig:
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
     """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
     base: Mapping[str, Any]
-    """See :func:`sgflux.models.backbone.model_identity`."""
+    """See :func:`sgflux.models.backbone.model_identity`; ``identity``, which adapters of before do not
+    have, is the :class:`~sgflux.models.base_identity.BaseIdentity` as JSON."""
     max_sequence_length: int
     """T5's tokens of a prompt, in training."""
     sgflux_version: str = sgflux.__version__
@@ -60,9 +62,16 @@ class AdapterConfig:
         if "num_layers" not in self.base or "joint_attention_dim" not in self.base:
             raise SgfluxError(f"base must be a model's identity, got {dict(self.base)!r}")
         validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
+        _ = self.base_identity  # raises, if it is none
         encoder = complete_settings(self.encoder, text_dim=self.base["joint_attention_dim"])
         object.__setattr__(self, "encoder", encoder)
         object.__setattr__(self, "base", dict(self.base))
+
+    @property
+    def base_identity(self) -> BaseIdentity | None:
+        """What the base is, all parts of it; None for an adapter of before, which does not say."""
+        parts = self.base.get("identity")
+        return None if parts is None else BaseIdentity.from_json(parts)
 
     @property
     def lora_modules(self) -> tuple[str, ...]:

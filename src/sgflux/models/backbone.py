@@ -355,7 +355,8 @@ def model_identity(transformer: FluxTransformer2DModel) -> dict[str, Any]:
     """What an adapter must know of the base it was trained on; plain JSON.
 
     ``fingerprint`` is the SHA-256 of the input and output projections, rounded to bf16: the same
-    model has the same one whether it was loaded in float32 or in bf16.
+    model has the same one whether it was loaded in float32 or in bf16. What all parts of a base
+    are is its :class:`~sgflux.models.base_identity.BaseIdentity`, which is taken of the files.
     """
     config = transformer.config
     digest = hashlib.sha256()

@@ -73,21 +73,7 @@ def load_original(path: Path, *, dtype: torch.dtype) -> FluxTransformer2DModel:
         SgfluxError: if the file cannot be read, or holds something else than FLUX.1's transformer;
             the message names the key.
     """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
-    if any(name.startswith(_PREFIX) for name in weights):
-        weights = {
-            name.removeprefix(_PREFIX): value
-            for name, value in weights.items()
-            if name.startswith(_PREFIX)
-        }
-    try:
-        settings = original_config(weights)
-        state = convert_original(weights)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
+    settings, state = original_state(path)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(settings)
     expected = {name: value.shape for name, value in transformer.state_dict().items()}
@@ -100,6 +86,28 @@ def load_original(path: Path, *, dtype: torch.dtype) -> FluxTransformer2DModel:
     converted = {name: value.to(dtype) for name, value in state.items()}
     transformer.load_state_dict(converted, strict=True, assign=True)
     return transformer
+
+
+def original_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """diffusers' settings and weights for an original-layout file, in the file's precision.
+
+    Raises:
+        SgfluxError: as :func:`load_original`, but for missing and misshapen weights.
+    """
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    if any(name.startswith(_PREFIX) for name in weights):
+        weights = {
+            name.removeprefix(_PREFIX): value
+            for name, value in weights.items()
+            if name.startswith(_PREFIX)
+        }
+    try:
+        return original_config(weights), convert_original(weights)
+    except SgfluxError as error:
+        raise SgfluxError(f"{path}: {error}") from error
 
 
 def described_original(path: Path) -> dict[str, Any]:

@@ -59,12 +59,23 @@ def load_original_autoencoder(path: Path, *, dtype: torch.dtype) -> AutoencoderK
     Raises:
         SgfluxError: if the file cannot be read, or holds something else; the message names the key.
     """
-    weights = _read(path)
-    settings = _in_file(path, autoencoder_config, weights)
-    state = _in_file(path, convert_autoencoder, weights, len(settings["block_out_channels"]))
+    settings, state = original_autoencoder_state(path)
     with torch.device("meta"):
         autoencoder = AutoencoderKL.from_config(settings)
     return _filled(autoencoder, state, path, dtype=dtype)
+
+
+def original_autoencoder_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """diffusers' settings and weights for an original-layout file, in the file's precision.
+
+    Raises:
+        SgfluxError: if the file cannot be read or has an unknown key.
+    """
+    weights = _read(path)
+    settings = _in_file(path, autoencoder_config, weights)
+    return settings, _in_file(
+        path, convert_autoencoder, weights, len(settings["block_out_channels"])
+    )
 
 
 def autoencoder_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -149,15 +160,29 @@ def load_clip(path: Path, *, end_token: int, dtype: torch.dtype) -> CLIPTextMode
     Raises:
         SgfluxError: if the file cannot be read, or holds something else; the message names the key.
     """
-    weights = {
-        name.removeprefix(_CLIP_PREFIX): value
-        for name, value in _read(path).items()
-        if name not in _CLIP_UNUSED
-    }
+    weights = _clip_weights(path)
     config = _in_file(path, clip_config, weights, end_token)
     with torch.random.fork_rng(devices=[]):  # it is small, and has buffers that no file has
         model = CLIPTextModel(config)
     return _filled(model, weights, path, dtype=dtype)
+
+
+def clip_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """transformers' settings and weights for a CLIP file, in the file's precision.
+
+    Raises:
+        SgfluxError: if the file cannot be read, or lacks a weight that tells a size.
+    """
+    weights = _clip_weights(path)
+    return _in_file(path, clip_config, weights, 0).to_dict(), weights
+
+
+def _clip_weights(path: Path) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(_CLIP_PREFIX): value
+        for name, value in _read(path).items()
+        if name not in _CLIP_UNUSED
+    }
 
 
 def clip_config(weights: Mapping[str, Tensor], end_token: int) -> CLIPTextConfig:
@@ -191,7 +216,7 @@ def load_t5(path: Path, *, dtype: torch.dtype) -> T5EncoderModel:
     Raises:
         SgfluxError: if the file cannot be read, or holds something else; the message names the key.
     """
-    weights = {name: value for name, value in _read(path).items() if name not in _T5_UNUSED}
+    weights = _t5_weights(path)
     config = _in_file(path, t5_config, weights)
     with torch.device("meta"):
         model = T5EncoderModel(config)
@@ -201,6 +226,20 @@ def load_t5(path: Path, *, dtype: torch.dtype) -> T5EncoderModel:
     model = _filled(model, state, path, dtype=dtype)
     model.tie_weights()
     return model
+
+
+def t5_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """transformers' settings and weights for a T5 file, in the file's precision.
+
+    Raises:
+        SgfluxError: if the file cannot be read, or lacks a weight that tells a size.
+    """
+    weights = _t5_weights(path)
+    return _in_file(path, t5_config, weights).to_dict(), weights
+
+
+def _t5_weights(path: Path) -> dict[str, Tensor]:
+    return {name: value for name, value in _read(path).items() if name not in _T5_UNUSED}
 
 
 def t5_config(weights: Mapping[str, Tensor]) -> T5Config:

@@ -35,6 +35,7 @@ _LOADING = (
     "quantize",
     "offload_blocks",
     "offload_folder",
+    "allow_other_base",
 )
 
 GraphInput = SceneGraph | str | None

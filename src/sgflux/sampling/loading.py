@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from sgflux.models.backbone import (
     load_text_encoders,
     load_transformer,
 )
+from sgflux.models.base_files import identify_base
+from sgflux.models.base_identity import check_identity
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import find_bundle
 from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
 from sgflux.sampling.inputs import adapter_fingerprint
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def load_parts(
@@ -36,6 +41,7 @@ def load_parts(
     quantize: Any,
     offload_blocks: bool,
     offload_folder: Path | None,
+    allow_other_base: bool,
 ) -> dict[str, Any]:
     """Arguments of ``SceneGraphFluxPipeline``; see its ``from_pretrained`` for these ones.
 
@@ -55,6 +61,12 @@ def load_parts(
         bundle = load_bundle(find_bundle(adapter, allow_download=source.allow_download))
     if bundle is not None and max_sequence_length is None:
         max_sequence_length = bundle[0].max_sequence_length
+    identity = identify_base(source)
+    check = None
+    if bundle is not None:
+        check = check_identity(bundle[0].base_identity, identity, allow_other=allow_other_base)
+        if check.status != "same":
+            _LOGGER.warning("%s: %s", adapter, check.text)
     text = load_text_encoders(
         **source.for_text_encoders,
         dtype=dtype,
@@ -70,7 +82,12 @@ def load_parts(
     if bundle is not None:
         config, state = bundle
         names = NameFeatures(text.text_encoder_2.config.d_model, text.encode_names)
-        model = build_model(transformer=transformer, config=config, name_features=names)
+        model = build_model(
+            transformer=transformer,
+            config=config,
+            name_features=names,
+            allow_other_base=allow_other_base,
+        )
         model.load_trainable_state(state)
         model.eval().requires_grad_(False)
         fingerprint = adapter_fingerprint(config, state)
@@ -90,6 +107,8 @@ def load_parts(
         "transformer": transformer,
         "model": model,
         "adapter_fingerprint": fingerprint,
+        "base_identity": identity,
+        "base_check": check,
         "files": files,
     }
 

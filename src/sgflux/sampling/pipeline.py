@@ -32,11 +32,11 @@ from sgflux.models.backbone import (
     TextEncoders,
     TextFeatures,
     image_ids,
-    model_identity,
     pack_latents,
     text_ids,
     unpack_latents,
 )
+from sgflux.models.base_identity import BaseCheck, BaseIdentity
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.sampling.inputs import (
     GraphInput,
@@ -67,6 +67,8 @@ class SceneGraphFluxPipeline:
         model: GraphLoraModel | None = None,
         model_id: str = "",
         adapter_fingerprint: str | None = None,
+        base_identity: BaseIdentity | None = None,
+        base_check: BaseCheck | None = None,
         quantize: str = "none",
         files: Any = None,
     ) -> None:
@@ -78,6 +80,9 @@ class SceneGraphFluxPipeline:
             model: that transformer with its adapter.
             model_id: what the base is called, for the record.
             adapter_fingerprint: what identifies the adapter, for the record.
+            base_identity: what the base is; None: unknown, as for parts made by hand.
+            base_check: whether it is the one that the adapter was trained on; None: without an
+                adapter, or nobody has looked.
             quantize: how the base's matrices were rounded, for the record.
             files: what is to live as long as the pipeline.
         """
@@ -87,7 +92,8 @@ class SceneGraphFluxPipeline:
         self.transformer = transformer
         self.model = model
         self.model_id = model_id
-        self.model_fingerprint: str = model_identity(transformer)["fingerprint"]
+        self.base_identity = base_identity
+        self.base_check = base_check
         self.adapter_fingerprint = adapter_fingerprint
         self.quantize = quantize
         self._files = files
@@ -111,6 +117,7 @@ class SceneGraphFluxPipeline:
         quantize: Literal["none", "int8", "float8", "nf4"] = "none",
         offload_blocks: bool = False,
         offload_folder: Path | None = None,
+        allow_other_base: bool = False,
     ) -> SceneGraphFluxPipeline:
         """Load a base, and an adapter bundle onto it.
 
@@ -131,6 +138,8 @@ class SceneGraphFluxPipeline:
             quantize: round the base's frozen matrices, as in training.
             offload_blocks: keep the weights of all but the adapted blocks off the device.
             offload_folder: keep them in files there instead of in the CPU's memory.
+            allow_other_base: take an adapter of another base (a merge or a fine-tune) whose sizes
+                fit; :attr:`base_check` and every picture's record say so.
 
         Raises:
             SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
@@ -155,8 +164,14 @@ class SceneGraphFluxPipeline:
             quantize=quantize,
             offload_blocks=offload_blocks,
             offload_folder=offload_folder,
+            allow_other_base=allow_other_base,
         )
         return cls(**parts, model_id=str(model_id), quantize=quantize)
+
+    @property
+    def model_fingerprint(self) -> str | None:
+        """One digest of all parts of the base, see :class:`BaseIdentity`; None if it is unknown."""
+        return None if self.base_identity is None else self.base_identity.fingerprint
 
     @property
     def device(self) -> torch.device:
@@ -340,9 +355,21 @@ class SceneGraphFluxPipeline:
             "dtype": str(self.dtype).removeprefix("torch."),
             "quantize": self.quantize,
             "model": self.model_id,
-            "model_fingerprint": self.model_fingerprint,
+            **self.base_record(use_adapter=use_adapter),
             "adapter": self.adapter_fingerprint if use_adapter else None,
             "use_adapter": use_adapter,
+        }
+
+    def base_record(self, *, use_adapter: bool = True) -> dict[str, Any]:
+        """What the base is, and how it compares with the adapter's, as plain JSON.
+
+        ``base``: digest of every part, or None; ``base_check``: see :class:`BaseCheck`, or None
+        without the adapter.
+        """
+        check = self.base_check if use_adapter else None
+        return {
+            "base": None if self.base_identity is None else self.base_identity.to_json(),
+            "base_check": None if check is None else check.to_json(),
         }
 
     def _size(self, height: int | None, width: int | None) -> tuple[int, int]:

@@ -102,8 +102,8 @@ def saliency(config: SaliencyConfig) -> list[Path]:
                 "lowest": float(heat.min()),
                 "highest": float(heat.max()),
                 "model": config.model_id,
-                "model_fingerprint": pipeline.model_fingerprint,
                 "adapter": pipeline.adapter_fingerprint,
+                **pipeline.base_record(use_adapter=config.adapter is not None),
             }
             save_picture(path, drawn, about)
             pictures.append(drawn)

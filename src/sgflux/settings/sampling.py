@@ -69,6 +69,8 @@ class SampleConfig:
     """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_other_base: bool = False
+    """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 
@@ -133,6 +135,8 @@ class SaliencyConfig:
     """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_other_base: bool = False
+    """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 

@@ -17,11 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import resolve_model_id
-from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.single_files import described_autoencoder, described_t5
 from sgflux.writing import replace_file
 
@@ -50,44 +46,6 @@ class EncoderFacts:
     downsample: int
     latent_shift: float
     latent_scale: float
-
-
-def encoder_folder(
-    model_id: str,
-    *,
-    revision: str | None,
-    allow_download: bool,
-    parts: Sequence[str] = (*AUTOENCODER_PARTS, *TEXT_PARTS),
-) -> Path:
-    """The folder that the encoders are loaded from, fetched from the hub if that is allowed.
-
-    Args:
-        model_id: a folder or hub id.
-        revision: of the hub's repository.
-        allow_download: fetch from the hub what is not on this machine.
-        parts: subfolders that are needed.
-
-    Raises:
-        SgfluxError: if it is not on this machine.
-    """
-    folder = resolve_model_id(model_id)
-    if Path(folder).is_dir():
-        if revision is not None:
-            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
-        return Path(folder)
-    try:
-        found = snapshot_download(
-            folder,
-            revision=revision,
-            local_files_only=not allow_download,
-            allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
-        )
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
-        ) from error
-    return Path(found)
 
 
 def encoder_facts(

@@ -31,6 +31,7 @@ from sgflux.models.backbone import (
     load_text_encoders,
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.hub import model_folder
 from sgflux.models.relation_classifier import WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.training.batches import LatentScale
@@ -41,7 +42,6 @@ from sgflux.training.encoder_files import (
     TEXT_PARTS,
     EncoderFacts,
     encoder_facts,
-    encoder_folder,
     files_identity,
 )
 from sgflux.training.processes import Processes, usable_device
@@ -351,7 +351,7 @@ class LazyEncoders:
             "text_encoder_2": source.text_encoder_2,
         }
         self._files = {part: path for part, path in files.items() if path is not None}
-        self._folder = encoder_folder(
+        self._folder = model_folder(
             source.rest,
             **source.hub,
             parts=[part for part in (*AUTOENCODER_PARTS, *TEXT_PARTS) if part not in self._files],
