@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from flux_fixture import MAX_SEQUENCE_LENGTH, make_flux_folder
+from safetensors.torch import load_file, save_file
 
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, build_model, save_bundle
+from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
 from sgflux.models.backbone import load_text_encoders, load_transformer, model_identity
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 
@@ -314,3 +319,89 @@ def test_an_unknown_predicate_is_named_before_anything_is_loaded(tmp_path: Path)
     config = SampleConfig(graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model")
     with pytest.raises(SgfluxError, match="kicking"):
         sample(config)
+
+
+# --- the adapter's own base ---------------------------------------------------------------------
+
+
+def noisy(folder: Path, target: Path, part: str) -> Path:
+    """A base that only looks like another one: the matrices of one part have noise on them."""
+    shutil.copytree(folder, target)
+    name = "model" if part.startswith("text") else "diffusion_pytorch_model"
+    path = target / part / f"{name}.safetensors"
+    weights = load_file(path)
+    for key, value in weights.items():
+        is_outside = part == "transformer" and not key.startswith("transformer_blocks")
+        if value.ndim >= 2 and not is_outside:
+            weights[key] = value + value.std() * torch.randn(value.shape)
+    save_file(weights, path, metadata={"format": "pt"})
+    return target
+
+
+@pytest.mark.parametrize("part", ["transformer", "text_encoder", "text_encoder_2", "vae"])
+def test_a_base_that_only_looks_like_the_adapters_is_refused_and_named(
+    tmp_path: Path, model_id: Path, adapter: Path, part: str
+) -> None:
+    own = SceneGraphFluxPipeline.from_pretrained(str(model_id)).base_identity
+    assert own is not None
+    bundle = with_identity(adapter, tmp_path / "bundle", own)
+    plain = SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=bundle)
+    assert plain.base_check is not None
+    assert plain.base_check.status == "same"
+
+    other = noisy(model_id, tmp_path / "noisy", part)
+    with pytest.raises(SgfluxError, match=rf"{part} differs: adapter \w{{12}}, here \w{{12}}\. If"):
+        SceneGraphFluxPipeline.from_pretrained(str(other), adapter=bundle)
+    pipeline = SceneGraphFluxPipeline.from_pretrained(
+        str(other), adapter=bundle, allow_other_base=True
+    )
+    settings: dict[str, Any] = {"graph": RIDING, "prompt": PROMPT, "seed": 1, "steps": 1}
+    record = pipeline.record(**settings)
+    assert record["base_check"]["status"] == "other"
+    assert record["base_check"]["difference"] == [part]
+    assert record["base"] != plain.record(**settings)["base"]
+    # Without the adapter nothing is at odds, and the picture is still tied to its base.
+    record = pipeline.record(**{**settings, "graph": None}, use_adapter=False)
+    assert record["base_check"] is None
+    assert record["base"] == identity_json(pipeline)
+
+
+def test_sizes_must_fit_even_where_another_base_is_allowed(
+    tmp_path: Path, model_id: Path, adapter: Path
+) -> None:
+    other = make_flux_folder(tmp_path / "other", seed=5, num_layers=6)
+    with pytest.raises(SgfluxError, match="num_layers is 8 for the adapter and 6 for this"):
+        SceneGraphFluxPipeline.from_pretrained(str(other), adapter=adapter, allow_other_base=True)
+
+
+def test_an_adapter_of_before_loads_with_one_warning(
+    model_id: Path, adapter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=adapter)
+    assert [entry.getMessage() for entry in caplog.records] == [
+        f"{adapter}: base not verified: the adapter was saved without its base's identity"
+    ]
+    assert pipeline.base_check is not None
+    assert pipeline.base_check.status == "unverified"
+
+
+def test_the_base_is_the_same_however_it_is_loaded(model_id: Path, tmp_path: Path) -> None:
+    plain = SceneGraphFluxPipeline.from_pretrained(str(model_id))
+    offloaded = SceneGraphFluxPipeline.from_pretrained(
+        str(model_id), dtype=torch.bfloat16, offload_blocks=True, offload_folder=tmp_path
+    )
+    assert identity_json(offloaded) == identity_json(plain)
+
+
+def with_identity(adapter: Path, target: Path, identity: BaseIdentity) -> Path:
+    """A copy of a bundle that says what its base is."""
+    config, state = load_bundle(adapter)
+    base = {**config.base, "identity": identity.to_json()}
+    config = dataclasses.replace(config, base=base)
+    save_bundle(target, config=config, state=state, card="", metrics={})
+    return target
+
+
+def identity_json(pipeline: SceneGraphFluxPipeline) -> dict[str, str]:
+    assert pipeline.base_identity is not None
+    return pipeline.base_identity.to_json()

@@ -39,8 +39,8 @@ class AdapterConfig:
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
     """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
     base: Mapping[str, Any]
-    """See :func:`sgflux.models.backbone.model_identity`; ``identity``, which adapters of before do not
-    have, is the :class:`~sgflux.models.base_identity.BaseIdentity` as JSON."""
+    """See :func:`sgflux.models.backbone.model_identity`; also ``identity``, a
+    :class:`~sgflux.models.base_identity.BaseIdentity` as JSON, which older adapters do not have."""
     max_sequence_length: int
     """T5's tokens of a prompt, in training."""
     sgflux_version: str = sgflux.__version__

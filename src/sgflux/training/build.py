@@ -22,6 +22,7 @@ from sgflux.models.backbone import (
     model_identity,
     validate_block_range,
 )
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
@@ -81,9 +82,21 @@ class Preparation:
 
 
 def build(
-    config: TrainConfig, splits: Splits, encoded: Encoded, *, processes: Processes
+    config: TrainConfig,
+    splits: Splits,
+    encoded: Encoded,
+    *,
+    processes: Processes,
+    base_identity: BaseIdentity | None = None,
 ) -> Preparation:
     """Load the transformer and put the adapter into it.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        encoded: the same, encoded.
+        processes: that share the work.
+        base_identity: what the base is; None: the adapter will not say.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
@@ -100,7 +113,13 @@ def build(
         device="cpu" if comes_small else device,
     )
     encoder = pretrained_encoder(config)
-    adapter = adapter_config(config, transformer, text_tokens=encoded.text_tokens, encoder=encoder)
+    adapter = adapter_config(
+        config,
+        transformer,
+        text_tokens=encoded.text_tokens,
+        encoder=encoder,
+        base_identity=base_identity,
+    )
     # The adapter's first weights are drawn from torch's global generator.
     torch.manual_seed(derived_seed(config.seed, "weights"))
     model = build_model(
@@ -174,6 +193,7 @@ def adapter_config(
     *,
     text_tokens: int,
     encoder: CGIPEncoder | None,
+    base_identity: BaseIdentity | None = None,
 ) -> AdapterConfig:
     """What the adapter will be on this transformer, with a pretrained encoder or the native one.
 
@@ -197,7 +217,10 @@ def adapter_config(
             if encoder is None
             else encoder.config()
         ),
-        base=model_identity(transformer),
+        base={
+            **model_identity(transformer),
+            **({} if base_identity is None else {"identity": base_identity.to_json()}),
+        },
         max_sequence_length=text_tokens,
     )
 

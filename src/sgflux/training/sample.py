@@ -17,6 +17,7 @@ from sgflux.config import TrainConfig
 from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import picture_bytes
 from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
+from sgflux.models.base_identity import BaseCheck
 from sgflux.sampling import SceneGraphFluxPipeline, adapter_fingerprint
 from sgflux.training.build import Preparation
 from sgflux.training.prepare import DTYPES, Splits
@@ -77,6 +78,8 @@ def draw_sample(
         model=model,
         model_id=config.model_id,
         adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
+        base_identity=prepared.adapter.base_identity,
+        base_check=BaseCheck("same"),
         quantize=config.quantize,
     )
     settings: dict[str, Any] = {

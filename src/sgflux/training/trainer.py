@@ -13,6 +13,8 @@ from typing import Any
 from sgflux.config import TrainConfig
 from sgflux.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
+from sgflux.models.base_files import identify_base
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.loop import ExtraValidation, TrainingRun
@@ -82,9 +84,10 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
         resume_path = folder.resume_path(config.resume)
         splits = read_splits(config, say=log.say)
-        state = None
+        state = identity = None
         if resume_path is not None:
             state = TrainingState.load(resume_path)
+            identity = _identify(config, processes=processes)
             check_resumable(
                 state,
                 path=resume_path,
@@ -99,7 +102,9 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         _say_outline(config, splits, processes=processes, log=log)
         folder.create()
         encoded = encode(config, splits, processes=processes, say=log.say)
-        prepared = build(config, splits, encoded, processes=processes)
+        if identity is None:
+            identity = _identify(config, processes=processes)
+        prepared = build(config, splits, encoded, processes=processes, base_identity=identity)
         run = TrainingRun(
             config,
             prepared,
@@ -138,6 +143,12 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
     finally:
         log.close()
         held.close()
+
+
+def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:
+    """What the base is; the main process reads its weights, and the others hear of it."""
+    with processes.main_first():
+        return identify_base(config.source)
 
 
 def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: RunLog) -> None:
