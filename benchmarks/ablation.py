@@ -43,6 +43,7 @@ from ablation_plan import (
     ARMS,
     BUDGETS,
     QUICK,
+    WORLD,
     Scale,
     Speed,
     Unit,
@@ -162,7 +163,7 @@ class Ablation:
         return {
             "sgflux": sgflux.__version__,
             "scale": asdict(self.scale),
-            "world": dict(DEMO.world),
+            "world": dict(WORLD),
             "training": self._shared(),
             "sampling": self._sampling(),
             "model": digest,
@@ -189,9 +190,14 @@ class Ablation:
     def _write_data(self) -> None:
         """The world once; a smaller size is a part of the largest, so that the test is the same."""
         if not self.data.exists():
-            world = {**DEMO.world, "test_per_class": self.scale.test_per_class}
-            world |= {"train_per_class": max(self.scale.sizes), "val_per_class": 5}
-            write_world(self.data, **world, progress=sys.stderr.isatty())
+            write_world(
+                self.data,
+                **WORLD,
+                train_per_class=max(self.scale.sizes),
+                val_per_class=5,
+                test_per_class=self.scale.test_per_class,
+                progress=sys.stderr.isatty(),
+            )
         examples = read_examples(self.data / "train.jsonl")
         for size in self.scale.sizes:
             taken: dict[str, int] = {}

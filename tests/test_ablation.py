@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sgflux.demo import DEMO
+from sgflux.data.world_dataset import write_world
+from sgflux.demo import DEMO, FULL
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig
 
@@ -19,6 +21,7 @@ from ablation import Ablation
 from ablation_locks import claimed, waiting_for
 from ablation_plan import (
     QUICK,
+    WORLD,
     Scale,
     Speed,
     Unit,
@@ -40,6 +43,27 @@ def test_every_recipe_can_be_trained(recipe: Recipe, tmp_path: Path) -> None:
     made = ("classifier", "hard_negatives_every")  # what a recipe cannot know beforehand
     own = {name: getattr(config.losses, name) for name in made if getattr(config.losses, name)}
     assert config.losses == LossConfig(**{"lambda_words": 0, **own, **recipe.losses})
+
+
+def test_no_picture_of_a_demo_is_one_of_the_ablation_or_of_another_demo(tmp_path: Path) -> None:
+    """What chose the defaults has never seen a picture on which their figures are reported."""
+    counts = {"train_per_class": 1, "val_per_class": 1, "test_per_class": 4}
+    pictures = []
+    for name, world in (("ablation", WORLD), ("demo", DEMO.world), ("full", FULL.world)):
+        write_world(tmp_path / name, **{**world, **counts})
+        pictures.append({path.read_bytes() for path in (tmp_path / name).rglob("*.png")})
+    assert [len(own) for own in pictures] == [24 * 6] * 3
+    for one, other in combinations(pictures, 2):
+        assert not one & other
+
+
+def test_the_ablation_writes_and_records_its_own_world(tmp_path: Path) -> None:
+    ablation = Ablation(tmp_path / "here", QUICK, device="cpu", names=[])
+    ablation._write_data()
+    made = json.loads((tmp_path / "here" / "data" / "summary.json").read_text())
+    assert made["arguments"]["seed"] == WORLD["seed"]
+    assert ablation._record()["world"] == WORLD
+    assert len({world["seed"] for world in (WORLD, DEMO.world, FULL.world)}) == 3
 
 
 def test_recipes_build_on_each_other_and_plain_is_plain_flow_matching() -> None:

@@ -63,6 +63,11 @@ class Preset:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+DEMO_SEED, FULL_SEED = 20261127, 20261128
+"""Random seeds of the two demos' pictures. Nothing else has used these worlds: no setting was
+chosen on them, neither by hand nor by the ablation, which has a world of its own. The short demo,
+at which everybody looks, has other pictures than the one whose figures the documentation states."""
+
 DEMO = Preset(
     name="demo",
     purpose="A short training on the bundled world: minutes on two CPU cores.",
@@ -73,7 +78,7 @@ DEMO = Preset(
         "triples": "1,2",
         "hold_out_combinations": 20,
         "resolution": 64,
-        "seed": 0,
+        "seed": DEMO_SEED,
     },
     training={
         "model_id": "tiny",
@@ -98,7 +103,7 @@ DEMO = Preset(
     evaluation={
         "model_id": "tiny",
         "steps": 8,
-        "graph_scale": 1.5,  # chosen on the validation split
+        "graph_scale": 1.5,  # chosen on the validation split of another world (docs/ablation.md)
         "dtype": "fp32",
         "seed": 0,
     },
@@ -108,7 +113,13 @@ FULL = replace(
     DEMO,
     name="full",
     purpose="The longer training whose figures the documentation states.",
-    world={**DEMO.world, "train_per_class": 400, "val_per_class": 5, "test_per_class": 20},
+    world={
+        **DEMO.world,
+        "train_per_class": 400,
+        "val_per_class": 5,
+        "test_per_class": 20,
+        "seed": FULL_SEED,
+    },
     training={**DEMO.training, "max_steps": 4000, "val_every": 1000, "save_every": 500},
 )
 
