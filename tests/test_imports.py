@@ -21,9 +21,9 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors"},
-    {"flags", "writing"},
+    {"writing"},
     {"settings", "endings", "folder_lock"},
-    {"loss_config", "model_source", "config_checks"},
+    {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},

@@ -6,8 +6,6 @@ arguments. A setting that would have no effect is an error here, not a shrug.
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,11 +16,13 @@ import tyro
 from sgflux.config_checks import (
     check_memory_savers,
     check_noise_levels,
+    check_resume,
     check_training_adapter,
 )
 from sgflux.loss_config import LossConfig
 from sgflux.model_source import ModelSource
 from sgflux.settings import ConfigError, expect, expect_known, is_number, typed_fields
+from sgflux.settings.files import read_settings_file
 from sgflux.settings.model import FLUX_SCHNELL
 
 __all__ = [
@@ -251,6 +251,7 @@ class TrainConfig:
         self._check_ranges()
         self._check_combinations()
         check_noise_levels(self)
+        check_resume(self)
         check_memory_savers(self)
         check_training_adapter(self)
         _ = self.source  # checks that the model's parts go together
@@ -417,33 +418,12 @@ class TrainConfig:
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in a JSON or TOML file, which need not be all of them.
+    """The settings of a training run in a JSON or TOML file, which need not be all of them.
 
     Raises:
-        ConfigError: if the file is neither, or holds an unknown setting; the message names the
-            file and the setting.
+        ConfigError: as :func:`sgflux.settings.files.read_settings_file`.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        if path.suffix == ".toml":
-            settings = tomllib.loads(text)
-        elif path.suffix == ".json":
-            settings = json.loads(text)
-        else:
-            raise ConfigError(f"{path}: a config file must end in .json or .toml")
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: must hold one object of settings, got {settings!r}")
-    try:
-        expect_known(settings, TrainConfig)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    return settings
+    return read_settings_file(path, TrainConfig)
 
 
 def _plain(value: Any) -> Any:

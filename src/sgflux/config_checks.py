@@ -37,6 +37,22 @@ def check_noise_levels(config: Any) -> None:
         )
 
 
+def check_resume(config: Any) -> None:
+    """Answer other trainers' words for the latest checkpoint with ours.
+
+    Args:
+        config: a ``TrainConfig``.
+
+    Raises:
+        ConfigError: if ``resume`` is such a word.
+    """
+    if config.resume is not None and config.resume.lower() in ("latest", "last", "true", "yes"):
+        raise ConfigError(
+            f"resume {config.resume!r} is 'auto' here: the output folder's latest checkpoint; a "
+            "step{N}.pt is the other choice"
+        )
+
+
 def check_training_adapter(config: Any) -> None:
     """Check that nothing is learned from a base that a training adapter changes.
 

@@ -11,6 +11,15 @@ from sgflux.settings.checks import (
     is_number,
     typed,
     typed_fields,
+    typed_settings,
 )
 
-__all__ = ["ConfigError", "expect", "expect_known", "is_number", "typed", "typed_fields"]
+__all__ = [
+    "ConfigError",
+    "expect",
+    "expect_known",
+    "is_number",
+    "typed",
+    "typed_fields",
+    "typed_settings",
+]

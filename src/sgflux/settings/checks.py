@@ -6,16 +6,16 @@ the setting.
 
 from __future__ import annotations
 
-import difflib
 import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.foreign_names import own_name
 
 
 class ConfigError(SgfluxError):
@@ -24,27 +24,75 @@ class ConfigError(SgfluxError):
 
 def is_number(value: object) -> bool:
     """Whether ``value`` is a finite number (and no bool)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
 
 def expect(holds: bool, name: str, value: object, expected: str) -> None:
     """Raise a :class:`ConfigError` "``name`` must ``expected``, got ``value``" unless it holds."""
     if not holds:
-        raise ConfigError(f"{name} must {expected}, got {value!r}")
+        got = repr(value)
+        short = got if len(got) <= 200 else f"{got[:200]}..."
+        raise ConfigError(f"{name} must {expected}, got {short}")
 
 
-def expect_known(settings: Mapping[str, Any], cls: type) -> None:
+def expect_known(settings: Mapping[str, Any], cls: type, *, group: str = "") -> None:
     """Check that a dataclass has all these settings.
 
+    Args:
+        settings: name -> value.
+        cls: the dataclass.
+        group: the settings' own name and a dot, if they are a group of others.
+
     Raises:
-        ConfigError: naming the one it does not have, and the nearest that it has.
+        ConfigError: naming the one it does not have, and what it is called here.
     """
     known = [entry.name for entry in fields(cls)]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"unknown setting {name!r}{hint}")
+            hint = own_name(str(name), setting_names(cls, prefix=group))
+            raise ConfigError(f"unknown setting {group + str(name)!r}{hint and f'; {hint}'}")
+
+
+def setting_names(cls: type, *, prefix: str = "") -> list[str]:
+    """The settings of a dataclass; those of a group inside of it as ``group.name``."""
+    names = []
+    for name, hint in typing.get_type_hints(cls).items():
+        names.append(prefix + name)
+        if is_dataclass(hint):
+            names += setting_names(typing.cast(type, hint), prefix=f"{prefix}{name}.")
+    return names
+
+
+def typed_settings(settings: Mapping[str, Any], cls: type, *, group: str = "") -> dict[str, Any]:
+    """Some of a dataclass's settings, as its annotations want them.
+
+    Whether they go together is for the dataclass to say, when all of them are known.
+
+    Args:
+        settings: name -> value, in JSON's or TOML's form; groups are objects or tables.
+        cls: the dataclass.
+        group: the settings' own name and a dot, if they are a group of others.
+
+    Raises:
+        ConfigError: naming the setting that is unknown or has a wrong value.
+    """
+    expect_known(settings, cls, group=group)
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, value in settings.items():
+        hint, full = hints[name], group + name
+        if is_dataclass(hint):
+            given = isinstance(value, Mapping)
+            expect(given, full, value, "be a table of settings")
+            values[name] = typed_settings(value, typing.cast(type, hint), group=f"{full}.")
+        else:
+            values[name] = typed(full, value, hint)
+    return values
 
 
 def typed(name: str, value: Any, hint: Any) -> Any:
@@ -61,7 +109,8 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         choices = typing.get_args(hint)
         expect(value in choices, name, value, "be one of " + ", ".join(map(repr, choices)))
     elif hint is Path:
-        expect(isinstance(value, str | Path) and str(value) != "", name, value, "be a path")
+        good = isinstance(value, str | Path) and str(value) != "" and "\0" not in str(value)
+        expect(good, name, value, "be a path")
         return Path(value)
     elif hint is bool:
         expect(isinstance(value, bool), name, value, "be true or false")

@@ -10,6 +10,7 @@ from typing import Any
 from sgflux.config import ConfigError, TrainConfig, read_settings
 from sgflux.endings import exit_status
 from sgflux.flags import parse_flags
+from sgflux.settings.files import find_config, shipped_configs
 
 EXAMPLE = (
     "sgflux train --config configs/tiny_world.toml --train-jsonl runs/world/train.jsonl "
@@ -22,7 +23,8 @@ _DESCRIPTION = """Train a scene-graph adapter.
 Example:
   {example}
 
---config FILE reads settings from a .json or .toml file first; flags override it. Below, the flags
+--config FILE reads settings from a .json or .toml file first, and flags override it; the
+configurations that come with sgflux are found by name ({shipped}). Below, the flags
 come in this order: data, model, adapter, what is learned, optimization, validation and output, the
 losses beside flow matching (docs/losses.md), and in boxes of their own the mix of texts and of
 negatives."""
@@ -43,13 +45,27 @@ def parse_train_config(
         SystemExit: after ``--help``, or on flags that cannot be read (with a message).
     """
     files, flags = _take_config(list(arguments))
-    from_files = [flag for file in files for flag in settings_as_flags(read_settings(file))]
+    defaults: dict[str, Any] = {}
+    for file in files:
+        defaults = _overridden(defaults, read_settings(find_config(file)))
     return parse_flags(
         TrainConfig,
-        [*from_files, *flags],
+        flags,
         prog=prog,
-        description=_DESCRIPTION.format(example=example),
+        description=_DESCRIPTION.format(
+            example=example, shipped=", ".join(sorted(shipped_configs()))
+        ),
+        defaults=defaults,
     )
+
+
+def _overridden(settings: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of two files; what the second says holds, setting by setting."""
+    merged = dict(settings)
+    for name, value in by.items():
+        group = isinstance(value, Mapping)
+        merged[name] = _overridden(merged.get(name, {}), value) if group else value
+    return merged
 
 
 def settings_as_flags(settings: Mapping[str, Any], *, prefix: str = "--") -> list[str]:
@@ -75,7 +91,9 @@ def _take_config(arguments: list[str]) -> tuple[list[str], list[str]]:
         argument = arguments.pop(0)
         if argument == "--config":
             if not arguments:
-                raise ConfigError("--config needs a .json or .toml file after it")
+                raise ConfigError(
+                    "--config needs a .json or .toml file after it, or the name of a configuration"
+                )
             files.append(arguments.pop(0))
         elif argument.startswith("--config="):
             files.append(argument.removeprefix("--config="))
