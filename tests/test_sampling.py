@@ -20,6 +20,7 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
 from sgflux.models.backbone import load_text_encoders, load_transformer, model_identity
 from sgflux.models.base_identity import BaseIdentity
+from sgflux.models.base_name import BaseName
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 
@@ -29,7 +30,14 @@ BOTH = SceneGraph.parse("man, riding, horse; man, wearing, hat")
 PROMPT = "a photo of man and horse"
 
 
-def write_adapter(path: Path, model_id: Path, *, strength: float = 0.5, seed: int = 0) -> Path:
+def write_adapter(
+    path: Path,
+    model_id: Path | str,
+    *,
+    strength: float = 0.5,
+    seed: int = 0,
+    named: BaseName | None = None,
+) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
     transformer = load_transformer(str(model_id))
     width = transformer.config.joint_attention_dim
@@ -39,7 +47,7 @@ def write_adapter(path: Path, model_id: Path, *, strength: float = 0.5, seed: in
         lora_rank=4,
         encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
         base=model_identity(transformer),
-        max_sequence_length=MAX_SEQUENCE_LENGTH,
+        max_sequence_length=24 if model_id == "tiny" else MAX_SEQUENCE_LENGTH,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -51,7 +59,7 @@ def write_adapter(path: Path, model_id: Path, *, strength: float = 0.5, seed: in
         name: value + strength * torch.randn(value.shape, generator=generator)
         for name, value in model.trainable_state().items()
     }
-    save_bundle(path, config=config, state=state, card="a test\n", metrics={})
+    save_bundle(path, config=config, state=state, card="a test\n", metrics={}, base=named)
     return path
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
 from sgflux.models.backbone import load_transformer
-from sgflux.models.bundle import load_bundle, save_bundle
+from sgflux.models.base_name import BaseName, public_name
+from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
@@ -36,7 +37,9 @@ def export(config: ExportConfig) -> list[str]:
             config.out,
             lora.scaled(config.scale),
             layout=config.format,
-            header=_base_header(adapter, title=config.adapter.resolve().name),
+            header=_base_header(
+                adapter, base=read_base(config.adapter), title=config.adapter.resolve().name
+            ),
         )
         done.append(
             f"{config.out}: LoRA of {len(lora.modules)} layers, {config.format} layout, read by "
@@ -54,15 +57,15 @@ _READERS = {
     "diffusers": "diffusers, ComfyUI, ai-toolkit and sd-scripts' converter",
     "comfyui": "ComfyUI alone",
 }
-_FLUX_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
 
 
-def _base_header(adapter: AdapterConfig, *, title: str) -> dict[str, str]:
+def _base_header(adapter: AdapterConfig, *, base: BaseName | None, title: str) -> dict[str, str]:
     """The base as LoRA managers read it of a file's header (sd-scripts' keys and ModelSpec's)."""
     family = "flux-1"
-    if all(adapter.base.get(name) == size for name, size in _FLUX_SIZES.items()):
+    if all(adapter.base.get(name) == size for name, size in FLUX_SIZES.items()):
         family = "flux-1-dev" if adapter.base["guidance_embeds"] else "flux-1-schnell"
     return {
+        **({} if base is None else {"ss_sd_model_name": base.name}),
         "ss_base_model_version": "flux1",
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": f"{family}/lora",
@@ -97,8 +100,10 @@ def import_adapter(config: ImportConfig) -> list[str]:
         config.out_dir,
         config=imported.model.config,
         state=imported.model.adapter_state(),
-        card=f"# Scene-graph adapter for {config.model_id}\n\nImported from {config.legacy.name}.\n"
+        card=f"# Scene-graph adapter for {public_name(config.model_id)}\n\n"
+        f"Imported from {config.legacy.name}.\n"
         "Its gates are at zero: the LoRA acts, a graph does not, until it is trained further.\n",
         metrics={},
+        base=BaseName.of(config.model_id, config.revision),
     )
     return [*imported.report, f"{config.out_dir}: the adapter"]

@@ -176,7 +176,7 @@ def _evaluate(
             "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
         },
         "model": {
-            "model_id": config.model_id if pipeline else None,
+            "model_id": None if pipeline is None else pipeline.model_id,
             "fingerprint": None if pipeline is None else pipeline.model_fingerprint,
             **({} if pipeline is None else pipeline.base_record()),
         },

@@ -20,6 +20,9 @@ LoraTargets = Literal["all", "image"]
 IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
+FLUX_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
+"""What the identity of FLUX.1-schnell and of FLUX.1-dev says of their sizes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.base_name import BaseName
 from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.writing import make_folder, naming_disk_errors
 
@@ -53,6 +54,7 @@ def save_bundle(
     card: str,
     metrics: Mapping[str, Any],
     pictures: Mapping[str, bytes] | None = None,
+    base: BaseName | None = None,
 ) -> None:
     """Write a bundle, all of it or nothing; an older one in its place is replaced.
 
@@ -63,6 +65,7 @@ def save_bundle(
         card: the text of its README.md.
         metrics: what is known of it, plain JSON.
         pictures: file name -> PNG, for the card.
+        base: where the base is to be found; None: the bundle does not say it.
 
     Raises:
         SgfluxError: if there is something else in the folder, a weight is not float32, or a file
@@ -82,6 +85,7 @@ def save_bundle(
     description = {
         "format": _FORMAT,
         "adapter": config.to_json(),
+        "base_model": None if base is None else base.to_json(),
         "metrics": dict(metrics),
         "versions": {name: metadata.version(name) for name in _LIBRARIES},
     }
@@ -138,19 +142,37 @@ def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
     Raises:
         SgfluxError: if the folder is no bundle, or its description is damaged.
     """
-    directory = Path(directory)
-    path = directory / CONFIG_FILE
+    path = Path(directory) / CONFIG_FILE
+    description = _description(path)
+    try:
+        return AdapterConfig.from_json(description["adapter"])
+    except (SgfluxError, KeyError, TypeError) as error:
+        raise SgfluxError(f"{path}: {error}") from error
+
+
+def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
+    """Where the base of a bundle's adapter is to be found; None: the bundle does not say it.
+
+    Raises:
+        SgfluxError: as :func:`read_config`.
+    """
+    path = Path(directory) / CONFIG_FILE
+    entry = _description(path).get("base_model")
+    try:
+        return None if entry is None else BaseName.from_json(entry)
+    except SgfluxError as error:
+        raise SgfluxError(f"{path}: {error}") from error
+
+
+def _description(path: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SgfluxError(
-            f"{directory} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
+            f"{path.parent} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
         ) from error
     except ValueError as error:
         raise SgfluxError(f"{path} is damaged: {error}") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         raise SgfluxError(f"{path}: expected format {_FORMAT} of an adapter's description")
-    try:
-        return AdapterConfig.from_json(description["adapter"])
-    except (SgfluxError, KeyError, TypeError) as error:
-        raise SgfluxError(f"{path}: {error}") from error
+    return description

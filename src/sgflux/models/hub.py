@@ -11,9 +11,11 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from sgflux.errors import SgfluxError
+from sgflux.models.adapter_config import FLUX_SIZES
 from sgflux.models.backbone import resolve_model_id
-from sgflux.models.bundle import load_bundle
+from sgflux.models.bundle import load_bundle, read_base, read_config
 from sgflux.models.hub_errors import why_not_loaded
+from sgflux.settings.model import FLUX_SCHNELL
 
 
 def model_folder(
@@ -76,6 +78,31 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
             )
         ) from error
     return Path(found)
+
+
+def base_of(bundle: Path) -> tuple[str, str | None]:
+    """The base that a bundle's adapter was trained on: ``tiny`` or a hub id, and its revision.
+
+    Bundles of earlier versions do not say it; FLUX.1-schnell is meant where the sizes are its own.
+
+    Raises:
+        SgfluxError: if the bundle cannot say it, or cannot be read.
+    """
+    record = read_base(bundle)
+    if record is not None and record.model_id is not None:
+        return record.model_id, record.revision
+    base = read_config(bundle).base
+    if (
+        record is None
+        and not base.get("guidance_embeds")
+        and all(base.get(name) == size for name, size in FLUX_SIZES.items())
+    ):
+        return FLUX_SCHNELL, None
+    what = f"its folder or file was called {record.name!r}" if record else "it is an older bundle"
+    raise SgfluxError(
+        f"{bundle} does not say where its base model is ({what}); name it with --model-id "
+        "(model_id): a hub id, a diffusers folder, or 'tiny'"
+    )
 
 
 def push_to_hub(

@@ -22,10 +22,36 @@ from sgflux.models.backbone import (
 from sgflux.models.base_files import identify_base
 from sgflux.models.base_identity import check_identity
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.hub import find_bundle
+from sgflux.models.hub import base_of
 from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
 from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.settings.model import FLUX_SCHNELL
+
+
+def named_base(
+    model_id: str | os.PathLike[str] | None,
+    revision: str | None,
+    *,
+    bundle_folder: Path | None,
+) -> tuple[str, str | None]:
+    """The base that is meant, and its revision: the caller's, or else the bundle's.
+
+    Args:
+        model_id: what the caller names; None: the bundle's base, or FLUX.1-schnell without one.
+        revision: likewise.
+        bundle_folder: of the adapter, if there is one.
+
+    Raises:
+        SgfluxError: if the bundle does not say it.
+    """
+    if model_id is not None:
+        return os.fspath(model_id), revision
+    if bundle_folder is None:
+        return FLUX_SCHNELL, revision
+    of_bundle, its_revision = base_of(bundle_folder)
+    return of_bundle, its_revision if revision is None else revision
+
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -33,7 +59,7 @@ _LOGGER = logging.getLogger(__name__)
 def load_parts(
     source: ModelSource,
     *,
-    adapter: str | os.PathLike[str] | None,
+    bundle_folder: Path | None,
     dtype: torch.dtype,
     device: torch.device,
     encoder_device: torch.device,
@@ -57,8 +83,8 @@ def load_parts(
     if offload_folder is not None and not offload_blocks:
         raise SgfluxError("offload_folder has no effect without offload_blocks")
     bundle = None
-    if adapter is not None:
-        bundle = load_bundle(find_bundle(adapter, allow_download=source.allow_download))
+    if bundle_folder is not None:
+        bundle = load_bundle(bundle_folder)
     if bundle is not None and max_sequence_length is None:
         max_sequence_length = bundle[0].max_sequence_length
     identity = identify_base(source)
@@ -66,7 +92,7 @@ def load_parts(
     if bundle is not None:
         check = check_identity(bundle[0].base_identity, identity, allow_other=allow_other_base)
         if check.status != "same":
-            _LOGGER.warning("%s: %s", adapter, check.text)
+            _LOGGER.warning("%s: %s", bundle_folder, check.text)
     text = load_text_encoders(
         **source.for_text_encoders,
         dtype=dtype,

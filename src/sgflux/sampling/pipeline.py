@@ -38,6 +38,7 @@ from sgflux.models.backbone import (
 )
 from sgflux.models.base_identity import BaseCheck, BaseIdentity
 from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.hub import find_bundle
 from sgflux.sampling.inputs import (
     GraphInput,
     PipelineOutput,
@@ -48,7 +49,7 @@ from sgflux.sampling.inputs import (
     seeds_of,
     to_uint8,
 )
-from sgflux.sampling.loading import load_parts
+from sgflux.sampling.loading import load_parts, named_base
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
@@ -101,7 +102,7 @@ class SceneGraphFluxPipeline:
     @classmethod
     def from_pretrained(
         cls,
-        model_id: str,
+        model_id: str | os.PathLike[str] | None = None,
         *,
         adapter: str | os.PathLike[str] | None = None,
         dtype: torch.dtype = torch.float32,
@@ -123,7 +124,8 @@ class SceneGraphFluxPipeline:
 
         Args:
             model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
-                original-layout ``.safetensors`` with the transformer.
+                original-layout ``.safetensors`` with the transformer; None: the base that the
+                adapter's bundle names, or FLUX.1-schnell without an adapter.
             adapter: a bundle's folder (``final/`` of a run), or ``user/name[@revision]`` of one
                 on the hub; None for the base alone.
             dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
@@ -145,8 +147,12 @@ class SceneGraphFluxPipeline:
             SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
                 settings do not go together.
         """
+        bundle_folder = None
+        if adapter is not None:
+            bundle_folder = find_bundle(adapter, allow_download=allow_download)
+        model_id, revision = named_base(model_id, revision, bundle_folder=bundle_folder)
         source = ModelSource(
-            model_id=str(model_id),
+            model_id=model_id,
             components=components,
             autoencoder=autoencoder,
             text_encoder=text_encoder,
@@ -156,7 +162,7 @@ class SceneGraphFluxPipeline:
         )
         parts = load_parts(
             source,
-            adapter=adapter,
+            bundle_folder=bundle_folder,
             dtype=dtype,
             device=torch.device(device),
             encoder_device=torch.device(encoder_device or device),
@@ -166,7 +172,7 @@ class SceneGraphFluxPipeline:
             offload_folder=offload_folder,
             allow_other_base=allow_other_base,
         )
-        return cls(**parts, model_id=str(model_id), quantize=quantize)
+        return cls(**parts, model_id=model_id, quantize=quantize)
 
     @property
     def model_fingerprint(self) -> str | None:

@@ -63,7 +63,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     patch = 2 * pipeline.autoencoder.downsample
     if height < patch or width < patch or height % patch or width % patch:
         raise SgfluxError(
-            f"height and width must be multiples of {patch} for {config.model_id!r}, "
+            f"height and width must be multiples of {patch} for {pipeline.model_id!r}, "
             f"got {height} and {width}"
         )
     pixels = fit_image(source, height, width)
@@ -101,7 +101,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
                 "raw": config.raw,
                 "lowest": float(heat.min()),
                 "highest": float(heat.max()),
-                "model": config.model_id,
+                "model": pipeline.model_id,
                 "adapter": pipeline.adapter_fingerprint,
                 **pipeline.base_record(use_adapter=config.adapter is not None),
             }

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.model import FLUX_SCHNELL
 
 ArmName = Literal[
     "base_neutral",
@@ -34,8 +33,9 @@ class EvalConfig:
     """Where pictures and figures are written; pictures that are there already are kept."""
     adapter: Path | None = None
     """Folder of a trained adapter (a run's final/); None: base arms only."""
-    model_id: str = FLUX_SCHNELL
-    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    model_id: str | None = None
+    """The base: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny'; None:
+    the base that the adapter's bundle names, or FLUX.1-schnell without an adapter."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of the JSONL."""
     judge: Literal["world", "none"] = "world"

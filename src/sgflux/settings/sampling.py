@@ -9,7 +9,6 @@ from typing import Literal
 import tyro
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.model import FLUX_SCHNELL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +22,9 @@ class SampleConfig:
     adapter: Path | None = None
     """Folder of a trained adapter (a run's final/), or its hub id[@revision]; None: the base alone,
     which knows no graph."""
-    model_id: str = FLUX_SCHNELL
-    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    model_id: str | None = None
+    """The base: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny'; None:
+    the base that the adapter's bundle names, or FLUX.1-schnell without an adapter."""
     out_dir: Path = Path("samples")
     """Where pictures and their contact sheet go; names that are there already are replaced."""
     num_images: int = 4
@@ -99,8 +99,9 @@ class SaliencyConfig:
     """What to look for, like "man, riding, horse; man, wearing, hat"."""
     adapter: Path | None = None
     """Folder of a trained adapter, which is told the graph; None: the base, which only looks."""
-    model_id: str = FLUX_SCHNELL
-    """What the adapter was trained on: an id on the hub, a diffusers folder, or 'tiny'."""
+    model_id: str | None = None
+    """The base: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny'; None:
+    the base that the adapter's bundle names, or FLUX.1-schnell without an adapter."""
     prompt: str | None = None
     """The text that the model is told; None: the objects, "a photo of man and horse"."""
     out_dir: Path = Path("saliency")

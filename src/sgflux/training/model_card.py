@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
+from sgflux.models.base_name import public_name
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.plan import RunPlan
 from sgflux.training.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
@@ -69,12 +68,6 @@ def _training_adapter(config: TrainConfig) -> str:
     if config.training_adapter is None:
         return ""
     return f"| training adapter | {public_name(config.training_adapter)}, in training alone |\n"
-
-
-def public_name(source: str) -> str:
-    """A hub id as it is, and of a path on this machine the last part."""
-    is_path = source.endswith(".safetensors") or source.count("/") != 1 or Path(source).exists()
-    return Path(source).name if is_path else source
 
 
 def _base_model(model_id: str) -> str:

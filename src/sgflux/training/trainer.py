@@ -15,6 +15,7 @@ from sgflux.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.models.base_files import identify_base
 from sgflux.models.base_identity import BaseIdentity
+from sgflux.models.base_name import BaseName
 from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.loop import ExtraValidation, TrainingRun
@@ -218,6 +219,7 @@ def _finish(
             card=model_card(config, prepared.plan, prepared.adapter, chosen, sample),
             metrics={"step": chosen.step, **chosen.metrics},
             pictures=None if sample is None else sample.pictures,
+            base=BaseName.of(config.model_id, config.revision),
         )
     processes.wait()
     log.say(f"finished: the adapter of step {chosen.step} is in {folder.bundle}")
