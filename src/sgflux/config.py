@@ -17,7 +17,6 @@ from sgflux.config_checks import (
     check_memory_savers,
     check_noise_levels,
     check_resume,
-    check_training_adapter,
 )
 from sgflux.loss_config import LossConfig
 from sgflux.model_source import ModelSource
@@ -140,7 +139,8 @@ class TrainConfig:
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told; None: 1.0 for such a one."""
     training_adapter: str | None = None
     """A frozen LoRA that is active in training and absent in sampling, against the blur that plain
-    training brings to a few-step model: a .safetensors file, a folder, or a hub id[@revision]."""
+    training brings to a few-step model: a .safetensors file, a folder, or a hub id[@revision]. The
+    base that teaches in words (lambda_words) has it, too."""
 
     # -- adapter -------------------------------------------------------------------------------
     graph_mode: GraphMode = "token"
@@ -253,7 +253,6 @@ class TrainConfig:
         check_noise_levels(self)
         check_resume(self)
         check_memory_savers(self)
-        check_training_adapter(self)
         _ = self.source  # checks that the model's parts go together
 
     def _check_ranges(self) -> None:

@@ -53,23 +53,6 @@ def check_resume(config: Any) -> None:
         )
 
 
-def check_training_adapter(config: Any) -> None:
-    """Check that nothing is learned from a base that a training adapter changes.
-
-    Args:
-        config: a ``TrainConfig``.
-
-    Raises:
-        ConfigError: if the base in words is to teach beside a training adapter.
-    """
-    if config.training_adapter is not None and config.losses.lambda_words:
-        raise ConfigError(
-            f"lambda_words ({config.losses.lambda_words:g}) does not work with training_adapter: "
-            "the base that teaches in words is without it, the velocity that learns from it is "
-            "not; give lambda_words 0, or drop training_adapter"
-        )
-
-
 def check_memory_savers(config: Any) -> None:
     """Check the settings that save memory against each other.
 

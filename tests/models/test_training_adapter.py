@@ -145,6 +145,31 @@ def test_our_own_exports_are_training_adapters(
         torch.testing.assert_close(transformer(**inputs).sample, model(None, **inputs))
 
 
+def test_switching_our_adapter_off_leaves_it_on(
+    file: Path, names: NameFeatures, inputs: dict[str, Any]
+) -> None:
+    """So that the base that teaches in words has it, as the velocity that learns from it has."""
+    transformer = make_transformer()
+    model = build_model(
+        transformer=transformer, config=make_config(transformer), name_features=names
+    )
+    train_by_chance(model)
+    adapter = add_training_adapter(transformer, file)
+    learning = {name: p.requires_grad for name, p in model.named_parameters()}
+    on = model(GRAPHS, **inputs)
+    with adapter_disabled(model):
+        torch.testing.assert_close(model(None, **inputs), merged(load_file(file))(**inputs).sample)
+        with pytest.raises(ValueError, match="switched off"):
+            model(GRAPHS, **inputs)
+        with adapter.switched_off():
+            assert torch.equal(model(None, **inputs), make_transformer()(**inputs).sample)
+    assert torch.equal(model(GRAPHS, **inputs), on)
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == learning
+    with adapter.switched_off(), adapter_disabled(model):
+        assert torch.equal(model(None, **inputs), make_transformer()(**inputs).sample)
+    assert torch.equal(model(GRAPHS, **inputs), on)
+
+
 @pytest.mark.parametrize("recompute", [False, True])
 def test_only_our_adapter_learns_and_it_is_all_that_is_kept(
     file: Path, names: NameFeatures, inputs: dict[str, Any], recompute: bool

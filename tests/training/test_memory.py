@@ -137,6 +137,23 @@ def test_a_training_adapter_and_the_anchor_go_together(
         train(resumed)
 
 
+def test_a_training_adapter_and_the_base_in_words_go_together(
+    tmp_path: Path, make_config: MakeConfig, flux: Path
+) -> None:
+    """Gradient checkpointing changes nothing, and the training adapter does."""
+    lora = tmp_path / "lora.safetensors"
+    write_training_adapter(lora, load_transformer(str(flux)))
+    settings: dict[str, Any] = {"losses": {"lambda_words": 1.0}, "sample_steps": 0}
+    train(make_config(tmp_path / "a", **settings, training_adapter=str(lora)))
+    more = {"training_adapter": str(lora), "gradient_checkpointing": True}
+    train(make_config(tmp_path / "b", **settings, **more))
+    train(make_config(tmp_path / "without", **settings))
+    one, other, without = (trained(tmp_path / name) for name in ("a", "b", "without"))
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-6)
+    assert any((without[name] != weight).any() for name, weight in one.items())
+
+
 def test_four_noise_levels_and_devs_shift_reach_the_batches(
     tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

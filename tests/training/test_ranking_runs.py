@@ -161,7 +161,3 @@ def test_the_base_in_words_teaches_and_its_texts_are_encoded(
         assert row["loss"] == pytest.approx(row["loss_gen"] + 2.0 * row["loss_words"], rel=1e-5)
     with pytest.raises(SgfluxError, match="lambda_words is 0"):
         LossConfig(lambda_words=0, words_start=1)
-    with pytest.raises(
-        SgfluxError, match=r"lambda_words \(2\) does not work with training_adapter"
-    ):
-        make_config(tmp_path / "other", losses=losses, training_adapter="some.safetensors")

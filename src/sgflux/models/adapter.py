@@ -96,7 +96,7 @@ class GraphLoraModel(nn.Module):
     @property
     def _is_disabled(self) -> bool:
         layer = self.flux.transformer.get_submodule(self.config.lora_modules[0])
-        return bool(layer.disable_adapters)
+        return bool(layer.disable_adapters) or LORA_NAME not in layer.active_adapters
 
     def lora_layers(self) -> dict[str, LoraLayer]:
         """The adapter's LoRA layers by their name in the transformer."""
@@ -226,26 +226,31 @@ def build_model(
 
 @contextmanager
 def adapter_disabled(model: GraphLoraModel) -> Iterator[None]:
-    """Within it the model is its base, without gradient: LoRA is off.
+    """Within it the model is its base, without gradient: its own LoRA is off.
 
-    There it takes no graph; ``model(None, …)`` and ``model.flux(…)`` are the plain transformer.
+    There it takes no graph; ``model(None, …)`` and ``model.flux(…)`` are the plain transformer. A
+    training adapter in the base stays as it is, on or off.
     """
     layers = list(model.lora_layers().values())
-    trained = [weight for weight in model.trainable_parameters().values() if weight.requires_grad]
-    frozen = [p for p in model.trainable_parameters().values() if not p.requires_grad]
-    for layer in layers:
-        layer.enable_adapters(False)
+    active = [list(layer.active_adapters) for layer in layers]
+    disabled = [layer.disable_adapters for layer in layers]
+    # peft's switches also decide what is trained; that is not this function's to change.
+    trained = [(p, p.requires_grad) for layer in layers for p in layer.parameters()]
+    for layer, names in zip(layers, active, strict=True):
+        others = [name for name in names if name != LORA_NAME]
+        if others:
+            layer.set_adapter(others)
+        else:
+            layer.enable_adapters(False)
     try:
         with torch.no_grad():
             yield
     finally:
-        # peft's switch also decides what is trained; that is not this function's to change.
-        for layer in layers:
-            layer.enable_adapters(True)
-        for weight in trained:
-            weight.requires_grad_(True)
-        for weight in frozen:
-            weight.requires_grad_(False)
+        for layer, names, was_disabled in zip(layers, active, disabled, strict=True):
+            layer.set_adapter(names)
+            layer.enable_adapters(not was_disabled)
+        for weight, requires_grad in trained:
+            weight.requires_grad_(requires_grad)
 
 
 def check_base(

@@ -166,6 +166,9 @@ class FlowMatchingObjective:
     def velocity_in_words(self, batch: Batch, text: tuple[Tensor, Tensor]) -> Tensor:
         """Where the base goes when it reads another text, packed, (B, S, 64), without gradient.
 
+        A training adapter is on for both: teacher and pupil differ by the text, the graph and the
+        adapter that learns, and not by what is gone in sampling.
+
         Args:
             batch: B examples; one without its graph keeps its own text.
             text: features (B, L, D) and pooled (B, P).
