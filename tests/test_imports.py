@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 FLOORS = (
     {"errors"},
     {"writing"},
+    {"leftovers"},
     {"settings", "endings", "folder_lock"},
     {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},

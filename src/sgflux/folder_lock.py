@@ -31,6 +31,7 @@ import filelock
 import psutil
 
 from sgflux.errors import SgfluxError
+from sgflux.leftovers import sweep, sweep_beside
 from sgflux.writing import write_error
 
 _NAME = "sgflux"
@@ -39,6 +40,8 @@ _UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What a file system answers that has no locks; the holder's file alone protects there."""
 _CLOCK_SECONDS = 2.0
 """A start time may be read this differently when the clock was set in between."""
+_CACHE_SECONDS = 86_400.0
+"""Age of a half-written file in a cache that nobody will finish."""
 _LARGEST = 65_536
 """Bytes of a holder's file that are read at most."""
 
@@ -125,6 +128,7 @@ def hold_folder(
         _write_holder(lock, command)
         _held[lock] = threading.get_ident()
         try:
+            _sweep(Path(folder), beside=beside, part=part, say=say or _say)
             yield
         finally:
             del _held[lock]
@@ -139,6 +143,17 @@ def hold_folder(
         for directory in made:
             with contextlib.suppress(OSError):
                 directory.rmdir()
+
+
+def _sweep(folder: Path, *, beside: bool, part: str, say: Callable[[str], None]) -> None:
+    """Remove what killed processes left half-written where now nobody else writes."""
+    if part:
+        return  # other parts have other writers
+    is_cache = any(folder.glob("shard-*.json"))
+    # Runs that encode fill a cache without holding it, in files of a minute at most.
+    age = _CACHE_SECONDS if is_cache else 0.0
+    for line in sweep_beside(folder) if beside else sweep(folder, older_than=age):
+        say(line)
 
 
 def check_not_held(folder: str | os.PathLike[str], *, beside: bool = False, part: str = "") -> None:

@@ -22,6 +22,7 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig, LoraTargets
 from sgflux.models.backbone import model_identity
 from sgflux.models.bundle import load_bundle, save_bundle
+from sgflux.models.bundle_checks import check_finite
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
@@ -145,7 +146,8 @@ class GraphLoraModel(nn.Module):
         """Take over the values of :meth:`trainable_state`, or of :meth:`adapter_state`.
 
         Raises:
-            SgfluxError: if a name is missing or unknown, or a shape differs; nothing is changed.
+            SgfluxError: if a name is missing or unknown, a shape differs, or a value is not
+                finite; nothing is changed.
         """
         with_frozen = any(name in state for name in self.frozen_parameters())
         parameters = self.adapter_parameters() if with_frozen else self.trainable_parameters()
@@ -162,6 +164,7 @@ class GraphLoraModel(nn.Module):
                     f"the weights are of another adapter: {name} is {tuple(state[name].shape)}, "
                     f"expected {tuple(parameter.shape)}"
                 )
+        check_finite({name: state[name] for name in parameters}, where="the weights")
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
 

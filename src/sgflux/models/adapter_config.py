@@ -23,6 +23,20 @@ TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 FLUX_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
 """What the identity of FLUX.1-schnell and of FLUX.1-dev says of their sizes."""
 
+_BASE_SIZES = (
+    "num_layers",
+    "num_single_layers",
+    "inner_dim",
+    "joint_attention_dim",
+    "pooled_projection_dim",
+    "in_channels",
+)
+
+
+def _expect_whole(name: str, value: object, *, least: int) -> None:
+    if type(value) is not int or value < least:
+        raise SgfluxError(f"{name} must be a whole number >= {least}, got {value!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
@@ -52,18 +66,27 @@ class AdapterConfig:
         """Check the values against each other and the base."""
         if self.graph_mode not in ("token", "temb"):
             raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {self.graph_mode!r}")
-        if not isinstance(self.tokens_per_triple, int) or self.tokens_per_triple < 1:
-            raise SgfluxError(
-                f"tokens_per_triple must be a whole number >= 1, got {self.tokens_per_triple!r}"
-            )
+        for name, least in (
+            ("tokens_per_triple", 1),
+            ("block_start", 0),
+            ("block_end", 1),
+            ("lora_rank", 1),
+            ("max_sequence_length", 1),
+        ):
+            _expect_whole(name, getattr(self, name), least=least)
+        for name in ("base", "encoder"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise SgfluxError(f"{name} must be a table, got {getattr(self, name)!r}")
         if self.lora_targets not in ("all", "image"):
             raise SgfluxError(f"lora_targets must be 'all' or 'image', got {self.lora_targets!r}")
-        if not isinstance(self.lora_rank, int) or self.lora_rank < 1:
-            raise SgfluxError(f"lora_rank must be a whole number >= 1, got {self.lora_rank!r}")
-        if not math.isfinite(self.lora_alpha) or self.lora_alpha <= 0:
+        is_number = isinstance(self.lora_alpha, int | float) and type(self.lora_alpha) is not bool
+        if not is_number or not math.isfinite(self.lora_alpha) or self.lora_alpha <= 0:
             raise SgfluxError(f"lora_alpha must be > 0, got {self.lora_alpha!r}")
-        if "num_layers" not in self.base or "joint_attention_dim" not in self.base:
+        if not {"num_layers", "inner_dim", "joint_attention_dim"} <= set(self.base):
             raise SgfluxError(f"base must be a model's identity, got {dict(self.base)!r}")
+        for name in _BASE_SIZES:
+            if name in self.base:
+                _expect_whole(f"the base's {name}", self.base[name], least=1)
         validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
         _ = self.base_identity  # raises, if it is none
         encoder = complete_settings(self.encoder, text_dim=self.base["joint_attention_dim"])
@@ -91,12 +114,14 @@ class AdapterConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, settings: Mapping[str, Any]) -> AdapterConfig:
+    def from_json(cls, settings: Any) -> AdapterConfig:
         """Read :meth:`to_json`'s form.
 
         Raises:
             SgfluxError: on missing or unknown settings, or as the constructor.
         """
+        if not isinstance(settings, Mapping):
+            raise SgfluxError(f"an adapter's settings must be a table, got {settings!r}")
         known = {entry.name for entry in dataclasses.fields(cls)}
         if set(settings) != known:
             raise SgfluxError(

@@ -6,7 +6,7 @@ A bundle is a folder:
                                        alpha is the rank; the adapter's own is folded into lora_B
     graph_conditioner.safetensors      ConditionedFlux' own weights
     graph_encoder.safetensors          the graph encoder's weights
-    sgflux_adapter.json                what it is, on which base, and how good
+    sgflux_adapter.json                what it is, on which base, how good, and the weights' digests
     README.md                          the model card, and the pictures that it shows
 
 All trained weights are float32, whatever the base is in.
@@ -15,6 +15,7 @@ All trained weights are float32, whatever the base is in.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import uuid
@@ -29,8 +30,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.leftovers import outdated, replace_folder
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.base_name import BaseName
+from sgflux.models.bundle_checks import (
+    WAY_OUT,
+    bundle_digests,
+    check_digests,
+    check_finite,
+    check_sizes,
+)
 from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.writing import make_folder, naming_disk_errors
 
@@ -40,8 +49,10 @@ ENCODER_FILE = "graph_encoder.safetensors"
 CONFIG_FILE = "sgflux_adapter.json"
 CARD_FILE = "README.md"
 
+_LOGGER = logging.getLogger(__name__)
+
 _FORMAT = 1
-_PARTS = ("lora", "conditioner", "encoder")
+_FILES = {"lora": LORA_FILE, "conditioner": CONDITIONER_FILE, "encoder": ENCODER_FILE}
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
 """Whose versions are noted, beside sgflux's own in the adapter's settings."""
 
@@ -75,12 +86,13 @@ def save_bundle(
     is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
     if not is_free and not (directory / CONFIG_FILE).is_file():
         raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
-    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _PARTS}
+    parts: dict[str, dict[str, Tensor]] = {part: {} for part in _FILES}
     for name, value in state.items():
         part, _, rest = name.partition(".")
         if part not in parts or value.dtype != torch.float32:
             raise SgfluxError(f"{name} ({value.dtype}) is no trained float32 weight of an adapter")
         parts[part][rest] = value.detach().cpu().contiguous()
+    check_finite(state, where=directory)
     lora = LoraWeights.with_alpha(parts["lora"], config.lora_alpha)
     description = {
         "format": _FORMAT,
@@ -100,16 +112,11 @@ def save_bundle(
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
             for name, content in (pictures or {}).items():
                 (temporary / name).write_bytes(content)
+            description["digests"] = bundle_digests(temporary, _FILES, config.to_json())
             (temporary / CONFIG_FILE).write_text(
                 json.dumps(description, indent=2) + "\n", encoding="utf-8"
             )
-            if directory.exists():
-                outdated = temporary.with_suffix(".old")
-                directory.rename(outdated)
-                temporary.rename(directory)
-                shutil.rmtree(outdated)
-            else:
-                temporary.rename(directory)
+            replace_folder(temporary, directory)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -121,19 +128,50 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     file has: older bundles keep the adapter's own there.
 
     Raises:
-        SgfluxError: if a file is missing or damaged; the message names it.
+        SgfluxError: if a file is missing or damaged, not the one that was saved, does not fit the
+            settings, or holds weights that are not finite; the message names it.
     """
-    directory = Path(directory)
+    directory = _standing(directory)
     config = read_config(directory)
-    lora = read_lora(directory / LORA_FILE).at_alpha(config.lora_alpha)
+    check_sizes(directory, _FILES, config)
+    lora = read_lora(directory / LORA_FILE)
+    description = _description(directory / CONFIG_FILE)
+    check_digests(directory, _FILES, description["adapter"], description.get("digests"))
+    _check_alpha(lora, config, directory)
+    lora = lora.at_alpha(config.lora_alpha)
     state = {f"lora.{name}": value for name, value in lora.weights.items()}
-    for part, name in zip(_PARTS[1:], (CONDITIONER_FILE, ENCODER_FILE), strict=True):
+    for part in ("conditioner", "encoder"):
+        path = directory / _FILES[part]
         try:
-            weights = load_file(directory / name)
+            weights = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise SgfluxError(f"{directory / name} cannot be read: {error}") from error
+            raise SgfluxError(f"{path} cannot be read: {error}") from error
+        check_finite(weights, where=path)
         state |= {f"{part}.{key}": value for key, value in weights.items()}
     return config, state
+
+
+def _check_alpha(lora: LoraWeights, config: AdapterConfig, directory: Path) -> None:
+    """The LoRA file's alpha is its rank, and in bundles of before the adapter's own."""
+    for module, alpha in lora.alphas.items():
+        if alpha not in (float(lora.ranks[module]), config.lora_alpha):
+            raise SgfluxError(
+                f"{directory / LORA_FILE}: the alpha of {module} is {alpha:g}, which contradicts "
+                f"lora_alpha {config.lora_alpha:g} (rank {config.lora_rank}) in {CONFIG_FILE}; "
+                f"{WAY_OUT}"
+            )
+
+
+def _standing(directory: str | os.PathLike[str]) -> Path:
+    """The bundle's folder, or the older one of a replacement that was cut short."""
+    directory = Path(directory)
+    old = outdated(directory)
+    if old is not None:
+        _LOGGER.warning(
+            "%s is missing, since its replacement was cut short; the older one, %s, is used",
+            *(directory, old),
+        )
+    return directory if old is None else old
 
 
 def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
@@ -142,7 +180,7 @@ def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
     Raises:
         SgfluxError: if the folder is no bundle, or its description is damaged.
     """
-    path = Path(directory) / CONFIG_FILE
+    path = _standing(directory) / CONFIG_FILE
     description = _description(path)
     try:
         return AdapterConfig.from_json(description["adapter"])
@@ -156,7 +194,7 @@ def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
     Raises:
         SgfluxError: as :func:`read_config`.
     """
-    path = Path(directory) / CONFIG_FILE
+    path = _standing(directory) / CONFIG_FILE
     entry = _description(path).get("base_model")
     try:
         return None if entry is None else BaseName.from_json(entry)
@@ -171,7 +209,7 @@ def _description(path: Path) -> dict[str, Any]:
         raise SgfluxError(
             f"{path.parent} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SgfluxError(f"{path} is damaged: {error}") from error
     if not isinstance(description, dict) or description.get("format") != _FORMAT:
         raise SgfluxError(f"{path}: expected format {_FORMAT} of an adapter's description")

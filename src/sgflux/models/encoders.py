@@ -45,6 +45,22 @@ def complete_settings(settings: Mapping[str, Any], *, text_dim: int) -> dict[str
             f"the {kind} graph encoder has no setting {', '.join(unknown)}; an adapter that has it "
             "was trained by another version of sgflux: use that one, or train it again"
         )
+    for name, value in complete.items():
+        if name in _DEFAULTS[kind] and type(value) is not type(_DEFAULTS[kind][name]):
+            expected = type(_DEFAULTS[kind][name]).__name__
+            raise SgfluxError(
+                f"the {kind} graph encoder's {name} must be of type {expected}, got {value!r}"
+            )
+        is_list = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        if name in required and not is_list:
+            raise SgfluxError(
+                f"the {kind} graph encoder's {name} must be a list of names, got {value!r:.80}"
+            )
+    if own and (type(complete["text_dim"]) is not int or complete["text_dim"] < 1):
+        raise SgfluxError(
+            f"the native graph encoder's text_dim must be a whole number, got "
+            f"{complete['text_dim']!r}"
+        )
     missing = sorted(required - set(complete))
     if missing:
         raise SgfluxError(f"the {kind} graph encoder needs the setting {', '.join(missing)}")

@@ -1,0 +1,245 @@
+"""What a bundle promises of its weights: their digests, and sizes that its settings need.
+
+The digests are kept in ``sgflux_adapter.json``, one for each tensor of each file, and one of the
+adapter's settings. They tell a file that was exchanged, rounded, shuffled or cut to zero from the
+one that was saved. Sizes are compared in the files' headers, before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.digests import tensor_digest
+from sgflux.models.encoders import make_encoder
+from sgflux.models.graph_encoder import NameFeatures
+
+_DIGITS = 32  # of a tensor's digest; enough to tell accidents and to name the tensor
+_SHOWN = 3  # tensors named in a message
+
+WAY_OUT = (
+    "copy or download the bundle again; if the change is intended, remove "
+    '"digests" from its sgflux_adapter.json'
+)
+
+
+# --- digests ------------------------------------------------------------------------------------
+
+
+def bundle_digests(
+    directory: Path, files: Mapping[str, str], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The digests of a bundle that has just been written, as its description keeps them.
+
+    Args:
+        directory: the bundle's folder.
+        files: part -> name of its file.
+        settings: the adapter's, as JSON.
+    """
+    return {
+        "settings": _settings_digest(settings),
+        "weights": {
+            name: {key: tensor_digest(value)[:_DIGITS] for key, value in _read(directory / name)}
+            for name in files.values()
+        },
+    }
+
+
+def check_digests(
+    directory: Path, files: Mapping[str, str], settings: Mapping[str, Any], digests: Any
+) -> None:
+    """Compare a bundle with the digests that its description keeps.
+
+    Args:
+        directory: the bundle's folder.
+        files: part -> name of its file.
+        settings: the adapter's, as JSON.
+        digests: of :func:`bundle_digests`; None for a bundle of before, which has none.
+
+    Raises:
+        SgfluxError: naming the file, its changed tensors, and what became of them.
+    """
+    if digests is None:
+        return
+    weights = digests.get("weights") if isinstance(digests, Mapping) else None
+    if not isinstance(weights, Mapping) or not all(
+        isinstance(weights.get(name), Mapping) for name in files.values()
+    ):
+        raise SgfluxError(f"{directory}: its description's digests are damaged; {WAY_OUT}")
+    if _settings_digest(settings) != digests.get("settings"):
+        raise SgfluxError(
+            f"{directory}: the adapter's settings (alpha, rank, blocks, ...) are not those that "
+            f"were saved with its weights; {WAY_OUT}"
+        )
+    for name in files.values():
+        own = weights[name]
+        found = {
+            key: (tensor_digest(value)[:_DIGITS], value) for key, value in _read(directory / name)
+        }
+        places = {digest: key for key, digest in own.items()}
+        changed = [
+            f"{key} ({_became(digest, value, key, places)})"
+            for key, (digest, value) in found.items()
+            if own.get(key) != digest
+        ]
+        changed += [f"{key} (missing)" for key in own if key not in found]
+        if changed:
+            more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+            raise SgfluxError(
+                f"{directory / name}: {len(changed)} of its {len(own)} tensors are not those that "
+                f"were saved: {', '.join(changed[:_SHOWN])}{more}; {WAY_OUT}"
+            )
+
+
+def _became(digest: str, value: Tensor, key: str, places: Mapping[str, str]) -> str:
+    """What a tensor looks like that is not the one saved."""
+    if digest in places and places[digest] != key:
+        return f"the values of {places[digest]}"
+    if not value.numel() or not bool(value.any()):
+        return "all zero"
+    for dtype in (torch.bfloat16, torch.float16):
+        if torch.equal(value.to(dtype).to(value.dtype), value):
+            return f"values rounded to {str(dtype).removeprefix('torch.')}"
+    return "other values"
+
+
+def _settings_digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> list[tuple[str, Tensor]]:
+    try:
+        return sorted(load_file(path).items())
+    except (OSError, SafetensorError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
+
+
+# --- values and sizes ---------------------------------------------------------------------------
+
+
+def check_finite(state: Mapping[str, Tensor], *, where: str | Path) -> None:
+    """Refuse weights that are no numbers.
+
+    Raises:
+        SgfluxError: naming the first such weight.
+    """
+    for name, value in state.items():
+        finite = torch.isfinite(value)
+        if not bool(finite.all()):
+            count = int((~finite).sum())
+            raise SgfluxError(
+                f"{where}: {name} has {count} of {value.numel()} values that are not finite (NaN "
+                "or infinite); a run that diverged or a damaged file leaves such weights, take an "
+                "earlier checkpoint"
+            )
+
+
+def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig) -> None:
+    """Compare the files' headers with what the settings need; nothing is allocated.
+
+    Args:
+        directory: the bundle's folder.
+        files: ``lora``, ``conditioner`` and ``encoder`` -> name of the file.
+        config: what the adapter is.
+
+    Raises:
+        SgfluxError: naming file, tensor, both shapes, or a type that is not float32.
+    """
+    found = {part: _header(directory / name) for part, name in files.items()}
+    # A size that no file supports is found before a model of it is described.
+    largest = max((max(shape, default=1) for shape in found["encoder"].values()), default=1)
+    for name, value in config.encoder.items():
+        if isinstance(value, int) and value > largest:
+            raise SgfluxError(
+                f"{directory}: the graph encoder's {name} is {value}, which does not fit "
+                f"{files['encoder']}, whose largest side is {largest}"
+            )
+    with torch.device("meta"):
+        names = NameFeatures(int(config.base["joint_attention_dim"]))
+        encoder = make_encoder(config.encoder, name_features=names)
+    expected = {
+        "lora": _lora_shapes(config),
+        "conditioner": conditioner_shapes(
+            config, local_dim=encoder.local_dim, global_dim=encoder.global_dim
+        ),
+        "encoder": {name: tuple(value.shape) for name, value in encoder.named_parameters()},
+    }
+    for part, shapes in expected.items():
+        path = directory / files[part]
+        for name, shape in shapes.items():
+            own = found[part].get(name)
+            if own != shape:
+                raise SgfluxError(
+                    f"{path}: {name} is {'missing' if own is None else own}, but the settings in "
+                    f"sgflux_adapter.json need {shape}"
+                )
+        unknown = [name for name in found[part] if name not in shapes]
+        if unknown:
+            raise SgfluxError(
+                f"{path}: has {unknown[0]}, for which the settings in sgflux_adapter.json have no "
+                "place"
+            )
+
+
+def conditioner_shapes(
+    config: AdapterConfig, *, local_dim: int, global_dim: int
+) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of :meth:`ConditionedFlux.conditioner_parameters`."""
+    inner, chosen = config.base["inner_dim"], config.block_end - config.block_start
+
+    def norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
+
+    def linear(name: str, dim: int, out: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (out, dim), f"{name}.bias": (out,)}
+
+    shapes = norm("graph_global_norm", global_dim)
+    if config.graph_mode == "temb":
+        return {
+            **shapes,
+            **linear("graph_global_to_temb", global_dim, inner),
+            "gate_temb": (chosen, inner),
+        }
+    return {
+        **shapes,
+        **norm("graph_local_norm", local_dim),
+        **linear("graph_local_proj", local_dim, config.tokens_per_triple * inner),
+        **linear("graph_global_proj", global_dim, inner),
+        "gate_image": (chosen, inner),
+        "gate_text": (chosen, inner),
+    }
+
+
+def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+    inner, rank = config.base["inner_dim"], config.lora_rank
+    return {
+        f"transformer.{module}.lora_{part}.weight": shape
+        for module in config.lora_modules
+        for part, shape in (("A", (rank, inner)), ("B", (inner, rank)))
+    }
+
+
+def _header(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of a file's tensors, which must be float32."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            for name, entry in slices.items():
+                if entry.get_dtype() != "F32":
+                    raise SgfluxError(
+                        f"{path}: {name} is stored as {entry.get_dtype()}, but an adapter's "
+                        f"weights are float32 (F32); {WAY_OUT.partition(';')[0]}"
+                    )
+            return {name: tuple(entry.get_shape()) for name, entry in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
