@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from pathlib import Path
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ from sgflux.writing import replace_file
 
 INFO_KEY = "sgflux"
 """The PNG text chunk that holds how a picture was made, as JSON."""
+
+_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+"""What a whole file of a kind has near its end."""
+_TAIL = 4096
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 _PAPER, _INK, _FRAME = (250, 250, 248), (38, 38, 42), (212, 212, 208)
 _SMALL = 176  # pixels: what is narrower is enlarged on a sheet
@@ -67,6 +73,32 @@ def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, An
             f"{os.fspath(path)!r} is no whole picture with its {INFO_KEY!r} text: "
             f"{error or type(error).__name__}"
         ) from error
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) of any upright picture, from its header; its ending is looked at, too.
+
+    Raises:
+        SgfluxError: naming the file, if it is missing, no picture, or ends too early.
+    """
+    try:
+        with Image.open(path) as image:
+            kind, size = image.format, image.size
+            if image.getexif().get(_ORIENTATION, 1) in _LYING:
+                size = size[::-1]
+        if kind in _ENDINGS:
+            with Path(path).open("rb") as file:
+                file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                whole = _ENDINGS[kind] in file.read()
+            if not whole:
+                raise SgfluxError(f"the picture {os.fspath(path)!r} is cut off: it has no ending")
+    except SgfluxError:
+        raise
+    except Exception as error:  # Decoders raise anything at all on broken files.
+        raise SgfluxError(
+            f"the picture {os.fspath(path)!r} cannot be read: {error or type(error).__name__}"
+        ) from error
+    return size
 
 
 def contact_sheet(

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.predicates import (
+    CANONICAL_PREDICATES,
+    DEFAULT_VOCABULARY,
+    PredicateVocabulary,
+)
 from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph
 
@@ -137,7 +141,8 @@ CONTEXT_MARKS = ("\u27e6", "\u27e7")
 def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, str, str]:
     """Subject, predicate and object, each as a part of the triple's statement."""
     opened, closed = CONTEXT_MARKS
-    said = predicate.split("/")[-1]  # "around/near" is said "near"
+    # "around/near" is said "near"; a slash in a word of the user's ("w/", "and/or") is its own.
+    said = predicate.split("/")[-1] if predicate in CANONICAL_PREDICATES else predicate
     return (
         f"{opened}{subject}{closed} {said} {object_}",
         f"{subject} {opened}{said}{closed} {object_}",

@@ -15,13 +15,15 @@ from diffusers import FluxPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from sgflux.errors import SgfluxError
-from sgflux.models.graph_encoder import CONTEXT_MARKS
+from sgflux.models.name_tokens import (
+    is_statement,
+    name_ids,
+    special_ids,
+    statement_parts,
+    unreadable,
+)
 
 _LOGGER = logging.getLogger(__name__)
-
-STATEMENT = "a photo of {}"
-"""The prompt in which a triple's statement is read."""
 
 _BATCH = 256  # statements encoded at once
 
@@ -93,21 +95,14 @@ class TextEncoders:
         Raises:
             SgfluxError: if a name has no token, or more than the tokenizer allows.
         """
-        specials = set(self.tokenizer_2.all_special_ids) - {self.tokenizer_2.unk_token_id}
-        marked = [index for index, name in enumerate(names) if CONTEXT_MARKS[0] in name]
+        specials = special_ids(self.tokenizer_2)
+        marked = [index for index, name in enumerate(names) if is_statement(name)]
         rows: dict[int, list[tuple[int, list[int]]]] = {}
         for index, name in enumerate(names):
-            if CONTEXT_MARKS[0] in name:
+            if is_statement(name):
                 continue
-            ids = list(self.tokenizer_2(name, truncation=False)["input_ids"])
-            if len(ids) > self.tokenizer_2.model_max_length:
-                raise SgfluxError(
-                    f"the name {name!r} has {len(ids)} tokens, the text encoder reads at most "
-                    f"{self.tokenizer_2.model_max_length}"
-                )
+            ids = name_ids(self.tokenizer_2, name)
             own = [token for token in ids if token not in specials]
-            if not own:
-                raise SgfluxError(f"the name {name!r} has no token the text encoder could read")
             if all(token == self.tokenizer_2.unk_token_id for token in own):
                 _LOGGER.warning("the text encoder knows no part of the name %r", name)
             rows.setdefault(len(ids), []).append((index, ids))
@@ -130,11 +125,9 @@ class TextEncoders:
 
     def _encode_marked(self, names: Sequence[str]) -> Tensor:
         """Mean T5 output over the marked part of every prompt, (n, D_t5) float32."""
-        opened, closed = CONTEXT_MARKS
-        prompts = [STATEMENT.format(name) for name in names]
-        spans = [(text.index(opened), text.index(closed) - 1) for text in prompts]
+        prompts, spans = statement_parts(names)
         encoded = self.tokenizer_2(
-            [text.replace(opened, "").replace(closed, "") for text in prompts],
+            prompts,
             padding="max_length",
             max_length=self.max_sequence_length,
             truncation=True,
@@ -146,10 +139,7 @@ class TextEncoders:
         inside = (ends > first[:, None]) & (starts < last[:, None]) & (ends > starts)
         if not inside.any(1).all():
             lost = names[int((~inside.any(1)).nonzero()[0])]
-            raise SgfluxError(
-                f"the statement {lost!r} is longer than the text encoder's "
-                f"{self.max_sequence_length} tokens, or has a part that it cannot read"
-            )
+            raise unreadable(lost, max_sequence_length=self.max_sequence_length)
         hidden = self.text_encoder_2(encoded["input_ids"].to(self.device))[0].float()
         share = (inside / inside.sum(1, keepdim=True))[..., None].to(self.device)
         return (hidden * share).sum(1)

@@ -1,0 +1,179 @@
+"""A data set, before anything is encoded or drawn: its pictures, the boxes of a crop, its words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
+from sgflux.data.images import MAX_PIXELS, Crop, crop_window, load_image, union_box
+from sgflux.data.pictures import picture_size
+from sgflux.data.progress import progress_bar
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.graph_encoder import CONTEXT_MARKS, graph_names
+from sgflux.models.name_tokens import check_names
+
+DECODED = 1024
+"""Pictures of a data set that are decoded whole; of further ones header and ending are read."""
+
+
+def check_pictures(
+    jsonl: Path,
+    examples: Sequence[SceneExample],
+    *,
+    images_dir: Path,
+    crop: Crop,
+    height: int,
+    width: int,
+    progress: bool = False,
+) -> str:
+    """Look at every picture, and at the boxes that a crop needs.
+
+    Args:
+        jsonl: the file, for messages.
+        examples: its examples.
+        images_dir: the folder of the pictures.
+        crop: how they are cut.
+        height: to which they are fitted.
+        width: to which they are fitted.
+        progress: show a bar on stderr.
+
+    Returns:
+        What was looked at.
+
+    Raises:
+        SgfluxError: naming the file, the line, what is wrong and the way out.
+    """
+    by_path: dict[str, list[SceneExample]] = {}
+    for example in examples:
+        by_path.setdefault(example.image_rel_path, []).append(example)
+    if crop == "union":
+        _expect_boxes(jsonl, examples)
+    names = list(by_path)
+
+    def look(place: int) -> str | None:
+        rows = by_path[names[place]]
+        try:
+            size = _size(rows[0], images_dir, whole=place < DECODED)
+            for row in rows if crop == "union" else ():
+                box = union_box(row.boxes or ())
+                crop_window(size, height=height, width=width, crop=crop, box=box)
+        except SgfluxError as error:
+            return str(error)
+        return None
+
+    bad: list[tuple[str, str]] = []
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        progress_bar(len(names), "pictures", show=progress) as advance,
+    ):
+        for name, problem in zip(names, pool.map(look, range(len(names))), strict=True):
+            if problem is not None:
+                bad.append((name, problem))
+            advance(1)
+    if bad:
+        name, problem = bad[0]
+        where = _line_of(jsonl, lambda example: example.image_rel_path == name)
+        raise SgfluxError(
+            f"{where}: {problem}" + _more(len(bad) - 1, "picture") + "; `sgflux data check` "
+            "lists every bad picture; repair or take out their rows"
+        )
+    decoded = "decoded" if len(names) <= DECODED else f"read, {DECODED:,} of them decoded whole"
+    boxes = ", all with the boxes that the crop 'union' needs" if crop == "union" else ""
+    return f"{jsonl}: {len(names):,} pictures {decoded}{boxes}"
+
+
+def check_words(
+    jsonl: Path | None,
+    graphs: Iterable[SceneGraph],
+    *,
+    tokenizer: Any,
+    max_sequence_length: int,
+    names: Sequence[str] | None = None,
+) -> str:
+    """Tokenise every name, and every statement as far as each of its parts.
+
+    Args:
+        jsonl: the file that they are from, for messages; None: they were given otherwise.
+        graphs: the graphs.
+        tokenizer: T5's.
+        max_sequence_length: tokens that the text encoder reads.
+        names: of the graphs and of what else will be looked up; None: of the graphs alone.
+
+    Returns:
+        What was looked at.
+
+    Raises:
+        SgfluxError: naming the word, the line that has it, and the way out.
+    """
+    wanted = graph_names(graphs) if names is None else names
+    bad = list(check_names(tokenizer, wanted, max_sequence_length=max_sequence_length))
+    if bad:
+        name, problem = bad[0]
+        where = "" if jsonl is None else f"{_line_of(jsonl, _says(name))}: "
+        raise SgfluxError(
+            f"{where}{problem}"
+            + _more(len(bad) - 1, "name or statement")
+            + "; word it otherwise, or take out what says it"
+        )
+    return f"{len(wanted):,} names and statements tokenised"
+
+
+def _expect_boxes(jsonl: Path, examples: Sequence[SceneExample]) -> None:
+    without = [example for example in examples if not example.boxes]
+    if without:
+        first = without[0]
+        where = _line_of(
+            jsonl, lambda row: not row.boxes and row.image_rel_path == first.image_rel_path
+        )
+        raise SgfluxError(
+            f"{where}: ({first.image_rel_path}) has no boxes, which the crop 'union' needs"
+            + _more(len(without) - 1, "row")
+            + "; use the crop 'center' or 'none', or add \"boxes\", one for each object"
+        )
+
+
+def _size(example: SceneExample, images_dir: Path, *, whole: bool) -> tuple[int, int]:
+    path = resolve_image(example, images_dir)
+    if whole:
+        return load_image(path).size
+    width, height = picture_size(path)
+    if width * height > MAX_PIXELS:
+        raise SgfluxError(
+            f"the picture {str(path)!r} is of no use: it has {width} x {height} pixels, more than "
+            f"{MAX_PIXELS}"
+        )
+    return width, height
+
+
+def _says(name: str) -> Callable[[SceneExample], bool]:
+    """Whether an example's graph asks for the features of a name."""
+    opened, closed = CONTEXT_MARKS
+    plain = name.replace(opened, "").replace(closed, "")
+
+    def says(example: SceneExample) -> bool:
+        own = graph_names([example.graph])
+        return any(one.replace(opened, "").replace(closed, "") == plain for one in own)
+
+    return says
+
+
+def _line_of(jsonl: Path, is_meant: Callable[[SceneExample], bool]) -> str:
+    """The file and the line of the first example that is meant; the file alone if none is."""
+    for number, content in iter_lines(jsonl):
+        try:
+            if is_meant(parse_line(content, open_vocabulary=True)):
+                return f"{jsonl}:{number}"
+        except SgfluxError:
+            continue
+    return str(jsonl)
+
+
+def _more(count: int, what: str) -> str:
+    if not count:
+        return ""
+    return f" (and {count:,} more {what}{'' if count == 1 else 's'})"

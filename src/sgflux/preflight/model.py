@@ -1,0 +1,397 @@
+"""A base model, before it is loaded: configuration, headers of all weights, tokenizers.
+
+What this cannot see is whether the values of the weights are the right ones.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from huggingface_hub import snapshot_download
+from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
+from sgflux.models.backbone import resolve_model_id
+from sgflux.models.hub_errors import why_not_loaded
+from sgflux.models.original_layout import described_original
+from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.models.tokenizers import check_tokenizer
+from sgflux.models.weights_header import read_header
+from sgflux.preflight.folder import (
+    Folder,
+    PartWeights,
+    check_settings,
+    expect_layers,
+    expect_weights,
+    read_json,
+    read_weights,
+)
+from sgflux.writing import readable_size
+
+_TRANSFORMER: dict[str, Any] = {
+    **dict.fromkeys(("num_layers", "num_single_layers", "num_attention_heads"), 1),
+    **dict.fromkeys(("attention_head_dim", "in_channels", "joint_attention_dim"), 1),
+    **dict.fromkeys(("pooled_projection_dim", "patch_size"), 1),
+    "guidance_embeds": True,
+    "axes_dims_rope": [1],
+}
+_AUTOENCODER: dict[str, Any] = {
+    **dict.fromkeys(("in_channels", "out_channels", "latent_channels", "layers_per_block"), 1),
+    **dict.fromkeys(("norm_num_groups", "sample_size"), 1),
+    **dict.fromkeys(("scaling_factor", "shift_factor"), 1.0),
+    "block_out_channels": [1],
+}
+_CLIP: dict[str, Any] = dict.fromkeys(
+    (
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+        *("num_attention_heads", "max_position_embeddings"),
+    ),
+    1,
+)
+_T5: dict[str, Any] = dict.fromkeys(
+    (
+        *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"),
+        "relative_attention_num_buckets",
+    ),
+    1,
+)
+_SCHEDULER: dict[str, Any] = {
+    **dict.fromkeys(("num_train_timesteps", "base_image_seq_len", "max_image_seq_len"), 1),
+    **dict.fromkeys(("shift", "base_shift", "max_shift"), 1.0),
+    "use_dynamic_shifting": True,
+}
+_FAMILY = "sgflux trains on FLUX.1: give FLUX.1-schnell, FLUX.1-dev, or a model made of them"
+_TIED = (("shared.weight", "encoder.embed_tokens.weight"),)
+_OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
+_LIBRARIES = {
+    "int8": ("torchao", "torchao"),
+    "float8": ("torchao", "torchao"),
+    "nf4": ("bitsandbytes", "bitsandbytes"),
+}
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """What was looked at.
+
+    Attributes:
+        tokenizer_2: T5's tokenizer; None if it is still to be fetched.
+        lines: for a person, a line each.
+    """
+
+    tokenizer_2: Any
+    lines: tuple[str, ...]
+
+
+def check_model(source: ModelSource) -> ModelReport:
+    """Look at every file of a base model that a run would load.
+
+    Raises:
+        SgfluxError: naming the file, what is wrong with it, and what to do.
+    """
+    folder = _folder_of(source)
+    sizes: dict[str, int] = {}
+    channels, clip_tokens, t5_tokens = _check_singles(source, sizes)
+    latent_channels = None
+    if folder is not None:
+        if not source.is_file:
+            _check_index(folder)
+            channels = _check_transformer(folder, sizes)
+            _check_scheduler(folder)
+        if source.autoencoder is None:
+            latent_channels = _check_autoencoder(folder, sizes)
+        if source.text_encoder is None:
+            clip_tokens = _check_clip(folder, sizes)
+        if source.text_encoder_2 is None:
+            t5_tokens = _check_t5(folder, sizes)
+    if source.autoencoder is not None:
+        latent_channels = described_autoencoder(source.autoencoder)["latent_channels"]
+    if channels is not None and latent_channels is not None:
+        check_input_channels(source.model_id, channels, latent_channels=latent_channels)
+    tokenizers: tuple[Any, Any] = (None, None)
+    if folder is not None and not (folder.incomplete and not _has_tokenizers(folder)):
+        tokenizers = _check_tokenizers(folder, clip=clip_tokens, t5=t5_tokens)
+    return ModelReport(tokenizers[1], tuple(_lines(source, folder, sizes)))
+
+
+def check_input_channels(model_id: str, channels: int, *, latent_channels: int) -> None:
+    """Refuse a base that reads more than noise: FLUX.1 Fill, Canny, Depth, Redux' relatives.
+
+    Args:
+        model_id: for the message.
+        channels: that the transformer takes.
+        latent_channels: of the autoencoder, packed 2 by 2 before the transformer.
+
+    Raises:
+        SgfluxError: if they do not go together.
+    """
+    own = 4 * latent_channels
+    if channels == own:
+        return
+    if channels in (2 * own, 6 * own):
+        kind = "Canny or Depth" if channels == 2 * own else "Fill"
+        raise SgfluxError(
+            f"model {model_id!r} takes {channels} input channels, the {own} of the noisy picture "
+            f"and those of a further one: it is FLUX.1 {kind}, which sgflux cannot train or "
+            "sample; give FLUX.1-schnell or FLUX.1-dev"
+        )
+    raise SgfluxError(
+        f"model {model_id!r}: its transformer takes {channels} input channels, its autoencoder "
+        f"gives 4 times {latent_channels}: they do not belong together"
+    )
+
+
+def check_libraries(*, quantize: str) -> None:
+    """Check that an optional library is there which the run will ask for.
+
+    Raises:
+        SgfluxError: naming it and the command that installs it.
+    """
+    if quantize in _LIBRARIES:
+        library, extra = _LIBRARIES[quantize]
+        if importlib.util.find_spec(library) is None:
+            raise SgfluxError(
+                f"quantize {quantize!r} needs {library}, which is not installed: "
+                f'pip install "sgflux[{extra}]"'
+            )
+
+
+# --- parts of a folder --------------------------------------------------------------------------
+
+
+def _folder_of(source: ModelSource) -> Folder | None:
+    """The folder on this machine; None if all of it is still to be fetched."""
+    model_id = source.rest
+    folder = resolve_model_id(model_id)
+    if Path(folder).is_dir():
+        return Folder(Path(folder), model_id)
+    try:
+        found = snapshot_download(folder, revision=source.revision, local_files_only=True)
+    except (OSError, ValueError) as error:
+        if source.allow_download:
+            return None
+        raise SgfluxError(
+            f"model {model_id!r} cannot be loaded: "
+            + why_not_loaded(error, model_id, allow_download=False, revision=source.revision)
+        ) from error
+    return Folder(Path(found), model_id, incomplete=source.allow_download)
+
+
+def _check_index(folder: Folder) -> None:
+    index = read_json(folder, "model_index.json")
+    name = None if index is None else index.get("_class_name")
+    if index is not None and not (isinstance(name, str) and re.match(r"Flux(?!2)", name)):
+        raise SgfluxError(
+            f"{folder.path / 'model_index.json'}: the model is a {name!r}, no FluxPipeline; "
+            f"{_FAMILY}"
+        )
+
+
+def _check_transformer(folder: Folder, sizes: dict[str, int]) -> int | None:
+    path, settings = _settings(folder, "transformer", _TRANSFORMER, FluxTransformer2DModel)
+    weights = read_weights(folder, "transformer", stem="diffusion_pytorch_model")
+    if weights is not None and settings is not None:
+        sizes["transformer"] = weights.size
+        layers = {
+            "num_layers": r"^transformer_blocks\.(\d+)\.",
+            "num_single_layers": r"^single_transformer_blocks\.(\d+)\.",
+        }
+        expect_layers(path, settings, weights, layers)
+        expect_weights(path, weights, lambda: FluxTransformer2DModel.from_config(settings))
+    return None if settings is None else int(settings.get("in_channels", 64))
+
+
+def _check_autoencoder(folder: Folder, sizes: dict[str, int]) -> int | None:
+    path, settings = _settings(folder, "vae", _AUTOENCODER, AutoencoderKL)
+    weights = read_weights(folder, "vae", stem="diffusion_pytorch_model")
+    if settings is not None and settings.get("scaling_factor", 1.0) == 0:
+        raise SgfluxError(f"{path}: 'scaling_factor' must not be 0")
+    if weights is not None and settings is not None:
+        sizes["vae"] = weights.size
+        expect_layers(
+            path,
+            settings,
+            weights,
+            {"layers_per_block": r"^encoder\.down_blocks\.0\.resnets\.(\d+)"},
+        )
+        expect_weights(
+            path,
+            weights,
+            lambda: AutoencoderKL.from_config(settings),
+            rename=_of_autoencoder,
+        )
+    return None if settings is None else int(settings.get("latent_channels", 4))
+
+
+def _check_clip(folder: Folder, sizes: dict[str, int]) -> int | None:
+    path, settings = _settings(folder, "text_encoder", _CLIP)
+    weights = read_weights(folder, "text_encoder", stem="model")
+    if weights is not None and settings is not None:
+        sizes["text_encoder"] = weights.size
+        layers = {"num_hidden_layers": r"encoder\.layers\.(\d+)\."}
+        expect_layers(path, settings, weights, layers)
+        expect_weights(
+            path,
+            weights,
+            lambda: CLIPTextModel(CLIPTextConfig.from_dict(settings)),
+            rename=lambda name: name.removeprefix("text_model."),
+        )
+    return _rows(weights, r"token_embedding\.weight$")
+
+
+def _check_t5(folder: Folder, sizes: dict[str, int]) -> int | None:
+    path, settings = _settings(folder, "text_encoder_2", _T5)
+    weights = read_weights(folder, "text_encoder_2", stem="model")
+    if weights is not None and settings is not None:
+        sizes["text_encoder_2"] = weights.size
+        expect_layers(path, settings, weights, {"num_layers": r"^encoder\.block\.(\d+)\."})
+        expect_weights(
+            path,
+            weights,
+            lambda: T5EncoderModel(T5Config.from_dict(settings)),
+            shared=_TIED,
+        )
+    return _rows(weights, r"^(shared|encoder\.embed_tokens)\.weight$")
+
+
+def _settings(
+    folder: Folder, part: str, like: Mapping[str, Any], kind: type | None = None
+) -> tuple[Path, dict[str, Any] | None]:
+    name = f"{part}/config.json"
+    settings = read_json(folder, name)
+    path = folder.path / name
+    if settings is None:
+        folder.pending.append(part)
+        return path, None
+    own = settings.get("_class_name", None if kind is None else kind.__name__)
+    if kind is not None and own != kind.__name__:
+        raise SgfluxError(f"{path}: the {part} is a {own!r}, no {kind.__name__}; {_FAMILY}")
+    check_settings(path, settings, like)
+    return path, settings
+
+
+def _rows(weights: PartWeights | None, pattern: str) -> int | None:
+    """Rows of the first tensor whose name has the pattern."""
+    for name, entry in ({} if weights is None else weights.tensors).items():
+        if re.search(pattern, name) and entry.shape:
+            return entry.shape[0]
+    return None
+
+
+def _of_autoencoder(name: str) -> str:
+    """An attention's names in older files -> today's."""
+    if ".attentions." in name:
+        for old, new in _OLD_ATTENTION.items():
+            name = name.replace(old, new)
+        name = name.replace(".proj_attn.", ".to_out.0.")
+    return name
+
+
+def _check_scheduler(folder: Folder) -> None:
+    name = "scheduler/scheduler_config.json"
+    settings = read_json(folder, name)
+    if settings is None:
+        return
+    path = folder.path / name
+    own = settings.get("_class_name", "FlowMatchEulerDiscreteScheduler")
+    if own != "FlowMatchEulerDiscreteScheduler":
+        raise SgfluxError(
+            f"{path}: the scheduler is a {own!r}, no FlowMatchEulerDiscreteScheduler; {_FAMILY}"
+        )
+    check_settings(path, settings, _SCHEDULER)
+    try:
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(settings)
+        scheduler.set_timesteps(4, mu=1.0)
+        values = scheduler.timesteps.tolist()
+    except Exception as error:  # a foreign constructor stumbles over bad settings in any way
+        raise SgfluxError(f"{path}: makes no schedule: {error}") from error
+    if not all(map(math.isfinite, values)) or sorted(values, reverse=True) != values:
+        raise SgfluxError(f"{path}: makes no schedule that falls: {values}")
+
+
+# --- tokenizers ---------------------------------------------------------------------------------
+
+
+def _has_tokenizers(folder: Folder) -> bool:
+    return all((folder.path / part).is_dir() for part in ("tokenizer", "tokenizer_2"))
+
+
+def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tuple[Any, Any]:
+    """Load both, which takes a moment, and compare them with their encoders."""
+    for part in ("tokenizer", "tokenizer_2"):
+        if not (folder.path / part).is_dir():
+            raise folder.missing(f"{part}/")
+    absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
+    try:
+        pipeline = FluxPipeline.from_pretrained(
+            str(folder.path), local_files_only=True, **dict.fromkeys(absent)
+        )
+        tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
+    except Exception as error:  # damaged files make the tokenizers library raise anything at all
+        reason = str(error).strip().splitlines()
+        raise SgfluxError(
+            f"{folder.path}: its tokenizers cannot be read (tokenizer/, tokenizer_2/): "
+            f"{reason[0] if reason else type(error).__name__}; download them again"
+        ) from error
+    for tokenizer, rows, part in zip(
+        tokenizers, (clip, t5), ("tokenizer", "tokenizer_2"), strict=True
+    ):
+        if rows is not None:
+            check_tokenizer(tokenizer, embeddings=rows, where=folder.path, part=part)
+    return tokenizers
+
+
+# --- single files -------------------------------------------------------------------------------
+
+
+def _check_singles(
+    source: ModelSource, sizes: dict[str, int]
+) -> tuple[int | None, int | None, int | None]:
+    """The transformer's input channels and both embeddings' rows, as far as files tell them."""
+    channels = clip = t5 = None
+    files = {
+        "transformer": Path(source.model_id) if source.is_file else None,
+        "vae": source.autoencoder,
+        "text_encoder": source.text_encoder,
+        "text_encoder_2": source.text_encoder_2,
+    }
+    for part, path in files.items():
+        if path is not None:
+            path = path.expanduser()
+            if not path.is_file():
+                raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
+            read_header(path)
+            sizes[part] = path.stat().st_size
+    if source.is_file:
+        channels = described_original(Path(source.model_id).expanduser())["in_channels"]
+    if source.text_encoder is not None:
+        clip = described_clip(source.text_encoder).vocab_size
+    if source.text_encoder_2 is not None:
+        t5 = described_t5(source.text_encoder_2).vocab_size
+    return channels, clip, t5
+
+
+def _lines(source: ModelSource, folder: Folder | None, sizes: Mapping[str, int]) -> list[str]:
+    lines = []
+    if sizes:
+        lines.append(
+            f"{source.model_id}: configuration, tokenizers and the headers of "
+            f"{readable_size(sum(sizes.values()))} of weights ({', '.join(sizes)})"
+        )
+    pending = ["all of it"] if folder is None else list(dict.fromkeys(folder.pending))
+    if pending:
+        lines.append(f"NOT checked, because still to be fetched from the hub: {', '.join(pending)}")
+    return lines
