@@ -28,6 +28,7 @@ FLOORS = (
     {"config"},
     {"graphs", "flow_matching"},
     {"models", "data"},
+    {"preflight"},
     {"sampling", "exporting"},
     {"training", "evaluation"},
     {"demo"},

@@ -192,6 +192,26 @@ def write_error(
     return result
 
 
+def expect_room(path: str | os.PathLike[str], needed: int, what: str) -> None:
+    """Check that a disk has room, before the work that ends in writing.
+
+    Args:
+        path: the file or folder that will be written.
+        needed: bytes.
+        what: for the message: what will take them.
+
+    Raises:
+        WriteError: if the disk has less.
+    """
+    free = free_bytes(path)
+    if free is not None and needed > free:
+        raise WriteError(
+            f"{os.fspath(path)}: {what} take about {readable_size(needed)}, but its disk has "
+            f"{readable_size(free)} free, {readable_size(needed - free)} are missing: free some, "
+            "or give a folder on another disk"
+        )
+
+
 def free_bytes(path: str | os.PathLike[str]) -> int | None:
     """Free bytes of the disk that a file or folder is on, or would be on; None if unknown."""
     for folder in (Path(path), *Path(path).absolute().parents):

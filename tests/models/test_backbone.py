@@ -91,7 +91,7 @@ def test_a_marked_name_is_read_as_the_prompt_of_its_statement_has_it(flux_folder
     for feature, part in zip(features, expected, strict=False):
         torch.testing.assert_close(feature, part)
     assert names_in_context("box", "around/near", "cup")[0] == "⟦box⟧ near cup"
-    with pytest.raises(SgfluxError, match="longer than the text encoder's 32 tokens"):
+    with pytest.raises(SgfluxError, match="not within the text encoder's 32 tokens"):
         encoders.encode_names(names_in_context("q" * 40, "on", "man")[2:])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
+from sgflux.training import trainer
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.encoder import other_words
 from sgflux.training.trainer import TrainResult, train
@@ -138,7 +140,7 @@ def test_a_missing_picture_is_named_with_its_file(
     content = (scenes / "train.jsonl").read_text().replace("images/train/0.png", "gone.png")
     (tmp_path / "train.jsonl").write_text(content)
     config = make_config(tmp_path / "run", train_jsonl=tmp_path / "train.jsonl", images_dir=scenes)
-    with pytest.raises(SgfluxError, match=r"train\.jsonl: example 0: .*gone\.png.*data check"):
+    with pytest.raises(SgfluxError, match=r"train\.jsonl:1: .*gone\.png.*data check"):
         train(config)
 
 
@@ -327,3 +329,46 @@ def test_a_cache_gives_the_same_run(
         loss = rows(config.output_dir, "train")[0]["loss"]
         assert loss == rows(finished.output_dir, "train")[0]["loss"]
     assert list((tmp_path / "cache").glob("shard-*.safetensors"))
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_broken_base_is_refused_before_anything_is_encoded(
+    flux: Path,
+    make_config: MakeConfig,
+    tmp_path: Path,
+    dry_run: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The weights of the transformer are the last to be loaded, after everything is encoded."""
+    broken = tmp_path / "base"
+    shutil.copytree(flux, broken)
+    weights = broken / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    monkeypatch.setattr(trainer, "encode", lambda *_, **__: pytest.fail("it was encoded"))
+    config = make_config(tmp_path / "run", model_id=str(broken), dry_run=dry_run)
+    with pytest.raises(SgfluxError, match=rf"{weights.name}: has .* \(1 bytes are missing\)"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_says_what_it_checked_and_what_not(
+    make_config: MakeConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_config(tmp_path / "run", dry_run=True))
+    said = capsys.readouterr().out
+    for what in ("headers of", "names and statements tokenised", "pictures decoded", "not checked"):
+        assert what in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_refused_at_the_start(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sgflux.writing.free_bytes", lambda _: 1000)
+    config = make_config(tmp_path / "run")
+    with pytest.raises(SgfluxError, match=r"a checkpoint and the finished adapter take about"):
+        train(config)
+    cached = make_config(tmp_path / "run", latent_cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(trainer, "check_room", lambda *_, **__: None)
+    with pytest.raises(SgfluxError, match=r"cache: \d+ encoded pictures and \d+ texts take about"):
+        train(cached)

@@ -144,6 +144,11 @@ class EncodingPlan:
                 self.prompts[key] = text
                 self._prompt_keys.append(key)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width to which pictures are fitted."""
+        return self._size
+
     def missing(self, store: CacheStore) -> int:
         """How many entries the store lacks."""
         return len(store.missing(list(self.pictures))) + len(store.missing(list(self.prompts)))

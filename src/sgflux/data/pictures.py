@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from pathlib import Path
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -33,6 +33,7 @@ from sgflux.models.original_layout import described_original, load_original
 from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.models.single_files import load_clip, load_original_autoencoder, load_t5
 from sgflux.models.text import TextEncoders, TextFeatures
+from sgflux.models.tokenizers import check_tokenizer
 
 __all__ = [
     "BUNDLED_MODEL",
@@ -334,14 +335,11 @@ def _expect_no_revision(revision: str | None, model_id: str) -> None:
 
 
 def _check_tokenizers(pipeline: Any, clip: Any, t5: Any, model_id: str) -> None:
-    """Each tokenizer must stay within its encoder's vocabulary."""
-    for tokenizer, encoder in ((pipeline.tokenizer, clip), (pipeline.tokenizer_2, t5)):
-        if len(tokenizer) > encoder.get_input_embeddings().num_embeddings:
-            raise SgfluxError(
-                f"the tokenizer of {model_id!r} has {len(tokenizer)} tokens, but its text encoder "
-                f"embeds {encoder.get_input_embeddings().num_embeddings}: they do not belong "
-                "together"
-            )
+    """Each tokenizer must be whole and stay within its encoder's vocabulary."""
+    pairs = {"tokenizer": clip, "tokenizer_2": t5}
+    for part, encoder in pairs.items():
+        rows = encoder.get_input_embeddings().num_embeddings
+        check_tokenizer(getattr(pipeline, part), embeddings=rows, where=model_id, part=part)
 
 
 def _frozen(module: Any, device: torch.device | str) -> Any:

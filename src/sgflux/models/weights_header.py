@@ -130,6 +130,11 @@ def explain_other_file(path: Path, start: bytes) -> None:
             f"{path}: is a git-lfs pointer, not the file itself: run `git lfs pull` in its "
             f"repository, or {AGAIN}"
         )
+    if start.startswith(b"PK\x03\x04"):
+        raise SgfluxError(
+            f"{path}: is a zip archive, such as torch.save writes, under the name of another kind "
+            "of file: give the .safetensors file"
+        )
     if start.lstrip()[:16].lower().startswith(_MARKUP):
         raise SgfluxError(
             f"{path}: is a web page that was saved under this name, perhaps one that asks for a "

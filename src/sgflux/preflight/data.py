@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from sgflux.data.images import MAX_PIXELS, Crop, crop_window, load_image, union_
 from sgflux.data.pictures import picture_size
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import CONTEXT_MARKS, graph_names
 from sgflux.models.name_tokens import check_names
 
@@ -84,25 +83,24 @@ def check_pictures(
         )
     decoded = "decoded" if len(names) <= DECODED else f"read, {DECODED:,} of them decoded whole"
     boxes = ", all with the boxes that the crop 'union' needs" if crop == "union" else ""
-    return f"{jsonl}: {len(names):,} pictures {decoded}{boxes}"
+    pictures = "1 picture" if len(names) == 1 else f"{len(names):,} pictures"
+    return f"{jsonl}: {pictures} {decoded}{boxes}"
 
 
 def check_words(
-    jsonl: Path | None,
-    graphs: Iterable[SceneGraph],
+    names: Sequence[str],
     *,
     tokenizer: Any,
     max_sequence_length: int,
-    names: Sequence[str] | None = None,
+    files: Sequence[Path] = (),
 ) -> str:
     """Tokenise every name, and every statement as far as each of its parts.
 
     Args:
-        jsonl: the file that they are from, for messages; None: they were given otherwise.
-        graphs: the graphs.
+        names: what will be looked up, see :func:`~sgflux.models.graph_encoder.graph_names`.
         tokenizer: T5's.
         max_sequence_length: tokens that the text encoder reads.
-        names: of the graphs and of what else will be looked up; None: of the graphs alone.
+        files: the data sets that they are from, for the message.
 
     Returns:
         What was looked at.
@@ -110,17 +108,17 @@ def check_words(
     Raises:
         SgfluxError: naming the word, the line that has it, and the way out.
     """
-    wanted = graph_names(graphs) if names is None else names
-    bad = list(check_names(tokenizer, wanted, max_sequence_length=max_sequence_length))
+    bad = list(check_names(tokenizer, names, max_sequence_length=max_sequence_length))
     if bad:
         name, problem = bad[0]
-        where = "" if jsonl is None else f"{_line_of(jsonl, _says(name))}: "
+        lines = [line for path in files if (line := _line_of(path, _says(name))) != str(path)]
+        where = f"{lines[0]}: " if lines else f"{files[0]}: " if files else ""
         raise SgfluxError(
             f"{where}{problem}"
             + _more(len(bad) - 1, "name or statement")
             + "; word it otherwise, or take out what says it"
         )
-    return f"{len(wanted):,} names and statements tokenised"
+    return f"{len(names):,} names and statements tokenised"
 
 
 def _expect_boxes(jsonl: Path, examples: Sequence[SceneExample]) -> None:

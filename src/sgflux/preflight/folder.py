@@ -175,7 +175,7 @@ def read_weights(folder: Folder, part: str, *, stem: str) -> PartWeights | None:
     if folder.incomplete:
         folder.pending.append(part)
         return None
-    variants = sorted(path.name for path in (folder.path / part).glob("*.safetensors"))
+    variants = sorted(path.name for path in (folder.path / part).glob(f"{stem}*.safetensors"))
     if variants:
         raise SgfluxError(
             f"{folder.path / part}: has {', '.join(variants[:3])} but no {whole.name}, which is "

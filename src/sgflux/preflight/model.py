@@ -28,7 +28,7 @@ from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
 from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
-from sgflux.models.tokenizers import check_tokenizer
+from sgflux.models.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.models.weights_header import read_header
 from sgflux.preflight.folder import (
     Folder,
@@ -96,18 +96,24 @@ class ModelReport:
     lines: tuple[str, ...]
 
 
-def check_model(source: ModelSource) -> ModelReport:
+def check_model(source: ModelSource, *, needs_transformer: bool = True) -> ModelReport:
     """Look at every file of a base model that a run would load.
+
+    Args:
+        source: where the model is.
+        needs_transformer: False: only the encoders and the tokenizers are needed.
 
     Raises:
         SgfluxError: naming the file, what is wrong with it, and what to do.
     """
     folder = _folder_of(source)
     sizes: dict[str, int] = {}
-    channels, clip_tokens, t5_tokens = _check_singles(source, sizes)
+    channels, clip_tokens, t5_tokens = _check_singles(
+        source, sizes, needs_transformer=needs_transformer
+    )
     latent_channels = None
     if folder is not None:
-        if not source.is_file:
+        if needs_transformer and not source.is_file:
             _check_index(folder)
             channels = _check_transformer(folder, sizes)
             _check_scheduler(folder)
@@ -211,6 +217,12 @@ def _check_transformer(folder: Folder, sizes: dict[str, int]) -> int | None:
         }
         expect_layers(path, settings, weights, layers)
         expect_weights(path, weights, lambda: FluxTransformer2DModel.from_config(settings))
+    if settings is not None:
+        width, axes = (settings.get(name) for name in ("attention_head_dim", "axes_dims_rope"))
+        if width is not None and axes is not None and sum(axes) != width:
+            raise SgfluxError(
+                f"{path}: 'axes_dims_rope' {axes} must add up to 'attention_head_dim' {width}"
+            )
     return None if settings is None else int(settings.get("in_channels", 64))
 
 
@@ -334,6 +346,7 @@ def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tu
     for part in ("tokenizer", "tokenizer_2"):
         if not (folder.path / part).is_dir():
             raise folder.missing(f"{part}/")
+        expect_vocabulary(folder.path / part)
     absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
     try:
         pipeline = FluxPipeline.from_pretrained(
@@ -358,12 +371,12 @@ def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tu
 
 
 def _check_singles(
-    source: ModelSource, sizes: dict[str, int]
+    source: ModelSource, sizes: dict[str, int], *, needs_transformer: bool
 ) -> tuple[int | None, int | None, int | None]:
     """The transformer's input channels and both embeddings' rows, as far as files tell them."""
     channels = clip = t5 = None
     files = {
-        "transformer": Path(source.model_id) if source.is_file else None,
+        "transformer": Path(source.model_id) if source.is_file and needs_transformer else None,
         "vae": source.autoencoder,
         "text_encoder": source.text_encoder,
         "text_encoder_2": source.text_encoder_2,
@@ -375,7 +388,7 @@ def _check_singles(
                 raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
             read_header(path)
             sizes[part] = path.stat().st_size
-    if source.is_file:
+    if files["transformer"] is not None:
         channels = described_original(Path(source.model_id).expanduser())["in_channels"]
     if source.text_encoder is not None:
         clip = described_clip(source.text_encoder).vocab_size

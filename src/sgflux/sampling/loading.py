@@ -25,6 +25,7 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
 from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
+from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.model import FLUX_SCHNELL
 
@@ -82,6 +83,8 @@ def load_parts(
         )
     if offload_folder is not None and not offload_blocks:
         raise SgfluxError("offload_folder has no effect without offload_blocks")
+    check_libraries(quantize=quantize)
+    check_model(source)
     bundle = None
     if bundle_folder is not None:
         bundle = load_bundle(bundle_folder)

@@ -13,6 +13,7 @@ from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes
 from sgflux.training.validation import choose_items
@@ -73,6 +74,7 @@ def fill_from_files(
             splits.train, count=config.val_examples, predicates=said, seed=config.seed
         )
         names = replace(splits, items=items).names(config)
+        check_inputs(config, splits, processes=processes, needs_transformer=False, names=names)
         done = fill(
             store,
             plans,

@@ -46,9 +46,11 @@ from sgflux.training.encoder_files import (
 )
 from sgflux.training.processes import Processes, usable_device
 from sgflux.training.validation import ValidationItem, choose_items
+from sgflux.writing import expect_room
 
 Say = Callable[[str], None]
 
+_LATENT_CHANNELS = 16
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -292,6 +294,7 @@ def fill(
         index=share.index * processes.count + processes.index,
         count=share.count * processes.count,
     )
+    _expect_room(store, plans, encoders.facts)
     done = 0
     for plan in plans:
         done += plan.fill(store, encoders.callables(), share=mine, progress=progress)
@@ -301,6 +304,19 @@ def fill(
     processes.wait()
     store.refresh()
     return done
+
+
+def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: EncoderFacts) -> None:
+    """Check that the cache's disk has room for what the cache lacks."""
+    pictures = {key for plan in plans for key in store.missing(list(plan.pictures))}
+    prompts = {key for plan in plans for key in store.missing(list(plan.prompts))}
+    height, width = plans[0].size if plans else (0, 0)
+    # Means and standard deviations of 16 channels, and features of every token, in bf16.
+    latents = 2 * 2 * _LATENT_CHANNELS * (height // facts.downsample) * (width // facts.downsample)
+    needed = len(pictures) * latents + len(prompts) * 2 * facts.text_tokens * facts.text_dim
+    expect_room(
+        store.root, needed, f"{len(pictures):,} encoded pictures and {len(prompts):,} texts"
+    )
 
 
 def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> list[EncodingPlan]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.model_card import model_card
 from sgflux.training.outline import outline
 from sgflux.training.plan import RunPlan
+from sgflux.training.precheck import NOT_CHECKED, check_inputs, check_room
 from sgflux.training.prepare import Splits, encode, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
@@ -96,11 +97,14 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
                 data=splits.digests,
                 processes=processes.count,
             )
+        checked = check_inputs(config, splits, processes=processes)
         if config.dry_run:
-            return _dry_run(config, splits, state, processes=processes, log=log)
+            return _dry_run(config, splits, state, checked, processes=processes, log=log)
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
         _say_outline(config, splits, processes=processes, log=log)
+        for line in checked:
+            log.say(f"checked:    {line}")
         folder.create()
         encoded = encode(config, splits, processes=processes, say=log.say)
         if identity is None:
@@ -172,6 +176,7 @@ def _say_outline(
     _say_plan(config, described.plan, processes, log)
     for line in described.costs:
         log.say(line)
+    check_room(config, described.plan, say=log.say)
     return described.plan
 
 
@@ -179,6 +184,7 @@ def _dry_run(
     config: TrainConfig,
     splits: Splits,
     state: TrainingState | None,
+    checked: Sequence[str],
     *,
     processes: Processes,
     log: RunLog,
@@ -189,6 +195,9 @@ def _dry_run(
     step = 0 if state is None else state.step
     if state is not None:
         log.say(f"resume:     after step {step}")
+    for line in checked:
+        log.say(f"checked:    {line}")
+    log.say(NOT_CHECKED)
     log.say("dry run: nothing was written")
     return TrainResult(output_dir=config.output_dir, step=step, max_steps=plan.max_steps)
 

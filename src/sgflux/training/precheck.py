@@ -1,0 +1,122 @@
+"""Before a run loads or encodes anything: what it will need is there, whole and readable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
+from sgflux.preflight.data import check_pictures, check_words
+from sgflux.preflight.model import check_libraries, check_model
+from sgflux.training.plan import RunPlan
+from sgflux.training.prepare import Splits, images_root
+from sgflux.training.processes import Processes
+from sgflux.writing import expect_room, free_bytes, readable_size
+
+NOT_CHECKED = (
+    "not checked: the values of the weights, whether everything fits into memory, and the "
+    "training itself"
+)
+"""What a dry run leaves open."""
+
+_ADAM = 2
+"""Numbers that AdamW keeps of each trained one."""
+
+
+def check_inputs(
+    config: TrainConfig,
+    splits: Splits,
+    *,
+    processes: Processes,
+    needs_transformer: bool = True,
+    names: Sequence[str] | None = None,
+) -> list[str]:
+    """Look at the model's files, the pictures and the words of a run.
+
+    The main process looks; the others learn what it found.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        processes: of the run.
+        needs_transformer: whether the transformer's files are needed, too.
+        names: that are looked up; None: those of the run.
+
+    Returns:
+        What was looked at, a line each.
+
+    Raises:
+        SgfluxError: in every process, naming the file, what is wrong and the way out.
+    """
+    lines, problems = [], []
+    if processes.is_main:
+        try:
+            lines = _looked_at(config, splits, needs_transformer=needs_transformer, names=names)
+        except SgfluxError as error:
+            problems.append(str(error))
+    problems = processes.gather(problems)
+    if problems:
+        raise SgfluxError(problems[0])
+    return lines
+
+
+def _looked_at(
+    config: TrainConfig, splits: Splits, *, needs_transformer: bool, names: Sequence[str] | None
+) -> list[str]:
+    check_libraries(quantize=config.quantize)
+    report = check_model(config.source, needs_transformer=needs_transformer)
+    lines = [*report.lines]
+    wanted = splits.names(config) if names is None else list(names)
+    files = [path for path in (config.train_jsonl, config.val_jsonl) if path is not None]
+    if report.tokenizer_2 is not None and wanted:
+        longest = min(256, report.tokenizer_2.model_max_length)
+        lines.append(
+            check_words(
+                wanted,
+                tokenizer=report.tokenizer_2,
+                max_sequence_length=config.max_sequence_length or longest,
+                files=files,
+            )
+        )
+    for path, examples in zip(files, (splits.train, splits.val), strict=False):
+        if examples:
+            lines.append(
+                check_pictures(
+                    path,
+                    examples,
+                    images_dir=images_root(config, path),
+                    crop=config.crop,
+                    height=config.height,
+                    width=config.width,
+                    progress=sys.stderr.isatty(),
+                )
+            )
+    return lines
+
+
+def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]) -> None:
+    """Compare what the run will write with what its disk has free.
+
+    Args:
+        config: of the run.
+        plan: its numbers.
+        say: gets a warning, if the disk has no room for all checkpoints that are to be kept.
+
+    Raises:
+        SgfluxError: if there is no room for one checkpoint and the finished adapter.
+    """
+    weights = 4 * plan.trainable * (2 if config.ema_decay else 1)
+    state = weights + 4 * _ADAM * plan.trainable
+    finished = 2 * weights + 4 * plan.trainable  # the best, the last, and the bundle
+    expect_room(config.output_dir, state + finished, "a checkpoint and the finished adapter")
+    count = plan.max_steps // config.save_every if config.save_every else 0
+    if config.keep_checkpoints:
+        count = min(count, config.keep_checkpoints + 1)
+    total, free = count * state + finished, free_bytes(config.output_dir)
+    if free is not None and total > free:
+        say(
+            f"warning: {count} checkpoints and the adapter take {readable_size(total)}, and the "
+            f"disk of {config.output_dir} has {readable_size(free)} free; --keep-checkpoints "
+            "keeps fewer"
+        )
