@@ -274,7 +274,11 @@ def _exported(folder: Path) -> None:
         f"{layer}.lora_A.weight": torch.zeros(1, 3000),
         f"{layer}.lora_B.weight": torch.zeros(3000, 1),
     }
-    write_lora(folder / "l.safetensors", LoraWeights(weights=weights, alpha=1), layout="diffusers")
+    write_lora(
+        folder / "l.safetensors",
+        LoraWeights(weights=weights, alphas={layer: 1.0}),
+        layout="diffusers",
+    )
 
 
 def _rows(folder: Path) -> None:
