@@ -11,7 +11,7 @@ from pathlib import Path
 @contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
     """Try to be the only one to work on a folder; yields whether that is so."""
-    with _lock_file(folder).open("w") as file:
+    with _lock_file(folder).open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -23,7 +23,7 @@ def claimed(folder: Path) -> Iterator[bool]:
 @contextmanager
 def waiting_for(folder: Path) -> Iterator[None]:
     """Be the only one to work on a folder, once the others have finished."""
-    with _lock_file(folder).open("w") as file:
+    with _lock_file(folder).open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

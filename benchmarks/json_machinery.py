@@ -241,7 +241,7 @@ def main() -> None:
         "runs": runs,
     }
     if flags.results is not None:
-        flags.results.write_text(json.dumps(record, indent=2) + "\n")
+        flags.results.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

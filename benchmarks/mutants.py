@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         gone = [mutant.id for mutant in chosen if not mutant.applies(ROOT)]
         print(f"{len(chosen) - len(gone)} of {len(chosen)} mutants apply", *gone)
         return 1 if gone else 0
-    found = json.loads(given.out.read_text())["mutants"] if given.out.is_file() else {}
+    found = json.loads(given.out.read_text("utf-8"))["mutants"] if given.out.is_file() else {}
     healthy: dict[tuple[str, ...], bool] = {}
     with tempfile.TemporaryDirectory(prefix="sgflux-mutants-") as folder:
         root = copy_of_the_repository(Path(folder))

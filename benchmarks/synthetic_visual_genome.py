@@ -98,9 +98,9 @@ def write_raw(folder: Path, *, images: int, seed: int) -> dict[str, int]:
             next_relation += count
             relationships.add(f'{{"relationships": [{stated}], "image_id": {image_id}}}')
     lines = [f"{name},{name}s,{name} thing" for name in names[:3000]]
-    (folder / "object_alias.txt").write_text("\n".join(lines) + "\n")
+    (folder / "object_alias.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     lines = [f"{word.strip().lower()},kind of {word.strip().lower()}" for word in PREDICATES]
-    (folder / "relationship_alias.txt").write_text("\n".join(lines) + "\n")
+    (folder / "relationship_alias.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return {
         "images": images,
         "objects": int(object_counts.sum()),
@@ -116,7 +116,7 @@ def write_h5(folder: Path, *, images: int, seed: int) -> None:
     for kind, words in (("object", objects), ("pred", predicates)):
         vocabulary[f"{kind}_idx_to_name"] = words
         vocabulary[f"{kind}_name_to_idx"] = {word: i for i, word in enumerate(words)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     bounds = {"train": (0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
     for number, (split, (start, stop)) in enumerate(bounds.items()):
         rows = np.arange(int(start * images), int(stop * images))

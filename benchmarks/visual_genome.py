@@ -39,7 +39,7 @@ def run(form: str, release: Path, out_dir: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     if status:
         raise SystemExit(f"{form}: the command failed with the status {status}")
-    summary = json.loads((out_dir / "vg_quickwin_summary.json").read_text())
+    summary = json.loads((out_dir / "vg_quickwin_summary.json").read_text("utf-8"))
     return {
         "form": form,
         "images": summary["images"],
@@ -76,7 +76,7 @@ def main() -> None:
         "runs": results,
     }
     if flags.results is not None:
-        flags.results.write_text(json.dumps(record, indent=2) + "\n")
+        flags.results.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

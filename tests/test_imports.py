@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors"},
-    {"writing"},
+    {"writing", "versions"},
     {"leftovers"},
     {"settings", "endings", "folder_lock"},
     {"flags", "loss_config", "model_source", "config_checks"},

@@ -13,6 +13,7 @@ from sgflux.data.pictures import read_picture
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.trainer import train
+from sgflux.versions import installed_versions
 from tests.models.test_training_adapter import write_training_adapter
 from tests.training.conftest import MakeConfig
 
@@ -64,6 +65,15 @@ def test_the_pipeline_reproduces_the_trainers_samples_bit_for_bit(
     versions = json.loads((bundle / "sgflux_adapter.json").read_text())["versions"]
     assert versions["torch"] == torch.__version__
     assert {"diffusers", "transformers", "peft", "safetensors"} < set(versions)
+
+
+def test_the_version_of_torch_is_that_of_its_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary wheel is 2.13.0 in its metadata and 2.13.0+cu130 in torch; the build counts."""
+    import torch
+
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.13.0")
+    monkeypatch.setattr(torch, "__version__", "2.13.0+cu130")
+    assert installed_versions(["torch", "numpy"]) == {"torch": "2.13.0+cu130", "numpy": "2.13.0"}
 
 
 def test_no_steps_no_picture(tmp_path: Path, make_config: MakeConfig) -> None:

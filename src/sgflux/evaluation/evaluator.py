@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +62,7 @@ from sgflux.sampling import (
     resolve_dtype,
 )
 from sgflux.settings.evaluation import EvalConfig
+from sgflux.versions import installed_versions
 from sgflux.writing import make_folder, replacing
 
 RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
@@ -363,4 +363,4 @@ def _plain(value: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     found = {"sgflux": sgflux.__version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in _PACKAGES}
+    return found | installed_versions(_PACKAGES)

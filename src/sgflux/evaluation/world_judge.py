@@ -270,9 +270,9 @@ def _read(path: str | Path | None) -> tuple[bytes, dict[str, Any]]:
     if path is None:
         folder = resources.files("sgflux") / "assets"
         weights, card = folder / "world_judge.safetensors", folder / "world_judge.json"
-        return weights.read_bytes(), json.loads(card.read_text())
+        return weights.read_bytes(), json.loads(card.read_text("utf-8"))
     file = Path(path)
     for needed in (file, file.with_suffix(".json")):
         if not needed.is_file():
             raise SgfluxError(f"judge: no such file: {needed}")
-    return file.read_bytes(), json.loads(file.with_suffix(".json").read_text())
+    return file.read_bytes(), json.loads(file.with_suffix(".json").read_text("utf-8"))

@@ -20,7 +20,6 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from sgflux.models.bundle_checks import (
     check_sizes,
 )
 from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
+from sgflux.versions import installed_versions
 from sgflux.writing import make_folder, naming_disk_errors
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -99,7 +99,7 @@ def save_bundle(
         "adapter": config.to_json(),
         "base_model": None if base is None else base.to_json(),
         "metrics": dict(metrics),
-        "versions": {name: metadata.version(name) for name in _LIBRARIES},
+        "versions": installed_versions(_LIBRARIES),
     }
     make_folder(directory.parent)
     temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")

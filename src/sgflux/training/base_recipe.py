@@ -56,12 +56,12 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
         pipeline.save_pretrained(partial)
         code.save(partial)
     # The class's public name, which every transformers release knows.
-    index = json.loads((partial / "model_index.json").read_text())
+    index = json.loads((partial / "model_index.json").read_text("utf-8"))
     for name in ("tokenizer", "tokenizer_2"):
         index[name] = ["transformers", "PreTrainedTokenizerFast"]
     replace_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
     # Where the autoencoder was loaded from is nobody's business.
-    vae_config = json.loads((partial / "vae/config.json").read_text())
+    vae_config = json.loads((partial / "vae/config.json").read_text("utf-8"))
     vae_config.pop("_name_or_path", None)
     replace_file(partial / "vae/config.json", json.dumps(vae_config, indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ import random
 import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -125,8 +126,9 @@ def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.nda
     if not path.exists():
         chunk = 500
         jobs = [(config.seed, c, chunk) for c in range(math.ceil(config.scenes / chunk))]
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
-            parts = list(pool.map(_render_chunk, jobs))
+        workers = min(os.cpu_count() or 1, len(jobs))
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_render_chunk, jobs) if workers > 1 else map(_render_chunk, jobs))
         images = np.concatenate([part[0] for part in parts])[: config.scenes]
         captions = np.array([row for part in parts for row in part[1]])[: config.scenes]
         layouts = np.concatenate([part[2] for part in parts])[: config.scenes]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
@@ -52,7 +51,7 @@ class StopRequest:
             self._came_at = time.monotonic()
         elif time.monotonic() - self._came_at > _ECHO_SECONDS:
             self._restore()
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)  # on every system; os.kill would end the process on Windows
 
     def _restore(self) -> None:
         while self._previous:
