@@ -1,4 +1,4 @@
-# Everything starts from Python 3.11 or 3.12 and make. The first target that needs it builds .venv.
+# Everything starts from Python 3.11 to 3.14 and make. The first target that needs it builds .venv.
 #
 #   make demo       train, sample, evaluate and report on the bundled world (CPU, minutes)
 #   make test       lint, types and the fast tests; what continuous integration runs
@@ -8,22 +8,22 @@
 #
 # Variables:
 #   PYTHON=...      the interpreter to build .venv from
-#   TORCH=...       version of PyTorch to install
+#   TORCH=...       version of PyTorch to install, 2.8 or later; pip's own choice if not given
 #   TORCH_FLAGS=... further flags of `pip install torch`, for example --index-url with the address
 #                   of PyTorch's CPU-only package index: pip's own choice on a Linux machine
 #                   without a GPU is the much larger CUDA build
 #   ARGS=...        further arguments of `sgflux demo` or pytest
 
-TORCH ?= 2.13.0
+TORCH ?=
 TORCH_FLAGS ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
 # The first interpreter that runs and is of a supported version; a name on PATH alone proves nothing.
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 ifndef PYTHON
-PYTHON := $(shell for name in python3 python3.12 python3.11 python; do \
+PYTHON := $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	if $$name -c '$(SUPPORTED)' >/dev/null 2>&1; then echo $$name; break; fi; done)
 endif
 
@@ -39,13 +39,13 @@ help:
 	@sed -n 's/^#   make/make/p' Makefile
 
 $(VENV)/.installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: sgflux needs Python 3.11 or 3.12 and found neither;" \
-		"install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
-	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 or 3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: sgflux needs Python 3.11 to 3.14 and found none of them;" \
+		"install one, or name it: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "error: $(PYTHON) is not Python 3.11 to 3.14" >&2; exit 1; }
 	rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot build a virtual environment;" \
 		"on Debian and Ubuntu, install python3-venv" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet torch==$(TORCH) $(TORCH_FLAGS)
+	$(BIN)/python -m pip install --quiet "torch$(if $(TORCH),==$(TORCH),>=2.8)" $(TORCH_FLAGS)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
