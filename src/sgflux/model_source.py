@@ -8,7 +8,8 @@ from typing import Any
 
 from sgflux.settings import ConfigError
 
-FILE_ENDING = ".safetensors"
+FILE_ENDINGS = (".safetensors", ".sft")
+"""Of single files of weights; the second is the same format under a shorter name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class ModelSource:
 
     Attributes:
         model_id: a hub id, a diffusers folder, ``tiny``, or a single original-layout
-            ``.safetensors`` with the transformer alone.
+            ``.safetensors`` (or ``.sft``) with the transformer alone.
         components: for a single file: the diffusers folder or hub id that has all else.
         autoencoder: for a single file: the autoencoder as a file (``ae.safetensors``).
         text_encoder: likewise CLIP (``clip_l.safetensors``).
@@ -59,19 +60,21 @@ class ModelSource:
                 f"components, the diffusers folder or hub id that has {what}"
                 + ("" if given else " (text encoders, tokenizers, autoencoder)")
             )
-        if self.components.endswith(FILE_ENDING):
+        if self.components.endswith(FILE_ENDINGS):
             raise ConfigError(
                 f"components ({self.components!r}) is a file; give a diffusers folder or hub id, "
                 "and single files as autoencoder, text_encoder and text_encoder_2"
             )
         for name, path in given.items():
-            if path.suffix != FILE_ENDING:
-                raise ConfigError(f"{name} must be a {FILE_ENDING} file, got {str(path)!r}")
+            if path.suffix not in FILE_ENDINGS:
+                raise ConfigError(
+                    f"{name} must be a {' or '.join(FILE_ENDINGS)} file, got {str(path)!r}"
+                )
 
     @property
     def is_file(self) -> bool:
         """Whether the transformer is a single file."""
-        return self.model_id.endswith(FILE_ENDING)
+        return self.model_id.endswith(FILE_ENDINGS)
 
     @property
     def rest(self) -> str:

@@ -91,8 +91,8 @@ def test_what_is_wrong_is_named(files: SingleFiles, tmp_path: Path) -> None:
         load_autoencoder(str(changed(files.autoencoder, **{"quant.weight": torch.ones(1)})))
     with pytest.raises(SgfluxError, match=r"revision \(v1\) has no effect"):
         load_autoencoder(str(files.autoencoder), revision="v1")
-    scaled = {"encoder.block.0.layer.1.DenseReluDense.wo.scale_weight": torch.ones(1)}
-    with pytest.raises(SgfluxError, match=r"scale_weight., which such a model does not have"):
+    scaled = {"encoder.block.0.layer.1.DenseReluDense.wo.scale": torch.ones(1)}
+    with pytest.raises(SgfluxError, match=r"wo\.scale., which such a model does not have"):
         load_text_encoders(
             str(files.tokenizers),
             text_encoder=files.text_encoder,

@@ -28,6 +28,7 @@ from diffusers import (
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.model_source import FILE_ENDINGS
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original, load_original
 from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
@@ -131,7 +132,7 @@ def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
     path = Path(model_id).expanduser()
     parts = model_id.split("/")
     is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
-    if path.is_file() or model_id.endswith((".safetensors", ".ckpt", ".pt")):
+    if path.is_file() or model_id.endswith((*FILE_ENDINGS, ".ckpt", ".pt")):
         raise SgfluxError(
             f"model id {model_id!r} is a file with one part alone; give the diffusers folder or "
             "hub id that has the others (components)"
@@ -226,7 +227,7 @@ def load_autoencoder(
         SgfluxError: if it cannot be loaded.
     """
     path = Path(model_id).expanduser()
-    if path.suffix == ".safetensors":
+    if path.suffix in FILE_ENDINGS:
         _expect_no_revision(revision, model_id)
         return Autoencoder(vae=_frozen(load_original_autoencoder(path, dtype=dtype), device))
     vae = _load(
@@ -254,7 +255,7 @@ def load_transformer(
         SgfluxError: if it cannot be loaded.
     """
     path = Path(model_id).expanduser()
-    if path.suffix == ".safetensors":
+    if path.suffix in FILE_ENDINGS:
         _expect_no_revision(revision, model_id)
         return _frozen(load_original(path, dtype=dtype), device)
     transformer = _load(
@@ -277,7 +278,7 @@ def load_scheduler(
         SgfluxError: if it cannot be loaded.
     """
     path = Path(model_id).expanduser()
-    if path.suffix == ".safetensors":
+    if path.suffix in FILE_ENDINGS:
         _expect_no_revision(revision, model_id)
         is_dev = described_original(path)["guidance_embeds"]
         return FlowMatchEulerDiscreteScheduler(**(_DEV_SCHEDULE if is_dev else {}))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.model_source import FILE_ENDINGS
 
 _BUNDLED = "tiny"
 
@@ -61,5 +62,6 @@ def public_name(source: str) -> str:
     """A hub id or ``tiny`` as it is, and of a path on this machine the last part."""
     if source == _BUNDLED:
         return source
-    is_path = source.endswith(".safetensors") or source.count("/") != 1 or Path(source).exists()
+    is_file = source.endswith(FILE_ENDINGS)
+    is_path = is_file or source.count("/") != 1 or Path(source).exists()
     return Path(source).name if is_path else source

@@ -14,12 +14,11 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.models.single_files import described
+from sgflux.models.weight_files import read_weights
 
 _HEAD_DIM = 128
 _AXES = (16, 56, 56)
@@ -94,10 +93,7 @@ def original_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         SgfluxError: as :func:`load_original`, but for missing and misshapen weights.
     """
-    try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    weights = read_weights(path)
     if any(name.startswith(_PREFIX) for name in weights):
         weights = {
             name.removeprefix(_PREFIX): value

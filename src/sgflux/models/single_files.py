@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.errors import SgfluxError
+from sgflux.models.weight_files import holds_weights, read_weights
 
 LATENT_SCALE, LATENT_SHIFT = 0.3611, 0.1159
 """Of FLUX.1's autoencoder, which its file does not say."""
@@ -71,7 +71,7 @@ def original_autoencoder_state(path: Path) -> tuple[dict[str, Any], dict[str, Te
     Raises:
         SgfluxError: if the file cannot be read or has an unknown key.
     """
-    weights = _read(path)
+    weights = read_weights(path)
     settings = _in_file(path, autoencoder_config, weights)
     return settings, _in_file(
         path, convert_autoencoder, weights, len(settings["block_out_channels"])
@@ -180,7 +180,7 @@ def clip_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _clip_weights(path: Path) -> dict[str, Tensor]:
     return {
         name.removeprefix(_CLIP_PREFIX): value
-        for name, value in _read(path).items()
+        for name, value in read_weights(path).items()
         if name not in _CLIP_UNUSED
     }
 
@@ -239,7 +239,7 @@ def t5_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _t5_weights(path: Path) -> dict[str, Tensor]:
-    return {name: value for name, value in _read(path).items() if name not in _T5_UNUSED}
+    return {name: value for name, value in read_weights(path).items() if name not in _T5_UNUSED}
 
 
 def t5_config(weights: Mapping[str, Tensor]) -> T5Config:
@@ -284,6 +284,7 @@ def described(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
                     file.get_slice(name).get_shape(), device="meta"
                 )
                 for name in file.keys()  # noqa: SIM118 - it is no dictionary
+                if holds_weights(name)
             }
     except (OSError, SafetensorError) as error:
         raise SgfluxError(f"{path} cannot be read: {error}") from error
@@ -302,13 +303,6 @@ def described_clip(path: Path) -> CLIPTextConfig:
 def described_t5(path: Path) -> T5Config:
     """See :func:`t5_config`; reads the header alone."""
     return _in_file(path, t5_config, described(path))
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
 
 
 def _in_file(path: Path, function: Any, *arguments: Any) -> Any:

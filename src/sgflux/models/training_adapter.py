@@ -21,6 +21,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from sgflux.errors import SgfluxError
+from sgflux.model_source import FILE_ENDINGS
 from sgflux.models.bundle import LORA_FILE
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.lora_formats import LoraWeights, read_lora
@@ -88,7 +89,7 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
     path = Path(source).expanduser()
     if path.is_dir():
         return _only_file(path, source)
-    is_path = path.suffix == ".safetensors" or path.is_absolute() or source.startswith((".", "~"))
+    is_path = path.suffix in FILE_ENDINGS or path.is_absolute() or source.startswith((".", "~"))
     if path.is_file():
         return path
     if is_path:
@@ -102,7 +103,7 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
             repo_id,
             revision=revision or None,
             local_files_only=not allow_download,
-            allow_patterns=["*.safetensors"],
+            allow_patterns=[f"*{ending}" for ending in FILE_ENDINGS],
         )
     except (OSError, ValueError) as error:
         raise SgfluxError(
@@ -115,7 +116,7 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
 
 
 def _only_file(folder: Path, source: str) -> Path:
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(path for path in folder.iterdir() if path.suffix in FILE_ENDINGS)
     own = folder / LORA_FILE
     if own in files or len(files) == 1:
         return own if own in files else files[0]
