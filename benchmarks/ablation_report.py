@@ -1,20 +1,28 @@
 """What an ablation found: means over seeds with their intervals, as a table and a figure.
 
-An interval is the 95 % one of the mean over seeds, by Student's t. A gain is the difference from
+    python benchmarks/ablation_report.py benchmarks/results/ablation.json
+
+prints the tables anew from the values of the single seeds.
+
+An interval is the 95 % one of the mean over seeds, by Student's t; seeds that all agree have none,
+since a few alike do not tell how far the next would be. A gain is the difference from
 the recipe that one more thing was added to, seed by seed (one seed has the same pictures, order and
 noise in every recipe), so its interval is narrower than those of the two means.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation_plan import BUDGETS
+from ablation_plan import BUDGETS, write_json
 
+from sgflux.intervals import student_t95
 from sgflux.writing import replacing
 
 FIGURES = {
@@ -43,8 +51,6 @@ GAIN_OF = "relation_accuracy"
 SHOWN = ("relation_accuracy", "win_rate", "both_right", "follows_graph")
 """The figures that the picture shows."""
 
-# Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond, the normal one is near.
-_T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 _COLORS = ("#4477aa", "#aaccee", "#cc6633", "#eebb99", "#228833", "#99cc99")
 
 
@@ -81,14 +87,16 @@ def summary(
 
 
 def interval(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean, and its 95 % interval by Student's t; none of a single value, nothing of no value."""
+    """Mean, and its 95 % interval by Student's t; none of values that do not differ.
+
+    Nothing of no value.
+    """
     if not values:
         return None
     mean = statistics.fmean(values)
     bounds = None
-    if len(values) > 1:
-        quantile = _T95[len(values) - 2] if len(values) <= len(_T95) + 1 else 1.96
-        half = quantile * statistics.stdev(values) / math.sqrt(len(values))
+    if max(values) - min(values) > 1e-9:
+        half = student_t95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
         bounds = [mean - half, mean + half]
     return {"mean": mean, "ci95": bounds, "values": list(values)}
 
@@ -206,3 +214,26 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(kinds), frameon=False)
     with replacing(path) as file:
         figure.savefig(file, format="png", dpi=120)
+
+
+def with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of ``results.json`` with all means and intervals anew, from the seeds' values."""
+    if "failed" in row:
+        return dict(row)
+    figures = {name: found and interval(found["values"]) for name, found in row["figures"].items()}
+    return {**row, "figures": figures, "gain": row["gain"] and interval(row["gain"]["values"])}
+
+
+def main() -> None:
+    """Print the tables of a results file, and write its means and intervals anew."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("results", type=Path, help="a results.json of the ablation")
+    path = parser.parse_args().results
+    results = json.loads(path.read_text(encoding="utf-8"))
+    results["rows"] = [with_intervals(row) for row in results["rows"]]
+    write_json(path, results)
+    print(as_table(results["rows"]))
+
+
+if __name__ == "__main__":
+    main()

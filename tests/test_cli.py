@@ -280,7 +280,7 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
 
     out = tmp_path / "evaluation"
     arms = ["--arms", "base_neutral", "graph", "negative_graph", "--judge", "none"]
-    items = ["--items", "4", "--steps", "1", "--ranking-sigmas", "1", "--resamples", "20"]
+    items = ["--items", "4", "--steps", "1", "--ranking-sigmas", "1"]
     test = ["--data", str(data / "test.jsonl"), "--out-dir", str(out)]
     assert main(["eval", *adapter, *test, *arms, *items]) == 0
     results = json.loads((out / "evaluation_results.json").read_text())

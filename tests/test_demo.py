@@ -84,7 +84,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Preset:
             "items": 2,
             "steps": 1,
             "ranking_sigmas": 1,
-            "resamples": 10,
             "arms": ("base_neutral", "null_graph", "graph", "negative_graph"),
         },
     )

@@ -26,7 +26,7 @@ FLOORS = (
     {"settings", "endings", "folder_lock"},
     {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},
-    {"graphs", "flow_matching"},
+    {"graphs", "flow_matching", "intervals"},
     {"models", "data"},
     {"preflight"},
     {"sampling", "exporting"},

@@ -23,7 +23,7 @@ from sgflux.evaluation.world_judge import CLASSES
 from sgflux.graphs.scene_graph import SceneGraph
 from tests.evaluation.test_arms import example
 
-SCORER = Scorer(resamples=50)
+SCORER = Scorer()
 
 
 class NeverNone:

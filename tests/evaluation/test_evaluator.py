@@ -53,7 +53,7 @@ def quietly(config: EvalConfig, **parts: Any) -> dict[str, Any]:
 
 
 def run(data: Path, out_dir: Path, **settings: Any) -> dict[str, Any]:
-    return quietly(EvalConfig(data=data, out_dir=out_dir, resamples=300, **settings))
+    return quietly(EvalConfig(data=data, out_dir=out_dir, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,6 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path
         arms=("graph", "negative_graph"),
         generator="oracle",
         batch_size=8,
-        resamples=50,
     )
     with pytest.raises(KeyboardInterrupt):
         quietly(config, generator=Counting(stop_after=32))
@@ -267,7 +266,6 @@ def test_a_model_is_measured_in_every_arm(
             steps=1,
             ranking_sigmas=2,
             batch_size=4,
-            resamples=50,
             device="cpu",
         ),
         command=["sgflux", "eval", "--data", "a b.jsonl"],

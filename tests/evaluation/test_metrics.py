@@ -11,6 +11,7 @@ from sgflux.evaluation.metrics import (
     Observations,
     difference_estimate,
     frechet_distance,
+    level_estimate,
     macro_estimate,
     mean_estimate,
 )
@@ -34,7 +35,8 @@ def test_a_macro_figure_counts_every_group_the_same() -> None:
     assert macro.per_group["on"].value == 0.75
     assert macro.per_group["on"].n == 4
     assert macro.per_group["riding"].value == 0.0
-    assert macro.per_group["riding"].ci95 is None, "one image tells nothing of the spread"
+    assert macro.per_group["riding"].ci95 == pytest.approx((0.0, 0.975), abs=1e-4)
+    assert macro.to_json()["predicates"] == 2
     assert mean_estimate(data).value == pytest.approx(0.6)
 
 
@@ -56,35 +58,48 @@ def test_seeds_of_one_image_do_not_narrow_the_interval() -> None:
         *[(value, "all", str(i)) for i, value in enumerate(values) for _ in range(20)]
     )
     few, many = mean_estimate(once), mean_estimate(often)
-    assert few.ci95 == many.ci95
+    assert few.ci95 is not None
+    assert many.ci95 is not None
+    assert many.ci95[1] - many.ci95[0] == pytest.approx(few.ci95[1] - few.ci95[0], rel=0.05)
     assert (few.n, many.n, many.clusters) == (50, 1000, 50)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+def test_intervals_near_100_per_cent_cover_the_truth_as_often_as_they_say() -> None:
+    """48 pictures of 24 predicates, truth 98 %: a bootstrap's intervals hold in 61 %."""
     rng = np.random.default_rng(0)
     covered = 0
-    for trial in range(100):
-        # Images differ (0.5 or 0.9), four seeds each: the truth is 0.7.
-        rates = rng.choice([0.5, 0.9], size=60)
-        rows = [
-            (float(rng.random() < rate), "all", str(image))
-            for image, rate in enumerate(rates)
-            for _ in range(4)
-        ]
-        low, high = mean_estimate(observations(*rows), seed=trial, resamples=200).ci95 or (1, 0)
-        covered += low <= 0.7 <= high
-    assert 88 <= covered <= 99
+    for _ in range(100):
+        rows = [(float(rng.random() < 0.98), str(i % 24), str(i)) for i in range(48)]
+        low, high = macro_estimate(observations(*rows)).overall.ci95 or (1, 0)
+        covered += low <= 0.98 <= high
+    assert covered >= 93
 
 
 def test_differences_are_paired_by_image() -> None:
-    # The second arm is the first plus 0.1 on every image: however much the images differ, the
-    # difference is certain. Unpaired, its interval would be wide.
+    # The second arm is the first less 0.1 on every image: however much the images differ, the
+    # difference is nearly certain. Unpaired, its interval would be wide.
     values = [(i % 10) / 10 for i in range(40)]
     first = observations(*[(value + 0.1, "on", str(i)) for i, value in enumerate(values)])
     second = observations(*[(value, "on", str(i)) for i, value in enumerate(values)])
     estimate = difference_estimate(first, second)
     assert estimate.value == pytest.approx(0.1)
-    assert estimate.ci95 == pytest.approx((0.1, 0.1))
+    assert estimate.ci95 == pytest.approx((0.06, 0.14), abs=0.005)
+    others = observations(*[(value, "on", f"x{i}") for i, value in enumerate(values)])
+    unpaired = difference_estimate(first, others)
+    assert unpaired.ci95 is not None
+    assert unpaired.ci95[0] < -0.02
+
+
+def test_levels_are_numbers_without_bounds() -> None:
+    rows = [(value, "all", str(i // 2)) for i, value in enumerate([-3.0, -1.0, 4.0, 8.0])]
+    estimate = level_estimate(observations(*rows))
+    half = 12.7062 * 4.0  # two images, of means -2 and 6; one degree of freedom
+    assert estimate.value == 2.0
+    assert estimate.ci95 == pytest.approx((2 - half, 2 + half), abs=1e-3)
+    assert level_estimate(observations(rows[0])).ci95 is None, "one image tells no spread"
+    assert level_estimate(observations()).value is None
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        mean_estimate(observations(*rows))
 
 
 def test_differences_compare_the_groups_that_both_sides_have() -> None:
@@ -103,14 +118,10 @@ def test_nothing_observed_is_no_figure() -> None:
         "ci95": None,
         "n": 0,
         "clusters": 0,
+        "predicates": 0,
         "per_predicate": {},
     }
     assert mean_estimate(observations()).value is None
-
-
-def test_figures_repeat_with_their_seed() -> None:
-    data = observations(*[(float(i % 3 == 0), "on", str(i)) for i in range(30)])
-    assert macro_estimate(data, seed=1) == macro_estimate(data, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ EXAMPLES = [
     example("dog, around/near, tree; man, holding, ball", number=2, held_out=False),
 ]
 ITEMS = make_items(EXAMPLES, range(3), seed=0)
-SCORER = Scorer(resamples=200)
+SCORER = Scorer()
 
 
 def reading(*statements: str) -> Reading:

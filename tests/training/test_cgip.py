@@ -74,7 +74,6 @@ def test_it_trains_samples_and_is_evaluated(
             height=16,
             width=16,
             ranking_sigmas=1,
-            resamples=10,
         ),
         show_progress=False,
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from sgflux.training.classifier_figures import calibration, held_out_figures, wilson_interval
+from sgflux.intervals import Layout, share_interval
+from sgflux.training.classifier_figures import calibration, held_out_figures
 
 
 def test_figures_of_four_answers() -> None:
@@ -20,7 +22,10 @@ def test_figures_of_four_answers() -> None:
     assert figures["chance"] == 0.75, "always the most frequent one"
     assert (figures["n"], figures["pictures"]) == (4, 3)
     assert figures["confusion"] == {"labels": ["in", "on"], "counts": [[1, 0], [1, 2]]}
-    assert figures["ci95"] == list(wilson_interval(0.75, 3))
+    found = share_interval(
+        np.array([1.0, 0.0, 1.0, 1.0]), Layout(["all"] * 4, ["a", "b", "c", "c"])
+    )
+    assert figures["ci95"] == [found.low[0], found.high[0]]
     confidence = 1 / (1 + math.exp(-2))
     assert figures["calibration"]["ece"] == pytest.approx(confidence - 0.75)
 
@@ -30,9 +35,16 @@ def test_lengths_that_differ_are_refused() -> None:
         held_out_figures(torch.zeros(2, 2), torch.zeros(1), pictures=["a"], predicates=["in", "on"])
 
 
-def test_the_interval_of_half_of_a_hundred() -> None:
-    assert wilson_interval(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert wilson_interval(1.0, 4)[1] == pytest.approx(1.0)
+def test_a_classifier_that_never_errs_on_few_pictures_may_err_on_others() -> None:
+    figures = held_out_figures(
+        torch.eye(2).repeat(10, 1),
+        torch.tensor([0, 1] * 10),
+        pictures=range(20),
+        predicates=["in", "on"],
+    )
+    low, high = figures["ci95"]
+    assert (figures["accuracy"], high) == (1.0, 1.0)
+    assert low == pytest.approx(0.025 ** (1 / 20), abs=2e-3)
 
 
 def test_calibration_by_hand() -> None:

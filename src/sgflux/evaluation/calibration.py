@@ -106,7 +106,7 @@ def calibrate(
         judge: is asked.
         examples: the test set.
         pictures: its pictures.
-        scorer: draws the intervals; its seed chooses the false pairs.
+        scorer: makes the figures; its seed chooses the false pairs.
         batch_size: pictures read at once.
         advance: called with the number of pictures just read.
     """

@@ -137,7 +137,7 @@ def _evaluate(
         )
         for name in config.arms
     }
-    scorer = Scorer(seed=config.seed, resamples=config.resamples)
+    scorer = Scorer(seed=config.seed)
     if judge is None and config.judge == "world":
         judge = WorldJudgeAdapter.load()
     pictures = RealPictures(images_dir)

@@ -1,14 +1,10 @@
-"""Rates with their 95 % intervals: pure functions of observations.
+"""Figures with their 95 % intervals: pure functions of observations.
 
-Observations of one image (its triples, its noise seeds) are not independent, so intervals come from
-a bootstrap over whole clusters: images are drawn with replacement, and each brings along all that
-was observed of it. A macro figure is the mean of the groups' means, so that every predicate counts
-the same however often it occurs.
-
-Shapes: N observations, C clusters, G groups, R resamples.
-
-Source: the percentile bootstrap of Efron and Tibshirani 1993, chapter 13; over clusters as in
-Davison and Hinkley 1997, section 3.8.
+Observations of one image (its triples, its noise seeds) are not independent, so the image is their
+cluster. A macro figure is the mean of the groups' means, so that every predicate counts the same
+however often it occurs. The intervals are those of :mod:`sgflux.intervals`: shares (values from 0
+to 1) have exact intervals at their effective number of observations, so that also 0 % and 100 %
+have a width; numbers without bounds have Student's t over images.
 """
 
 from __future__ import annotations
@@ -16,13 +12,17 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-RESAMPLES = 2000
-"""Bootstrap resamples where the caller does not say."""
+from sgflux.intervals import (
+    Interval,
+    Layout,
+    difference_interval,
+    mean_interval,
+    share_interval,
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,16 @@ class Observations:
 
     def select(self, keep: Sequence[bool]) -> Observations:
         """The observations whose entry in ``keep`` is true."""
-        chosen = [index for index, kept in enumerate(keep) if kept]
         if len(keep) != len(self):
             raise ValueError(f"keep has {len(keep)} entries for {len(self)} observations")
+        return self.take([index for index, kept in enumerate(keep) if kept])
+
+    def take(self, rows: Sequence[int]) -> Observations:
+        """The observations with these numbers."""
         return Observations(
-            [self.values[i] for i in chosen],
-            [self.groups[i] for i in chosen],
-            [self.clusters[i] for i in chosen],
+            [self.values[i] for i in rows],
+            [self.groups[i] for i in rows],
+            [self.clusters[i] for i in rows],
         )
 
 
@@ -72,7 +75,8 @@ class Estimate:
 
     Attributes:
         value: None where there was nothing to observe.
-        ci95: (low, high); None with fewer than two clusters, of which no bootstrap can be drawn.
+        ci95: (low, high); None where there was nothing to observe, or one cluster alone of numbers
+            without bounds.
         n: number of observations.
         clusters: number of images that they come from.
     """
@@ -108,11 +112,15 @@ class MacroEstimate:
     per_group: dict[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON; the overall figure is called ``macro``, the groups are predicates."""
+        """As plain JSON; the overall figure is called ``macro``, the groups are predicates.
+
+        ``predicates`` is how many of them the mean is over: those that were observed.
+        """
         overall = self.overall.to_json()
         return {
             "macro": overall.pop("value"),
             **overall,
+            "predicates": len(self.per_group),
             "per_predicate": {name: value.to_json() for name, value in self.per_group.items()},
         }
 
@@ -121,64 +129,42 @@ NOTHING = Estimate(value=None, ci95=None, n=0, clusters=0)
 """The figure of no observations."""
 
 
-def mean_estimate(
-    observations: Observations, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Estimate:
-    """The plain mean over all observations, whatever their groups.
+def mean_estimate(observations: Observations) -> Estimate:
+    """The plain mean of shares over all observations, whatever their groups.
 
     Args:
-        observations: may be none at all.
-        seed: of the bootstrap.
-        resamples: R.
+        observations: values from 0 to 1; may be none at all.
+
+    Raises:
+        ValueError: on a value outside of [0, 1].
     """
-    one_group = Observations(
-        observations.values, ["all"] * len(observations), observations.clusters
-    )
-    return macro_estimate(one_group, seed=seed, resamples=resamples).overall
+    return _share(_ungrouped(observations))
 
 
-def macro_estimate(
-    observations: Observations, *, seed: int = 0, resamples: int = RESAMPLES
-) -> MacroEstimate:
-    """The mean of the groups' means, and the groups' means.
-
-    A resample in which a group does not occur is averaged over the others.
+def macro_estimate(observations: Observations) -> MacroEstimate:
+    """The mean of the groups' mean shares, and the groups' means.
 
     Args:
-        observations: may be none at all.
-        seed: of the bootstrap.
-        resamples: R.
+        observations: values from 0 to 1; may be none at all.
+
+    Raises:
+        ValueError: on a value outside of [0, 1].
     """
-    if not len(observations):
-        return MacroEstimate(NOTHING, {})
-    table = _Table([observations])
-    (point,) = table.means(np.ones((1, table.num_clusters)))
-    (drawn,) = table.resampled(seed=seed, resamples=resamples)
-    per_group = {}
-    for column, name in enumerate(table.groups):
-        own = observations.select([group == name for group in observations.groups])
-        num_clusters = len(set(own.clusters))
-        per_group[name] = Estimate(
-            value=float(point[0, column]),
-            ci95=_interval(drawn[:, column]) if num_clusters > 1 else None,
-            n=len(own),
-            clusters=num_clusters,
-        )
-    overall = Estimate(
-        value=float(point.mean()),
-        ci95=_interval(_nanmean(drawn)) if table.num_clusters > 1 else None,
-        n=len(observations),
-        clusters=table.num_clusters,
-    )
-    return MacroEstimate(overall, per_group)
+    rows: dict[str, list[int]] = {}
+    for row, group in enumerate(observations.groups):
+        rows.setdefault(group, []).append(row)
+    per_group = {name: _share(observations.take(rows[name])) for name in sorted(rows)}
+    return MacroEstimate(_share(observations), per_group)
 
 
-def difference_estimate(
-    first: Observations, second: Observations, *, seed: int = 0, resamples: int = RESAMPLES
-) -> Estimate:
-    """Macro mean of ``first`` minus macro mean of ``second``, over the groups that both have.
+def difference_estimate(first: Observations, second: Observations) -> Estimate:
+    """Macro share of ``first`` minus macro share of ``second``, over the groups that both have.
 
-    Clusters are drawn once for both, so that what two arms say of the same image stays paired.
+    What two arms say of the same image stays paired.
+
+    Args:
+        first: values from 0 to 1.
+        second: values from 0 to 1.
 
     Returns:
         ``n`` is the number of observations of both sides together.
@@ -188,15 +174,52 @@ def difference_estimate(
     second = second.select([group in shared for group in second.groups])
     if not shared:
         return NOTHING
-    table = _Table([first, second])
-    one, other = table.means(np.ones((1, table.num_clusters)))
-    drawn_one, drawn_other = table.resampled(seed=seed, resamples=resamples)
-    differences = _nanmean(drawn_one) - _nanmean(drawn_other)
+    found = difference_interval(
+        np.asarray(first.values), _layout(first), np.asarray(second.values), _layout(second)
+    )
+    clusters = len({*first.clusters, *second.clusters})
+    return _estimate(found, n=len(first) + len(second), clusters=clusters)
+
+
+def level_estimate(observations: Observations) -> Estimate:
+    """The plain mean of numbers without bounds: errors, gaps, distances.
+
+    Args:
+        observations: may be none at all; groups do not count.
+    """
+    if not len(observations):
+        return NOTHING
+    one_group = _ungrouped(observations)
+    layout = _layout(one_group)
+    found = mean_interval(np.asarray(one_group.values), layout)
+    return _estimate(found, n=len(one_group), clusters=layout.num_clusters)
+
+
+def _share(observations: Observations) -> Estimate:
+    """The macro share of values from 0 to 1."""
+    if not len(observations):
+        return NOTHING
+    layout = _layout(observations)
+    found = share_interval(np.asarray(observations.values), layout)
+    return _estimate(found, n=len(observations), clusters=layout.num_clusters)
+
+
+def _ungrouped(observations: Observations) -> Observations:
+    return Observations(observations.values, ["all"] * len(observations), observations.clusters)
+
+
+def _layout(observations: Observations) -> Layout:
+    return Layout(observations.groups, observations.clusters)
+
+
+def _estimate(found: Interval, *, n: int, clusters: int) -> Estimate:
+    low, high = float(found.low[0]), float(found.high[0])
+    is_known = math.isfinite(low) and math.isfinite(high)
     return Estimate(
-        value=float(one.mean() - other.mean()),
-        ci95=_interval(differences) if table.num_clusters > 1 else None,
-        n=len(first) + len(second),
-        clusters=table.num_clusters,
+        value=float(found.value[0]),
+        ci95=(low, high) if is_known else None,
+        n=n,
+        clusters=clusters,
     )
 
 
@@ -235,68 +258,3 @@ def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
     shared = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(0)).sum()
     apart = ((ours.mean(0) - theirs.mean(0)) ** 2).sum()
     return max(0.0, float(apart + np.trace(covariance) + np.trace(other) - 2 * shared))
-
-
-class _Table:
-    """Sums and counts of several sets of observations by (cluster, group), clusters in common."""
-
-    def __init__(self, sets: Sequence[Observations]) -> None:
-        rows = {
-            cluster: row
-            for row, cluster in enumerate(
-                dict.fromkeys(cluster for one in sets for cluster in one.clusters)
-            )
-        }
-        self.groups = tuple(sorted({group for one in sets for group in one.groups}))
-        columns = {group: column for column, group in enumerate(self.groups)}
-        self.num_clusters = len(rows)
-        self._sums, self._counts = [], []
-        for one in sets:
-            sums = np.zeros((len(rows), len(columns)))
-            counts = np.zeros_like(sums)
-            for value, group, cluster in zip(one.values, one.groups, one.clusters, strict=True):
-                sums[rows[cluster], columns[group]] += value
-                counts[rows[cluster], columns[group]] += 1
-            self._sums.append(sums)
-            self._counts.append(counts)
-
-    def means(self, weights: np.ndarray) -> list[np.ndarray]:
-        """Each set's group means, (R, G), under (R, C) weights; NaN where a group is absent."""
-        with np.errstate(invalid="ignore"):
-            return [
-                (weights @ sums) / (weights @ counts)
-                for sums, counts in zip(self._sums, self._counts, strict=True)
-            ]
-
-    def resampled(self, *, seed: int, resamples: int) -> list[np.ndarray]:
-        """Each set's group means in R bootstrap resamples, (R, G)."""
-        return self.means(_weights(self.num_clusters, seed, resamples).astype(np.float64))
-
-
-@lru_cache(maxsize=4)
-def _weights(num_clusters: int, seed: int, resamples: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample, (R, C); every row sums to C."""
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, got {resamples}")
-    rng = np.random.default_rng(seed)
-    weights = np.empty((resamples, num_clusters), dtype=np.uint16)
-    for row in weights:
-        drawn = rng.integers(num_clusters, size=num_clusters)
-        row[:] = np.bincount(drawn, minlength=num_clusters)
-    weights.flags.writeable = False  # it is shared by all figures over as many clusters
-    return weights
-
-
-def _nanmean(means: np.ndarray) -> np.ndarray:
-    """Mean over groups, (R,); NaN where no group occurs."""
-    present = ~np.isnan(means)
-    with np.errstate(invalid="ignore"):
-        return np.where(present, means, 0.0).sum(axis=1) / present.sum(axis=1)
-
-
-def _interval(drawn: np.ndarray) -> tuple[float, float] | None:
-    drawn = drawn[~np.isnan(drawn)]
-    if not drawn.size:
-        return None
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)

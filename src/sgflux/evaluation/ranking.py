@@ -154,7 +154,7 @@ def ranking_summary(
         items: N test items.
         errors: of :func:`measure_errors`, (4, N, K).
         sigmas: K noise levels.
-        scorer: draws the intervals.
+        scorer: makes the figures.
     """
     if errors.shape != (len(ALTERNATIVES), len(items), len(sigmas)):
         raise SgfluxError(
@@ -193,7 +193,7 @@ def ranking_summary(
         "error_graph": float(values[0].mean()),
         "error_null_graph": float(values[1].mean()),
         "gap": {
-            "null_graph": scorer.mean(null_gap).to_json(),
-            **{kind: scorer.mean(rows).to_json() for kind, rows in gaps.items()},
+            "null_graph": scorer.level(null_gap).to_json(),
+            **{kind: scorer.level(rows).to_json() for kind, rows in gaps.items()},
         },
     }

@@ -128,8 +128,8 @@ def _what_was_run(results: Results) -> str:
         f"{items['rows']} of {items['of']} test items of "
         f"<code>{escape(results['data']['path'])}</code>, "
         f"{noises} noise{'s' if noises > 1 else ''} an item, seed {results['seeds']['seed']}. "
-        "Every arm starts from the same noise. Intervals are 95 % bootstrap intervals, clustered "
-        "by image."
+        "Every arm starts from the same noise. Intervals are at 95 %, clustered by image, and also "
+        "hold near 0 and 100 %."
     )
 
 

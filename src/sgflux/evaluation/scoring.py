@@ -15,11 +15,11 @@ from typing import Any
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
 from sgflux.evaluation.metrics import (
-    RESAMPLES,
     Estimate,
     MacroEstimate,
     Observations,
     difference_estimate,
+    level_estimate,
     macro_estimate,
     mean_estimate,
 )
@@ -34,29 +34,29 @@ Rows = list[tuple[float, str, str]]
 
 @dataclass(frozen=True)
 class Scorer:
-    """How intervals are drawn.
+    """Turns observations into figures.
 
     Attributes:
-        seed: of the bootstrap.
-        resamples: of the bootstrap.
+        seed: of the false pairs that the judge's calibration asks about.
     """
 
     seed: int = 0
-    resamples: int = RESAMPLES
 
     def mean(self, rows: Rows) -> Estimate:
-        """The mean over all rows."""
-        return mean_estimate(_observed(rows), seed=self.seed, resamples=self.resamples)
+        """The mean share over all rows."""
+        return mean_estimate(_observed(rows))
 
     def macro(self, rows: Rows) -> MacroEstimate:
-        """The mean over groups."""
-        return macro_estimate(_observed(rows), seed=self.seed, resamples=self.resamples)
+        """The mean over groups of their mean shares."""
+        return macro_estimate(_observed(rows))
+
+    def level(self, rows: Rows) -> Estimate:
+        """The mean over all rows of numbers that are no shares: errors, gaps, distances."""
+        return level_estimate(_observed(rows))
 
     def difference(self, first: Rows, second: Rows) -> Estimate:
-        """Macro mean of the first minus that of the second."""
-        return difference_estimate(
-            _observed(first), _observed(second), seed=self.seed, resamples=self.resamples
-        )
+        """Macro share of the first minus that of the second."""
+        return difference_estimate(_observed(first), _observed(second))
 
     # --- the arms -------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Scorer:
                 (distance, "all", _cluster(request))
                 for distance, (request, _) in zip(distances, requests, strict=True)
             ]
-            result[f"graph_to_{arm}"] = self.mean(rows).to_json()
+            result[f"graph_to_{arm}"] = self.level(rows).to_json()
         return {"pixel_distance": result}
 
     def summary(self, judged: Judged, *, out_dir: Path) -> dict[str, Any]:

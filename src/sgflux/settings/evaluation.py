@@ -64,8 +64,6 @@ class EvalConfig:
     """Pictures drawn at once."""
     seed: int = 0
     """Of noise, negatives and bootstrap."""
-    resamples: int = 2000
-    """Bootstrap resamples of the intervals."""
     generator: Literal["model", "oracle", "blind", "swapped"] = "model"
     """Who draws: the model, or one of three that test the evaluation itself on the world's data."""
     device: str = "auto"
@@ -109,7 +107,6 @@ class EvalConfig:
             ("seeds_per_item", 1),
             ("steps", 1),
             ("batch_size", 1),
-            ("resamples", 1),
         ):
             if getattr(self, name) < least:
                 raise SgfluxError(f"{name} must be at least {least}, got {getattr(self, name)}")

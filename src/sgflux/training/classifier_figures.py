@@ -5,7 +5,6 @@ Shapes: n statements, P predicates.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_Z95 = 1.959964
+from sgflux.intervals import Layout, share_interval
+
 _BINS = 10
 
 
@@ -29,8 +29,7 @@ def held_out_figures(
         logits: (n, P).
         labels: the true classes, (n,) int64.
         pictures: which picture each statement is about; several statements about one picture are
-            counted as one where the interval is concerned, so it is rather too wide than too
-            narrow.
+            one cluster of the interval.
         predicates: the P classes.
 
     Raises:
@@ -46,34 +45,18 @@ def held_out_figures(
     confidence, answers = probabilities.max(dim=1)
     hits = answers == labels
     accuracy = float(hits.double().mean())
-    independent = len(set(pictures))
+    found = share_interval(hits.double().numpy(), Layout(["all"] * count, pictures))
     confusion = torch.zeros(classes, classes, dtype=torch.int64)
     confusion.index_put_((labels, answers), torch.ones_like(labels), accumulate=True)
     return {
         "accuracy": accuracy,
-        "ci95": list(wilson_interval(accuracy, independent)),
+        "ci95": [float(found.low[0]), float(found.high[0])],
         "chance": max(1 / classes, max(Counter(labels.tolist()).values()) / count),
         "n": count,
-        "pictures": independent,
+        "pictures": len(set(pictures)),
         "confusion": {"labels": list(predicates), "counts": confusion.tolist()},
         "calibration": calibration(confidence, hits),
     }
-
-
-def wilson_interval(rate: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a rate among ``count`` independent trials.
-
-    Args:
-        rate: in [0, 1].
-        count: at least 1.
-
-    Source:
-        Wilson 1927, doi:10.1080/01621459.1927.10502953.
-    """
-    spread = _Z95**2 / count
-    center = (rate + spread / 2) / (1 + spread)
-    half = math.sqrt(rate * (1 - rate) * spread + spread**2 / 4) / (1 + spread)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def calibration(confidence: Tensor, hits: Tensor) -> dict[str, Any]:
