@@ -170,7 +170,7 @@ class SceneExample:
         meta.setdefault("predicate_raw", raw.predicate)
         explicit = row.get("graph") is not None
         if explicit:
-            graph, written = graph_field(row["graph"], words)
+            graph, written = graph_field(row["graph"], words, triple)
             if list(graph.relationships) != written:
                 meta.setdefault("relationships_raw", [list(entry) for entry in written])
         else:

@@ -9,7 +9,14 @@ from typing import Any
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import PredicateVocabulary, UnknownPredicateError
-from sgflux.graphs.scene_graph import Relationship, SceneGraph, SceneGraphError, Triple
+from sgflux.graphs.reading_order import MAX_TOLD
+from sgflux.graphs.scene_graph import (
+    Relationship,
+    SceneGraph,
+    SceneGraphError,
+    Triple,
+    read_json,
+)
 
 Box = tuple[float, float, float, float]
 """(left, top, width, height) in pixels of the upright picture."""
@@ -99,21 +106,46 @@ def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -
     return dict(value)
 
 
-def graph_field(value: object, words: PredicateReader) -> tuple[SceneGraph, list[Relationship]]:
+def graph_field(
+    value: object, words: PredicateReader, triple: Triple
+) -> tuple[SceneGraph, list[Relationship]]:
     """The graph in canonical words, and its relationships as written.
 
-    Two wordings of one statement ("on" and "on top of" of the same two objects) become one.
+    A statement that is there twice, in the same words, in other words ("on" and "on top of" of the
+    same two objects) or inverted, becomes one, in the words of ``triple`` if it is that statement.
+    A relation of an object to itself is left out.
+
+    Args:
+        value: the parsed field.
+        words: makes predicates canonical.
+        triple: the row's own statement, in canonical words.
     """
+    names = value.get("objects") if isinstance(value, Mapping) else None
+
+    def is_own(entry: Relationship) -> bool:
+        assert isinstance(names, Sequence), "checked while the relationships are read"
+        subject, predicate, object_ = entry
+        ends = [" ".join(str(names[i]).split()).casefold() for i in (subject, object_)]
+        predicate = words.vocabulary.normalize(predicate)
+        own = (triple.subject.casefold(), triple.predicate, triple.object.casefold())
+        return (ends[0], predicate, ends[1]) == own
+
     try:
-        written = SceneGraph.from_json(value)
+        reading = read_json(value, words.vocabulary, is_preferred=is_own)
     except SceneGraphError as error:
         raise SgfluxError(f"graph: {error}") from error
-    relationships = dict.fromkeys(
-        (subject, words.canonical(predicate, f"graph.relationships[{i}]"), object_)
-        for i, (subject, predicate, object_) in enumerate(written.relationships)
-    )
-    graph = SceneGraph(objects=written.objects, relationships=tuple(relationships))
-    return graph, list(written.relationships)
+    canonical: dict[str, str] = {}
+    for i, (_, predicate, _) in enumerate(reading.written):
+        if predicate not in canonical:
+            canonical[predicate] = words.canonical(predicate, f"graph.relationships[{i}]")
+    if len(reading.graph.relationships) > MAX_TOLD:
+        raise SgfluxError(
+            f"graph: has {len(reading.graph.relationships):,} relationships, more than the "
+            f"{MAX_TOLD:,} that a graph may have"
+        )
+    relationships = tuple((s, canonical[p], o) for s, p, o in reading.graph.relationships)
+    graph = SceneGraph(objects=reading.graph.objects, relationships=relationships)
+    return graph, list(reading.written)
 
 
 def boxes_field(value: object) -> tuple[Box, ...]:

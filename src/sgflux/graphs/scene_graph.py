@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sgflux.errors import SgfluxError
-
-Relationship = tuple[int, str, int]
-"""(subject index, predicate, object index)."""
+from sgflux.graphs.merging import Merged, Relationship, merged
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 
 _NUMBERED = re.compile(r"(?P<name>.*?)\s*#\s*(?P<number>\d+)")
 
@@ -61,7 +60,9 @@ class SceneGraph:
 
     Several objects may have the same name. Objects without a relationship are allowed; so is the
     graph without objects, the null graph. A repeated relationship (same indices, same predicate)
-    is refused here and in text and JSON; :meth:`from_triples` drops it instead.
+    is refused here; what reads text, JSON or triples merges it with the first one, and JSON's
+    relations of an object to itself are left out (:func:`sgflux.graphs.reading.read_graph` counts
+    both).
 
     Attributes:
         objects: names; runs of white space count as one blank.
@@ -107,58 +108,25 @@ class SceneGraph:
         Names that are equal without regard to case are one object; ``dog#2`` is another dog, whose
         name is "dog" (``dog`` is ``dog#1``). ``(tree)`` between the semicolons is an object without
         a relationship. Objects are numbered in the order in which they are first mentioned. An
-        empty text is the null graph; one semicolon at the end is allowed.
+        empty text is the null graph; one semicolon at the end is allowed. A statement that repeats
+        an earlier one, in its words or in others, is merged with it.
 
         Raises:
             SceneGraphError: on anything else; the message names the statement.
         """
-        if not isinstance(text, str):
-            raise SceneGraphError(f"a graph's text form must be a string, got {text!r}")
-        segments = [segment.strip() for segment in text.split(";")]
-        if not segments[-1]:
-            segments.pop()
-        builder = _Builder()
-        for number, segment in enumerate(segments, start=1):
-            where = f"statement {number} ({segment!r})"
-            if segment.startswith("(") and segment.endswith(")") and "," not in segment:
-                builder.index(segment[1:-1], where)
-                continue
-            parts = [part.strip() for part in segment.split(",")]
-            if len(parts) != 3:
-                raise SceneGraphError(
-                    f"{where}: expected 'subject, predicate, object' "
-                    f"(or '(object)' for an object alone), got {len(parts)} part(s)"
-                )
-            subject, object_ = builder.index(parts[0], where), builder.index(parts[2], where)
-            if subject == object_:
-                raise SceneGraphError(
-                    f"{where}: relates {parts[0]!r} to itself; write "
-                    f"'{builder.names[subject]}#2' for another {builder.names[subject]}"
-                )
-            predicate = _name(parts[1], f"{where}: the predicate")
-            if not builder.add(subject, predicate, object_):
-                raise SceneGraphError(f"{where}: repeats an earlier statement")
-        return builder.graph()
+        return read_text(text).graph
 
     @classmethod
     def from_json(cls, obj: object) -> SceneGraph:
         """Read sg2im's form: ``{"objects": ["man", "hat"], "relationships": [[0, "wears", 1]]}``.
 
+        A statement that repeats an earlier one, in its words or in others, is merged with it; a
+        relation of an object to itself is left out.
+
         Raises:
             SceneGraphError: if ``obj`` is not of that form; the message names the entry.
         """
-        if not isinstance(obj, Mapping):
-            raise SceneGraphError(
-                f'a graph must be {{"objects": [...], "relationships": [...]}}, got {obj!r}'
-            )
-        fields = {"objects", "relationships"}
-        if set(obj) != fields:
-            missing, unknown = sorted(fields - set(obj)), sorted(map(str, set(obj) - fields))
-            raise SceneGraphError(
-                "a graph has exactly the fields 'objects' and 'relationships'; "
-                f"missing {missing}, unknown {unknown}"
-            )
-        return cls(objects=obj["objects"], relationships=obj["relationships"])
+        return read_json(obj).graph
 
     def to_json(self) -> dict[str, Any]:
         """sg2im's form, from fresh lists; :meth:`from_json` reads it back to an equal graph."""
@@ -180,11 +148,11 @@ class SceneGraph:
         """The text form; :meth:`parse` reads it back to an equal graph.
 
         Raises:
-            SceneGraphError: if a word has a ``,`` or ``;``, or a name starts with ``(`` or ends
-                like ``#2``: the text form has no way to write it.
+            SceneGraphError: if a word has a ``,`` or ``;``, or a name starts with ``(``, ``[`` or
+                ``{`` or ends like ``#2``: the text form has no way to write it.
         """
         for i, name in enumerate(self.objects):
-            if any(mark in name for mark in ",;") or name[0] == "(" or _NUMBERED.fullmatch(name):
+            if any(mark in name for mark in ",;") or name[0] in "([{" or _NUMBERED.fullmatch(name):
                 raise SceneGraphError(f"objects[{i}] = {name!r} has no text form; use JSON")
         labels = self.labels()
         segments: list[str] = []
@@ -221,8 +189,8 @@ class SceneGraph:
         """One graph of several triples; equal names (without regard to case) are one object.
 
         ``dog#2`` is another dog, as in :meth:`parse`. A triple that relates a name to itself is
-        about two objects of that name, the second one being its ``#2``. Repeated triples are
-        dropped, the first one stays.
+        about two objects of that name, the second one being its ``#2``. A triple that repeats an
+        earlier one, in its words or in others, is merged with it.
 
         Raises:
             SceneGraphError: if an entry is no :class:`Triple`, or a name is malformed.
@@ -238,7 +206,7 @@ class SceneGraph:
                 name, number = builder.keys[subject]
                 object_ = builder.index(f"{name}#{2 if number == 1 else 1}", where)
             builder.add(subject, triple.predicate, object_)
-        return builder.graph()
+        return builder.reading(DEFAULT_VOCABULARY).graph
 
     @classmethod
     def from_triple(cls, triple: Triple) -> SceneGraph:
@@ -250,6 +218,99 @@ class SceneGraph:
         return cls.from_triples([triple])
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A graph that was read, and what reading it merged and left out.
+
+    Attributes:
+        graph: with every statement once.
+        written: the relationships as they were written, all of them.
+        merged: how many of them the graph does not have.
+    """
+
+    graph: SceneGraph
+    written: tuple[Relationship, ...]
+    merged: Merged
+
+
+def read_text(text: str, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY) -> Reading:
+    """Read a graph's text form as :meth:`SceneGraph.parse`, and say what was merged.
+
+    Raises:
+        SceneGraphError: as :meth:`SceneGraph.parse`.
+    """
+    if not isinstance(text, str):
+        raise SceneGraphError(f"a graph's text form must be a string, got {text!r}")
+    if text.lstrip().startswith(("[", "{")):
+        raise SceneGraphError(
+            f"a graph's text form is like 'man, riding, horse; man, wearing, hat', "
+            f"got what looks like JSON: {text!r}"
+        )
+    segments = [segment.strip() for segment in text.split(";")]
+    if not segments[-1]:
+        segments.pop()
+    builder = _Builder()
+    for number, segment in enumerate(segments, start=1):
+        where = f"statement {number} ({segment!r})"
+        if segment.startswith("(") and segment.endswith(")") and "," not in segment:
+            builder.index(segment[1:-1], where)
+            continue
+        parts = [part.strip() for part in segment.split(",")]
+        if len(parts) != 3:
+            raise SceneGraphError(
+                f"{where}: expected 'subject, predicate, object' "
+                f"(or '(object)' for an object alone), got {len(parts)} part(s)"
+            )
+        subject, object_ = builder.index(parts[0], where), builder.index(parts[2], where)
+        if subject == object_:
+            raise SceneGraphError(
+                f"{where}: relates {parts[0]!r} to itself; write "
+                f"'{builder.names[subject]}#2' for another {builder.names[subject]}"
+            )
+        builder.add(subject, _name(parts[1], f"{where}: the predicate"), object_)
+    return builder.reading(vocabulary)
+
+
+def read_json(
+    obj: object,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    *,
+    is_preferred: Callable[[Relationship], bool] | None = None,
+) -> Reading:
+    """Read sg2im's form as :meth:`SceneGraph.from_json`, and say what was merged and left out.
+
+    Args:
+        obj: the parsed JSON.
+        vocabulary: which statements are the same.
+        is_preferred: whether a wording takes the place of an earlier one of the same statement.
+
+    Raises:
+        SceneGraphError: as :meth:`SceneGraph.from_json`.
+    """
+    if not isinstance(obj, Mapping):
+        raise SceneGraphError(
+            f'a graph must be {{"objects": [...], "relationships": [...]}}, got {obj!r}'
+        )
+    fields = {"objects", "relationships"}
+    if set(obj) != fields:
+        missing, unknown = sorted(fields - set(obj)), sorted(map(str, set(obj) - fields))
+        raise SceneGraphError(
+            "a graph has exactly the fields 'objects' and 'relationships'; "
+            f"missing {missing}, unknown {unknown}"
+        )
+    objects = SceneGraph(objects=obj["objects"], relationships=()).objects
+    entries = [
+        checked_relationship(entry, f"relationships[{i}]", len(objects), self_related=True)
+        for i, entry in enumerate(_entries(obj["relationships"], "relationships"))
+    ]
+    found = merged(entries, vocabulary, is_preferred=is_preferred)
+    return Reading(
+        graph=SceneGraph(objects=objects, relationships=found.relationships),
+        written=tuple(entries),
+        merged=found,
+    )
+
+
 class _Builder:
     """Numbers objects by label while triples come in."""
 
@@ -257,7 +318,7 @@ class _Builder:
         self.keys: list[tuple[str, int]] = []
         self.names: list[str] = []
         self._index: dict[tuple[str, int], int] = {}
-        self._relationships: dict[Relationship, None] = {}
+        self._relationships: list[Relationship] = []
 
     def index(self, label: str, where: str) -> int:
         """The index of the object that ``label`` means, a new one if it is new."""
@@ -277,16 +338,18 @@ class _Builder:
             self.names.append(name)
         return self._index[key]
 
-    def add(self, subject: int, predicate: str, object_: int) -> bool:
-        """Add a relationship; False if it was there already."""
-        relationship = (subject, predicate, object_)
-        if relationship in self._relationships:
-            return False
-        self._relationships[relationship] = None
-        return True
+    def add(self, subject: int, predicate: str, object_: int) -> None:
+        """Add a relationship."""
+        self._relationships.append((subject, predicate, object_))
 
-    def graph(self) -> SceneGraph:
-        return SceneGraph(objects=tuple(self.names), relationships=tuple(self._relationships))
+    def reading(self, vocabulary: PredicateVocabulary) -> Reading:
+        """What was added, each statement once."""
+        found = merged(self._relationships, vocabulary)
+        return Reading(
+            graph=SceneGraph(objects=tuple(self.names), relationships=found.relationships),
+            written=tuple(self._relationships),
+            merged=found,
+        )
 
 
 def _entries(value: object, where: str) -> Sequence[Any]:
@@ -295,8 +358,16 @@ def _entries(value: object, where: str) -> Sequence[Any]:
     return value
 
 
-def checked_relationship(entry: object, where: str, num_objects: int) -> Relationship:
+def checked_relationship(
+    entry: object, where: str, num_objects: int, *, self_related: bool = False
+) -> Relationship:
     """The entry as a clean (subject index, predicate, object index).
+
+    Args:
+        entry: what was read.
+        where: what the message starts with.
+        num_objects: number of the graph's objects.
+        self_related: whether an object may be related to itself.
 
     Raises:
         SceneGraphError: if it is not one of a graph with ``num_objects`` objects; the message
@@ -324,6 +395,6 @@ def checked_relationship(entry: object, where: str, num_objects: int) -> Relatio
             )
         indices.append(index)
     subject, object_ = indices
-    if subject == object_:
+    if subject == object_ and not self_related:
         raise SceneGraphError(f"{where} = {list(entry)!r} relates object {subject} to itself")
     return subject, _name(entry[1], f"{where}: the predicate"), object_

@@ -6,39 +6,14 @@ a :class:`~sgflux.graphs.predicates.PredicateVocabulary` knows.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, checked_relationship
 
 Statement = tuple[int, str, int]
 """A relationship in the one form that all its rewritings share."""
-
-Term = TypeVar("Term", int, str)
-
-
-def canonical_statement(
-    subject: Term, predicate: str, object_: Term, vocabulary: PredicateVocabulary
-) -> tuple[Term, str, Term]:
-    """The one form that a statement shares with all its rewritings.
-
-    Aliases become canonical names; of two inverse predicates the alphabetically first is used; the
-    two sides of a symmetric predicate are sorted. A word that is not in the vocabulary is only
-    cleaned.
-
-    Args:
-        subject: an index or a name; the same type as ``object_``.
-        predicate: any word.
-        object_: an index or a name.
-        vocabulary: the aliases, inverses and symmetries that hold.
-    """
-    predicate = vocabulary.normalize(predicate)
-    inverse = vocabulary.inverse(predicate)
-    if inverse is not None and inverse < predicate:
-        return object_, inverse, subject
-    if vocabulary.is_symmetric(predicate) and object_ < subject:
-        return object_, predicate, subject
-    return subject, predicate, object_
 
 
 def statements(
