@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
-    {"errors"},
+    {"errors", "printable"},
     {"writing", "versions"},
     {"leftovers"},
     {"settings", "endings", "folder_lock"},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from flux_fixture import MAX_SEQUENCE_LENGTH, make_flux_folder
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
 from sgflux.models.backbone import load_text_encoders, load_transformer, model_identity
@@ -230,13 +234,54 @@ def test_nothing_is_remembered_between_calls(pipe: SceneGraphFluxPipeline) -> No
         ({"prompt": "a", "seed": [1, 2]}, "2 seeds for 1"),
         ({"prompt": "a", "seed": 1, "generator": torch.Generator()}, "not both"),
         ({"prompt": "a", "generator": [torch.Generator()] * 2}, "2 generators"),
+        ({"graph": "man, rideing, horse"}, "unknown predicate 'rideing'; nearest known: 'riding'"),
+        ({"graph": SceneGraph.parse("man, rideing, horse")}, "unknown predicate 'rideing'"),
+        ({"graph": '[["man", "rideing", "horse"]]'}, "unknown predicate 'rideing'"),
+        ({"graph": ["man", "riding", "horse"]}, "graph 'man': statement 1"),
+        ({"graph": 3}, "got int"),
+        ({"graph": {"objects": ["man"]}}, "missing"),
+        ({"graph": RIDING, "graph_scale": float("nan")}, "graph_scale must be a finite number"),
+        ({"graph": RIDING, "graph_scale": float("inf")}, "graph_scale must be a finite number"),
+        ({"prompt": "a", "seed": 2**64}, "between -2^63 and 2^64 - 1"),
+        ({"prompt": ["a", "b"], "seed": 2**64 - 1}, "seed of picture 2 from 1844"),
+        ({"prompt": "a", "seed": 1.5}, "seeds must be whole numbers"),
+        ({"prompt": "a", "seed": ["x"]}, "seeds must be whole numbers"),
+        ({"prompt": "a", "num_inference_steps": 1.5}, "whole number"),
     ],
 )
 def test_impossible_calls_are_refused(
     pipe: SceneGraphFluxPipeline, arguments: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(SgfluxError, match=message):
+    with pytest.raises(SgfluxError, match=re.escape(message)):
         pipe(**arguments)  # type: ignore[arg-type]
+
+
+def test_graphs_in_any_form_and_seeds_of_any_kind(pipe: SceneGraphFluxPipeline) -> None:
+    settings = {"num_inference_steps": 1, "output_type": "latent"}
+    expected = pipe(RIDING, seed=7, **settings)
+    forms = (
+        RIDING.to_json(),
+        '{"objects": ["man", "horse"], "relationships": [[0, "ride", 1]]}',
+        '[["man", "is riding a", "horse"]]',
+    )
+    for form in forms:
+        for seed in (np.int64(7), np.array(7), np.array([7]), [np.uint32(7)]):
+            found = pipe(form, seed=seed, **settings)
+            assert torch.equal(found.images, expected.images), (form, seed)
+            assert found.seeds == (7,)
+            assert type(found.seeds[0]) is int, "NumPy's numbers do not go into JSON"
+    largest = pipe(RIDING, seed=2**64 - 1, **settings)
+    assert largest.seeds == (2**64 - 1,)
+    generator = torch.Generator().manual_seed(2**64 - 1)
+    assert torch.equal(largest.images, pipe(RIDING, generator=generator, **settings).images)
+
+
+def test_any_word_is_drawn_where_that_is_asked_for(pipe: SceneGraphFluxPipeline) -> None:
+    kicking = DEFAULT_VOCABULARY.with_predicate("kicking", kind="action")
+    settings = {"num_inference_steps": 1, "output_type": "latent", "seed": 1}
+    first = pipe("man, kicking, ball", open_vocabulary=True, **settings)
+    second = pipe("man, is kicking a, ball", vocabulary=kicking, **settings)
+    assert torch.equal(first.images, second.images)
 
 
 def test_lists_of_different_length_are_refused(pipe: SceneGraphFluxPipeline) -> None:
@@ -316,6 +361,10 @@ def test_the_command_writes_pictures_that_say_how_they_were_made(
         ({"prompt": "a", "compare": True}, "compare"),
         ({"prompt": "a", "num_images": 0}, "num_images"),
         ({"prompt": "a", "graph_scale": 2.0}, "graph_scale"),
+        ({"graph": ("a, on, b",), "adapter": Path("x"), "graph_scale": float("nan")}, "finite"),
+        ({"prompt": "a", "seed": 2**64 - 1}, "seed of picture 4"),
+        ({"prompt": "a", "vocabulary": Path("words.json")}, "vocabulary has no effect"),
+        ({"graph_file": Path("graphs.json")}, "needs an adapter"),
     ],
 )
 def test_commands_without_effect_are_refused(settings: dict[str, object], message: str) -> None:
@@ -327,6 +376,38 @@ def test_an_unknown_predicate_is_named_before_anything_is_loaded(tmp_path: Path)
     config = SampleConfig(graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model")
     with pytest.raises(SgfluxError, match="kicking"):
         sample(config)
+
+
+def test_graphs_come_from_a_file_and_long_rows_are_wrapped(
+    tmp_path: Path, model_id: Path, adapter: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graphs = [
+        {"objects": ["man", "horse"], "relationships": [[0, "mounting", 1], [0, "ride", 1]]},
+        "man, wears, hat",
+    ]
+    (tmp_path / "graphs.json").write_text(json.dumps(graphs))
+    (tmp_path / "words.json").write_text('{"aliases": {"mounting": "riding"}}')
+    *paths, sheet = sample(
+        SampleConfig(
+            graph=("cup, above, table",),
+            graph_file=tmp_path / "graphs.json",
+            vocabulary=tmp_path / "words.json",
+            adapter=adapter,
+            model_id=str(model_id),
+            out_dir=tmp_path / "out",
+            num_images=14,
+            batch_size=14,
+            steps=1,
+            device="cpu",
+        )
+    )
+    assert len(paths) == 3 * 14
+    assert read_picture(tmp_path / "out" / "001-seed0.png")[1]["graph"] == RIDING.to_json()
+    assert "graph 1: 1 repeated statement" in capsys.readouterr().out
+    with Image.open(sheet) as image:
+        # Rows of 12 and 2 pictures, three times.
+        assert image.width < 13 * 210
+        assert image.height > 6 * 192
 
 
 # --- the adapter's own base ---------------------------------------------------------------------

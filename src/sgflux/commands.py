@@ -177,6 +177,8 @@ class DataCheckFlags:
     """Root of the examples' image paths; None: the folder of each JSONL."""
     open_vocabulary: bool = False
     """Accept any word as a predicate."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     max_problems: int = 20
     """How many problems of a file are printed; the rest is counted."""
 
@@ -186,12 +188,15 @@ def data_check(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(DataCheckFlags, arguments)
     _expect_files(command, flags.jsonl)
     from sgflux.data.check import check_dataset
+    from sgflux.graphs.predicates import vocabulary_of
 
+    vocabulary = vocabulary_of(flags.vocabulary)
     reports = []
     for path in flags.jsonl:
         report = check_dataset(
             path,
             images_dir=flags.images_dir,
+            vocabulary=vocabulary,
             open_vocabulary=flags.open_vocabulary,
             progress=sys.stderr.isatty(),
         )

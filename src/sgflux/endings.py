@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from sgflux.errors import SgfluxError
+from sgflux.printable import printable
 from sgflux.writing import disk_error, write_error
 
 BAD_INPUT = 2
@@ -33,7 +34,7 @@ def exit_status(run: Callable[[], int]) -> int:
         sys.stdout.flush()  # where it fails at the interpreter's end, nobody could say so
         return status
     except SgfluxError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return BAD_INPUT
     except BrokenPipeError:
         # Whoever read standard output has had enough, like `head`.
@@ -44,7 +45,7 @@ def exit_status(run: Callable[[], int]) -> int:
             return _say_disk_error(error)
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {printable(str(error.filename))}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

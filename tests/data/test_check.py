@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from sgflux.data.check import PROBLEM_KINDS, check_dataset
+from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import vocabulary_of
+from sgflux.graphs.reading_order import MAX_TOLD
 
 from .rows import row, write_lines, write_picture
 
@@ -101,3 +104,62 @@ def test_a_file_without_rows_and_no_file(folder: Path):
     assert f"{folder / 'empty.jsonl'}: schema: has no row\n1 problem" in report.to_text()
     with pytest.raises(SgfluxError, match=r"none\.jsonl: cannot be read"):
         check_dataset(folder / "none.jsonl")
+
+
+def test_control_characters_of_the_data_are_spelt_out(folder: Path):
+    words = {"subject": "man", "predicate": "\x1b]0;owned\x07\x1b[31mX", "object": "horse"}
+    path = write_lines(folder / "rows.jsonl", {**row("man, on, horse"), "triple": words})
+    for open_vocabulary in (True, False):
+        text = check_dataset(path, open_vocabulary=open_vocabulary).to_text()
+        assert r"\x1b]0;owned" in text
+        assert text.replace("\n", "").isprintable()
+
+
+def test_repeated_statements_and_relations_to_oneself_are_merged_and_counted(folder: Path):
+    graph = {
+        "objects": ["man", "hat", "dog"],
+        "relationships": [
+            [0, "wearing", 1],
+            [2, "near", 0],
+            [0, "beside", 2],
+            [0, "wears", 1],
+            [2, "near", 2],
+        ],
+    }
+    path = write_lines(folder / "rows.jsonl", row("man, near, dog", graph=graph))
+    report = check_dataset(path)
+    assert report.ok, report.to_text()
+    assert report.triples == {2: 1}
+    assert report.repairs is not None
+    assert report.repairs.startswith("2 repeated statements")
+    assert "1 relation of an object to itself" in report.to_text()
+    (example,) = read_examples(path)
+    # In the words of the row's own statement, which may come second.
+    assert str(example.triple) == "man, around/near, dog"
+    assert example.graph.relationships == ((0, "wearing", 1), (0, "around/near", 2))
+    assert example.meta["relationships_raw"] == graph["relationships"]
+    write_examples(folder / "again.jsonl", [example])
+    assert read_examples(folder / "again.jsonl") == [example]
+
+
+def test_a_vocabulary_of_ones_own(folder: Path):
+    path = write_lines(folder / "rows.jsonl", row("man, booting, horse"))
+    (folder / "words.json").write_text(
+        '{"predicates": [{"name": "kicking", "kind": "action"}], "aliases": {"booting": "kicking"}}'
+    )
+    assert [p.kind for p in check_dataset(path).problems] == ["predicate"]
+    report = check_dataset(path, vocabulary=vocabulary_of(folder / "words.json"))
+    assert report.ok
+    assert report.predicates == {"kicking": 1}
+    assert report.negatives["role_swap"] == 1
+
+
+def test_a_graph_of_too_many_relationships_is_named(folder: Path):
+    count = MAX_TOLD + 1
+    graph = {
+        "objects": [f"o{i}" for i in range(count + 1)],
+        "relationships": [[i, "on", i + 1] for i in range(count)],
+    }
+    path = write_lines(folder / "rows.jsonl", row("o0, on, o1", graph=graph))
+    (problem,) = check_dataset(path).problems
+    assert "5,001 relationships, more than the 5,000" in problem.message

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgflux.data.pictures import contact_sheet, read_picture, save_picture
+from sgflux.data.pictures import contact_sheet, read_picture, save_picture, tile
 from sgflux.errors import SgfluxError
 
 PICTURE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
@@ -63,3 +63,22 @@ def test_impossible_sheets_are_refused(
 ) -> None:
     with pytest.raises(SgfluxError, match=message):
         contact_sheet(images, captions, columns=columns)
+
+
+def test_hundreds_of_pictures_are_wrapped_and_shrunk() -> None:
+    picture = np.zeros((1024, 1024, 3), dtype=np.uint8)
+    small = tile(picture, count=300)
+    assert small.size == (462, 462), "300 of them are 64 million pixels"
+    assert tile(picture, count=40).size == (1024, 1024), "a few stay what they are"
+    assert tile(picture, count=10**7).size == (64, 64), "and none becomes illegible"
+    tiny = [np.full((16, 16, 3), 9, dtype=np.uint8)] * 300
+    sheet = contact_sheet(tiny, ["x"] * 300, columns=300, scale=1)
+    assert sheet.width < 13 * (16 + 10) + 10, "one row would be 300 pictures wide"
+    assert (np.asarray(sheet) == 9).all(axis=2).sum() >= 300 * 16 * 16
+
+
+def test_a_long_row_is_wrapped_before_the_next_one_begins() -> None:
+    images = [np.full((16, 16, 3), value, dtype=np.uint8) for value in range(26)]
+    sheet = np.asarray(contact_sheet(images, ["x"] * 26, columns=13, scale=1))
+    tops = [int(np.argwhere((sheet == value).all(axis=2))[0][0]) for value in (0, 11, 12, 13, 25)]
+    assert tops[0] == tops[1] < tops[2] < tops[3] < tops[4]

@@ -17,6 +17,7 @@ from sgflux.data.examples import (
 )
 from sgflux.data.images import picture_sizes
 from sgflux.data.progress import progress_bar
+from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import NegativeKind, available_kinds
 from sgflux.graphs.predicates import (
@@ -24,6 +25,7 @@ from sgflux.graphs.predicates import (
     PredicateVocabulary,
     UnknownPredicateError,
 )
+from sgflux.printable import printable
 
 PROBLEM_KINDS: tuple[str, ...] = ("json", "schema", "predicate", "image", "box", "negative")
 """What can be wrong with a row: its text, its fields, an unknown predicate, its picture, a box
@@ -63,6 +65,7 @@ class CheckReport:
         triples: number of triples of the graph -> rows.
         negatives: kind of negative (role swap, inverse, predicate replacement) -> rows that have
             one, given all that is known of their picture.
+        repairs: what reading the graphs merged and left out, in words; None if nothing.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class CheckReport:
     predicates: Mapping[str, int]
     triples: Mapping[int, int]
     negatives: Mapping[str, int]
+    repairs: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -88,6 +92,7 @@ class CheckReport:
             "predicates": dict(self.predicates),
             "triples": {str(size): count for size, count in self.triples.items()},
             "negatives": dict(self.negatives),
+            "repairs": self.repairs,
             "problems": [
                 {"line": problem.line, "kind": problem.kind, "message": problem.message}
                 for problem in self.problems
@@ -95,11 +100,15 @@ class CheckReport:
         }
 
     def to_text(self, *, max_problems: int | None = None) -> str:
-        """The report for people; of more than ``max_problems`` problems, the rest is counted."""
+        """The report for people; of more than ``max_problems`` problems, the rest is counted.
+
+        Control characters of the data are spelt out.
+        """
         lines = [f"{self.path}: {self.rows} rows, {self.images} pictures"]
         lines += _columns("predicates", self.predicates)
         lines += _columns("triples a row", self.triples)
         lines += _columns("rows with a negative by", self.negatives)
+        lines += [] if self.repairs is None else [f"  {self.repairs}"]
         shown = self.problems[:max_problems]
         # Line 0 is the file as a whole.
         places = [f"{self.path}:{p.line}" if p.line else f"{self.path}" for p in shown]
@@ -108,7 +117,7 @@ class CheckReport:
             lines.append(f"... and {len(self.problems) - len(shown)} more")
         count = len(self.problems)
         lines.append("ok" if self.ok else f"{count} problem{'s' if count > 1 else ''}")
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def check_dataset(
@@ -187,6 +196,7 @@ def check_dataset(
         predicates=dict(sorted(predicates.items())),
         triples=dict(sorted(triples.items())),
         negatives={str(kind): negatives[kind] for kind in CHECKED_NEGATIVES},
+        repairs=repairs(example for _, example in examples),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,9 @@ _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 _PAPER, _INK, _FRAME = (250, 250, 248), (38, 38, 42), (212, 212, 208)
 _SMALL = 176  # pixels: what is narrower is enlarged on a sheet
+_MAX_COLUMNS = 12  # a longer row of a sheet goes on below
+_SHEET_PIXELS = 64_000_000  # what a sheet's pictures have in all, unless they became illegible
+_LEGIBLE = 64  # pixels
 
 
 def save_picture(
@@ -101,6 +105,22 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return size
 
 
+def tile(image: np.ndarray | Image.Image, *, count: int) -> Image.Image:
+    """A picture as one of ``count`` on a contact sheet: smaller, if all would be too many pixels.
+
+    Args:
+        image: (H, W, 3) uint8, or an RGB picture.
+        count: pictures of the sheet.
+    """
+    whole = _as_image(image)
+    factor = math.sqrt(_SHEET_PIXELS / (count * whole.width * whole.height))
+    factor = max(factor, _LEGIBLE / min(whole.size))
+    if factor >= 1:
+        return whole
+    size = (max(1, round(whole.width * factor)), max(1, round(whole.height * factor)))
+    return whole.resize(size, Image.Resampling.LANCZOS)
+
+
 def contact_sheet(
     images: Sequence[np.ndarray | Image.Image],
     captions: Sequence[str],
@@ -108,12 +128,12 @@ def contact_sheet(
     columns: int,
     scale: int | None = None,
 ) -> Image.Image:
-    """Pictures of one size in rows, each with its caption below.
+    """Pictures of one size in rows, each with its caption below; a long row goes on in the next.
 
     Args:
         images: (H, W, 3) uint8, or RGB pictures.
         captions: one each; wrapped to the picture's width.
-        columns: pictures in a row.
+        columns: pictures that belong in a row; after more than 12 the row is wrapped.
         scale: whole factor by which the pictures are enlarged; None: what makes small ones
             legible.
 
@@ -134,14 +154,17 @@ def contact_sheet(
     scale = max(1, round(_SMALL / width)) if scale is None else scale
     if columns < 1 or scale < 1:
         raise SgfluxError(f"columns and scale must be at least 1, got {columns} and {scale}")
-    columns = min(columns, len(tiles))
+    row_length = min(columns, len(tiles))
+    columns = min(row_length, _MAX_COLUMNS)
     width, height = width * scale, height * scale
     size = min(26, max(13, width // 22))
     font = ImageFont.load_default(size)
     texts = [_wrapped(caption, font, width) for caption in captions]
     line, gap = round(size * 1.3), max(10, width // 16)
     rows = [
-        range(start, min(start + columns, len(tiles))) for start in range(0, len(tiles), columns)
+        range(start, min(start + columns, first + row_length, len(tiles)))
+        for first in range(0, len(tiles), row_length)
+        for start in range(first, min(first + row_length, len(tiles)), columns)
     ]
     depths = [height + size // 2 + line * max(len(texts[i]) for i in row) + gap for row in rows]
     sheet = Image.new("RGB", (gap + columns * (width + gap), gap + sum(depths)), _PAPER)

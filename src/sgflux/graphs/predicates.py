@@ -371,12 +371,14 @@ class PredicateVocabulary:
         Predicates are added in the order of the file and get the class ids 24, 25, ...
 
         Raises:
-            SgfluxError: if the file is no such JSON; the message names the file and the entry.
-            OSError: if the file cannot be read.
+            SgfluxError: if the file cannot be read or is no such JSON; the message names the file
+                and the entry.
         """
         try:
-            extension = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
+            extension = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except OSError as error:
+            raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (ValueError, RecursionError) as error:
             raise SgfluxError(f"{path}: not JSON: {error}") from error
         try:
             return DEFAULT_VOCABULARY.extended_by(extension)
@@ -447,3 +449,12 @@ DEFAULT_VOCABULARY = PredicateVocabulary(
     kinds={name: kind for name, (kind, _) in _TABLE.items()},
 )
 """The 24 canonical predicates with the aliases that the documentation lists."""
+
+
+def vocabulary_of(path: str | os.PathLike[str] | None) -> PredicateVocabulary:
+    """The vocabulary of an extension file; the default one for None.
+
+    Raises:
+        SgfluxError: as :meth:`PredicateVocabulary.from_json`.
+    """
+    return DEFAULT_VOCABULARY if path is None else PredicateVocabulary.from_json(path)

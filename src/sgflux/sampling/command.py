@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from PIL import Image
 
 from sgflux.data.examples import prompts_for_graph
-from sgflux.data.pictures import contact_sheet, save_picture
+from sgflux.data.pictures import contact_sheet, save_picture, tile
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, vocabulary_of
+from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
+from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SampleConfig
@@ -28,8 +30,12 @@ class _Row:
     use_adapter: bool
 
 
-def sample(config: SampleConfig) -> list[Path]:
+def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[Path]:
     """Draw what the config asks for: one PNG a picture and ``contact_sheet.png``.
+
+    Args:
+        config: what to draw.
+        say: gets lines for the user.
 
     Returns:
         The pictures' paths, then the sheet's.
@@ -37,7 +43,7 @@ def sample(config: SampleConfig) -> list[Path]:
     Raises:
         SgfluxError: on a bad graph, model or adapter.
     """
-    rows = _rows(config)
+    rows = _rows(config, say=say)
     device = resolve_device(config.device)
     pipeline = SceneGraphFluxPipeline.from_pretrained(
         config.model_id,
@@ -53,7 +59,7 @@ def sample(config: SampleConfig) -> list[Path]:
         "width": config.width,
     }
     seeds = range(config.seed, config.seed + config.num_images)
-    pictures: list[np.ndarray] = []
+    tiles: list[Image.Image] = []
     captions, paths = [], []
     for number, row in enumerate(rows):
         own = {
@@ -69,40 +75,72 @@ def sample(config: SampleConfig) -> list[Path]:
                 path = config.out_dir / f"{number:03d}-seed{seed}.png"
                 info = pipeline.record(graph=row.graph, prompt=row.prompt, seed=seed, **own)
                 save_picture(path, picture, info)
-                pictures.append(picture)
+                tiles.append(tile(picture, count=len(rows) * config.num_images))
                 captions.append(f"{row.caption}\nseed {seed}")
                 paths.append(path)
     sheet = config.out_dir / "contact_sheet.png"
     rows_said = [{"row": row.caption, "prompt": row.prompt} for row in rows]
     save_picture(
-        sheet, contact_sheet(pictures, captions, columns=config.num_images), {"rows": rows_said}
+        sheet, contact_sheet(tiles, captions, columns=config.num_images), {"rows": rows_said}
     )
     return [*paths, sheet]
 
 
-def _rows(config: SampleConfig) -> list[_Row]:
-    if not config.graph:
+def _rows(config: SampleConfig, *, say: Callable[[str], None]) -> list[_Row]:
+    given = given_graphs(config)
+    if not given:
         prompt = config.prompt or ""
         return [_Row(prompt, None, prompt, config.adapter is not None)]
     rows = []
-    for text in config.graph:
-        graph = read_graph(text, open_vocabulary=config.open_vocabulary)
-        prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
-        rows.append(_Row(text, graph, prompt, True))
+    for one in given:
+        if (remark := one.remark()) is not None:
+            say(remark)
+        prompt = prompts_for_graph(one.graph, "neutral") if config.prompt is None else config.prompt
+        rows.append(_Row(_caption(one.graph), one.graph, prompt, True))
         if config.compare:
             rows.append(_Row(f"without graph: {prompt}", None, prompt, True))
             rows.append(_Row(f"base: {prompt}", None, prompt, False))
     return rows
 
 
-def read_graph(text: str, *, open_vocabulary: bool) -> SceneGraph:
-    """The graph of a text, with its predicates' canonical names."""
-    graph = SceneGraph.parse(text)
-    if graph.is_null:
-        raise SgfluxError(f'graph {text!r} states no relation; write one like "man, riding, horse"')
-    words = DEFAULT_VOCABULARY.normalize if open_vocabulary else DEFAULT_VOCABULARY.canonical
+def given_graphs(config: SampleConfig) -> list[GivenGraph]:
+    """All graphs of the command line and of the file, in this order.
+
+    Raises:
+        SgfluxError: naming the graph that cannot be read or states nothing.
+    """
+    vocabulary, any_word = vocabulary_of(config.vocabulary), config.open_vocabulary
+    given = [
+        read_graph(text, vocabulary=vocabulary, open_vocabulary=any_word) for text in config.graph
+    ]
+    if config.graph_file is not None:
+        given += read_graph_file(config.graph_file, vocabulary=vocabulary, open_vocabulary=any_word)
+    return [_stating(one) for one in given]
+
+
+def one_graph(
+    text: str,
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
+) -> GivenGraph:
+    """A graph of the command line: its text form, or JSON.
+
+    Raises:
+        SgfluxError: if it cannot be read or states nothing.
+    """
+    return _stating(read_graph(text, vocabulary=vocabulary, open_vocabulary=open_vocabulary))
+
+
+def _stating(given: GivenGraph) -> GivenGraph:
+    if given.graph.is_null:
+        raise SgfluxError(f'{given.where} states no relation; write one like "man, riding, horse"')
+    return given
+
+
+def _caption(graph: SceneGraph) -> str:
+    """The text form, or as near to it as the words allow."""
     try:
-        relationships = tuple((s, words(p), o) for s, p, o in graph.relationships)
-    except UnknownPredicateError as error:
-        raise SgfluxError(f"graph {text!r}: {error} (open_vocabulary takes any word)") from error
-    return SceneGraph(objects=graph.objects, relationships=relationships)
+        return graph.to_text()
+    except SceneGraphError:
+        return "; ".join(map(str, graph.triples()))

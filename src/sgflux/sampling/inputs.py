@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
+import operator
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +21,11 @@ from torch import Tensor
 
 from sgflux.data.examples import prompts_for_graph
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig
+from sgflux.settings.model import expect_seeds
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -38,8 +43,8 @@ _LOADING = (
     "allow_other_base",
 )
 
-GraphInput = SceneGraph | str | None
-"""A graph, its text form, or none."""
+GraphInput = SceneGraph | str | Mapping[str, Any] | None
+"""A graph, its text form, its JSON (as text or parsed), or none."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ def check_settings(
     Raises:
         SgfluxError: naming the setting.
     """
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer):
+        raise SgfluxError(f"the number of steps must be a whole number, got {steps!r}")
+    if not math.isfinite(graph_scale):
+        raise SgfluxError(f"graph_scale must be a finite number, got {graph_scale}")
     if steps < 1:
         raise SgfluxError(f"the number of steps must be at least 1, got {steps}")
     if use_adapter and not has_adapter:
@@ -77,15 +86,33 @@ def check_settings(
 
 
 def paired_inputs(
-    graph: GraphInput | Sequence[GraphInput], prompt: str | Sequence[str] | None
+    graph: GraphInput | Sequence[GraphInput],
+    prompt: str | Sequence[str] | None,
+    *,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    open_vocabulary: bool = False,
 ) -> tuple[list[SceneGraph | None], tuple[str, ...]]:
     """One graph and one prompt for every picture; a prompt of None is the graph's neutral text.
 
     Raises:
-        SgfluxError: if there is nothing to draw, or the numbers do not go together.
+        SgfluxError: if a graph cannot be read or has a predicate that is not known, if there is
+            nothing to draw, or the numbers do not go together.
     """
-    given = [graph] if graph is None or isinstance(graph, SceneGraph | str) else list(graph)
-    graphs = [SceneGraph.parse(one) if isinstance(one, str) else one for one in given]
+    single = graph is None or isinstance(graph, SceneGraph | str | Mapping)
+    if not single and not isinstance(graph, Sequence):
+        raise SgfluxError(
+            "graph must be a SceneGraph, its text form, its JSON, None, or a list of these, "
+            f"got {type(graph).__name__}"
+        )
+    given: list[Any] = [graph] if single else list(graph)  # type: ignore[arg-type]
+    graphs: list[SceneGraph | None] = []
+    for one in given:
+        # With any word allowed there is nothing to check about a graph that was read before.
+        if one is None or (isinstance(one, SceneGraph) and open_vocabulary):
+            graphs.append(one)
+        else:
+            read = read_graph(one, vocabulary=vocabulary, open_vocabulary=open_vocabulary)
+            graphs.append(read.graph)
     if prompt is None:
         for number, one in enumerate(graphs):
             if one is None or not one.objects:
@@ -107,15 +134,25 @@ def seeds_of(seed: int | Sequence[int] | None, count: int) -> tuple[int, ...]:
     """One seed for every picture: consecutive ones from a single one, fresh ones for None.
 
     Raises:
-        SgfluxError: if several are given, but not ``count``.
+        SgfluxError: if several are given, but not ``count``; if one is no whole number or none that
+            torch takes.
     """
     if seed is None:
         return tuple(secrets.randbits(32) for _ in range(count))
-    if isinstance(seed, int):
-        return tuple(range(seed, seed + count))
-    if len(seed) != count:
-        raise SgfluxError(f"{len(seed)} seeds for {count} pictures")
-    return tuple(seed)
+    # NumPy's integers, too; an array without axes is a single seed.
+    several = isinstance(seed, Iterable) and np.ndim(seed) > 0  # type: ignore[arg-type]
+    try:
+        seeds = [operator.index(one) for one in (seed if several else [seed])]  # type: ignore
+    except TypeError:
+        raise SgfluxError(f"seeds must be whole numbers, got {seed!r}") from None
+    if not several:
+        expect_seeds(seeds[0], count)
+        return tuple(range(seeds[0], seeds[0] + count))
+    if len(seeds) != count:
+        raise SgfluxError(f"{len(seeds)} seeds for {count} pictures")
+    for one in seeds:
+        expect_seeds(one, 1)
+    return tuple(seeds)
 
 
 def initial_noise(

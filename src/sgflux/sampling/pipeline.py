@@ -9,6 +9,7 @@ Shapes: B pictures, latents (B, 16, h, w), packed (B, S, 64); L text tokens.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.model_source import ModelSource
 from sgflux.models.adapter import (
@@ -207,12 +209,15 @@ class SceneGraphFluxPipeline:
         height: int | None = None,
         width: int | None = None,
         use_adapter: bool | None = None,
+        open_vocabulary: bool = False,
+        vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
         output_type: Literal["pil", "np", "latent"] = "pil",
     ) -> PipelineOutput:
         """Draw pictures.
 
         Args:
-            graph: a graph, its text form, None for no graph, or several of these.
+            graph: a graph, its text form, its JSON (see :mod:`sgflux.graphs.reading`), None for no
+                graph, or several of these.
             prompt: a text or several; None: the neutral text of each graph ("a photo of man and
                 horse"). One graph or one prompt goes with several of the other.
             num_inference_steps: Euler steps.
@@ -225,12 +230,18 @@ class SceneGraphFluxPipeline:
             height: in pixels; None: the autoencoder's own size.
             width: in pixels.
             use_adapter: False: the base alone; None: the adapter if there is one.
+            open_vocabulary: accept predicates that ``vocabulary`` does not know; else a misspelt
+                one is an error that names the nearest known ones.
+            vocabulary: the known predicates.
             output_type: ``pil``, ``np`` or ``latent``.
 
         Raises:
-            SgfluxError: on numbers that do not go together, or a setting that has no effect.
+            SgfluxError: on a graph that cannot be read or has an unknown predicate, numbers that do
+                not go together, or a setting that has no effect.
         """
-        graphs, prompts = paired_inputs(graph, prompt)
+        graphs, prompts = paired_inputs(
+            graph, prompt, vocabulary=vocabulary, open_vocabulary=open_vocabulary
+        )
         seeds: tuple[int, ...] | None = None
         if generator is None:
             seeds = seeds_of(seed, len(prompts))
@@ -273,7 +284,8 @@ class SceneGraphFluxPipeline:
         """One picture for each prompt and seed: (B, H, W, 3) uint8.
 
         Args:
-            graphs: B of them, None meaning no graph; None for no graph at all.
+            graphs: B of them, None meaning no graph; None for no graph at all. They may have any
+                predicates: whoever read them has checked the words.
             prompts: B texts.
             seeds: B seeds of the noise.
             steps: Euler steps.
@@ -298,6 +310,7 @@ class SceneGraphFluxPipeline:
             height=height,
             width=width,
             use_adapter=use_adapter,
+            open_vocabulary=True,
             output_type="np",
         )
         return to_uint8(output.images)
@@ -321,6 +334,8 @@ class SceneGraphFluxPipeline:
         """
         if self.transformer.config.guidance_embeds:
             value = DEFAULT_GUIDANCE if guidance is None else guidance
+            if not math.isfinite(value):
+                raise SgfluxError(f"guidance must be a finite number, got {value}")
             return torch.full((count,), value, device=self.device, dtype=torch.float32)
         if guidance is not None:
             raise SgfluxError(

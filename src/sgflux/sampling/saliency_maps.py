@@ -21,6 +21,7 @@ from sgflux.data.images import fit_image, load_image
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
+from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.saliency import (
@@ -30,7 +31,7 @@ from sgflux.models.saliency import (
     default_concept_blocks,
     softened,
 )
-from sgflux.sampling.command import read_graph
+from sgflux.sampling.command import one_graph
 from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
@@ -48,7 +49,11 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     Raises:
         SgfluxError: on a bad picture, graph, model or adapter.
     """
-    graph = read_graph(config.graph, open_vocabulary=config.open_vocabulary)
+    graph = one_graph(
+        config.graph,
+        vocabulary=vocabulary_of(config.vocabulary),
+        open_vocabulary=config.open_vocabulary,
+    ).graph
     prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
     source = load_image(config.image)
     device = resolve_device(config.device)

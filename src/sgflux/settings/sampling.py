@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 import tyro
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.model import expect_seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +18,11 @@ class SampleConfig:
     """Draw pictures from scene graphs, or from text alone."""
 
     graph: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A graph, like "man, riding, horse; man, wearing, hat"; may be given several times."""
+    """A graph, like "man, riding, horse; man, wearing, hat", or in JSON; may be given several
+    times."""
+    graph_file: Path | None = None
+    """File with one or many graphs: JSON as sg2im writes it, JSON lines (a data set's rows, too),
+    or one graph a line like --graph."""
     prompt: str | None = None
     """The text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
     adapter: Path | None = None
@@ -41,6 +47,8 @@ class SampleConfig:
     """Draw each picture without the graph, and by the base, as well."""
     open_vocabulary: bool = False
     """Accept predicates that are not among the 24 and their aliases."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
     """In pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
@@ -76,14 +84,20 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         """Check that there is something to draw, and that every setting has an effect."""
-        if not self.graph and self.prompt is None:
+        has_graph = bool(self.graph) or self.graph_file is not None
+        if not has_graph and self.prompt is None:
             raise SgfluxError("there is nothing to draw: give a graph, a prompt or both")
-        if self.graph and self.adapter is None:
+        if has_graph and self.adapter is None:
             raise SgfluxError("a graph needs an adapter to read it: give adapter, too")
-        if self.compare and not self.graph:
+        if self.compare and not has_graph:
             raise SgfluxError("compare needs a graph to compare with")
-        if self.graph_scale != 1 and not self.graph:
+        if self.graph_scale != 1 and not has_graph:
             raise SgfluxError(f"graph_scale ({self.graph_scale}) has no effect without a graph")
+        if not math.isfinite(self.graph_scale):
+            raise SgfluxError(f"graph_scale must be a finite number, got {self.graph_scale}")
+        expect_seeds(self.seed, self.num_images)
+        if self.vocabulary is not None and not has_graph:
+            raise SgfluxError("vocabulary has no effect without a graph")
         for name in ("num_images", "steps", "batch_size"):
             if getattr(self, name) < 1:
                 raise SgfluxError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -118,6 +132,8 @@ class SaliencyConfig:
     """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
     open_vocabulary: bool = False
     """Accept predicates that are not among the 24 and their aliases."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
     """In pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
@@ -142,6 +158,7 @@ class SaliencyConfig:
     """Fetch from the hub what is not on this machine yet."""
 
     def __post_init__(self) -> None:
-        """Check the noise level."""
+        """Check the noise level and the seed."""
         if not 0 <= self.sigma <= 1:
             raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")
+        expect_seeds(self.seed, 1)
