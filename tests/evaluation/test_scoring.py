@@ -192,6 +192,11 @@ def test_contradiction_says_whom_the_pictures_follow() -> None:
     assert figures is not None
     for name in ("follows_graph", "follows_text", "neither"):
         assert figures[name]["value"] == pytest.approx(1 / 3)
+    by_graph = [replace(picture, reading=RIGHT[0]) for picture in pictures[:1]]
+    alone = SCORER.contradiction({Arm.CONTRADICTION: by_graph})
+    assert alone is not None
+    outcome = {name: alone[name]["value"] for name in ("follows_graph", "follows_text", "neither")}
+    assert outcome == {"follows_graph": 1.0, "follows_text": 0.0, "neither": 0.0}
     assert SCORER.contradiction({}) is None
 
 
