@@ -42,6 +42,7 @@ from sgflux.evaluation.drawing import (
 )
 from sgflux.evaluation.generators import WORLD_GENERATORS, Generator, ModelGenerator
 from sgflux.evaluation.judges import Judge, WorldJudgeAdapter
+from sgflux.evaluation.precheck import check_graphs, check_real_pictures
 from sgflux.evaluation.ranking import (
     NOT_MEASURED,
     measure_errors,
@@ -140,6 +141,8 @@ def _evaluate(
     scorer = Scorer(seed=config.seed)
     if judge is None and config.judge == "world":
         judge = WorldJudgeAdapter.load()
+    if generator is None:
+        check_real_pictures(config, items, images_dir=images_dir, progress=show_progress)
     pictures = RealPictures(images_dir)
     judge_figures = _calibrate(
         judge, examples, items, scorer, pictures, show_progress=show_progress
@@ -148,6 +151,9 @@ def _evaluate(
     pipeline = None
     if generator is None:
         pipeline, generator = _make_generator(config)
+    if pipeline is not None:
+        requests = [request for planned in plan.values() for request in planned]
+        check_graphs(pipeline, items, requests, data=config.data)
     judged, count, seconds = _draw_and_judge(
         plan, generator, judge, config, show_progress=show_progress
     )

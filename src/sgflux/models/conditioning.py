@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import default_block_range, validate_block_range
+from sgflux.models.compilation import allow_variants
 from sgflux.models.concept_block import BlockRunner, ConceptTokens, concept_block
 from sgflux.models.graph_block import GraphSide, check_plain_attention, graph_block
 from sgflux.models.graph_encoder import GraphFeatures
@@ -134,9 +135,12 @@ class ConditionedFlux(nn.Module):
     def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's repeated blocks and those with a graph or concepts in them.
 
+        torch's limit of variants is raised, see :func:`~sgflux.models.compilation.allow_variants`.
+
         Args:
             options: of :func:`torch.compile`.
         """
+        allow_variants()
         self.transformer.compile_repeated_blocks(**options)
         self._graph_block = torch.compile(graph_block, **options)
         self._concept_block = torch.compile(concept_block, **options)

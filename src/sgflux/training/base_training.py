@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.models.backbone import pack_latents
+from sgflux.models.compilation import allow_variants
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_model import LIVE_DIMENSIONS, CaptionedFlux
 from sgflux.training.base_scenes import CAPTIONS_PER_KIND, caption_roles, shares_an_object
@@ -60,6 +61,7 @@ def learning_rate_factor(step: int, steps: int, *, warmup: int, decay: float) ->
 
 def compile_blocks(model: CaptionedFlux) -> None:
     """Compile the transformer's blocks, each by itself."""
+    allow_variants()
     flux = model.transformer
     for block in (*flux.transformer_blocks, *flux.single_transformer_blocks):
         block.compile()

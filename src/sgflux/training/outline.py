@@ -28,6 +28,7 @@ from sgflux.models.single_files import (
     described_clip,
     described_t5,
 )
+from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines
@@ -68,6 +69,8 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
         layer.to_empty(device="cpu")
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
+    if splits.training_adapter is not None:
+        check_training_adapter_file(transformer, splits.training_adapter)
     encoder = pretrained_encoder(config)
     adapter = adapter_config(config, transformer, text_tokens=text_tokens, encoder=encoder)
     guidance_of(config, is_distilled=transformer.config.guidance_embeds)

@@ -1,0 +1,64 @@
+"""What an evaluation needs is looked at before the first picture is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sgflux.evaluation.arms import EvaluationItem, PictureRequest
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.graph_encoder import graph_names
+from sgflux.preflight.data import check_pictures, check_words
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.evaluation import EvalConfig
+
+_ANY_SIZE = 1024  # a box is outside a picture or not, whatever the size of the result
+
+
+def check_real_pictures(
+    config: EvalConfig, items: Sequence[EvaluationItem], *, images_dir: Path, progress: bool
+) -> None:
+    """Look at the pictures and boxes that the ranking accuracy reads when all arms are drawn.
+
+    Raises:
+        SgfluxError: naming the test set's line, what is wrong and the way out.
+    """
+    if config.adapter is None or config.generator != "model" or not config.ranking_sigmas:
+        return
+    check_pictures(
+        config.data,
+        [item.example for item in items],
+        images_dir=images_dir,
+        crop=config.crop,
+        height=config.height or _ANY_SIZE,
+        width=config.width or _ANY_SIZE,
+        progress=progress,
+    )
+
+
+def check_graphs(
+    pipeline: SceneGraphFluxPipeline,
+    items: Sequence[EvaluationItem],
+    requests: Iterable[PictureRequest],
+    *,
+    data: Path,
+) -> None:
+    """Tokenise every name of every graph that will be drawn or ranked.
+
+    Raises:
+        SgfluxError: naming the test set's line and the word.
+    """
+    if pipeline.model is None or pipeline.model.config.encoder.get("kind") != "native":
+        return
+    graphs: list[SceneGraph] = [request.graph for request in requests if request.graph is not None]
+    for item in items:
+        graphs.append(item.graph)
+        changed = (item.negative, item.swapped, item.replaced)
+        graphs += [negative.graph for negative in changed if negative is not None]
+    encoders = pipeline.text_encoders
+    check_words(
+        graph_names(graphs),
+        tokenizer=encoders.tokenizer_2,
+        max_sequence_length=encoders.max_sequence_length,
+        files=[data],
+    )

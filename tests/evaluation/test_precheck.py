@@ -1,0 +1,90 @@
+"""What would stop an evaluation after every arm is drawn stops it before the first."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sgflux.data.examples import read_examples
+from sgflux.errors import SgfluxError
+from sgflux.evaluation import evaluator
+from sgflux.evaluation.arms import Arm, make_items, plan_pictures
+from sgflux.evaluation.evaluator import evaluate
+from sgflux.evaluation.precheck import check_graphs, check_real_pictures
+from sgflux.model_source import ModelSource
+from sgflux.preflight.model import check_model
+from sgflux.settings.evaluation import EvalConfig
+
+
+def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
+    lines = []
+    for number, predicate in enumerate(predicates):
+        Image.new("RGB", (64, 64), (number, 0, 0)).save(folder / f"{number}.png")
+        triple = {"subject": "dog", "predicate": predicate, "object": "box"}
+        meta = {"image_rel_path": f"{number}.png"}
+        row = {"prompt": "a photo", "concepts": ["dog"], "triple": triple, "meta": meta, **more}
+        lines.append(json.dumps(row) + "\n")
+    path = folder / "test.jsonl"
+    path.write_text("".join(lines))
+    return path
+
+
+def config_of(data: Path, **changes: Any) -> EvalConfig:
+    settings: dict[str, Any] = {"data": data, "out_dir": data.parent / "out", "judge": "none"}
+    return EvalConfig(**{**settings, "adapter": data.parent / "final", **changes})
+
+
+def check(config: EvalConfig) -> None:
+    examples = read_examples(config.data, open_vocabulary=True)
+    items = make_items(examples, range(len(examples)), seed=0, predicates=None)
+    check_real_pictures(config, items, images_dir=config.data.parent, progress=False)
+
+
+def test_boxes_for_the_ranking(tmp_path: Path) -> None:
+    data = write(tmp_path, predicates=["on", "in"])
+    check(config_of(data))
+    with pytest.raises(SgfluxError, match=r"test\.jsonl:1: \(0\.png\) has no boxes.*1 more row"):
+        check(config_of(data, crop="union"))
+
+
+def test_pictures_for_the_ranking(tmp_path: Path) -> None:
+    data = write(tmp_path, predicates=["on", "in"])
+    (tmp_path / "1.png").write_bytes(b"no picture")
+    with pytest.raises(SgfluxError, match=r"test\.jsonl:2: .*1\.png"):
+        check(config_of(data))
+    check(config_of(data, ranking_sigmas=0))  # nobody reads them
+    check(config_of(data, adapter=None, arms=("base_neutral",)))
+
+
+def test_an_evaluation_stops_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write(tmp_path, predicates=["on", "in"])
+    monkeypatch.setattr(evaluator, "_read_data", lambda config, say: (read_examples(data), None))
+    monkeypatch.setattr(evaluator, "_make_generator", lambda _: pytest.fail("it was loaded"))
+    with pytest.raises(SgfluxError, match="has no boxes"):
+        evaluate(config_of(data, crop="union"), say=lambda _: None, show_progress=False)
+
+
+def test_words_of_all_graphs(tmp_path: Path) -> None:
+    """Also of those that only the false and the shuffled graphs put together."""
+    data = write(tmp_path, predicates=["on", "riding " * 21 + "in"])
+    examples = read_examples(data, open_vocabulary=True)
+    items = make_items(examples, range(2), seed=0, predicates=None)
+    requests = plan_pictures(items, Arm.GRAPH, seeds_per_item=1, seed=0)
+    tokenizer = check_model(ModelSource(model_id="tiny")).tokenizer_2
+
+    def pipeline(kind: str) -> Any:
+        return SimpleNamespace(
+            model=SimpleNamespace(config=SimpleNamespace(encoder={"kind": kind})),
+            text_encoders=SimpleNamespace(tokenizer_2=tokenizer, max_sequence_length=24),
+        )
+
+    with pytest.raises(SgfluxError, match=r"test\.jsonl:2: .*not within the text encoder's 24"):
+        check_graphs(pipeline("native"), items, requests, data=data)
+    check_graphs(pipeline("cgip"), items, requests, data=data)  # it has words of its own

@@ -1,0 +1,58 @@
+"""torch.compile gives up after 8 variants of a function, unless it is told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import torch._dynamo.config
+
+from sgflux.models.compilation import VARIANTS, allow_variants
+from sgflux.models.conditioning import ConditionedFlux
+
+
+@pytest.fixture(autouse=True)
+def torchs_own_limit() -> Iterator[None]:
+    with torch._dynamo.config.patch(recompile_limit=8):
+        yield
+    torch._dynamo.reset()
+
+
+def test_the_limit_is_raised_and_never_lowered() -> None:
+    allow_variants()
+    assert torch._dynamo.config.recompile_limit == VARIANTS
+    torch._dynamo.config.recompile_limit = 10 * VARIANTS
+    allow_variants()
+    assert torch._dynamo.config.recompile_limit == 10 * VARIANTS
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(False, 8), (True, 12)])
+def test_a_twelfth_variant_is_compiled_too(allowed: bool, expected: int) -> None:
+    """Counted by how often the backend is asked."""
+    torch._dynamo.reset()
+    compiled = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
+        compiled.append(graph)
+        return graph.forward
+
+    def block(x: torch.Tensor, number: int) -> torch.Tensor:
+        return x + number * 2.5
+
+    if allowed:
+        allow_variants()
+    run = torch.compile(block, backend=backend, dynamic=False)
+    for number in range(12):
+        run(torch.zeros(2), number)
+    assert len(compiled) == expected
+
+
+def test_compiling_the_blocks_raises_it() -> None:
+    calls: list[str] = []
+    transformer = SimpleNamespace(compile_repeated_blocks=lambda: calls.append("blocks"))
+    ConditionedFlux.compile_blocks(SimpleNamespace(transformer=transformer))  # type: ignore[arg-type]
+    assert calls
+    assert torch._dynamo.config.recompile_limit == VARIANTS
