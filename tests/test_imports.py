@@ -22,7 +22,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 FLOORS = (
     {"errors", "printable"},
     {"writing", "versions"},
-    {"leftovers"},
+    {"leftovers", "weights_header"},
     {"settings", "endings", "folder_lock"},
     {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},

@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgflux.errors import SgfluxError
+from sgflux.weights_header import read_header
 from sgflux.writing import replacing
 
 FORMAT = "sgflux-cache-2"
@@ -30,6 +32,7 @@ _HEAD_SIZE = len(_HEAD % (b"0" * 64))
 _FIELDS = {"format", "keys", "rows", "shapes", "size", "sha256"}
 _CHECKSUM_BYTES = 8
 _CHUNK = 2**22
+_DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 
 
 class DamagedError(Exception):
@@ -73,18 +76,18 @@ class Shard:
             DamagedError: if the tensor file's head is not that of this shard.
         """
         try:
-            with self.path.open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                head = json.loads(file.read(size))
-            entries: list[tuple[str, torch.dtype, int, int]] = []
-            for name in sorted(self.shapes):
-                start, stop = head[name]["data_offsets"]
-                dtype = {"BF16": torch.bfloat16, "F32": torch.float32}[head[name]["dtype"]]
-                if head[name]["shape"] != [len(self), *self.shapes[name]]:
-                    raise DamagedError(f"{self.path.name} has other shapes than its index")
-                entries.append((name, dtype, 8 + size + start, (stop - start) // len(self)))
-        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError, MemoryError) as error:
-            raise DamagedError(f"{self.path.name} is no safetensors file: {error!r}") from error
+            head = read_header(self.path)
+        except SgfluxError as error:
+            raise DamagedError(str(error)) from error
+        entries: list[tuple[str, torch.dtype, int, int]] = []
+        for name in sorted(self.shapes):
+            stored = head.get(name)
+            if stored is None or stored.shape != (len(self), *self.shapes[name]):
+                raise DamagedError(f"{self.path.name} has other shapes than its index")
+            if stored.dtype not in _DTYPES:
+                raise DamagedError(f"{self.path.name} has numbers of the type {stored.dtype}")
+            width = (stored.stop - stored.start) // len(self)
+            entries.append((name, _DTYPES[stored.dtype], stored.start, width))
         return entries
 
     def check_file(self) -> None:
@@ -161,16 +164,7 @@ def read_index(path: Path) -> Shard:
         content = msgspec.json.decode(data)["content"]
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
         raise DamagedError(f"is no index: {error}") from error
-    if set(content) != _FIELDS or content["format"] != FORMAT:
-        raise DamagedError(f"is no index of the format {FORMAT!r}")
-    shard = Shard(
-        index_path=path,
-        digests=key_bytes(content["keys"]),
-        checksums=bytes.fromhex(content["rows"]),
-        shapes={name: tuple(shape) for name, shape in content["shapes"].items()},
-        size=content["size"],
-        sha256=content["sha256"],
-    )
+    shard = _shard(path, content)
     try:
         status, written = shard.path.stat(), path.stat().st_mtime_ns
     except OSError as error:
@@ -183,6 +177,43 @@ def read_index(path: Path) -> Shard:
         with contextlib.suppress(OSError):
             os.utime(path)
     return shard
+
+
+def _shard(path: Path, content: Any) -> Shard:
+    """What an index states, whose checksum says only that nobody has changed it by accident."""
+    if (
+        not isinstance(content, dict)
+        or set(content) != _FIELDS
+        or content["format"] != FORMAT
+        or not isinstance(content["keys"], list)
+        or not content["keys"]
+        or not isinstance(content["shapes"], dict)
+        or not content["shapes"]
+        or type(content["size"]) is not int
+        or not isinstance(content["sha256"], str)
+    ):
+        raise DamagedError(f"is no index of the format {FORMAT!r}")
+    shapes = content["shapes"].values()
+    if not all(isinstance(shape, list) and all(map(_is_size, shape)) for shape in shapes):
+        raise DamagedError("states shapes that no tensor can have")
+    try:
+        digests, checksums = key_bytes(content["keys"]), bytes.fromhex(content["rows"])
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"has a key or checksum that is none: {error}") from error
+    if len(checksums) != _CHECKSUM_BYTES * len(digests):
+        raise DamagedError(f"has {len(digests)} keys, but checksums of another number of rows")
+    return Shard(
+        index_path=path,
+        digests=digests,
+        checksums=checksums,
+        shapes={name: tuple(shape) for name, shape in content["shapes"].items()},
+        size=content["size"],
+        sha256=content["sha256"],
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**48
 
 
 def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:

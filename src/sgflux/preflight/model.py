@@ -29,7 +29,6 @@ from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
 from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.models.tokenizers import check_tokenizer, expect_vocabulary
-from sgflux.models.weights_header import read_header
 from sgflux.preflight.folder import (
     Folder,
     PartWeights,
@@ -39,6 +38,7 @@ from sgflux.preflight.folder import (
     read_json,
     read_weights,
 )
+from sgflux.weights_header import read_header
 from sgflux.writing import readable_size
 
 _TRANSFORMER: dict[str, Any] = {

@@ -37,10 +37,19 @@ AGAIN = "download the file again"
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor of a file: its type, as the format names it, and its shape."""
+    """A tensor of a file.
+
+    Attributes:
+        dtype: its type, as the format names it.
+        shape: its shape.
+        start: where its values begin in the file.
+        stop: where they end.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    start: int = 0
+    stop: int = 0
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
@@ -89,13 +98,13 @@ def _parsed(path: Path) -> tuple[dict[str, StoredTensor], int, int]:
     tensors: dict[str, StoredTensor] = {}
     end = 0
     for name, entry in header.items():
-        tensors[name], stop = _tensor(path, name, entry)
-        end = max(end, stop)
+        tensors[name] = _tensor(path, name, entry, start=8 + length)
+        end = max(end, tensors[name].stop - 8 - length)
     return tensors, 8 + length + end, size
 
 
-def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, int]:
-    """One entry of a header, and where its values end."""
+def _tensor(path: Path, name: str, entry: Any, *, start: int) -> StoredTensor:
+    """One entry of a header; ``start`` is where the values begin."""
     damaged = SgfluxError(f"{path}: its header's entry {name!r} is damaged: {AGAIN}")
     if not isinstance(entry, Mapping):
         raise damaged
@@ -110,15 +119,21 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, int]:
         raise damaged
     if dtype in _BYTES_OF and math.prod(shape) * _BYTES_OF[dtype] != place[1] - place[0]:
         raise damaged
-    return StoredTensor(dtype=dtype, shape=tuple(shape)), place[1]
+    first, last = (start + offset for offset in place)
+    return StoredTensor(dtype=dtype, shape=tuple(shape), start=first, stop=last)
 
 
 def _are_sizes(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
-def explain_other_file(path: Path, start: bytes) -> None:
+def explain_other_file(path: Path, start: bytes, *, may_be_zip: bool = False) -> None:
     """Refuse a file whose first bytes are those of something that is often taken for weights.
+
+    Args:
+        path: the file.
+        start: its first bytes.
+        may_be_zip: whether a zip archive is what is expected.
 
     Raises:
         SgfluxError: if it is empty, a git-lfs pointer, or a web page.
@@ -130,7 +145,7 @@ def explain_other_file(path: Path, start: bytes) -> None:
             f"{path}: is a git-lfs pointer, not the file itself: run `git lfs pull` in its "
             f"repository, or {AGAIN}"
         )
-    if start.startswith(b"PK\x03\x04"):
+    if not may_be_zip and start.startswith(b"PK\x03\x04"):
         raise SgfluxError(
             f"{path}: is a zip archive, such as torch.save writes, under the name of another kind "
             "of file: give the .safetensors file"
