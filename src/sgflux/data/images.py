@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from sgflux.data.files import resolve_path
+from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
 from sgflux.data.progress import progress_bar
 from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
@@ -71,7 +71,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
         SgfluxError: naming the file, if it cannot be read or is larger than ``MAX_BYTES``.
     """
     try:
-        size = Path(path).stat().st_size
+        size = expect_file(path).st_size
         if size > MAX_BYTES:
             raise SgfluxError(
                 f"the picture {os.fspath(path)!r} is of no use: its file has {size} bytes, more "
@@ -79,7 +79,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
             )
         return Path(path).read_bytes()
     except OSError as error:
-        raise SgfluxError(
+        raise UnreadableFileError(
             f"the picture {os.fspath(path)!r} cannot be read: {error.strerror or error}"
         ) from error
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from sgflux.data.files import expect_file
 from sgflux.errors import SgfluxError
 from sgflux.writing import replace_file
 
@@ -67,6 +68,7 @@ def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, An
     Raises:
         SgfluxError: naming the file, if it is missing, broken, truncated, or says nothing.
     """
+    expect_file(path)
     try:
         with Image.open(path) as image:
             image.load()
@@ -85,6 +87,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         SgfluxError: naming the file, if it is missing, no picture, or ends too early.
     """
+    expect_file(path)
     try:
         with Image.open(path) as image:
             kind, size = image.format, image.size

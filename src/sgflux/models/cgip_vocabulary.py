@@ -102,6 +102,11 @@ class CGIPVocabulary:
                     f"{path}: expected the list {kind}_idx_to_name and the object "
                     f"{kind}_name_to_idx of sg2im's vocab.json"
                 )
+            wrong_words = [name for name in names if not isinstance(name, str)]
+            if wrong_words:
+                raise SgfluxError(
+                    f"{path}: {kind}_idx_to_name must be a list of words, has {wrong_words[0]!r}"
+                )
             if ids != {name: index for index, name in enumerate(names)}:
                 wrong = [name for index, name in enumerate(names) if ids.get(name) != index]
                 where = f"of {wrong[0]!r}" if wrong else "in their number"
@@ -188,7 +193,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SgfluxError(f"{path}: is no JSON: {error}") from error
     if not isinstance(content, dict):
         raise SgfluxError(f"{path}: must hold one JSON object")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,65 @@ def test_bad_values_are_one_clear_error(release, tmp_path, capsys):
     run(release, out, *FEW)
     run(release, out, *FEW, status=2)
     assert "is there already" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("linked", ["folder", "files", "root"])
+def test_linked_pictures_are_pictures(release, tmp_path, linked):
+    add_plenty(release)
+    plain = run(release, tmp_path / "plain", *FEW)
+    blobs = tmp_path / "elsewhere"
+    blobs.mkdir()
+    for folder in list(release.root.glob("VG_*")):
+        folder.rename(blobs / folder.name)
+        if linked == "folder":
+            folder.symlink_to(blobs / folder.name)
+        elif linked == "files":
+            folder.mkdir()
+            for path in (blobs / folder.name).iterdir():
+                (folder / path.name).symlink_to(path)
+    more = []
+    if linked == "root":
+        (tmp_path / "link").symlink_to(blobs)
+        more = ["--images-dir", str(tmp_path / "link")]
+    summary = run(release, tmp_path / "out", *FEW, *more)
+    assert summary["splits"] == plain["splits"]
+    assert summary["filters"] == plain["filters"]
+
+
+@pytest.mark.parametrize("place", ["VG_100K_2", "", "images"])
+def test_all_pictures_may_be_in_one_folder(release, tmp_path, place):
+    add_plenty(release)
+    target = release.root / place
+    target.mkdir(exist_ok=True)
+    for path in list(release.root.glob("VG_*/*.png")):
+        path.rename(target / path.name)
+    summary = run(release, tmp_path / "out", *FEW)
+    assert dropped(summary) == {}
+    assert summary["quirks"]["pictures found in another folder than their url's"] == 24
+    for row in rows_of(tmp_path / "out")["train"]:
+        assert (release.root / row.image_rel_path).parent == target
+
+
+def test_what_is_dropped_is_counted_under_its_true_reason(release, tmp_path, capsys):
+    add_plenty(release, each=2)
+    pictures = sorted(release.root.glob("VG_*/*.png"))
+    pictures[0].unlink()
+    pictures[0].symlink_to(tmp_path / "gone.png")
+    pictures[1].unlink()
+    os.mkfifo(pictures[1])
+    pictures[2].write_bytes(b"no picture")
+    summary = run(release, tmp_path / "out", "--train-per-class", "9", "--allow-imbalance")
+    reasons = dropped(summary)
+    assert reasons["the picture's file is missing"] == 1
+    assert reasons["the picture's file cannot be read"] == 1
+    assert reasons["the picture cannot be decoded"] == 1
+    assert any("named pipe" in why for why in summary["broken_pictures"].values())
+    # Without a summary, the error says as much.
+    capsys.readouterr()
+    assert run(release, tmp_path / "none", "--train-per-class", "9", status=2) == {}
+    said = capsys.readouterr().err
+    assert "Nothing is written" in said
+    for reason in ("1: the picture's file is missing", "1: the picture's file cannot be read"):
+        assert reason in said
+    assert "for example VG_100K" in said
+    assert not (tmp_path / "none").exists() or not list((tmp_path / "none").glob("*.json*"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sgflux.data.visual_genome.h5 import read_h5, read_vocabulary
 from sgflux.errors import SgfluxError
@@ -120,3 +124,89 @@ def test_paths_stay_below_their_folder_and_files_are_hdf5(tmp_path: Path, vocab:
     for name in ("no.h5", "none.h5"):
         with pytest.raises(SgfluxError, match=rf"{name}: cannot be read as HDF5"):
             read_h5([tmp_path / name], vocab=vocab)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data):
+    folder = tmp_path_factory.getbasetemp()
+    whole, vocab = folder / "whole.h5", folder / "whole_vocab.json"
+    if not whole.exists():
+        write_vocab(vocab)
+        write_h5(whole, [ALONE, RIDER, DINNER])
+    content = bytearray(whole.read_bytes())
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = folder / "damaged.h5"
+    path.write_bytes(bytes(content))
+    text = str(path)
+    try:
+        table = read_h5([path], vocab=vocab)
+    except SgfluxError as error:
+        text = str(error)
+    else:
+        # What was read is at least consistent in itself.
+        assert len(statements(table)) == len(table.relations)
+        assert np.isfinite(table.objects.boxes).all()
+    assert str(path) in text
+
+
+def test_a_dataset_of_an_impossible_size_is_refused_before_it_is_allocated(
+    tmp_path: Path, vocab: Path
+):
+    path = write_h5(tmp_path / "train.h5", [RIDER])
+    with h5py.File(path, "r+") as file:
+        del file["object_ids"]
+        file.create_dataset("object_ids", shape=(1, 2**40), dtype="i4", chunks=(1, 1024))
+    with pytest.raises(SgfluxError, match="'object_ids' claims 4,398,046,511,104 bytes"):
+        read_h5([path], vocab=vocab)
+
+
+@pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), 2.0**60])
+def test_indices_must_be_whole_numbers(tmp_path: Path, vocab: Path, value: float):
+    path = write_h5(tmp_path / "train.h5", [RIDER])
+    with h5py.File(path, "r+") as file:
+        ids = file["object_ids"][()].astype(np.float64)
+        ids[0, 0] = value
+        del file["object_ids"]
+        file["object_ids"] = ids
+    with pytest.raises(SgfluxError, match="'object_ids' must be whole numbers"):
+        read_h5([path], vocab=vocab)
+
+
+def test_boxes_must_be_finite(tmp_path: Path, vocab: Path):
+    path = write_h5(tmp_path / "train.h5", [RIDER])
+    with h5py.File(path, "r+") as file:
+        boxes = file["object_boxes"][()].astype(np.float64)
+        boxes[0, 0, 0] = np.nan
+        del file["object_boxes"]
+        file["object_boxes"] = boxes
+    with pytest.raises(SgfluxError, match="'object_boxes' has numbers that are not finite"):
+        read_h5([path], vocab=vocab)
+
+
+WORDS = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+TABLES = ("object_idx_to_name", "object_name_to_idx", "pred_idx_to_name", "pred_name_to_idx")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from((*TABLES, "")), WORDS)
+def test_any_vocabulary_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, key: str, value: object
+):
+    path = write_vocab(tmp_path_factory.getbasetemp() / "any_vocab.json")
+    content = {**json.loads(path.read_text()), key: value} if key else value
+    path.write_text(json.dumps(content))
+    for read in (read_vocabulary, CGIPVocabulary.from_file):
+        with contextlib.suppress(SgfluxError):
+            read(path)
+    if key.endswith("to_name"):
+        lists = {**json.loads(write_vocab(path).read_text()), key: ["__image__", []]}
+        path.write_text(json.dumps(lists))
+        for read in (read_vocabulary, CGIPVocabulary.from_file):
+            with pytest.raises(SgfluxError, match="must be a list of words"):
+                read(path)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sgflux.data.visual_genome.raw import read_raw
 from sgflux.data.visual_genome.raw_files import read_aliases, read_attributes
@@ -177,3 +181,88 @@ def test_missing_files_and_bad_urls(release: Release, tmp_path: Path):
         read_raw(release.root)
     with pytest.raises(SgfluxError, match="is no folder"):
         read_raw(tmp_path / "none")
+
+
+def old_names(content: object) -> object:
+    """The entries as release 1.0 has them: every id is called "id"."""
+    if isinstance(content, list):
+        return [old_names(entry) for entry in content]
+    if not isinstance(content, dict):
+        return content
+    ids = ("image_id", "object_id", "relationship_id")
+    return {"id" if name in ids else name: old_names(value) for name, value in content.items()}
+
+
+def test_release_1_0_calls_every_id_id(release: Release):
+    release.simple("man, riding, horse")
+    thing = release.thing("dog", merged_object_ids=[77])
+    release.image((thing, "on", release.thing("table")))
+    new = read_raw(release.write())
+    for name in ("images", "objects", "relationships"):
+        setattr(release, name, old_names(getattr(release, name)))
+    old = read_raw(release.write())
+    assert statements(old) == statements(new)
+    for table in ("images", "objects", "relations"):
+        for column in ("ids", "images", "boxes", "paths"):
+            first, second = (getattr(getattr(one, table), column, None) for one in (old, new))
+            assert np.array_equal(first, second)
+    del release.objects[0]["objects"][0]["id"]
+    with pytest.raises(SgfluxError, match=r"objects\.json: entry 0: .*`object_id` \(or `id`\)"):
+        read_raw(release.write())
+
+
+def test_an_image_without_a_url_is_looked_for_by_its_number(release: Release):
+    number = release.simple("man, riding, horse")
+    release.images[0]["url"] = ""
+    table = read_raw(release.write())
+    assert table.images.paths == [f"{number}.jpg"]
+    assert table.quirks["images without a url, looked for by their number"] == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("images", "image_id", 10**30),
+        ("images", "image_id", -1),
+        ("images", "width", 2**40),
+        ("images", "height", -5),
+        ("objects", "image_id", 2**63),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(release: Release, file: str, field: str, value: int):
+    release.simple("man, riding, horse")
+    getattr(release, file)[0][field] = value
+    with pytest.raises(SgfluxError, match=rf"entry 0: .*`\$\.{field}`"):
+        read_raw(release.write())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("object_id", 10**30), ("x", 1e300), ("w", -1e30), ("merged_object_ids", [2**70])],
+)
+def test_numbers_of_things_that_do_not_fit_are_named(release: Release, field: str, value: object):
+    release.simple("man, riding, horse")
+    release.objects[0]["objects"][0][field] = value
+    with pytest.raises(SgfluxError, match=rf"objects\.json: entry 0: .*{field}"):
+        read_raw(release.write())
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_a_damaged_release_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data):
+    root = tmp_path_factory.mktemp("damaged")
+    release = Release(root)
+    release.simple("man, riding, horse", picture=False)
+    release.simple("dog, on, table", picture=False)
+    release.write()
+    path = root / data.draw(
+        st.sampled_from(("image_data.json", "objects.json", "relationships.json"))
+    )
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(
+            st.sampled_from(b'0123456789"[]{},:-.eE\\ntf\xff ')
+        )
+    path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
+    with contextlib.suppress(SgfluxError):
+        read_raw(root)

@@ -16,6 +16,7 @@ from sgflux import __version__
 from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.mirror import mirrored
 from sgflux.data.visual_genome.filters import class_names, find_candidates
+from sgflux.data.visual_genome.locating import located
 from sgflux.data.visual_genome.raw_files import read_attributes
 from sgflux.data.visual_genome.rows import PROMPT_TEMPLATE, RowMaker, check_template
 from sgflux.data.visual_genome.selection import Selection, make_pool, select
@@ -85,6 +86,7 @@ def write_visual_genome(
     if not images_dir.is_dir():
         raise SgfluxError(f"the images folder {str(images_dir)!r} is no folder")
     files = _files(out_dir, tag)
+    table = located(table, images_dir)
     classes = class_names(predicates)
     candidates = find_candidates(
         table, classes=classes, images_dir=images_dir, min_box_area=min_box_area
@@ -116,7 +118,10 @@ def write_visual_genome(
     )
     shortages = _shortages(selection, classes)
     if shortages and not allow_imbalance:
-        raise SgfluxError(_shortage_message(shortages, candidates.ledger.found))
+        raise SgfluxError(
+            _shortage_message(shortages, candidates.ledger.found)
+            + _drops_message(candidates.ledger.entries, selection.broken)
+        )
     rows = {split: list(selection.examples[split]) for split in SPLITS}
     if not any(rows.values()):
         raise SgfluxError("no example is left; the numbers per split are all 0 or nothing is fit")
@@ -192,8 +197,19 @@ def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str
     return (
         f"{len(short)} predicates have fewer fit examples than asked for:\n{listed}\n"
         "Ask for fewer, leave them out with --predicates (or --encoder cgip, which has 16), or go "
-        "on with --allow-imbalance; the counts of every filter are then in the summary"
+        "on with --allow-imbalance, which writes a summary with all counts"
     )
+
+
+def _drops_message(entries: Sequence[Mapping[str, Any]], broken: Mapping[str, str]) -> str:
+    """Why relationships were left out, since no summary says so, with an example."""
+    lines = [f"  {entry['dropped']:,}: {entry['reason']}" for entry in entries if entry["dropped"]]
+    if not lines:
+        return ""
+    if broken:
+        path, reason = next(iter(broken.items()))
+        lines.append(f"  for example {path}: {reason}")
+    return "\n" + "\n".join(["Nothing is written; relationships were left out because:", *lines])
 
 
 def _with_attributes(

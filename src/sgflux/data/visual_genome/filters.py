@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sgflux.data.visual_genome.locating import missing_files
 from sgflux.data.visual_genome.table import VisualGenome
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, clean
@@ -163,7 +164,10 @@ def find_candidates(
 
     subjects, targets = relations.subjects, relations.objects
     subject_names, target_names = objects.names[subjects], objects.names[targets]
-    drop("the picture's file is missing", _missing_files(table, images_dir)[relations.images])
+    drop(
+        "the picture's file is missing",
+        missing_files(table, images_dir)[relations.images],
+    )
     nameless = np.array([not name for name in table.names], dtype=bool)
     drop("an object has no name", nameless[subject_names] | nameless[target_names])
     drop("it relates an object to itself", subjects == targets)
@@ -213,26 +217,6 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     shared = float(sides[0] * sides[1])
     total = float(first[2] * first[3] + second[2] * second[3]) - shared
     return shared / total if total > 0 else 0.0
-
-
-def _missing_files(table: VisualGenome, images_dir: Path) -> np.ndarray:
-    """Which images have no file, (I,) bool; every folder is listed once."""
-    listed: dict[str, frozenset[str]] = {}
-    missing = []
-    for path in table.images.paths:
-        folder, _, name = path.rpartition("/")
-        if folder not in listed:
-            where = images_dir / folder
-            listed[folder] = (
-                frozenset(p.name for p in where.iterdir()) if where.is_dir() else (frozenset())
-            )
-        missing.append(name not in listed[folder])
-    if missing and all(missing):
-        raise SgfluxError(
-            f"none of the {len(missing)} pictures is in {str(images_dir)!r}, for example "
-            f"{table.images.paths[0]!r}; give the folder that has them as --images-dir"
-        )
-    return np.array(missing, dtype=bool)
 
 
 def _repeated(

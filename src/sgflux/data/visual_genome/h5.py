@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -34,14 +35,16 @@ IN_IMAGE, IMAGE = "__in_image__", "__image__"
 """The predicate and the object that stand for the picture as a whole."""
 
 _COUNTS = ("objects_per_image", "relationships_per_image")
-_TABLES = (
-    "object_ids",
-    "object_names",
+_RELATIONSHIP_TABLES = (
     "relationship_ids",
     "relationship_subjects",
     "relationship_predicates",
     "relationship_objects",
 )
+_TABLES = ("object_ids", "object_names", *_RELATIONSHIP_TABLES)
+
+MAX_DATASET_BYTES = 4 * 2**30
+"""Larger datasets are refused before they are allocated; the published ones have 50 MB."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SgfluxError(f"{path}: not JSON: {error}") from error
     lists: list[tuple[str, ...]] = []
     for kind in ("object", "pred"):
@@ -179,10 +182,23 @@ class _File:
                 self._tables = {name: self._dataset(file, name, 2, count) for name in _TABLES}
                 boxes = self._dataset(file, "object_boxes", 3, count)
                 paths = self._dataset(file, "image_paths", 1, count, numeric=False)
+        except SgfluxError:
+            raise
         except OSError as error:
             raise SgfluxError(f"{path}: cannot be read as HDF5: {error}") from error
+        except Exception as error:  # h5py raises anything at all on damaged files.
+            raise SgfluxError(
+                f"{path}: is damaged, or no HDF5 file of sg2im's layout: "
+                f"{type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
         if boxes.shape != (*self._tables["object_ids"].shape, 4):
             raise self._error("object_boxes", f"has the shape {boxes.shape}, not (N, M, 4)")
+        for pair in (("object_ids", "object_names"), _RELATIONSHIP_TABLES):
+            shapes = {name: self._tables[name].shape for name in pair}
+            if len(set(shapes.values())) > 1:
+                raise self._error(pair[0], f"and its siblings differ in shape: {shapes}")
+        if not np.isfinite(boxes).all():
+            raise self._error("object_boxes", "has numbers that are not finite")
         self._boxes = boxes
         self.paths = [self._image_path(entry, row) for row, entry in enumerate(paths)]
 
@@ -242,13 +258,27 @@ class _File:
     ) -> np.ndarray:
         if name not in file:
             raise self._error(name, "is missing; expected sg2im's layout of Visual Genome")
-        values = np.asarray(file[name][()])
+        data = file[name]
+        if not isinstance(data, h5py.Dataset):
+            raise self._error(name, "is no dataset")
+        size = math.prod(data.shape or (0,)) * data.dtype.itemsize
+        if size > MAX_DATASET_BYTES:
+            raise self._error(
+                name, f"claims {size:,} bytes, more than {MAX_DATASET_BYTES:,}; is it damaged?"
+            )
+        values = np.asarray(data[()])
         if values.ndim != ndim or (count is not None and len(values) != count):
             raise self._error(
                 name, f"has the shape {values.shape}; expected {ndim} axes of {count} images"
             )
         if numeric and values.dtype.kind not in "iuf":
             raise self._error(name, f"must be numbers, got {values.dtype}")
+        if values.dtype.kind == "f" and name != "object_boxes":
+            if not (np.abs(values) < 2**53).all() or (values != np.floor(values)).any():
+                raise self._error(name, "must be whole numbers")
+            values = values.astype(np.int64)
+        if values.dtype.kind == "u" and values.size and int(values.max()) >= 2**63:
+            raise self._error(name, f"has the number {values.max()}, which is too large")
         return values
 
     def _image_path(self, entry: object, row: int) -> str:

@@ -1,4 +1,4 @@
-"""The raw release of Visual Genome (1.2 to 1.4): JSON files of up to 700 MB, read in one pass.
+"""The raw release of Visual Genome (1.0 to 1.4): JSON files of up to 700 MB, read in one pass.
 
 A file is one list with an entry for each image. It is mapped, not loaded: the list is cut into
 entries without decoding them, and one entry at a time is decoded, as just the fields needed.
@@ -26,10 +26,13 @@ from sgflux.data.visual_genome.raw_files import (
     RELATION_ALIASES,
     RELATIONSHIPS,
     RELATIONSHIPS_ENTRY,
+    Relationship,
     Thing,
-    decoded,
     entries_of,
+    entry_named,
+    image_id_of,
     mapped,
+    object_id_of,
     read_aliases,
 )
 from sgflux.data.visual_genome.table import (
@@ -112,17 +115,26 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
     group_of: dict[tuple[str, str | int], int] = {}
     with mapped(path) as data:
         for number, raw in enumerate(entries_of(path, data)):
-            entry = decoded(IMAGE_ENTRY, raw, path, number)
-            parts = [part for part in urlsplit(entry.url).path.split("/") if part]
-            if len(parts) < 2 or ".." in parts[-2:]:
+            with entry_named(raw, path, number):
+                entry = IMAGE_ENTRY.decode(raw)
+                image_id = image_id_of(entry)
+            try:
+                parts = [part for part in urlsplit(entry.url).path.split("/") if part]
+            except ValueError:
+                parts = [""]
+            if not entry.url.strip():
+                # Release 1.0 has empty ones; where the file is, it is found by its name.
+                parts = [f"{image_id}.jpg"]
+                quirks["images without a url, looked for by their number"] += 1
+            elif len(parts) < 2 or ".." in parts[-2:]:
                 raise SgfluxError(
-                    f"{path}: entry {number} (image {entry.image_id}): the url {entry.url!r} must "
+                    f"{path}: entry {number} (image {image_id}): the url {entry.url!r} must "
                     "end in a folder and a file, like .../VG_100K/2317504.jpg"
                 )
-            if entry.image_id in row_of:
+            if image_id in row_of:
                 quirks["images listed twice, read once"] += 1
                 continue
-            row_of[entry.image_id] = len(paths)
+            row_of[image_id] = len(paths)
             same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
             same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
             same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
@@ -132,7 +144,7 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
             for key in same:
                 group_of.setdefault(key, group)
             paths.append("/".join(parts[-2:]))
-            ids.append(entry.image_id)
+            ids.append(image_id)
             sizes.extend((entry.width, entry.height))
             groups.append(group)
     table = Images(
@@ -171,10 +183,12 @@ class _Things:
         self._columns = array("q"), array("q"), array("q")
         self._boxes = array("f")
 
-    def extend(self, image: int, things: list[Thing], name: Callable[[Thing], int]) -> None:
+    def extend(
+        self, image: int, things: list[Thing], numbers: list[int], name: Callable[[Thing], int]
+    ) -> None:
         images, ids, names = self._columns
         images.extend([image] * len(things))
-        ids.extend([thing.object_id for thing in things])
+        ids.extend(numbers)
         names.extend([name(thing) for thing in things])
         self._boxes.extend([side for t in things for side in (t.x, t.y, t.w, t.h)])
 
@@ -208,15 +222,17 @@ def _read_objects(
         entries = entries_of(path, data)
         with progress_bar(len(entries), path.name, show=show) as advance:
             for number, raw in enumerate(entries):
-                entry = decoded(OBJECTS_ENTRY, raw, path, number)
-                row = row_of.get(entry.image_id)
+                with entry_named(raw, path, number):
+                    entry = OBJECTS_ENTRY.decode(raw)
+                    row = row_of.get(image_id_of(entry))
+                    ids = [object_id_of(thing) for thing in entry.objects]
                 if row is None:
                     quirks["entries of objects.json about an unknown image, left out"] += 1
                     continue
                 for place, thing in enumerate(entry.objects):
                     for other in thing.merged_object_ids or ():
                         merged[other] = len(things) + place
-                things.extend(row, entry.objects, names.of_thing)
+                things.extend(row, entry.objects, ids, names.of_thing)
                 if number % 1000 == 999:
                     advance(1000)
     return things.table(), merged
@@ -237,17 +253,20 @@ def _read_relationships(
         entries = entries_of(path, data)
         with progress_bar(len(entries), path.name, show=show) as advance:
             for number, raw in enumerate(entries):
-                entry = decoded(RELATIONSHIPS_ENTRY, raw, path, number)
-                row = row_of.get(entry.image_id)
-                found = entry.relationships
+                with entry_named(raw, path, number):
+                    entry = RELATIONSHIPS_ENTRY.decode(raw)
+                    row = row_of.get(image_id_of(entry))
+                    found = entry.relationships
+                    both = [end for one in found for end in (one.subject, one.object)]
+                    end_ids = [object_id_of(thing) for thing in both]
                 if row is None:
                     quirks["relationships of an unknown image, left out"] += len(found)
                     continue
                 images.extend([row] * len(found))
                 places.extend(range(len(found)))
-                ids.extend([one.relationship_id for one in found])
+                ids.extend([_relationship_id(one) for one in found])
                 words.extend([predicates(one.predicate) for one in found])
-                ends.extend(row, [e for r in found for e in (r.subject, r.object)], names.of_thing)
+                ends.extend(row, both, end_ids, names.of_thing)
                 if number % 1000 == 999:
                     advance(1000)
     return _Found(
@@ -257,6 +276,12 @@ def _read_relationships(
         predicates=_int64(words),
         ends=ends.table(),
     )
+
+
+def _relationship_id(one: Relationship) -> int:
+    """Its id, ``id`` in release 1.0; -1 if it has none."""
+    found = one.id if one.relationship_id is None else one.relationship_id
+    return -1 if found is None else found
 
 
 # --- joining ------------------------------------------------------------------------------------

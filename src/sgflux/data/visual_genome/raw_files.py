@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from sgflux.data.visual_genome.table import clean_name
 from sgflux.errors import SgfluxError
@@ -28,13 +28,20 @@ ATTRIBUTES, OBJECT_ALIASES, RELATION_ALIASES = (
 )
 
 
-class ImageEntry(Struct, gc=False):
-    """An image in image_data.json."""
+# What does not fit its column is an error of the entry that has it.
+Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Side = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
-    image_id: int
+
+class ImageEntry(Struct, gc=False):
+    """An image in image_data.json; release 1.0 calls its id ``id``."""
+
     url: str
-    width: int
-    height: int
+    width: Side
+    height: Side
+    image_id: Id | None = None
+    id: Id | None = None
     coco_id: int | None = None
     flickr_id: int | None = None
 
@@ -42,21 +49,23 @@ class ImageEntry(Struct, gc=False):
 class Thing(Struct, gc=False):
     """An object, in objects.json or as an end of a relationship."""
 
-    object_id: int
-    x: float
-    y: float
-    w: float
-    h: float
+    x: Coordinate
+    y: Coordinate
+    w: Coordinate
+    h: Coordinate
+    object_id: Id | None = None
+    id: Id | None = None
     name: str | None = None
     names: list[str] | None = None
-    merged_object_ids: list[int] | None = None
+    merged_object_ids: list[Id] | None = None
 
 
 class ObjectsEntry(Struct, gc=False):
     """The objects of an image."""
 
-    image_id: int
     objects: list[Thing]
+    image_id: Id | None = None
+    id: Id | None = None
 
 
 class Relationship(Struct, gc=False):
@@ -65,28 +74,56 @@ class Relationship(Struct, gc=False):
     predicate: str
     subject: Thing
     object: Thing
-    relationship_id: int = -1
+    relationship_id: Id | None = None
+    id: Id | None = None
 
 
 class RelationshipsEntry(Struct, gc=False):
     """The relationships of an image."""
 
-    image_id: int
     relationships: list[Relationship]
+    image_id: Id | None = None
+    id: Id | None = None
 
 
 class _AttributedThing(Struct, gc=False):
-    object_id: int
+    object_id: Id | None = None
+    id: Id | None = None
     attributes: list[str] | None = None
 
 
 class _AttributesEntry(Struct, gc=False):
-    image_id: int
     attributes: list[_AttributedThing]
 
 
 class _ImageIdOnly(Struct, gc=False):
-    image_id: int
+    image_id: Id | None = None
+    id: Id | None = None
+
+
+def image_id_of(entry: ImageEntry | ObjectsEntry | RelationshipsEntry | _ImageIdOnly) -> int:
+    """The id of an entry's image: ``image_id``, or ``id`` as release 1.0 has it.
+
+    Raises:
+        msgspec.ValidationError: if the entry has neither.
+    """
+    return _first(entry.image_id, entry.id, "image_id")
+
+
+def object_id_of(thing: Thing | _AttributedThing) -> int:
+    """The id of an object: ``object_id``, or ``id`` as release 1.0 has it.
+
+    Raises:
+        msgspec.ValidationError: if the object has neither.
+    """
+    return _first(thing.object_id, thing.id, "object_id")
+
+
+def _first(named: int | None, old: int | None, name: str) -> int:
+    found = old if named is None else named
+    if found is None:
+        raise msgspec.ValidationError(f"Object missing required field `{name}` (or `id`)")
+    return found
 
 
 def read_aliases(path: Path) -> dict[str, str]:
@@ -100,7 +137,8 @@ def read_aliases(path: Path) -> dict[str, str]:
         return {}
     aliases: dict[str, str] = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which takes characters inside of a name for the end of a line.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise SgfluxError(f"{path}: not UTF-8: {error}") from error
     for number, line in enumerate(lines, start=1):
@@ -127,11 +165,13 @@ def read_attributes(folder: Path, image_ids: Iterable[int]) -> dict[int, list[st
     with mapped(path) as data:
         entries = entries_of(path, data)
         for number, entry in enumerate(entries):
-            if decoded(_IMAGE_ID, entry, path, number).image_id in wanted:
-                for thing in decoded(_ATTRIBUTES, entry, path, number).attributes:
+            with entry_named(entry, path, number):
+                if image_id_of(_IMAGE_ID.decode(entry)) not in wanted:
+                    continue
+                for thing in _ATTRIBUTES.decode(entry).attributes:
                     if thing.attributes:
                         words = dict.fromkeys(map(clean_name, thing.attributes))
-                        found[thing.object_id] = [word for word in words if word]
+                        found[object_id_of(thing)] = [word for word in words if word]
     return found
 
 
@@ -143,8 +183,6 @@ RELATIONSHIPS_ENTRY = msgspec.json.Decoder(RelationshipsEntry)
 _ATTRIBUTES = msgspec.json.Decoder(_AttributesEntry)
 _IMAGE_ID = msgspec.json.Decoder(_ImageIdOnly)
 _LIST = msgspec.json.Decoder(list[Raw])
-
-_Entry = TypeVar("_Entry")
 
 
 @contextmanager
@@ -168,20 +206,21 @@ def entries_of(path: Path, data: memoryview) -> list[Raw]:
     """The entries of a mapped file, cut apart but not decoded."""
     try:
         return _LIST.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise SgfluxError(
             f"{path}: is not a JSON list with an entry an image (truncated?): {error}"
         ) from error
 
 
-def decoded(decoder: msgspec.json.Decoder[_Entry], entry: Raw, path: Path, number: int) -> _Entry:
-    """An entry as ``decoder`` reads it.
+@contextmanager
+def entry_named(entry: Raw, path: Path, number: int) -> Iterator[None]:
+    """Name the file and the entry in the errors of reading it.
 
     Raises:
-        SgfluxError: naming the file and the entry, if it has another form.
+        SgfluxError: instead of msgspec's own error.
     """
     try:
-        return decoder.decode(entry)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        yield
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         text = bytes(memoryview(entry)[:80])
         raise SgfluxError(f"{path}: entry {number}: {error}; it starts {text!r}") from error

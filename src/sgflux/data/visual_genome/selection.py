@@ -14,6 +14,7 @@ import numpy as np
 
 from sgflux.data.check import CHECKED_NEGATIVES
 from sgflux.data.examples import SceneExample, known_graphs
+from sgflux.data.files import UnreadableFileError
 from sgflux.data.images import picture_sizes
 from sgflux.data.visual_genome.filters import Candidates, clipped_boxes
 from sgflux.data.visual_genome.rows import RowMaker
@@ -26,6 +27,7 @@ _MISSING_NEGATIVE = "no swap and no other predicate is surely false of the pictu
 _SMALL_BOX = "a box is empty or too small inside of the decoded picture"
 _OTHER_SIZE = "the picture has another size than the release says, so boxes cannot be trusted"
 _BROKEN = "the picture cannot be decoded"
+_UNREADABLE = "the picture's file cannot be read"
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +168,7 @@ class _Review:
         left = np.ones(len(self.pool.rows), dtype=bool)
         struck = [(reason, self.pool.groups, number) for number, reason in self.bad_groups.items()]
         struck += [(reason, self.pool.rows, number) for number, reason in self.bad_rows.items()]
-        reasons = (_BROKEN, _OTHER_SIZE, _SMALL_BOX, _MISSING_NEGATIVE)
+        reasons = (_UNREADABLE, _BROKEN, _OTHER_SIZE, _SMALL_BOX, _MISSING_NEGATIVE)
         for reason in reasons:
             mask = np.zeros(len(left), dtype=bool)
             for why, column, number in struck:
@@ -184,7 +186,8 @@ class _Review:
         path, group = table.images.paths[image], int(table.images.groups[image])
         size = self.sizes[path]
         if isinstance(size, SgfluxError):
-            self.bad_groups[group], self.broken[path] = _BROKEN, str(size)
+            reason = _UNREADABLE if isinstance(size, UnreadableFileError) else _BROKEN
+            self.bad_groups[group], self.broken[path] = reason, str(size)
             return
         told = tuple(table.images.sizes[image].tolist())
         if told != (0, 0) and told != size:
