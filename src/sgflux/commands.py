@@ -404,6 +404,8 @@ def export(command: Command, arguments: Sequence[str]) -> int:
     with ExitStack() as held:
         if config.out is not None:
             held.enter_context(command.hold(config.out, beside=True))
+        if config.folder is not None:
+            held.enter_context(command.hold(config.folder, beside=True))
         for line in exporting.export(config):
             print(line)
     return 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import torch
 
 from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
@@ -12,6 +15,7 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
 from sgflux.models.lora_formats import LoraWeights, write_lora
+from sgflux.publishing import write_published
 from sgflux.settings.exporting import ExportConfig, ImportConfig
 
 
@@ -46,8 +50,14 @@ def export(config: ExportConfig) -> list[str]:
             f"{_READERS[config.format]}. It holds the LoRA alone: without the graph conditioner "
             "beside it, a program draws no graph"
         )
+    if config.folder is not None:
+        write_published(config.adapter, config.folder, config=config)
+        done.append(f"{config.folder}: the whole adapter as it is published, with pipeline.py")
     if config.push_to_hub is not None:
-        address = push_to_hub(config.adapter, config.push_to_hub, private=config.private)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "adapter"
+            write_published(config.adapter, folder, config=config)
+            address = push_to_hub(folder, config.push_to_hub, private=config.private)
         done.append(f"{address}: the whole adapter")
     return done
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import load_transformer
@@ -152,6 +153,35 @@ def test_a_training_adapter_and_the_base_in_words_go_together(
     for name, weight in one.items():
         torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-6)
     assert any((without[name] != weight).any() for name, weight in one.items())
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_training_adapter_that_does_not_fit_is_found_before_anything_is_encoded(
+    tmp_path: Path,
+    make_config: MakeConfig,
+    flux: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dry_run: bool,
+) -> None:
+    def encode(*_: Any, **__: Any) -> None:
+        raise AssertionError("something was encoded")
+
+    monkeypatch.setattr("sgflux.training.trainer.encode", encode)
+    lora = tmp_path / "lora.safetensors"
+    write_training_adapter(lora, load_transformer(str(flux)))
+    good = load_file(lora)
+    name = next(name for name in good if name.endswith("to_q.lora_A.weight"))
+    chroma = "lora_transformer_distilled_guidance_layer_in_proj.lora_down.weight"
+    for changes, message in (
+        ({name: torch.ones(3, 64)}, "the file belongs to a model of another width"),
+        ({name: torch.full_like(good[name], torch.nan)}, "not finite"),
+        ({chroma: torch.ones(3, 32)}, "it looks like a LoRA of Chroma"),
+        ({"lora_te2_x.lora_up.weight": torch.ones(3, 3)}, "also changes the text encoders"),
+        ({name.replace("lora_A.weight", "dora_scale"): torch.ones(1)}, "DoRA is no LoRA"),
+    ):
+        save_file({**good, **changes}, lora)
+        with pytest.raises(SgfluxError, match=message):
+            train(make_config(tmp_path / "run", training_adapter=str(lora), dry_run=dry_run))
 
 
 def test_four_noise_levels_and_devs_shift_reach_the_batches(

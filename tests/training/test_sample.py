@@ -60,8 +60,13 @@ def test_the_pipeline_reproduces_the_trainers_samples_bit_for_bit(
         "train.jsonl",
         "training.safetensors, in training alone",
         "## Validation",
+        "pipeline_tag: text-to-image",
+        "not stated; the base's and the data's licences apply",
     ):
         assert said in card
+    # The guided teacher is explained where there is one.
+    taught = "The loss with the graph can be the higher one" in card
+    assert taught == (make_config(tmp_path / "run", **settings).losses.lambda_words > 0)
     versions = json.loads((bundle / "sgflux_adapter.json").read_text())["versions"]
     assert versions["torch"] == torch.__version__
     assert {"diffusers", "transformers", "peft", "safetensors"} < set(versions)

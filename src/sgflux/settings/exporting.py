@@ -25,8 +25,17 @@ class ExportConfig:
     scale: float = 1.0
     """Strength of the LoRA in that file, relative to what was trained; it is in the weights and so
     acts in every program that reads the file."""
+    folder: Path | None = None
+    """Write the whole adapter as it is published into this folder: weights, model card, and
+    pipeline.py, with which diffusers draws graphs. Must be new, empty, or an older adapter."""
     push_to_hub: str | None = None
-    """Publish the adapter's folder as this repository, user/name, on the hub."""
+    """Publish the whole adapter as this repository, user/name, on the hub."""
+    evaluation: Path | None = None
+    """evaluation_results.json of this very adapter, or its folder: its judged figures stand in the
+    published model card."""
+    license: str | None = None
+    """Licence in the published model card, by the hub's name (apache-2.0, cc-by-4.0, other); None:
+    the base's where it is known."""
     private: bool = False
     """Make that repository private, if it is made."""
 
@@ -34,8 +43,14 @@ class ExportConfig:
         """Check that there is something to do, and that every setting has an effect."""
         if (self.format is None) != (self.out is None):
             raise SgfluxError("format and out belong together: give both or neither")
-        if self.format is None and self.push_to_hub is None:
-            raise SgfluxError("there is nothing to export: give format and out, or push_to_hub")
+        publishes = self.push_to_hub is not None or self.folder is not None
+        if self.format is None and not publishes:
+            raise SgfluxError(
+                "there is nothing to export: give format and out, folder, or push_to_hub"
+            )
+        for name in ("evaluation", "license"):
+            if getattr(self, name) is not None and not publishes:
+                raise SgfluxError(f"{name} has no effect without folder or push_to_hub")
         if self.format is None and self.scale != 1:
             raise SgfluxError(f"scale ({self.scale}) has no effect without format and out")
         if self.private and self.push_to_hub is None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
-from sgflux.models.base_name import public_name
+from sgflux.models.base_name import BaseName, public_name
+from sgflux.models.card_data import card_data, license_of
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.plan import RunPlan
 from sgflux.training.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
@@ -26,21 +27,24 @@ def model_card(
         weights: the ones in the bundle, with their metrics.
         sample: a picture by them, if one was drawn.
     """
-    model = public_name(config.model_id)
+    base = BaseName.of(config.model_id, config.revision)
+    named = "" if base.model_id is not None else f"--model-id {base.name} "
     texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
+    data = f"{config.train_jsonl.name}: {plan.train_examples} examples"
+    if config.val_jsonl is not None:
+        data += f"; validation on {config.val_jsonl.name}"
     return f"""\
 ---
-library_name: sgflux
-{_base_model(config.model_id)}tags: [flux, lora, scene-graph]
+{card_data(base).to_yaml()}
 ---
 
-# Scene-graph adapter for {model}
+# Scene-graph adapter for {base.name}
 
 Made by sgflux {adapter.sgflux_version}. Give it a scene graph and a prompt that leaves the relation
 open; it draws the relation that the graph states:
 
 ```
-sgflux sample --model-id {model} --adapter . --graph "man, riding, horse"
+sgflux sample {named}--adapter . --graph "man, riding, horse"
 ```
 
 `pytorch_lora_weights.safetensors` alone also loads with `FluxPipeline.load_lora_weights`; without
@@ -48,11 +52,13 @@ the graph conditioner beside it, nothing reads a graph.
 
 | | |
 |---|---|
+| base | {base.name}{"" if base.revision is None else f" at {base.revision}"} |
+| licence | {_licence(base)} |
 | graph | {adapter.graph_mode} mode, {adapter.encoder["kind"]} encoder |
 | blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
-| data | {config.train_jsonl.name}: {plan.train_examples} examples |
+| data | {data} |
 | pictures | {config.height} x {config.width} pixels |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
@@ -64,15 +70,17 @@ lr {config.lr:g}, seed {config.seed} |
 """
 
 
+def _licence(base: BaseName) -> str:
+    known = license_of(base)
+    if known is None:
+        return "not stated; the base's and the data's licences apply"
+    return f"that of the base, {known}; the data's licence applies as well"
+
+
 def _training_adapter(config: TrainConfig) -> str:
     if config.training_adapter is None:
         return ""
     return f"| training adapter | {public_name(config.training_adapter)}, in training alone |\n"
-
-
-def _base_model(model_id: str) -> str:
-    """The hub's own key, which only an id on the hub may have."""
-    return f"base_model: {model_id}\n" if public_name(model_id) == model_id != "tiny" else ""
 
 
 def _picture(sample: CardSample | None) -> str:
@@ -99,6 +107,15 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
         f"- flow-matching loss with the true graph: {metrics['loss']:.4f}",
         f"- without a graph: {metrics['loss_null']:.4f}",
     ]
+    if config.losses.lambda_words:
+        lines += [
+            "",
+            "The loss with the graph can be the higher one, and is no sign of worse pictures: this "
+            "adapter also learned from the base itself, prompted with the relation in text "
+            f"(weight {config.losses.lambda_words:g}). That teacher's velocity is guided and made "
+            "for few steps; the data's, against which the flow-matching loss is taken, is neither.",
+            "",
+        ]
     if metrics["ranking_accuracy"] is not None:
         kinds = ", ".join(f"{k} {v:.3f}" for k, v in metrics["ranking_by_kind"].items())
         lines += [

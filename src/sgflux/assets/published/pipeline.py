@@ -1,0 +1,123 @@
+"""A diffusers pipeline that draws what a scene graph states, with an adapter of sgflux.
+
+    from diffusers import DiffusionPipeline
+
+    pipe = DiffusionPipeline.from_pretrained(
+        "<the base model>",
+        custom_pipeline="<this repository, or this folder>",
+        adapter="<this repository, or this folder>",
+        trust_remote_code=True,  # this file is code of the adapter's repository
+    )
+    image = pipe(graph="man, riding, horse", num_inference_steps=4).images[0]
+
+The adapter's graph encoder and conditioner are modules of the package sgflux, which must be
+installed; this file connects it to diffusers.
+"""
+
+from typing import Any
+
+from diffusers import FluxPipeline
+from diffusers.pipelines.flux import FluxPipelineOutput
+
+ADAPTER: str | None = None
+"""The adapter's repository on the hub, where this file was published with it."""
+
+_INSTALL = (
+    "this pipeline needs the package sgflux, which reads scene graphs; install it "
+    "(pip install sgflux, or pip install -e . in a copy of its repository) and start again"
+)
+
+
+class SceneGraphPipeline(FluxPipeline):
+    """FLUX with a scene-graph adapter: ``pipe(prompt, graph=...)``."""
+
+    def __init__(
+        self,
+        scheduler: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        text_encoder_2: Any,
+        tokenizer_2: Any,
+        transformer: Any,
+        image_encoder: Any = None,
+        feature_extractor: Any = None,
+        adapter: str | None = None,
+        allow_download: bool = True,
+    ) -> None:
+        """Put an adapter onto the base's components.
+
+        Args:
+            scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer,
+                image_encoder, feature_extractor: the base's.
+            adapter: folder of the adapter, or its repository on the hub, user/name[@revision].
+            allow_download: fetch the adapter from the hub if it is not on this machine.
+        """
+        super().__init__(
+            scheduler=scheduler,
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_encoder_2=text_encoder_2,
+            tokenizer_2=tokenizer_2,
+            transformer=transformer,
+            image_encoder=image_encoder,
+            feature_extractor=feature_extractor,
+        )
+        try:
+            from sgflux.sampling.components import pipeline_of_components
+        except ImportError as error:
+            raise ImportError(_INSTALL) from error
+        adapter = adapter or ADAPTER
+        if adapter is None:
+            raise ValueError(
+                "name the adapter: from_pretrained(..., adapter='folder or user/name'); diffusers "
+                "does not tell this file where it came from"
+            )
+        self._graphs = pipeline_of_components(self, adapter=adapter, allow_download=allow_download)
+
+    def __call__(
+        self,
+        prompt: Any = None,
+        *,
+        graph: Any = None,
+        graph_scale: float = 1.0,
+        num_inference_steps: int = 4,
+        guidance_scale: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        generator: Any = None,
+        seed: Any = None,
+        output_type: Any = "pil",
+    ) -> FluxPipelineOutput:
+        """Draw pictures.
+
+        Args:
+            prompt: one text or several; None: the graph's objects, "a photo of man and horse".
+            graph: like "man, riding, horse; man, wearing, hat", one or several; None: no graph,
+                with the adapter's LoRA alone.
+            graph_scale: how far to go towards what the graph says.
+            num_inference_steps: 4 suit FLUX.1-schnell.
+            guidance_scale: for a guidance-distilled base (FLUX.1-dev) only.
+            height, width: in pixels; None: the base's own size.
+            generator: a torch.Generator, or one for each picture.
+            seed: in its place, of the first picture's noise.
+            output_type: "pil", "np" or "latent" (packed).
+
+        Returns:
+            A FluxPipelineOutput: ``images``.
+        """
+        self._graphs.follow(self)
+        drawn = self._graphs.pipeline(
+            graph,
+            prompt,
+            num_inference_steps=num_inference_steps,
+            generator=generator,
+            seed=seed,
+            graph_scale=graph_scale,
+            guidance=guidance_scale,
+            height=height,
+            width=width,
+            output_type=output_type,
+        )
+        return FluxPipelineOutput(images=drawn.images)

@@ -1,0 +1,221 @@
+"""An adapter as it is published: its bundle, a card with judged figures, a diffusers pipeline.
+
+<bundle's files>   weights and settings, as sgflux and FluxPipeline.load_lora_weights read them
+README.md          the model card, with the figures of an evaluation where one is given
+pipeline.py        DiffusionPipeline.from_pretrained(base, custom_pipeline=...) draws graphs
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard
+
+from sgflux.errors import SgfluxError
+from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle
+from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.settings.exporting import ExportConfig
+from sgflux.writing import make_folder, naming_disk_errors
+
+PIPELINE_FILE = "pipeline.py"
+_ASSETS = Path(__file__).parent / "assets" / "published"
+_RESULTS_FILE = "evaluation_results.json"
+
+_ARMS = (
+    ("graph", "true graph"),
+    ("negative_graph", "false graph"),
+    ("null_graph", "adapter without a graph"),
+    ("base_relational", "base told the relation in words"),
+    ("base_neutral", "base told the objects alone"),
+)
+"""Arms of an evaluation in the order of the card, and what they are called there."""
+
+
+def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> None:
+    """Write the folder that is published, all of it or nothing.
+
+    Args:
+        adapter: the bundle's folder.
+        folder: new, empty, or an older adapter, which is replaced.
+        config: the repository, evaluation and licence.
+
+    Raises:
+        SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
+    """
+    if folder.resolve() == adapter.resolve():
+        raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / CONFIG_FILE).is_file():
+        raise SgfluxError(f"{folder} exists and is no adapter bundle; choose another folder")
+    card = _card(adapter, config)
+    source = (_ASSETS / PIPELINE_FILE).read_text(encoding="utf-8")
+    if config.push_to_hub is not None:
+        source = source.replace(
+            "ADAPTER: str | None = None", f"ADAPTER: str | None = {config.push_to_hub!r}"
+        )
+    make_folder(folder.parent)
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    with naming_disk_errors(folder):
+        try:
+            shutil.copytree(adapter, temporary, ignore=shutil.ignore_patterns(".*"))
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+            (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _card(adapter: Path, config: ExportConfig) -> str:
+    path = adapter / CARD_FILE
+    try:
+        card: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+    except (OSError, ValueError) as error:
+        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    if config.license is not None:
+        for name in ("license_name", "license_link"):
+            card.data.pop(name)
+        card.data.license = config.license
+    where = config.push_to_hub or "."
+    card.text = card.text.rstrip() + "\n\n" + _in_diffusers(where, card.data.get("base_model"))
+    if config.evaluation is not None:
+        results = _results_of(config.evaluation, adapter)
+        card.data.model_name = (config.push_to_hub or adapter.resolve().name).rpartition("/")[2]
+        card.data.eval_results = list(eval_results(results))
+        card.text += "\n" + judged(results)
+    return f"---\n{card.data.to_yaml()}\n---\n{card.text}"
+
+
+def _in_diffusers(where: str, base: str | None) -> str:
+    remote = "" if where == "." else "\n    trust_remote_code=True,"
+    return f"""\
+## In diffusers
+
+With the package sgflux installed, `pipeline.py` in this folder draws graphs in diffusers:
+
+```python
+from diffusers import DiffusionPipeline
+
+pipe = DiffusionPipeline.from_pretrained(
+    {base or "the base model"!r},
+    custom_pipeline={where!r},
+    adapter={where!r},{remote}
+)
+image = pipe(graph="man, riding, horse", num_inference_steps=4).images[0]
+```
+"""
+
+
+def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
+    """An evaluation's figures, if they are of this adapter."""
+    file = path / _RESULTS_FILE if path.is_dir() else path
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+        measured = results["adapter"]["fingerprint"]
+        _ = results["judge"], results["arms"], results["data"]["path"]
+    except OSError as error:
+        raise SgfluxError(f"evaluation {file}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SgfluxError(f"evaluation {file}: is no result of sgflux eval: {error!r}") from error
+    own = adapter_fingerprint(*load_bundle(adapter))
+    if measured != own:
+        raise SgfluxError(
+            f"evaluation {file}: is of another adapter ({str(measured)[:12]}) than {adapter} "
+            f"({own[:12]}); evaluate this one"
+        )
+    if not any(_accuracy(results, arm) for arm, _ in _ARMS):
+        raise SgfluxError(
+            f"evaluation {file}: nobody judged its pictures (--judge none), so that there is no "
+            "accuracy to publish"
+        )
+    return results
+
+
+def _accuracy(results: Mapping[str, Any], arm: str) -> Mapping[str, Any] | None:
+    found = (results["arms"].get(arm) or {}).get("relation_accuracy") or {}
+    return found if found.get("macro") is not None else None
+
+
+def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
+    """An evaluation's figures as the hub shows them."""
+    judge = results["judge"]
+    about: dict[str, Any] = {
+        "task_type": "text-to-image",
+        "task_name": "Relations of a scene graph",
+        "dataset_type": "scene-graphs",
+        "dataset_name": Path(str(results["data"]["path"])).name,
+    }
+    args = {"judge": judge.get("name"), "judge_accuracy": judge.get("accuracy")}
+    found = []
+    for arm, name in _ARMS:
+        accuracy = _accuracy(results, arm)
+        if accuracy is not None:
+            found.append(
+                EvalResult(
+                    **about,
+                    metric_type="accuracy",
+                    metric_name=f"Relation accuracy, {name}",
+                    metric_value=round(100 * accuracy["macro"], 1),
+                    metric_args={**args, "ci95": _percent(accuracy["ci95"]), "n": accuracy["n"]},
+                )
+            )
+    wins = results.get("win_rate") or {}
+    if wins.get("value") is not None:
+        found.append(
+            EvalResult(
+                **about,
+                metric_type="win_rate",
+                metric_name="Win rate, roles swapped",
+                metric_value=round(100 * wins["value"], 1),
+                metric_args={**args, "ci95": _percent(wins["ci95"]), "n": wins["n"]},
+            )
+        )
+    return found
+
+
+def judged(results: Mapping[str, Any]) -> str:
+    """The card's section on what a judge saw."""
+    judge = results["judge"]
+    lines = [
+        "## Judged pictures",
+        "",
+        f"The judge `{judge.get('name')}` names the right relation in "
+        f"{_with_interval(judge.get('accuracy'), judge.get('ci95'))} of real held-out pictures. Of "
+        f"the pictures drawn for {Path(str(results['data']['path'])).name} it found the stated "
+        "relation in (macro average over predicates, 95 % intervals in brackets):",
+        "",
+        "| told | relation accuracy | statements |",
+        "|---|---|---|",
+    ]
+    for arm, name in _ARMS:
+        accuracy = _accuracy(results, arm)
+        if accuracy is not None:
+            shown = _with_interval(accuracy["macro"], accuracy["ci95"])
+            lines.append(f"| {name} | {shown} | {accuracy['n']} |")
+    wins = results.get("win_rate") or {}
+    if wins.get("value") is not None:
+        lines += [
+            "",
+            f"Where a graph and the same one with its roles swapped are drawn from the same noise, "
+            f"the judge prefers each graph on its own picture in "
+            f"{_with_interval(wins['value'], wins['ci95'])} of {wins['n']} pairs.",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _percent(interval: Any) -> list[float] | None:
+    return None if interval is None else [round(100 * end, 1) for end in interval]
+
+
+def _with_interval(value: float | None, interval: Any) -> str:
+    if value is None:
+        return "an unknown share"
+    ends = _percent(interval)
+    shown = f"{100 * value:.1f} %"
+    return shown if ends is None else f"{shown} ({ends[0]:.1f} to {ends[1]:.1f})"

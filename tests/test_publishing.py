@@ -1,0 +1,164 @@
+"""The folder that is published: its card, its figures, and the pipeline that diffusers loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from flux_fixture import make_flux_folder
+from huggingface_hub import ModelCard
+
+from sgflux.cli import main
+from sgflux.models.base_name import BaseName
+from sgflux.models.bundle import load_bundle
+from sgflux.models.card_data import card_data
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.inputs import adapter_fingerprint
+from tests.test_sampling import write_adapter
+
+GRAPH = "man, riding, horse"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_flux_folder(tmp_path_factory.mktemp("flux") / "model")
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory, base: Path) -> Path:
+    folder = write_adapter(tmp_path_factory.mktemp("adapter") / "final", base)
+    data = card_data(BaseName.of("black-forest-labs/FLUX.1-schnell"))
+    (folder / "README.md").write_text(f"---\n{data.to_yaml()}\n---\n\n# Adapter\n")
+    return folder
+
+
+def figures(folder: Path, **changes: Any) -> dict[str, Any]:
+    accuracy = {"macro": 0.943, "ci95": [0.899, 0.979], "n": 144}
+    return {
+        "judge": {"name": "world", "accuracy": 0.999, "ci95": [0.996, 1.0]},
+        "arms": {
+            "graph": {"relation_accuracy": accuracy},
+            "base_neutral": {"relation_accuracy": {"macro": 0.018, "ci95": [0.0, 0.042], "n": 144}},
+            "null_graph": {"relation_accuracy": {"macro": None, "ci95": None, "n": 0}},
+        },
+        "win_rate": {"value": 0.989, "ci95": [0.973, 1.0], "n": 92},
+        "data": {"path": "runs/demo/data/test.jsonl"},
+        "adapter": {"fingerprint": adapter_fingerprint(*load_bundle(folder))},
+        **changes,
+    }
+
+
+def publish(adapter: Path, folder: Path, *flags: str) -> int:
+    return main(["export", "--adapter", str(adapter), "--folder", str(folder), *flags])
+
+
+def test_the_card_has_what_the_hub_shows(adapter: Path, tmp_path: Path) -> None:
+    results = tmp_path / "evaluation" / "evaluation_results.json"
+    results.parent.mkdir()
+    results.write_text(json.dumps(figures(adapter)))
+    out = tmp_path / "published"
+    assert publish(adapter, out, "--evaluation", str(results.parent)) == 0
+    card = ModelCard.load(out / "README.md")
+    data = card.data.to_dict()
+    assert (data["license"], data["pipeline_tag"]) == ("apache-2.0", "text-to-image")
+    assert data["base_model"] == "black-forest-labs/FLUX.1-schnell"
+    assert data["base_model_relation"] == "adapter"
+    assert "scene-graph" in data["tags"]
+    first = card.data.eval_results[0]
+    assert first.metric_name == "Relation accuracy, true graph"
+    assert first.metric_value == 94.3
+    assert first.metric_args["ci95"] == [89.9, 97.9]
+    assert first.metric_args["judge_accuracy"] == 0.999
+    assert [one.metric_value for one in card.data.eval_results] == [94.3, 1.8, 98.9]
+    assert "| true graph | 94.3 % (89.9 to 97.9) | 144 |" in card.text
+    assert "in 99.9 % (99.6 to 100.0) of real held-out pictures" in card.text
+    assert "98.9 % (97.3 to 100.0) of 92 pairs" in card.text
+    assert "adapter without a graph" not in card.text
+    assert publish(adapter, out, "--license", "cc-by-nc-4.0") == 0
+    data = ModelCard.load(out / "README.md").data.to_dict()
+    assert data["license"] == "cc-by-nc-4.0"
+    assert "model-index" not in data
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evaluation", "published"]
+
+
+def test_figures_of_something_else_are_refused(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "results.json", tmp_path.with_name("published")
+    for content, message in (
+        (
+            figures(adapter, adapter={"fingerprint": "0" * 64}),
+            "is of another adapter (0000",
+        ),
+        (figures(adapter, arms={}), "nobody judged its pictures"),
+        ({"judge": {}}, "is no result of sgflux eval"),
+        ([1], "is no result of sgflux eval"),
+    ):
+        file.write_text(json.dumps(content))
+        assert publish(adapter, out, "--evaluation", str(file)) == 2
+        assert message in capsys.readouterr().err
+    assert publish(adapter, out, "--evaluation", str(tmp_path / "none.json")) == 2
+    assert "none.json: No such file" in capsys.readouterr().err
+    assert not out.exists()
+    assert publish(adapter, adapter) == 2
+    assert "is the adapter itself" in capsys.readouterr().err
+    shutil.copytree(tmp_path, tmp_path.with_name("other"))
+    assert publish(adapter, tmp_path.with_name("other")) == 2
+    assert "is no adapter bundle; choose another" in capsys.readouterr().err
+    assert main(["export", "--adapter", str(adapter), "--license", "mit"]) == 2
+    assert "nothing to export" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory, adapter: Path) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "riding"
+    assert publish(adapter, folder) == 0
+    return folder
+
+
+def test_diffusers_draws_graphs_with_the_published_folder(
+    base: Path, adapter: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same numbers as sgflux' own pipeline on the same noise."""
+    monkeypatch.setattr("diffusers.utils.dynamic_modules_utils.HF_MODULES_CACHE", str(tmp_path))
+    pipe = DiffusionPipeline.from_pretrained(
+        base,
+        custom_pipeline=str(published),
+        adapter=str(published),
+        trust_remote_code=True,
+    )
+    assert type(pipe).__name__ == "SceneGraphPipeline"
+    ours = SceneGraphFluxPipeline.from_pretrained(base, adapter=adapter)
+    settings = {"num_inference_steps": 2, "height": 32, "width": 32, "output_type": "np"}
+    for graph, prompt in ((GRAPH, None), (GRAPH, "a photo"), (None, "a photo")):
+        drawn = pipe(prompt, graph=graph, seed=3, **settings).images
+        expected = ours(graph, prompt, seed=3, **settings).images
+        np.testing.assert_array_equal(drawn, expected)
+    generator = torch.Generator().manual_seed(4)
+    assert pipe(graph=GRAPH, generator=generator, **{**settings, "output_type": "pil"}).images[0]
+    with pytest.raises(ValueError, match="name the adapter"):
+        DiffusionPipeline.from_pretrained(
+            base, custom_pipeline=str(published), trust_remote_code=True
+        )
+
+
+def test_the_repository_is_known_to_the_pipeline_that_is_published_there(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def upload(folder: Path, repo_id: str, *, private: bool) -> str:
+        seen[repo_id] = (Path(folder) / "pipeline.py").read_text(encoding="utf-8")
+        seen["card"] = (Path(folder) / "README.md").read_text(encoding="utf-8")
+        return "address"
+
+    monkeypatch.setattr("sgflux.exporting.push_to_hub", upload)
+    assert main(["export", "--adapter", str(adapter), "--push-to-hub", "me/riding"]) == 0
+    assert "ADAPTER: str | None = 'me/riding'" in seen["me/riding"]
+    assert "custom_pipeline='me/riding'" in seen["card"]
