@@ -3,6 +3,7 @@
 #   make demo       train, sample, evaluate and report on the bundled world (CPU, minutes)
 #   make test       lint, types and the fast tests; what continuous integration runs
 #   make test-all   the same, with the slow tests
+#   make bench      measure training steps and sampling beside plain diffusers (CPU, minutes)
 #   make lint       formatting, lint and types alone
 #   make clean      remove .venv, caches and build outputs (never runs/)
 #
@@ -12,7 +13,7 @@
 #   TORCH_FLAGS=... further flags of `pip install torch`, for example --index-url with the address
 #                   of PyTorch's CPU-only package index: pip's own choice on a Linux machine
 #                   without a GPU is the much larger CUDA build
-#   ARGS=...        further arguments of `sgflux demo` or pytest
+#   ARGS=...        further arguments of `sgflux demo`, pytest or benchmarks/step.py
 
 TORCH ?=
 TORCH_FLAGS ?=
@@ -33,7 +34,7 @@ export TOKENIZERS_PARALLELISM = false
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all bench lint clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -62,6 +63,9 @@ test: lint
 
 test-all: lint
 	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.json $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

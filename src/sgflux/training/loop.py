@@ -122,7 +122,7 @@ class TrainingRun:
             stopped_by = self._validate_if_due(stop)
             while stopped_by is None and self.step < self._plan.max_steps:
                 self._measure_confusion_if_due()
-                stopped_by = self._train_step(stop)
+                stopped_by = self.train_step(stop)
                 self._log.advance()
                 if self.step % self._config.log_every == 0 or self.step == self._plan.max_steps:
                     self._log_training()
@@ -140,8 +140,17 @@ class TrainingRun:
             return False
         return self.step == self._plan.max_steps or bool(every and self.step % every == 0)
 
-    def _train_step(self, stop: StopRequest) -> int | None:
-        """One optimizer step; returns the signal that came to any of the processes, or None."""
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of what is logged of the loss beside its sum."""
+        return self._terms.names
+
+    def train_step(self, stop: StopRequest) -> int | None:
+        """One optimizer step, without the validations and checkpoints between two of them.
+
+        Returns:
+            The signal that came to any of the processes, or None.
+        """
         config = self._config
         factor = learning_rate_factor(
             self.step,

@@ -1,0 +1,296 @@
+"""What every benchmark here needs: where it runs, fair clocks, memory, and files that are whole.
+
+Every way is timed in turns with the others, so that a machine that is busy in between slows down
+all of them, and ratios are taken turn by turn.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import checkout
+import torch
+
+from sgflux.data.files import replacing
+
+ROOT = checkout.ROOT
+
+LIBRARIES = (
+    "torch", "triton", "diffusers", "transformers", "peft", "accelerate", "safetensors",
+    "tokenizers", "huggingface_hub", "numpy", "msgspec", "tyro", "torchao", "bitsandbytes",
+)  # fmt: skip
+
+
+# --- where ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Place:
+    """The device that is measured.
+
+    Attributes:
+        device: a CUDA device, or the CPU.
+        memory_limit: in a rehearsal on the CPU, the largest batch that "fits"; None elsewhere.
+    """
+
+    device: torch.device
+    memory_limit: int | None = None
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether it is a GPU."""
+        return self.device.type == "cuda"
+
+    def wait(self) -> None:
+        """Return when the device has done all that it was given."""
+        if self.is_cuda:
+            torch.cuda.synchronize(self.device)
+
+    def clean(self) -> None:
+        """Free what nobody holds any more."""
+        gc.collect()
+        if self.is_cuda:
+            torch.cuda.empty_cache()
+
+    def restart_peak(self) -> None:
+        """Measure the peak of memory from here on."""
+        if self.is_cuda:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gib(self) -> float | None:
+        """Most memory that tensors had at once since then, GiB; None on the CPU."""
+        if not self.is_cuda:
+            return None
+        return round(torch.cuda.max_memory_allocated(self.device) / 2**30, 3)
+
+    def describe(self) -> dict[str, Any]:
+        """What the device is, as JSON: equal for equal devices."""
+        if not self.is_cuda:
+            return {"device": "cpu", "name": processor_name()}
+        found = torch.cuda.get_device_properties(self.device)
+        return {
+            "device": "cuda",
+            "name": found.name,
+            "capability": f"{found.major}.{found.minor}",
+            "memory_gib": round(found.total_memory / 2**30, 1),
+            "multiprocessors": found.multi_processor_count,
+        }
+
+
+def processor_name() -> str:
+    """What the CPU is called."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Python and the libraries that matter, by name; those that are not there are left out."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    found["torch"] = torch.__version__  # with its build, "+cu130"
+    return found
+
+
+def source_digest() -> str:
+    """A fingerprint of the code that is measured: of sgflux and of the benchmarks."""
+    digest = hashlib.sha256()
+    for folder in ("src/sgflux", "benchmarks"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def commit() -> str | None:
+    """The git commit of the checkout, "+" if files differ from it; None without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "benchmarks")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def today() -> str:
+    """The date, in UTC."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def machine() -> dict[str, Any]:
+    """What else should stand beside a figure taken on a CPU."""
+    return {
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 1),
+        "date": today(),
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+class Way(Protocol):
+    """One of several ways to do the same, which take turns."""
+
+    def activate(self) -> None:
+        """Get ready; not timed."""
+
+    def step(self) -> None:
+        """Do it once."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """A way that needs no preparation."""
+
+    step: Callable[[], object]
+
+    def activate(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long each turn of a way took, in seconds: by the clock, and of the process' CPU time."""
+
+    wall: tuple[float, ...]
+    cpu: tuple[float, ...]
+
+    def row(self, beside: Times | None = None) -> dict[str, Any]:
+        """Medians as JSON, and how many times as long as ``beside`` in the same turns."""
+        found: dict[str, Any] = {
+            "seconds": significant(statistics.median(self.wall)),
+            "seconds_range": [significant(min(self.wall)), significant(max(self.wall))],
+            "cpu_seconds": significant(statistics.median(self.cpu)),
+            "turns": len(self.wall),
+        }
+        if beside is not None:
+            found["ratio"] = significant(ratio(self.wall, beside.wall), 3)
+            found["cpu_ratio"] = significant(ratio(self.cpu, beside.cpu), 3)
+            quarters = statistics.quantiles(
+                [a / b for a, b in zip(self.cpu, beside.cpu, strict=True)] * 2, n=4
+            )
+            found["cpu_ratio_quartiles"] = [significant(q, 3) for q in (quarters[0], quarters[2])]
+        return found
+
+
+def ratio(times: Sequence[float], beside: Sequence[float]) -> float:
+    """The median over the turns of how many times as long one took as the other."""
+    return statistics.median([a / b for a, b in zip(times, beside, strict=True)])
+
+
+def alternate(
+    ways: Mapping[str, Way], *, place: Place, turns: int, warm_up: int = 2
+) -> dict[str, Times]:
+    """Let the ways take turns.
+
+    Args:
+        ways: name -> way.
+        place: the device that is waited for before a clock is read.
+        turns: how often each is timed.
+        warm_up: turns before that, which do not count.
+    """
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(warm_up + turns):
+        for name, way in ways.items():
+            way.activate()
+            place.wait()
+            started, worked = time.perf_counter(), time.process_time()
+            way.step()
+            place.wait()
+            if turn >= warm_up:
+                wall[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - worked)
+    return {name: Times(tuple(wall[name]), tuple(cpu[name])) for name in ways}
+
+
+def significant(value: float, digits: int = 4) -> float:
+    """Rounded to so many digits that matter."""
+    return float(f"{value:.{digits}g}")
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+def fits(work: Callable[[], object], place: Place) -> bool:
+    """Whether the work ends without running out of memory; what it held is freed either way."""
+    try:
+        work()
+        place.wait()
+        enough = True
+    except torch.OutOfMemoryError:
+        enough = False
+    # Not before the error is gone: its traceback holds the frames that hold the tensors.
+    place.clean()
+    return enough
+
+
+def largest_batch(enough: Callable[[int], bool], *, limit: int) -> int:
+    """The largest batch that fits, by doubling and then halving the interval; 0 if none does.
+
+    Args:
+        enough: whether a batch of that size fits; once one does not, no larger one does.
+        limit: no larger one is tried.
+    """
+    good, bad = 0, 1
+    while bad <= limit and enough(bad):
+        good, bad = bad, 2 * bad
+    bad = min(bad, limit + 1)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        if enough(middle):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+# --- files and libraries --------------------------------------------------------------------------
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write it whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """What is printed inside goes to standard error, so that a table stays a table."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = out

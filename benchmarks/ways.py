@@ -1,0 +1,478 @@
+"""The ways to train that are compared: what a user would write without sgflux, and sgflux.
+
+    A    FLUX of diffusers, a LoRA by peft, accelerate, AdamW: one statement in words, no graph
+    A*   A with attention as its plain formula, sgflux's choice on a CPU, where it differs
+    B    sgflux with one statement a graph, flow matching alone
+    B2   with two statements a graph
+    B+   as B, and distillation from the base that reads the statement in words
+    C    as B, and ranking against one corrupted graph
+    C3   against three
+    S    as B, errors weighted by the saliency of concepts that look on
+
+All of them train a LoRA of rank 16 on the same projections, in float32, on the same encoded
+examples. B to S are sgflux's own :class:`~sgflux.training.loop.TrainingRun`, step by step, with its
+defaults (clipping, moving average, null graphs). One frozen transformer serves all of them; who is
+not at work is switched off, or not there at all.
+
+Shapes: N examples, latents (16, h, w), L text tokens.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers.optimization import get_cosine_schedule_with_warmup
+from diffusers.training_utils import cast_training_params
+from measuring import Place
+from peft import LoraConfig
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from sgflux.config import TrainConfig
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
+from sgflux.data.tensor_rows import MemoryRows
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.loss_config import LossConfig
+from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.backbone import model_identity
+from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.training.batches import LatentScale
+from sgflux.training.build import Preparation, guidance_of
+from sgflux.training.build_terms import TermSources, build_terms, read_sources
+from sgflux.training.interruption import StopRequest
+from sgflux.training.loop import TrainingRun
+from sgflux.training.objective import attention_kernel
+from sgflux.training.plan import make_plan
+from sgflux.training.processes import Processes
+from sgflux.training.run_folder import RunFolder
+from sgflux.training.run_log import RunLog
+
+VANILLA = "A"
+VANILLA_MATH = "A*"
+VANILLA_LORA = "default"
+SCALE = LatentScale(shift=0.1159, scale=0.3611)  # FLUX.1's autoencoder
+
+LOSSES: Mapping[str, Mapping[str, Any]] = {
+    "B": {"lambda_words": 0.0},
+    "B2": {"lambda_words": 0.0},
+    "B+": {"lambda_words": 20.0},
+    "C": {"lambda_words": 0.0, "lambda_rel_rank": 0.1},
+    "C3": {"lambda_words": 0.0, "lambda_rel_rank": 0.1, "negatives_per_example": 3},
+    "S": {"lambda_words": 0.0, "alpha_gen_rel": 1.0},
+}
+STATEMENTS = {"B2": 2}
+"""Statements a graph, where it is not one."""
+
+_SUBJECTS = ("man", "woman", "dog", "cat", "girl", "bird", "horse", "boy")
+_OBJECTS = ("box", "ball", "tree", "car", "bench", "hat", "chair", "boat")
+_PREDICATES = ("riding", "above", "holding", "behind", "left of", "on", "wearing", "looking at")
+_STEPS = 100_000  # of a run that is never finished: the learning rate stays where it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is trained on.
+
+    Attributes:
+        height, width: of a picture in pixels.
+        text_tokens: L.
+        block_start, block_end: the double blocks with LoRA.
+        dtype: of the frozen weights and the arithmetic, "fp32" or "bf16".
+        examples: N, at least the largest batch.
+        rank: of the LoRA.
+        pixels_per_token: a side of what one image token covers: 16 for FLUX, 8 for tiny-flux.
+    """
+
+    height: int
+    width: int
+    text_tokens: int
+    block_start: int
+    block_end: int
+    dtype: str
+    examples: int = 64
+    rank: int = 16
+    pixels_per_token: int = 16
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of image tokens."""
+        return self.height // self.pixels_per_token, self.width // self.pixels_per_token
+
+    @property
+    def image_tokens(self) -> int:
+        """Number of tokens of a picture."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        """Height and width of the latents, two for each row and column of tokens."""
+        return 2 * self.grid[0], 2 * self.grid[1]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """``dtype`` as torch calls it."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.dtype]
+
+    @property
+    def lora_modules(self) -> tuple[str, ...]:
+        """The layers that get a LoRA."""
+        base = {"num_layers": self.block_end, "joint_attention_dim": 32}
+        return AdapterConfig(
+            block_start=self.block_start, block_end=self.block_end, base=base, max_sequence_length=1
+        ).lora_modules
+
+
+def statement_graph(number: int, statements: int) -> SceneGraph:
+    """The ``number``-th of many graphs: a subject that stands in relations to things."""
+    subject = _SUBJECTS[number % len(_SUBJECTS)]
+    things = [_OBJECTS[(number + own) % len(_OBJECTS)] for own in range(statements)]
+    relations = tuple(
+        (0, _PREDICATES[(3 * number + 5 * own) % len(_PREDICATES)], 1 + own)
+        for own in range(statements)
+    )
+    return SceneGraph(objects=(subject, *things), relationships=relations)
+
+
+def make_arrays(
+    task: Task, transformer: FluxTransformer2DModel, *, statements: int
+) -> TrainingArrays:
+    """N examples as an encoded data set holds them: noise, of the right shapes.
+
+    Few different texts serve all examples: what they say costs nothing.
+    """
+    draw = torch.Generator().manual_seed(0)
+    config = transformer.config
+    examples = []
+    for number in range(task.examples):
+        graph = statement_graph(number, statements)
+        triple = graph.triples()[0]
+        words = [triple.subject, triple.predicate, triple.object]
+        row = {
+            "prompt": prompts_for_graph(graph, "relational"),
+            "concepts": words,
+            "triple": dict(zip(("subject", "predicate", "object"), words, strict=True)),
+            "graph": graph.to_json(),
+            "meta": {"image_rel_path": f"{number}.png"},
+        }
+        examples.append(SceneExample.from_json(row))
+    pictures, texts = min(task.examples, 32), 12
+    shape = (pictures, 16, *task.latent_size)
+
+    def noise(*sizes: int) -> Tensor:
+        return torch.randn(*sizes, generator=draw).bfloat16()
+
+    return TrainingArrays(
+        examples=tuple(examples),
+        latents=MemoryRows({"mean": noise(*shape), "std": 0.1 * noise(*shape).abs()}),
+        image_index=torch.arange(task.examples) % pictures,
+        prompts=tuple(f"text {number}" for number in range(texts)),
+        texts=MemoryRows(
+            {
+                "hidden": noise(texts, task.text_tokens, config.joint_attention_dim),
+                "pooled": noise(texts, config.pooled_projection_dim),
+            }
+        ),
+        prompt_index=torch.arange(task.examples * len(PROMPT_KINDS)).view(-1, len(PROMPT_KINDS))
+        % texts,
+    )
+
+
+# --- what a user would write ----------------------------------------------------------------------
+
+
+class Vanilla:
+    """A: diffusers, peft, accelerate and AdamW on the base, as their own examples put it together.
+
+    The transformer's own forward pass, a LoRA in float32 under accelerate's mixed precision, a
+    data loader over cached latents and texts, gradient clipping and a learning-rate schedule.
+    """
+
+    def __init__(self, transformer: FluxTransformer2DModel, task: Task, *, place: Place) -> None:
+        """Put the LoRA in; :meth:`start` makes a data loader."""
+        with warnings.catch_warnings():
+            # That several LoRAs share the transformer is what happens here on purpose.
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            transformer.add_adapter(
+                LoraConfig(
+                    r=task.rank, lora_alpha=task.rank, target_modules=list(task.lora_modules)
+                ),
+                adapter_name=VANILLA_LORA,
+            )
+        cast_training_params(transformer, dtype=torch.float32)
+        self._transformer, self.place = transformer, place
+        self._accelerator = Accelerator(
+            mixed_precision="bf16" if task.dtype == "bf16" else "no", cpu=not place.is_cuda
+        )
+        self._weights = [weight for weight in transformer.parameters() if weight.requires_grad]
+        optimizer = torch.optim.AdamW(self._weights, lr=1e-4, weight_decay=0.01)
+        schedule = get_cosine_schedule_with_warmup(optimizer, 100, _STEPS)
+        self._model, self._optimizer, self._schedule = self._accelerator.prepare(
+            transformer, optimizer, schedule
+        )
+        self._task = task
+        self._arrays = make_arrays(task, transformer, statements=1)
+        self._batches: Iterator[list[Tensor]] = iter(())
+        self._batch = 0
+
+    def start(self, batch: int) -> None:
+        """Make batches of this size from now on."""
+        index = torch.arange(len(self._arrays))
+        mean, std = self._arrays.posterior(index)
+        hidden, pooled = self._arrays.words(index.tolist())
+        # A data set hands out rows without copies of its own, whatever the batch is.
+        data = TensorDataset(mean, std, hidden, pooled)
+        loader = self._accelerator.prepare(
+            DataLoader(
+                data, batch_size=batch, shuffle=True, drop_last=True, pin_memory=self.place.is_cuda
+            )
+        )
+
+        def endless() -> Iterator[list[Tensor]]:
+            while True:
+                yield from loader
+
+        self._batches, self._batch = endless(), batch
+
+    def activate(self) -> None:
+        """Let this LoRA be the one at work."""
+        self._transformer.set_adapter(VANILLA_LORA)
+
+    def step(self) -> None:
+        """One optimizer step, as in diffusers' training examples for FLUX."""
+        check_limit(self.place, self._batch)
+        accelerator, task = self._accelerator, self._task
+        mean, std, prompt_embeds, pooled = next(self._batches)
+        with accelerator.accumulate(self._model):
+            latents = (mean + std * torch.randn_like(mean) - SCALE.shift) * SCALE.scale
+            noise = torch.randn_like(latents)
+            sigma = torch.rand(len(latents), device=latents.device)
+            mixed = (1 - sigma.view(-1, 1, 1, 1)) * latents + sigma.view(-1, 1, 1, 1) * noise
+            height, width = task.latent_size
+            packed = FluxPipeline._pack_latents(mixed, len(latents), 16, height, width)
+            dtype = task.torch_dtype
+            velocity = self._model(
+                hidden_states=packed.to(dtype),
+                timestep=sigma,
+                pooled_projections=pooled.to(dtype),
+                encoder_hidden_states=prompt_embeds.to(dtype),
+                txt_ids=torch.zeros(task.text_tokens, 3, device=latents.device, dtype=dtype),
+                img_ids=FluxPipeline._prepare_latent_image_ids(
+                    len(latents), height // 2, width // 2, latents.device, dtype
+                ),
+                return_dict=False,
+            )[0]
+            target = FluxPipeline._pack_latents(noise - latents, len(latents), 16, height, width)
+            loss = (velocity.float() - target.float()).square().mean()
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(self._weights, 1.0)
+            self._optimizer.step()
+            self._schedule.step()
+            self._optimizer.zero_grad()
+
+    def with_plain_attention(self) -> VanillaMath:
+        """A*: the same steps with another kernel of attention."""
+        return VanillaMath(self)
+
+    def forget_gradients(self) -> None:
+        """After a step that ran out of memory."""
+        self._optimizer.zero_grad()
+
+    def close(self) -> None:
+        """Leave the transformer as it was."""
+        self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
+        self._accelerator.free_memory()
+        self._transformer.delete_adapters(VANILLA_LORA)
+        self._batches, self._weights = iter(()), []
+        del self._model, self._optimizer, self._schedule
+
+
+@dataclass(frozen=True)
+class VanillaMath:
+    """A*: A within sgflux's choice of the attention's kernel."""
+
+    vanilla: Vanilla
+
+    def activate(self) -> None:
+        """As A."""
+        self.vanilla.activate()
+
+    def step(self) -> None:
+        """As A, with attention as its plain formula on a CPU."""
+        with attention_kernel(self.vanilla.place.device):
+            self.vanilla.step()
+
+
+def check_limit(place: Place, batch: int) -> None:
+    """In a rehearsal on the CPU, run out of memory where a GPU would.
+
+    Raises:
+        torch.OutOfMemoryError: if the batch is larger than what "fits".
+    """
+    if place.memory_limit is not None and batch > place.memory_limit:
+        raise torch.OutOfMemoryError(f"rehearsal: a batch of {batch} does not fit")
+
+
+# --- sgflux ---------------------------------------------------------------------------------------
+
+
+class Ours:
+    """B to S: one adapter of sgflux on the base, and the runs that train it."""
+
+    def __init__(self, transformer: FluxTransformer2DModel, task: Task, *, place: Place) -> None:
+        """Put the adapter in; :meth:`run` makes what trains it."""
+        self.task, self.place = task, place
+        self._transformer = transformer
+        self._names = NameFeatures(transformer.config.joint_attention_dim)
+        self.adapter = AdapterConfig(
+            block_start=task.block_start,
+            block_end=task.block_end,
+            lora_rank=task.rank,
+            lora_alpha=task.rank,
+            base=model_identity(transformer),
+            max_sequence_length=task.text_tokens,
+        )
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+            self.model: GraphLoraModel = build_model(
+                transformer=transformer, config=self.adapter, name_features=self._names
+            )
+        self.model.to(place.device)
+
+    def add_names(self, graphs: Sequence[SceneGraph]) -> None:
+        """Give every word of the graphs features, as encoding a data set does."""
+        words = [word for word in graph_names(graphs) if word not in self._names]
+        self._names.add(words, torch.randn(len(words), self._names.dim))
+
+    def run(self, name: str, batch: int, **settings: Any) -> OursRun:
+        """What trains it in one of the ways.
+
+        Args:
+            name: name of the way.
+            batch: number of examples a step.
+            settings: further settings of :class:`TrainConfig`.
+        """
+        config = TrainConfig(
+            train_jsonl=Path("never read"),
+            output_dir=Path("never written"),
+            height=self.task.height,
+            width=self.task.width,
+            dtype=self.task.dtype,
+            batch_size=batch,
+            max_steps=_STEPS,
+            block_start=self.task.block_start,
+            block_end=self.task.block_end,
+            lora_rank=self.task.rank,
+            lora_alpha=float(self.task.rank),
+            losses=LossConfig(**LOSSES[name]),
+            **settings,
+        )
+        prepared = self._prepare(config, STATEMENTS.get(name, 1))
+        run = TrainingRun(
+            config,
+            prepared,
+            processes=Processes(index=0, count=1, device=self.place.device),
+            folder=RunFolder(config.output_dir, graph_mode=config.graph_mode),
+            log=RunLog(silent=True),
+        )
+        return OursRun(self, run, batch, prepared)
+
+    def activate(self) -> None:
+        """Let this adapter be the one at work."""
+        self._transformer.set_adapter(LORA_NAME)
+
+    def _prepare(self, config: TrainConfig, statements: int) -> Preparation:
+        """What a training run is made of once everything is loaded and encoded."""
+        task, transformer = self.task, self._transformer
+        arrays = make_arrays(task, transformer, statements=statements)
+        sources: TermSources = read_sources(config, arrays.examples)
+        self.add_names([one.graph for one in arrays.examples] + sources.graphs())
+        terms = build_terms(
+            config,
+            sources,
+            arrays.examples,
+            names=self._names,
+            concept_pooled=(
+                torch.zeros(1, transformer.config.pooled_projection_dim)
+                if config.losses.reads_saliency
+                else None
+            ),
+            grid=task.grid,
+            num_layers=transformer.config.num_layers,
+            autoencoder_identity="",
+            model_fingerprint=self.adapter.base["fingerprint"],
+            images_dir=Path(),
+            anchor_sigmas=None,
+            words=arrays.words,
+            device=self.place.device,
+        )
+        return Preparation(
+            model=self.model,
+            adapter=self.adapter,
+            train=arrays,
+            validator=None,
+            latent_scale=SCALE,
+            dtype=task.torch_dtype,
+            guidance=guidance_of(config, is_distilled=transformer.config.guidance_embeds),
+            digests={},
+            plan=make_plan(
+                config,
+                train_examples=len(arrays),
+                val_examples=0,
+                val_pairs=0,
+                processes=1,
+                block_range=(task.block_start, task.block_end),
+                num_layers=transformer.config.num_layers,
+                image_tokens=task.image_tokens,
+                text_tokens=task.text_tokens,
+                trainable=1,
+                total=1,
+            ),
+            names=self._names,
+            terms=terms,
+            sigma_shift=1.0,
+            training_adapter=None,
+        )
+
+    def close(self) -> None:
+        """Leave the transformer as it was."""
+        self._transformer.delete_adapters(LORA_NAME)
+        del self.model
+
+
+class OursRun:
+    """One of the ways B to S: the steps of a training run."""
+
+    def __init__(self, ours: Ours, run: TrainingRun, batch: int, prepared: Preparation) -> None:
+        """Keep the parts; :meth:`Ours.run` makes them."""
+        self._ours, self._run, self._batch = ours, run, batch
+        self.graphs = [example.graph for example in prepared.train.examples]
+        self._stop = StopRequest()  # nobody listens: a signal ends the benchmark
+
+    def activate(self) -> None:
+        """Let this adapter be the one at work."""
+        self._ours.activate()
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What the loss consists of, by name; nothing where it is flow matching alone."""
+        return self._run.figures
+
+    def step(self) -> None:
+        """One optimizer step."""
+        check_limit(self._ours.place, self._batch)
+        self._run.train_step(self._stop)
+
+    def forget_gradients(self) -> None:
+        """After a step that ran out of memory."""
+        for weight in self._ours.model.trainable_parameters().values():
+            weight.grad = None
