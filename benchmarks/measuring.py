@@ -171,12 +171,14 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Action:
-    """A way that needs no preparation."""
+    """A way that is a function, and what it needs first."""
 
     step: Callable[[], object]
+    ready: Callable[[], object] = lambda: None
 
     def activate(self) -> None:
-        """Nothing to do."""
+        """Get ready."""
+        self.ready()
 
 
 @dataclass(frozen=True)
@@ -244,15 +246,16 @@ def significant(value: float, digits: int = 4) -> float:
 
 
 def fits(work: Callable[[], object], place: Place) -> bool:
-    """Whether the work ends without running out of memory; what it held is freed either way."""
+    """Whether the work ends without running out of memory; what it held then is freed."""
     try:
         work()
         place.wait()
         enough = True
     except torch.OutOfMemoryError:
         enough = False
-    # Not before the error is gone: its traceback holds the frames that hold the tensors.
-    place.clean()
+    if not enough:
+        # Not before the error is gone: its traceback holds the frames that hold the tensors.
+        place.clean()
     return enough
 
 

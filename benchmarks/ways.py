@@ -290,9 +290,16 @@ class Vanilla:
         """Leave the transformer as it was."""
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
-        self._transformer.delete_adapters(VANILLA_LORA)
+        delete_lora(self._transformer, VANILLA_LORA)
         self._batches, self._weights = iter(()), []
         del self._model, self._optimizer, self._schedule
+
+
+def delete_lora(transformer: FluxTransformer2DModel, name: str) -> None:
+    """Take a LoRA out of the transformer."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Adapter .* was active which is now deleted")
+        transformer.delete_adapters(name)
 
 
 @dataclass(frozen=True)
@@ -445,7 +452,7 @@ class Ours:
 
     def close(self) -> None:
         """Leave the transformer as it was."""
-        self._transformer.delete_adapters(LORA_NAME)
+        delete_lora(self._transformer, LORA_NAME)
         del self.model
 
 

@@ -1,0 +1,257 @@
+"""What the rows of benchmarks/gpu.py share: the card, a FLUX at full size, who is at work in it.
+
+FLUX.1-schnell's transformer with random bf16 weights is made on the card, once. Whoever trains or
+samples in it puts its LoRA in and takes it out again. A rehearsal (``--toy``) is the same on the
+CPU at small width, where a batch of more than four does "not fit".
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from measuring import Place, Way, fits, largest_batch, significant
+from ways import VANILLA, Ours, Task, Vanilla
+
+from sgflux.data.world_dataset import write_world
+from sgflux.training.estimate import Shape, operations_per_example
+
+SIZES = (256, 512, 1024)
+TEXT_TOKENS = {256: 128, 512: 256, 1024: 256}
+EXAMPLES = {256: 192, 512: 64, 1024: 16}
+"""Examples to draw batches from, and so the largest batch that is tried."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large everything is.
+
+    Attributes:
+        flux: settings of the transformer.
+        block_start, block_end: the blocks that carry the adapter.
+        size_divisor: by which pictures are smaller than their name.
+        token_divisor: by which texts are shorter.
+        turns: timed steps of every way.
+        matrix, copied: sides of the matrix products, and bytes of the copy, for the ceilings.
+    """
+
+    flux: dict[str, Any]
+    block_start: int
+    block_end: int
+    size_divisor: int
+    token_divisor: int
+    turns: int
+    matrix: int
+    copied: int
+
+
+FULL = Scale({"guidance_embeds": False}, 7, 13, 1, 1, 5, 8192, 4 * 2**30)
+TOY = Scale(
+    {
+        "num_layers": 6,
+        "num_single_layers": 2,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+        "joint_attention_dim": 32,
+        "pooled_projection_dim": 24,
+        "axes_dims_rope": (4, 6, 6),
+        "guidance_embeds": False,
+    },
+    2,
+    4,
+    8,
+    16,
+    2,
+    256,
+    2**20,
+)
+
+
+class Bench:
+    """The card and what is on it.
+
+    Attributes:
+        place: where everything runs.
+        toy: whether this is the rehearsal.
+        scale: sizes.
+        results: what the rows so far found, by name.
+        adapter: an adapter to draw pictures with; None: the one that a row trains.
+    """
+
+    def __init__(
+        self, place: Place, *, toy: bool, results: dict[str, Any], adapter: Path | None = None
+    ) -> None:
+        """Nothing is made yet."""
+        self.place, self.toy, self.results, self.adapter = place, toy, results, adapter
+        self.scale = TOY if toy else FULL
+        self._flux: FluxTransformer2DModel | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="sgflux-gpu-")
+        self._compiled = self._rehearsed = False
+
+    @property
+    def folder(self) -> Path:
+        """A folder that goes with the process."""
+        return Path(self._folder.name)
+
+    def task(self, size: int) -> Task:
+        """What is trained on at ``size`` by ``size`` pixels."""
+        side = size // self.scale.size_divisor
+        return Task(
+            height=side,
+            width=side,
+            text_tokens=TEXT_TOKENS[size] // self.scale.token_divisor,
+            block_start=self.scale.block_start,
+            block_end=self.scale.block_end,
+            dtype="bf16",
+            examples=8 if self.toy else EXAMPLES[size],
+        )
+
+    # -- the model -----------------------------------------------------------------------------
+
+    def flux(self) -> FluxTransformer2DModel:
+        """The transformer, made when it is first asked for."""
+        if self._flux is None:
+            self._flux = self.new_flux()
+        return self._flux
+
+    def new_flux(self, device: str | None = None) -> FluxTransformer2DModel:
+        """Another one.
+
+        Args:
+            device: where; None: on the card.
+        """
+        with torch.device("meta"):
+            transformer = FluxTransformer2DModel(**self.scale.flux)
+        target = device or str(self.place.device)
+        for weight in transformer.parameters():
+            weight.data = weight.data.to(torch.bfloat16)
+        transformer.to_empty(device=target)
+        torch.manual_seed(0)
+        for name, weight in transformer.named_parameters():
+            # Norms near 1, as in any trained network, so that nothing over- or underflows.
+            is_norm = ".norm_" in name and weight.ndim == 1
+            weight.data.normal_(mean=1.0 if is_norm else 0.0, std=0.02)
+        return transformer.requires_grad_(False).eval()
+
+    def drop_flux(self) -> None:
+        """Free the transformer; the next one who asks gets another one with the same weights."""
+        self._flux, self._compiled = None, False
+        self.place.clean()
+
+    def compile(self, ours: Ours) -> None:
+        """Compile the transformer's blocks from now on, and those of ``ours`` with a graph."""
+        torch._dynamo.config.recompile_limit = 64  # A and sgflux share the blocks' code
+        if not self.toy:
+            ours.model.flux.compile_blocks()
+        elif not self._rehearsed:  # traced once, and not compiled: minutes on a CPU
+            ours.model.flux.compile_blocks(backend="eager")
+        self._compiled = self._rehearsed = True
+
+    def uncompile(self) -> None:
+        """Whoever comes next gets blocks as they are; what was compiled goes with them."""
+        if self._compiled:
+            self.drop_flux()
+            torch._dynamo.reset()
+
+    # -- who is at work ------------------------------------------------------------------------
+
+    @contextmanager
+    def vanilla(self, task: Task) -> Iterator[Vanilla]:
+        """A's LoRA in the transformer."""
+        found = Vanilla(self.flux(), task, place=self.place)
+        try:
+            yield found
+        finally:
+            found.forget_gradients()
+            found.close()
+            self.place.clean()
+
+    @contextmanager
+    def ours(self, task: Task) -> Iterator[Ours]:
+        """An adapter of sgflux in the transformer."""
+        found = Ours(self.flux(), task, place=self.place)
+        try:
+            yield found
+        finally:
+            found.close()
+            self.place.clean()
+
+    @contextmanager
+    def worker(self, name: str, task: Task) -> Iterator[Callable[[int], Way]]:
+        """One way alone in the transformer: what makes it work on batches of a size."""
+        if name == VANILLA:
+            with self.vanilla(task) as vanilla:
+
+                def start(batch: int) -> Way:
+                    vanilla.start(batch)
+                    return vanilla
+
+                yield start
+        else:
+            with self.ours(task) as ours:
+                yield lambda batch: ours.run(name, batch)
+
+    # -- what is counted -----------------------------------------------------------------------
+
+    def operations(self, size: int, *, teaches: bool = False) -> float:
+        """Floating-point operations of one example's training step."""
+        transformer, task = self.flux(), self.task(size)
+        blocks = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
+        shape = Shape(
+            inner_dim=transformer.inner_dim,
+            blocks=blocks,
+            first_adapted=task.block_start,
+            tokens=task.image_tokens + task.text_tokens,
+            batch_size=1,
+            examples_per_step=1,
+            bytes_per_number=2,
+            checkpoint_every=0,
+            teaches=teaches,
+        )
+        return operations_per_example(shape)
+
+    def speed(
+        self, size: int, batch: int, seconds: float, *, teaches: bool = False
+    ) -> dict[str, Any]:
+        """Examples a second, and the share of the measured matrix peak that is made use of."""
+        found: dict[str, Any] = {"examples_per_second": significant(batch / seconds)}
+        rate = self.operations(size, teaches=teaches) * batch / seconds
+        found["tflops"] = significant(rate / 1e12)
+        peak = self.results.get("ceilings", {}).get("found", {}).get("matrix_tflops")
+        if peak:
+            found["share_of_peak"] = significant(rate / 1e12 / peak, 3)
+        return found
+
+    def world(self, train_per_class: int) -> Path:
+        """A small data set of the bundled world."""
+        folder = self.folder / f"world{train_per_class}"
+        if not folder.exists():
+            write_world(
+                folder,
+                train_per_class=train_per_class,
+                val_per_class=0,
+                test_per_class=0,
+                triples="1,2",
+            )
+        return folder
+
+
+def step_fits(way: Way) -> None:
+    """A step of a way; what it leaves behind where it runs out of memory is freed."""
+    way.activate()
+    try:
+        way.step()
+    except torch.OutOfMemoryError:
+        way.forget_gradients()  # type: ignore[attr-defined]
+        raise
+
+
+def largest_of(start: Callable[[int], Way], *, place: Place, limit: int) -> int:
+    """The largest batch with which a way trains."""
+    return largest_batch(lambda batch: fits(lambda: step_fits(start(batch)), place), limit=limit)

@@ -1,0 +1,256 @@
+"""Whether sgflux computes on a GPU what it computes elsewhere: rows of benchmarks/gpu.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gpu_bench import Bench
+from measuring import Place, quietly, significant
+from safetensors.torch import load_file
+from torch import Tensor
+from ways import SCALE, Ours, Task, make_arrays, statement_graph
+
+from sgflux.config import TrainConfig
+from sgflux.models.adapter import adapter_disabled
+from sgflux.models.backbone import image_ids, text_ids
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.training.batches import draw_batch
+from sgflux.training.objective import FlowMatchingObjective, attention_kernel
+from sgflux.training.trainer import train
+
+BF16_GRADIENT_TOLERANCE = 0.05
+"""Relative error in norm of a whole gradient in bf16 beside float32."""
+FLOAT32_GRADIENT_TOLERANCE = 1e-3
+"""The same of float32 on the card beside float32 on the CPU."""
+MEAN_PIXEL_TOLERANCE = 1.0
+"""Mean difference of pictures on card and CPU, in steps of 1/255."""
+FAR_PIXELS_TOLERANCE = 0.01
+"""Share of their values that may differ by more than eight such steps."""
+
+
+def exact(bench: Bench) -> dict[str, Any]:
+    """With zero gates, a graph leaves plain diffusers' output as it is, bit for bit, in bf16."""
+    task, device = bench.task(512), bench.place.device
+    transformer = bench.flux()
+    config, count = transformer.config, 2
+    inputs = {
+        "hidden_states": torch.randn(count, task.image_tokens, 64),
+        "encoder_hidden_states": torch.randn(count, task.text_tokens, config.joint_attention_dim),
+        "pooled_projections": torch.randn(count, config.pooled_projection_dim),
+        "img_ids": image_ids(*task.grid),
+        "txt_ids": text_ids(task.text_tokens),
+    }
+    inputs = {name: value.to(device, torch.bfloat16) for name, value in inputs.items()}
+    # diffusers rounds the noise level to bf16, sgflux does not: these are bf16 numbers.
+    inputs["timestep"] = torch.tensor([0.5, 0.25], device=device)
+    with torch.no_grad():
+        plain = transformer(**inputs).sample
+    with bench.ours(task) as ours, torch.no_grad():
+        graphs = [statement_graph(0, 1), statement_graph(1, 2)]
+        ours.add_names(graphs)
+        ours.activate()
+        told = ours.model(graphs, **inputs)
+        with torch.autocast(device.type, torch.bfloat16):
+            mixed = ours.model(graphs, **inputs)
+            with adapter_disabled(ours.model):
+                mixed_plain = ours.model(None, **inputs)
+        ours.model.flux.gate_image.fill_(0.5)
+        opened = ours.model(graphs, **inputs)
+    return {
+        "equal": torch.equal(told, plain),
+        "largest_difference": float((told - plain).abs().max()),
+        "equal_in_mixed_precision": torch.equal(mixed, mixed_plain),
+        "largest_difference_in_mixed_precision": float((mixed - mixed_plain).abs().max()),
+        "open_gates_change_it": not torch.equal(opened, plain),
+        "finite": bool(plain.isfinite().all()),
+        "ok": torch.equal(told, plain) and torch.equal(mixed, mixed_plain),
+    }
+
+
+def gradients(bench: Bench) -> dict[str, Any]:
+    """Gradients of an adapter with open gates: bf16 beside float32, float32 beside the CPU's."""
+    on_cpu = Place(torch.device("cpu"))
+    truth = adapter_gradients("fp32", on_cpu)
+    single = adapter_gradients("fp32", bench.place)
+    half = adapter_gradients("bf16", bench.place)
+    parts = ("lora", "conditioner", "encoder")
+    found: dict[str, Any] = {
+        "bf16_beside_fp32": {part: relative_error(half, single, part) for part in ("", *parts)},
+        "fp32_beside_cpu": {part: relative_error(single, truth, part) for part in ("", *parts)},
+        "tolerances": [BF16_GRADIENT_TOLERANCE, FLOAT32_GRADIENT_TOLERANCE],
+    }
+    for errors in (found["bf16_beside_fp32"], found["fp32_beside_cpu"]):
+        errors["all"] = errors.pop("")
+    found["ok"] = (
+        found["bf16_beside_fp32"]["all"] <= BF16_GRADIENT_TOLERANCE
+        and found["fp32_beside_cpu"]["all"] <= FLOAT32_GRADIENT_TOLERANCE
+    )
+    return found
+
+
+def adapter_gradients(dtype: str, place: Place) -> dict[str, Tensor]:
+    """Gradients of the flow-matching error on a small FLUX, by name, float32 on the CPU."""
+    from step import make_wide
+
+    transformer = make_wide().requires_grad_(False).eval()
+    task = Task(
+        height=128, width=128, text_tokens=16, block_start=1, block_end=3, dtype=dtype, examples=4
+    )
+    for weight in transformer.parameters():
+        weight.data = weight.data.to(place.device, task.torch_dtype)
+    ours = Ours(transformer, task, place=place)
+    arrays = make_arrays(task, transformer, statements=2)
+    ours.add_names([example.graph for example in arrays.examples])
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in ours.model.trainable_parameters().items():
+            drawn = torch.randn(weight.shape, generator=noise).to(weight)
+            if "gate" in name:
+                weight.copy_(0.5 + 0.1 * drawn)
+            elif "lora_B" in name:
+                weight.copy_(0.02 * drawn)
+    batch = draw_batch(
+        arrays,
+        range(4),
+        latent_scale=SCALE,
+        prompt_weights={"neutral": 1.0},
+        null_graph_probability=0.0,
+        sigma_scheme="uniform",
+        t_min=0.2,
+        t_max=0.8,
+        generator=noise,
+    ).to(place.device)
+    objective = FlowMatchingObjective(
+        ours.model, dtype=task.torch_dtype, guidance=None, gradient_checkpointing=False
+    )
+    with attention_kernel(place.device):
+        objective(batch, [batch.graphs])[0].mean().backward()
+    return {
+        name: weight.grad.float().cpu()
+        for name, weight in ours.model.trainable_parameters().items()
+        if weight.grad is not None
+    }
+
+
+def relative_error(found: Mapping[str, Tensor], truth: Mapping[str, Tensor], part: str) -> float:
+    """||found - truth|| / ||truth|| over the weights whose name begins so."""
+    names = [name for name in truth if name.startswith(part)]
+    wrong = sum(float((found[name] - truth[name]).double().square().sum()) for name in names)
+    return significant((wrong / sum(float(truth[n].double().square().sum()) for n in names)) ** 0.5)
+
+
+def short_training(bench: Bench, folder: Path, **changes: Any) -> TrainConfig:
+    """Thirty steps on tiny-flux, as the demo takes them."""
+    return TrainConfig(
+        **{
+            "train_jsonl": bench.world(1 if bench.toy else 4) / "train.jsonl",
+            "output_dir": folder,
+            "model_id": "tiny",
+            "device": str(bench.place.device),
+            "height": 64,
+            "width": 64,
+            "block_start": 0,
+            "block_end": 6,
+            "max_steps": 4 if bench.toy else 30,
+            "batch_size": 4 if bench.toy else 16,
+            "lr": 2e-3,
+            "gate_lr_scale": 10.0,
+            "save_every": 2 if bench.toy else 15,
+            "keep_checkpoints": 0,
+            "sample_steps": 0,
+            "seed": 0,
+            **changes,
+        }
+    )
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a finished run's bundle."""
+    return {
+        f"{path.name}:{name}": tensor
+        for path in sorted((folder / "final").glob("*.safetensors"))
+        for name, tensor in load_file(path).items()
+    }
+
+
+def largest_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
+    """Of any weight."""
+    assert one.keys() == other.keys(), "both are bundles of the same run"
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def training(bench: Bench) -> dict[str, Any]:
+    """Thirty steps of training, and the same resumed in the middle: equal, or how far apart."""
+    whole = short_training(bench, bench.folder / "whole")
+    half = whole.max_steps // 2 if whole.max_steps else 0
+    again = replace(
+        whole,
+        output_dir=bench.folder / "resumed",
+        resume=str(whole.output_dir / f"step{half}.pt"),
+    )
+    with quietly():
+        train(whole)
+        train(again)
+    weights = weights_of(whole.output_dir)
+    found: dict[str, Any] = {
+        "steps": whole.max_steps,
+        "resumed_after": half,
+        "largest_weight": max(float(weight.abs().max()) for weight in weights.values()),
+        "resumed_largest_difference": largest_difference(weights, weights_of(again.output_dir)),
+    }
+    found["resumed_equal"] = found["resumed_largest_difference"] == 0
+    if not found["resumed_equal"]:
+        # Whether the card computes the same twice at all.
+        with quietly():
+            train(replace(whole, output_dir=bench.folder / "twice"))
+        found["repeated_largest_difference"] = largest_difference(
+            weights, weights_of(bench.folder / "twice")
+        )
+    found["ok"] = found["resumed_equal"]
+    return found
+
+
+def pictures(bench: Bench) -> dict[str, Any]:
+    """An adapter draws on the card what it draws on the CPU, in float32, and nearly so in bf16."""
+    adapter = bench.adapter or bench.folder / "whole" / "final"
+    if not adapter.is_dir():
+        with quietly():
+            train(short_training(bench, bench.folder / "whole"))
+    count = 2 if bench.toy else 8
+    graphs = [statement_graph(number, 1 + number % 2) for number in range(count)]
+    drawn: dict[str, np.ndarray] = {}
+    for name, device, dtype in (
+        ("cpu", torch.device("cpu"), torch.float32),
+        ("fp32", bench.place.device, torch.float32),
+        ("bf16", bench.place.device, torch.bfloat16),
+    ):
+        with quietly():
+            pipeline = SceneGraphFluxPipeline.from_pretrained(
+                "tiny", adapter=adapter, device=device, dtype=dtype
+            )
+        drawn[name] = pipeline(
+            graphs,
+            num_inference_steps=2 if bench.toy else 8,
+            seed=list(range(count)),
+            graph_scale=1.5,
+            output_type="np",
+        ).images
+    found: dict[str, Any] = {"pictures": count, "adapter": "given" if bench.adapter else "trained"}
+    for name in ("fp32", "bf16"):
+        apart = 255 * np.abs(drawn[name] - drawn["cpu"])
+        found[name] = {
+            "mean_difference": significant(float(apart.mean())),
+            "largest_difference": significant(float(apart.max())),
+            "share_beyond_8": significant(float((apart > 8).mean())),
+        }
+    found["tolerances"] = [MEAN_PIXEL_TOLERANCE, FAR_PIXELS_TOLERANCE]
+    found["ok"] = (
+        found["fp32"]["mean_difference"] <= MEAN_PIXEL_TOLERANCE
+        and found["fp32"]["share_beyond_8"] <= FAR_PIXELS_TOLERANCE
+    )
+    return found

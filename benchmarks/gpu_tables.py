@@ -1,0 +1,409 @@
+"""Write the tables of docs/ that are measured: from the JSON of step.py and gpu.py, never by hand.
+
+    python benchmarks/gpu_tables.py            writes the marked regions
+    python benchmarks/gpu_tables.py --check    says which ones would change, and changes nothing
+
+A region begins with ``<!-- NAME: written by benchmarks/gpu_tables.py -->`` and ends with
+``<!-- end of NAME -->``. What was not measured is called an estimate, or not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import checkout
+
+RESULTS = checkout.ROOT / "benchmarks" / "results"
+DOCS = checkout.ROOT / "docs"
+WAYS = {
+    "A": "A: diffusers, peft, accelerate",
+    "A*": "A*: A with sgflux's attention kernel",
+    "B": "B: sgflux, one statement",
+    "B2": "B2: two statements",
+    "B+": "B+: and distillation from words",
+    "C": "C: and one corrupted graph",
+    "C3": "C3: and three corrupted graphs",
+    "S": "S: and concepts that look on",
+}
+NOT_MEASURED = "not measured"
+Content = Mapping[str, Any]
+
+
+def markdown(header: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+# --- on a CPU -------------------------------------------------------------------------------------
+
+
+def read_results(path: Path) -> Content | None:
+    """What a benchmark wrote; None if it has not run.
+
+    Raises:
+        SystemExit: if the file is a rehearsal.
+    """
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("toy"):
+        raise SystemExit(f"error: {path} is of a rehearsal (--toy), and no figure for docs/")
+    return content
+
+
+def step_region(content: Content | None) -> str:
+    """Ratios of training steps on a CPU."""
+    if content is None:
+        return f"Training steps on a CPU: {NOT_MEASURED}."
+    parts = [part for part in content["parts"] if part["mode"] != "sampling"]
+    header = ["CPU time, times A's", *(f"{p['model']}, {p['dtype']}, {p['mode']}" for p in parts)]
+    rows = []
+    for name, title in WAYS.items():
+        cells = [part["ways"].get(name) for part in parts]
+        if any(cells):
+            rows.append([title, *(ratio_cell(cell) for cell in cells)])
+    seconds = [f"{part['ways']['A']['cpu_seconds']:.3f} s" for part in parts]
+    rows.append(["a step of A", *seconds])
+    return f"{where(content)}\n\n{markdown(header, rows)}"
+
+
+def ratio_cell(row: Content | None) -> str:
+    """A ratio with its quartiles."""
+    if row is None:
+        return ""
+    low, high = row["cpu_ratio_quartiles"]
+    return f"{row['cpu_ratio']:.2f} ({low:.2f}–{high:.2f})"
+
+
+def sampling_region(content: Content | None) -> str:
+    """Ratios of sampling on a CPU."""
+    parts = [p for p in (content or {"parts": []})["parts"] if p["mode"] == "sampling"]
+    if not parts:
+        return f"Sampling on a CPU: {NOT_MEASURED}."
+    header = [
+        "CPU time, times FluxPipeline's",
+        *(f"{p['dtype']}, {p['pictures']} pictures, {p['steps']} steps" for p in parts),
+    ]
+    names = list(parts[0]["ways"])
+    rows = [[name, *(ratio_cell(part["ways"][name]) for part in parts)] for name in names]
+    return markdown(header, rows)
+
+
+def where(content: Content) -> str:
+    """On what it was measured, in a sentence."""
+    machine = content["machine"]
+    versions = machine["versions"]
+    load = machine["load_average"]
+    shared = f", shared with other programs (load average {load})" if load > 1.5 else ""
+    return (
+        f"Measured on {machine['date']} on one thread of a machine with {machine['cores']} cores "
+        f"({machine['processor']}){shared}, with torch {versions['torch']}, diffusers "
+        f"{versions['diffusers']} and peft {versions['peft']}, commit {machine['commit']}: medians "
+        f"of {content['turns']} turns, quartiles in brackets."
+    )
+
+
+def contrast_region(content: Content | None) -> str:
+    """What corrupted graphs and concepts cost beside a plain step."""
+    parts = [p for p in (content or {"parts": []})["parts"] if p["mode"] == "eager"]
+    if not parts:
+        return f"What a contrastive step costs: {NOT_MEASURED}."
+    # Blocks: those before the first adapted one run once, the others three times for a backward.
+    header = ["CPU time, times a plain step's (B)"]
+    header += [f"{p['model']}, {p['dtype']}" for p in parts]
+    titles = {"S": "concepts look on (saliency)", "C": "1 negative", "C3": "3 negatives"}
+    rows = []
+    for name, title in titles.items():
+        ratios = [p["ways"][name]["cpu_ratio"] / p["ways"]["B"]["cpu_ratio"] for p in parts]
+        rows.append([title, *(f"{value:.2f}" for value in ratios)])
+    return markdown(header, rows)
+
+
+# --- on a GPU -------------------------------------------------------------------------------------
+
+
+def found(content: Content | None, name: str) -> Content | None:
+    """What a row found; None if it did not."""
+    row = (content or {}).get("rows", {}).get(name, {})
+    return row.get("found") if row.get("status") == "done" else None
+
+
+def gpu_region(content: Content | None) -> str:
+    """Everything that was measured on a GPU."""
+    if content is None:
+        return (
+            "**Not measured.** No GPU has run this version. `benchmarks/gpu.py` measures the "
+            "following in nine minutes on an H100 or H200, and `benchmarks/gpu_tables.py` writes "
+            "it here: the card's ceilings; bits, gradients, resuming and pictures beside the "
+            "CPU's; training steps beside plain diffusers at 256², 512² and 1024², eager and "
+            "compiled; where their time goes; sampling; memory; the bundled world at batch 512."
+        )
+    versions = content["versions"]
+    lines = [
+        f"Measured on {content['date']} on one {content['card']['name']} "
+        f"({content['card']['memory_gib']} GiB) with torch {versions['torch']} and diffusers "
+        f"{versions['diffusers']}, commit {content['commit'] or 'unknown'}.",
+        "",
+        markdown(["row", "found"], [[name, text] for name, text in gpu_lines(content)]),
+    ]
+    return "\n".join(lines)
+
+
+def gpu_lines(content: Content) -> list[tuple[str, str]]:
+    """One line for each row, in words."""
+    lines = []
+    for name, row in content["rows"].items():
+        if row["status"] == "done":
+            described = DESCRIBE[name.partition("-")[0]](row["found"])
+            lines += [(name if not more else f"{name} {more}", text) for more, text in described]
+        elif row["status"] == "dropped":
+            lines.append((name, f"{NOT_MEASURED}: no time was left"))
+        else:
+            lines.append((name, f"{NOT_MEASURED}: {row.get('error', row['status'])}"))
+    return lines
+
+
+Lines = list[tuple[str, str]]
+
+
+def describe_ceilings(row: Content) -> Lines:
+    """The card's own limits."""
+    return [
+        (
+            "",
+            f"{row['matrix_tflops']:.4g} TFLOP/s in bf16 matrix products, "
+            f"{row['copy_tb_per_second']:.3g} TB/s copied (read and written)",
+        )
+    ]
+
+
+def describe_exact(row: Content) -> Lines:
+    """Zero gates."""
+    both = row["equal"], row["equal_in_mixed_precision"]
+    words = ["equal bit for bit" if equal else "NOT EQUAL" for equal in both]
+    return [("", f"zero gates beside plain diffusers: {words[0]}; in mixed precision: {words[1]}")]
+
+
+def describe_gradients(row: Content) -> Lines:
+    """Relative errors."""
+    return [
+        (
+            "",
+            f"relative error of the gradient: bf16 {row['bf16_beside_fp32']['all']:.2g}, "
+            f"float32 beside the CPU's {row['fp32_beside_cpu']['all']:.2g}"
+            f"{'' if row['ok'] else ' – BEYOND TOLERANCE'}",
+        )
+    ]
+
+
+def describe_training(row: Content) -> Lines:
+    """Resuming."""
+    text = f"{row['steps']} steps, resumed after {row['resumed_after']}: "
+    if row["resumed_equal"]:
+        return [("", text + "equal bit for bit")]
+    text += f"weights differ by up to {row['resumed_largest_difference']:.2g}"
+    if "repeated_largest_difference" in row:
+        text += f"; two whole runs by {row['repeated_largest_difference']:.2g}"
+    return [("", text)]
+
+
+def describe_pictures(row: Content) -> Lines:
+    """Pictures beside the CPU's."""
+    return [
+        (
+            "",
+            f"beside the CPU's, in steps of 1/255: float32 {row['fp32']['mean_difference']:.2g} "
+            f"on average, bf16 {row['bf16']['mean_difference']:.2g}"
+            f"{'' if row['ok'] else ' – BEYOND TOLERANCE'}",
+        )
+    ]
+
+
+def describe_memory(row: Content) -> Lines:
+    """Peaks and largest batches, or the table of modes."""
+    if "modes" in row:
+        return [("", "see the table of memory")]
+    lines = []
+    for name in ("A", "B"):
+        own = row[name]
+        peaks = ", ".join(f"batch {b}: {p} GiB" for b, p in own["peak_gib"].items())
+        at = own.get("at_largest", {})
+        lines.append(
+            (
+                name,
+                f"{peaks}; largest batch {own['largest_batch']}"
+                + (f", {at['examples_per_second']:.3g} examples/s" if at else ""),
+            )
+        )
+    return lines
+
+
+def describe_steps(row: Content) -> Lines:
+    """Steps of all ways."""
+    lines = []
+    for batch in row["batches"]:
+        for name, own in batch.get("ways", {}).items():
+            text = f"{own['seconds']:.3g} s, {own['ratio']:.2f} × A"
+            if "share_of_peak" in own:
+                text += f", {own['share_of_peak']:.0%} of the matrix peak"
+            if "seconds_for_800_examples" in own:
+                text += f", 800 examples in {own['seconds_for_800_examples']:.3g} s"
+            lines.append((f"batch {batch['batch']}, {name}", text))
+    return lines
+
+
+def describe_parts(row: Content) -> Lines:
+    """Where the time goes."""
+    whole = sum(row["parts"].values())
+    shares = [f"{name} {seconds / whole:.0%}" for name, seconds in row["parts"].items()]
+    host = row["seconds_until_the_host_is_done"] / row["seconds"]
+    return [("", f"{', '.join(shares)}; the host is done after {host:.0%} of the step")]
+
+
+def describe_sampling(row: Content) -> Lines:
+    """Sampling."""
+    return [
+        (
+            name,
+            f"{own['seconds']:.3g} s for {row['batch']}, {own['ratio']:.2f} × FluxPipeline, "
+            f"960 pictures in {own['seconds_for_960_pictures']:.3g} s",
+        )
+        for name, own in row["ways"].items()
+    ]
+
+
+def describe_world(row: Content) -> Lines:
+    """Trainings on the bundled world."""
+    names = [name for name in ("eager", "transformer", "distillation") if name in row]
+    return [
+        (name, f"{row[name]['steps_per_second']:.3g} steps/s at batch {row['batch']}")
+        for name in names
+    ]
+
+
+DESCRIBE: dict[str, Callable[[Content], Lines]] = {
+    "ceilings": describe_ceilings,
+    "exact": describe_exact,
+    "gradients": describe_gradients,
+    "training": describe_training,
+    "pictures": describe_pictures,
+    "memory": describe_memory,
+    "steps": describe_steps,
+    "compiled": describe_steps,
+    "parts": describe_parts,
+    "sampling": describe_sampling,
+    "world": describe_world,
+}
+
+
+def short_table(content: Content) -> str:
+    """The figures for the screen."""
+    lines = [f"  {name:42} {text}" for name, text in gpu_lines(content)]
+    return "\n".join(["", *lines])
+
+
+def status_region(content: Content | None) -> str:
+    """What the figures of the page about one GPU are."""
+    if content is None:
+        return (
+            "**Every figure on this page is an estimate; none was measured on a GPU.** Parameters "
+            "and operations are\ncounted exactly; activations are extrapolated from small "
+            "components on a CPU, in which a double block\nkept 12 inner widths a token for the "
+            "backward pass and a single block 11. `benchmarks/gpu.py` measures\nall of it on a "
+            "GPU. Trust your own `nvidia-smi` over this page."
+        )
+    return (
+        f"Figures in the text of this page are estimates; the table of memory has what was "
+        f"measured on one\n{content['card']['name']} on {content['date']} beside them, and "
+        "[Performance](performance.md) has the rest."
+    )
+
+
+def memory_region(content: Content | None) -> str:
+    """Memory of every mode: estimated, and measured where it was."""
+    from gpu_memory import CAPS_GB, MODES, SIZES, estimates
+
+    measured = (found(content, "memory-table") or {}).get("modes", {})
+    table = {(row["mode"], row["size"]): row for row in estimates()}
+    header = ["", *(f"{size}², estimate" for size in SIZES)]
+    header += [f"{size}², measured" for size in SIZES]
+    rows, fitting = [], []
+    for mode in MODES:
+        own = measured.get(mode.name, {})
+        cells = [table[mode.name, size] for size in SIZES]
+        row = [mode.name, *(f"{c['total_gib']:.1f} ({c['tflop']:.0f})" for c in cells)]
+        peaks = [own.get(str(size), {}).get("peak_gib", [None])[0] for size in SIZES]
+        row += [NOT_MEASURED if peak is None else f"{peak:.1f}" for peak in peaks]
+        rows.append(row)
+        batches = [
+            " / ".join(str(own[str(size)].get(f"largest_in_{cap}_gb", "–")) for cap in CAPS_GB)
+            if str(size) in own
+            else NOT_MEASURED
+            for size in SIZES
+        ]
+        fitting.append([mode.name, *batches])
+    title = f"largest batch in {' / '.join(map(str, CAPS_GB))} GB"
+    second = markdown([title, *(f"{size}²" for size in SIZES)], fitting)
+    return f"{markdown(header, rows)}\n\n{second}"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def regions() -> dict[tuple[str, str], str]:
+    """(file below docs/, name of the region) -> its text."""
+    steps, gpu = read_results(RESULTS / "step.json"), read_results(RESULTS / "gpu.json")
+    return {
+        ("performance.md", "training steps"): step_region(steps),
+        ("performance.md", "sampling"): sampling_region(steps),
+        ("performance.md", "gpu"): gpu_region(gpu),
+        ("losses.md", "contrastive steps"): contrast_region(steps),
+        ("flux_on_one_gpu.md", "status"): status_region(gpu),
+        ("flux_on_one_gpu.md", "memory"): memory_region(gpu),
+    }
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """The text with another content of a region.
+
+    Raises:
+        ValueError: if it has no such region, or several.
+    """
+    begin = f"<!-- {name}: written by benchmarks/gpu_tables.py -->"
+    end = f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}\n.*?{re.escape(end)}", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(f"expected one region {begin} ... {end}")
+    return pattern.sub(lambda _: f"{begin}\n{content}\n{end}", text)
+
+
+def main() -> int:
+    """Write the regions; returns the exit status: 1 if --check found one that is out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="Change nothing.")
+    check = parser.parse_args().check
+    stale = []
+    for (file, name), content in regions().items():
+        path = DOCS / file
+        before = path.read_text(encoding="utf-8")
+        try:
+            after = replaced(before, name, content)
+        except ValueError as error:
+            raise SystemExit(f"error: {path}: {error}") from error
+        if after != before:
+            stale.append(f"{file}: {name}")
+            if not check:
+                path.write_text(after, encoding="utf-8")
+    print(f"{'out of date' if check else 'written'}: {', '.join(stale) or 'nothing'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
