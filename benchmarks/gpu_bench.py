@@ -146,7 +146,6 @@ class Bench:
 
     def compile(self, ours: Ours) -> None:
         """Compile the transformer's blocks from now on, and those of ``ours`` with a graph."""
-        torch._dynamo.config.recompile_limit = 64  # A and sgflux share the blocks' code
         if not self.toy:
             ours.model.flux.compile_blocks()
         elif not self._rehearsed:  # traced once, and not compiled: minutes on a CPU

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import checkout
 import torch
 
-from sgflux.data.files import replacing
+from sgflux.writing import replacing
 
 ROOT = checkout.ROOT
 

@@ -93,7 +93,6 @@ def measure_steps(model: str, dtype: str, mode: str, *, turns: int, toy: bool) -
     ways: dict[str, Way] = {VANILLA: vanilla}
     if mode == "compiled":
         ways |= {name: ours.run(name, batch) for name in COMPILED}
-        torch._dynamo.config.recompile_limit = 64  # A and sgflux share the blocks' code
         ours.model.flux.compile_blocks(**({"backend": "aot_eager"} if toy else {}))
     else:
         ways[VANILLA_MATH] = vanilla.with_plain_attention()

@@ -121,14 +121,6 @@ class Task:
         """``dtype`` as torch calls it."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.dtype]
 
-    @property
-    def lora_modules(self) -> tuple[str, ...]:
-        """The layers that get a LoRA."""
-        base = {"num_layers": self.block_end, "joint_attention_dim": 32}
-        return AdapterConfig(
-            block_start=self.block_start, block_end=self.block_end, base=base, max_sequence_length=1
-        ).lora_modules
-
 
 def statement_graph(number: int, statements: int) -> SceneGraph:
     """The ``number``-th of many graphs: a subject that stands in relations to things."""
@@ -139,6 +131,18 @@ def statement_graph(number: int, statements: int) -> SceneGraph:
         for own in range(statements)
     )
     return SceneGraph(objects=(subject, *things), relationships=relations)
+
+
+def adapter_config(transformer: FluxTransformer2DModel, task: Task) -> AdapterConfig:
+    """The adapter of B to S; A has its LoRA on the same layers."""
+    return AdapterConfig(
+        block_start=task.block_start,
+        block_end=task.block_end,
+        lora_rank=task.rank,
+        lora_alpha=task.rank,
+        base=model_identity(transformer),
+        max_sequence_length=task.text_tokens,
+    )
 
 
 def make_arrays(
@@ -197,13 +201,12 @@ class Vanilla:
 
     def __init__(self, transformer: FluxTransformer2DModel, task: Task, *, place: Place) -> None:
         """Put the LoRA in; :meth:`start` makes a data loader."""
+        layers = list(adapter_config(transformer, task).lora_modules)
         with warnings.catch_warnings():
             # That several LoRAs share the transformer is what happens here on purpose.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             transformer.add_adapter(
-                LoraConfig(
-                    r=task.rank, lora_alpha=task.rank, target_modules=list(task.lora_modules)
-                ),
+                LoraConfig(r=task.rank, lora_alpha=task.rank, target_modules=layers),
                 adapter_name=VANILLA_LORA,
             )
         cast_training_params(transformer, dtype=torch.float32)
@@ -339,14 +342,7 @@ class Ours:
         self.task, self.place = task, place
         self._transformer = transformer
         self._names = NameFeatures(transformer.config.joint_attention_dim)
-        self.adapter = AdapterConfig(
-            block_start=task.block_start,
-            block_end=task.block_end,
-            lora_rank=task.rank,
-            lora_alpha=task.rank,
-            base=model_identity(transformer),
-            max_sequence_length=task.text_tokens,
-        )
+        self.adapter = adapter_config(transformer, task)
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")

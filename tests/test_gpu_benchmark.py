@@ -30,13 +30,14 @@ def rehearsal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All rows on the CPU, by a process that has nothing but the checkout."""
     out = tmp_path_factory.mktemp("gpu") / "toy.json"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "gpu.py"), "--toy", "--out", str(out)],
         env={**environment, "OMP_NUM_THREADS": "1"},
         cwd=out.parent,
-        check=True,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
     return out
 
 
