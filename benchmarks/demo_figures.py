@@ -32,7 +32,7 @@ AIMS = {
     "Base, neutral text": "chance",
     "Adapter, true graph g⁺": "85 %",
     "Win rate, role swap": "95 %",
-    "Pairs of objects never trained on": "within 5 points",
+    "Pairs new to the adapter": "within 5 points",
     "Two statements, true graph g⁺": "70 %",
 }
 """Label of a headline's row -> what the demo is to reach."""

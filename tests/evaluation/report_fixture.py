@@ -111,8 +111,27 @@ def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
     results = json.loads(path.read_text())
     share = {"value": 0.871, "ci95": [0.842, 0.899], "n": 400, "clusters": 100}
     results["ranking_accuracy"] = {
-        **share, "by_kind": {"role_swap": share}, "error_graph": 0.31, "error_null_graph": 0.33
-    }  # fmt: skip
+        **share,
+        "by_kind": {"role_swap": share},
+        "error_graph": 0.963,
+        "error_null_graph": 0.845,
+        "errors": {
+            name: {"value": value, "ci95": [value - 0.02, value + 0.02], "n": 400, "clusters": 100}
+            for name, value in (
+                ("graph", 0.963),
+                ("negative_graph", 1.158),
+                ("null_graph", 0.845),
+            )
+        },
+        "gap": {"null_graph": {"value": -0.118, "ci95": [-0.139, -0.098], "n": 400}},
+    }
+    results["prompts_cut"] = {
+        "limit": 24,
+        "arms": {
+            "graph": {"pictures": 4, "cut": 0},
+            "base_relational": {"pictures": 4, "cut": 3, "example": "a photo of …"},
+        },
+    }
     path.write_text(json.dumps(results))
     write_metrics(folder / "metrics.jsonl")
     return config.out_dir

@@ -13,6 +13,7 @@ from sgflux.data.pictures import INFO_KEY
 from sgflux.data.world import PREDICATES, WorldScene
 from sgflux.evaluation import base_gate
 from sgflux.evaluation.base_gate import TARGETS, MeasureBaseConfig, measure_base
+from sgflux.evaluation.chance import random_drawing
 from sgflux.sampling import SceneGraphFluxPipeline
 
 
@@ -32,6 +33,11 @@ def test_the_gate_is_judged_on_the_last_number_of_steps(tmp_path: Path) -> None:
     # One step from pure noise is a blur; the bundled base draws most relations in four.
     assert figures["1_steps"]["relation"] < 0.5 < last["relation"]
     assert last["neutral_relation"] < 0.25
+    assert last["chance"] == random_drawing("world")["value"]
+    for name in ("relation", "two_triples", "two_triples_in_reading_order", "neutral_relation"):
+        low, high = last["ci95"][name]
+        assert low <= last[name] <= high
+        assert high - low > 0.05, "few pictures tell little, whatever they show"
     for name, target in TARGETS.items():
         gate = figures["gate"][name]
         assert gate == {"value": last[name], "target": target, "passed": last[name] >= target}

@@ -283,6 +283,11 @@ def test_a_model_is_measured_in_every_arm(
     ranking = results["ranking_accuracy"]
     assert 6 * 2 <= ranking["n"] <= 6 * 2 * 2
     assert ranking["error_graph"] > 0
+    assert set(ranking["errors"]) == {"graph", "negative_graph", "null_graph"}
+    cut = results["prompts_cut"]
+    assert cut["limit"] == pipeline.text_encoders.max_sequence_length
+    assert set(cut["arms"]) == set(results["arms"])
+    assert {entry["pictures"] for entry in cut["arms"].values()} == {12}
     moved = results["graph_sensitivity"]["pixel_distance"]
     assert moved["graph_to_negative_graph"]["value"] > 0
     # The base arms are the base, drawn from the same noise as all others.

@@ -91,7 +91,7 @@ def test_the_judge_comes_first(page: Page) -> None:
         "Win rate, role swap",
         "Ranking accuracy",
         "Contradiction: follows the graph",
-        "Pairs of objects never trained on",
+        "Pairs new to the adapter",
         "One statement, true graph g⁺",
         "Two statements, true graph g⁺",
         "By predicate",

@@ -217,6 +217,21 @@ def test_pairs_of_different_noise_are_a_defect() -> None:
         SCORER.win_rates({Arm.GRAPH: graph, Arm.NEGATIVE_GRAPH: negative})
 
 
+def test_a_relation_without_its_objects_is_told_apart() -> None:
+    """The second picture shows no cat and no box, yet the judge reads the stated relation."""
+    painted_over = replace(RIGHT[1], present=frozenset({"dog"}))
+    arm = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, [RIGHT[0], painted_over, RIGHT[2]]))
+    found = arm["relation_by_objects"]
+    assert arm["relation_accuracy"]["macro"] == 1.0, "asks for the relation alone"
+    assert found["right_and_found"]["macro"] == 0.75, "of four predicates"
+    assert (found["found"]["value"], found["found"]["n"]) == (0.75, 4)
+    assert (found["right_if_found"]["value"], found["right_if_found"]["n"]) == (1.0, 3)
+    assert (found["right_if_missing"]["value"], found["right_if_missing"]["n"]) == (1.0, 1)
+    assert arm["relation_accuracy"]["predicates"] == 4
+    whole = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, RIGHT))["relation_by_objects"]
+    assert whole["right_if_missing"]["value"] is None
+
+
 def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
     sigmas = sigma_grid(2)
     assert sigmas == (0.25, 0.75)
@@ -236,5 +251,9 @@ def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
     assert figures["by_sigma"]["0.25"]["n"] == 5
     assert figures["error_graph"] == pytest.approx(0.5)
     assert figures["gap"]["null_graph"]["value"] == pytest.approx(0.1)
+    errors_of = {name: entry["value"] for name, entry in figures["errors"].items()}
+    assert errors_of == pytest.approx(
+        {"graph": 0.5, "null_graph": 0.6, "negative_graph": (1.4 + 0.9 + 3.6 + 1.0) / 10}
+    )
     with pytest.raises(SgfluxError, match="3 items and 1 sigmas"):
         ranking_summary(ITEMS, errors, sigmas=[0.5], scorer=SCORER)

@@ -9,6 +9,7 @@ write them; beside the gate they are also measured in reading order, as most of 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,9 @@ import numpy as np
 from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.world import OBJECT_NAMES, PREDICATES, sample_scene
+from sgflux.evaluation.chance import random_drawing
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
+from sgflux.evaluation.metrics import Observations, macro_estimate
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.world_models import MeasureBaseConfig
@@ -49,6 +52,15 @@ def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGra
     )
 
 
+def _interval(drawn: _Drawn, predicates: Sequence[str] | None = None) -> list[float]:
+    """The 95 % interval of the pictures that are right, as a mean over predicates if there are."""
+    groups = ["all"] * len(drawn.right) if predicates is None else predicates
+    right = drawn.right.astype(float).tolist()
+    ends = macro_estimate(Observations(right, groups, range(len(right)))).overall.ci95
+    assert ends is not None, "there are pictures"
+    return list(ends)
+
+
 def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
     """Sample, judge, print and write the gate's figures; returns them."""
     pipeline = SceneGraphFluxPipeline.from_pretrained(config.model_id)
@@ -74,6 +86,8 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         pictures = np.concatenate(parts)
         return pictures, _judge(judge, pictures, graphs)
 
+    chance = random_drawing(judge.name)
+    assert chance is not None, "it was measured with this judge"
     figures: dict[str, object] = {"model": config.model_id, "objects": list(OBJECT_NAMES)}
     for steps in config.steps:
         shown, relational = draw(singles, "relational", steps)
@@ -94,7 +108,13 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
             "two_triples_in_reading_order": float(two_ordered.right.mean()),
             "neutral_relation": float(neutral.right.mean()),
             "neutral_objects": neutral.objects,
-            "chance": 1 / len(PREDICATES),
+            "chance": chance["value"],
+            "ci95": {
+                "relation": _interval(relational, [PREDICATES[index] for index in stated]),
+                "two_triples": _interval(two),
+                "two_triples_in_reading_order": _interval(two_ordered),
+                "neutral_relation": _interval(neutral),
+            },
             "per_predicate": per_predicate,
         }
     final = figures[f"{config.steps[-1]}_steps"]

@@ -34,6 +34,7 @@ from sgflux.evaluation.arms import (
     rows_by_predicate,
 )
 from sgflux.evaluation.calibration import calibrate
+from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import (
     DrawingCount,
     JudgedPicture,
@@ -164,7 +165,7 @@ def _evaluate(
     )
     figures = {
         "judge": judge_figures,
-        **scorer.summary(judged, out_dir=config.out_dir),
+        **scorer.summary(judged, out_dir=config.out_dir, judge=judge_figures["name"]),
         "ranking_accuracy": _rank(
             pipeline, items, scorer, config, pictures, show_progress=show_progress
         ),
@@ -176,6 +177,7 @@ def _evaluate(
             "by_predicate": rows_by_predicate(items),
             "seeds_per_item": config.seeds_per_item,
         },
+        "prompts_cut": prompts_cut(pipeline, plan),
         "generator": generator.name,
         "adapter": {
             "path": None if config.adapter is None else str(config.adapter),

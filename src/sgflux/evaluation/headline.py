@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from sgflux.evaluation.arms import Arm
+from sgflux.graphs.predicates import CANONICAL_PREDICATES
 
 Results = Mapping[str, Any]
 """The content of ``evaluation_results.json``."""
@@ -28,38 +30,48 @@ its own, since there text and graph state different things."""
 
 @dataclass(frozen=True)
 class Figure:
-    """A share with its interval, as an evaluation writes it.
+    """A share or a number with its interval, as an evaluation writes it.
 
     Attributes:
-        value: in [0, 1]; None where there was nothing to observe.
+        value: None where there was nothing to observe.
         low: of the 95 % interval, or None.
         high: of the 95 % interval, or None.
         n: number of observations.
+        is_share: whether it is shown in per cent; errors and gaps are plain numbers.
     """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     n: int = 0
+    is_share: bool = True
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any] | None, *, key: str = "value") -> Figure:
+    def of(
+        cls, entry: Mapping[str, Any] | None, *, key: str = "value", is_share: bool = True
+    ) -> Figure:
         """Read a JSON entry; ``key`` is where its value stands. No entry is no observation."""
         if not entry or entry.get(key) is None:
-            return cls(None)
+            return cls(None, is_share=is_share)
         low, high = entry.get("ci95") or (None, None)
-        return cls(float(entry[key]), low, high, int(entry.get("n", 0)))
+        return cls(float(entry[key]), low, high, int(entry.get("n", 0)), is_share)
 
     @property
     def percent(self) -> str:
-        """The value, like "74.2 %", with a blank at which no line breaks."""
-        return "–" if self.value is None else f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%"
+        """The value, like "74.2 %", with a blank at which no line breaks; "0.963" of no share."""
+        if self.value is None:
+            return "–"
+        if not self.is_share:
+            return f"{self.value:.3f}"
+        return f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%"
 
     @property
     def interval(self) -> str:
-        """The interval in per cent, like "70.1 to 78.0"."""
+        """The interval in per cent, like "70.1 to 78.0", or in plain numbers."""
         if self.low is None or self.high is None:
             return ""
+        if not self.is_share:
+            return f"{self.low:.3f} to {self.high:.3f}"
         return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
 
 
@@ -101,6 +113,7 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
     arms = results.get("arms", {})
     for arm, (label, note) in ARM_TITLES.items():
         figure = arm_figure(results, arm)
+        note += f"; {_over(arms.get(str(arm), {}).get('relation_accuracy'))}"
         yield HeadlineRow("Pictures that show the item's relation", label, note, figure, arm)
     group = "Does the graph decide?"
     for kind, entry in sorted((results.get("win_rate_by_kind") or {}).items(), reverse=True):
@@ -108,8 +121,7 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         yield HeadlineRow(group, f"Win rate, {_words(kind)}", note, Figure.of(entry))
     if not results.get("win_rate_by_kind"):
         yield HeadlineRow(group, "Win rate", "chance is 50 %", Figure.of(results.get("win_rate")))
-    note = "e(g⁺) < e(g⁻) on real pictures, without sampling or judge; chance is 50 %"
-    yield HeadlineRow(group, "Ranking accuracy", note, Figure.of(results.get("ranking_accuracy")))
+    yield from _ranking_rows(group, results.get("ranking_accuracy") or {})
     followed = arms.get(str(Arm.NEGATIVE_GRAPH), {}).get("given_graph_accuracy")
     note = "the adapter is told the false graph and draws it: the counterpart of the true graph"
     yield HeadlineRow(
@@ -129,10 +141,26 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
     graph = arms.get(str(Arm.GRAPH), {})
     held_out = graph.get("held_out_combinations") or {}
     for key, label, note in (
-        ("held_out", "Pairs of objects never trained on", "relation accuracy"),
-        ("seen", "Pairs of objects seen in training", "relation accuracy"),
+        (
+            "held_out",
+            "Pairs new to the adapter",
+            "not in its training; the base may have seen them",
+        ),
+        ("seen", "Pairs in the adapter's training", "the others"),
     ):
-        yield HeadlineRow(group, label, note, Figure.of(held_out.get(key), key="macro"))
+        entry = held_out.get(key)
+        yield HeadlineRow(group, label, f"{note}; {_over(entry)}", Figure.of(entry, key="macro"))
+    group = "Relations and their objects, with the true graph"
+    objects = graph.get("relation_by_objects") or {}
+    note = "the relation is right, and the judge finds both objects"
+    figure = Figure.of(objects.get("right_and_found"), key="macro")
+    yield HeadlineRow(group, "Relation right, objects found", note, figure)
+    note = "a relation read from an object that the judge does not find counts as right above"
+    for key, label in (
+        ("right_if_found", "Relation right, where both are found"),
+        ("right_if_missing", "Relation right, where one is missing"),
+    ):
+        yield HeadlineRow(group, label, note, Figure.of(objects.get(key)))
     told = arms.get(str(Arm.BASE_RELATIONAL), {}).get("all_triples_right") or {}
     group = "Pictures that show every statement of their item"
     for size, entry in (graph.get("all_triples_right") or {}).items():
@@ -140,6 +168,126 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         yield HeadlineRow(group, f"{label}, true graph g⁺", "neutral text", Figure.of(entry))
         note = "told in words: what the base can draw at all"
         yield HeadlineRow(group, f"{label}, base in words", note, Figure.of(told.get(size)))
+
+
+def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
+    """Ranking accuracy, and the errors that it compares and does not tell."""
+    note = "e(g⁺) < e(g⁻) on real pictures, without sampling or judge; chance is 50 %"
+    yield HeadlineRow(group, "Ranking accuracy", note, Figure.of(ranking))
+    errors = ranking.get("errors") or {}
+    gap = (ranking.get("gap") or {}).get("null_graph")
+    turned = None
+    if gap and gap.get("value") is not None:
+        ends = gap.get("ci95")
+        turned = {
+            **gap,
+            "value": -gap["value"],
+            "ci95": None if ends is None else [-ends[1], -ends[0]],
+        }
+    for label, note, entry in (
+        (
+            "e(g⁺), error under the true graph",
+            "of the velocity, on real pictures",
+            errors.get("graph"),
+        ),
+        (
+            "e(g⁻), error under a false graph",
+            "role swaps and other predicates",
+            errors.get("negative_graph"),
+        ),
+        (
+            "e(∅), error without a graph",
+            "the same adapter, pictures and noise",
+            errors.get("null_graph"),
+        ),
+        ("e(g⁺) less e(∅)", "above 0: the graph moves the velocity away from the data's", turned),
+    ):
+        yield HeadlineRow(group, label, note, Figure.of(entry, is_share=False))
+
+
+def _over(entry: Mapping[str, Any] | None) -> str:
+    """Over how many predicates a macro figure is the mean."""
+    count = (entry or {}).get("predicates", len((entry or {}).get("per_predicate", {})))
+    if not count:
+        return "mean over predicates"
+    return f"mean over {count} predicate{'' if count == 1 else 's'}"
+
+
+def footnotes(results: Results) -> list[str]:
+    """What has to be known to read the headline's figures, a sentence or two each."""
+    notes = []
+    arms = results.get("arms", {})
+    graph = arms.get(str(Arm.GRAPH)) or {}
+    shown = graph or next(iter(arms.values()), {})
+    relation = shown.get("relation_accuracy") or {}
+    if relation.get("macro") is not None:
+        count = relation.get("predicates", len(relation.get("per_predicate", {})))
+        absent = len(CANONICAL_PREDICATES) - count
+        notes.append(
+            "Relation accuracy: the judge's likeliest relation from the statement's subject to its "
+            "object is the stated one, whether or not it finds the two. It is the mean over the "
+            f"{count} predicates that occur"
+            + (f"; {absent} of {len(CANONICAL_PREDICATES)} do not." if absent > 0 else ".")
+        )
+    if (chance := chance_sentence(results)) is not None:
+        notes.append(chance)
+    if (sentence := ranking_sentence(results.get("ranking_accuracy") or {})) is not None:
+        notes.append(sentence)
+    if graph.get("held_out_combinations"):
+        notes.append(
+            "Pairs new to the adapter are combinations of objects that its training left out. Its "
+            "base was trained before, on all of them where it is the bundled tiny-flux."
+        )
+    notes += _cut_notes(results.get("prompts_cut") or {})
+    return notes
+
+
+def chance_sentence(results: Results) -> str | None:
+    """What random drawing reaches, as measured; None where it has not been."""
+    drawn = Figure.of((results.get("chance") or {}).get("random_drawing"))
+    if drawn.value is None:
+        return None
+    return (
+        f"Chance is {drawn.percent} ({drawn.interval}): so often the judge reads the stated "
+        f"relation in {drawn.n:,} statements about pictures of the named objects in random "
+        "relations."
+    )
+
+
+def ranking_sentence(ranking: Results) -> str | None:
+    """What ranking accuracy does not say: how large the errors are, and why."""
+    graph, null = ranking.get("error_graph"), ranking.get("error_null_graph")
+    if graph is None or null is None or ranking.get("value") is None:
+        return None
+    start = (
+        "Ranking accuracy only compares two graphs under the same adapter. Its error is "
+        f"{graph:.3f} under the true graph and {null:.3f} without a graph: "
+    )
+    if graph <= null:
+        return start + "the true graph also explains the pictures better than none."
+    return start + (
+        "the graph moves the velocity away from the data's. That is what a guided teacher does "
+        "(--lambda-words): its velocity is sharper than the data's, and so is the adapter's that "
+        "follows it. Pictures are judged by relation accuracy, not by this error."
+    )
+
+
+def _cut_notes(cut: Results) -> list[str]:
+    """One sentence about every arm's cut prompts; that there are none is said, too."""
+    arms = cut.get("arms") or {}
+    if not arms:
+        return []
+    named = [
+        f"{name} {entry['cut']} of {entry['pictures']}"
+        for name, entry in arms.items()
+        if entry["cut"]
+    ]
+    if not named:
+        return [f"No prompt was cut at the text encoder's {cut['limit']} tokens."]
+    return [
+        f"Prompts cut at the text encoder's {cut['limit']} tokens, so that their end was not read: "
+        f"{', '.join(named)}."
+    ]
 
 
 _NUMBERS = {"1": "One statement", "2": "Two statements", "3": "Three statements"}
@@ -179,6 +327,7 @@ def verdict(results: Results) -> str:
             f"The true graph explains real pictures better than a false one {ranking.percent} of "
             "the time, where chance is 50\N{NO-BREAK SPACE}%. Nobody has judged the pictures."
         )
+        sentences += filter(None, [ranking_sentence(results["ranking_accuracy"])])
     judge = Figure.of(results.get("judge"), key="accuracy")
     if judge.value is not None:
         sentences.append(f"The judge itself is right about {judge.percent} of real pictures.")
@@ -203,7 +352,10 @@ def print_headline(results: Results, *, console: Console | None = None) -> None:
         name = f"[bold]{row.label}[/bold]" if chief else row.label
         value = f"[bold]{row.figure.percent}[/bold]" if chief else row.figure.percent
         table.add_row(f"  {name}", value, row.figure.interval, str(row.figure.n))
-    (console or Console(highlight=False)).print(table)
+    console = console or Console(highlight=False)
+    console.print(table)
+    for note in footnotes(results):
+        console.print(f"\n[dim]{escape(note)}[/dim]")
 
 
 def _words(kind: str) -> str:

@@ -21,6 +21,7 @@ from sgflux.evaluation.headline import (
     HeadlineRow,
     Results,
     arm_figure,
+    footnotes,
     headline,
     predicate_figures,
     verdict,
@@ -134,12 +135,13 @@ def _what_was_run(results: Results) -> str:
 
 
 def _cards(results: Results) -> str:
+    ranking = results.get("ranking_accuracy") or {}
     cards = [
         ("Judge accuracy on real pictures", Figure.of(results["judge"], key="accuracy"), ""),
         ("Relation accuracy with the graph", arm_figure(results, Arm.GRAPH), " chief"),
         ("Base, told only the objects", arm_figure(results, Arm.BASE_NEUTRAL), ""),
         ("Win rate against the false graph", Figure.of(results.get("win_rate")), ""),
-        ("Ranking accuracy on real pictures", Figure.of(results.get("ranking_accuracy")), ""),
+        (f"Ranking accuracy on real pictures{_errors(ranking)}", Figure.of(ranking), ""),
     ]
     return '<div class="cards">{}</div>'.format(
         "".join(
@@ -150,6 +152,20 @@ def _cards(results: Results) -> str:
             if figure.value is not None
         )
     )
+
+
+def _errors(ranking: Results) -> str:
+    """The errors that the ranking accuracy compares, and the one that it leaves out."""
+    errors = ranking.get("errors") or {
+        "graph": {"value": ranking.get("error_graph")},
+        "null_graph": {"value": ranking.get("error_null_graph")},
+    }
+    known = [
+        f"{name} {errors[key]['value']:.3f}"
+        for key, name in (("graph", "e(g⁺)"), ("negative_graph", "e(g⁻)"), ("null_graph", "e(∅)"))
+        if key in errors and errors[key]["value"] is not None
+    ]
+    return f" <small>{', '.join(known)}</small>" if known else ""
 
 
 def _number(figure: Figure) -> str:
@@ -173,19 +189,20 @@ def _figures(results: Results) -> str:
 
 
 def _how_to_read(results: Results) -> str:
+    notes = "".join(f'<p class="note">{escape(note)}</p>' for note in footnotes(results))
     if not _is_judged(results):
-        return ""
+        return notes
     return (
         '<p class="note">Relation accuracy is averaged over predicates, so that each counts the '
         "same. In every arm the question is whether the picture shows what the <em>item</em> "
-        "states: under a false or another graph the right answer is no. "
-        "A predicate guessed at random is right in "
-        f"{100 * results['chance']['one_of_all_predicates']:.1f}&nbsp;%.</p>"
+        "states: under a false or another graph the right answer is no.</p>" + notes
     )
 
 
 def _figure_line(row: HeadlineRow, results: Results) -> str:
-    value = max(row.figure.value or 0.0, 0.0)  # a difference may be less
+    value = min(max(row.figure.value or 0.0, 0.0), 1.0)  # a difference may be less
+    if not row.figure.is_share:
+        value = 0.0
     objects = ""
     if row.arm is not None:
         objects = Figure.of(results["arms"][str(row.arm)].get("objects_right")).percent
@@ -270,8 +287,10 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         '<p class="note">Validation is on real pictures that are neither trained on nor reported, '
-        "with fixed noise. The true graph must explain them better than a false one, and its own "
-        "error must not rise.</p>"
+        "with fixed noise. An adapter that reads its graph explains them better under the true one "
+        "than under a false one. With a guided teacher (--lambda-words) both errors rise above the "
+        "one without a graph, since the teacher's velocity is not the data's: there pictures are "
+        "what tells adapters apart.</p>"
         f'<div class="charts">{figures}</div>'
     )
 
@@ -339,11 +358,15 @@ def _method(results: Results) -> str:
     if ranking.get("error_graph") is not None:
         errors = f"{ranking['error_graph']:.4f} with the graph, {ranking['error_null_graph']:.4f}"
         entries.append(("error on real pictures", f"{errors} without"))
+    cut = results.get("prompts_cut")
+    if cut is not None:
+        listed = ", ".join(f"{arm} {entry['cut']}" for arm, entry in cut["arms"].items())
+        entries.append(("prompts cut", f"after {cut['limit']} tokens: {escape(listed)}"))
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     entries.append(("versions", escape(versions)))
     entries.append(("time", f"{results['timing']['seconds']:.0f} s"))
-    listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in entries)
-    return f"<p>{escape(note)}</p><p>Arms: {arms}.</p><dl class='run'>{listed}</dl>"
+    entries_listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in entries)
+    return f"<p>{escape(note)}</p><p>Arms: {arms}.</p><dl class='run'>{entries_listed}</dl>"
 
 
 def _named(name: str | None, fingerprint: str | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
+from sgflux.evaluation.chance import random_drawing
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
 from sgflux.evaluation.metrics import (
     Estimate,
@@ -70,6 +71,7 @@ class Scorer:
         read = [picture for picture in pictures if picture.reading is not None]
         if not read:
             return result
+        result["relation_by_objects"] = self._by_objects(read)
         result["objects_right"] = self.mean(_objects_rows(read)).to_json()
         by_size: dict[int, Rows] = {}
         for size, row in _all_right_rows(read):
@@ -87,6 +89,31 @@ class Scorer:
         if held_out is not None:
             result["held_out_combinations"] = held_out
         return result
+
+    def _by_objects(self, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
+        """Relations by whether the judge finds both objects of the statement.
+
+        ``relation_accuracy`` asks for the relation alone: a judge names one from an object that is
+        not there, too, and is right by chance or by habit. Here that is seen.
+        """
+        right = relation_rows(pictures)
+        found = [
+            picture.reading.has_all((triple.subject, triple.object))
+            for picture in pictures
+            if picture.reading is not None
+            for triple in item_triples(picture.request)
+        ]
+        together = list(zip(right, found, strict=True))
+        both = self.macro(
+            [(value * there, group, cluster) for (value, group, cluster), there in together]
+        ).to_json()
+        del both["per_predicate"]
+        return {
+            "right_and_found": both,
+            "found": self.mean([(float(there), g, c) for (_, g, c), there in together]).to_json(),
+            "right_if_found": self.mean([row for row, there in together if there]).to_json(),
+            "right_if_missing": self.mean([row for row, there in together if not there]).to_json(),
+        }
 
     def _held_out(self, pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
         """Combinations that were never trained on beside the others; None unless there are both.
@@ -190,8 +217,14 @@ class Scorer:
             result[f"graph_to_{arm}"] = self.level(rows).to_json()
         return {"pixel_distance": result}
 
-    def summary(self, judged: Judged, *, out_dir: Path) -> dict[str, Any]:
-        """Every figure that comes from pictures."""
+    def summary(self, judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
+        """Every figure that comes from pictures.
+
+        Args:
+            judged: the pictures of each arm, with what was read in them.
+            out_dir: where they are.
+            judge: name of who read them, with whom chance may have been measured.
+        """
         arms = {str(arm): self.arm(arm, pictures) for arm, pictures in judged.items()}
         base = arms.get(str(Arm.BASE_NEUTRAL))
         return {
@@ -201,6 +234,7 @@ class Scorer:
             "contradiction": self.contradiction(judged),
             "graph_sensitivity": self.sensitivity(judged, out_dir=out_dir),
             "chance": {
+                "random_drawing": random_drawing(judge),
                 "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
                 "base_neutral": None if base is None else base["relation_accuracy"]["macro"],
             },

@@ -75,6 +75,14 @@ class TextEncoders:
         )
         return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
 
+    def cuts(self, prompts: Sequence[str]) -> list[bool]:
+        """Whether T5 reads each prompt only in part, since it has too many tokens."""
+        lengths = {
+            prompt: len(self.tokenizer_2(prompt, truncation=False, verbose=False)["input_ids"])
+            for prompt in dict.fromkeys(prompts)
+        }
+        return [lengths[prompt] > self.max_sequence_length for prompt in prompts]
+
     @torch.no_grad()
     def encode_names(self, names: Sequence[str]) -> Tensor:
         """One feature a name, from T5's output and its word embeddings, over the name's own tokens.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import AdapterConfig
 from sgflux.models.base_name import BaseName, public_name
@@ -97,6 +100,21 @@ graph, and the same noise without it.
 """
 
 
+def _what_ranking_leaves_out(metrics: Mapping[str, Any]) -> str:
+    """How the error under the true graph compares with that without a graph, and why."""
+    gap = metrics["loss"] - metrics["loss_null"]
+    text = (
+        "Ranking accuracy only compares graphs. The error under the true graph is "
+        f"{abs(gap):.4f} {'larger' if gap > 0 else 'smaller'} than without a graph"
+    )
+    if gap <= 0:
+        return text + "."
+    return text + (
+        ": the graph moves the velocity away from the data's, as a guided teacher (--lambda-words) "
+        "makes it do. Judge such an adapter by its pictures, not by this error."
+    )
+
+
 def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
     metrics = weights.metrics
     if "loss" not in metrics:
@@ -122,6 +140,8 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
             f"- with a graph that is not true of the picture: {metrics['loss_negative']:.4f}",
             f"- ranking accuracy (chance 0.5): {metrics['ranking_accuracy']:.3f} over "
             f"{metrics['ranking_n']} pairs ({kinds})",
+            "",
+            _what_ranking_leaves_out(metrics),
         ]
     if config.val_jsonl is not None:
         chosen = "The checkpoint is the last one."

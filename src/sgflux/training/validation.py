@@ -2,8 +2,9 @@
 
 Every example is judged under its true graph, under no graph, and under a corrupted graph that is
 not true of the picture, on the same latents, noise and sigma. e(g+) < e(g-) needs no sampling and
-no judge, and the error under g+ stands beside it: a ranking that improves because both got worse is
-a failure, and must be visible.
+no judge. The errors stand beside it, since it does not tell them: with a guided teacher
+(--lambda-words) the error under g+ is larger than without a graph, and a ranking can improve while
+both errors get worse.
 
 Shapes: V validation examples, K sigmas.
 """
