@@ -223,10 +223,10 @@ class CacheFlags:
     """Where the encoded pictures and texts are kept; give training the same folder."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
-    height: int = 512
-    """Height of the training images in pixels."""
-    width: int = 512
-    """Width of the training images in pixels."""
+    height: int | None = None
+    """Height of the training images in pixels; None: the model's own size, at most 512."""
+    width: int | None = None
+    """Width of the training images in pixels; None: the model's own size, at most 512."""
     crop: Literal["none", "center", "union"] = "none"
     """How a photo gets that shape."""
     prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral", "relational")
@@ -356,8 +356,18 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
     _hide_loading_bars()
     with command.hold(config.out_dir):
         *pictures, sheet = sampling.sample(config)
-    print(f"{len(pictures)} pictures in {config.out_dir}, side by side in {sheet}")
+    print(
+        f"{len(pictures)} pictures of {_pixels(pictures[0])} pixels in {config.out_dir}, side by "
+        f"side in {sheet}"
+    )
     return 0
+
+
+def _pixels(picture: Path) -> str:
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        return f"{image.height} x {image.width}"
 
 
 def saliency(command: Command, arguments: Sequence[str]) -> int:

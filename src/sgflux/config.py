@@ -97,10 +97,11 @@ class TrainConfig:
     """Folder of the run: checkpoints, logs and the finished adapter; must be new or empty."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
-    height: int = 512
-    """Height of the training images in pixels; a multiple of 16 for FLUX."""
-    width: int = 512
-    """Width of the training images in pixels; a multiple of 16 for FLUX."""
+    height: int | None = None
+    """Height of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
+    size, at most 512 (512 for FLUX, 64 for tiny)."""
+    width: int | None = None
+    """Width of the training images in pixels; None: the model's own size, at most 512."""
     crop: Literal["none", "center", "union"] = "none"
     """How a photo gets that shape: squash all of it, or crop to its center or its two boxes."""
     latent_cache_dir: Path | None = None
@@ -355,6 +356,17 @@ class TrainConfig:
             value = getattr(self, name)
             if value != defaults[name]:
                 raise ConfigError(f"{name} ({value!r}) has no effect {when}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the training images.
+
+        Raises:
+            ConfigError: if one is left to the model; see :func:`sgflux.training.size.with_size`.
+        """
+        if self.height is None or self.width is None:
+            raise ConfigError("height and width are the model's own, which nobody has read yet")
+        return self.height, self.width
 
     @property
     def texts(self) -> PromptMix:

@@ -27,10 +27,11 @@ class ClassifierConfig:
     """What it reads: a picture's latents, or the model's concept maps."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
-    height: int = 512
-    """Height of the images in pixels; as in the training that is to use it."""
-    width: int = 512
-    """Width of the images in pixels."""
+    height: int | None = None
+    """Height of the images in pixels, as in the training that is to use it; None: the model's own
+    size, at most 512."""
+    width: int | None = None
+    """Width of the images in pixels; None: the model's own size, at most 512."""
     crop: Literal["none", "center", "union"] = "none"
     """How a photo gets that shape."""
     latent_cache_dir: Path | None = None

@@ -166,8 +166,8 @@ def build_terms(
         regions = relation_regions(
             train,
             images_dir=images_dir,
-            height=config.height,
-            width=config.width,
+            height=config.size[0],
+            width=config.size[1],
             crop=config.crop,
             rows=rows,
             columns=columns,

@@ -16,6 +16,7 @@ from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes
+from sgflux.training.size import with_size
 from sgflux.training.validation import choose_items
 
 
@@ -64,6 +65,10 @@ def fill_from_files(
         for path in paths
     ]
     read = [read_splits(config, say=_say_nothing) for config in configs]
+    said_size: list[str] = []
+    with processes.main_first():
+        configs = [with_size(config, say=said_size.append) for config in configs]
+    yield from said_size[:1]
     # What a validation on any of the files would compare with.
     said = [p for splits in read for row in splits.train for _, p, _ in row.graph.relationships]
     store = CacheStore(settings["latent_cache_dir"])

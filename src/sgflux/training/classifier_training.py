@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -56,6 +56,7 @@ from sgflux.training.negative_sampling import predicates_of
 from sgflux.training.prepare import DTYPES, Encoded, Splits, encode, images_root, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
+from sgflux.training.size import with_size
 
 Say = Callable[[str], None]
 
@@ -101,7 +102,8 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     processes = Processes.start(config.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
-    training = _as_training(config)
+    training = with_size(_as_training(config), say=say)
+    config = replace(config, height=training.height, width=training.width)
     splits = read_splits(training, say=_nothing)
     _expect_other_pictures(training, splits)
     predicates = predicates_of(splits.train)

@@ -62,7 +62,7 @@ the graph conditioner beside it, nothing reads a graph.
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
 | data | {data} |
-| pictures | {config.height} x {config.width} pixels |
+| pictures | {" x ".join(map(str, config.size))} pixels |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |

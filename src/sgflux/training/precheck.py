@@ -87,8 +87,8 @@ def _looked_at(
                     examples,
                     images_dir=images_root(config, path),
                     crop=config.crop,
-                    height=config.height,
-                    width=config.width,
+                    height=config.size[0],
+                    width=config.size[1],
                     progress=sys.stderr.isatty(),
                 )
             )

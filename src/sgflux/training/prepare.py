@@ -261,8 +261,8 @@ def encode(
         text_tokens=facts.text_tokens,
         image_tokens=image_tokens,
         image_grid=(
-            config.height // (2 * facts.downsample),
-            config.width // (2 * facts.downsample),
+            config.size[0] // (2 * facts.downsample),
+            config.size[1] // (2 * facts.downsample),
         ),
         autoencoder_identity=encoders.picture_identity,
         concept_pooled=concept_pooled,
@@ -331,8 +331,8 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
             plan = EncodingPlan(
                 examples,
                 images_dir=images_root(config, jsonl),
-                height=config.height,
-                width=config.width,
+                height=config.size[0],
+                width=config.size[1],
                 crop=config.crop,
                 encoder_identity=encoders.picture_identity if cached else "",
                 text_identity=encoders.text_identity if cached else "",
@@ -446,12 +446,13 @@ def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
         SgfluxError: if the size of the pictures does not come out even.
     """
     patch = 2 * downsample
-    if config.height % patch or config.width % patch:
+    height, width = config.size
+    if height % patch or width % patch:
         raise SgfluxError(
             f"height and width must be multiples of {patch} for {config.model_id!r}, "
-            f"got {config.height} and {config.width}"
+            f"got {height} and {width}"
         )
-    return (config.height // patch) * (config.width // patch)
+    return (height // patch) * (width // patch)
 
 
 def _prompts_of(config: TrainConfig) -> Callable[[SceneExample, PromptKind], str]:

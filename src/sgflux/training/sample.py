@@ -84,8 +84,7 @@ def draw_sample(
     )
     settings: dict[str, Any] = {
         "steps": config.sample_steps,
-        "height": config.height,
-        "width": config.width,
+        **dict(zip(("height", "width"), config.size, strict=True)),
     }
     pictures = {}
     with prepared.as_sampled(), torch.no_grad():

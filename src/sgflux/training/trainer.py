@@ -28,6 +28,7 @@ from sgflux.training.processes import Processes
 from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
 from sgflux.training.run_log import RunLog
 from sgflux.training.sample import draw_sample
+from sgflux.training.size import with_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
         resume_path = folder.resume_path(config.resume)
         splits = read_splits(config, say=log.say)
+        with processes.main_first():
+            config = with_size(config, say=log.say)
         state = identity = None
         if resume_path is not None:
             state = TrainingState.load(resume_path)

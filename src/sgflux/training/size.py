@@ -1,0 +1,68 @@
+"""The size of a run's pictures, where nobody names one: the model's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
+from sgflux.models.hub import model_folder
+from sgflux.models.single_files import described_autoencoder
+
+LARGEST = 512
+"""Pixels a side that a run trains at unless it is told more: FLUX.1's own 1024 cost four times the
+image tokens, and what a relation looks like is to be seen at half the size."""
+
+
+def with_size(config: TrainConfig, *, say: Callable[[str], None]) -> TrainConfig:
+    """The run with both sides of its pictures; one that is not given is the model's own.
+
+    Args:
+        config: the run.
+        say: gets a line if a side was not given.
+
+    Raises:
+        SgfluxError: if the model is not on this machine, or does not say its size.
+    """
+    if config.height is not None and config.width is not None:
+        return config
+    own = model_size(config.source)
+    side = min(own, LARGEST)
+    sized = replace(
+        config,
+        height=side if config.height is None else config.height,
+        width=side if config.width is None else config.width,
+    )
+    why = "the model's own size" if side == own else f"half of the model's own {own}"
+    if side != own and 2 * side != own:
+        why = f"less than the model's own {own}"
+    say(
+        f"pictures:   {sized.height} x {sized.width} pixels, as {why}; --height and --width change "
+        "that"
+    )
+    return sized
+
+
+def model_size(source: ModelSource) -> int:
+    """Pixels a side of the pictures that a model was made for, as its autoencoder says.
+
+    Raises:
+        SgfluxError: if the model is not on this machine, or does not say it.
+    """
+    if source.autoencoder is not None:
+        return int(described_autoencoder(source.autoencoder)["sample_size"])
+    path = model_folder(source.rest, **source.hub, parts=["vae"]) / "vae" / "config.json"
+    try:
+        content = json.loads(path.read_bytes())
+        size = content.get("sample_size") if isinstance(content, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SgfluxError(f"{path}: cannot be read: {error}") from error
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise SgfluxError(
+            f"{path}: sample_size, the model's own size, must be a whole number, got {size!r}; "
+            "give height and width"
+        )
+    return size
