@@ -126,6 +126,8 @@ class TrainConfig:
     """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
+    allow_other_base: bool = False
+    """With resume or init_from: take an adapter that was trained on another base, and say so."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
     device: str = "auto"
@@ -241,6 +243,9 @@ class TrainConfig:
     """How many of the latest of them are kept; 0: all."""
     sample_steps: int = 4
     """Euler steps of the picture that goes with the finished adapter; 0: draw none."""
+    init_from: str | None = None
+    """Start from an adapter: a bundle's folder or hub id[@revision], or anybody's LoRA of FLUX
+    (.safetensors); sizes follow it, while data, rates and everything else are this run's own."""
     resume: str | None = None
     """A step{N}.pt to go on from, or 'auto' for the output folder's latest, if there is one."""
     dry_run: bool = False

@@ -51,6 +51,8 @@ def check_resume(config: Any) -> None:
             f"resume {config.resume!r} is 'auto' here: the output folder's latest checkpoint; a "
             "step{N}.pt is the other choice"
         )
+    if config.allow_other_base and config.resume is None and config.init_from is None:
+        raise ConfigError("allow_other_base has no effect without resume or init_from")
 
 
 def check_memory_savers(config: Any) -> None:

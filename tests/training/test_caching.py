@@ -15,7 +15,7 @@ from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_autoencoder, load_text_encoders
 from sgflux.models.hub import model_folder
-from sgflux.training import prepare
+from sgflux.training import lazy_encoders
 from sgflux.training.encoder_files import encoder_facts, files_identity
 from sgflux.training.prepare import Encoded, encode, read_splits
 from sgflux.training.processes import Processes
@@ -47,8 +47,8 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(prepare, "load_text_encoders", refuse)
-    monkeypatch.setattr(prepare, "load_autoencoder", refuse)
+    monkeypatch.setattr(lazy_encoders, "load_text_encoders", refuse)
+    monkeypatch.setattr(lazy_encoders, "load_autoencoder", refuse)
     from_disk = encoded(config)
     for expected, found in zip(batch_of(in_memory), batch_of(from_disk), strict=True):
         assert torch.equal(expected, found)
@@ -145,8 +145,8 @@ def test_the_command_encodes_all_that_a_run_will_ask_for(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(prepare, "load_text_encoders", refuse)
-    monkeypatch.setattr(prepare, "load_autoencoder", refuse)
+    monkeypatch.setattr(lazy_encoders, "load_text_encoders", refuse)
+    monkeypatch.setattr(lazy_encoders, "load_autoencoder", refuse)
     encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
 
 

@@ -15,7 +15,7 @@ from sgflux.training.checkpoint import (
     shallow_dict,
     step_files,
 )
-from sgflux.training.run_folder import RunFolder, changed_settings
+from sgflux.training.run_folder import RunFolder
 
 
 def weights(step: int = 3) -> AdapterWeights:
@@ -142,9 +142,3 @@ def test_a_run_stopped_before_its_first_checkpoint_starts_again(tmp_path: Path) 
     (tmp_path / ".step2.pt.0123.tmp").touch()  # killed while it was saving
     (tmp_path / "tensorboard").mkdir()
     assert RunFolder(tmp_path, graph_mode="token").resume_path("auto") is None
-
-
-def test_only_the_cadence_and_the_place_may_change() -> None:
-    old = {"lr": 0.1, "log_every": 1, "output_dir": "a", "seed": 0, "gone": 1}
-    new = {"lr": 0.2, "log_every": 2, "output_dir": "b", "seed": 0, "new": 1}
-    assert changed_settings(old, new) == ["gone", "lr", "new"]

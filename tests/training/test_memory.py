@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import load_transformer
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
-from sgflux.training import build, prepare
+from sgflux.training import build, lazy_encoders
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.trainer import train
 from tests.models.test_training_adapter import write_training_adapter
@@ -103,7 +103,9 @@ def test_the_encoders_are_gone_before_the_transformer_comes(
         ("load_text_encoders", ("text_encoder", "text_encoder_2")),
         ("load_autoencoder", ("vae",)),
     ):
-        monkeypatch.setattr(prepare, function, watched(getattr(prepare, function), *names))
+        monkeypatch.setattr(
+            lazy_encoders, function, watched(getattr(lazy_encoders, function), *names)
+        )
     found: list[int] = []
 
     def load(*arguments: Any, **settings: Any) -> Any:

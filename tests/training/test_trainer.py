@@ -253,10 +253,10 @@ def test_other_data_are_refused(
 ) -> None:
     state = TrainingState.load(finished.output_dir / "step2.pt")
     changed = shallow_dict(state)
-    changed["data"] = {**state.data, "training": "0" * 64}
+    changed["content"] = {**state.content, "training": "0" * 64}
     TrainingState(**changed).save(tmp_path / "step2.pt")
     config = make_config(tmp_path / "run", resume=str(tmp_path / "step2.pt"))
-    with pytest.raises(SgfluxError, match="the training JSONL has changed"):
+    with pytest.raises(SgfluxError, match="the training rows or the bytes of their pictures"):
         train(config)
 
 

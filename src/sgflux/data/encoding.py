@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sgflux.data.cache import TextFeatures, TrainingArrays, latent_key, name_key, text_key
+from sgflux.data.content import content_digest
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.images import (
     CROPS,
@@ -117,6 +118,9 @@ class EncodingPlan:
         self._size, self._crop, self._length = (height, width), crop, max_sequence_length
         paths = _paths(self.examples, Path(images_dir))
         digests = _digests(self.examples, paths)
+        self.content = content_digest(
+            self.examples, [digests[paths[one.image_rel_path]] for one in self.examples]
+        )
         self.pictures: dict[str, Picture] = {}
         self._picture_keys: list[str] = []
         for row, example in enumerate(self.examples):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -32,8 +33,10 @@ from sgflux.sampling.inputs import flux_schedule
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
+from sgflux.training.initial import InitialAdapter, load_initial
+from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import DTYPES, Encoded, Splits, images_root
+from sgflux.training.prepare import Encoded, Splits, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
 from sgflux.training.terms import TermInputs
@@ -52,7 +55,8 @@ class Preparation:
         latent_scale: of the autoencoder.
         dtype: of the arithmetic.
         guidance: what a guidance-distilled model is told, else None.
-        digests: split -> SHA-256 of its JSONL.
+        digests: split, or what else was given as a file -> SHA-256 of that file.
+        content: split -> digest of its rows and the bytes of their pictures.
         plan: the numbers of the run.
         names: features of the graphs' words.
         terms: what the further loss terms need.
@@ -68,6 +72,7 @@ class Preparation:
     dtype: torch.dtype
     guidance: float | None
     digests: dict[str, str]
+    content: dict[str, str]
     plan: RunPlan
     names: NameFeatures
     terms: TermInputs
@@ -88,6 +93,8 @@ def build(
     *,
     processes: Processes,
     base_identity: BaseIdentity | None = None,
+    initial: InitialAdapter | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Preparation:
     """Load the transformer and put the adapter into it.
 
@@ -97,6 +104,8 @@ def build(
         encoded: the same, encoded.
         processes: that share the work.
         base_identity: what the base is; None: the adapter will not say.
+        initial: what the adapter starts from; None: it starts untrained.
+        say: gets lines about that.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
@@ -128,6 +137,10 @@ def build(
         name_features=encoded.names,
         encoder=encoder or frozen_encoder(config, adapter, encoded.names),
     )
+    if initial is not None:
+        for line in load_initial(model, initial):
+            if say is not None:
+                say(line)
     plan = plan_of(
         config, splits, adapter, model, processes=processes, image_tokens=encoded.image_tokens
     )
@@ -165,6 +178,7 @@ def build(
         dtype=DTYPES[config.dtype],
         guidance=guidance,
         digests=splits.digests,
+        content=encoded.content,
         plan=plan,
         names=encoded.names,
         terms=build_terms(

@@ -7,7 +7,10 @@ and dictionaries, nothing of ours.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +20,13 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.training.checksum import content_checksum
 from sgflux.writing import replacing
 
+_LOGGER = logging.getLogger(__name__)
+
 _FORMAT = 1
+_CHECKSUM = "checksum"
 _STEP_FILE = re.compile(r"step(\d+)\.pt")
 
 
@@ -82,11 +89,13 @@ class TrainingState:
         rng: torch's global generator on the CPU, uint8.
         config: the ``TrainConfig`` as JSON.
         adapter: the ``AdapterConfig`` as JSON.
-        data: split -> SHA-256 of its JSONL.
+        data: split, or what else was given as a file -> SHA-256 of that file.
         processes: how many shared the work.
         validated_step: the last step after which validation has run, 0 before the first.
         best: the best adapter so far, or None.
         confusion: what hard negatives are drawn by, or None where there are none.
+        content: split -> digest of its rows and the bytes of their pictures; None in a checkpoint
+            of an older sgflux.
     """
 
     step: int
@@ -103,6 +112,7 @@ class TrainingState:
     validated_step: int
     best: AdapterWeights | None
     confusion: dict[str, Any] | None = None
+    content: dict[str, str] | None = None
 
     def save(self, path: Path) -> None:
         """Write the file, all of it or nothing."""
@@ -118,6 +128,10 @@ class TrainingState:
         """
         fields = _load(path, cls)
         best = fields.pop("best")
+        if best is not None:
+            if set(best) != {field.name for field in dataclasses.fields(AdapterWeights)}:
+                raise CheckpointError(f"{path}: is damaged: its best adapter lacks parts")
+            _check_types(best, AdapterWeights, path)
         return cls(**fields, best=None if best is None else AdapterWeights(**best))
 
 
@@ -142,6 +156,7 @@ def on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
+    content = {**content, _CHECKSUM: content_checksum(content)}
     with replacing(path, size=_bytes_of(content)) as file:
         torch.save(content, file)
 
@@ -165,10 +180,52 @@ def _load(path: Path, cls: type) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path}: is no checkpoint: {reason}") from error
     fields = dataclasses.fields(cls)
+    checksum = content.pop(_CHECKSUM, None) if isinstance(content, dict) else None
     known = {"format", *(field.name for field in fields)}
     needed = known - {field.name for field in fields if field.default is not dataclasses.MISSING}
     if not isinstance(content, dict) or not needed <= set(content) <= known:
         raise CheckpointError(f"{path}: is not a {kind} that sgflux wrote")
     if content.pop("format") != _FORMAT:
         raise CheckpointError(f"{path}: was written by another version of sgflux")
+    if checksum is None:
+        _LOGGER.warning(
+            "%s: was written by an older sgflux, without a checksum: whether it is whole was not "
+            "checked",
+            path,
+        )
+    else:
+        _check_checksum({"format": _FORMAT, **content}, checksum, path)
+    _check_types(content, cls, path)
     return content
+
+
+def _check_checksum(content: dict[str, Any], checksum: Any, path: Path) -> None:
+    try:
+        is_same = content_checksum(content) == checksum
+    except (TypeError, ValueError):
+        is_same = False
+    if not is_same:
+        raise CheckpointError(
+            f"{path}: is damaged: its content is not what was saved (the checksums differ); take "
+            "an earlier step{N}.pt, or copy the file again"
+        )
+
+
+def _check_types(content: dict[str, Any], cls: type, path: Path) -> None:
+    """The outermost type of every field; an older file has no checksum that vouches for it."""
+    hints = typing.get_type_hints(cls)
+    for name, value in content.items():
+        kinds = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
+        plain = tuple(typing.get_origin(kind) or kind for kind in kinds)
+        # A best adapter is a table until it is built.
+        plain = tuple(dict if kind is AdapterWeights else kind for kind in plain)
+        weights = name in ("trainable", "ema") and value is not None
+        is_wrong = not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain)
+        if not is_wrong and weights:
+            is_wrong = not all(isinstance(entry, Tensor) for entry in value.values())
+        if is_wrong:
+            raise CheckpointError(f"{path}: is damaged: its {name} is {str(value)[:60]!r}")
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)

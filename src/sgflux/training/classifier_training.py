@@ -52,8 +52,9 @@ from sgflux.settings.classifier import ClassifierConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
+from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.negative_sampling import predicates_of
-from sgflux.training.prepare import DTYPES, Encoded, Splits, encode, images_root, read_splits
+from sgflux.training.prepare import Encoded, Splits, encode, images_root, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
 from sgflux.training.size import with_size

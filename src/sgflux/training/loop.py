@@ -401,6 +401,7 @@ class TrainingRun:
             config=self._config.to_json(),
             adapter=self._data.adapter.to_json(),
             data=self._data.digests,
+            content=self._data.content,
             processes=self._processes.count,
             validated_step=self._validated_step,
             best=self.best,

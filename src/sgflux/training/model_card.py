@@ -66,7 +66,7 @@ the graph conditioner beside it, nothing reads a graph.
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |
-{_training_adapter(config)}
+{_initial(config)}{_training_adapter(config)}
 {_picture(sample)}## Validation
 
 {_figures(config, weights)}
@@ -78,6 +78,12 @@ def _licence(base: BaseName) -> str:
     if known is None:
         return "not stated; the base's and the data's licences apply"
     return f"that of the base, {known}; the data's licence applies as well"
+
+
+def _initial(config: TrainConfig) -> str:
+    if config.init_from is None:
+        return ""
+    return f"| started from | {public_name(config.init_from)} |\n"
 
 
 def _training_adapter(config: TrainConfig) -> str:

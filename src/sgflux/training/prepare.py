@@ -10,50 +10,33 @@ import hashlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from sgflux.config import TrainConfig
-from sgflux.data.cache import TrainingArrays, name_key
-from sgflux.data.encoding import ALL, Encoders, EncodingPlan, Share, name_features
+from sgflux.data.cache import TrainingArrays
+from sgflux.data.encoding import ALL, EncodingPlan, Share
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import (
-    Autoencoder,
-    TextEncoders,
-    load_autoencoder,
-    load_text_encoders,
-)
 from sgflux.models.graph_encoder import NameFeatures, graph_names
-from sgflux.models.hub import model_folder
 from sgflux.models.relation_classifier import WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.encoder import readable_examples
-from sgflux.training.encoder_files import (
-    AUTOENCODER_PARTS,
-    TEXT_PARTS,
-    EncoderFacts,
-    encoder_facts,
-    files_identity,
-)
-from sgflux.training.processes import Processes, usable_device
+from sgflux.training.encoder_files import EncoderFacts
+from sgflux.training.lazy_encoders import LazyEncoders
+from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
 from sgflux.writing import expect_room
 
 Say = Callable[[str], None]
 
 _LATENT_CHANNELS = 16
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
 # --- the data -----------------------------------------------------------------------------------
 
 
@@ -65,8 +48,8 @@ class Splits:
         train: the training examples.
         items: the validation examples that are judged, with their negatives.
         val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL; also of a classifier's and a training adapter's
-            weights.
+        digests: split -> SHA-256 of its JSONL; also of whatever else was given as a file: a
+            classifier's, a training adapter's and a cgip checkpoint's weights, its vocabulary.
         terms: what the further loss terms need.
         training_adapter: its file, if there is one.
     """
@@ -126,6 +109,9 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
         ]
         _check_validation(config, train, val, items, say=say)
     terms = read_sources(config, train)
+    for name, path in (("cgip checkpoint", config.cgip_ckpt), ("vocabulary", config.vocab_path)):
+        if path is not None:
+            digests[name] = _digest(path)
     if config.losses.classifier is not None:
         digests["classifier"] = _digest(config.losses.classifier / WEIGHTS_FILE)
     if terms.sampler is not None and terms.sampler.without:
@@ -200,6 +186,7 @@ class Encoded:
         image_tokens: tokens a picture.
         image_grid: their rows and columns.
         autoencoder_identity: changes with the autoencoder.
+        content: split -> digest of its rows and the bytes of their pictures.
         concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
             be told what to find; None where there are no concepts.
     """
@@ -212,7 +199,37 @@ class Encoded:
     image_tokens: int
     image_grid: tuple[int, int]
     autoencoder_identity: str
+    content: dict[str, str]
     concept_pooled: Tensor | None
+
+
+@dataclass(frozen=True)
+class PlannedEncoding:
+    """What is to be encoded: all pictures have been looked at, and nothing was loaded.
+
+    Attributes:
+        encoders: of the run.
+        plans: of the training and, where there is one, the validation set.
+    """
+
+    encoders: LazyEncoders
+    plans: Sequence[EncodingPlan]
+
+    @property
+    def content(self) -> dict[str, str]:
+        """Split -> digest of its rows and the bytes of their pictures."""
+        names = ("training", "validation")
+        return {name: plan.content for name, plan in zip(names, self.plans, strict=False)}
+
+
+def plan_encoding(config: TrainConfig, splits: Splits, *, processes: Processes) -> PlannedEncoding:
+    """Look at all pictures of a run.
+
+    Raises:
+        SgfluxError: if the model is not on this machine, or a picture cannot be read.
+    """
+    encoders = LazyEncoders(config, device=processes.device)
+    return PlannedEncoding(encoders, split_plans(config, splits, encoders))
 
 
 def encode(
@@ -221,18 +238,27 @@ def encode(
     *,
     processes: Processes,
     say: Say,
+    planned: PlannedEncoding | None = None,
 ) -> Encoded:
     """Encode everything once, or find it in the cache: encoders are loaded for what is missing.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        processes: that share the work.
+        say: gets lines for the user.
+        planned: of :func:`plan_encoding`, if that has been done already.
 
     Raises:
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
     """
-    encoders = LazyEncoders(config, device=processes.device)
+    if planned is None:
+        planned = plan_encoding(config, splits, processes=processes)
+    encoders, plans = planned.encoders, planned.plans
     facts = encoders.facts
     image_tokens = image_tokens_of(config, downsample=facts.downsample)
     bar = processes.is_main and sys.stderr.isatty()
     store = None if config.latent_cache_dir is None else CacheStore(config.latent_cache_dir)
-    plans = split_plans(config, splits, encoders)
     names = splits.names(config)
     features = NameFeatures(facts.text_dim)
     if store is None:
@@ -265,6 +291,7 @@ def encode(
             config.size[1] // (2 * facts.downsample),
         ),
         autoencoder_identity=encoders.picture_identity,
+        content=planned.content,
         concept_pooled=concept_pooled,
     )
 
@@ -345,98 +372,6 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
             ) from error
         plans.append(plan)
     return plans
-
-
-class LazyEncoders:
-    """The encoders of a run, each loaded when it is first needed, and what is known before."""
-
-    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
-        """Find the model's folder and read its configuration.
-
-        Raises:
-            SgfluxError: if it is not on this machine, or a setting does not fit it.
-        """
-        self._config, self._source = config, config.source
-        self._device = (
-            device if config.encoder_device is None else usable_device(config.encoder_device)
-        )
-        source = self._source
-        files = {
-            "vae": source.autoencoder,
-            "text_encoder": source.text_encoder,
-            "text_encoder_2": source.text_encoder_2,
-        }
-        self._files = {part: path for part, path in files.items() if path is not None}
-        self._folder = model_folder(
-            source.rest,
-            **source.hub,
-            parts=[part for part in (*AUTOENCODER_PARTS, *TEXT_PARTS) if part not in self._files],
-        )
-        self.facts: EncoderFacts = encoder_facts(
-            self._folder,
-            max_sequence_length=config.max_sequence_length,
-            autoencoder=source.autoencoder,
-            text_encoder_2=source.text_encoder_2,
-        )
-
-    @property
-    def loaded(self) -> bool:
-        """Whether any of them has been needed."""
-        return bool({"text", "pictures"} & vars(self).keys())
-
-    @cached_property
-    def text(self) -> TextEncoders:
-        """The text encoders, loaded."""
-        return load_text_encoders(
-            **self._source.for_text_encoders,
-            dtype=DTYPES[self._config.dtype],
-            device=self._device,
-            max_sequence_length=self._config.max_sequence_length,
-        )
-
-    @cached_property
-    def pictures(self) -> Autoencoder:
-        """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
-        return load_autoencoder(**self._source.for_autoencoder, device=self._device)
-
-    @cached_property
-    def picture_identity(self) -> str:
-        """Of the autoencoder, for the keys of a cache and for what was trained behind it."""
-        return self._identity(AUTOENCODER_PARTS, "fp32")
-
-    @cached_property
-    def text_identity(self) -> str:
-        """Of the text encoders and tokenizers in the run's precision."""
-        return self._identity(TEXT_PARTS, self._config.dtype)
-
-    def callables(self) -> Encoders:
-        """What encodes, loading nothing before it is called."""
-        return Encoders(
-            images=lambda images: self.pictures.posterior(images),
-            text=lambda prompts: self.text.encode(prompts),
-        )
-
-    def name_features(self, names: Sequence[str], store: CacheStore) -> torch.Tensor:
-        """Features of names, (n, D) float32, from the store as far as it has them."""
-        return name_features(
-            names,
-            lambda missing: self.text.encode_names(missing),
-            store=store,
-            identity=self.text_identity,
-        )
-
-    def missing_names(self, names: Sequence[str], store: CacheStore) -> int:
-        """How many of the names' features the store lacks."""
-        return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
-
-    def _identity(self, parts: Sequence[str], dtype: str) -> str:
-        identity = files_identity(
-            self._folder,
-            [part for part in parts if part not in self._files],
-            memory=self._config.latent_cache_dir,
-            single=[self._files[part] for part in parts if part in self._files],
-        )
-        return f"{identity} {dtype}"
 
 
 def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:

@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
-from sgflux.training.checkpoint import TrainingState, step_files
+from sgflux.training.checkpoint import step_files
 from sgflux.training.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
 from sgflux.writing import replace_file
 
 CONFIG_FILE = "config.json"
-
-CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
-"""What may change when a run is resumed: how often it says and keeps something."""
-
-_NO_PART_OF_TRAINING = (
-    "output_dir",
-    "latent_cache_dir",
-    "allow_download",
-    "device",
-    "encoder_device",
-    "offload_blocks",
-    "offload_folder",
-    "sample_steps",
-    "resume",
-    "dry_run",
-)
 
 
 class RunFolder:
@@ -122,51 +104,3 @@ class RunFolder:
         if keep:
             for path in list(step_files(self.root).values())[:-keep]:
                 path.unlink()
-
-
-def check_resumable(
-    state: TrainingState, *, path: Path, config: TrainConfig, data: dict[str, str], processes: int
-) -> None:
-    """Check that going on with ``config`` continues the run that ``state`` is of.
-
-    Raises:
-        SgfluxError: naming everything that differs.
-    """
-    old, new = state.config, config.to_json()
-    differing = changed_settings(old, new)
-    if differing:
-        changes = "; ".join(
-            f"{name}: {_shown(old, name)} in the checkpoint, {_shown(new, name)} now"
-            for name in differing
-        )
-        raise SgfluxError(
-            f"{path}: was trained with other settings ({changes}). Only "
-            f"{', '.join(CADENCE)} may change when a run is resumed; for anything else start a "
-            "new run in another output_dir"
-        )
-    changed = [split for split in data if data[split] != state.data.get(split)]
-    if len(changed) == 1 and changed[0] in ("classifier", "training adapter"):
-        raise SgfluxError(
-            f"{path}: was trained with another {changed[0]}; start a new run in another output_dir"
-        )
-    if changed:
-        raise SgfluxError(
-            f"{path}: was trained on other data: the {' and '.join(changed)} JSONL has changed "
-            "since; start a new run in another output_dir"
-        )
-    if processes != state.processes:
-        raise SgfluxError(
-            f"{path}: was trained by {state.processes} process(es), now there are {processes}; "
-            "launch as many as before"
-        )
-
-
-def changed_settings(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """The settings that make another run of it, sorted by name."""
-    free = {*CADENCE, *_NO_PART_OF_TRAINING}
-    names = {name for name in {*old, *new} - free if old.get(name) != new.get(name)}
-    return sorted(names)
-
-
-def _shown(settings: dict[str, Any], name: str) -> str:
-    return repr(settings[name]) if name in settings else "unknown"

@@ -20,7 +20,8 @@ from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_e
 from sgflux.models.base_identity import BaseCheck
 from sgflux.sampling import SceneGraphFluxPipeline, adapter_fingerprint
 from sgflux.training.build import Preparation
-from sgflux.training.prepare import DTYPES, Splits
+from sgflux.training.lazy_encoders import DTYPES
+from sgflux.training.prepare import Splits
 
 WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"
 

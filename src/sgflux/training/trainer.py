@@ -11,21 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
 from sgflux.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.models.base_files import identify_base
 from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.base_name import BaseName
 from sgflux.training.build import Preparation, build
-from sgflux.training.checkpoint import TrainingState
+from sgflux.training.checkpoint import CheckpointError, TrainingState
+from sgflux.training.initial import adopted, as_started, check_initial_base, read_initial
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.model_card import model_card
 from sgflux.training.outline import outline
 from sgflux.training.plan import RunPlan
 from sgflux.training.precheck import NOT_CHECKED, check_inputs, check_room
-from sgflux.training.prepare import Splits, encode, read_splits
+from sgflux.training.prepare import Splits, encode, plan_encoding, read_splits
 from sgflux.training.processes import Processes
-from sgflux.training.run_folder import CONFIG_FILE, RunFolder, check_resumable
+from sgflux.training.resuming import check_length, check_resumable, check_same_transformer
+from sgflux.training.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.run_log import RunLog
 from sgflux.training.sample import draw_sample
 from sgflux.training.size import with_size
@@ -84,35 +87,70 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             held.enter_context(
                 processes.hold(config.output_dir, command="sgflux train", say=log.say)
             )
+        state = identity = planned = initial = None
+        # Which folder is used does not depend on what the adapter is.
         folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
         resume_path = folder.resume_path(config.resume)
+        if resume_path is not None:
+            state = TrainingState.load(resume_path)
+            if config.init_from is not None:
+                config = as_started(config, state)
+        elif config.init_from is not None:
+            initial = read_initial(config.init_from, allow_download=config.allow_download)
+            config, lines = adopted(config, initial)
+            for line in lines:
+                log.say(line)
+        folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
         splits = read_splits(config, say=log.say)
         with processes.main_first():
             config = with_size(config, say=log.say)
-        state = identity = None
-        if resume_path is not None:
-            state = TrainingState.load(resume_path)
+        if state is not None and resume_path is not None:
             identity = _identify(config, processes=processes)
-            check_resumable(
+            planned = plan_encoding(config, splits, processes=processes)
+            for line in check_resumable(
                 state,
                 path=resume_path,
                 config=config,
                 data=splits.digests,
+                content=planned.content,
+                base=identity,
                 processes=processes.count,
-            )
+            ):
+                log.say(line)
         checked = check_inputs(config, splits, processes=processes)
         if config.dry_run:
             return _dry_run(config, splits, state, checked, processes=processes, log=log)
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
-        _say_outline(config, splits, processes=processes, log=log)
+        plan = _say_outline(config, splits, processes=processes, log=log)
+        if state is not None and resume_path is not None:
+            check_length(state, path=resume_path, max_steps=plan.max_steps)
         for line in checked:
             log.say(f"checked:    {line}")
         folder.create()
-        encoded = encode(config, splits, processes=processes, say=log.say)
+        encoded = encode(config, splits, processes=processes, say=log.say, planned=planned)
         if identity is None:
             identity = _identify(config, processes=processes)
-        prepared = build(config, splits, encoded, processes=processes, base_identity=identity)
+        if initial is not None:
+            allow_other = config.allow_other_base
+            for line in check_initial_base(initial, identity, allow_other=allow_other):
+                log.say(line)
+        prepared = build(
+            config,
+            splits,
+            encoded,
+            processes=processes,
+            base_identity=identity,
+            initial=initial,
+            say=log.say,
+        )
+        if state is not None and resume_path is not None:
+            check_same_transformer(
+                state,
+                prepared.adapter,
+                path=resume_path,
+                allow_other=config.allow_other_base,
+            )
         run = TrainingRun(
             config,
             prepared,
@@ -122,7 +160,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             extra_validation=validate,
         )
         if state is not None:
-            run.resume(state)
+            _resume(run, state, path=resume_path)
         if processes.is_main:
             folder.write_text(CONFIG_FILE, json.dumps(config.to_json(), indent=2) + "\n")
         log.open(config.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
@@ -151,6 +189,17 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
     finally:
         log.close()
         held.close()
+
+
+def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> None:
+    """Go on from a state, whose inner parts an older checkpoint has no checksum for."""
+    try:
+        run.resume(state)
+    except SgfluxError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error) or repr(error)).splitlines()[0]
+        raise CheckpointError(f"{path}: is damaged: {reason}") from error
 
 
 def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:
@@ -197,6 +246,7 @@ def _dry_run(
     plan = _say_outline(config, splits, processes=processes, log=log)
     step = 0 if state is None else state.step
     if state is not None:
+        check_length(state, path=config.output_dir, max_steps=plan.max_steps)
         log.say(f"resume:     after step {step}")
     for line in checked:
         log.say(f"checked:    {line}")

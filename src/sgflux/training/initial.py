@@ -1,0 +1,231 @@
+"""A run that starts from an adapter: one of ours, or anybody's LoRA of FLUX.
+
+Of a bundle everything is taken over: LoRA, conditioner and graph encoder. Of a LoRA file, which has
+no reader of graphs, its LoRA is taken over as far as the new adapter has the same layers; the graph
+encoder and the conditioner start untrained. Sizes follow what is taken over, whatever is set to its
+default; a setting that contradicts them is an error. Data, rates, losses and the length are the new
+run's own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgflux.config import TrainConfig
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter import GraphLoraModel
+from sgflux.models.adapter_config import AdapterConfig
+from sgflux.models.base_identity import BaseIdentity, check_identity
+from sgflux.models.bundle import load_bundle
+from sgflux.models.hub import find_bundle
+from sgflux.models.lora_formats import LoraWeights, read_lora
+from sgflux.training.checkpoint import TrainingState
+
+_SIZES = (
+    "graph_mode",
+    "block_start",
+    "block_end",
+    "lora_rank",
+    "lora_alpha",
+    "lora_targets",
+    "max_sequence_length",
+)
+"""Settings of a run that an adapter has, too."""
+
+
+@dataclass(frozen=True, eq=False)
+class InitialAdapter:
+    """What a run starts from.
+
+    Attributes:
+        name: as it was given.
+        config: of the bundle; None for a LoRA file.
+        state: of the bundle.
+        lora: of the LoRA file.
+    """
+
+    name: str
+    config: AdapterConfig | None = None
+    state: Mapping[str, Tensor] | None = None
+    lora: LoraWeights | None = None
+
+
+def read_initial(source: str, *, allow_download: bool) -> InitialAdapter:
+    """Read what ``--init-from`` names.
+
+    Args:
+        source: a bundle's folder or hub id, or a ``.safetensors`` file.
+        allow_download: fetch a bundle from the hub if it is not on this machine.
+
+    Raises:
+        SgfluxError: if it cannot be read.
+    """
+    path = Path(source).expanduser()
+    try:
+        if path.suffix == ".safetensors" or path.is_file():
+            return InitialAdapter(name=source, lora=read_lora(path))
+        config, state = load_bundle(find_bundle(source, allow_download=allow_download))
+    except SgfluxError as error:
+        raise SgfluxError(f"init_from: {error}") from error
+    return InitialAdapter(name=source, config=config, state=state)
+
+
+def adopted(config: TrainConfig, initial: InitialAdapter) -> tuple[TrainConfig, list[str]]:
+    """The run's settings with the sizes of what it starts from.
+
+    Returns:
+        The settings, and what was adopted, a line each.
+
+    Raises:
+        SgfluxError: if a setting contradicts it.
+    """
+    if initial.config is not None:
+        return _with_sizes_of(config, initial.config, name=initial.name)
+    assert initial.lora is not None
+    rank = max(initial.lora.ranks.values())
+    if rank <= config.lora_rank:
+        return config, []
+    default = {entry.name: entry.default for entry in fields(TrainConfig)}
+    if config.lora_rank != default["lora_rank"]:
+        raise SgfluxError(
+            f"init_from: {initial.name} has rank {rank}, more than lora_rank {config.lora_rank}; "
+            f"give lora_rank {rank} or more"
+        )
+    # The scale, alpha / rank, stays.
+    alpha = config.lora_alpha * rank / config.lora_rank
+    changed = dataclasses.replace(config, lora_rank=rank, lora_alpha=alpha)
+    return changed, [f"from {initial.name}: lora_rank {rank}, lora_alpha {alpha:g}"]
+
+
+def as_started(config: TrainConfig, state: TrainingState) -> TrainConfig:
+    """The settings of a run that started from an adapter, when it is resumed.
+
+    Its sizes are in the checkpoint; what it started from need not be there any more.
+    """
+    defaults = {entry.name: entry.default for entry in fields(TrainConfig)}
+    changed: dict[str, Any] = {
+        name: state.config[name]
+        for name in (*_SIZES, "number_triples")
+        if name in state.config and getattr(config, name) == defaults[name]
+    }
+    return dataclasses.replace(config, **changed)
+
+
+def _with_sizes_of(
+    config: TrainConfig, adapter: AdapterConfig, *, name: str
+) -> tuple[TrainConfig, list[str]]:
+    if adapter.encoder["kind"] != config.encoder_kind:
+        way_out = (
+            "give the cgip_ckpt and vocab_path that it was trained with"
+            if adapter.encoder["kind"] == "cgip"
+            else "drop cgip_ckpt and graph_encoder"
+        )
+        raise SgfluxError(
+            f"init_from: {name} has the {adapter.encoder['kind']} graph encoder, this run the "
+            f"{config.encoder_kind} one; {way_out}"
+        )
+    wanted: dict[str, Any] = {name: getattr(adapter, name) for name in _SIZES}
+    if config.encoder_kind == "native":
+        wanted["number_triples"] = adapter.encoder["number_triples"]
+    defaults = {entry.name: entry.default for entry in fields(TrainConfig)}
+    changed: dict[str, Any] = {}
+    for setting, value in wanted.items():
+        own = getattr(config, setting)
+        if own == value:
+            continue
+        if own != defaults[setting]:
+            raise SgfluxError(
+                f"init_from: {name} has {setting} {value!r}, this run {own!r}; leave it out, or "
+                "start without init_from"
+            )
+        changed[setting] = value
+    said = ", ".join(f"{setting} {value}" for setting, value in changed.items())
+    lines = [f"from {name}: {said}"] if changed else []
+    return dataclasses.replace(config, **changed), lines
+
+
+def check_initial_base(
+    initial: InitialAdapter, base: BaseIdentity, *, allow_other: bool
+) -> list[str]:
+    """Compare the base that a bundle was trained on with the run's.
+
+    Returns:
+        What is to be said.
+
+    Raises:
+        SgfluxError: if it is another one and that is not allowed.
+    """
+    if initial.config is None:
+        return [f"{initial.name} does not say which base it was trained on: not verified"]
+    check = check_identity(initial.config.base_identity, base, allow_other=allow_other)
+    return [] if check.status == "same" else [f"{initial.name}: {check.text}"]
+
+
+def load_initial(model: GraphLoraModel, initial: InitialAdapter) -> list[str]:
+    """Put the weights of what a run starts from into its model.
+
+    Returns:
+        What was taken over and what was not, a line each.
+
+    Raises:
+        SgfluxError: if the weights do not fit.
+    """
+    if initial.state is not None:
+        try:
+            model.load_trainable_state(initial.state)
+        except SgfluxError as error:
+            raise SgfluxError(f"init_from: {initial.name}: {error}") from error
+        return [f"starts from {initial.name}: LoRA, conditioner and graph encoder are taken over"]
+    assert initial.lora is not None
+    return _load_lora(model, initial.lora, name=initial.name)
+
+
+@torch.no_grad()
+def _load_lora(model: GraphLoraModel, lora: LoraWeights, *, name: str) -> list[str]:
+    own = model.config.lora_modules
+    shared = [module for module in lora.modules if module in own]
+    if not shared:
+        raise SgfluxError(
+            f"init_from: {name} has no LoRA on the layers that this adapter changes, attention of "
+            f"the double blocks {model.config.block_start} to {model.config.block_end - 1}; its "
+            f"first layer is {lora.modules[0]}"
+        )
+    weights = model.adapter_parameters()
+    for module in shared:
+        down, up = (lora.weights[f"{module}.lora_{part}.weight"] for part in "AB")
+        a, b = (weights[f"lora.{module}.lora_{part}.weight"] for part in "AB")
+        rank = down.shape[0]
+        if a.shape[1] != down.shape[1] or b.shape[0] != up.shape[0] or rank > a.shape[0]:
+            raise SgfluxError(
+                f"init_from: {name}: {module} is {tuple(down.shape)} and {tuple(up.shape)}, which "
+                f"does not fit {tuple(a.shape)} and {tuple(b.shape)}"
+            )
+        # The rows beyond its rank stay as they were drawn, and their columns add nothing.
+        scale = lora.alphas[module] / rank * model.config.lora_rank / model.config.lora_alpha
+        a[:rank] = down.to(a)
+        b.zero_()
+        b[:, :rank] = (up.double() * scale).to(b)
+    left_out = len(lora.modules) - len(shared)
+    fresh = len(own) - len(shared)
+    lines = [
+        f"starts from the LoRA {name}: {len(shared)} of its {len(lora.modules)} layers are taken "
+        "over; the graph encoder and the conditioner start untrained"
+    ]
+    if left_out:
+        lines.append(
+            f"warning: {left_out} layers of {name} are no layers of this adapter (attention of "
+            f"double blocks {model.config.block_start} to {model.config.block_end - 1}) and are "
+            "left out: what they do is missing"
+        )
+    if fresh:
+        lines.append(
+            f"{fresh} of the adapter's {len(own)} LoRA layers are not in {name}: untrained"
+        )
+    return lines

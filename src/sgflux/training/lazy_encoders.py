@@ -1,0 +1,122 @@
+"""The encoders of a run, each loaded when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+
+from sgflux.config import TrainConfig
+from sgflux.data.cache import name_key
+from sgflux.data.encoding import Encoders, name_features
+from sgflux.data.store import CacheStore
+from sgflux.models.backbone import (
+    Autoencoder,
+    TextEncoders,
+    load_autoencoder,
+    load_text_encoders,
+)
+from sgflux.models.hub import model_folder
+from sgflux.training.encoder_files import (
+    AUTOENCODER_PARTS,
+    TEXT_PARTS,
+    EncoderFacts,
+    encoder_facts,
+    files_identity,
+)
+from sgflux.training.processes import usable_device
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class LazyEncoders:
+    """The encoders of a run, each loaded when it is first needed, and what is known before."""
+
+    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+        """Find the model's folder and read its configuration.
+
+        Raises:
+            SgfluxError: if it is not on this machine, or a setting does not fit it.
+        """
+        self._config, self._source = config, config.source
+        self._device = (
+            device if config.encoder_device is None else usable_device(config.encoder_device)
+        )
+        source = self._source
+        files = {
+            "vae": source.autoencoder,
+            "text_encoder": source.text_encoder,
+            "text_encoder_2": source.text_encoder_2,
+        }
+        self._files = {part: path for part, path in files.items() if path is not None}
+        self._folder = model_folder(
+            source.rest,
+            **source.hub,
+            parts=[part for part in (*AUTOENCODER_PARTS, *TEXT_PARTS) if part not in self._files],
+        )
+        self.facts: EncoderFacts = encoder_facts(
+            self._folder,
+            max_sequence_length=config.max_sequence_length,
+            autoencoder=source.autoencoder,
+            text_encoder_2=source.text_encoder_2,
+        )
+
+    @property
+    def loaded(self) -> bool:
+        """Whether any of them has been needed."""
+        return bool({"text", "pictures"} & vars(self).keys())
+
+    @cached_property
+    def text(self) -> TextEncoders:
+        """The text encoders, loaded."""
+        return load_text_encoders(
+            **self._source.for_text_encoders,
+            dtype=DTYPES[self._config.dtype],
+            device=self._device,
+            max_sequence_length=self._config.max_sequence_length,
+        )
+
+    @cached_property
+    def pictures(self) -> Autoencoder:
+        """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
+        return load_autoencoder(**self._source.for_autoencoder, device=self._device)
+
+    @cached_property
+    def picture_identity(self) -> str:
+        """Of the autoencoder, for the keys of a cache and for what was trained behind it."""
+        return self._identity(AUTOENCODER_PARTS, "fp32")
+
+    @cached_property
+    def text_identity(self) -> str:
+        """Of the text encoders and tokenizers in the run's precision."""
+        return self._identity(TEXT_PARTS, self._config.dtype)
+
+    def callables(self) -> Encoders:
+        """What encodes, loading nothing before it is called."""
+        return Encoders(
+            images=lambda images: self.pictures.posterior(images),
+            text=lambda prompts: self.text.encode(prompts),
+        )
+
+    def name_features(self, names: Sequence[str], store: CacheStore) -> torch.Tensor:
+        """Features of names, (n, D) float32, from the store as far as it has them."""
+        return name_features(
+            names,
+            lambda missing: self.text.encode_names(missing),
+            store=store,
+            identity=self.text_identity,
+        )
+
+    def missing_names(self, names: Sequence[str], store: CacheStore) -> int:
+        """How many of the names' features the store lacks."""
+        return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
+
+    def _identity(self, parts: Sequence[str], dtype: str) -> str:
+        identity = files_identity(
+            self._folder,
+            [part for part in parts if part not in self._files],
+            memory=self._config.latent_cache_dir,
+            single=[self._files[part] for part in parts if part in self._files],
+        )
+        return f"{identity} {dtype}"

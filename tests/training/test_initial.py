@@ -1,0 +1,224 @@
+"""A run that starts from an adapter: its effect is taken over, its sizes followed, the rest is new.
+
+Broken, ``--init-from`` trains from scratch without a word, or at another strength.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter import build_model, load_bundle
+from sgflux.models.backbone import load_transformer
+from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
+from sgflux.training.checkpoint import TrainingState
+from sgflux.training.initial import InitialAdapter, load_initial
+from sgflux.training.trainer import TrainResult, train
+from tests.models.conftest import flux_folder, inputs, names  # noqa: F401 - fixtures
+from tests.models.test_adapter import make_config as make_adapter_config
+from tests.models.test_training_adapter import write_training_adapter
+from tests.training.conftest import MakeConfig
+
+
+@pytest.fixture(scope="module")
+def first(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """An adapter that is not of the default sizes."""
+    return train(
+        make_config(
+            tmp_path_factory.mktemp("first") / "run",
+            sample_steps=0,
+            lora_rank=3,
+            lora_alpha=6.0,
+            block_start=0,
+            block_end=2,
+            lora_targets="image",
+            number_triples=False,
+        )
+    )
+
+
+def initial_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(TrainingState.load(folder / "step1.pt").trainable)
+
+
+def test_a_run_starts_where_an_adapter_is_and_follows_its_sizes(
+    make_config: MakeConfig, first: TrainResult, tmp_path: Path
+) -> None:
+    """With a rate of almost nothing the first step leaves the adapter's own weights."""
+    assert first.bundle is not None
+    _, before = load_bundle(first.bundle)
+    changes = {"lora_rank": 16, "max_steps": 1, "save_every": 1, "sample_steps": 0}
+    result = train(
+        make_config(
+            tmp_path / "run", init_from=str(first.bundle), lr=1e-12, batch_size=3, seed=5, **changes
+        )
+    )
+    weights = initial_weights(result.output_dir)
+    assert weights.keys() == before.keys()
+    for name, value in weights.items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-9)
+    assert result.bundle is not None
+    config, _ = load_bundle(result.bundle)
+    own, _ = load_bundle(first.bundle)
+    assert (config.lora_rank, config.lora_alpha, config.block_end) == (3, 6.0, 2)
+    assert config.encoder == own.encoder
+    log = (result.output_dir / "training.log").read_text()
+    assert "LoRA, conditioner and graph encoder are taken over" in log
+    settings = json.loads((result.output_dir / "config.json").read_text())
+    assert (settings["lora_rank"], settings["number_triples"]) == (3, False)
+    assert "| started from | final |" in (result.bundle / "README.md").read_text()
+
+
+def test_it_resumes_without_what_it_started_from(
+    make_config: MakeConfig, first: TrainResult, tmp_path: Path
+) -> None:
+    assert first.bundle is not None
+    source = tmp_path / "adapter"
+    shutil.copytree(first.bundle, source)
+    changes = {"lora_rank": 16, "init_from": str(source), "sample_steps": 0}
+    whole = train(make_config(tmp_path / "whole", **changes))
+    rest = tmp_path / "rest"
+    rest.mkdir()
+    shutil.copy(whole.output_dir / "step2.pt", rest)
+    shutil.rmtree(source)
+    train(make_config(rest, resume="auto", **changes))
+    states = [TrainingState.load(folder / "step4.pt") for folder in (whole.output_dir, rest)]
+    for name, value in states[0].trainable.items():
+        assert torch.equal(value, states[1].trainable[name]), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lora_rank": 5}, "has lora_rank 3, this run 5; leave it out"),
+        ({"block_start": 1, "block_end": 2}, "has block_start 0, this run 1"),
+        ({"graph_mode": "temb"}, "has graph_mode 'token', this run 'temb'"),
+    ],
+)
+def test_a_setting_that_contradicts_the_adapter_is_named(
+    make_config: MakeConfig,
+    first: TrainResult,
+    tmp_path: Path,
+    changes: dict[str, object],
+    said: str,
+) -> None:
+    settings = {"lora_rank": 16, "init_from": str(first.bundle), **changes}
+    with pytest.raises(SgfluxError, match=f"init_from: .*{said}"):
+        train(make_config(tmp_path / "run", **settings))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_started_from_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "half.safetensors").write_bytes(b"half")
+    for source, said in (
+        (tmp_path / "nothing", "nothing is no adapter bundle"),
+        (tmp_path / "half.safetensors", "half.safetensors cannot be read"),
+    ):
+        with pytest.raises(SgfluxError, match=f"init_from: .*{said}"):
+            train(make_config(tmp_path / "run", init_from=str(source)))
+
+
+def test_an_adapter_of_another_base_is_refused_unless_it_is_meant(
+    make_config: MakeConfig, first: TrainResult, flux: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(flux, other)
+    (path,) = (other / "vae").glob("*.safetensors")
+    weights = load_file(path)
+    save_file({name: value * 1.1 for name, value in weights.items()}, path, {"format": "pt"})
+    changes = {
+        "lora_rank": 16,
+        "init_from": str(first.bundle),
+        "model_id": str(other),
+        "sample_steps": 0,
+        "max_steps": 1,
+    }
+    with pytest.raises(SgfluxError, match=r"another base: vae differs: adapter \w+, here \w+"):
+        train(make_config(tmp_path / "run", **changes))
+    result = train(make_config(tmp_path / "run2", allow_other_base=True, **changes))
+    assert "vae differs" in (result.output_dir / "training.log").read_text()
+
+
+# --- anybody's LoRA -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LORA_FORMATS)
+def test_a_lora_in_any_layout_acts_as_it_did(
+    flux_folder: Path,  # noqa: F811
+    tmp_path: Path,
+    layout: str,
+    names: NameFeatures,  # noqa: F811
+    inputs: dict[str, Any],  # noqa: F811
+) -> None:
+    """At another rank and alpha than the run's, too; the graph's part starts untrained."""
+    transformer = load_transformer(str(flux_folder))
+    config = make_adapter_config(transformer, lora_rank=2, lora_alpha=3.0)
+    source = build_model(transformer=transformer, config=config, name_features=names)
+    generator = torch.Generator().manual_seed(1)
+    weights = {
+        name.removeprefix("lora."): torch.randn(value.shape, generator=generator)
+        for name, value in source.trainable_state().items()
+        if name.startswith("lora.")
+    }
+    path = tmp_path / "theirs.safetensors"
+    write_lora(path, LoraWeights.with_alpha(weights, 3.0), layout=layout)  # type: ignore[arg-type]
+    state = source.trainable_state()
+    source.load_trainable_state({**state, **{f"lora.{n}": v for n, v in weights.items()}})
+    expected = source(None, **inputs)
+
+    base = load_transformer(str(flux_folder))
+    model = build_model(
+        transformer=base,
+        config=make_adapter_config(base, lora_rank=5, lora_alpha=7.0),
+        name_features=names,
+    )
+    lines = load_initial(model, InitialAdapter(name="theirs", lora=read_lora(path)))
+    torch.testing.assert_close(model(None, **inputs), expected, rtol=1e-4, atol=1e-4)
+    assert "16 of its 16 layers are taken over" in lines[0]
+    assert "graph encoder and the conditioner start untrained" in lines[0]
+    assert len(lines) == 1
+    # What is added beyond its rank can still learn.
+    a = model.adapter_parameters()["lora.transformer_blocks.3.attn.to_q.lora_A.weight"]
+    assert bool(a[2:].any())
+
+
+def test_layers_without_a_place_are_counted_and_the_rank_is_followed(
+    make_config: MakeConfig,
+    flux: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "theirs.safetensors"
+    write_training_adapter(path, load_transformer(str(flux)))
+    weights = {}
+    for name, value in load_file(path).items():  # rank 20, as the default 16 is too small for
+        down = name.endswith("lora_A.weight")
+        wide = torch.zeros(20, value.shape[1]) if down else torch.zeros(value.shape[0], 20)
+        wide[: value.shape[0], : value.shape[1]] = value
+        weights[name] = wide
+    save_file(weights, path)
+    changes = {"init_from": str(path), "sample_steps": 0, "max_steps": 1}
+    result = train(make_config(tmp_path / "run", lora_rank=16, **changes))
+    assert result.bundle is not None
+    config, _ = load_bundle(result.bundle)
+    assert (config.lora_rank, config.lora_alpha) == (20, 20.0)
+    output = capsys.readouterr().out
+    assert "lora_rank 20, lora_alpha 20" in output
+    assert re.search(r"\d+ of its \d+ layers are taken over; the graph encoder and", output)
+    assert "are left out: what they do is missing" in output
+    assert "does not say which base" in output
+    with pytest.raises(SgfluxError, match="has rank 20, more than lora_rank 2; give lora_rank 20"):
+        train(make_config(tmp_path / "run2", **changes))
+    only_single = {n: v for n, v in weights.items() if "single_transformer" in n}
+    save_file(only_single, path)
+    with pytest.raises(SgfluxError, match="has no LoRA on the layers that this adapter changes"):
+        train(make_config(tmp_path / "run3", lora_rank=16, **changes))
