@@ -227,7 +227,7 @@ class CacheFlags:
     """Height of the training images in pixels; None: the model's own size, at most 512."""
     width: int | None = None
     """Width of the training images in pixels; None: the model's own size, at most 512."""
-    crop: Literal["none", "center", "union"] = "none"
+    crop: Literal["auto", "none", "center", "union"] = "auto"
     """How a photo gets that shape."""
     prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral", "relational")
     """Kinds of text to encode: those that the run's prompt mix has, and 'relational' for a run with

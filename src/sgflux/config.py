@@ -102,8 +102,9 @@ class TrainConfig:
     size, at most 512 (512 for FLUX, 64 for tiny)."""
     width: int | None = None
     """Width of the training images in pixels; None: the model's own size, at most 512."""
-    crop: Literal["none", "center", "union"] = "none"
-    """How a photo gets that shape: squash all of it, or crop to its center or its two boxes."""
+    crop: Literal["auto", "none", "center", "union"] = "auto"
+    """How a photo gets that shape: 'auto' keeps its own (a window around the boxes of its objects
+    where there are any, else the middle); 'none' squashes all of it."""
     latent_cache_dir: Path | None = None
     """Folder that keeps latents and text features between runs; None: keep them in memory."""
     prompt_mix: PromptMix = field(default_factory=PromptMix)

@@ -587,3 +587,59 @@ def test_a_process_killed_while_it_encodes_loses_no_finished_shard(data, tmp_pat
     encoders = Encoders()
     assert_equal(prepare(rows, root, encoders, store), prepare(rows, root, Encoders()))
     assert encoders.pictures == 1
+
+
+# --- the default crop -----------------------------------------------------------------------------
+
+
+def test_by_default_square_pictures_are_what_they_were_and_photographs_keep_their_shape(
+    data, tmp_path
+):
+    rows, root = data
+    boxed = [example("man, on, box", boxes=[[0, 0, 2, 2], [1, 1, 4, 4]])]
+    # What is square needs no crop: a cache of whole pictures has it already, bit for bit.
+    store = CacheStore(tmp_path / "cache")
+    whole = prepare([*rows, *boxed], root, Encoders(), store, crop="none")
+    encoders = Encoders()
+    assert_equal(whole, prepare([*rows, *boxed], root, encoders, store))
+    assert encoders.pictures == 0
+    # A wide picture is cut, around its boxes if it has any, and shares the cache of that crop.
+    write_picture(root / "wide.png", size=(24, 8))
+    plain = example("man, on, box", meta={"image_rel_path": "wide.png"})
+    near = example(
+        "man, on, box", meta={"image_rel_path": "wide.png"}, boxes=[[18, 3, 2, 2], [19, 3, 2, 2]]
+    )
+    for row, crop in ((plain, "center"), (near, "union")):
+        prepare([row], root, Encoders(), store, crop=crop)
+        prepare([row], root, again := Encoders(), store)
+        assert again.pictures == 0, crop
+    arrays = prepare([plain, near], root, Encoders(), store)
+    assert arrays.image_index.tolist() == [0, 1], "one file, two windows"
+
+
+def test_a_plan_says_what_is_squashed_and_what_is_cut(data):
+    rows, root = data
+    write_picture(root / "wide.png", size=(24, 8))
+    wide = example(
+        "man, on, box", meta={"image_rel_path": "wide.png"}, boxes=[[0, 0, 2, 2], [20, 3, 2, 2]]
+    )
+
+    def line(crop: str) -> str | None:
+        return EncodingPlan(
+            [*rows[:5], wide],
+            images_dir=root,
+            height=8,
+            width=8,
+            crop=crop,
+            encoder_identity="i",
+            text_identity="i",
+            max_sequence_length=5,
+        ).shape_line()
+
+    squashed = line("none")
+    assert squashed is not None
+    assert squashed.startswith("1 of 6 pictures are squashed to 8 x 8, by up to 3.00 times")
+    cut = line("auto")
+    assert cut is not None
+    assert cut.startswith("of 1 of 6 pictures no window of 8 x 8 holds all objects")
+    assert line("center") is None

@@ -7,9 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from sgflux.data.images import MAX_BYTES, crop_window, fit_image, load_image, union_box
+from sgflux.data.images import (
+    MAX_BYTES,
+    crop_window,
+    fit_image,
+    load_image,
+    shown,
+    squash,
+    squash_line,
+    union_box,
+)
 from sgflux.errors import SgfluxError
 
 from .rows import write_picture
@@ -117,7 +128,7 @@ def test_an_unfitting_size_is_squashed_by_none_and_cut_by_center():
     pixels = np.zeros((10, 30, 3), dtype=np.uint8)
     pixels[:, :10, 0] = pixels[:, 10:20, 1] = pixels[:, 20:, 2] = 255
     image = Image.fromarray(pixels)
-    whole = fit_image(image, 10, 10)
+    whole = fit_image(image, 10, 10, crop="none")
     assert whole[0, 5, 0] > 0.9
     assert whole[2, 5, 9] > 0.9
     middle = fit_image(image, 10, 10, crop="center")
@@ -210,3 +221,68 @@ def test_the_union_of_boxes():
     assert union_box([(1, 2, 3, 4), (0, 5, 1, 6)]) == (0, 2, 4, 9)
     with pytest.raises(SgfluxError, match="at least one box"):
         union_box([])
+
+
+# --- the default crop ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("box", [None, (1, 1, 3, 3), (0, 0, 16, 16)])
+@pytest.mark.parametrize("size", [(16, 16), (32, 32), (500, 500)])
+def test_auto_leaves_a_picture_of_the_right_shape_bit_for_bit_as_it_is(tmp_path, size, box):
+    image = load_image(write_picture(tmp_path / "a.png", size=size))
+    whole = fit_image(image, 16, 16, crop="none")
+    assert torch.equal(fit_image(image, 16, 16, crop="auto", box=box), whole)
+    assert torch.equal(fit_image(image, 16, 16, box=box), whole), "it is the default"
+    assert shown(size, height=16, width=16, crop="auto", box=box) == ("none", None)
+
+
+def test_auto_is_center_without_boxes_and_union_where_that_keeps_the_shape():
+    size = (120, 60)
+    arguments = {"height": 8, "width": 8}
+    center = crop_window(size, crop="center", **arguments)
+    assert crop_window(size, crop="auto", **arguments) == center
+    assert shown(size, crop="auto", **arguments) == ("center", None)
+    box = (80, 20, 20, 20)
+    union = crop_window(size, crop="union", box=box, **arguments)
+    assert crop_window(size, crop="auto", box=box, **arguments) == union
+    assert shown(size, crop="auto", box=box, **arguments) == ("union", box)
+
+
+def test_auto_cuts_a_union_that_no_window_of_the_shape_holds_instead_of_squashing_it():
+    box = (10, 10, 100, 40)
+    assert crop_window((120, 60), height=8, width=8, crop="union", box=box) == (0, 0, 120, 60)
+    assert crop_window((120, 60), height=8, width=8, crop="auto", box=box) == (30, 0, 90, 60)
+    assert shown((120, 60), height=8, width=8, crop="auto", box=box) == ("auto", box)
+    with pytest.raises(SgfluxError, match="outside the picture"):
+        crop_window((120, 60), height=8, width=8, crop="auto", box=(200, 0, 4, 4))
+
+
+@given(
+    st.tuples(st.integers(20, 3000), st.integers(20, 3000)),
+    st.sampled_from(((64, 64), (512, 768), (1024, 512))),
+    st.none() | st.tuples(*[st.floats(0, 1)] * 2, *[st.floats(0.01, 1)] * 2),
+)
+def test_auto_keeps_the_shape_of_everything(size, target, part):
+    height, width = target
+    box = None
+    if part is not None:
+        x, y = part[0] * (size[0] - 2), part[1] * (size[1] - 2)
+        box = (x, y, max(1.0, part[2] * (size[0] - x)), max(1.0, part[3] * (size[1] - y)))
+    window = crop_window(size, height=height, width=width, crop="auto", box=box)
+    left, top, right, bottom = window
+    assert 0 <= left < right <= size[0]
+    assert 0 <= top < bottom <= size[1]
+    # Two whole pixels of rounding on the shorter side.
+    shorter = min(right - left, bottom - top)
+    assert squash(window, height=height, width=width) <= 1 + 4.5 / shorter
+
+
+def test_squashing_is_measured_and_said():
+    assert squash((0, 0, 200, 100), height=8, width=8) == squash(
+        (0, 0, 100, 200), height=8, width=8
+    )
+    factors = [squash((0, 0, 640, 480), height=512, width=512), 1.0, 1.01]
+    line = squash_line(factors, height=512, width=512)
+    assert line is not None
+    assert line.startswith("1 of 3 pictures are squashed to 512 x 512, by up to 1.33 times")
+    assert squash_line([1.0, 1.01], height=8, width=8) is None

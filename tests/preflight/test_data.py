@@ -36,13 +36,16 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
-def look(path: Path, crop: Any = "none") -> str:
+def look(path: Path, crop: Any = "auto") -> str:
     examples: list[SceneExample] = read_examples(path, open_vocabulary=True)
     return check_pictures(path, examples, images_dir=path.parent, crop=crop, height=16, width=16)
 
 
 def test_whole_pictures(rows: Path) -> None:
     assert look(rows) == f"{rows}: 2 pictures decoded"
+    assert look(rows, "none").startswith(
+        f"{rows}: 2 pictures decoded; 2 of 2 pictures are squashed"
+    )
     assert "all with the boxes that the crop 'union' needs" in look(rows, "union")
 
 

@@ -22,11 +22,17 @@ from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_
 from sgflux.data.images import (
     CROPS,
     Crop,
+    Window,
+    crop_window,
     decode_image,
     fit_image,
     image_digest,
     read_image_bytes,
+    shown,
+    squash,
+    squash_line,
     union_box,
+    upright_size,
 )
 from sgflux.data.progress import progress_bar
 from sgflux.data.schema import Box
@@ -87,7 +93,7 @@ class EncodingPlan:
         images_dir: str | os.PathLike[str],
         height: int,
         width: int,
-        crop: Crop = "none",
+        crop: Crop = "auto",
         encoder_identity: str,
         text_identity: str,
         max_sequence_length: int,
@@ -100,7 +106,7 @@ class EncodingPlan:
             images_dir: the folder of the pictures.
             height: to which pictures are fitted.
             width: to which pictures are fitted.
-            crop: how they are cut; ``union`` needs rows with boxes.
+            crop: how they are cut; ``union`` needs rows with boxes, ``auto`` uses them.
             encoder_identity: changes whenever the autoencoder would give other values.
             text_identity: the same for the text encoders.
             max_sequence_length: tokens a prompt.
@@ -115,21 +121,28 @@ class EncodingPlan:
             raise SgfluxError("there is no example to encode")
         if crop not in CROPS:
             raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
-        self._size, self._crop, self._length = (height, width), crop, max_sequence_length
+        self._size, self._length = (height, width), max_sequence_length
         paths = _paths(self.examples, Path(images_dir))
-        digests = _digests(self.examples, paths)
+        files = _files(self.examples, paths)
         self.content = content_digest(
-            self.examples, [digests[paths[one.image_rel_path]] for one in self.examples]
+            self.examples, [files[paths[one.image_rel_path]][0] for one in self.examples]
         )
         self.pictures: dict[str, Picture] = {}
         self._picture_keys: list[str] = []
         for row, example in enumerate(self.examples):
             path = paths[example.image_rel_path]
-            picture = Picture(path, digests[path], _crop_box(example, row, crop), row)
+            sha256, size = files[path]
+            box = _crop_box(example, row, crop)
+            try:
+                own, box = shown(size, height=height, width=width, crop=crop, box=box)
+                window = crop_window(size, height=height, width=width, crop=own, box=box)
+            except SgfluxError as error:
+                raise SgfluxError(f"example {row} ({example.image_rel_path}): {error}") from error
+            picture = Picture(path, sha256, own, box, row, window)
             key = latent_key(
-                picture.sha256,
-                crop=crop,
-                box=picture.box,
+                sha256,
+                crop=own,
+                box=box,
                 height=height,
                 width=width,
                 identity=encoder_identity,
@@ -152,6 +165,24 @@ class EncodingPlan:
     def size(self) -> tuple[int, int]:
         """Height and width to which pictures are fitted."""
         return self._size
+
+    def shape_line(self) -> str | None:
+        """How many pictures are squashed, or lose a part of what their rows are about, in words.
+
+        None if every picture is shown as it is.
+        """
+        height, width = self._size
+        pictures = list(self.pictures.values())
+        factors = [squash(one.window, height=height, width=width) for one in pictures]
+        line = squash_line(factors, height=height, width=width)
+        parts = [] if line is None else [line]
+        cut = sum(one.crop == "auto" for one in pictures)
+        if cut:
+            parts.append(
+                f"of {cut} of {len(pictures)} pictures no window of {width} x {height} holds all "
+                "objects, which are cut at its border (the crop 'union' squashes them instead)"
+            )
+        return "; ".join(parts) or None
 
     def missing(self, store: CacheStore) -> int:
         """How many entries the store lacks."""
@@ -236,9 +267,7 @@ class EncodingPlan:
             for start in range(0, len(pictures), size):
                 keys = list(pictures[start : start + size])
                 batch = [self.pictures[key] for key in keys]
-                images = torch.stack(
-                    list(pool.map(lambda one: one.load(height, width, self._crop), batch))
-                )
+                images = torch.stack(list(pool.map(lambda one: one.load(height, width), batch)))
                 with torch.no_grad():
                     mean, std = encoders.images(images)
                 yield keys, _rounded({"mean": mean, "std": std}, batch)
@@ -323,18 +352,20 @@ class Picture:
 
     path: Path
     sha256: str
+    crop: Crop
     box: Box | None
     row: int
+    window: Window
     mirrored: bool = False
 
-    def load(self, height: int, width: int, crop: Crop) -> Tensor:
+    def load(self, height: int, width: int) -> Tensor:
         """(3, height, width) float32 in [-1, 1]."""
         try:
             data = read_image_bytes(self.path)
             if image_digest(data) != self.sha256:
                 raise SgfluxError(f"the picture {str(self.path)!r} changes while it is cached")
             image = decode_image(data, name=self.path, mirrored=self.mirrored)
-            return fit_image(image, height, width, crop=crop, box=self.box)
+            return fit_image(image, height, width, crop=self.crop, box=self.box)
         except SgfluxError as error:
             raise SgfluxError(f"example {self.row}: {error}") from error
 
@@ -355,29 +386,34 @@ def _paths(examples: Sequence[SceneExample], images_dir: Path) -> dict[str, Path
     return paths
 
 
-def _digests(examples: Sequence[SceneExample], paths: Mapping[str, Path]) -> dict[Path, str]:
-    """The digest of every picture's file; files are read in one thread a core."""
+def _files(
+    examples: Sequence[SceneExample], paths: Mapping[str, Path]
+) -> dict[Path, tuple[str, tuple[int, int]]]:
+    """Digest and upright (width, height) of every picture; one thread a core reads them."""
     rows: dict[Path, int] = {}
     for row, example in enumerate(examples):
         rows.setdefault(paths[example.image_rel_path], row)
 
-    def digest(path: Path) -> str:
+    def look_at(path: Path) -> tuple[str, tuple[int, int]]:
         try:
-            return image_digest(read_image_bytes(path))
+            data = read_image_bytes(path)
+            return image_digest(data), upright_size(data, name=path)
         except SgfluxError as error:
             raise SgfluxError(f"example {rows[path]}: {error}") from error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(rows, pool.map(digest, rows), strict=True))
+        return dict(zip(rows, pool.map(look_at, rows), strict=True))
 
 
 def _crop_box(example: SceneExample, row: int, crop: Crop) -> Box | None:
-    if crop != "union":
+    if crop not in ("union", "auto"):
+        return None
+    if example.boxes is None and crop == "auto":
         return None
     if example.boxes is None:
         raise SgfluxError(
             f"example {row} ({example.image_rel_path}) has no boxes, which the crop 'union' "
-            "needs; use 'center' or 'none'"
+            "needs; use 'auto' or 'center'"
         )
     return union_box(example.boxes)
 

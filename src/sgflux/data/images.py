@@ -9,7 +9,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, get_args
@@ -24,11 +24,14 @@ from sgflux.data.progress import progress_bar
 from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
 
-Crop = Literal["none", "center", "union"]
+Crop = Literal["auto", "none", "center", "union"]
 
 CROPS: tuple[Crop, ...] = get_args(Crop)
 """How a picture meets a size of another shape.
 
+- auto: the shape of what is shown is kept: all of a picture that has the size's shape already, else
+  a window around the union of the boxes, with a margin where there is room for one, else (without
+  boxes) the middle;
 - none: all of it, squashed;
 - center: the largest window of the size's shape, in the middle;
 - union: the union of the boxes with a margin, extended to the size's shape as far as the picture
@@ -43,6 +46,11 @@ MAX_PIXELS = 80_000_000
 
 MAX_BYTES = 512 * 2**20
 """Larger files are refused unread: the largest picture takes less, uncompressed in 16 bits."""
+
+_NOTICED = 1.02
+"""Pictures whose shape is changed by less than 2 % are not said to be squashed."""
+
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
@@ -115,6 +123,23 @@ def decode_image(
         ) from error
 
 
+def upright_size(data: bytes, *, name: str | os.PathLike[str]) -> tuple[int, int]:
+    """(width, height) of the upright picture in a file's content, from its header alone.
+
+    Raises:
+        SgfluxError: naming the file, if it is no picture.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            is_lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+    except Exception as error:  # Decoders raise anything at all on broken files.
+        raise SgfluxError(
+            f"{os.fspath(name)!r} is no picture that Pillow knows: {error or type(error).__name__}"
+        ) from error
+    return (height, width) if is_lying else (width, height)
+
+
 def picture_sizes(
     paths: Iterable[str], images_dir: str | os.PathLike[str], *, progress: bool = False
 ) -> dict[str, tuple[int, int] | SgfluxError]:
@@ -160,6 +185,62 @@ def union_box(boxes: Iterable[Box]) -> Box:
     return left, top, right - left, bottom - top
 
 
+def shown(
+    size: tuple[int, int], *, height: int, width: int, crop: Crop, box: Box | None = None
+) -> tuple[Crop, Box | None]:
+    """What ``auto`` comes to for one picture; any other crop is what it is.
+
+    A picture that auto shows as another crop does is that crop's in a cache, too.
+
+    Args:
+        size: the picture's (width, height).
+        height: the height to which the window is scaled.
+        width: the width to which it is scaled.
+        crop: how to choose the window.
+        box: the union of the boxes, for ``union`` and ``auto``.
+
+    Returns:
+        The crop, and the box if it needs it; ``auto`` remains where the union's window would have
+        another shape than the size.
+    """
+    if crop != "auto":
+        return crop, box
+    if _fitting(size, height, width) == size:
+        return "none", None
+    if box is None:
+        return "center", None
+    left, top, right, bottom = crop_window(size, height=height, width=width, crop="union", box=box)
+    # Whole pixels are at most one off on each side.
+    is_kept = abs((right - left) - (bottom - top) * width / height) <= max(
+        2.0, 2.0 * width / height
+    )
+    return ("union" if is_kept else "auto"), box
+
+
+def squash(window: Window, *, height: int, width: int) -> float:
+    """By what factor a window's shape is changed when it is scaled to a size, at least 1."""
+    left, top, right, bottom = window
+    factor = ((right - left) / (bottom - top)) / (width / height)
+    return max(factor, 1 / factor)
+
+
+def squash_line(factors: Sequence[float], *, height: int, width: int) -> str | None:
+    """How many pictures are squashed, in words; None where hardly one is.
+
+    Args:
+        factors: of :func:`squash`, one a picture.
+        height: of the size.
+        width: of the size.
+    """
+    squashed = [factor for factor in factors if factor > _NOTICED]
+    if not squashed:
+        return None
+    return (
+        f"{len(squashed)} of {len(factors)} pictures are squashed to {width} x {height}, by up to "
+        f"{max(squashed):.2f} times (the crop 'auto' keeps their shape)"
+    )
+
+
 def crop_window(
     size: tuple[int, int], *, height: int, width: int, crop: Crop, box: Box | None = None
 ) -> Window:
@@ -170,7 +251,8 @@ def crop_window(
         height: the height to which the window is scaled.
         width: the width to which it is scaled.
         crop: how to choose the window.
-        box: the union of the boxes, for ``union`` only; what is outside the picture is ignored.
+        box: the union of the boxes, for ``union`` and ``auto`` (which does without, too); what is
+            outside the picture is ignored.
 
     Raises:
         SgfluxError: on an unknown ``crop``, a size below 1, a missing or a superfluous ``box``,
@@ -180,14 +262,15 @@ def crop_window(
         raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
     if height < 1 or width < 1:
         raise SgfluxError(f"height and width must be at least 1, got {height} and {width}")
-    if (box is not None) != (crop == "union"):
-        raise SgfluxError(f"a box goes with crop 'union' and with it only: {crop!r}, {box!r}")
+    if crop != "auto" and (box is not None) != (crop == "union"):
+        raise SgfluxError(
+            f"a box goes with crop 'union' (and may go with 'auto') only: {crop!r}, {box!r}"
+        )
     full_width, full_height = size
+    crop, box = shown(size, height=height, width=width, crop=crop, box=box)
     if crop == "none":
         return 0, 0, full_width, full_height
-    # The largest window of the right shape; a side is at least one pixel.
-    scale = min(full_width / width, full_height / height)
-    fit_width, fit_height = max(1, round(width * scale)), max(1, round(height * scale))
+    fit_width, fit_height = _fitting(size, height, width)
     if box is None:
         left, top = (full_width - fit_width) // 2, (full_height - fit_height) // 2
         return left, top, left + fit_width, top + fit_height
@@ -196,6 +279,11 @@ def crop_window(
         raise SgfluxError(
             f"the box {list(box)} lies outside the picture of {full_width} x {full_height} pixels"
         )
+    if crop == "auto":
+        # As much of the union as a window of the right shape can have, around its middle.
+        left = round(min(max(x + (box_width - fit_width) / 2, 0), full_width - fit_width))
+        top = round(min(max(y + (box_height - fit_height) / 2, 0), full_height - fit_height))
+        return left, top, left + fit_width, top + fit_height
     across = _clipped(x - box_width * UNION_MARGIN, x + box_width * (1 + UNION_MARGIN), full_width)
     down = _clipped(y - box_height * UNION_MARGIN, y + box_height * (1 + UNION_MARGIN), full_height)
     shape = width / height
@@ -209,7 +297,7 @@ def fit_image(
     height: int,
     width: int,
     *,
-    crop: Crop = "none",
+    crop: Crop = "auto",
     box: Box | None = None,
 ) -> Tensor:
     """Crop and scale (Lanczos) a picture to one size.
@@ -219,7 +307,7 @@ def fit_image(
         height: of the result.
         width: of the result.
         crop: see :data:`CROPS`.
-        box: the union of the boxes (x, y, width, height), for crop ``union`` only.
+        box: the union of the boxes (x, y, width, height), for crop ``union`` and ``auto``.
 
     Returns:
         (3, height, width) float32 in [-1, 1].
@@ -233,6 +321,12 @@ def fit_image(
     fitted = image.resize((width, height), Image.Resampling.LANCZOS, box=window)
     pixels = torch.from_numpy(np.array(fitted, dtype=np.uint8))
     return pixels.permute(2, 0, 1).to(torch.float32).div(127.5).sub(1.0).contiguous()
+
+
+def _fitting(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """(width, height) of the largest window of the right shape; a side is at least one pixel."""
+    scale = min(size[0] / width, size[1] / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _clipped(start: float, stop: float, limit: int) -> tuple[float, float]:

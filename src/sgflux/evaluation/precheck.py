@@ -17,15 +17,18 @@ _ANY_SIZE = 1024  # a box is outside a picture or not, whatever the size of the 
 
 def check_real_pictures(
     config: EvalConfig, items: Sequence[EvaluationItem], *, images_dir: Path, progress: bool
-) -> None:
+) -> str | None:
     """Look at the pictures and boxes that the ranking accuracy reads when all arms are drawn.
+
+    Returns:
+        What was looked at; None where nothing is read.
 
     Raises:
         SgfluxError: naming the test set's line, what is wrong and the way out.
     """
     if config.adapter is None or config.generator != "model" or not config.ranking_sigmas:
-        return
-    check_pictures(
+        return None
+    return check_pictures(
         config.data,
         [item.example for item in items],
         images_dir=images_dir,

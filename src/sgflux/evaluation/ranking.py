@@ -129,6 +129,8 @@ def _latents(
                     f"row {item.row + 1} of the test set has no boxes: crop 'union' needs them"
                 )
             box = union_box(item.example.boxes)
+        elif crop == "auto" and item.example.boxes is not None:
+            box = union_box(item.example.boxes)
         pictures.append(fit_image(real.load(item.example), height, width, crop=crop, box=box))
     mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
     return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)

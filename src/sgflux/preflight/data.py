@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
-from sgflux.data.images import MAX_PIXELS, Crop, crop_window, load_image, union_box
+from sgflux.data.images import (
+    MAX_PIXELS,
+    Crop,
+    crop_window,
+    load_image,
+    squash,
+    squash_line,
+    union_box,
+)
 from sgflux.data.pictures import picture_size
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -53,12 +61,17 @@ def check_pictures(
     if crop == "union":
         _expect_boxes(jsonl, examples)
     names = list(by_path)
+    factors: list[float] = []
 
     def look(place: int) -> str | None:
         rows = by_path[names[place]]
         try:
             size = _size(rows[0], images_dir, whole=place < DECODED)
-            for row in rows if crop == "union" else ():
+            if crop == "none":
+                factors.append(squash((0, 0, *size), height=height, width=width))
+            for row in rows if crop in ("union", "auto") else ():
+                if crop == "auto" and row.boxes is None:
+                    continue
                 box = union_box(row.boxes or ())
                 crop_window(size, height=height, width=width, crop=crop, box=box)
         except SgfluxError as error:
@@ -84,7 +97,8 @@ def check_pictures(
     decoded = "decoded" if len(names) <= DECODED else f"read, {DECODED:,} of them decoded whole"
     boxes = ", all with the boxes that the crop 'union' needs" if crop == "union" else ""
     pictures = "1 picture" if len(names) == 1 else f"{len(names):,} pictures"
-    return f"{jsonl}: {pictures} {decoded}{boxes}"
+    squashed = squash_line(factors, height=height, width=width)
+    return f"{jsonl}: {pictures} {decoded}{boxes}" + (f"; {squashed}" if squashed else "")
 
 
 def check_words(
@@ -131,7 +145,7 @@ def _expect_boxes(jsonl: Path, examples: Sequence[SceneExample]) -> None:
         raise SgfluxError(
             f"{where}: ({first.image_rel_path}) has no boxes, which the crop 'union' needs"
             + _more(len(without) - 1, "row")
-            + "; use the crop 'center' or 'none', or add \"boxes\", one for each object"
+            + "; use the crop 'auto' or 'center', or add \"boxes\", one for each object"
         )
 
 

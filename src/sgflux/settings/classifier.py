@@ -32,7 +32,7 @@ class ClassifierConfig:
     size, at most 512."""
     width: int | None = None
     """Width of the images in pixels; None: the model's own size, at most 512."""
-    crop: Literal["none", "center", "union"] = "none"
+    crop: Literal["auto", "none", "center", "union"] = "auto"
     """How a photo gets that shape."""
     latent_cache_dir: Path | None = None
     """Folder that keeps latents and text features between runs."""

@@ -56,7 +56,7 @@ class EvalConfig:
     """Of the pictures, in pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
     """Of the pictures, in pixels; None: the model's own size."""
-    crop: Literal["none", "center", "union"] = "none"
+    crop: Literal["auto", "none", "center", "union"] = "auto"
     """How real pictures get that shape for the ranking accuracy; as in training."""
     ranking_sigmas: int = 4
     """Noise levels of the ranking accuracy, spread evenly over 0..1; 0: do not measure it."""

@@ -255,6 +255,9 @@ def encode(
     if planned is None:
         planned = plan_encoding(config, splits, processes=processes)
     encoders, plans = planned.encoders, planned.plans
+    for split, plan in zip(("training", "validation"), plans, strict=False):
+        if (line := plan.shape_line()) is not None:
+            say(f"{split}: {line}")
     facts = encoders.facts
     image_tokens = image_tokens_of(config, downsample=facts.downsample)
     bar = processes.is_main and sys.stderr.isatty()

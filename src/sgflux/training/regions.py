@@ -82,7 +82,7 @@ def relation_regions(
             height=height,
             width=width,
             crop=crop,
-            box=union_box(example.boxes) if crop == "union" else None,
+            box=union_box(example.boxes) if crop in ("union", "auto") else None,
         )
         subject, _, object_ = example.graph.relationships[example.triple_index]
         boxes = [example.boxes[subject], example.boxes[object_]]
