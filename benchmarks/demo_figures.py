@@ -1,25 +1,32 @@
-"""The README's table of what the demo reaches, and the JSON behind it, from finished demos.
+"""The README's table of what the demo reaches, its sentences, and the JSON behind them.
 
     sgflux demo
     sgflux demo --control
     sgflux demo --full
     python benchmarks/demo_figures.py
 
-prints the table as Markdown and writes ``benchmarks/results/demo.json``.
+writes ``benchmarks/results/demo.json`` and, from it, what stands between the two marks in the
+README, so that no figure there is typed by hand. ``--reprint`` writes the README from the JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import textwrap
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ablation_plan import write_json
 
+from sgflux.demo import RECORD as DEMO_RECORD
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS
-from sgflux.evaluation.headline import Figure, headline
+from sgflux.evaluation.headline import Figure, footnotes, headline
+from sgflux.training.run_log import duration
+from sgflux.writing import replacing
 
 COMMANDS = {
     "demo": "sgflux demo",
@@ -28,17 +35,33 @@ COMMANDS = {
 }
 """Name of a demo's preset -> the command."""
 
-AIMS = {
-    "Base, neutral text": "chance",
-    "Adapter, true graph g⁺": "85 %",
-    "Win rate, role swap": "95 %",
-    "Pairs new to the adapter": "within 5 points",
-    "Two statements, true graph g⁺": "70 %",
+AIMS: dict[str, tuple[str, float | None]] = {
+    "Base, neutral text": ("chance", None),
+    "Adapter, true graph g⁺": ("85 %", 0.85),
+    "Win rate, role swap": ("95 %", 0.95),
+    "Pairs new to the adapter": ("within 5 points", None),
+    "Two statements, true graph g⁺": ("70 %", 0.70),
 }
-"""Label of a headline's row -> what the demo is to reach."""
+"""Label of a headline's row -> what the demo is to reach, in words and as a share."""
 
-LEFT_OUT = ("Win rate, predicate", "Gain over the base")
+FULL_AIMS = {
+    "Adapter, true graph g⁺": ("of all relations", 0.95),
+    "Win rate, role swap": ("of swapped roles", 0.99),
+    "Two statements, true graph g⁺": ("of two statements at once", 0.90),
+}
+"""Label of a headline's row -> what ``--full`` is to reach besides."""
+
+LEFT_OUT = ("Win rate, predicate", "Gain over the base", "Relation right, where both are found")
 """Rows of a few observations, and what the others already say."""
+
+BEGIN, END = (
+    "<!-- What follows is written by: python benchmarks/demo_figures.py -->",
+    "<!-- Up to here it was written by: python benchmarks/demo_figures.py -->",
+)
+"""Marks in the README around what is written here."""
+
+OBJECTS_OF = ("base_neutral", "null_graph", "graph")
+"""Arms whose share of pictures with all objects is kept."""
 
 
 def record(folder: Path, command: str) -> dict[str, Any]:
@@ -46,19 +69,130 @@ def record(folder: Path, command: str) -> dict[str, Any]:
     text = (folder / "evaluation" / RESULTS).read_text(encoding="utf-8")
     results = json.loads(text.replace(f"{Path.cwd()}/", ""))
     kept = {name: results[name] for name in ("adapter", "model", "settings")}
-    figures = {row.label: asdict(row.figure) for row in headline(results)}
-    return {"command": command, **kept, "figures": figures}
+    progress = folder / DEMO_RECORD
+    seconds = json.loads(progress.read_text("utf-8"))["seconds"] if progress.is_file() else {}
+    return {
+        "command": command,
+        "seconds": seconds,
+        **kept,
+        "figures": {row.label: asdict(row.figure) for row in headline(results)},
+        "objects": {
+            arm: asdict(Figure.of(results["arms"][arm].get("objects_right")))
+            for arm in OBJECTS_OF
+            if arm in results["arms"]
+        },
+        "chance": asdict(Figure.of(results["chance"].get("random_drawing"))),
+        "footnotes": footnotes(results),
+    }
 
 
 def as_table(demos: dict[str, dict[str, Any]]) -> str:
     """Markdown: a line a figure, a column a demo."""
-    labels = [name for name in demos["demo"]["figures"] if name not in LEFT_OUT]
+    labels = list(dict.fromkeys(name for demo in demos.values() for name in demo["figures"]))
     heads = " | ".join(f"`{demo['command']}`" for demo in demos.values())
     lines = [f"| | {heads} | aim |", "|---|" + "---|" * (len(demos) + 1)]
     for label in labels:
+        if label in LEFT_OUT:
+            continue
         cells = [_cell(demo["figures"].get(label)) for demo in demos.values()]
-        lines.append(f"| {label} | {' | '.join(cells)} | {AIMS.get(label, '')} |")
+        aim, _ = AIMS.get(label, ("", None))
+        if aim == "chance":
+            aim = f"chance, {_chance(demos)}"
+        lines.append(f"| {label} | {' | '.join(cells)} | {aim} |")
     return "\n".join(lines)
+
+
+def as_text(demos: dict[str, dict[str, Any]]) -> str:
+    """What the figures say, in sentences: all numbers are those of the table and its JSON."""
+    full, control = demos["full"], demos["demo-control"]
+
+    def of(label: str, demo: dict[str, Any] = full) -> str:
+        return _figure(demo["figures"].get(label)).percent
+
+    said = [
+        f"""In `--full`, the adapter draws the relation of its graph in
+        {of("Adapter, true graph g⁺")} of all cases, its base that is told everything in words in
+        {of("Base, relational text")}; both of two statements in
+        {of("Two statements, true graph g⁺")} and {of("Two statements, base in words")} of the
+        pictures. On pairs of objects that are new to the adapter (its base was trained on all
+        pairs) it does so in {of("Pairs new to the adapter")}, on the others in {of(_SEEN)}. Where
+        the text contradicts the graph, {of("Contradiction: follows the graph")} of the pictures
+        follow the graph and {of("Contradiction: follows the text")} the text. Without a graph the
+        relation is right in {of("Adapter, no graph")} (chance is {_chance(demos)}). The control's
+        adapter shows the relation of its graph in
+        {of("Adapter, true graph g⁺", control)}.""",
+        _aims_met(demos),
+    ]
+    objects = {arm: _figure(entry).percent for arm, entry in full.get("objects", {}).items()}
+    if set(OBJECTS_OF) <= set(objects):
+        said.append(
+            f"""Both objects are there in {objects["graph"]} of the pictures with the graph, in
+            {objects["null_graph"]} without one, and in {objects["base_neutral"]} of the base's."""
+        )
+    times = [
+        f"`{demo['command']}` {duration(sum(demo['seconds'].values()))}"
+        for demo in demos.values()
+        if demo.get("seconds")
+    ]
+    if times:
+        said.append(f"The runs of this table took: {', '.join(times)}.")
+    said += full.get("footnotes", [])
+    return "\n\n".join(textwrap.fill(re.sub(r"[ \n]+", " ", text), width=118) for text in said)
+
+
+_SEEN = "Pairs in the adapter's training"
+
+
+def _aims_met(demos: dict[str, dict[str, Any]]) -> str:
+    """Which aims the runs reach, and by how much those are missed that they do not reach."""
+    missed = []
+    for demo in (demos["demo"], demos["full"]):
+        figures = demo["figures"]
+        wanted = [(label, aim) for label, (_, aim) in AIMS.items() if aim is not None]
+        if demo is demos["full"]:
+            wanted += [(label, aim) for label, (_, aim) in FULL_AIMS.items()]
+        for label, aim in wanted:
+            figure = _figure(figures.get(label))
+            if figure.value is None or figure.value < aim:
+                missed.append(f"{label} in `{demo['command']}` ({figure.percent}, aim {aim:.0%})")
+        new, seen = (
+            _figure(figures.get(name)).value for name in ("Pairs new to the adapter", _SEEN)
+        )
+        if new is not None and seen is not None and seen - new > 0.05:
+            missed.append(
+                f"new pairs in `{demo['command']}` ({100 * (seen - new):.1f} points less)"
+            )
+    further = ", ".join(f"{100 * aim:.0f} % {what}" for what, aim in FULL_AIMS.values())
+    if missed:
+        return f"Of the aims (in `--full` also {further}), these are missed: {'; '.join(missed)}."
+    return f"All aims of the table are met, and in `--full` the further ones of {further}."
+
+
+def _chance(demos: dict[str, dict[str, Any]]) -> str:
+    return _figure(demos["demo"].get("chance")).percent
+
+
+def _figure(entry: dict[str, Any] | None) -> Figure:
+    return Figure(None) if entry is None else Figure(**entry)
+
+
+def write_readme(path: Path, demos: dict[str, dict[str, Any]]) -> None:
+    """Write table and sentences between the README's marks.
+
+    Raises:
+        SgfluxError: if the marks are not there, once each and in order.
+    """
+    text = path.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise SgfluxError(f"{path} has not the two lines {BEGIN!r} and {END!r}, in this order")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    with replacing(path) as file:
+        file.write(f"{before}{block(demos)}\n{after}".encode())
+
+
+def block(demos: dict[str, dict[str, Any]]) -> str:
+    """What stands in the README from the first mark to before the second one."""
+    return f"{BEGIN}\n\n{as_table(demos)}\n\n{as_text(demos)}\n"
 
 
 def _cell(entry: dict[str, Any] | None) -> str:
@@ -69,14 +203,20 @@ def _cell(entry: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Read the demos, write the figures, print the table."""
+    """Read the demos, write the figures and the README, print what stands there now."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the demos")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/demo.json"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--reprint", action="store_true", help="from the JSON, not from runs")
     given = parser.parse_args()
-    demos = {name: record(given.runs / name, command) for name, command in COMMANDS.items()}
-    write_json(given.out, demos)
-    print(as_table(demos))
+    if given.reprint:
+        demos = json.loads(given.out.read_text(encoding="utf-8"))
+    else:
+        demos = {name: record(given.runs / name, command) for name, command in COMMANDS.items()}
+        write_json(given.out, demos)
+    write_readme(given.readme, demos)
+    print(block(demos))
 
 
 if __name__ == "__main__":

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sgflux.errors import SgfluxError
 from tests.evaluation.report_fixture import make_evaluation
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 
-from demo_figures import AIMS, LEFT_OUT, as_table, record
+from demo_figures import (
+    AIMS,
+    BEGIN,
+    COMMANDS,
+    END,
+    LEFT_OUT,
+    as_table,
+    as_text,
+    block,
+    record,
+    write_readme,
+)
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_the_table_says_what_the_evaluation_found(
@@ -33,3 +49,57 @@ def test_the_table_says_what_the_evaluation_found(
     assert f"| Adapter, true graph g⁺ | {cell} | {cell} | 85 % |" in lines
     assert {line.count("|") for line in [rule, *lines]} == {5}
     assert not any(line.startswith(f"| {label}") for line in lines for label in LEFT_OUT)
+
+
+def demos_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(folder)
+    make_evaluation(folder / "runs" / "demo")
+    one = record(folder / "runs" / "demo", "sgflux demo")
+    return {name: {**copy.deepcopy(one), "command": command} for name, command in COMMANDS.items()}
+
+
+def test_the_sentences_have_their_numbers_from_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = demos_in(tmp_path, monkeypatch)
+    for demo in demos.values():
+        for label in (*AIMS, "Pairs in the adapter's training"):
+            demo["figures"][label]["value"] = 1.0
+    demos["full"]["figures"]["Contradiction: follows the graph"]["value"] = 0.123
+    demos["demo"]["seconds"] = {"data": 4.0, "training": 62.0}
+    text = " ".join(as_text(demos).split())
+    assert "12.3 % of the pictures follow the graph" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "All aims of the table are met" in text
+    assert "`sgflux demo` 1 min 06 s" in text
+    assert "guided teacher" in text, "the errors behind the ranking accuracy are told"
+    table = as_table(demos)
+    assert "| e(g⁺), error under the true graph | 0.963 (0.943 to 0.983) |" in table
+    for name, label in (("demo", "Win rate, role swap"), ("full", "Two statements, true graph g⁺")):
+        missing = copy.deepcopy(demos)
+        missing[name]["figures"][label]["value"] = 0.6
+        said = as_text(missing).replace("\n", " ")
+        assert f"these are missed: {label} in `{demos[name]['command']}`" in said
+    worse = copy.deepcopy(demos)
+    worse["demo"]["figures"]["Pairs new to the adapter"]["value"] = 0.9
+    worse["demo"]["figures"]["Pairs in the adapter's training"]["value"] = 0.96
+    assert "(6.0 points less)" in as_text(worse).replace("\n", " ")
+
+
+def test_the_readme_is_written_between_its_marks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = demos_in(tmp_path, monkeypatch)
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    for _ in range(2):
+        write_readme(page, demos)
+        assert page.read_text(encoding="utf-8") == f"before\n{block(demos)}\n{END}\nafter\n"
+    page.write_text("no marks")
+    with pytest.raises(SgfluxError, match="has not the two lines"):
+        write_readme(page, demos)
+    assert page.read_text() == "no marks"
+
+
+def test_the_readme_says_what_the_committed_figures_say() -> None:
+    demos = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))
+    assert block(demos) in (ROOT / "README.md").read_text(encoding="utf-8")
