@@ -250,7 +250,9 @@ class TrainConfig:
     resume: str | None = None
     """A step{N}.pt to go on from, or 'auto' for the output folder's latest, if there is one."""
     dry_run: bool = False
-    """Check everything, print the settings and the plan, and write nothing."""
+    """Check what can be checked without loading weights or encoding (the base's files by their
+    headers, tokenizers, pictures, boxes, every word, the training adapter, room on the disk), say
+    what was checked and what was not, print the settings and the plan, and write nothing."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

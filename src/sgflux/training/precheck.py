@@ -107,8 +107,11 @@ def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]
         SgfluxError: if there is no room for one checkpoint and the finished adapter.
     """
     weights = 4 * plan.trainable * (2 if config.ema_decay else 1)
-    state = weights + 4 * _ADAM * plan.trainable
-    finished = 2 * weights + 4 * plan.trainable  # the best, the last, and the bundle
+    validates = config.val_jsonl is not None
+    # A checkpoint has the best weights so far, too.
+    state = weights * (2 if validates else 1) + 4 * _ADAM * plan.trainable
+    # The best, the last, and the bundle.
+    finished = weights * (2 if validates else 1) + 4 * plan.trainable
     expect_room(config.output_dir, state + finished, "a checkpoint and the finished adapter")
     count = plan.max_steps // config.save_every if config.save_every else 0
     if config.keep_checkpoints:

@@ -353,6 +353,8 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
     """What the training and, where there is one, the validation set need encoded."""
     # Without a cache nothing is looked up by its key.
     cached = config.latent_cache_dir is not None
+    of_pictures = encoders.picture_identity if cached else ""
+    of_texts = encoders.text_identity if cached else ""
     plans = []
     for jsonl, examples in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val)):
         if jsonl is None:
@@ -364,8 +366,8 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
                 height=config.size[0],
                 width=config.size[1],
                 crop=config.crop,
-                encoder_identity=encoders.picture_identity if cached else "",
-                text_identity=encoders.text_identity if cached else "",
+                encoder_identity=of_pictures,
+                text_identity=of_texts,
                 max_sequence_length=encoders.facts.text_tokens,
                 prompt=_prompts_of(config),
             )
