@@ -494,3 +494,19 @@ def with_identity(adapter: Path, target: Path, identity: BaseIdentity) -> Path:
 def identity_json(pipeline: SceneGraphFluxPipeline) -> dict[str, str]:
     assert pipeline.base_identity is not None
     return pipeline.base_identity.to_json()
+
+
+def test_a_word_that_cannot_be_read_stops_before_the_first_picture(
+    model_id: Path, adapter: Path, tmp_path: Path
+) -> None:
+    config = SampleConfig(
+        graph=("man, riding, horse", "man, " + "riding " * 40 + ", horse"),
+        adapter=adapter,
+        model_id=str(model_id),
+        open_vocabulary=True,
+        steps=1,
+        out_dir=tmp_path / "out",
+    )
+    with pytest.raises(SgfluxError, match="tokens, the text encoder reads at most 32"):
+        sample(config)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.png"))

@@ -1,6 +1,7 @@
 """Our parts of a pipeline are the pipeline's own."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,16 @@ def test_what_cannot_be_loaded_is_named(
         resolve_model_id(BUNDLED_MODEL)
     monkeypatch.setattr(backbone, "_BUNDLED_FOLDER", flux_folder)
     assert resolve_model_id(BUNDLED_MODEL) == str(flux_folder)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "text_encoder_2", "vae", "transformer"])
+def test_a_part_that_is_cut_off_is_no_traceback(
+    flux_folder: Path, tmp_path: Path, part: str
+) -> None:
+    """The loaders of Python's users, who have no dry run."""
+    shutil.copytree(flux_folder, tmp_path / "model")
+    (weights,) = (tmp_path / "model" / part).glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-10])
+    load = {"vae": load_autoencoder, "transformer": load_transformer}.get(part, load_text_encoders)
+    with pytest.raises(SgfluxError, match="cannot be loaded"):
+        load(str(tmp_path / "model"))

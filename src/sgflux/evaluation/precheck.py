@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sgflux.evaluation.arms import EvaluationItem, PictureRequest
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import graph_names
-from sgflux.preflight.data import check_pictures, check_words
+from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.words import check_graph_words
 from sgflux.settings.evaluation import EvalConfig
 
 _ANY_SIZE = 1024  # a box is outside a picture or not, whatever the size of the result
@@ -51,17 +51,9 @@ def check_graphs(
     Raises:
         SgfluxError: naming the test set's line and the word.
     """
-    if pipeline.model is None or pipeline.model.config.encoder.get("kind") != "native":
-        return
     graphs: list[SceneGraph] = [request.graph for request in requests if request.graph is not None]
     for item in items:
         graphs.append(item.graph)
         changed = (item.negative, item.swapped, item.replaced)
         graphs += [negative.graph for negative in changed if negative is not None]
-    encoders = pipeline.text_encoders
-    check_words(
-        graph_names(graphs),
-        tokenizer=encoders.tokenizer_2,
-        max_sequence_length=encoders.max_sequence_length,
-        files=[data],
-    )
+    check_graph_words(pipeline, graphs, files=[data])

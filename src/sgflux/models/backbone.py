@@ -25,6 +25,7 @@ from diffusers import (
     FluxPipeline,
     FluxTransformer2DModel,
 )
+from safetensors import SafetensorError
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
@@ -309,7 +310,13 @@ def _load(
             # diffusers gives it to the hub's client, which has no use for it any more.
             warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
             return from_pretrained(folder, local_files_only=not allow_download, **options)
-    except (OSError, ValueError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (
+        *(OSError, ValueError),
+        # What a part that is cut off, or does not fit its configuration, makes the loaders raise.
+        *(SafetensorError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError),
+    ) as error:
         raise SgfluxError(
             f"model {model_id!r} cannot be loaded: "
             + why_not_loaded(

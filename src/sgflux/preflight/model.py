@@ -128,7 +128,9 @@ def check_model(source: ModelSource, *, needs_transformer: bool = True) -> Model
     if channels is not None and latent_channels is not None:
         check_input_channels(source.model_id, channels, latent_channels=latent_channels)
     tokenizers: tuple[Any, Any] = (None, None)
-    if folder is not None and not (folder.incomplete and not _has_tokenizers(folder)):
+    if folder is not None and folder.incomplete and not _has_tokenizers(folder):
+        folder.pending.append("tokenizers")
+    elif folder is not None:
         tokenizers = _check_tokenizers(folder, clip=clip_tokens, t5=t5_tokens)
     return ModelReport(tokenizers[1], tuple(_lines(source, folder, sizes)))
 
@@ -338,7 +340,12 @@ def _check_scheduler(folder: Folder) -> None:
 
 
 def _has_tokenizers(folder: Folder) -> bool:
-    return all((folder.path / part).is_dir() for part in ("tokenizer", "tokenizer_2"))
+    try:
+        for part in ("tokenizer", "tokenizer_2"):
+            expect_vocabulary(folder.path / part)
+    except SgfluxError:
+        return False
+    return True
 
 
 def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tuple[Any, Any]:

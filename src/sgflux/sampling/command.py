@@ -17,6 +17,7 @@ from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+from sgflux.sampling.words import check_graph_words
 from sgflux.settings.sampling import SampleConfig
 
 
@@ -52,6 +53,7 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
         device=device,
         **loading_settings(config),
     )
+    check_graph_words(pipeline, [row.graph for row in rows if row.graph is not None])
     settings: dict[str, Any] = {
         "steps": config.steps,
         "guidance": config.guidance,

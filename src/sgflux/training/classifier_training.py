@@ -54,6 +54,7 @@ from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
 from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.negative_sampling import predicates_of
+from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import Encoded, Splits, encode, images_root, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
@@ -118,6 +119,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
         raise SgfluxError(
             f"{config.val_jsonl}: says nothing with the predicates of {config.train_jsonl}"
         )
+    check_inputs(training, splits, processes=processes, needs_transformer=config.kind == "saliency")
     encoded = encode(training, splits, processes=processes, say=say)
     assert encoded.val is not None, "there is a validation file"
     reader = _make_reader(config, training, encoded, predicates, device=processes.device)

@@ -1,0 +1,35 @@
+"""Whether the text encoder can read every word of graphs, before the first picture is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.graph_encoder import graph_names
+from sgflux.preflight.data import check_words
+from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+
+
+def check_graph_words(
+    pipeline: SceneGraphFluxPipeline, graphs: Iterable[SceneGraph], *, files: Sequence[Path] = ()
+) -> None:
+    """Tokenise every name of graphs that an adapter will read; the cgip encoder has its own words.
+
+    Args:
+        pipeline: with an adapter or without.
+        graphs: what it will be given.
+        files: the data sets that they are from, for the message.
+
+    Raises:
+        SgfluxError: naming the word, and the line of the file that has it.
+    """
+    if pipeline.model is None or pipeline.model.config.encoder.get("kind") != "native":
+        return
+    encoders = pipeline.text_encoders
+    check_words(
+        graph_names(graphs),
+        tokenizer=encoders.tokenizer_2,
+        max_sequence_length=encoders.max_sequence_length,
+        files=files,
+    )
