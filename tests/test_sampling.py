@@ -41,11 +41,13 @@ def write_adapter(
     strength: float = 0.5,
     seed: int = 0,
     named: BaseName | None = None,
+    graph_mode: str = "token",
 ) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
     transformer = load_transformer(str(model_id))
     width = transformer.config.joint_attention_dim
     config = AdapterConfig(
+        graph_mode=graph_mode,
         block_start=3,
         block_end=5,
         lora_rank=4,

@@ -1,0 +1,309 @@
+"""The ComfyUI nodes compute what sgflux computes, in a stand-in and, if it is there, in ComfyUI.
+
+Set COMFYUI_PATH to a copy of ComfyUI, in an environment with its requirements, to test against its
+own classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sgflux.graphs.reading import read_graph
+from sgflux.models.backbone import image_ids, text_ids
+from sgflux.models.bundle import LORA_FILE
+from sgflux.sampling import SceneGraphFluxPipeline
+from tests.integrations.flux_stand_in import Flux
+from tests.models.test_original_layout import original_state
+from tests.test_sampling import write_adapter
+
+ROOT = Path(__file__).parent.parent.parent
+GRAPH = "man, riding, horse; man, wearing, hat"
+COMFYUI = os.environ.get("COMFYUI_PATH")
+
+
+def load_pack() -> ModuleType:
+    """The folder as ComfyUI imports a node pack: by its path, under a name of its own."""
+    folder = ROOT / "integrations" / "comfyui"
+    spec = importlib.util.spec_from_file_location(
+        "sgflux_nodes", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["sgflux_nodes"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pack() -> ModuleType:
+    return load_pack()
+
+
+def sizes_of(transformer: Any) -> dict[str, Any]:
+    config = transformer.config
+    return {
+        "in_channels": config.in_channels,
+        "vec_in_dim": config.pooled_projection_dim,
+        "context_in_dim": config.joint_attention_dim,
+        "hidden_size": transformer.inner_dim,
+        "num_heads": config.num_attention_heads,
+        "depth": config.num_layers,
+        "depth_single_blocks": config.num_single_layers,
+        "axes_dim": list(config.axes_dims_rope),
+    }
+
+
+def comfy_flux(sizes: dict[str, Any]) -> Any:
+    """ComfyUI's own class."""
+    if COMFYUI is None:
+        pytest.skip("COMFYUI_PATH is not set")
+    if COMFYUI not in sys.path:
+        sys.path.insert(0, COMFYUI)
+    from comfy.cli_args import args
+
+    args.cpu = True
+    import comfy.ldm.flux.model
+    import comfy.ops
+
+    return comfy.ldm.flux.model.Flux(
+        **{**sizes, "in_channels": sizes["in_channels"] // 4},
+        out_channels=sizes["in_channels"] // 4,
+        mlp_ratio=4.0,
+        theta=10000,
+        patch_size=2,
+        qkv_bias=True,
+        guidance_embed=False,
+        dtype=torch.float32,
+        device="cpu",
+        operations=comfy.ops.disable_weight_init,
+    )
+
+
+@pytest.fixture(scope="module", params=["token", "temb"])
+def adapter(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp(request.param) / "final"
+    return write_adapter(folder, "tiny", strength=0.1, graph_mode=request.param)
+
+
+@pytest.fixture(scope="module")
+def ours(adapter: Path) -> SceneGraphFluxPipeline:
+    return SceneGraphFluxPipeline.from_pretrained("tiny", adapter=adapter)
+
+
+class StandInT5:
+    """ComfyUI's way of calling a T5."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def __call__(self, input_ids: Tensor, attention_mask: Any) -> tuple[Tensor, None]:
+        assert attention_mask is None
+        return self._model(input_ids)[0], None
+
+    def get_input_embeddings(self) -> Any:
+        return self._model.get_input_embeddings()
+
+
+def comfy_t5(model: Any) -> Any:
+    """The same weights in ComfyUI's own T5."""
+    sys.path.insert(0, str(COMFYUI))
+    from comfy.cli_args import args
+
+    args.cpu = True
+    import comfy.ops
+    import comfy.text_encoders.t5
+
+    config = model.config
+    settings = {
+        "num_layers": config.num_layers,
+        "d_model": config.d_model,
+        "d_kv": config.d_kv,
+        "d_ff": config.d_ff,
+        "num_heads": config.num_heads,
+        "vocab_size": config.vocab_size,
+        "dense_act_fn": "gelu_pytorch_tanh",
+        "is_gated_act": True,
+        "model_type": "t5",
+    }
+    t5 = comfy.text_encoders.t5.T5(settings, torch.float32, "cpu", comfy.ops.manual_cast)
+    state = {n: v for n, v in model.state_dict().items() if n != "encoder.embed_tokens.weight"}
+    t5.load_state_dict(state)
+    return t5
+
+
+def clip_of(pipeline: SceneGraphFluxPipeline, t5: Any) -> Any:
+    """ComfyUI's CLIP object as far as the node reads it."""
+    text = pipeline.text_encoders
+    return SimpleNamespace(
+        cond_stage_model=SimpleNamespace(t5xxl=SimpleNamespace(transformer=t5)),
+        tokenizer=SimpleNamespace(t5xxl=SimpleNamespace(tokenizer=text.tokenizer_2)),
+        load_model=lambda: None,
+    )
+
+
+def with_lora(state: dict[str, Tensor], adapter: Path) -> dict[str, Tensor]:
+    """Original weights with the LoRA added as ComfyUI adds it: B A, at the rows of its layer."""
+    lora, out = load_file(adapter / LORA_FILE), dict(state)
+    places = {
+        "to_q": ("img_attn.qkv", 0), "to_k": ("img_attn.qkv", 1), "to_v": ("img_attn.qkv", 2),
+        "to_out.0": ("img_attn.proj", 0), "add_q_proj": ("txt_attn.qkv", 0),
+        "add_k_proj": ("txt_attn.qkv", 1), "add_v_proj": ("txt_attn.qkv", 2),
+        "to_add_out": ("txt_attn.proj", 0),
+    }  # fmt: skip
+    for key, up in lora.items():
+        if not key.endswith(".lora_B.weight"):
+            continue
+        _, _, block, _, part = key.removesuffix(".lora_B.weight").split(".", 4)
+        layer, place = places[part]
+        name, rows = f"double_blocks.{block}.{layer}.weight", up.shape[0]
+        matrix = out[name].clone()
+        matrix[place * rows : (place + 1) * rows] += up @ lora[key.replace("lora_B", "lora_A")]
+        out[name] = matrix
+    return out
+
+
+@pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
+def test_the_hooks_compute_what_sgflux_computes(
+    pack: ModuleType, ours: SceneGraphFluxPipeline, adapter: Path, kind: str
+) -> None:
+    plain = SceneGraphFluxPipeline.from_pretrained("tiny").transformer
+    sizes = sizes_of(plain)
+    flux = Flux(sizes) if kind == "stand-in" else comfy_flux(sizes)
+    state = original_state(plain)
+    flux.load_state_dict(state)
+    loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
+    pack.nodes.check_model(flux, loaded)
+    t5 = ours.text_encoders.text_encoder_2
+    clip = clip_of(ours, StandInT5(t5) if kind == "stand-in" else comfy_t5(t5))
+    (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, GRAPH.replace("; ", "\n"), False)
+
+    generator = torch.Generator().manual_seed(0)
+    text = ours.text_encoders.encode(["a photo of man and horse"])
+    latents = torch.randn(2, 16, 64, generator=generator)
+    hidden = text.encoder_hidden_states.expand(2, -1, -1).clone()
+    pooled = text.pooled_projections.expand(2, -1)
+    sigma = torch.tensor([0.7, 0.7])
+    flux.load_state_dict(with_lora(state, adapter))
+
+    def theirs(kinds: list[int] | None, strength: float = 1.0) -> Tensor:
+        hooks = pack.graph_blocks.GraphHooks(flux, loaded.part, graph, strength=strength).hooks()
+        replaced = {("double_block", index): hook for index, hook in hooks.items()}
+        options: dict[str, Any] = {"patches_replace": {"dit": replaced}}
+        if kinds is not None:
+            options["cond_or_uncond"] = kinds
+        with torch.no_grad():
+            return flux.forward_orig(
+                latents,
+                image_ids(4, 4).expand(2, -1, -1),
+                hidden,
+                text_ids(hidden.shape[1]).expand(2, -1, -1),
+                sigma,
+                pooled,
+                transformer_options=options,
+            )
+
+    inputs: dict[str, Any] = {
+        "hidden_states": latents,
+        "encoder_hidden_states": hidden,
+        "pooled_projections": pooled,
+        "timestep": sigma,
+        "img_ids": image_ids(4, 4),
+        "txt_ids": text_ids(hidden.shape[1]),
+    }
+    model = ours.model
+    assert model is not None
+    own = read_graph(GRAPH, open_vocabulary=False).graph
+    with torch.no_grad():
+        told, alone = model([own, own], **inputs), model(None, **inputs)
+    assert (told - alone).abs().mean() > 0.01, "the graph has its say"
+    tolerance = {"rtol": 1e-3, "atol": 2e-4}
+    torch.testing.assert_close(theirs(None), told, **tolerance)
+    # The unconditional half of a batch has no graph.
+    mixed = theirs([1, 0])
+    torch.testing.assert_close(mixed[:1], alone[:1], **tolerance)
+    torch.testing.assert_close(mixed[1:], told[1:], **tolerance)
+    torch.testing.assert_close(theirs(None, strength=0.0), alone, **tolerance)
+
+
+def test_another_model_is_refused(
+    pack: ModuleType, ours: SceneGraphFluxPipeline, adapter: Path
+) -> None:
+    loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
+    sizes = sizes_of(ours.transformer)
+    with pytest.raises(ValueError, match="another model: num_layers is"):
+        pack.nodes.check_model(Flux({**sizes, "depth": 1}), loaded)
+    flux = Flux(sizes)
+    with pytest.raises(ValueError, match="another model of the same sizes"):
+        pack.nodes.check_model(flux, loaded)
+    with pytest.raises(ValueError, match="has not got them: it is no"):
+        pack.graph_blocks.GraphHooks(Flux({**sizes, "depth": 1}), loaded.part, None)
+    del flux.double_blocks[loaded.part.block_start].txt_mod
+    with pytest.raises(ValueError, match="has no txt_mod: this version of ComfyUI"):
+        pack.graph_blocks.GraphHooks(flux, loaded.part, None)
+    other = SimpleNamespace(cond_stage_model=object(), tokenizer=object())
+    with pytest.raises(ValueError, match="load CLIP-L and T5 as type flux"):
+        pack.nodes.EncodeGraph().encode(loaded, other, GRAPH, False)
+
+
+class Patcher:
+    """A MODEL of ComfyUI as far as the node uses it."""
+
+    def __init__(self, flux: Any) -> None:
+        self.model = SimpleNamespace(diffusion_model=flux)
+        self.model_options: dict[str, Any] = {"transformer_options": {}}
+
+    def set_model_patch_replace(self, patch: Any, name: str, block: str, number: int) -> None:
+        options = self.model_options["transformer_options"]
+        replaced = options.setdefault("patches_replace", {}).setdefault(name, {})
+        replaced[block, number] = patch
+
+
+def test_the_apply_node_adds_the_lora_and_takes_the_chosen_blocks(
+    pack: ModuleType,
+    ours: SceneGraphFluxPipeline,
+    adapter: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = SceneGraphFluxPipeline.from_pretrained("tiny").transformer
+    flux = Flux(sizes_of(plain))
+    flux.load_state_dict(original_state(plain))
+    loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
+    clip = clip_of(ours, StandInT5(ours.text_encoders.text_encoder_2))
+    (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, GRAPH, False)
+    given: list[Any] = []
+
+    def load_lora_for_models(model: Any, clip: Any, lora: Any, strength: float, _: float) -> Any:
+        given.append((set(lora), strength))
+        return model, None
+
+    comfy, sd = ModuleType("comfy"), ModuleType("comfy.sd")
+    sd.load_lora_for_models = load_lora_for_models  # type: ignore[attr-defined]
+    comfy.sd = sd  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "comfy", comfy)
+    monkeypatch.setitem(sys.modules, "comfy.sd", sd)
+    model = Patcher(flux)
+    (patched,) = pack.nodes.ApplyGraph().apply(model, loaded, graph, 0.5, 1.0)
+    assert given == [(set(load_file(adapter / LORA_FILE)), 0.5)]
+    replaced = patched.model_options["transformer_options"]["patches_replace"]["dit"]
+    assert list(replaced) == [("double_block", index) for index in (3, 4)]
+    with pytest.raises(ValueError, match="already takes the place of double block 3"):
+        pack.nodes.ApplyGraph().apply(model, loaded, graph, 1.0, 1.0)
+
+
+def test_every_node_says_its_inputs(pack: ModuleType) -> None:
+    assert set(pack.NODE_CLASS_MAPPINGS) == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
+    for node in pack.NODE_CLASS_MAPPINGS.values():
+        assert callable(getattr(node, node.FUNCTION))
+        assert node.INPUT_TYPES()["required"]
+        assert node.__doc__
