@@ -7,8 +7,12 @@ from pathlib import Path
 
 import torch
 
+from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
 from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
 from sgflux.models.backbone import load_transformer
+from sgflux.models.base_files import identify_base
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.base_name import BaseName, public_name
 from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
@@ -93,6 +97,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
     Raises:
         SgfluxError: if a file cannot be read or does not fit the base.
     """
+    identity, note = _identity_if_known(config)
     imported = import_legacy(
         config.legacy,
         transformer=load_transformer(
@@ -105,6 +110,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
         graph_mode=config.graph_mode,
         lora_alpha=config.lora_alpha,
         max_sequence_length=config.max_sequence_length,
+        base_identity=identity,
     )
     save_bundle(
         config.out_dir,
@@ -116,4 +122,17 @@ def import_adapter(config: ImportConfig) -> list[str]:
         metrics={},
         base=BaseName.of(config.model_id, config.revision),
     )
-    return [*imported.report, f"{config.out_dir}: the adapter"]
+    return [*imported.report, *note, f"{config.out_dir}: the adapter"]
+
+
+def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:
+    """What the base is, all parts of it; of a transformer alone that cannot be said."""
+    try:
+        source = ModelSource(
+            model_id=str(config.model_id),
+            revision=config.revision,
+            allow_download=config.allow_download,
+        )
+        return identify_base(source), []
+    except SgfluxError as error:
+        return None, [f"the adapter does not say its base, whose parts are not all here: {error}"]

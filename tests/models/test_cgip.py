@@ -141,6 +141,10 @@ def test_it_has_the_53_keys_of_the_published_checkpoint(encoder: CGIPEncoder) ->
         ({"graph_conv.net3.0.weight": torch.zeros(1)}, "graph_conv.net3.0.weight is unknown"),
         ({"mm_head.weight": torch.zeros(1)}, "mm_head.weight is unknown"),
         ({"graph_projection.bias": torch.zeros(9)}, r"graph_projection.bias is \(9,\), expected"),
+        (
+            {"graph_projection.bias": own_weights()["graph_projection.bias"] * float("inf")},
+            r"sip_vg\.pt: graph_projection\.bias has .* not finite",
+        ),
         ({"obj_embeddings.weight": None}, "no matrix obj_embeddings.weight"),
     ],
 )

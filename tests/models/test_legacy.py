@@ -12,7 +12,9 @@ from safetensors import safe_open
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
+from sgflux.model_source import ModelSource
 from sgflux.models.backbone import load_transformer
+from sgflux.models.base_files import identify_base
 from sgflux.models.bundle import load_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
@@ -97,6 +99,10 @@ def test_every_key_is_taken_over_or_reported(
             {f"transformer_blocks.3.attn.to_q.lora_{s}.weight": None for s in "AB"},
             r"transformer_blocks\.3\.attn\.to_q is missing",
         ),
+        (
+            {"graph_global_proj.bias": torch.full((32,), float("nan"))},
+            r"graph_lora\.pt: .*graph_global_proj\.bias has 32 of 32 values that are not finite",
+        ),
         ({"graph_global_proj.weight": torch.ones(32, 5)}, r"\(32, 5\), expected \(32, 6\)"),
     ],
 )
@@ -139,6 +145,7 @@ def test_import_export_and_publish(
     assert main(["import", *(str(word) for pair in flags.items() for word in pair)]) == 0
     assert "graph_global_to_temb.bias: left out" in capsys.readouterr().out
     config, state = load_bundle(bundle)
+    assert config.base_identity == identify_base(ModelSource(model_id=str(flux_folder)))
     export = ["export", "--adapter", str(bundle)]
     assert main([*export, "--format", "kohya", "--out", str(file), "--scale", "0.5"]) == 0
     lora = read_lora(file)

@@ -144,6 +144,18 @@ def _noise(items: Sequence[EvaluationItem], k: int, latents: Tensor, *, seed: in
     return torch.stack(rows).to(latents.device)
 
 
+def _expect_finite(items: Sequence[EvaluationItem], errors: Tensor) -> None:
+    """An error may be missing only where the item has no such negative."""
+    for row, item in enumerate(items):
+        there = (True, True, item.swapped is not None, item.replaced is not None)
+        for index, name in enumerate(ALTERNATIVES):
+            if there[index] and not bool(errors[index, row].isfinite().all()):
+                raise SgfluxError(
+                    f"row {item.row + 1} of the test set: its error under {name!r} is not finite, "
+                    "so it cannot be ranked"
+                )
+
+
 def ranking_summary(
     items: Sequence[EvaluationItem], errors: Tensor, *, sigmas: Sequence[float], scorer: Scorer
 ) -> dict[str, Any]:
@@ -164,6 +176,7 @@ def ranking_summary(
             f"errors of shape {tuple(errors.shape)} for {len(items)} items and {len(sigmas)} sigmas"
         )
     values = errors.double()
+    _expect_finite(items, values)
     everything: Rows = []
     by_kind: dict[str, Rows] = {}
     by_sigma: dict[str, Rows] = {}
@@ -177,7 +190,7 @@ def ranking_summary(
             cluster = item.example.image_rel_path
             for k, sigma in enumerate(sigmas):
                 if gap[row, k].isnan():
-                    continue
+                    continue  # the item has no such negative
                 win = 0.5 + 0.5 * float(torch.sign(gap[row, k]))
                 observation = (win, item.example.triple.predicate, cluster)
                 everything.append(observation)

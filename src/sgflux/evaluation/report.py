@@ -125,13 +125,28 @@ def _what_was_run(results: Results) -> str:
     noises = items["seeds_per_item"]
     return (
         f"Model <b>{escape(str(results['model']['model_id'] or results['generator']))}</b>, "
-        f"adapter <code>{_short(results['adapter']['fingerprint'])}</code>, "
+        f"adapter <code>{_short(results['adapter']['fingerprint'])}</code>{_base_note(results)}, "
         f"{items['rows']} of {items['of']} test items of "
         f"<code>{escape(results['data']['path'])}</code>, "
         f"{noises} noise{'s' if noises > 1 else ''} an item, seed {results['seeds']['seed']}. "
         "Every arm starts from the same noise. Intervals are at 95 %, clustered by image, and also "
         "hold near 0 and 100 %."
     )
+
+
+def base_note(results: Results) -> str:
+    """What is to be said of the base: nothing if it is the one that the adapter was trained on."""
+    if results["adapter"]["fingerprint"] is None:
+        return ""
+    check = results["model"].get("base_check")
+    if check is None:
+        return "base not verified: these results do not say what it was"
+    return "" if check["status"] == "same" else str(check["text"])
+
+
+def _base_note(results: Results) -> str:
+    note = base_note(results)
+    return f" (<b>{escape(note)}</b>)" if note else ""
 
 
 def _cards(results: Results) -> str:
@@ -349,6 +364,7 @@ def _method(results: Results) -> str:
     entries = [
         ("command", f"<code>{escape(results['command'])}</code>"),
         ("model", _named(results["model"]["model_id"], results["model"]["fingerprint"])),
+        ("base", escape(base_note(results) or "the one that the adapter was trained on")),
         ("adapter", _named(results["adapter"]["path"], results["adapter"]["fingerprint"])),
         ("judge", _named(judge["name"], judge.get("sha256"))),
         ("test data", _named(results["data"]["path"], results["data"]["sha256"])),

@@ -22,10 +22,10 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig, LoraTargets
 from sgflux.models.backbone import model_identity
 from sgflux.models.bundle import load_bundle, save_bundle
-from sgflux.models.bundle_checks import check_finite
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
+from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphEncoder, NameFeatures, NativeGraphEncoder
 
 __all__ = [

@@ -36,9 +36,9 @@ from sgflux.models.bundle_checks import (
     WAY_OUT,
     bundle_digests,
     check_digests,
-    check_finite,
     check_sizes,
 )
+from sgflux.models.finite import check_finite
 from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.versions import installed_versions
 from sgflux.writing import make_folder, naming_disk_errors

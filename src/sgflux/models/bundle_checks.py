@@ -124,24 +124,7 @@ def _read(path: Path) -> list[tuple[str, Tensor]]:
         raise SgfluxError(f"{path} cannot be read: {error}") from error
 
 
-# --- values and sizes ---------------------------------------------------------------------------
-
-
-def check_finite(state: Mapping[str, Tensor], *, where: str | Path) -> None:
-    """Refuse weights that are no numbers.
-
-    Raises:
-        SgfluxError: naming the first such weight.
-    """
-    for name, value in state.items():
-        finite = torch.isfinite(value)
-        if not bool(finite.all()):
-            count = int((~finite).sum())
-            raise SgfluxError(
-                f"{where}: {name} has {count} of {value.numel()} values that are not finite (NaN "
-                "or infinite); a run that diverged or a damaged file leaves such weights, take an "
-                "earlier checkpoint"
-            )
+# --- sizes --------------------------------------------------------------------------------------
 
 
 def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig) -> None:

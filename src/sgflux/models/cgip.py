@@ -31,6 +31,7 @@ from sgflux.models.cgip_vocabulary import (
     CGIPVocabulary,
 )
 from sgflux.models.files import read_torch_file
+from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphFeatures, masked_mean, prefix_mask
 
 _CLIP_PARTS = frozenset(
@@ -226,6 +227,7 @@ class CGIPEncoder(nn.Module):
         if problems:
             more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
             raise SgfluxError(f"{path} is no CGIP checkpoint: {'; '.join(problems[:4])}{more}")
+        check_finite(weights, where=path)
         encoder.load_state_dict(weights)
         return encoder
 

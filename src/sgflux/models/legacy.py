@@ -25,6 +25,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.backbone import model_identity
+from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.files import read_torch_file
@@ -64,6 +65,7 @@ def import_legacy(
     graph_mode: GraphMode = "token",
     lora_alpha: float | None = None,
     max_sequence_length: int = 256,
+    base_identity: BaseIdentity | None = None,
 ) -> LegacyAdapter:
     """Read an adapter of the earlier script onto a base.
 
@@ -74,6 +76,7 @@ def import_legacy(
         graph_mode: how the graph enters; decides which projections are used.
         lora_alpha: not in the file; None: the rank.
         max_sequence_length: T5's tokens of a prompt, in that training.
+        base_identity: what that base is; None: the adapter will not say.
 
     Raises:
         SgfluxError: if the file cannot be read, or a key is unknown, missing or misshapen.
@@ -101,7 +104,10 @@ def import_legacy(
         lora_alpha=float(weights.rank if lora_alpha is None else lora_alpha),
         lora_targets="image",
         encoder=encoder.config(),
-        base=model_identity(transformer),
+        base={
+            **model_identity(transformer),
+            **({} if base_identity is None else {"identity": base_identity.to_json()}),
+        },
         max_sequence_length=max_sequence_length,
     )
     model = build_model(

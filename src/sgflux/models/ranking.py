@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel
@@ -78,7 +79,11 @@ def ranking_errors_of_each(
     text_ids: Tensor,
     guidance: Tensor | None = None,
 ) -> list[Tensor]:
-    """As :func:`ranking_errors` for several lists of graphs; what they share is computed once."""
+    """As :func:`ranking_errors` for several lists of graphs; what they share is computed once.
+
+    Raises:
+        SgfluxError: if an error is not finite; the message names the graph.
+    """
     for graphs in alternatives:
         if len(graphs) != latents.shape[0]:
             raise ValueError(f"{len(graphs)} graphs for {latents.shape[0]} examples")
@@ -99,4 +104,12 @@ def ranking_errors_of_each(
     for graphs in alternatives:
         velocity = model.flux.suffix(prefix, model.encoder(graphs))
         errors.append((velocity.float() - target.float()).square().flatten(1).mean(dim=1))
+    for own, graphs in zip(errors, alternatives, strict=True):
+        bad = (~own.isfinite()).nonzero().flatten().tolist()
+        if bad:
+            raise SgfluxError(
+                f"the model's error under the graph {str(graphs[bad[0]])!r} is "
+                f"{float(own[bad[0]])}, no number to be ranked by ({len(bad)} of {len(own)} "
+                "examples); look for weights that are not finite, or use dtype fp32"
+            )
     return errors
