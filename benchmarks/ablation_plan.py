@@ -173,7 +173,7 @@ def steps_per_second(folder: Path) -> float:
     path = folder / "training" / "metrics.jsonl"
     rates = []
     if path.is_file():
-        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        rows = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
         rates = [row["steps_per_second"] for row in rows if row["kind"] == "train"]
     if not rates:
         raise SgfluxError(f"{path} says of no step how long it took; delete {folder}")

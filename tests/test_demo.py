@@ -98,7 +98,7 @@ def run(preset: Preset, out_dir: Path) -> str:
 def test_a_demo_ends_in_a_report_and_a_second_call_only_shows_it(
     tmp_path: Path, small: Preset
 ) -> None:
-    out = tmp_path / "demo"
+    out = tmp_path / "[/demo] :smile:"  # rich would take these words for its own
     first = run(small, out)
     assert first.count("done in") == 3
     assert "Ranking accuracy" in first
@@ -162,7 +162,19 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path, small: Preset) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_damaged_record_is_named(tmp_path: Path, small: Preset) -> None:
-    (tmp_path / "demo.json").write_text("{")
-    with pytest.raises(SgfluxError, match=r"demo\.json is damaged"):
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{",
+        '{"preset": "small", "recipe": "RECIPE"}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"data": "1"}}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"data": -1}}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"date": 1}}',
+        '{"preset": ["small"], "recipe": 1, "seconds": {}}',
+        "[]",
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path: Path, small: Preset, record: str) -> None:
+    (tmp_path / "demo.json").write_text(record.replace("RECIPE", small.recipe))
+    with pytest.raises(SgfluxError, match=r"demo\.json: is damaged"):
         run(small, tmp_path)

@@ -23,6 +23,7 @@ FLOORS = (
     {"errors", "printable"},
     {"writing", "versions"},
     {"leftovers", "weights_header"},
+    {"json_files", "output"},
     {"settings", "endings", "folder_lock"},
     {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},

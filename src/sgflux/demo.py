@@ -12,30 +12,51 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from rich.console import Console
+from rich.text import Text
 
 import sgflux
 from sgflux.config import TrainConfig
 from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
+from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.headline import print_headline
 from sgflux.evaluation.report import Section, write_report
+from sgflux.evaluation.report_data import read_results
 from sgflux.folder_lock import hold_folder, is_empty_folder
+from sgflux.json_files import read_json
 from sgflux.training.run_log import METRICS_FILE, duration
 from sgflux.training.trainer import train
 from sgflux.writing import make_folder, replacing
 
 RECORD = "demo.json"
 """What a demo's folder is, and which stages are finished."""
+
+
+class DemoRecord(msgspec.Struct):
+    """The content of :data:`RECORD`.
+
+    Attributes:
+        preset: name of the demo.
+        recipe: fingerprint of everything that its results follow from.
+        seconds: finished stage -> how long it took.
+    """
+
+    preset: str
+    recipe: str
+    seconds: dict[
+        Literal["data", "training", "evaluation"], Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,13 +234,14 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         extra_sections=[Section("About this run", _about(preset, progress.seconds))],
     )
     console.print()
-    print_headline(json.loads((evaluation / RESULTS).read_text("utf-8")), console=console)
-    console.print(f"\n[bold]Report[/bold]   {report}", soft_wrap=True)
-    console.print(
-        f"[bold]Go on[/bold]    sgflux sample --adapter {training / 'final'} --model-id tiny "
-        '--steps 8 --graph "man, riding, horse"',
-        soft_wrap=True,
+    print_headline(read_results(evaluation), console=console)
+    # As text: a folder may be called "[bold]" or ":smile:", which rich would take for its own.
+    console.print(Text.assemble(("\nReport", "bold"), f"   {report}"), soft_wrap=True)
+    go_on = (
+        f"    sgflux sample --adapter {shlex.quote(str(training / 'final'))} --model-id tiny "
+        '--steps 8 --graph "man, riding, horse"'
     )
+    console.print(Text.assemble(("Go on", "bold"), go_on), soft_wrap=True)
     return 0
 
 
@@ -257,22 +279,19 @@ class Progress:
             progress = cls(out_dir, new, console)
             progress._save()
             return progress
-        try:
-            record = json.loads(path.read_text("utf-8"))
-            found = record["preset"], record["recipe"]
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise SgfluxError(f"{path} is damaged ({error}); give another --out-dir") from error
-        if found[0] != preset.name:
+        found = read_json(path, DemoRecord, way_out="give another --out-dir")
+        if found.preset != preset.name:
             raise SgfluxError(
-                f"{out_dir} holds the demo {found[0]!r}, not {preset.name!r}; give another "
+                f"{out_dir} holds the demo {found.preset!r}, not {preset.name!r}; give another "
                 "--out-dir, or the flags of that demo"
             )
-        if found[1] != preset.recipe:
+        if found.recipe != preset.recipe:
             raise SgfluxError(
                 f"{out_dir} holds a demo of another version or recipe of sgflux "
-                f"({found[1]}, now {preset.recipe}); give another --out-dir, or delete it"
+                f"({found.recipe}, now {preset.recipe}); give another --out-dir, or delete it"
             )
-        return cls(out_dir, record, console)
+        seconds = {str(name): took for name, took in found.seconds.items()}
+        return cls(out_dir, {**new, "seconds": seconds}, console)
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from sgflux.errors import SgfluxError
+from sgflux.output import take_every_character
 from sgflux.printable import printable
 from sgflux.writing import disk_error, write_error
 
@@ -27,6 +28,7 @@ def exit_status(run: Callable[[], int]) -> int:
         What ``run`` returns, 2 on bad input, or 130 after an interruption. Anything else that
         ``run`` raises is a defect of sgflux and keeps its traceback.
     """
+    take_every_character()
     # transformers warns at import about image processors that nothing here uses.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:

@@ -212,9 +212,9 @@ def test_without_judge_metrics_and_real_pictures_the_rest_is_shown(
     ("name", "content", "message"),
     [
         ("evaluation_results.json", None, "run 'sgflux eval' first"),
-        ("evaluation_results.json", "{", "evaluation_results.json: not JSON"),
+        ("evaluation_results.json", "{", "evaluation_results.json: is damaged: .*run the same"),
         ("results.jsonl", None, "results.jsonl is not there"),
-        ("results.jsonl", "{}\n[]\n", r"results.jsonl:2: expected an object"),
+        ("results.jsonl", "{}\n[]\n", r"results.jsonl:1: is damaged"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(

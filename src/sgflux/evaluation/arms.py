@@ -57,6 +57,11 @@ class Arm(StrEnum):
         return self not in (Arm.BASE_NEUTRAL, Arm.BASE_RELATIONAL)
 
     @property
+    def has_graph(self) -> bool:
+        """Whether the adapter is told a graph."""
+        return self in (Arm.GRAPH, Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.CONTRADICTION)
+
+    @property
     def prompt_kind(self) -> PromptKind:
         """What kind of text goes with it."""
         return "relational" if self in (Arm.BASE_RELATIONAL, Arm.CONTRADICTION) else "neutral"

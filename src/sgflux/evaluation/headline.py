@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from sgflux.evaluation.arms import Arm
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
@@ -347,15 +347,19 @@ def print_headline(results: Results, *, console: Console | None = None) -> None:
             if group:
                 table.add_row()
             group = row.group
-            table.add_row(f"[dim]{group}[/dim]")
-        chief = row.arm is Arm.GRAPH
-        name = f"[bold]{row.label}[/bold]" if chief else row.label
-        value = f"[bold]{row.figure.percent}[/bold]" if chief else row.figure.percent
-        table.add_row(f"  {name}", value, row.figure.interval, str(row.figure.n))
+            table.add_row(Text(group, "dim"))
+        style = "bold" if row.arm is Arm.GRAPH else ""
+        table.add_row(
+            Text(f"  {row.label}", style),
+            Text(row.figure.percent, style),
+            row.figure.interval,
+            str(row.figure.n),
+        )
     console = console or Console(highlight=False)
     console.print(table)
     for note in footnotes(results):
-        console.print(f"\n[dim]{escape(note)}[/dim]")
+        console.print()
+        console.print(Text(note, "dim"))
 
 
 def _words(kind: str) -> str:

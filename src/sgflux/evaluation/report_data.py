@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,12 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
 from sgflux.evaluation.headline import Results
+from sgflux.evaluation.result_shapes import MetricsShape, PictureShape, ResultsShape
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.json_files import checked, iter_json_lines, read_json_bytes, typed
+
+_AGAIN = "run the same 'sgflux eval' again, which keeps the pictures that are there"
 
 
 @dataclass(frozen=True)
@@ -70,24 +73,37 @@ class Evaluation:
     training: Sequence[Mapping[str, Any]]
 
 
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of ``evaluation_results.json``, its types checked.
+
+    Raises:
+        SgfluxError: if it is missing or damaged; the message names the file and the key.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        raise SgfluxError(f"{path} is not there: run 'sgflux eval' first")
+    content = read_json_bytes(path)
+    results = typed(content, dict, where=str(path), way_out=_AGAIN)
+    checked(results, ResultsShape, where=str(path), way_out=_AGAIN)
+    return results
+
+
 def read_evaluation(folder: Path, *, metrics: Path | None = None) -> Evaluation:
     """Read the results of ``sgflux eval``, and a training's metrics if they are named.
 
     Raises:
         SgfluxError: if a file is missing or damaged; the message names it.
     """
-    path = folder / RESULTS
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SgfluxError(f"{path} is not there: run 'sgflux eval' first") from None
-    except json.JSONDecodeError as error:
-        raise SgfluxError(f"{path}: not JSON: {error}") from error
-    classes = (results.get("judge") or {}).get("classes", [])
+    results = read_results(folder)
+    classes = results["judge"].get("classes", [])
     items: dict[int, dict[Arm, Picture]] = {}
-    for line in read_json_lines(folder / PICTURE_RESULTS):
-        if line["repeat"] == 0:
-            picture = _picture(line, folder, classes)
+    path = folder / PICTURE_RESULTS
+    for number, line in iter_json_lines(path, PictureShape, way_out=_AGAIN):
+        if line.repeat == 0:
+            try:
+                picture = _picture(line, folder, classes)
+            except SgfluxError as error:
+                raise SgfluxError(f"{path}:{number}: is damaged: {error}; {_AGAIN}") from error
             items.setdefault(picture.row, {})[picture.arm] = picture
     settings = results["settings"]
     return Evaluation(
@@ -95,44 +111,43 @@ def read_evaluation(folder: Path, *, metrics: Path | None = None) -> Evaluation:
         results=results,
         items=dict(sorted(items.items())),
         images_dir=Path(settings.get("images_dir") or Path(results["data"]["path"]).parent),
-        training=[] if metrics is None else read_json_lines(metrics),
+        training=[] if metrics is None else read_metrics(metrics),
     )
 
 
-def _picture(line: Mapping[str, Any], folder: Path, classes: Sequence[str]) -> Picture:
-    reads = {}
-    for score in (line["judge"] or {}).get("scores", []):
-        values = score["log_probabilities"]
-        reads[score["subject"], score["object"]] = classes[values.index(max(values))]
-    return Picture(
-        row=line["row"],
-        arm=Arm(line["arm"]),
-        path=folder / line["path"],
-        image_rel_path=line["image_rel_path"],
-        prompt=line["prompt"],
-        graph=None if line["graph"] is None else SceneGraph.from_json(line["graph"]),
-        statements=tuple(Triple(*words) for words in line["statements"]),
-        reads=reads,
-    )
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file.
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a training's ``metrics.jsonl``; a last one that a kill cut off is no row.
 
     Raises:
-        SgfluxError: naming file and line, if one is no JSON object.
+        SgfluxError: naming file and line, if a row is damaged.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SgfluxError(f"{path} is not there") from None
+    way_out = "give the metrics.jsonl of a training"
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SgfluxError(f"{path}:{number}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise SgfluxError(f"{path}:{number}: expected an object, got {line[:60]!r}")
+    for number, row in iter_json_lines(path, dict, way_out=way_out, may_be_cut=True):
+        checked(row, MetricsShape, where=f"{path}:{number}", way_out=way_out)
         rows.append(row)
     return rows
+
+
+def _picture(line: PictureShape, folder: Path, classes: Sequence[str]) -> Picture:
+    reads = {}
+    for score in () if line.judge is None else line.judge.scores:
+        values = score.log_probabilities
+        if len(values) != len(classes):
+            raise SgfluxError(f"{len(values)} log_probabilities for {len(classes)} classes")
+        reads[score.subject, score.object] = classes[values.index(max(values))]
+    graph = None if line.graph is None else SceneGraph.from_json(line.graph)
+    if line.arm.has_graph and (graph is None or graph.is_null):
+        raise SgfluxError(f"a picture of the arm {line.arm} without a graph")
+    if Path(line.path).is_absolute() or ".." in Path(line.path).parts:
+        raise SgfluxError(f"path {line.path!r} leads out of the evaluation's folder")
+    return Picture(
+        row=line.row,
+        arm=line.arm,
+        path=folder / line.path,
+        image_rel_path=line.image_rel_path,
+        prompt=line.prompt,
+        graph=graph,
+        statements=tuple(Triple(*words) for words in line.statements),
+        reads=reads,
+    )

@@ -12,7 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from sgflux.data.examples import prompts_for_graph
+from sgflux.data.files import resolve_path
 from sgflux.data.images import load_image
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.judges import NONE
 from sgflux.evaluation.report_data import Evaluation, Picture
@@ -170,10 +172,12 @@ def _panel(statement: str, prompt: str, figures: Sequence[str]) -> str:
 
 def _real(evaluation: Evaluation, item: Item) -> str:
     """The data set's own picture, or a word in its place if it has been moved away since."""
-    path = evaluation.images_dir / _any(item).image_rel_path
-    if not path.is_file():
-        return "<figure><figcaption><span class='arm'>real</span>not at hand</figcaption></figure>"
-    return _figure(path, "real", "", chief=False)
+    nothing = "<figure><figcaption><span class='arm'>real</span>not at hand</figcaption></figure>"
+    try:
+        path = resolve_path(_any(item).image_rel_path, evaluation.images_dir)
+        return _figure(path, "real", "", chief=False) if path.is_file() else nothing
+    except SgfluxError:
+        return nothing
 
 
 def _drawn(picture: Picture, name: str, caption: str) -> str:

@@ -12,13 +12,13 @@ this on fresh pictures is written beside them, in ``world_judge.json``.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,8 @@ from torch import Tensor, nn
 
 from sgflux.data.world import OBJECT_NAMES, PREDICATES
 from sgflux.errors import SgfluxError
+from sgflux.json_files import read_json_bytes, typed
+from sgflux.models.files import module_from_state
 
 NONE_INDEX = len(PREDICATES)
 """Class of a pair that stands in no relation in this order."""
@@ -35,6 +37,31 @@ CLASSES: tuple[str, ...] = (*PREDICATES, "none")
 """Names of the C classes, by index."""
 IMAGE_SIZE = 64
 """Side of the pictures that the judge reads, pixels."""
+
+_WAY_OUT = "`sgflux world train-judge` writes both files"
+_Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
+
+
+class _Sizes(msgspec.Struct):
+    """The arguments of :class:`WorldJudge`."""
+
+    fine: _Size
+    coarse: _Size
+    dim: _Size
+    heads: _Size
+    looks: Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+    def __post_init__(self) -> None:
+        """Check that the heads divide the width."""
+        if self.dim % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide the width {self.dim}")
+
+
+class _Card(msgspec.Struct):
+    """What of a judge's card its loading depends on."""
+
+    config: _Sizes
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -237,22 +264,24 @@ def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
     Raises:
         SgfluxError: if a file is missing, damaged or does not fit the network, with the keys.
     """
-    weights, card = _read(path)
-    judge = WorldJudge(**card["config"])
+    where = "bundled judge" if path is None else str(path)
+    weights, text = _read(path)
+    card = typed(text, _Card, where=f"{where}: its .json", way_out=_WAY_OUT)
     try:
         state = load_tensors(weights)
     except SafetensorError as error:
-        raise SgfluxError(f"{path or 'bundled judge'}: not a safetensors file: {error}") from error
+        raise SgfluxError(f"{where}: not a safetensors file: {error}") from error
     digest = hashlib.sha256(weights).hexdigest()
-    if digest != card["sha256"]:
+    if digest != card.sha256:
         raise SgfluxError(
-            f"{path or 'bundled judge'}: these weights are not the ones that its .json measured "
-            f"(sha256 {digest[:12]}... instead of {card['sha256'][:12]}...)"
+            f"{where}: these weights are not the ones that its .json measured "
+            f"(sha256 {digest[:12]}... instead of {card.sha256[:12]}...)"
         )
-    try:
-        judge.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
-    except RuntimeError as error:
-        raise SgfluxError(f"{path or 'bundled judge'}: wrong weights: {error}") from error
+    judge = module_from_state(
+        lambda: WorldJudge(**msgspec.structs.asdict(card.config)),
+        {key: value.float() for key, value in state.items()},
+        where=where,
+    )
     return judge.eval().requires_grad_(False), digest
 
 
@@ -263,16 +292,20 @@ def judge_card(path: str | Path | None = None) -> dict[str, Any]:
     ``by_triples``, ``presence_accuracy``, ``confusion`` (25 x 25 counts, rows are the truth),
     ``n``, ``seed``, ``command``.
     """
-    return _read(path)[1]
+    text = _read(path)[1]
+    where = "bundled judge" if path is None else str(path)
+    card: dict[str, Any] = typed(text, dict, where=f"{where}: its .json", way_out=_WAY_OUT)
+    return card
 
 
-def _read(path: str | Path | None) -> tuple[bytes, dict[str, Any]]:
+def _read(path: str | Path | None) -> tuple[bytes, bytes]:
+    """The weights, and the text of the card beside them."""
     if path is None:
         folder = resources.files("sgflux") / "assets"
         weights, card = folder / "world_judge.safetensors", folder / "world_judge.json"
-        return weights.read_bytes(), json.loads(card.read_text("utf-8"))
+        return weights.read_bytes(), card.read_bytes()
     file = Path(path)
     for needed in (file, file.with_suffix(".json")):
         if not needed.is_file():
             raise SgfluxError(f"judge: no such file: {needed}")
-    return file.read_bytes(), json.loads(file.with_suffix(".json").read_text("utf-8"))
+    return file.read_bytes(), read_json_bytes(file.with_suffix(".json"))

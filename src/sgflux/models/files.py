@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
 from sgflux.weights_header import explain_other_file
 
 _DEEPEST = 32
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
@@ -63,3 +65,37 @@ def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) ->
     elif isinstance(content, list | tuple):
         for value in content:
             _expect_stored(path, value, depth=depth + 1)
+
+
+def module_from_state(
+    make: Callable[[], Module], state: Mapping[str, Tensor], *, where: str
+) -> Module:
+    """A module with the weights of ``state``, whose sizes a file may have stated wrongly.
+
+    It is made without memory first, and its weights' names and shapes are compared with the file's:
+    sizes that no file backs are refused before anything is allocated.
+
+    Args:
+        make: makes the module.
+        state: its weights; they become the module's own.
+        where: the file, for the message.
+
+    Raises:
+        SgfluxError: if the sizes are impossible, or the weights are those of another module.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (AssertionError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise SgfluxError(f"{where}: states impossible sizes: {reason}") from error
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise SgfluxError(
+                f"{where}: wrong weights: {name} has the shape {found.get(name, 'nothing')}, "
+                f"expected {expected.get(name, 'nothing')}"
+            )
+    module.load_state_dict(dict(state), assign=True)
+    return module

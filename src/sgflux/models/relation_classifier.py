@@ -25,14 +25,17 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
+from sgflux.json_files import checked, read_json_bytes, typed
+from sgflux.models.files import module_from_state
 from sgflux.settings.classifier import ClassifierKind
 from sgflux.writing import make_folder, naming_disk_errors
 
@@ -40,6 +43,53 @@ WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"
 _FORMAT = 2
 """1 had saliency classifiers of maps without softening."""
+
+
+_WAY_OUT = "make the classifier anew with `sgflux train-classifier`"
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Size = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+_Classes = Annotated[list[str], msgspec.Meta(min_length=2, max_length=100_000)]
+
+
+class _ConfusionShape(msgspec.Struct):
+    """The counts behind :meth:`ClassifierCard.confusion`."""
+
+    labels: list[str]
+    counts: list[list[Annotated[float, msgspec.Meta(ge=0, le=1e15)]]]
+
+    def __post_init__(self) -> None:
+        """Check that the counts are a square as large as the list of labels."""
+        if {len(self.counts), *map(len, self.counts)} - {len(self.labels)}:
+            raise ValueError("the confusion counts are no square of the labels")
+
+
+class _HeldOutShape(msgspec.Struct):
+    """What is read of the held-out figures."""
+
+    accuracy: _Share
+    ci95: tuple[_Share, _Share]
+    chance: _Share
+    confusion: _ConfusionShape
+
+
+class _SettingsShape(msgspec.Struct, forbid_unknown_fields=True):
+    """Arguments of either class."""
+
+    text_dim: _Size | None = None
+    channels: _Size | None = None
+    width: _Size | None = None
+    blocks: list[int] | None = None
+
+
+class _CardShape(msgspec.Struct):
+    """A classifier's card."""
+
+    predicates: _Classes
+    settings: _SettingsShape
+    reads: str
+    held_out: _HeldOutShape
+    training: dict[str, Any]
+    weights_sha256: str
 
 
 class LatentRelationClassifier(nn.Module):
@@ -274,25 +324,23 @@ def load_classifier(folder: str | os.PathLike[str]) -> tuple[RelationClassifier,
     except (OSError, SafetensorError) as error:
         raise SgfluxError(f"{path} cannot be read: {error}") from error
     classes = {"latent": LatentRelationClassifier, "saliency": SaliencyRelationClassifier}
-    model: RelationClassifier = classes[card.kind](predicates=card.predicates, **card.settings)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise SgfluxError(f"{path}: {str(error).splitlines()[0]}") from error
+
+    def make() -> RelationClassifier:
+        return classes[card.kind](predicates=card.predicates, **card.settings)
+
+    weights = {name: value.float() for name, value in state.items()}
+    model: RelationClassifier = module_from_state(make, weights, where=str(path))
     return model.requires_grad_(False).eval(), card
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / CARD_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    if not path.is_file():
         raise SgfluxError(
-            f"{folder} is no classifier: {CARD_FILE}: {error.strerror or error}; "
-            "`sgflux train-classifier` writes one"
-        ) from error
-    except ValueError as error:
-        raise SgfluxError(f"{path} is damaged: {error}") from error
+            f"{folder} is no classifier: it has no {CARD_FILE}; `sgflux train-classifier` writes "
+            "one"
+        )
+    content: dict[str, Any] = typed(read_json_bytes(path), dict, where=str(path), way_out=_WAY_OUT)
     expected = {"format", "weights_sha256", *(f.name for f in dataclasses.fields(ClassifierCard))}
     if (
         not isinstance(content, dict)
@@ -301,4 +349,5 @@ def _read_card(folder: Path) -> dict[str, Any]:
         or content["kind"] not in ("latent", "saliency")
     ):
         raise SgfluxError(f"{path}: is no classifier that this version of sgflux wrote")
+    checked(content, _CardShape, where=str(path), way_out=_WAY_OUT)
     return {**content, "predicates": tuple(content["predicates"])}

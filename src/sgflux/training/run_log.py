@@ -12,14 +12,22 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
+from sgflux.json_files import checked, iter_json_lines
 from sgflux.training.event_file import EventFile
 from sgflux.writing import naming_disk_errors, replace_file
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
+
+
+class _Row(msgspec.Struct):
+    """What every row of the metrics says."""
+
+    step: int
 
 
 class RunLog:
@@ -144,14 +152,12 @@ def drop_later_rows(metrics: Path, *, step: int) -> None:
     """Keep the rows of ``metrics`` up to ``step``; a cut-off last line goes, too."""
     if not metrics.exists():
         return
+    way_out = "take that line out of the file, or move the file away"
     kept = []
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    for number, row in iter_json_lines(metrics, dict, way_out=way_out, may_be_cut=True):
+        checked(row, _Row, where=f"{metrics}:{number}", way_out=way_out)
         if row["step"] <= step:
-            kept.append(line + "\n")
+            kept.append(json.dumps(row, allow_nan=False) + "\n")
     replace_file(metrics, "".join(kept))
 
 

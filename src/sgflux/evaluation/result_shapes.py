@@ -1,0 +1,238 @@
+"""What an evaluation's files hold, as far as a report reads it: the types that are checked.
+
+Fields without a default stand in every file that any version of sgflux wrote. What a newer or older
+version has beside them is ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from sgflux.evaluation.arms import Arm
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Share = Annotated[float, Meta(ge=-1, le=1)]
+Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
+Words = Annotated[str, Meta(max_length=100_000)]
+
+
+class FigureShape(Struct):
+    """A share with its interval."""
+
+    value: Share | None = None
+    ci95: tuple[Share, Share] | None = None
+    n: Count = 0
+
+
+class MacroShape(Struct):
+    """The mean over predicates, and each by itself."""
+
+    macro: Share | None = None
+    ci95: tuple[Share, Share] | None = None
+    n: Count = 0
+    predicates: Count = 0
+    per_predicate: dict[str, FigureShape] = {}
+
+
+class FalseAcceptanceShape(FigureShape):
+    """How often the judge names a relation that is not there."""
+
+    pairs: Words = ""
+
+
+class JudgeShape(Struct):
+    """The judge and its calibration."""
+
+    name: Words
+    accuracy: Share | None
+    sha256: Words | None = None
+    ci95: tuple[Share, Share] | None = None
+    n: Count = 0
+    per_predicate: dict[str, FigureShape] = {}
+    false_acceptance: dict[str, FalseAcceptanceShape] = {}
+    classes: list[Words] = []
+    calibrated_on: Words = ""
+    note: Words | None = None
+
+    def __post_init__(self) -> None:
+        """Check that it says on what it was calibrated, or why it was not."""
+        if not self.note and not self.calibrated_on:
+            raise ValueError("the judge has neither calibrated_on nor a note")
+
+
+class HeldOutShape(Struct):
+    """Combinations that were not trained on beside the others."""
+
+    held_out: MacroShape
+    seen: MacroShape
+
+
+class ArmShape(Struct):
+    """One arm."""
+
+    relation_accuracy: MacroShape
+    objects_right: FigureShape | None = None
+    all_triples_right: dict[str, FigureShape] = {}
+    given_graph_accuracy: MacroShape | None = None
+    held_out_combinations: HeldOutShape | None = None
+
+
+class WinRateShape(FigureShape):
+    """A win rate and the kind of its negatives."""
+
+    negatives: Words = ""
+
+
+class RankingShape(FigureShape):
+    """The ranking accuracy and both errors."""
+
+    error_graph: Number | None = None
+    error_null_graph: Number | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there are both errors or neither."""
+        if (self.error_graph is None) != (self.error_null_graph is None):
+            raise ValueError("error_graph and error_null_graph belong together")
+
+
+class ChanceShape(Struct):
+    """What no graph reaches."""
+
+    random_drawing: FigureShape | None = None
+
+
+class CutShape(Struct):
+    """How many prompts of an arm are longer than the text encoder reads."""
+
+    cut: Count
+    pictures: Count
+
+
+class CutsShape(Struct):
+    """The same of all arms."""
+
+    arms: dict[str, CutShape]
+    limit: Count
+
+
+class ItemsShape(Struct):
+    """What was evaluated."""
+
+    rows: Count
+    of: Count
+    seeds_per_item: Count
+
+
+class ModelShape(Struct):
+    """The base."""
+
+    model_id: Words | None
+    fingerprint: Words | None
+
+
+class AdapterShape(Struct):
+    """The adapter."""
+
+    path: Words | None
+    fingerprint: Words | None
+
+
+class DataShape(Struct):
+    """The test data."""
+
+    path: Words
+    sha256: Words
+
+
+class SeedsShape(Struct):
+    """The random numbers."""
+
+    seed: int
+    noise: Words
+
+
+class SettingsShape(Struct):
+    """How pictures were drawn."""
+
+    steps: Count
+    graph_scale: Number
+    height: Count | None = None
+    width: Count | None = None
+    images_dir: Words | None = None
+
+
+class TimingShape(Struct):
+    """How long it took."""
+
+    seconds: Number
+
+
+class ResultsShape(Struct):
+    """``evaluation_results.json``."""
+
+    judge: JudgeShape
+    arms: dict[Arm, ArmShape]
+    ranking_accuracy: RankingShape
+    items: ItemsShape
+    generator: Words
+    adapter: AdapterShape
+    model: ModelShape
+    data: DataShape
+    seeds: SeedsShape
+    settings: SettingsShape
+    command: Words
+    versions: dict[str, Words]
+    timing: TimingShape
+    win_rate: WinRateShape | None = None
+    win_rate_by_kind: dict[str, WinRateShape] = {}
+    differences: dict[str, FigureShape] = {}
+    contradiction: dict[str, FigureShape] | None = None
+    chance: ChanceShape | None = None
+    prompts_cut: CutsShape | None = None
+
+    def __post_init__(self) -> None:
+        """Check what the report names."""
+        if "sgflux" not in self.versions:
+            raise ValueError("versions does not name sgflux")
+
+
+class ScoreShape(Struct):
+    """What the judge said of one pair."""
+
+    subject: Words
+    object: Words
+    log_probabilities: Annotated[list[float], Meta(min_length=1)]
+
+
+class ReadingShape(Struct):
+    """What the judge said of one picture."""
+
+    scores: list[ScoreShape]
+
+
+class PictureShape(Struct):
+    """One line of ``results.jsonl``."""
+
+    row: Count
+    arm: Arm
+    repeat: Count
+    path: Words
+    image_rel_path: Words
+    prompt: Words
+    graph: dict[str, Any] | None
+    statements: Annotated[list[tuple[Words, Words, Words]], Meta(min_length=1)]
+    judge: ReadingShape | None
+
+
+class MetricsShape(Struct):
+    """One line of a training's ``metrics.jsonl``."""
+
+    step: Count
+    kind: str = ""
+    loss: Number | None = None
+    loss_null: Number | None = None
+    loss_negative: Number | None = None
+    ranking_accuracy: Share | None = None
+    ranking_by_kind: dict[str, Share | None] | None = None
