@@ -97,6 +97,8 @@ class TrainConfig:
     """Folder of the run: checkpoints, logs and the finished adapter; must be new or empty."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
     """Height of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
     size, at most 512 (512 for FLUX, 64 for tiny)."""

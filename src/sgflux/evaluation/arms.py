@@ -28,7 +28,7 @@ from sgflux.graphs.negatives import (
     make_negative,
     may_be_true,
 )
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.statements import equivalent
 
@@ -183,6 +183,7 @@ def make_items(
     *,
     seed: int,
     predicates: Sequence[str] | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[EvaluationItem]:
     """The chosen rows with their negatives and somebody else's graph.
 
@@ -195,15 +196,16 @@ def make_items(
         rows: which of them are evaluated.
         seed: of the choices; an item's choices do not depend on which other rows are chosen
             (except whose graph it gets).
-        predicates: canonical ones that the adapter can read; None: all 24.
+        predicates: canonical ones that the adapter can read; None: all of the vocabulary.
+        vocabulary: the known predicates, and which statements are the same.
     """
     known = known_graphs(examples)
     own = sorted(
         {
-            DEFAULT_VOCABULARY.canonical(triple.predicate)
+            vocabulary.canonical(triple.predicate)
             for example in examples
             for triple in example.graph.triples()
-            if triple.predicate in DEFAULT_VOCABULARY
+            if triple.predicate in vocabulary
         }
     )
 
@@ -215,6 +217,7 @@ def make_items(
                     examples[row].graph,
                     rng=random.Random(derived_seed(seed, kind, row)),
                     kind=kind,
+                    vocabulary=vocabulary,
                     known=known[examples[row].picture],
                     predicates=allowed,
                 )
@@ -225,7 +228,14 @@ def make_items(
     items = []
     for row in rows:
         rng = random.Random(derived_seed(seed, "other", row))
-        other = _other_row(examples, rows, row, known=known[examples[row].picture], rng=rng)
+        other = _other_row(
+            examples,
+            rows,
+            row,
+            known=known[examples[row].picture],
+            rng=rng,
+            vocabulary=vocabulary,
+        )
         items.append(
             EvaluationItem(
                 row=row,
@@ -246,28 +256,31 @@ def _other_row(
     *,
     known: SceneGraph,
     rng: random.Random,
+    vocabulary: PredicateVocabulary,
 ) -> int | None:
     """A row whose graph states what is not known as true, with other predicates if possible."""
     own = examples[row]
-    own_predicates = _predicates(own.graph)
+    own_predicates = _predicates(own.graph, vocabulary)
     start = rng.randrange(len(rows))
     second_best = None
     for candidate in (*rows[start:], *rows[:start]):
         other = examples[candidate]
-        if other.image_rel_path == own.image_rel_path or equivalent(own.graph, other.graph):
+        if other.image_rel_path == own.image_rel_path or equivalent(
+            own.graph, other.graph, vocabulary
+        ):
             continue
-        if may_be_true(other.graph, stated=own.graph, known=known):
+        if may_be_true(other.graph, stated=own.graph, known=known, vocabulary=vocabulary):
             continue
-        if not own_predicates & _predicates(other.graph):
+        if not own_predicates & _predicates(other.graph, vocabulary):
             return candidate
         second_best = candidate if second_best is None else second_best
     return second_best
 
 
-def _predicates(graph: SceneGraph) -> set[str]:
+def _predicates(graph: SceneGraph, vocabulary: PredicateVocabulary) -> set[str]:
     """What the graph's predicates are, and their inverses."""
-    own = {DEFAULT_VOCABULARY.normalize(triple.predicate) for triple in graph.triples()}
-    return own | {inverse for name in own if (inverse := DEFAULT_VOCABULARY.inverse(name))}
+    own = {vocabulary.normalize(triple.predicate) for triple in graph.triples()}
+    return own | {inverse for name in own if (inverse := vocabulary.inverse(name))}
 
 
 def plan_pictures(

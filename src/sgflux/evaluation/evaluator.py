@@ -22,6 +22,7 @@ import sgflux
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.progress import progress_bar
+from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import (
     ALL_ARMS,
@@ -50,11 +51,11 @@ from sgflux.evaluation.ranking import (
     ranking_summary,
     sigma_grid,
 )
-from sgflux.evaluation.real_pictures import RealPictures
+from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
 from sgflux.folder_lock import hold_folder
-from sgflux.graphs.predicates import CGIP_PREDICATES
+from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import (
@@ -72,6 +73,10 @@ _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 _NO_JUDGE = (
     "no judge: nobody has looked at the pictures, so there are no relation accuracies and no win "
     "rate; what is measured is the ranking accuracy and how far the graph moves the pictures"
+)
+_UNCALIBRATED = (
+    "was not calibrated on this test set, which has no pictures: believe what it reads as far as "
+    "its own held-out figures go"
 )
 
 
@@ -131,6 +136,7 @@ def _evaluate(
         choose_rows(examples, config.items),
         seed=config.seed,
         predicates=None if left_out is None else CGIP_PREDICATES,
+        vocabulary=vocabulary_of(config.vocabulary),
     )
     # Everything is planned before anything is drawn: an item that lacks something stops it here.
     plan = {
@@ -142,9 +148,19 @@ def _evaluate(
     scorer = Scorer(seed=config.seed)
     if judge is None and config.judge == "world":
         judge = WorldJudgeAdapter.load()
-    if generator is None:
-        check_real_pictures(config, items, images_dir=images_dir, progress=show_progress)
-    pictures = RealPictures(images_dir)
+    has_pictures = any_picture(examples, images_dir)
+    if not has_pictures:
+        say(
+            f"{config.data.name}: none of its pictures is in {str(images_dir)!r}: its graphs are "
+            "evaluated alone, so a judge is not calibrated on them and there is no ranking accuracy"
+        )
+    elif generator is None:
+        looked_at = check_real_pictures(
+            config, items, images_dir=images_dir, progress=show_progress
+        )
+        if looked_at is not None and "squashed" in looked_at:
+            say(looked_at)
+    pictures = RealPictures(images_dir) if has_pictures else None
     judge_figures = _calibrate(
         judge, examples, items, scorer, pictures, show_progress=show_progress
     )
@@ -218,7 +234,11 @@ def _read_data(
     config: EvalConfig, *, say: Callable[[str], None]
 ) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
     """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
-    examples = read_examples(config.data, open_vocabulary=True)
+    examples = read_examples(
+        config.data, vocabulary=vocabulary_of(config.vocabulary), open_vocabulary=True
+    )
+    if (line := repairs(examples)) is not None:
+        say(f"{config.data.name}: {line}")
     encoder: Mapping[str, Any] = {}
     if config.adapter is not None:
         encoder = read_config(config.adapter).encoder
@@ -258,7 +278,7 @@ def _calibrate(
     examples: Sequence[SceneExample],
     items: Sequence[EvaluationItem],
     scorer: Scorer,
-    pictures: RealPictures,
+    pictures: RealPictures | None,
     *,
     show_progress: bool,
 ) -> dict[str, Any]:
@@ -275,6 +295,17 @@ def _calibrate(
         }
     judge.check(example.graph for example in examples)
     judge.check(n.graph for item in items for n in (item.swapped, item.replaced) if n is not None)
+    if pictures is None:
+        return {
+            "name": judge.name,
+            "sha256": judge.digest,
+            "accuracy": None,
+            "ci95": None,
+            "n": 0,
+            "per_predicate": {},
+            "classes": list(judge.classes),
+            "note": f"the judge {judge.name!r} {_UNCALIBRATED}",
+        }
     with progress_bar(len(examples), "judge", show=show_progress) as advance:
         return calibrate(judge, examples, pictures, scorer, advance=advance)
 
@@ -336,11 +367,11 @@ def _rank(
     items: Sequence[EvaluationItem],
     scorer: Scorer,
     config: EvalConfig,
-    pictures: RealPictures,
+    pictures: RealPictures | None,
     *,
     show_progress: bool,
 ) -> dict[str, Any]:
-    if pipeline is None or pipeline.model is None or not config.ranking_sigmas:
+    if pipeline is None or pipeline.model is None or pictures is None or not config.ranking_sigmas:
         return dict(NOT_MEASURED)
     sigmas = sigma_grid(config.ranking_sigmas)
     with progress_bar(len(items), "ranking", show=show_progress) as advance:

@@ -18,6 +18,14 @@ from sgflux.data.images import decode_image, image_digest, read_image_bytes
 from sgflux.errors import SgfluxError
 
 
+def any_picture(examples: Iterable[SceneExample], images_dir: Path) -> bool:
+    """Whether any example's picture is there; a set without pictures has graphs alone.
+
+    Where some are missing, whoever reads them says which.
+    """
+    return any(resolve_image(example, images_dir).exists() for example in examples)
+
+
 class RealPictures:
     """Reads the pictures of a test set.
 

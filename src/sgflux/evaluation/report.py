@@ -334,7 +334,7 @@ def _several(evaluation: Evaluation) -> str:
 
 def _is_judged(results: Results) -> bool:
     """Whether anybody has looked at the pictures."""
-    return results["judge"]["accuracy"] is not None
+    return results["judge"]["name"] != "none"
 
 
 def _contradiction(evaluation: Evaluation) -> str:

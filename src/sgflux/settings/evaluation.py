@@ -38,6 +38,8 @@ class EvalConfig:
     the base that the adapter's bundle names, or FLUX.1-schnell without an adapter."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of the JSONL."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     judge: Literal["world", "none"] = "world"
     """Who reads the pictures: the bundled world's judge, or nobody (for photos)."""
     arms: tuple[ArmName, ...] = ARM_NAMES

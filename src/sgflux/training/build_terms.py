@@ -12,6 +12,7 @@ from torch import Tensor
 from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
@@ -81,6 +82,7 @@ def read_sources(config: TrainConfig, train: Sequence[SceneExample]) -> TermSour
         weights=losses.negatives.weights(),
         count=losses.negatives_per_example,
         seed=config.seed,
+        vocabulary=vocabulary_of(config.vocabulary),
     )
     if losses.classifier is None:
         return TermSources(sampler)

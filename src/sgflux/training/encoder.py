@@ -9,8 +9,9 @@ from pathlib import Path
 from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
+from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, vocabulary_of
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 
@@ -44,9 +45,12 @@ def readable_examples(
             what to do about it), or if nothing is left.
     """
     # The native encoder reads any word; the vocabulary only makes the known ones canonical.
-    examples = read_examples(path, open_vocabulary=True)
+    known = vocabulary_of(config.vocabulary)
+    examples = read_examples(path, vocabulary=known, open_vocabulary=True)
+    if (line := repairs(examples)) is not None:
+        say(f"{path.name}: {line}")
     if config.encoder_kind == "native":
-        if (line := other_words(examples)) is not None:
+        if (line := other_words(examples, known)) is not None:
             say(f"{path.name}: {line}")
         return examples
     vocabulary = CGIPVocabulary.from_file(_vocab_path(config), synonyms=_synonyms(config))
@@ -74,19 +78,21 @@ def readable_examples(
     return kept.examples
 
 
-def other_words(examples: Iterable[SceneExample]) -> str | None:
+def other_words(
+    examples: Iterable[SceneExample], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> str | None:
     """The predicates that are none of the known ones: they may be meant, or misspelt.
 
     Returns:
         The most frequent ones, with how often and what they look like, in words; None without any.
     """
     words = Counter(p for one in examples for _, p, _ in one.graph.relationships)
-    other = [(word, count) for word, count in words.most_common() if word not in DEFAULT_VOCABULARY]
+    other = [(word, count) for word, count in words.most_common() if word not in vocabulary]
     if not other:
         return None
     named = []
     for word, count in other[:_NAMED_WORDS]:
-        near = DEFAULT_VOCABULARY.nearest(word)
+        near = vocabulary.nearest(word)
         named.append(f"{word!r} {count} times" + (f" (like {near[0]!r})" if near else ""))
     more = f" and {len(other) - len(named)} others" if len(other) > len(named) else ""
     return f"predicates beyond the known ones, taken as they are: {', '.join(named)}{more}"

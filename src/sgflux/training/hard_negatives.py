@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from sgflux.data.examples import known_graphs
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.training.losses import preference
 from sgflux.training.negative_sampling import replaced_predicates
 from sgflux.training.validation import ErrorOf, Validator
@@ -25,6 +26,7 @@ def measured_mistakes(
     *,
     predicates: Sequence[str],
     device: torch.device,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[tuple[str, str, float]]:
     """Observations for :meth:`sgflux.training.negative_sampling.ConfusionTable.counted`.
 
@@ -34,6 +36,7 @@ def measured_mistakes(
         places: which items.
         predicates: the replacements to try.
         device: where ``error_of`` computes.
+        vocabulary: the known predicates, and which statements are the same.
 
     Returns:
         (true predicate, other predicate, 1 where the other one explained the picture better, 1/2
@@ -51,6 +54,7 @@ def measured_mistakes(
                 examples[place],
                 predicates=predicates,
                 known=known[examples[place].picture],
+                vocabulary=vocabulary,
             )
             for place in chosen
         ]

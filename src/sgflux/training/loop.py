@@ -294,6 +294,7 @@ class TrainingRun:
                 self._objective,
                 range(processes.index, len(validator.items), processes.count),
                 predicates=sampler.predicates,
+                vocabulary=sampler.vocabulary,
                 device=processes.device,
             )
             self._confusion = ConfusionTable.counted(self.step, processes.gather(found))

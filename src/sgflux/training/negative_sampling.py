@@ -22,7 +22,7 @@ from sgflux.graphs.negatives import (
     make_negative,
     make_negatives,
 )
-from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.training.randomness import derived_seed
 
@@ -106,6 +106,7 @@ class NegativeSampler:
         weights: Mapping[str, float],
         count: int,
         seed: int,
+        vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
         """Look at everything that is true of every picture.
 
@@ -114,6 +115,7 @@ class NegativeSampler:
             weights: kind of negative -> how often it is drawn; 0 is never.
             count: K.
             seed: of all draws.
+            vocabulary: the known predicates, and which statements are the same.
 
         Raises:
             SgfluxError: if no example has a negative of these kinds.
@@ -123,7 +125,8 @@ class NegativeSampler:
         self._kinds = {NegativeKind(kind): weight for kind, weight in weights.items() if weight}
         self._count = count
         self._seed = seed
-        self.predicates = predicates_of(examples)
+        self.vocabulary = vocabulary
+        self.predicates = predicates_of(examples, vocabulary)
         self._object_names: tuple[str, ...] = ()
         if NegativeKind.OBJECT in self._kinds:
             names = dict.fromkeys(name for one in examples for name in one.graph.objects)
@@ -156,7 +159,7 @@ class NegativeSampler:
         """Predicates that a negative may have and the data set may not."""
         if NegativeKind.INVERSE not in self._kinds:
             return []
-        found = (DEFAULT_VOCABULARY.inverse(predicate) for predicate in self.predicates)
+        found = (self.vocabulary.inverse(predicate) for predicate in self.predicates)
         return sorted({name for name in found if name is not None})
 
     def draw(
@@ -209,6 +212,7 @@ class NegativeSampler:
     def _truth(self, row: int, confusion: Confusion) -> dict[str, Any]:
         example = self._examples[row]
         return {
+            "vocabulary": self.vocabulary,
             "known": self._known[example.picture],
             # One predicate alone could not be replaced; then any may stand in for it.
             "predicates": self.predicates if len(self.predicates) > 1 else None,
@@ -222,16 +226,20 @@ class NegativeSampler:
         return not self._kinds.keys().isdisjoint(found)
 
 
-def predicates_of(examples: Iterable[SceneExample]) -> tuple[str, ...]:
+def predicates_of(
+    examples: Iterable[SceneExample], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> tuple[str, ...]:
     """The vocabulary's predicates that occur in the graphs, sorted; other words are passed over."""
     words = {p for example in examples for _, p, _ in example.graph.relationships}
-    return tuple(
-        sorted({DEFAULT_VOCABULARY.canonical(word) for word in words if word in DEFAULT_VOCABULARY})
-    )
+    return tuple(sorted({vocabulary.canonical(word) for word in words if word in vocabulary}))
 
 
 def replaced_predicates(
-    example: SceneExample, *, predicates: Sequence[str], known: SceneGraph
+    example: SceneExample,
+    *,
+    predicates: Sequence[str],
+    known: SceneGraph,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> dict[str, SceneGraph]:
     """The example's graph with its own triple's predicate replaced by each one that is false.
 
@@ -239,6 +247,7 @@ def replaced_predicates(
         example: one row.
         predicates: the replacements to try.
         known: all that is true of the picture.
+        vocabulary: the known predicates, and which statements are the same.
     """
     subject, _, object_ = example.graph.relationships[example.triple_index]
     alone = SceneGraph(
@@ -253,6 +262,7 @@ def replaced_predicates(
                 rng=random.Random(0),
                 kind=NegativeKind.PREDICATE,
                 known=known,
+                vocabulary=vocabulary,
                 predicates=[predicate],
             )
         except NegativeUnavailableError:

@@ -20,7 +20,7 @@ from sgflux.data.encoding import ALL, EncodingPlan, Share
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import CGIP_PREDICATES
+from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.relation_classifier import WEIGHTS_FILE
@@ -100,6 +100,7 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             count=config.val_examples,
             predicates=words,
             seed=config.seed,
+            vocabulary=vocabulary_of(config.vocabulary),
         )
         # Only these are encoded.
         val = [rows[item.row] for item in chosen]
@@ -112,6 +113,8 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
     for name, path in (("cgip checkpoint", config.cgip_ckpt), ("vocabulary", config.vocab_path)):
         if path is not None:
             digests[name] = _digest(path)
+    if config.vocabulary is not None:
+        digests["vocabulary"] = _digest(config.vocabulary)
     if config.losses.classifier is not None:
         digests["classifier"] = _digest(config.losses.classifier / WEIGHTS_FILE)
     if terms.sampler is not None and terms.sampler.without:

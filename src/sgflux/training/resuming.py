@@ -46,7 +46,7 @@ _BASE_PATHS = (
     "text_encoder_2",
     "revision",
 )
-_FILE_PATHS = ("cgip_ckpt", "vocab_path", "oov_map", "training_adapter")
+_FILE_PATHS = ("vocabulary", "cgip_ckpt", "vocab_path", "oov_map", "training_adapter")
 """Whose content is compared instead; whether one is given at all still counts."""
 
 _SPLITS = ("training", "validation")

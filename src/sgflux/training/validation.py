@@ -29,7 +29,7 @@ from sgflux.graphs.negatives import (
     NegativeUnavailableError,
     make_negative,
 )
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.training.batches import Batch, LatentScale
 from sgflux.training.losses import ranking_accuracy
@@ -123,6 +123,7 @@ def choose_items(
     predicates: Iterable[str],
     seed: int,
     known: Sequence[SceneExample] | None = None,
+    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[ValidationItem]:
     """Up to ``count`` examples, spread evenly over the file, each with its negative.
 
@@ -133,11 +134,11 @@ def choose_items(
             passed over.
         seed: of the negatives; they are the same in every validation of a run.
         known: all rows about these pictures, if that is more than ``examples``.
+        vocabulary: the known predicates, and which statements are the same.
     """
     count = min(count, len(examples)) or len(examples)
     true_of = known_graphs(examples if known is None else known)
-    words = DEFAULT_VOCABULARY
-    choices = sorted({words.canonical(word) for word in predicates if word in words})
+    choices = sorted({vocabulary.canonical(word) for word in predicates if word in vocabulary})
     items = []
     for place in range(count):
         row = place * len(examples) // count
@@ -147,6 +148,7 @@ def choose_items(
                 example.graph,
                 rng=random.Random(derived_seed(seed, "negative", row)),
                 kind=NEGATIVE_KINDS,
+                vocabulary=vocabulary,
                 known=true_of[example.picture],
                 predicates=choices if len(choices) > 1 else None,
             )
