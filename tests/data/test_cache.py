@@ -20,7 +20,7 @@ from torch import Tensor
 from sgflux.data.cache import TrainingArrays, latent_key, text_key
 from sgflux.data.encoding import Encoders as EncodersOf
 from sgflux.data.encoding import EncodingPlan, Share, name_features, prepare_training_arrays
-from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for
+from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for, read_examples
 from sgflux.data.store import CacheStore
 from sgflux.data.tensor_rows import TensorRows
 from sgflux.errors import SgfluxError
@@ -206,7 +206,7 @@ def test_one_picture_with_two_union_crops_is_two_pictures(data):
     rows = [example("man, on, box", boxes=[[0, 0, 2, 2], [0, 0, size, size]]) for size in (2, 6, 6)]
     arrays = prepare(rows, root, Encoders(), crop="union")
     assert arrays.image_index.tolist() == [0, 1, 1]
-    with pytest.raises(SgfluxError, match=r"example 1 \(a\.png\) has no boxes"):
+    with pytest.raises(SgfluxError, match=r"example 2 \(a\.png\) has no boxes"):
         prepare([rows[0], example()], root, Encoders(), crop="union")
 
 
@@ -425,10 +425,10 @@ def test_shards_are_bounded_by_entries_bytes_and_shapes(tmp_path):
 def test_the_picture_that_is_missing_or_broken_is_named_with_its_row(data):
     rows, root = data
     (root / "c.png").write_bytes((root / "c.png").read_bytes()[:60])
-    with pytest.raises(SgfluxError, match=r"example 2: .*c\.png"):
+    with pytest.raises(SgfluxError, match=r"example 3 \(c\.png\): .*c\.png"):
         prepare(rows, root, Encoders())
     (root / "b.png").unlink()
-    with pytest.raises(SgfluxError, match=r"example 1: .*b\.png.*No such file"):
+    with pytest.raises(SgfluxError, match=r"example 2 \(b\.png\): .*b\.png.*No such file"):
         prepare(rows, root, Encoders())
 
 
@@ -643,3 +643,24 @@ def test_a_plan_says_what_is_squashed_and_what_is_cut(data):
     assert cut is not None
     assert cut.startswith("of 1 of 6 pictures no window of 8 x 8 holds all objects")
     assert line("center") is None
+
+
+def test_a_bad_row_is_named_by_its_line_in_the_file(data, tmp_path):
+    rows, root = data
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps(one.to_json()) for one in rows[:3]]
+    path.write_text("\n".join(["", lines[0], "", "", *lines[1:]]) + "\n")
+    examples = read_examples(path)
+    assert [one.line for one in examples] == [2, 5, 6]
+    assert examples == rows[:3], "the line is no part of what a row says"
+    (root / "b.png").unlink()
+    with pytest.raises(SgfluxError, match=r"^line 5 \(b\.png\): .*data check` finds all such rows"):
+        prepare(examples, root, Encoders())
+    (root / "b.png").write_bytes(b"no picture")
+    with pytest.raises(SgfluxError, match=r"^line 5 \(b\.png\): .*data check` finds all such rows"):
+        prepare(examples, root, Encoders())
+    # Boxes are no problem of the file's, so that the check would find nothing.
+    write_picture(root / "b.png")
+    with pytest.raises(SgfluxError, match=r"^line 2 \(a\.png\) has no boxes") as caught:
+        prepare(examples, root, Encoders(), crop="union")
+    assert "data check" not in str(caught.value)

@@ -135,5 +135,5 @@ def test_an_error_that_is_no_number_is_never_skipped() -> None:
     for index, name in enumerate(ALTERNATIVES):
         broken = errors.clone()
         broken[index, 1, 2] = float("nan")
-        with pytest.raises(SgfluxError, match=f"row 2 of the test set: its error under '{name}'"):
+        with pytest.raises(SgfluxError, match=rf"row 2 \(.*its error under '{name}'"):
             ranking_summary(items, broken, sigmas=sigmas, scorer=scorer)

@@ -40,6 +40,8 @@ from sgflux.data.store import CacheStore
 from sgflux.data.tensor_rows import MemoryRows, StoredRows, TensorRows
 from sgflux.errors import SgfluxError
 
+_LISTED = "`sgflux data check` finds all such rows"
+
 
 @dataclass(frozen=True)
 class Share:
@@ -137,8 +139,8 @@ class EncodingPlan:
                 own, box = shown(size, height=height, width=width, crop=crop, box=box)
                 window = crop_window(size, height=height, width=width, crop=own, box=box)
             except SgfluxError as error:
-                raise SgfluxError(f"example {row} ({example.image_rel_path}): {error}") from error
-            picture = Picture(path, sha256, own, box, row, window)
+                raise SgfluxError(f"{example.named(row)}: {error}") from error
+            picture = Picture(path, sha256, own, box, example.named(row), window)
             key = latent_key(
                 sha256,
                 crop=own,
@@ -348,13 +350,13 @@ def prepare_training_arrays(
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture to encode, and the first row that asks for it."""
+    """A picture to encode, and what an error calls the first example that asks for it."""
 
     path: Path
     sha256: str
     crop: Crop
     box: Box | None
-    row: int
+    example: str
     window: Window
     mirrored: bool = False
 
@@ -367,7 +369,7 @@ class Picture:
             image = decode_image(data, name=self.path, mirrored=self.mirrored)
             return fit_image(image, height, width, crop=self.crop, box=self.box)
         except SgfluxError as error:
-            raise SgfluxError(f"example {self.row}: {error}") from error
+            raise SgfluxError(f"{self.example}: {error}") from error
 
     def __str__(self) -> str:
         """Its file."""
@@ -382,7 +384,7 @@ def _paths(examples: Sequence[SceneExample], images_dir: Path) -> dict[str, Path
             try:
                 paths[example.image_rel_path] = resolve_image(example, images_dir)
             except SgfluxError as error:
-                raise SgfluxError(f"example {row}: {error}") from error
+                raise SgfluxError(f"{example.named(row)}: {error}; {_LISTED}") from error
     return paths
 
 
@@ -390,16 +392,16 @@ def _files(
     examples: Sequence[SceneExample], paths: Mapping[str, Path]
 ) -> dict[Path, tuple[str, tuple[int, int]]]:
     """Digest and upright (width, height) of every picture; one thread a core reads them."""
-    rows: dict[Path, int] = {}
+    rows: dict[Path, str] = {}
     for row, example in enumerate(examples):
-        rows.setdefault(paths[example.image_rel_path], row)
+        rows.setdefault(paths[example.image_rel_path], example.named(row))
 
     def look_at(path: Path) -> tuple[str, tuple[int, int]]:
         try:
             data = read_image_bytes(path)
             return image_digest(data), upright_size(data, name=path)
         except SgfluxError as error:
-            raise SgfluxError(f"example {rows[path]}: {error}") from error
+            raise SgfluxError(f"{rows[path]}: {error}; {_LISTED}") from error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return dict(zip(rows, pool.map(look_at, rows), strict=True))
@@ -412,7 +414,7 @@ def _crop_box(example: SceneExample, row: int, crop: Crop) -> Box | None:
         return None
     if example.boxes is None:
         raise SgfluxError(
-            f"example {row} ({example.image_rel_path}) has no boxes, which the crop 'union' "
+            f"{example.named(row)} has no boxes, which the crop 'union' "
             "needs; use 'auto' or 'center'"
         )
     return union_box(example.boxes)

@@ -55,6 +55,8 @@ class SceneExample:
         meta: at least ``image_rel_path``; every other field is kept.
         extra: the row's unknown top-level fields, kept for the way back.
         explicit_graph: whether the row spells its graph out even if that is only its triple.
+        line: number of its line in its file, from 1; None if it is of no file. Equal rows of
+            different lines are equal.
 
     Raises:
         SgfluxError: if the parts contradict each other; the message names the field.
@@ -68,6 +70,7 @@ class SceneExample:
     meta: Mapping[str, Any]
     extra: Mapping[str, Any] = field(default_factory=dict)
     explicit_graph: bool = True
+    line: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Freeze the mappings and check the parts against each other."""
@@ -118,6 +121,16 @@ class SceneExample:
         """What else the row knows to be true of its picture (``meta.known_triples``)."""
         return tuple(Triple(*entry) for entry in self.meta.get("known_triples", ()))
 
+    def named(self, row: int, *, kind: str = "example") -> str:
+        """What an error calls the example: its line, or without one its number from 1.
+
+        Args:
+            row: its index among the examples at hand, from 0.
+            kind: what it is called without a line.
+        """
+        place = f"{kind} {row + 1}" if self.line is None else f"line {self.line}"
+        return f"{place} ({self.image_rel_path})"
+
     def with_meta(self, **fields: Any) -> SceneExample:
         """The example with further (or other) fields of ``meta``."""
         return replace(self, meta={**self.meta, **fields})
@@ -141,6 +154,7 @@ class SceneExample:
         *,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
         open_vocabulary: bool = False,
+        line: int | None = None,
     ) -> SceneExample:
         """Read one parsed JSONL row.
 
@@ -148,6 +162,7 @@ class SceneExample:
             row: the parsed object; unknown fields are kept, at the top level and in ``meta``.
             vocabulary: makes predicates canonical, and says what a ``meta.class_id`` must be.
             open_vocabulary: accept any word as a predicate; else an unknown one is an error.
+            line: number of its line in its file, from 1.
 
         Raises:
             SgfluxError: naming the field and what is wrong with it. Where a predicate is not in
@@ -184,6 +199,7 @@ class SceneExample:
             meta=meta,
             extra={name: value for name, value in row.items() if name not in _FIELDS},
             explicit_graph=explicit,
+            line=line,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -227,8 +243,9 @@ def parse_line(
     *,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     open_vocabulary: bool = False,
+    number: int | None = None,
 ) -> SceneExample:
-    """One line of a JSONL file as an example.
+    """One line of a JSONL file, its ``number`` from 1, as an example.
 
     Raises:
         SgfluxError: as :meth:`SceneExample.from_json`; also if the line is no JSON in UTF-8 (the
@@ -245,7 +262,9 @@ def parse_line(
         raise SgfluxError(f"not JSON: {error.msg} at column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise SgfluxError(f"not JSON that can be read: {error}") from error
-    return SceneExample.from_json(row, vocabulary=vocabulary, open_vocabulary=open_vocabulary)
+    return SceneExample.from_json(
+        row, vocabulary=vocabulary, open_vocabulary=open_vocabulary, line=number
+    )
 
 
 def iter_examples(
@@ -261,7 +280,9 @@ def iter_examples(
     """
     for number, content in iter_lines(path):
         try:
-            yield parse_line(content, vocabulary=vocabulary, open_vocabulary=open_vocabulary)
+            yield parse_line(
+                content, vocabulary=vocabulary, open_vocabulary=open_vocabulary, number=number
+            )
         except SgfluxError as error:
             raise SgfluxError(f"{path}:{number}: {error}") from error
 

@@ -339,8 +339,9 @@ def _needed(item: EvaluationItem, arm: Arm, graph: SceneGraph | None) -> SceneGr
             Arm.SHUFFLED_GRAPH: "no other item with another statement to take a graph from",
         }.get(arm, "no predicate that is certainly not true of its picture")
         raise SgfluxError(
-            f"row {item.row + 1} of the test set ('{item.example.triple}') has {what}: remove it "
-            f"or leave out the arm {arm!s}; no item is skipped in silence"
+            f"{item.example.named(item.row, kind='row')} of the test set "
+            f"('{item.example.triple}') has {what}: remove it or leave out the "
+            f"arm {arm!s}; no item is skipped in silence"
         )
     return graph
 

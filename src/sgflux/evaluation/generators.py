@@ -128,7 +128,8 @@ class WorldGenerator:
             return render_relationships(rng, triples, resolution=self._resolution).image
         except SgfluxError as error:
             raise SgfluxError(
-                f"generator {self.name!r} cannot draw row {request.item.row + 1}: {error}"
+                f"generator {self.name!r} cannot draw "
+                f"{request.item.example.named(request.item.row, kind='row')}: {error}"
             ) from error
 
 

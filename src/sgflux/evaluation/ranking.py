@@ -126,7 +126,8 @@ def _latents(
         if crop == "union":
             if item.example.boxes is None:
                 raise SgfluxError(
-                    f"row {item.row + 1} of the test set has no boxes: crop 'union' needs them"
+                    f"{item.example.named(item.row, kind='row')} of the test set has no boxes: "
+                    "crop 'union' needs them"
                 )
             box = union_box(item.example.boxes)
         elif crop == "auto" and item.example.boxes is not None:
@@ -151,8 +152,8 @@ def _expect_finite(items: Sequence[EvaluationItem], errors: Tensor) -> None:
         for index, name in enumerate(ALTERNATIVES):
             if there[index] and not bool(errors[index, row].isfinite().all()):
                 raise SgfluxError(
-                    f"row {item.row + 1} of the test set: its error under {name!r} is not finite, "
-                    "so it cannot be ranked"
+                    f"{item.example.named(item.row, kind='row')} of the test set: its error "
+                    f"under {name!r} is not finite, so it cannot be ranked"
                 )
 
 

@@ -168,7 +168,7 @@ def _expect_other_pictures(training: TrainConfig, splits: Splits) -> None:
     for number, example in enumerate(splits.val):
         if resolve_image(example, roots[1]) in seen:
             raise SgfluxError(
-                f"{training.val_jsonl}: example {number} ({example.image_rel_path}) shows a "
+                f"{training.val_jsonl}: {example.named(number)} shows a "
                 "picture that is trained on; a classifier is measured on other pictures"
             )
 

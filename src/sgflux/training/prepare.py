@@ -375,9 +375,7 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
                 prompt=_prompts_of(config),
             )
         except SgfluxError as error:
-            raise SgfluxError(
-                f"{jsonl}: {error}; `sgflux data check` finds all such rows"
-            ) from error
+            raise SgfluxError(f"{jsonl}: {error}") from error
         plans.append(plan)
     return plans
 

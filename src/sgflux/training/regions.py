@@ -71,7 +71,7 @@ def relation_regions(
     for number, example in enumerate(examples):
         if example.boxes is None:
             raise SgfluxError(
-                f"example {number} ({example.image_rel_path}) has no boxes, which gen_rel_from "
+                f"{example.named(number)} has no boxes, which gen_rel_from "
                 "'boxes' needs; use 'saliency'"
             )
         path = resolve_image(example, images_dir)
