@@ -164,16 +164,14 @@ def measure_sampling(dtype: str, *, turns: int, toy: bool) -> dict[str, Any]:
 
 def parts_of(given: argparse.Namespace) -> list[tuple[str, str, str]]:
     """What is to be measured: (model, precision, mode)."""
-    found = [
+    return [
         (model, dtype, mode)
+        for mode in ("eager", SAMPLING, "compiled")  # compiling takes longest
+        if mode in given.modes
         for model in given.models
+        if mode != SAMPLING or model == "tiny-flux"
         for dtype in given.dtypes
-        for mode in given.modes
-        if mode != SAMPLING
     ]
-    if SAMPLING in given.modes and "tiny-flux" in given.models:
-        found += [("tiny-flux", dtype, SAMPLING) for dtype in given.dtypes]
-    return found
 
 
 def measure(part: Sequence[str], *, turns: int, toy: bool) -> dict[str, Any]:
