@@ -8,7 +8,7 @@ CPU at small width, where a batch of more than four does "not fit".
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,11 +246,29 @@ def step_fits(way: Way) -> None:
     way.activate()
     try:
         way.step()
-    except torch.OutOfMemoryError:
+    except RuntimeError:
         way.forget_gradients()  # type: ignore[attr-defined]
         raise
 
 
-def largest_of(start: Callable[[int], Way], *, place: Place, limit: int) -> int:
-    """The largest batch with which a way trains."""
-    return largest_batch(lambda batch: fits(lambda: step_fits(start(batch)), place), limit=limit)
+def largest_of(
+    start: Callable[[int], Way], *, place: Place, limit: int, peaks: Mapping[str, float | None]
+) -> int:
+    """The largest batch with which a way trains.
+
+    Args:
+        start: makes the way work on batches of a size.
+        place: where.
+        limit: no larger one is tried.
+        peaks: peak memory by batch, as far as it is known: the search begins where a straight line
+            through them reaches the card's memory.
+    """
+    guess = 0
+    known = [(int(batch), peak) for batch, peak in peaks.items() if peak is not None]
+    if place.is_cuda and len(known) > 1:
+        (one, low), (more, high) = known[0], known[-1]
+        total = torch.cuda.get_device_properties(place.device).total_memory / 2**30
+        guess = int(one + (total - 1 - low) * (more - one) / max(high - low, 1e-3))
+    return largest_batch(
+        lambda batch: fits(lambda: step_fits(start(batch)), place), limit=limit, guess=guess
+    )

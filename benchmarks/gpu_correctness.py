@@ -101,9 +101,8 @@ def adapter_gradients(dtype: str, place: Place) -> dict[str, Tensor]:
     task = Task(
         height=128, width=128, text_tokens=16, block_start=1, block_end=3, dtype=dtype, examples=4
     )
-    for weight in transformer.parameters():
-        weight.data = weight.data.to(place.device, task.torch_dtype)
-    ours = Ours(transformer, task, place=place)
+    # All of it is made on the CPU in float32: a card would draw other weights.
+    ours = Ours(transformer, task, place=Place(torch.device("cpu")))
     arrays = make_arrays(task, transformer, statements=2)
     ours.add_names([example.graph for example in arrays.examples])
     noise = torch.Generator().manual_seed(0)
@@ -114,6 +113,10 @@ def adapter_gradients(dtype: str, place: Place) -> dict[str, Tensor]:
                 weight.copy_(0.5 + 0.1 * drawn)
             elif "lora_B" in name:
                 weight.copy_(0.02 * drawn)
+    ours.model.to(place.device)
+    for weight in ours.model.parameters():
+        if not weight.requires_grad:
+            weight.data = weight.data.to(task.torch_dtype)
     batch = draw_batch(
         arrays,
         range(4),

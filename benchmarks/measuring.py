@@ -251,7 +251,9 @@ def fits(work: Callable[[], object], place: Place) -> bool:
         work()
         place.wait()
         enough = True
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         enough = False
     if not enough:
         # Not before the error is gone: its traceback holds the frames that hold the tensors.
@@ -259,17 +261,28 @@ def fits(work: Callable[[], object], place: Place) -> bool:
     return enough
 
 
-def largest_batch(enough: Callable[[int], bool], *, limit: int) -> int:
-    """The largest batch that fits, by doubling and then halving the interval; 0 if none does.
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether that is what an error means: the libraries of a card have words of their own."""
+    words = ("out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def largest_batch(enough: Callable[[int], bool], *, limit: int, guess: int = 0) -> int:
+    """The largest batch that fits, by growing steps and then halving the interval; 0 if none does.
 
     Args:
         enough: whether a batch of that size fits; once one does not, no larger one does.
         limit: no larger one is tried.
+        guess: where to begin; 0 if nothing is known.
     """
-    good, bad = 0, 1
-    while bad <= limit and enough(bad):
-        good, bad = bad, 2 * bad
-    bad = min(bad, limit + 1)
+    good, bad = 0, limit + 1
+    place, stride = min(max(guess, 1), limit), 1
+    while good < place < bad:
+        if enough(place):
+            good, place = place, min(place + stride, limit)
+        else:
+            bad, place = place, max(place - stride, 1)
+        stride *= 2
     while bad - good > 1:
         middle = (good + bad) // 2
         if enough(middle):

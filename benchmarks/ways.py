@@ -221,20 +221,28 @@ class Vanilla:
             transformer, optimizer, schedule
         )
         self._task = task
-        self._arrays = make_arrays(task, transformer, statements=1)
+        arrays = make_arrays(task, transformer, statements=1)
+        index = torch.arange(len(arrays))
+        # A data set hands out rows without copies of its own, whatever the batch is.
+        self._data = TensorDataset(*arrays.posterior(index), *arrays.words(index.tolist()))
         self._batches: Iterator[list[Tensor]] = iter(())
         self._batch = 0
 
     def start(self, batch: int) -> None:
-        """Make batches of this size from now on."""
-        index = torch.arange(len(self._arrays))
-        mean, std = self._arrays.posterior(index)
-        hidden, pooled = self._arrays.words(index.tolist())
-        # A data set hands out rows without copies of its own, whatever the batch is.
-        data = TensorDataset(mean, std, hidden, pooled)
+        """Make batches of this size from now on.
+
+        Raises:
+            ValueError: if there are fewer examples than that.
+        """
+        if batch > len(self._data):
+            raise ValueError(f"a batch of {batch} is larger than the {len(self._data)} examples")
         loader = self._accelerator.prepare(
             DataLoader(
-                data, batch_size=batch, shuffle=True, drop_last=True, pin_memory=self.place.is_cuda
+                self._data,
+                batch_size=batch,
+                shuffle=True,
+                drop_last=True,
+                pin_memory=self.place.is_cuda,
             )
         )
 
@@ -341,6 +349,7 @@ class Ours:
         """Put the adapter in; :meth:`run` makes what trains it."""
         self.task, self.place = task, place
         self._transformer = transformer
+        self._arrays: dict[tuple[Task, int], TrainingArrays] = {}
         self._names = NameFeatures(transformer.config.joint_attention_dim)
         self.adapter = adapter_config(transformer, task)
         torch.manual_seed(0)
@@ -396,7 +405,9 @@ class Ours:
     def _prepare(self, config: TrainConfig, statements: int) -> Preparation:
         """What a training run is made of once everything is loaded and encoded."""
         task, transformer = self.task, self._transformer
-        arrays = make_arrays(task, transformer, statements=statements)
+        if (task, statements) not in self._arrays:
+            self._arrays[task, statements] = make_arrays(task, transformer, statements=statements)
+        arrays = self._arrays[task, statements]
         sources: TermSources = read_sources(config, arrays.examples)
         self.add_names([one.graph for one in arrays.examples] + sources.graphs())
         terms = build_terms(

@@ -88,6 +88,14 @@ def test_each_way_does_what_its_name_says(transformer: FluxTransformer2DModel) -
     assert [len(graph.relationships) for graph in ours.run("B", 2).graphs] == [1] * TASK.examples
 
 
+def test_a_batch_larger_than_the_data_is_an_error(transformer: FluxTransformer2DModel) -> None:
+    """A loader that drops the last batch would have none, and A would wait for one for ever."""
+    vanilla = Vanilla(transformer, TASK, place=CPU)
+    with pytest.raises(ValueError, match="9 is larger than the 8"):
+        vanilla.start(TASK.examples + 1)
+    vanilla.close()
+
+
 @pytest.mark.parametrize("largest", [0, 1, 2, 3, 7, 8, 13, 256])
 def test_the_largest_batch_is_found(largest: int) -> None:
     asked: list[int] = []
@@ -101,11 +109,31 @@ def test_the_largest_batch_is_found(largest: int) -> None:
     assert max(asked) <= 256
 
 
-def test_running_out_of_memory_is_an_answer() -> None:
-    def too_much() -> None:
-        raise torch.OutOfMemoryError
+@pytest.mark.parametrize("guess", [1, 5, 9, 10, 11, 40, 64, 999])
+@pytest.mark.parametrize("largest", [0, 1, 10, 63, 64])
+def test_a_good_guess_saves_trials_and_a_bad_one_costs_few(largest: int, guess: int) -> None:
+    asked: list[int] = []
 
-    assert not fits(too_much, CPU)
+    def enough(batch: int) -> bool:
+        asked.append(batch)
+        return batch <= largest
+
+    assert largest_batch(enough, limit=64, guess=guess) == largest
+    assert len(asked) == len(set(asked)) <= 13
+    assert min(asked) >= 1
+    assert max(asked) <= 64
+    if guess == largest or guess - 1 == largest:
+        assert len(asked) <= 2
+
+
+def test_running_out_of_memory_is_an_answer() -> None:
+    def too_much(error: RuntimeError) -> None:
+        raise error
+
+    assert not fits(lambda: too_much(torch.OutOfMemoryError()), CPU)
+    assert not fits(lambda: too_much(RuntimeError("CUBLAS_STATUS_ALLOC_FAILED")), CPU)
+    with pytest.raises(RuntimeError, match="shapes"):
+        fits(lambda: too_much(RuntimeError("shapes do not match")), CPU)
     assert fits(lambda: None, CPU)
     with pytest.raises(ZeroDivisionError):
         fits(lambda: 1 // 0, CPU)
