@@ -69,6 +69,16 @@ def step_region(content: Content | None) -> str:
         cells = [part["ways"].get(name) for part in parts]
         if any(cells):
             rows.append([title, *(ratio_cell(cell) for cell in cells)])
+    beside = [part["ways"].get("A*") for part in parts]
+    rows.append(
+        [
+            "B beside A*",
+            *(
+                f"{part['ways']['B']['cpu_ratio'] / own['cpu_ratio']:.2f}" if own else ""
+                for part, own in zip(parts, beside, strict=True)
+            ),
+        ]
+    )
     seconds = [f"{part['ways']['A']['cpu_seconds']:.3f} s" for part in parts]
     rows.append(["a step of A", *seconds])
     return f"{where(content)}\n\n{markdown(header, rows)}"
