@@ -438,6 +438,7 @@ class Ours:
             dtype=task.torch_dtype,
             guidance=guidance_of(config, is_distilled=transformer.config.guidance_embeds),
             digests={},
+            content={},
             plan=make_plan(
                 config,
                 train_examples=len(arrays),
