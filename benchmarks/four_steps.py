@@ -23,7 +23,7 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,7 @@ from sgflux.data.examples import prompts_for_graph, read_examples
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.evaluation.metrics import Observations, frechet_distance, macro_estimate
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.intervals import exact_interval
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.writing import replacing
 
@@ -130,17 +131,51 @@ def table(rows: list[Drawn], *, count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def conservative(row: Drawn, *, items: int) -> Drawn:
+    """A committed row with the exact interval of one independent picture for each test item.
+
+    The file has no single pictures. An item's noises tell at least as much together as one of them
+    alone, so that this interval is rather too wide than too narrow.
+    """
+    low, high = exact_interval(row.relation, items)
+    return replace(row, interval=(float(low), float(high)))
+
+
+def reprint(path: Path, *, items: int, repeats: int) -> None:
+    """Write a JSON's intervals and its table anew."""
+    known = json.loads(path.read_text(encoding="utf-8"))
+    rows = [conservative(Drawn(**row), items=items) for row in known["rows"]]
+    _write(path, rows, command=known["command"], count=items * repeats)
+
+
+def _write(path: Path, rows: list[Drawn], *, command: str, count: int) -> None:
+    """Write ``{path}.json`` and ``{path}.md``."""
+    text = table(rows, count=count)
+    print(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"command": command, "rows": [vars(row) for row in rows]}
+    for ending, content in (("json", json.dumps(figures, indent=2) + "\n"), ("md", text)):
+        with replacing(path.with_suffix(f".{ending}")) as file:
+            file.write(content.encode())
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--adapter", action="append", default=[], metavar="NAME=DIR")
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="test examples")
+    parser.add_argument("--reprint", action="store_true", help="the --out JSON's table, anew")
     parser.add_argument("--model-id", default="tiny")
     parser.add_argument("--items", type=int, default=0, help="of the test set; 0: all")
     parser.add_argument("--repeats", type=int, default=4, help="noises an item")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8])
     parser.add_argument("--out", type=Path, required=True, help="without an ending")
     args = parser.parse_args()
+    if args.reprint:
+        reprint(args.out.with_suffix(".json"), items=args.items, repeats=args.repeats)
+        return
+    if args.data is None:
+        parser.error("--data is needed: the test examples")
     adapters = dict(entry.split("=", 1) for entry in args.adapter)
     examples = read_examples(args.data)
     graphs = [example.graph for example in examples[: args.items or None]]
@@ -151,13 +186,7 @@ def main() -> None:
         for graph in (False, True):
             who = f"{name}, {'true graph' if graph else 'no graph'}"
             rows += [bench.measure(who, pipeline, graph=graph, steps=steps) for steps in args.steps]
-    text = table(rows, count=len(bench.graphs))
-    print(text)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figures = {"command": shlex.join(sys.argv), "rows": [vars(row) for row in rows]}
-    for ending, content in (("json", json.dumps(figures, indent=2) + "\n"), ("md", text)):
-        with replacing(args.out.with_suffix(f".{ending}")) as file:
-            file.write(content.encode())
+    _write(args.out, rows, command=shlex.join(sys.argv), count=len(bench.graphs))
 
 
 if __name__ == "__main__":
