@@ -104,7 +104,7 @@ def test_what_is_wrong_is_named(files: SingleFiles, tmp_path: Path) -> None:
             text_encoder=files.text_encoder,
             text_encoder_2=files.text_encoder,
         )
-    with pytest.raises(SgfluxError, match=r"gone\.safetensors cannot be read"):
+    with pytest.raises(SgfluxError, match=r"gone\.safetensors: cannot be read"):
         load_text_encoders(
             str(files.tokenizers),
             text_encoder=tmp_path / "gone.safetensors",

@@ -35,6 +35,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.models.lora_weights import LoraWeights
 from sgflux.models.original_layout import original_targets
+from sgflux.weights_header import read_header
 from sgflux.writing import replace_file
 
 __all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]
@@ -154,6 +155,7 @@ def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
         SgfluxError: if the file is damaged, or a key is no part of a LoRA of FLUX.1's transformer;
             the message names the key.
     """
+    read_header(path)  # says better than the library what is wrong with a file
     try:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:

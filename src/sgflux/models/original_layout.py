@@ -93,7 +93,15 @@ def original_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         SgfluxError: as :func:`load_original`, but for missing and misshapen weights.
     """
-    weights = read_weights(path)
+    return _stated(path, read_weights(path))
+
+
+def described_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """As :func:`original_state`, from the header alone, with weights on the device ``meta``."""
+    return _stated(path, described(path))
+
+
+def _stated(path: Path, weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if any(name.startswith(_PREFIX) for name in weights):
         weights = {
             name.removeprefix(_PREFIX): value

@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.errors import SgfluxError
 from sgflux.models.weight_files import holds_weights, read_weights
+from sgflux.weights_header import read_header
 
 LATENT_SCALE, LATENT_SHIFT = 0.3611, 0.1159
 """Of FLUX.1's autoencoder, which its file does not say."""
@@ -277,17 +277,11 @@ def described(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
     Raises:
         SgfluxError: if it cannot be read.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {
-                name.removeprefix(prefix): torch.empty(
-                    file.get_slice(name).get_shape(), device="meta"
-                )
-                for name in file.keys()  # noqa: SIM118 - it is no dictionary
-                if holds_weights(name)
-            }
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    return {
+        name.removeprefix(prefix): torch.empty(stored.shape, device="meta")
+        for name, stored in read_header(path).items()
+        if holds_weights(name)
+    }
 
 
 def described_autoencoder(path: Path) -> dict[str, Any]:

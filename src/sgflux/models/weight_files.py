@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.weights_header import read_header
 
 _MARKS = ("scaled_fp8", "spiece_model")
 """Keys that hold no weights: the mark of such a file, and a tokenizer's own file."""
@@ -38,6 +39,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         SgfluxError: if it cannot be read, or its weights are quantised in another way.
     """
+    read_header(path)  # says better than the library what is wrong with a file
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

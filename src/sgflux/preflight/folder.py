@@ -280,8 +280,13 @@ def expect_weights(
     if missing:
         more = f" and {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise SgfluxError(
-            f"{weights.paths[0]}: has no weights for {missing[0]!r}{more}, which {path.name} "
-            "beside it asks for: the files do not belong together, or one is not whole"
+            f"{weights.paths[0]}: has no weights for {missing[0]!r}{more}, which "
+            + (
+                "such a model has: it is not whole, or of another model"
+                if path in weights.paths
+                else f"{path.name} beside it asks for: the files do not belong together, or one "
+                "is not whole"
+            )
         )
     for name, shape in expected.items():
         entry, own = found[name]

@@ -26,7 +26,7 @@ from sgflux.errors import SgfluxError
 from sgflux.model_source import ModelSource
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.original_layout import described_original
+from sgflux.models.original_layout import described_state
 from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.models.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.preflight.folder import (
@@ -38,7 +38,7 @@ from sgflux.preflight.folder import (
     read_json,
     read_weights,
 )
-from sgflux.weights_header import read_header
+from sgflux.weights_header import StoredTensor, read_header
 from sgflux.writing import readable_size
 
 _TRANSFORMER: dict[str, Any] = {
@@ -396,7 +396,12 @@ def _check_singles(
             read_header(path)
             sizes[part] = path.stat().st_size
     if files["transformer"] is not None:
-        channels = described_original(Path(source.model_id).expanduser())["in_channels"]
+        path = files["transformer"].expanduser()
+        settings, state = described_state(path)
+        channels = int(settings["in_channels"])
+        tensors = {name: StoredTensor("", tuple(value.shape)) for name, value in state.items()}
+        weights = PartWeights(tensors, dict.fromkeys(tensors, path), path.stat().st_size)
+        expect_weights(path, weights, lambda: FluxTransformer2DModel.from_config(settings))
     if source.text_encoder is not None:
         clip = described_clip(source.text_encoder).vocab_size
     if source.text_encoder_2 is not None:
