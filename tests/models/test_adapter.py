@@ -108,7 +108,10 @@ def test_switched_off_it_is_the_base_and_comes_back(
     base = load_transformer(str(flux_folder))(**inputs).sample
     model = make_model(flux_folder, names)
     train_by_chance(model)
-    model.encoder.requires_grad_(False)  # somebody trains only a part
+    # Somebody trains only a part: neither the encoder nor one half of LoRA.
+    model.encoder.requires_grad_(False)
+    for layer in model.lora_layers().values():
+        layer.lora_A.requires_grad_(False)
     trained = [name for name, p in model.trainable_parameters().items() if p.requires_grad]
     on = model(GRAPHS, **inputs)
     with adapter_disabled(model):
