@@ -14,6 +14,7 @@ from sgflux.data.examples import prompt_for
 from sgflux.data.images import fit_image, load_image
 from sgflux.evaluation.arms import EvaluationItem, derived_seed, make_items
 from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
+from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.ranking import ranking_errors
@@ -79,7 +80,7 @@ def test_each_error_is_that_of_its_graph_and_sigma(
     errors = measure_errors(
         pipeline,
         items,
-        images_dir=images,
+        pictures=RealPictures(images),
         height=64,
         width=64,
         crop="none",
