@@ -76,7 +76,10 @@ def test_another_base_never_reports_the_first_ones_pictures(
     first = run(settings(data, out, flux, adapter))
     assert (first["timing"]["drawn"], first["model"]["base_check"]["status"]) == (4, "same")
     assert base_note(first) == ""
+    killed = out / "pictures" / "graph" / f".0-0.png.{'a' * 32}.tmp"
+    killed.write_bytes(b"half")
     again = run(settings(data, out, flux, adapter))
+    assert not killed.exists()
     assert (again["timing"]["drawn"], again["timing"]["reused"]) == (0, 4)
 
     with pytest.raises(SgfluxError, match=rf"another base: {part} differs: adapter \w+, here \w+"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.models.backbone import load_transformer, model_identity
 from sgflux.models.relation_classifier import (
     ClassifierKind,
     load_classifier,
@@ -119,6 +122,35 @@ def test_its_confusions_are_hard_negatives(
     train(make_config(tmp_path / "run", losses=losses, max_steps=1, val_every=0, save_every=0))
     (row,) = training_rows(tmp_path / "run")
     assert row["rank_pairs"] > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_of_another_base_is_refused_whichever_weight_differs(
+    classifiers: Path, make_config: MakeConfig, flux: Path, tmp_path: Path, kind: str
+) -> None:
+    """Also a weight in a block's middle, which the old fingerprint of two layers does not see."""
+    folder = believed(classifiers, kind, tmp_path / "good")
+    part = "vae" if kind == "latent" else "transformer"
+    other = Path(shutil.copytree(flux, tmp_path / "other"))
+    (path,) = (other / part).glob("*.safetensors")
+    weights = load_file(path)
+    name = next(key for key, value in weights.items() if value.ndim >= 2 and "block" in key)
+    save_file({**weights, name: weights[name] + 0.1}, path, metadata={"format": "pt"})
+    losses = LossConfig(lambda_rel_rank=1.0, ranker=kind, classifier=folder)
+    with pytest.raises(SgfluxError, match=r"was made on another (autoencoder|transformer) than"):
+        train(make_config(tmp_path / "run", losses=losses, model_id=str(other)))
+
+
+def test_one_of_before_names_the_transformer_by_two_of_its_layers(
+    classifiers: Path, make_config: MakeConfig, flux: Path, tmp_path: Path
+) -> None:
+    model, card = load_classifier(believed(classifiers, "saliency", tmp_path / "good"))
+    old = model_identity(load_transformer(str(flux)))["fingerprint"]
+    save_classifier(tmp_path / "old", model, dataclasses.replace(card, reads=old))
+    losses = LossConfig(
+        lambda_words=0.0, lambda_rel_rank=1.0, ranker="saliency", classifier=tmp_path / "old"
+    )
+    train(make_config(tmp_path / "run", losses=losses, max_steps=1, val_every=0, save_every=0))
 
 
 def test_a_classifier_of_another_kind_or_folder_is_named(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest, batches, statements_about
 from sgflux.evaluation.generators import Generator
 from sgflux.evaluation.judges import Judge, Reading, read_pictures
+from sgflux.leftovers import sweep
+
+_LOGGER = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 """The folder of all pictures, one folder an arm in it."""
@@ -70,6 +74,8 @@ def draw_arm(
 ) -> DrawingCount:
     """Draw one arm's pictures; those that are there, whole and made the same way, are kept.
 
+    The caller holds the evaluation's folder: what a killed evaluation left half-written is removed.
+
     Args:
         generator: draws.
         requests: the arm's pictures.
@@ -80,6 +86,9 @@ def draw_arm(
     Raises:
         SgfluxError: if the generator does not give one picture a request.
     """
+    for folder in {(out_dir / picture_path(request)).parent for request in requests}:
+        for line in sweep(folder):
+            _LOGGER.warning(line)
     missing: list[PictureRequest] = []
     replaced = 0
     for request in requests:

@@ -190,7 +190,10 @@ def build(
             grid=encoded.image_grid,
             num_layers=adapter.base["num_layers"],
             autoencoder_identity=encoded.autoencoder_identity,
-            model_fingerprint=adapter.base["fingerprint"],
+            transformer_identities=[
+                adapter.base["fingerprint"],
+                *([] if base_identity is None else [base_identity.parts["transformer"]]),
+            ],
             images_dir=images_root(config, config.train_jsonl),
             anchor_sigmas=anchor_sigmas_of(config, image_tokens=encoded.image_tokens),
             words=encoded.train.words,

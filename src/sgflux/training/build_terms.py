@@ -108,7 +108,7 @@ def build_terms(
     grid: tuple[int, int],
     num_layers: int,
     autoencoder_identity: str,
-    model_fingerprint: str,
+    transformer_identities: Sequence[str],
     images_dir: Path,
     anchor_sigmas: Tensor | None,
     words: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
@@ -125,7 +125,8 @@ def build_terms(
         grid: rows and columns of image tokens.
         num_layers: double blocks of the model.
         autoencoder_identity: of the one that encoded the pictures.
-        model_fingerprint: of the transformer.
+        transformer_identities: what a classifier's card may call the transformer: the digest of
+            all its weights, and in cards of before the fingerprint of two layers.
         images_dir: root of the training pictures.
         anchor_sigmas: of :func:`sgflux.training.build.anchor_sigmas_of`.
         words: see :class:`TermInputs`.
@@ -145,8 +146,8 @@ def build_terms(
         ranker = FlowRanker()
     if sources.classifier is not None:
         model, card = sources.classifier
-        here = autoencoder_identity if card.kind == "latent" else model_fingerprint
-        if card.reads != here:
+        here = [autoencoder_identity] if card.kind == "latent" else transformer_identities
+        if card.reads not in here:
             part = "autoencoder" if card.kind == "latent" else "transformer"
             raise SgfluxError(
                 f"classifier {str(losses.classifier)!r} was made on another {part} than "

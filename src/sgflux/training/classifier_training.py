@@ -30,10 +30,10 @@ from sgflux.graphs.scene_graph import Triple
 from sgflux.models.backbone import (
     image_ids,
     load_transformer,
-    model_identity,
     pack_latents,
     text_ids,
 )
+from sgflux.models.base_files import identify_base
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
@@ -257,7 +257,7 @@ def _make_reader(
             maps = concept_probabilities(softened(scores)).unflatten(2, (rows, columns))
         return saliency(maps)
 
-    identity = model_identity(transformer)["fingerprint"]
+    identity = identify_base(training.source).parts["transformer"]
     return Reader(saliency, identity, read_maps, encoded, device)
 
 
