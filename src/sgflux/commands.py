@@ -223,6 +223,8 @@ class CacheFlags:
     """Where the encoded pictures and texts are kept; give training the same folder."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
+    vocabulary: Path | None = None
+    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
     """Height of the training images in pixels; None: the model's own size, at most 512."""
     width: int | None = None

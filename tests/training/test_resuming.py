@@ -83,6 +83,27 @@ def test_data_and_base_may_move_and_be_named_in_another_way(
     assert equal(states[0].trainable, states[1].trainable)
 
 
+def test_a_run_that_squashed_nothing_goes_on_under_the_default_that_keeps_shapes(
+    make_config: MakeConfig, scenes: Path, half: Path, tmp_path: Path
+) -> None:
+    """Older versions wrote the crop 'none' into every checkpoint."""
+    path = half / "step2.pt"
+    content = torch.load(path, weights_only=True)
+    content["config"]["crop"] = "none"
+    content["checksum"] = content_checksum({k: v for k, v in content.items() if k != "checksum"})
+    torch.save(content, path)
+    assert train(make_config(half, resume="auto", sample_steps=0)).step == 4
+    (half / "step4.pt").unlink()
+    # Where a picture is shown in another way, it is another run.
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    for picture in data.rglob("*.png"):
+        Image.new("RGB", (64, 32)).save(picture)
+    paths = {"train_jsonl": data / "train.jsonl", "val_jsonl": data / "val.jsonl"}
+    with pytest.raises(SgfluxError, match="crop: 'none' in the checkpoint, 'auto' now"):
+        train(make_config(half, **paths, resume=str(path)))
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_replaced_picture_is_another_data_set(
     make_config: MakeConfig, scenes: Path, half: Path, tmp_path: Path, split: str

@@ -12,6 +12,7 @@ from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import vocabulary_of
 from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
@@ -76,7 +77,11 @@ def fill_from_files(
         encoders = LazyEncoders(config, device=processes.device)
         plans = split_plans(config, splits, encoders)
         items = choose_items(
-            splits.train, count=config.val_examples, predicates=said, seed=config.seed
+            splits.train,
+            count=config.val_examples,
+            predicates=said,
+            seed=config.seed,
+            vocabulary=vocabulary_of(config.vocabulary),
         )
         names = replace(splits, items=items).names(config)
         check_inputs(config, splits, processes=processes, needs_transformer=False, names=names)

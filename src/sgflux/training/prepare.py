@@ -224,6 +224,10 @@ class PlannedEncoding:
         names = ("training", "validation")
         return {name: plan.content for name, plan in zip(names, self.plans, strict=False)}
 
+    def is_shown_as(self, crop: object) -> bool:
+        """Whether every picture is shown as this crop shows it, whatever the run's own is."""
+        return all(one.crop == crop for plan in self.plans for one in plan.pictures.values())
+
 
 def plan_encoding(config: TrainConfig, splits: Splits, *, processes: Processes) -> PlannedEncoding:
     """Look at all pictures of a run.

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,10 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         if state is not None and resume_path is not None:
             identity = _identify(config, processes=processes)
             planned = plan_encoding(config, splits, processes=processes)
+            was: Any = state.config.get("crop")
+            if config.crop == "auto" and was != "auto" and planned.is_shown_as(was):
+                # What older versions had as their default; the pictures are the same.
+                config = replace(config, crop=was)
             for line in check_resumable(
                 state,
                 path=resume_path,
