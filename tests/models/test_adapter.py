@@ -8,7 +8,8 @@ import pytest
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from flux_fixture import make_transformer
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
@@ -23,6 +24,7 @@ from sgflux.models.adapter import (
 )
 from sgflux.models.backbone import load_transformer, model_identity
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.lora_formats import METADATA_KEY
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),
@@ -187,6 +189,42 @@ def test_a_bundle_brings_back_the_same_model(
     again.load_trainable_state(loaded)
     assert torch.equal(again(GRAPHS, **inputs), model(GRAPHS, **inputs))
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+
+
+def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
+    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its alpha, 2.5 times the rank, is in the weights; older bundles, which kept it, load too."""
+    model = make_model(flux_folder, names, lora_alpha=10.0)
+    state = train_by_chance(model)
+    folder = tmp_path / "bundle"
+    save_bundle(folder, config=model.config, state=state, card="", metrics={})
+    path = folder / "pytorch_lora_weights.safetensors"
+    stored = load_file(path)
+    name = "transformer_blocks.3.attn.to_q.lora_B.weight"
+    assert torch.equal(stored[f"transformer.{name}"], 2.5 * state[f"lora.{name}"])
+    older = {
+        f"transformer.{key.removeprefix('lora.')}": value.clone()
+        for key, value in state.items()
+        if key.startswith("lora.")
+    }
+    with safe_open(path, framework="pt") as file:
+        settings = json.loads(file.metadata()[METADATA_KEY])
+    assert settings["transformer.lora_alpha"] == 4
+    expected = model(GRAPHS, **inputs)
+    for rewrite in (False, True):
+        if rewrite:
+            settings["transformer.lora_alpha"] = 10.0
+            save_file(older, path, {METADATA_KEY: json.dumps(settings)})
+            description = json.loads((folder / "sgflux_adapter.json").read_text())
+            description.pop("digests")
+            (folder / "sgflux_adapter.json").write_text(json.dumps(description))
+        config, loaded = load_bundle(folder)
+        assert config == model.config
+        transformer = load_transformer(str(flux_folder))
+        again = build_model(transformer=transformer, config=config, name_features=names)
+        again.load_trainable_state(loaded)
+        torch.testing.assert_close(again(GRAPHS, **inputs), expected)
 
 
 @pytest.mark.parametrize("targets", ["all", "image"])
