@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sgflux.training.run_log import RunLog, drop_later_rows, duration
 
@@ -70,3 +71,17 @@ def test_a_silent_log_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_tensorboard_reads_the_scalars_and_forgets_what_comes_again(tmp_path: Path) -> None:
+    """A resumed run says its later steps anew."""
+    for start, loss in ((0, 1.0), (2, 5.0)):
+        log = RunLog(silent=False)
+        log.open(tmp_path, step=start, max_steps=4)
+        for step in range(start + 1, 5 if start else 4):
+            log.train({**train_row(step), "loss": loss}, max_steps=4)
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"), purge_orphaned_data=True)
+    events.Reload()
+    found = {entry.step: entry.value for entry in events.Scalars("train/loss")}
+    assert found == {1: 1.0, 2: 1.0, 3: 5.0, 4: 5.0}
