@@ -124,9 +124,12 @@ def test_a_picture_that_changes_during_the_run_is_an_error(tmp_path: Path) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (64, 64), "white").save(path)
     pictures = RealPictures(tmp_path)
-    before = pictures.summary([one])
+    assert pictures.summary() is None
     assert pictures.pixels(one).mean() == 255
+    before = pictures.summary()
     Image.new("RGB", (64, 64), "black").save(path)
     with pytest.raises(SgfluxError, match="has changed since this evaluation first read it"):
         pictures.load(one)
-    assert RealPictures(tmp_path).summary([one]) != before
+    anew = RealPictures(tmp_path)
+    anew.load(one)
+    assert anew.summary() != before

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from sgflux.data.pictures import read_picture, save_picture
+from sgflux.data.world_dataset import write_world
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
-from sgflux.evaluation.drawing import draw_arm
+from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
+from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from tests.evaluation.test_arms import example
 
 SETTINGS: dict[str, Any] = {
@@ -57,3 +63,77 @@ def test_a_picture_made_in_another_way_is_drawn_again(tmp_path: Path, changed: s
     changes = {} if changed is None else {changed: "another"}
     count = draw_arm(Recorded(**changes), requests, **where)
     assert (count.reused, count.replaced) == ((2, 0) if changed is None else (0, 2))
+
+
+def planned() -> list[PictureRequest]:
+    items = make_items(
+        [example("man, riding, horse"), example("cat, on, box", number=1)], [0, 1], seed=0
+    )
+    return plan_pictures(items, Arm.GRAPH, seeds_per_item=1, seed=0)
+
+
+def test_the_models_name_counts_where_its_weights_are_unknown(tmp_path: Path) -> None:
+    where: dict[str, Any] = {"out_dir": tmp_path, "batch_size": 2, "advance": lambda count: None}
+    draw_arm(Recorded(base=None), planned(), **where)
+    assert draw_arm(Recorded(base=None), planned(), **where).reused == 2
+    assert draw_arm(Recorded(base=None, model="b"), planned(), **where).replaced == 2
+
+
+def overwrite(path: Path, **changes: Any) -> None:
+    """Put what another evaluation would write in a picture's place."""
+    pixels, info = read_picture(path)
+    save_picture(path, changes.pop("pixels", pixels), {**info, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"adapter": "another"}, "adapter"),
+        ({"base": {"transformer": "bbbb"}}, "base"),
+        ({"seed": 7}, "seed"),
+        ({"pixels": np.full((64, 64, 3), 255, np.uint8)}, "pixels_sha256"),
+        ({"pixels_sha256": "0" * 64}, "pixels_sha256"),
+    ],
+)
+def test_only_the_picture_that_was_asked_for_is_judged(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    """Another evaluation's picture, or other pixels under the right record, are an error."""
+    generator, requests = Recorded(), planned()
+    where: dict[str, Any] = {"out_dir": tmp_path, "batch_size": 2, "advance": lambda count: None}
+    draw_arm(generator, requests, **where)
+    judged = judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)
+    assert len(judged[0].pixels or "") == 64
+    assert pixel_distances([(judged[0], judged[1])], out_dir=tmp_path) == [0.0]
+    path = tmp_path / picture_path(requests[1])
+    overwrite(path, **changes)
+    with pytest.raises(SgfluxError, match=f"000001-0.png is not the picture.*{named} differ"):
+        judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)
+    if "pixels" in changes:
+        with pytest.raises(SgfluxError, match=r"000001-0\.png has changed since it was judged"):
+            pixel_distances([(judged[0], judged[1])], out_dir=tmp_path)
+    # The same command again draws it anew.
+    assert draw_arm(generator, requests, **where).replaced == 1
+    judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)
+
+
+def test_the_data_are_hashed_as_they_were_parsed(tmp_path: Path) -> None:
+    """A file that is replaced during the run does not lend its digest to the figures."""
+    write_world(tmp_path / "w", train_per_class=0, val_per_class=0, test_per_class=1, triples="1")
+    path = tmp_path / "w/test.jsonl"
+    parsed = path.read_bytes()
+
+    def say(line: str) -> None:
+        path.write_bytes(parsed + b"\n")
+
+    config = EvalConfig(
+        data=path, out_dir=tmp_path / "out", generator="oracle", items=2, arms=("graph",)
+    )
+    results = evaluate(config, show_progress=False, say=say)
+    assert path.read_bytes() != parsed
+    assert results["data"]["sha256"] == hashlib.sha256(parsed).hexdigest()
+    assert len(results["data"]["pictures_sha256"]) == 64
+    lines = (tmp_path / "out/results.jsonl").read_text().split("\n")[:-1]
+    for line in map(json.loads, lines):
+        _, info = read_picture(tmp_path / "out" / line["path"])
+        assert info["pixels_sha256"] == line["pixels_sha256"]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from sgflux.data.files import resolve_path
 from sgflux.data.schema import (
@@ -31,6 +31,14 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.writing import make_folder, replacing
+
+
+class Digest(Protocol):
+    """What hashlib makes: takes bytes."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take the next bytes."""
+
 
 PromptKind = Literal["relational", "neutral", "empty"]
 
@@ -221,8 +229,14 @@ class SceneExample:
         return {**row, **self.extra}
 
 
-def iter_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
+def iter_lines(
+    path: str | os.PathLike[str], *, digest: Digest | None = None
+) -> Iterator[tuple[int, bytes]]:
     """(line number from 1, content) of every line that is not blank.
+
+    Args:
+        path: the file.
+        digest: gets every byte that is read, so that it is of what was parsed.
 
     Raises:
         SgfluxError: if the file cannot be read.
@@ -230,6 +244,8 @@ def iter_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, bytes]]:
     try:
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if digest is not None:
+                    digest.update(line)
                 # An editor's byte order mark is no content.
                 content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 if content.strip():
@@ -272,13 +288,14 @@ def iter_examples(
     *,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     open_vocabulary: bool = False,
+    digest: Digest | None = None,
 ) -> Iterator[SceneExample]:
     """The examples of a JSONL file one by one; blank lines are no rows.
 
     Raises:
         SgfluxError: on the first bad row, as ``file:line: what is wrong``.
     """
-    for number, content in iter_lines(path):
+    for number, content in iter_lines(path, digest=digest):
         try:
             yield parse_line(
                 content, vocabulary=vocabulary, open_vocabulary=open_vocabulary, number=number
@@ -292,6 +309,7 @@ def read_examples(
     *,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     open_vocabulary: bool = False,
+    digest: Digest | None = None,
 ) -> list[SceneExample]:
     """All examples of a JSONL file.
 
@@ -299,12 +317,15 @@ def read_examples(
         path: the file, UTF-8, one row a line.
         vocabulary: makes predicates canonical.
         open_vocabulary: accept any word as a predicate.
+        digest: gets every byte of the file, like ``hashlib.sha256()``.
 
     Raises:
         SgfluxError: on the first bad row, as ``file:line: what is wrong``; if the file cannot be
             read or has no row.
     """
-    examples = list(iter_examples(path, vocabulary=vocabulary, open_vocabulary=open_vocabulary))
+    examples = list(
+        iter_examples(path, vocabulary=vocabulary, open_vocabulary=open_vocabulary, digest=digest)
+    )
     if not examples:
         raise SgfluxError(f"{path}: has no row; expected JSON lines, one example each")
     return examples

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 
 PICTURES = "pictures"
 """The folder of all pictures, one folder an arm in it."""
+PIXELS_KEY = "pixels_sha256"
+"""Where a picture's record has the digest of its pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class JudgedPicture:
         request: what it is.
         path: relative to the evaluation's folder.
         reading: None without a judge.
+        pixels: SHA-256 of the pixels that were judged, in hex.
     """
 
     request: PictureRequest
     path: str
     reading: Reading | None
+    pixels: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,11 @@ def draw_arm(
             missing.append(request)
             continue
         try:
-            _, info = read_picture(path)
+            pixels, info = read_picture(path)
         except SgfluxError:
             missing.append(request)  # interrupted or damaged
             continue
-        if _same(info, generator.record(request)):
+        if _comparable(info) == _comparable(_full_record(generator, request, pixels)):
             advance(1)
         else:
             missing.append(request)
@@ -114,42 +120,100 @@ def draw_arm(
                 f"{len(batch)} requests"
             )
         for request, picture in zip(batch, pictures, strict=True):
-            save_picture(out_dir / picture_path(request), picture, generator.record(request))
+            record = _full_record(generator, request, picture)
+            save_picture(out_dir / picture_path(request), picture, record)
         advance(len(batch))
     reused = len(requests) - len(missing)
     return DrawingCount(drawn=len(missing) - replaced, replaced=replaced, reused=reused)
 
 
-def _same(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether a picture is what would be drawn now; the model may be called by another name."""
-    return {**found, "model": None} == {**wanted, "model": None}
+def pixels_digest(pixels: np.ndarray) -> str:
+    """SHA-256 of a picture's shape and pixels, in hex."""
+    head = "x".join(map(str, pixels.shape)).encode()
+    return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def _full_record(
+    generator: Generator, request: PictureRequest, pixels: np.ndarray
+) -> dict[str, Any]:
+    """What stands in a picture's file: how it was made, by which base, and what came of it."""
+    record: dict[str, Any] = json.loads(json.dumps(generator.record(request)))
+    return {**record, PIXELS_KEY: pixels_digest(pixels)}
+
+
+def _comparable(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a record decides: a base that is known by its weights may go by any name."""
+    return {**record, "model": None} if record.get("base") else record
+
+
+def read_drawn(
+    generator: Generator, request: PictureRequest, *, out_dir: Path
+) -> tuple[np.ndarray, str]:
+    """The pixels of a drawn picture and their digest, if it is the picture that was asked for.
+
+    Raises:
+        SgfluxError: naming the file, if it is missing or damaged, was made otherwise than this
+            evaluation makes it, or has other pixels than were drawn.
+    """
+    path = out_dir / picture_path(request)
+    pixels, info = read_picture(path)
+    wanted = _full_record(generator, request, pixels)
+    found, expected = _comparable(info), _comparable(wanted)
+    if found != expected:
+        names = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+        raise SgfluxError(
+            f"{path} is not the picture that this evaluation drew: {', '.join(names)} differ; "
+            "something else has written there. Run the same command again, which draws it anew"
+        )
+    return pixels, wanted[PIXELS_KEY]
 
 
 def judge_arm(
     judge: Judge | None,
+    generator: Generator,
     requests: Sequence[PictureRequest],
     *,
     out_dir: Path,
     batch_size: int,
 ) -> list[JudgedPicture]:
-    """Read one arm's pictures from the disk and ask the judge about them, if there is one."""
+    """Read one arm's pictures from the disk and ask the judge about them, if there is one.
+
+    Raises:
+        SgfluxError: as :func:`read_drawn`: nothing else than what was asked for is judged.
+    """
     judged = []
     for batch in batches(requests, batch_size):
         readings: Sequence[Reading | None] = [None] * len(batch)
+        drawn = [read_drawn(generator, request, out_dir=out_dir) for request in batch]
         if judge is not None:
-            pictures = [read_picture(out_dir / picture_path(request))[0] for request in batch]
+            pictures = [pixels for pixels, _ in drawn]
             readings = read_pictures(judge, pictures, [statements_about(r) for r in batch])
-        for request, reading in zip(batch, readings, strict=True):
-            judged.append(JudgedPicture(request, picture_path(request), reading))
+        for request, reading, (_, digest) in zip(batch, readings, drawn, strict=True):
+            judged.append(JudgedPicture(request, picture_path(request), reading, digest))
     return judged
 
 
 def pixel_distances(
-    pairs: Iterable[tuple[PictureRequest, PictureRequest]], *, out_dir: Path
+    pairs: Iterable[tuple[JudgedPicture, JudgedPicture]], *, out_dir: Path
 ) -> list[float]:
-    """Mean absolute difference of each pair of pictures, from 0 to 1."""
+    """Mean absolute difference of each pair of pictures, from 0 to 1.
+
+    Raises:
+        SgfluxError: naming the file, if a picture is not the one that was judged.
+    """
     distances = []
-    for first, second in pairs:
-        one, other = (read_picture(out_dir / picture_path(r))[0] for r in (first, second))
+    for pair in pairs:
+        one, other = (_as_judged(picture, out_dir) for picture in pair)
         distances.append(float(np.abs(one.astype(np.float32) - other).mean() / 255))
     return distances
+
+
+def _as_judged(picture: JudgedPicture, out_dir: Path) -> np.ndarray:
+    path = out_dir / picture.path
+    pixels, _ = read_picture(path)
+    if picture.pixels not in (None, pixels_digest(pixels)):
+        raise SgfluxError(
+            f"{path} has changed since it was judged; run the same command again, which draws it "
+            "anew"
+        )
+    return pixels

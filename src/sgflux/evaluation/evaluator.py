@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import sgflux
-from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.examples import Digest, SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.progress import progress_bar
 from sgflux.data.repairs import repairs
@@ -129,7 +129,8 @@ def _evaluate(
     started = time.time()
     if generator is None:
         _expect_adapter(config)
-    examples, left_out = _read_data(config, say=say)
+    digest = hashlib.sha256()
+    examples, left_out = _read_data(config, digest, say=say)
     images_dir = config.data.parent if config.images_dir is None else config.images_dir
     items = make_items(
         examples,
@@ -206,7 +207,8 @@ def _evaluate(
         },
         "data": {
             "path": str(config.data),
-            "sha256": hashlib.sha256(config.data.read_bytes()).hexdigest(),
+            "sha256": digest.hexdigest(),
+            "pictures_sha256": None if pictures is None else pictures.summary(),
         },
         "seeds": {
             "seed": config.seed,
@@ -231,11 +233,14 @@ def _evaluate(
 
 
 def _read_data(
-    config: EvalConfig, *, say: Callable[[str], None]
+    config: EvalConfig, digest: Digest, *, say: Callable[[str], None]
 ) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
     """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
     examples = read_examples(
-        config.data, vocabulary=vocabulary_of(config.vocabulary), open_vocabulary=True
+        config.data,
+        vocabulary=vocabulary_of(config.vocabulary),
+        open_vocabulary=True,
+        digest=digest,
     )
     if (line := repairs(examples)) is not None:
         say(f"{config.data.name}: {line}")
@@ -356,7 +361,7 @@ def _draw_and_judge(
     seconds = time.time() - started
     # What is judged is what is on the disk, whether it was drawn now or before.
     judged = {
-        arm: judge_arm(judge, requests, out_dir=config.out_dir, batch_size=128)
+        arm: judge_arm(judge, generator, requests, out_dir=config.out_dir, batch_size=128)
         for arm, requests in plan.items()
     }
     return judged, count, seconds

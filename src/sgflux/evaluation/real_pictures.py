@@ -54,26 +54,11 @@ class RealPictures:
         """The same as an array, (H, W, 3) uint8."""
         return np.asarray(self.load(example))
 
-    def digest(self, example: SceneExample) -> str:
-        """SHA-256 of the file of the example's picture, in hex; it is read once.
-
-        Raises:
-            SgfluxError: if it cannot be read.
-        """
-        name = example.image_rel_path
-        if name not in self.digests:
-            self._note(
-                name, image_digest(read_image_bytes(resolve_image(example, self.images_dir)))
-            )
-        return self.digests[name]
-
-    def summary(self, examples: Iterable[SceneExample]) -> str:
-        """One SHA-256 of all the examples' pictures: of their digests, sorted.
-
-        Raises:
-            SgfluxError: if one cannot be read.
-        """
-        every = sorted({self.digest(example) for example in examples})
+    def summary(self) -> str | None:
+        """One SHA-256 of the pictures read so far: of their digests, sorted; None if of none."""
+        if not self.digests:
+            return None
+        every = sorted(set(self.digests.values()))
         return hashlib.sha256("\n".join(every).encode()).hexdigest()
 
     def _note(self, name: str, digest: str) -> None:

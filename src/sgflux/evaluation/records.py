@@ -32,6 +32,7 @@ def _line(picture: JudgedPicture) -> dict[str, Any]:
         "repeat": request.repeat,
         "seed": request.seed,
         "path": picture.path,
+        "pixels_sha256": picture.pixels,
         "prompt": request.prompt,
         "graph": None if request.graph is None else request.graph.to_json(),
         "statements": [[t.subject, t.predicate, t.object] for t in statements],

@@ -208,11 +208,10 @@ class Scorer:
             pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
             if not pairs:
                 continue
-            requests = [(one.request, other.request) for one, other in pairs]
-            distances = pixel_distances(requests, out_dir=out_dir)
+            distances = pixel_distances(pairs, out_dir=out_dir)
             rows: Rows = [
-                (distance, "all", _cluster(request))
-                for distance, (request, _) in zip(distances, requests, strict=True)
+                (distance, "all", _cluster(one.request))
+                for distance, (one, _) in zip(distances, pairs, strict=True)
             ]
             result[f"graph_to_{arm}"] = self.level(rows).to_json()
         return {"pixel_distance": result}
