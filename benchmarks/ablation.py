@@ -20,7 +20,7 @@ triples, and text that contradicts the graph among them. Seeds are the outermost
 comes last.
 
 After every training the results so far are written anew: ``results.json``, ``table.md`` and
-``figure.png`` (see ``ablation_report.py``). A single run's own bootstrap intervals are in its
+``figure.png`` (see ``ablation_report.py``). A single run's own intervals are in its
 ``evaluation_results.json``. A recipe whose classifier is refused, or whose loss is not finite, is
 listed with the reason, and the others go on.
 """

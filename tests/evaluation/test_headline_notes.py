@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.chance import CHANCE_FILE, random_drawing
 from sgflux.evaluation.headline import (
@@ -24,7 +25,7 @@ from sgflux.evaluation.headline import (
 )
 from sgflux.evaluation.judges import WorldJudgeAdapter
 from sgflux.evaluation.report import render
-from sgflux.evaluation.report_data import Evaluation, read_evaluation
+from sgflux.evaluation.report_data import Evaluation, read_evaluation, read_results
 from tests.evaluation.report_fixture import make_evaluation
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
@@ -136,6 +137,29 @@ def test_the_base_has_seen_the_pairs_that_are_new_to_the_adapter(evaluation: Eva
     notes = {row.label: row.note for row in headline(evaluation.results)}
     assert "the base may have seen them" in notes["Pairs new to the adapter"]
     assert any("Its base was trained before" in note for note in footnotes(evaluation.results))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("ranking_accuracy", "errors", "graph", "value"), "large"),
+        (("ranking_accuracy", "gap", "null_graph", "ci95"), [0.1]),
+        (("arms", "graph", "relation_by_objects", "right_and_found", "macro"), [1]),
+        (("prompts_cut", "arms", "graph", "cut"), -1),
+    ],
+)
+def test_what_stands_beside_the_figures_is_checked_when_it_is_read(
+    evaluation: Evaluation, tmp_path: Path, path: tuple[str, ...], value: Any
+) -> None:
+    results = tmp_path / "evaluation_results.json"
+    content = json.loads((evaluation.folder / "evaluation_results.json").read_text())
+    place = content
+    for name in path[:-1]:
+        place = place[name]
+    place[path[-1]] = value
+    results.write_text(json.dumps(content))
+    with pytest.raises(SgfluxError, match=path[-1]):
+        read_results(tmp_path)
 
 
 def test_cut_prompts_are_counted_for_each_arm(evaluation: Evaluation) -> None:

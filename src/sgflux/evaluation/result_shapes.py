@@ -26,6 +26,14 @@ class FigureShape(Struct):
     n: Count = 0
 
 
+class LevelShape(Struct):
+    """A number without bounds, such as an error, with its interval."""
+
+    value: Number | None = None
+    ci95: tuple[Number, Number] | None = None
+    n: Count = 0
+
+
 class MacroShape(Struct):
     """The mean over predicates, and each by itself."""
 
@@ -69,6 +77,14 @@ class HeldOutShape(Struct):
     seen: MacroShape
 
 
+class ByObjectsShape(Struct):
+    """Relations by whether both of their objects are found."""
+
+    right_and_found: MacroShape | None = None
+    right_if_found: FigureShape | None = None
+    right_if_missing: FigureShape | None = None
+
+
 class ArmShape(Struct):
     """One arm."""
 
@@ -77,6 +93,7 @@ class ArmShape(Struct):
     all_triples_right: dict[str, FigureShape] = {}
     given_graph_accuracy: MacroShape | None = None
     held_out_combinations: HeldOutShape | None = None
+    relation_by_objects: ByObjectsShape | None = None
 
 
 class WinRateShape(FigureShape):
@@ -86,10 +103,12 @@ class WinRateShape(FigureShape):
 
 
 class RankingShape(FigureShape):
-    """The ranking accuracy and both errors."""
+    """The ranking accuracy, the errors behind it and their gaps."""
 
     error_graph: Number | None = None
     error_null_graph: Number | None = None
+    errors: dict[str, LevelShape] = {}
+    gap: dict[str, LevelShape] = {}
 
     def __post_init__(self) -> None:
         """Check that there are both errors or neither."""

@@ -65,7 +65,7 @@ class EvalConfig:
     batch_size: int = 32
     """Pictures drawn at once."""
     seed: int = 0
-    """Of noise, negatives and bootstrap."""
+    """Random seed of noise, negatives and the false statements that the judge is asked about."""
     generator: Literal["model", "oracle", "blind", "swapped"] = "model"
     """Who draws: the model, or one of three that test the evaluation itself on the world's data."""
     device: str = "auto"
