@@ -85,6 +85,12 @@ def test_the_card_has_what_the_hub_shows(adapter: Path, tmp_path: Path) -> None:
     assert data["license"] == "cc-by-nc-4.0"
     assert "model-index" not in data
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["evaluation", "published"]
+    older = tmp_path / "older"
+    shutil.copytree(adapter, older)
+    (older / "README.md").write_text("---\nlibrary_name: sgflux\ntags: [mine]\n---\n# Old\n")
+    assert publish(older, out) == 0
+    data = ModelCard.load(out / "README.md").data.to_dict()
+    assert (data["pipeline_tag"], data["tags"]) == ("text-to-image", ["mine"])
 
 
 def test_figures_of_something_else_are_refused(

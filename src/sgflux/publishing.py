@@ -17,7 +17,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard
 
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle
+from sgflux.models.base_name import BaseName
+from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle, read_base
+from sgflux.models.card_data import card_data
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.exporting import ExportConfig
 from sgflux.writing import make_folder, naming_disk_errors
@@ -78,6 +80,10 @@ def _card(adapter: Path, config: ExportConfig) -> str:
         card: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
     except (OSError, ValueError) as error:
         raise SgfluxError(f"{path} cannot be read: {error}") from error
+    base = read_base(adapter) or BaseName(name="", model_id=None)
+    for name, value in card_data(base).to_dict().items():
+        if card.data.get(name) is None:  # cards of earlier versions have less
+            setattr(card.data, name, value)
     if config.license is not None:
         for name in ("license_name", "license_link"):
             card.data.pop(name)
