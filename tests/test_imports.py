@@ -34,7 +34,7 @@ FLOORS = (
     {"publishing", "assets"},
     {"exporting"},
     {"training", "evaluation"},
-    {"demo"},
+    {"demo", "doctor"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -95,6 +95,12 @@ COMMANDS: tuple[Command, ...] = (
         run=commands.import_adapter,
     ),
     Command(
+        words=("doctor",),
+        purpose="Print versions, devices, memory and caches, for an issue report",
+        example="sgflux doctor",
+        run=commands.doctor,
+    ),
+    Command(
         words=("world", "train-base"),
         purpose="Make the bundled model anew (hours)",
         example="sgflux world train-base --output-dir runs/tiny-flux",

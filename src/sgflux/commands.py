@@ -287,10 +287,12 @@ def cache(command: Command, arguments: Sequence[str]) -> int:
     if not flags.verify:
         _expect_files(command, flags.jsonl)
     from sgflux.training.caching import fill_from_files, verify_cache
+    from sgflux.training.launcher import check_launcher
     from sgflux.training.processes import Processes
 
     if not flags.jsonl:
         return min(verify_cache(flags.latent_cache_dir, rebuilds=False), 1)
+    check_launcher(dtype=flags.dtype)
     processes = Processes.start(flags.device)
     # Several may fill one cache together, each with a part of its own.
     part = "" if flags.num_shards == 1 else f"part{flags.shard}of{flags.num_shards}"
@@ -432,6 +434,21 @@ def import_adapter(command: Command, arguments: Sequence[str]) -> int:
     with command.hold(config.out_dir, beside=True):
         for line in exporting.import_adapter(config):
             print(line)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorFlags:
+    """Flags of ``sgflux doctor``."""
+
+
+def doctor(command: Command, arguments: Sequence[str]) -> int:
+    """Print what an issue report needs."""
+    command.parse(DoctorFlags, arguments)
+    from sgflux.doctor import doctor_lines
+
+    for line in doctor_lines():
+        print(line)
     return 0
 
 

@@ -20,6 +20,7 @@ from sgflux.models.base_name import BaseName
 from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import CheckpointError, TrainingState
 from sgflux.training.initial import adopted, as_started, check_initial_base, read_initial
+from sgflux.training.launcher import check_launcher
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.model_card import model_card
 from sgflux.training.outline import outline
@@ -77,6 +78,11 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         SgfluxError: on bad input, a folder in use, a checkpoint of another run, or a loss or
             gradient that is not finite; the message names the way out.
     """
+    check_launcher(
+        dtype=config.dtype,
+        compiles=config.compile,
+        accumulation=config.gradient_accumulation_steps,
+    )
     processes = Processes.start(config.device)
     log = RunLog(silent=not processes.is_main)
     held = ExitStack()

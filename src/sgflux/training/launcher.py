@@ -1,0 +1,104 @@
+"""What ``accelerate launch`` was told about training, which this trainer takes from its own flags.
+
+The launcher hands some of its options on in environment variables; a script that reads none of them
+ignores them in silence. Here each is either what the run does anyway, or refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from sgflux.errors import SgfluxError
+
+_NOTHING = ("", "no", "none")
+_LAUNCHERS = ("accelerate-launch", "accelerate.commands.launch")
+
+
+def check_launcher(
+    *,
+    dtype: str,
+    compiles: bool | None = None,
+    accumulation: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    command: Sequence[str] | None = None,
+) -> None:
+    """Refuse what the launcher was told and the run does not do.
+
+    Args:
+        dtype: the run's precision, fp32 or bf16.
+        compiles: whether the run compiles its blocks; None: it has no such setting.
+        accumulation: the run's gradient accumulation steps; None: it has no such setting.
+        environment: the process's variables; None: its own.
+        command: the launcher's command line; None: that of the process's parent.
+
+    Raises:
+        SgfluxError: naming the launcher's option and the run's flag that says the same.
+    """
+    environment = os.environ if environment is None else environment
+    if "ACCELERATE_MIXED_PRECISION" not in environment:
+        return  # no launcher of accelerate's
+    precision = environment["ACCELERATE_MIXED_PRECISION"].lower()
+    if precision not in (*_NOTHING, dtype):
+        way_out = (
+            "give --dtype bf16 as well"
+            if precision == "bf16"
+            else "leave it out; there is --dtype bf16 and --dtype fp32"
+        )
+        raise SgfluxError(
+            f"accelerate launch was told --mixed_precision {precision}, and the run's dtype is "
+            f"{dtype}: {way_out}"
+        )
+    backend = environment.get("ACCELERATE_DYNAMO_BACKEND", "").lower()
+    if backend not in _NOTHING and (backend != "inductor" or compiles is False):
+        way_out = "leave it out" if compiles is None else "leave it out and give --compile"
+        raise SgfluxError(
+            f"accelerate launch was told --dynamo_backend {backend}, which has no effect here: "
+            f"{way_out}"
+        )
+    told = environment.get("ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+    if told is None:
+        # Without DeepSpeed the launcher hands it to nobody; only its command line tells.
+        told = option_of(_parents_command() if command is None else command)
+    if accumulation is not None and told is not None and told not in ("auto", str(accumulation)):
+        raise SgfluxError(
+            f"accelerate launch was told --gradient_accumulation_steps {told}, and the run's are "
+            f"{accumulation}: give --gradient-accumulation-steps {told} after 'sgflux train' "
+            "instead"
+        )
+
+
+def option_of(command: Sequence[str]) -> str | None:
+    """The gradient accumulation in a command line of accelerate's launcher, if it is one.
+
+    Only the launcher's own options count, those before the program that it starts.
+    """
+    start = None
+    for place, word in enumerate(command):
+        before = Path(command[place - 1]).name if place else ""
+        by_name = word == "launch" and before == "accelerate"
+        if by_name or Path(word).name in _LAUNCHERS:
+            start = place + 1
+            break
+    if start is None:
+        return None
+    told = None
+    words = list(command[start:])
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if word.endswith(".py") or word in ("-m", "--module"):
+            break
+        if name.replace("-", "_") == "__gradient_accumulation_steps":
+            told = value if equals else next(iter(words[place + 1 :]), None)
+    return told
+
+
+def _parents_command() -> list[str]:
+    try:
+        parent = psutil.Process().parent()
+        return [] if parent is None else parent.cmdline()
+    except psutil.Error:
+        return []  # another user's process, or one that is gone
