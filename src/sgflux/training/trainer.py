@@ -127,6 +127,11 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
                 processes=processes.count,
             ):
                 log.say(line)
+        if initial is not None:
+            identity = _identify(config, processes=processes)
+            allow_other = config.allow_other_base
+            for line in check_initial_base(initial, identity, allow_other=allow_other):
+                log.say(line)
         checked = check_inputs(config, splits, processes=processes)
         if config.dry_run:
             return _dry_run(config, splits, state, checked, processes=processes, log=log)
@@ -141,10 +146,6 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         encoded = encode(config, splits, processes=processes, say=log.say, planned=planned)
         if identity is None:
             identity = _identify(config, processes=processes)
-        if initial is not None:
-            allow_other = config.allow_other_base
-            for line in check_initial_base(initial, identity, allow_other=allow_other):
-                log.say(line)
         prepared = build(
             config,
             splits,
