@@ -44,6 +44,7 @@ from sgflux.evaluation.drawing import (
 )
 from sgflux.evaluation.generators import WORLD_GENERATORS, Generator, ModelGenerator
 from sgflux.evaluation.judges import Judge, WorldJudgeAdapter
+from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
 from sgflux.evaluation.ranking import (
     NOT_MEASURED,
@@ -162,6 +163,15 @@ def _evaluate(
         if looked_at is not None and "squashed" in looked_at:
             say(looked_at)
     pictures = RealPictures(images_dir) if has_pictures else None
+    seen = check_overlap(
+        config.adapter if generator is None else None,
+        examples,
+        pictures,
+        data=config.data,
+        allowed=config.allow_seen_data,
+    )
+    if seen["text"] is not None:
+        say(f"{config.data.name}: {seen['text']}")
     judge_figures = _calibrate(
         judge, examples, items, scorer, pictures, show_progress=show_progress
     )
@@ -209,6 +219,7 @@ def _evaluate(
             "path": str(config.data),
             "sha256": digest.hexdigest(),
             "pictures_sha256": None if pictures is None else pictures.summary(),
+            "overlap": seen,
         },
         "seeds": {
             "seed": config.seed,

@@ -61,6 +61,18 @@ class RealPictures:
         every = sorted(set(self.digests.values()))
         return hashlib.sha256("\n".join(every).encode()).hexdigest()
 
+    def digest(self, example: SceneExample) -> str:
+        """SHA-256 of the file of the example's picture, in hex; it is read once.
+
+        Raises:
+            SgfluxError: if it cannot be read.
+        """
+        name = example.image_rel_path
+        if name not in self.digests:
+            data = read_image_bytes(resolve_image(example, self.images_dir))
+            self._note(name, image_digest(data))
+        return self.digests[name]
+
     def _note(self, name: str, digest: str) -> None:
         if self.digests.setdefault(name, digest) != digest:
             raise SgfluxError(

@@ -368,6 +368,7 @@ def _method(results: Results) -> str:
         ("adapter", _named(results["adapter"]["path"], results["adapter"]["fingerprint"])),
         ("judge", _named(judge["name"], judge.get("sha256"))),
         ("test data", _named(results["data"]["path"], results["data"]["sha256"])),
+        ("overlap with training data", escape(_overlap(results["data"]))),
         ("seeds", f"{results['seeds']['seed']}; noise {escape(results['seeds']['noise'])}"),
         ("sampling", _sampling(results["settings"])),
     ]
@@ -383,6 +384,10 @@ def _method(results: Results) -> str:
     entries.append(("time", f"{results['timing']['seconds']:.0f} s"))
     entries_listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in entries)
     return f"<p>{escape(note)}</p><p>Arms: {arms}.</p><dl class='run'>{entries_listed}</dl>"
+
+
+def _overlap(data: Mapping[str, Any]) -> str:
+    return (data.get("overlap") or {}).get("text") or "overlap with training data not checked"
 
 
 def _named(name: str | None, fingerprint: str | None) -> str:

@@ -158,11 +158,18 @@ class AdapterShape(Struct):
     fingerprint: Words | None
 
 
+class OverlapShape(Struct):
+    """What of the test data the adapter has seen."""
+
+    text: Words | None = None
+
+
 class DataShape(Struct):
     """The test data."""
 
     path: Words
     sha256: Words
+    overlap: OverlapShape | None = None
 
 
 class SeedsShape(Struct):

@@ -7,6 +7,7 @@ A bundle is a folder:
     graph_conditioner.safetensors      ConditionedFlux' own weights
     graph_encoder.safetensors          the graph encoder's weights
     sgflux_adapter.json                what it is, on which base, how good, and the weights' digests
+    seen_data.safetensors              digests of what it was trained and selected on
     README.md                          the model card, and the pictures that it shows
 
 All trained weights are float32, whatever the base is in.
@@ -66,6 +67,7 @@ def save_bundle(
     metrics: Mapping[str, Any],
     pictures: Mapping[str, bytes] | None = None,
     base: BaseName | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a bundle, all of it or nothing; an older one in its place is replaced.
 
@@ -77,6 +79,7 @@ def save_bundle(
         metrics: what is known of it, plain JSON.
         pictures: file name -> PNG, for the card.
         base: where the base is to be found; None: the bundle does not say it.
+        files: name -> content of what else belongs to it, like the digests of its training data.
 
     Raises:
         SgfluxError: if there is something else in the folder, a weight is not float32, or a file
@@ -110,7 +113,7 @@ def save_bundle(
             save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
             save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-            for name, content in (pictures or {}).items():
+            for name, content in {**(pictures or {}), **(files or {})}.items():
                 (temporary / name).write_bytes(content)
             description["digests"] = bundle_digests(temporary, _FILES, config.to_json())
             (temporary / CONFIG_FILE).write_text(

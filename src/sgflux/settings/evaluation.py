@@ -92,6 +92,8 @@ class EvalConfig:
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_other_base: bool = False
     """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
+    allow_seen_data: bool = False
+    """Take test data of which the adapter was trained or selected on a part, and report it."""
     allow_download: bool = False
     """Fetch from the hub what is not on this machine yet."""
 
