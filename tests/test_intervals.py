@@ -110,6 +110,26 @@ def test_a_macro_share_weighs_its_groups_alike() -> None:
     assert found.high[0] - found.low[0] > 0.5
 
 
+def test_the_effective_number_of_four_answers_by_hand() -> None:
+    # Two of four right: V = 4 (1/2 / 4)^2 4/3 = 1/12, a design effect of 4/3 seen in 4 clusters;
+    # with the assumed one, 1, counting for 2 clusters, 11/9. So 4 / (11/9), less for few clusters.
+    (found,) = single(4).effective_count(np.array([[1.0, 1.0, 0.0, 0.0]]))
+    assert found == pytest.approx(36 / 11 * (2.776445 / 3.182446) ** 2, rel=1e-5)
+
+
+def test_one_shared_failure_says_little_of_the_correlation_of_two_arms() -> None:
+    values = (np.arange(48) > 0).astype(float)
+    own = share_interval(values, single(48))
+    found = difference_interval(values, single(48), values, single(48))
+    down, up = float(own.value[0] - own.low[0]), float(own.high[0] - own.value[0])
+    # Both arms fail in one picture, and there alone: r = 1, seen in (47^2 + 47)^2 / (47^4 + 47)
+    # clusters, and shrunk by two clusters of no correlation.
+    seen = (47**2 + 47) ** 2 / (47**4 + 47)
+    r = seen / (seen + 2)
+    half = math.sqrt(down**2 - 2 * r * down * up + up**2)
+    assert (found.low[0], found.high[0]) == pytest.approx((-half, half), rel=1e-6)
+
+
 def test_differences_of_what_is_paired_are_narrower() -> None:
     rng = np.random.default_rng(0)
     first = (rng.random(96) < 0.8).astype(float)
