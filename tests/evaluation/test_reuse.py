@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.data.world_dataset import write_world
@@ -17,6 +20,7 @@ from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_picture
 from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from tests.evaluation.test_arms import example
+from tests.flux_fixture import make_flux_folder
 
 SETTINGS: dict[str, Any] = {
     "model": "tiny",
@@ -137,3 +141,35 @@ def test_the_data_are_hashed_as_they_were_parsed(tmp_path: Path) -> None:
     for line in map(json.loads, lines):
         _, info = read_picture(tmp_path / "out" / line["path"])
         assert info["pixels_sha256"] == line["pixels_sha256"]
+
+
+def test_pictures_of_another_base_are_drawn_again(tmp_path: Path) -> None:
+    """A base with noise inside of its blocks alone reports pictures of its own."""
+    write_world(tmp_path / "w", train_per_class=0, val_per_class=0, test_per_class=1, triples="1")
+    base = make_flux_folder(tmp_path / "flux")
+    other = tmp_path / "other"
+    shutil.copytree(base, other)
+    (path,) = (other / "transformer").glob("*.safetensors")
+    weights = load_file(path)
+    for name, value in weights.items():
+        if "transformer_blocks" in name and value.ndim == 2:
+            weights[name] = torch.randn_like(value)
+    save_file(weights, path, metadata={"format": "pt"})
+
+    def run(model: Path) -> dict[str, Any]:
+        config = EvalConfig(
+            data=tmp_path / "w/test.jsonl",
+            out_dir=tmp_path / "out",
+            model_id=str(model),
+            arms=("base_neutral",),
+            judge="none",
+            items=2,
+            steps=1,
+            device="cpu",
+        )
+        return evaluate(config, show_progress=False, say=lambda line: None)
+
+    assert run(base)["timing"]["drawn"] == 2
+    assert run(base)["timing"]["reused"] == 2
+    swapped = run(other)
+    assert (swapped["timing"]["reused"], swapped["timing"]["replaced"]) == (0, 2)
