@@ -10,7 +10,6 @@ import pytest
 
 from sgflux.intervals import (
     Layout,
-    beta_quantile,
     difference_interval,
     exact_interval,
     mean_interval,
@@ -55,14 +54,6 @@ def test_the_exact_interval_leaves_two_and_a_half_per_cent_on_either_side(
     else:
         assert low == 0.0
     assert 1 - at_least(float(high), hits + 1) == pytest.approx(0.025, rel=2e-3)
-
-
-def test_beta_quantiles_that_have_a_formula() -> None:
-    # Of Beta(a, 1) and Beta(1, b) the distribution functions are x^a and 1 - (1 - x)^b.
-    for size in (0.3, 1.0, 7.5, 4000.0):
-        assert beta_quantile(0.1, size, 1.0) == pytest.approx(0.1 ** (1 / size), rel=1e-3)
-        expected = 1 - 0.9 ** (1 / size)
-        assert beta_quantile(0.1, 1.0, size) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.5])
