@@ -136,6 +136,8 @@ def steps(
     """
     task, place = bench.task(size), bench.place
     found: dict[str, Any] = {"compiled": compiled, "batches": []}
+    # Before any LoRA is in the transformer: it may have to be searched for.
+    largest = largest_common(bench, size) if 0 in batches else 0
     with ExitStack() as stack:
         if compiled:
             stack.callback(bench.uncompile)
@@ -144,7 +146,7 @@ def steps(
         if compiled:
             bench.compile(ours)
         for asked in batches:
-            batch = asked or largest_common(bench, size)
+            batch = asked or largest
             row: dict[str, Any] = {"batch": batch, "is_largest": not asked}
             while batch:
                 vanilla.start(batch)

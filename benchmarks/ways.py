@@ -423,7 +423,7 @@ class Ours:
             grid=task.grid,
             num_layers=transformer.config.num_layers,
             autoencoder_identity="",
-            model_fingerprint=self.adapter.base["fingerprint"],
+            transformer_identities=(self.adapter.base["fingerprint"],),
             images_dir=Path(),
             anchor_sigmas=None,
             words=arrays.words,
