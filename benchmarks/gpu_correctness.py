@@ -173,9 +173,9 @@ def short_training(bench: Bench, folder: Path, **changes: Any) -> TrainConfig:
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a finished run's bundle."""
+    """All tensors of a finished run's bundle, in float64: some are whole numbers."""
     return {
-        f"{path.name}:{name}": tensor
+        f"{path.name}:{name}": tensor.double()
         for path in sorted((folder / "final").glob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
