@@ -203,7 +203,9 @@ def training(bench: Bench) -> dict[str, Any]:
     found: dict[str, Any] = {
         "steps": whole.max_steps,
         "resumed_after": half,
-        "largest_weight": max(float(weight.abs().max()) for weight in weights.values()),
+        "largest_weight": max(
+            float(weight.abs().max()) for name, weight in weights.items() if "lora" in name
+        ),
         "resumed_largest_difference": largest_difference(weights, weights_of(again.output_dir)),
     }
     found["resumed_equal"] = found["resumed_largest_difference"] == 0
