@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
+import tomllib
 import weakref
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ from sgflux.training.trainer import train
 from tests.models.test_training_adapter import write_training_adapter
 from tests.single_files_fixture import write_single_files
 from tests.training.conftest import MakeConfig
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def trained(run: Path) -> dict[str, torch.Tensor]:
@@ -65,8 +69,8 @@ def test_offloaded_blocks_train_and_draw_the_same(
 
 
 def test_nf4_trains_and_draws(tmp_path: Path, make_config: MakeConfig, flux: Path) -> None:
-    train(make_config(tmp_path / "planned", quantize="nf4", dry_run=True))
     pytest.importorskip("bitsandbytes")
+    train(make_config(tmp_path / "planned", quantize="nf4", dry_run=True))
     result = train(make_config(tmp_path / "run", quantize="nf4", dtype="bf16"))
     assert result.bundle is not None
     pictures = sample(
@@ -83,6 +87,34 @@ def test_nf4_trains_and_draws(tmp_path: Path, make_config: MakeConfig, flux: Pat
         )
     )
     assert len(pictures) == 2
+
+
+@pytest.mark.parametrize(
+    ("quantize", "library", "extra"),
+    [("nf4", "bitsandbytes", "nf4"), ("int8", "torchao", "quantize")],
+)
+def test_a_dry_run_names_a_library_that_is_not_there(
+    tmp_path: Path,
+    make_config: MakeConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    quantize: str,
+    library: str,
+    extra: str,
+) -> None:
+    found = importlib.util.find_spec
+
+    def without(name: str, *rest: Any) -> Any:
+        return None if name == library else found(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    with pytest.raises(SgfluxError, match=rf"needs {library}.*sgflux\[{extra}\]"):
+        train(
+            make_config(
+                tmp_path / "run", quantize=quantize, gradient_checkpointing=True, dry_run=True
+            )
+        )
+    extras = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]["optional-dependencies"]
+    assert any(need.startswith(library) for need in extras[extra])
 
 
 def test_the_encoders_are_gone_before_the_transformer_comes(
@@ -278,7 +310,7 @@ def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig
         ),
         (
             {"model_id": "a.safetensors", "components": "b", "text_encoder": Path("clip.bin")},
-            "text_encoder must be a .safetensors file",
+            "text_encoder must be a .safetensors or .sft file",
         ),
     ],
 )

@@ -27,7 +27,8 @@ BITS = {"int8": 8.0, "float8": 8.0, "nf4": 4 + 8 / 64 + 32 / (64 * 256)}
 """What a number takes, its share of the scales included (but those of whole rows)."""
 
 _EXTRAS = {"int8": "quantize", "float8": "quantize", "nf4": "nf4"}
-_LIBRARIES = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
+LIBRARIES = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
+"""Kind of quantisation -> the optional library that does it."""
 
 
 def quantizable(
@@ -81,7 +82,7 @@ def _quantize_nf4(
     try:
         from bitsandbytes.nn import Linear4bit, Params4bit
     except ImportError as error:
-        raise _not_installed("nf4") from error
+        raise not_installed("nf4") from error
     for name, layer in list(quantizable(transformer, keep=keep)):
         with torch.device("meta"):
             small = Linear4bit(
@@ -109,12 +110,13 @@ def _torchao(kind: Quantization) -> tuple[Any, Any]:
             quantize_,
         )
     except ImportError as error:
-        raise _not_installed(kind) from error
+        raise not_installed(kind) from error
     return quantize_, Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
 
 
-def _not_installed(kind: Quantization) -> SgfluxError:
+def not_installed(kind: str) -> SgfluxError:
+    """The error of a quantisation whose library is not there: it says how to install it."""
     return SgfluxError(
-        f"quantize {kind!r} needs {_LIBRARIES[kind]}, which is not installed: "
+        f"quantize {kind!r} needs {LIBRARIES[kind]}, which is not installed: "
         f'pip install "sgflux[{_EXTRAS[kind]}]"'
     )

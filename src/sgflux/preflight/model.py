@@ -27,6 +27,7 @@ from sgflux.model_source import ModelSource
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_state
+from sgflux.models.quantization import LIBRARIES, not_installed
 from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.models.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.preflight.folder import (
@@ -76,11 +77,6 @@ _SCHEDULER: dict[str, Any] = {
 _FAMILY = "sgflux trains on FLUX.1: give FLUX.1-schnell, FLUX.1-dev, or a model made of them"
 _TIED = (("shared.weight", "encoder.embed_tokens.weight"),)
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
-_LIBRARIES = {
-    "int8": ("torchao", "torchao"),
-    "float8": ("torchao", "torchao"),
-    "nf4": ("bitsandbytes", "bitsandbytes"),
-}
 
 
 @dataclass(frozen=True)
@@ -168,13 +164,8 @@ def check_libraries(*, quantize: str) -> None:
     Raises:
         SgfluxError: naming it and the command that installs it.
     """
-    if quantize in _LIBRARIES:
-        library, extra = _LIBRARIES[quantize]
-        if importlib.util.find_spec(library) is None:
-            raise SgfluxError(
-                f"quantize {quantize!r} needs {library}, which is not installed: "
-                f'pip install "sgflux[{extra}]"'
-            )
+    if quantize in LIBRARIES and importlib.util.find_spec(LIBRARIES[quantize]) is None:
+        raise not_installed(quantize)
 
 
 # --- parts of a folder --------------------------------------------------------------------------
