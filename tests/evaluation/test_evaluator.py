@@ -272,7 +272,8 @@ def test_a_model_is_measured_in_every_arm(
         show_progress=False,
         say=said.append,
     )
-    assert said[0].startswith("judge 'world' on the 96 real pictures")
+    assert said[0] == "test.jsonl: overlap with training data not checked"
+    assert said[1].startswith("judge 'world' on the 96 real pictures")
     assert results["command"] == "sgflux eval --data 'a b.jsonl'"
     pipeline = SceneGraphFluxPipeline.from_pretrained(str(flux), adapter=adapter)
     assert results["adapter"]["fingerprint"] == pipeline.adapter_fingerprint

@@ -65,7 +65,7 @@ def test_an_evaluation_stops_before_the_model_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write(tmp_path, predicates=["on", "in"])
-    monkeypatch.setattr(evaluator, "_read_data", lambda config, say: (read_examples(data), None))
+    monkeypatch.setattr(evaluator, "_read_data", lambda *_, say: (read_examples(data), None))
     monkeypatch.setattr(evaluator, "_make_generator", lambda _: pytest.fail("it was loaded"))
     with pytest.raises(SgfluxError, match="has no boxes"):
         evaluate(config_of(data, crop="union"), say=lambda _: None, show_progress=False)

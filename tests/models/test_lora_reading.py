@@ -270,7 +270,7 @@ def test_a_header_that_names_another_family_is_believed(file: Path) -> None:
 
 def test_a_damaged_or_empty_file_is_named(file: Path) -> None:
     file.write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(SgfluxError, match=r"lora\.safetensors cannot be read"):
+    with pytest.raises(SgfluxError, match=r"lora\.safetensors: is a git-lfs pointer"):
         read_lora(file)
     save_file({}, file)
     with pytest.raises(SgfluxError, match=r"it has no LoRA weight of FLUX\.1's transformer"):

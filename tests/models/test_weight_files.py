@@ -120,5 +120,5 @@ def test_what_is_quantised_otherwise_is_named(tmp_path: Path) -> None:
         with pytest.raises(SgfluxError, match=rf"w\.safetensors: .*{message}"):
             read_weights(path)
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1")
-    with pytest.raises(SgfluxError, match=r"w\.safetensors cannot be read"):
+    with pytest.raises(SgfluxError, match=r"w\.safetensors: is a git-lfs pointer"):
         read_weights(path)

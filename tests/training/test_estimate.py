@@ -127,7 +127,7 @@ def test_a_quantised_base_trains(tmp_path: Path, make_config: MakeConfig, kind: 
     for changes in ({"gradient_checkpointing": False}, {"checkpoint_every": 2}):
         with pytest.raises(SgfluxError, match="saves memory only with gradient_checkpointing"):
             make_config(tmp_path / "x", **{**settings, **changes})
-    train(make_config(tmp_path / "planned", **settings, dry_run=True))
     pytest.importorskip("torchao")
+    train(make_config(tmp_path / "planned", **settings, dry_run=True))
     result = train(make_config(tmp_path / "run", **settings, dtype="bf16"))
     assert result.bundle is not None
