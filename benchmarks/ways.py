@@ -420,7 +420,8 @@ class Ours:
                 if config.losses.reads_saliency
                 else None
             ),
-            grid=task.grid,
+            sizes=(),
+            patch=16,
             num_layers=transformer.config.num_layers,
             autoencoder_identity="",
             transformer_identities=(self.adapter.base["fingerprint"],),

@@ -231,6 +231,9 @@ class CacheFlags:
     """Width of the training images in pixels; None: the model's own size, at most 512."""
     crop: Literal["auto", "none", "center", "union"] = "auto"
     """How a photo gets that shape."""
+    aspect_buckets: bool = False
+    """Give every picture the size of the nearest ratio among several of about the area height x
+    width; for a training run with the same flag."""
     prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral", "relational")
     """Kinds of text to encode: those that the run's prompt mix has, and 'relational' for a run with
     lambda_words."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from sgflux.config_checks import (
+    check_buckets,
     check_memory_savers,
     check_noise_levels,
     check_resume,
@@ -107,6 +108,9 @@ class TrainConfig:
     crop: Literal["auto", "none", "center", "union"] = "auto"
     """How a photo gets that shape: 'auto' keeps its own (a window around the boxes of its objects
     where there are any, else the middle); 'none' squashes all of it."""
+    aspect_buckets: bool = False
+    """Give every picture the size of the nearest ratio among several of about the area height x
+    width, with ratios up to 2:1, so that less of it is cut off; each batch has one size."""
     latent_cache_dir: Path | None = None
     """Folder that keeps latents and text features between runs; None: keep them in memory."""
     prompt_mix: PromptMix = field(default_factory=PromptMix)
@@ -264,6 +268,7 @@ class TrainConfig:
         check_noise_levels(self)
         check_resume(self)
         check_memory_savers(self)
+        check_buckets(self)
         _ = self.source  # checks that the model's parts go together
 
     def _check_ranges(self) -> None:

@@ -55,6 +55,34 @@ def check_resume(config: Any) -> None:
         raise ConfigError("allow_other_base has no effect without resume or init_from")
 
 
+def check_buckets(config: Any) -> None:
+    """Check that nothing needs pictures of one size where there are aspect buckets.
+
+    Args:
+        config: a ``TrainConfig``.
+
+    Raises:
+        ConfigError: naming the setting that does not work with them, and the way out.
+    """
+    if not config.aspect_buckets:
+        return
+    for name, value, why in (
+        (
+            "crop 'none'",
+            config.crop == "none",
+            "each picture keeps its shape by a crop; use 'auto'",
+        ),
+        (
+            f"ranker {config.losses.ranker!r}",
+            config.losses.ranker != "flow",
+            "a relation classifier is trained on pictures of one size; use 'flow'",
+        ),
+        ("compile", config.compile, "the blocks would be compiled again for every shape; drop one"),
+    ):
+        if value:
+            raise ConfigError(f"aspect_buckets does not work with {name}: {why}")
+
+
 def check_memory_savers(config: Any) -> None:
     """Check the settings that save memory against each other.
 

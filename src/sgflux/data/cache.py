@@ -5,7 +5,8 @@ or without a store the values are the same: everything but the features of names
 bf16. With a store nothing is held in memory: a batch is read, and checked, when it is drawn.
 
 Shapes: N examples, U different pictures (file, crop, size), P different prompts; latents
-(16, h, w); text of L tokens with D features, and D_pooled pooled ones.
+(16, h, w), which differ with aspect buckets; text of L tokens with D features, and D_pooled pooled
+ones.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sgflux.data.buckets import Size
 from sgflux.data.examples import PROMPT_KINDS, SceneExample
 from sgflux.data.images import Crop
 from sgflux.data.schema import Box
@@ -51,6 +53,7 @@ class TrainingArrays:
         texts: P rows of ``hidden``, (L, D), and ``pooled``, (D_pooled,).
         prompt_index: each example's row in ``texts`` by kind of prompt, in the order of
             ``PROMPT_KINDS`` (relational, neutral, empty), (N, 3) int64.
+        sizes: the size of each example's picture, with aspect buckets; else empty: all have one.
     """
 
     examples: tuple[SceneExample, ...]
@@ -59,13 +62,17 @@ class TrainingArrays:
     prompts: tuple[str, ...]
     texts: TensorRows
     prompt_index: Tensor
+    sizes: tuple[Size, ...] = ()
 
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.examples)
 
     def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation for the examples ``rows`` (B,), (B, 16, h, w) float32."""
+        """Mean and standard deviation for the examples ``rows`` (B,), (B, 16, h, w) float32.
+
+        With aspect buckets the examples are of one size.
+        """
         found = self.latents.rows(self.image_index[rows])
         return found["mean"].float(), found["std"].float()
 

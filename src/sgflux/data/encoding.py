@@ -10,12 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sgflux.data.buckets import Size, nearest_size
 from sgflux.data.cache import TextFeatures, TrainingArrays, latent_key, name_key, text_key
 from sgflux.data.content import content_digest
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_for, resolve_image
@@ -37,7 +39,7 @@ from sgflux.data.images import (
 from sgflux.data.progress import progress_bar
 from sgflux.data.schema import Box
 from sgflux.data.store import CacheStore
-from sgflux.data.tensor_rows import MemoryRows, StoredRows, TensorRows
+from sgflux.data.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.errors import SgfluxError
 
 _LISTED = "`sgflux data check` finds all such rows"
@@ -84,8 +86,9 @@ class EncodingPlan:
 
     Attributes:
         examples: the data set.
-        pictures: key -> picture, in the order of the rows.
+        pictures: key -> picture, in the order of the rows; with buckets, bucket by bucket.
         prompts: key -> prompt.
+        sizes: the size of each example's picture, with buckets; else empty.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class EncodingPlan:
         text_identity: str,
         max_sequence_length: int,
         prompt: Callable[[SceneExample, PromptKind], str] = prompt_for,
+        buckets: Sequence[Size] | None = None,
     ) -> None:
         """Read every picture's file for its digest; nothing is decoded yet.
 
@@ -113,6 +117,8 @@ class EncodingPlan:
             text_identity: the same for the text encoders.
             max_sequence_length: tokens a prompt.
             prompt: the text of an example by kind.
+            buckets: sizes of which each picture gets the nearest one in ratio, instead of height
+                and width, see :func:`~sgflux.data.buckets.bucket_sizes`.
 
         Raises:
             SgfluxError: if there is no example; naming the row and the picture that is missing or
@@ -124,6 +130,7 @@ class EncodingPlan:
         if crop not in CROPS:
             raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
         self._size, self._length = (height, width), max_sequence_length
+        sizes: list[Size] = []
         paths = _paths(self.examples, Path(images_dir))
         files = _files(self.examples, paths)
         self.content = content_digest(
@@ -134,13 +141,15 @@ class EncodingPlan:
         for row, example in enumerate(self.examples):
             path = paths[example.image_rel_path]
             sha256, size = files[path]
+            height, width = nearest_size(size, buckets) if buckets else self._size
+            sizes.append((height, width))
             box = _crop_box(example, row, crop)
             try:
                 own, box = shown(size, height=height, width=width, crop=crop, box=box)
                 window = crop_window(size, height=height, width=width, crop=own, box=box)
             except SgfluxError as error:
                 raise SgfluxError(f"{example.named(row)}: {error}") from error
-            picture = Picture(path, sha256, own, box, example.named(row), window)
+            picture = Picture(path, sha256, own, box, example.named(row), window, (height, width))
             key = latent_key(
                 sha256,
                 crop=own,
@@ -152,6 +161,9 @@ class EncodingPlan:
             )
             self.pictures.setdefault(key, replace(picture, mirrored=example.is_mirrored))
             self._picture_keys.append(key)
+        self.sizes = tuple(sizes) if buckets else ()
+        # What has one size stands together; sorting keeps the order within it.
+        self.pictures = dict(sorted(self.pictures.items(), key=lambda one: one[1].size))
         self.prompts: dict[str, str] = {}
         self._prompt_keys: list[str] = []
         for example in self.examples:
@@ -165,7 +177,7 @@ class EncodingPlan:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width to which pictures are fitted."""
+        """Height and width to which pictures are fitted, unless there are buckets."""
         return self._size
 
     def shape_line(self) -> str | None:
@@ -175,7 +187,7 @@ class EncodingPlan:
         """
         height, width = self._size
         pictures = list(self.pictures.values())
-        factors = [squash(one.window, height=height, width=width) for one in pictures]
+        factors = [squash(one.window, height=one.size[0], width=one.size[1]) for one in pictures]
         line = squash_line(factors, height=height, width=width)
         parts = [] if line is None else [line]
         cut = sum(one.crop == "auto" for one in pictures)
@@ -219,9 +231,8 @@ class EncodingPlan:
         Raises:
             SgfluxError: if the store lacks an entry.
         """
-        return self._arrays(
-            StoredRows(store, list(self.pictures)), StoredRows(store, list(self.prompts))
-        )
+        latents = [StoredRows(store, keys) for keys in self._by_size(list(self.pictures))]
+        return self._arrays(_joined(latents), StoredRows(store, list(self.prompts)))
 
     def in_memory(self, encoders: Encoders, *, progress: bool = False) -> TrainingArrays:
         """The data set, encoded and held in memory.
@@ -229,16 +240,19 @@ class EncodingPlan:
         Raises:
             SgfluxError: as :meth:`fill`.
         """
-        parts: dict[str, list[Tensor]] = {}
+        # What is of one kind and, if it is a picture, of one size is stacked.
+        parts: dict[Size | None, dict[str, list[Tensor]]] = {}
         pictures, prompts = list(self.pictures), list(self.prompts)
-        for _, tensors in self._encoded(pictures, prompts, encoders, progress=progress):
+        for keys, tensors in self._encoded(pictures, prompts, encoders, progress=progress):
+            size = self.pictures[keys[0]].size if "mean" in tensors else None
             for name, tensor in tensors.items():
-                parts.setdefault(name, []).append(tensor)
-        tensors = {name: torch.cat(entries) for name, entries in parts.items()}
-        return self._arrays(
-            MemoryRows({name: tensors[name] for name in ("mean", "std")}),
-            MemoryRows({name: tensors[name] for name in ("hidden", "pooled")}),
-        )
+                parts.setdefault(size, {}).setdefault(name, []).append(tensor)
+        rows = {
+            size: MemoryRows({name: torch.cat(entries) for name, entries in own.items()})
+            for size, own in parts.items()
+        }
+        texts = rows.pop(None)
+        return self._arrays(_joined(list(rows.values())), texts)
 
     def _arrays(self, latents: TensorRows, texts: TensorRows) -> TrainingArrays:
         prompt_index = _positions(self.prompts, self._prompt_keys)
@@ -249,7 +263,13 @@ class EncodingPlan:
             prompts=tuple(self.prompts.values()),
             texts=texts,
             prompt_index=prompt_index.view(len(self.examples), len(PROMPT_KINDS)),
+            sizes=self.sizes,
         )
+
+    def _by_size(self, keys: Sequence[str]) -> list[list[str]]:
+        """The pictures' keys, those of one size together."""
+        groups = groupby(keys, key=lambda key: self.pictures[key].size)
+        return [list(group) for _, group in groups]
 
     def _encoded(
         self,
@@ -260,23 +280,20 @@ class EncodingPlan:
         progress: bool,
     ) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
         """Keys and their tensors, batch by batch: first the pictures, then the prompts."""
-        height, width = self._size
         size = encoders.batch_size
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
             progress_bar(len(pictures), "latents", show=progress) as advance,
         ):
-            for start in range(0, len(pictures), size):
-                keys = list(pictures[start : start + size])
+            for keys in _batches(self._by_size(pictures), size):
                 batch = [self.pictures[key] for key in keys]
-                images = torch.stack(list(pool.map(lambda one: one.load(height, width), batch)))
+                images = torch.stack(list(pool.map(Picture.load, batch)))
                 with torch.no_grad():
                     mean, std = encoders.images(images)
                 yield keys, _rounded({"mean": mean, "std": std}, batch)
                 advance(len(keys))
         with progress_bar(len(prompts), "prompts", show=progress) as advance:
-            for start in range(0, len(prompts), size):
-                keys = list(prompts[start : start + size])
+            for keys in _batches([prompts], size):
                 texts = [self.prompts[key] for key in keys]
                 with torch.no_grad():
                     features = encoders.text(texts)
@@ -358,16 +375,17 @@ class Picture:
     box: Box | None
     example: str
     window: Window
+    size: Size
     mirrored: bool = False
 
-    def load(self, height: int, width: int) -> Tensor:
-        """(3, height, width) float32 in [-1, 1]."""
+    def load(self) -> Tensor:
+        """(3, height, width) float32 in [-1, 1], in its size."""
         try:
             data = read_image_bytes(self.path)
             if image_digest(data) != self.sha256:
                 raise SgfluxError(f"the picture {str(self.path)!r} changes while it is cached")
             image = decode_image(data, name=self.path, mirrored=self.mirrored)
-            return fit_image(image, height, width, crop=self.crop, box=self.box)
+            return fit_image(image, *self.size, crop=self.crop, box=self.box)
         except SgfluxError as error:
             raise SgfluxError(f"{self.example}: {error}") from error
 
@@ -436,6 +454,17 @@ def _rounded(tensors: Mapping[str, Tensor], batch: Sequence[object]) -> dict[str
                 )
         result[name] = rounded
     return result
+
+
+def _batches(groups: Iterable[Sequence[str]], size: int) -> Iterator[list[str]]:
+    """Up to ``size`` keys at a time, none from two groups."""
+    for keys in groups:
+        for start in range(0, len(keys), size):
+            yield list(keys[start : start + size])
+
+
+def _joined(parts: Sequence[TensorRows]) -> TensorRows:
+    return parts[0] if len(parts) == 1 else JoinedRows(parts)
 
 
 def _positions(items: Mapping[str, object], keys: Sequence[str]) -> Tensor:

@@ -103,3 +103,31 @@ class StoredRows:
                     result[name] = tensor.new_empty((len(wanted), *tensor.shape[1:]))
                 result[name][torch.from_numpy(places)] = tensor
         return result
+
+
+class JoinedRows:
+    """Rows of several parts, one after another; rows that are asked for together are of one part.
+
+    The parts may have other shapes than each other, as the latents of pictures of several sizes.
+    """
+
+    def __init__(self, parts: Sequence[TensorRows]) -> None:
+        """Take at least one part; none of them is empty."""
+        self._parts = tuple(parts)
+        self._ends = torch.tensor([len(part) for part in self._parts]).cumsum(0)
+
+    def __len__(self) -> int:
+        """Number of rows of all parts."""
+        return int(self._ends[-1])
+
+    def rows(self, index: Tensor) -> dict[str, Tensor]:
+        """The rows ``index`` (B,) int64 of every tensor, (B, ...) each.
+
+        Raises:
+            ValueError: if they are of several parts.
+        """
+        parts = torch.searchsorted(self._ends, index, right=True).unique().tolist()
+        if len(parts) != 1:
+            raise ValueError(f"rows of one part at a time are given, not of {len(parts)}")
+        first = int(self._ends[parts[0] - 1]) if parts[0] else 0
+        return self._parts[parts[0]].rows(index - first)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from sgflux.config import TrainConfig
+from sgflux.data.buckets import Size
 from sgflux.data.cache import TrainingArrays
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift
@@ -36,7 +39,7 @@ from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.initial import InitialAdapter, load_initial
 from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import Encoded, Splits, images_root
+from sgflux.training.prepare import Encoded, Splits, image_tokens_of, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
 from sgflux.training.terms import TermInputs
@@ -62,6 +65,7 @@ class Preparation:
         terms: what the further loss terms need.
         sigma_shift: of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
         training_adapter: what is in the base while it is trained, if anything is.
+        sigma_shifts: the shift of each size, with aspect buckets; else empty.
     """
 
     model: GraphLoraModel
@@ -78,6 +82,13 @@ class Preparation:
     terms: TermInputs
     sigma_shift: float
     training_adapter: TrainingAdapter | None
+    sigma_shifts: Mapping[Size, float] = field(default_factory=dict)
+
+    def sigma_shift_of(self, rows: Sequence[int]) -> float:
+        """The shift of the noise levels drawn for training examples of one size."""
+        if not self.train.sizes:
+            return self.sigma_shift
+        return self.sigma_shifts[self.train.sizes[rows[0]]]
 
     def as_sampled(self) -> AbstractContextManager[None]:
         """Within it the model is what it is in sampling."""
@@ -142,7 +153,13 @@ def build(
             if say is not None:
                 say(line)
     plan = plan_of(
-        config, splits, adapter, model, processes=processes, image_tokens=encoded.image_tokens
+        config,
+        splits,
+        adapter,
+        model,
+        processes=processes,
+        image_tokens=encoded.image_tokens,
+        sizes=encoded.train.sizes,
     )
     training_adapter = None
     if splits.training_adapter is not None:
@@ -187,7 +204,8 @@ def build(
             splits.train,
             names=encoded.names,
             concept_pooled=encoded.concept_pooled,
-            grid=encoded.image_grid,
+            sizes=encoded.train.sizes,
+            patch=encoded.patch,
             num_layers=adapter.base["num_layers"],
             autoencoder_identity=encoded.autoencoder_identity,
             transformer_identities=[
@@ -195,12 +213,19 @@ def build(
                 *([] if base_identity is None else [base_identity.parts["transformer"]]),
             ],
             images_dir=images_root(config, config.train_jsonl),
-            anchor_sigmas=anchor_sigmas_of(config, image_tokens=encoded.image_tokens),
+            anchor_sigmas=_anchor_levels(config, image_tokens=encoded.image_tokens),
             words=encoded.train.words,
             device=device,
         ),
         sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),
         training_adapter=training_adapter,
+        sigma_shifts={
+            size: sigma_shift_of(
+                config,
+                image_tokens=image_tokens_of(config, downsample=encoded.patch // 2, sizes=[size]),
+            )
+            for size in sorted(set(encoded.train.sizes))
+        },
     )
 
 
@@ -260,8 +285,9 @@ def plan_of(
     *,
     processes: Processes,
     image_tokens: int,
+    sizes: Sequence[Size] = (),
 ) -> RunPlan:
-    """The numbers of the run."""
+    """The numbers of the run; ``sizes`` are those of its pictures, with aspect buckets."""
     weights = list(model.parameters())
     return make_plan(
         config,
@@ -275,6 +301,7 @@ def plan_of(
         text_tokens=adapter.max_sequence_length,
         trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
         total=sum(weight.numel() for weight in weights),
+        bucket_counts=tuple(Counter(sizes).values()),
     )
 
 
@@ -312,6 +339,27 @@ def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
         base_shift=settings["base_shift"],
         max_shift=settings["max_shift"],
     )
+
+
+def _anchor_levels(
+    config: TrainConfig, *, image_tokens: int
+) -> Callable[[int], torch.Tensor] | None:
+    """Number of image tokens -> :func:`anchor_sigmas_of`; None without anchor.
+
+    Raises:
+        SgfluxError: as that function, which is tried with one number of tokens.
+    """
+    if not config.losses.lambda_anchor:
+        return None
+
+    @cache
+    def levels(image_tokens: int) -> torch.Tensor:
+        found = anchor_sigmas_of(config, image_tokens=image_tokens)
+        assert found is not None, "there is an anchor"
+        return found
+
+    levels(image_tokens)
+    return levels
 
 
 def anchor_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sgflux.config import TrainConfig
+from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
@@ -105,12 +106,13 @@ def build_terms(
     *,
     names: NameFeatures,
     concept_pooled: Tensor | None,
-    grid: tuple[int, int],
+    sizes: Sequence[Size],
+    patch: int,
     num_layers: int,
     autoencoder_identity: str,
     transformer_identities: Sequence[str],
     images_dir: Path,
-    anchor_sigmas: Tensor | None,
+    anchor_sigmas: Callable[[int], Tensor] | None,
     words: Callable[[Sequence[int]], tuple[Tensor, Tensor]],
     device: torch.device,
 ) -> TermInputs:
@@ -122,13 +124,14 @@ def build_terms(
         train: the training set.
         names: features of the words.
         concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
-        grid: rows and columns of image tokens.
+        sizes: of the training pictures, with aspect buckets; else empty.
+        patch: pixels a side of an image token.
         num_layers: double blocks of the model.
         autoencoder_identity: of the one that encoded the pictures.
         transformer_identities: what a classifier's card may call the transformer: the digest of
             all its weights, and in cards of before the fingerprint of two layers.
         images_dir: root of the training pictures.
-        anchor_sigmas: of :func:`sgflux.training.build.anchor_sigmas_of`.
+        anchor_sigmas: see :class:`TermInputs`.
         words: see :class:`TermInputs`.
         device: where the run computes.
 
@@ -165,15 +168,12 @@ def build_terms(
         check_concept_blocks(blocks, num_layers=num_layers)
     regions = None
     if losses.alpha_gen_rel and losses.gen_rel_from == "boxes":
-        rows, columns = grid
         regions = relation_regions(
             train,
             images_dir=images_dir,
-            height=config.size[0],
-            width=config.size[1],
+            sizes=sizes or [config.size] * len(train),
             crop=config.crop,
-            rows=rows,
-            columns=columns,
+            patch=patch,
         )
     return TermInputs(
         sampler=sources.sampler,

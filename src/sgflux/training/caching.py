@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.config import PromptMix, TrainConfig
+from sgflux.data.buckets import bucket_lines
 from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
@@ -105,6 +106,8 @@ def fill_from_files(
             f"{config.train_jsonl}: {len(splits.train):,} examples with {pictures:,} pictures, "
             f"{prompts:,} texts and {len(names):,} names; {total:,} encoded now{part}{rest}"
         )
+        for line in bucket_lines(plans[0].sizes):
+            yield f"bucket:     {line}"
 
 
 def _no_negatives() -> dict[str, float]:

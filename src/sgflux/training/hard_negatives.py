@@ -46,8 +46,7 @@ def measured_mistakes(
     known = known_graphs(examples)
     middle = len(validator.sigmas) // 2
     found = []
-    for start in range(0, len(places), validator.batch_size):
-        chosen = places[start : start + validator.batch_size]
+    for chosen in validator.chunks(places):
         batch = validator.batch([validator.items[place] for place in chosen], middle).to(device)
         options = [
             replaced_predicates(

@@ -16,6 +16,7 @@ from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.training.batches import draw_batch
+from sgflux.training.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
 from sgflux.training.hard_negatives import measured_mistakes
@@ -99,7 +100,12 @@ class TrainingRun:
             seed=config.seed,
         )
         self._confusion = preparation.terms.confusion
-        self._order = ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
+        sizes = preparation.train.sizes
+        self._order = (
+            BucketOrder(sizes, batch_size=config.batch_size, seed=config.seed)
+            if sizes
+            else ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
+        )
         self._validated_step = 0
         self._validation: ValidationResult | None = None
         # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet,
@@ -181,12 +187,11 @@ class TrainingRun:
         """
         config, processes = self._config, self._processes
         parts = config.gradient_accumulation_steps
-        position = self.step * self._plan.examples_per_step
         total = torch.zeros(1 + len(self._terms.names), device=processes.device)
         for part in range(parts):
             pass_index = self.step * parts + part
-            share = part * processes.count + processes.index
-            rows = self._order.indices(position + share * config.batch_size, config.batch_size)
+            number = pass_index * processes.count + processes.index
+            rows = self._order.batch(number, config.batch_size)
             batch = draw_batch(
                 self._data.train,
                 rows,
@@ -196,7 +201,7 @@ class TrainingRun:
                 sigma_scheme=config.sigma_scheme,
                 t_min=config.t_min,
                 t_max=config.t_max,
-                sigma_shift=self._data.sigma_shift,
+                sigma_shift=self._data.sigma_shift_of(rows),
                 generator=generator_for(config.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):

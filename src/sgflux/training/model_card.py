@@ -62,7 +62,7 @@ the graph conditioner beside it, nothing reads a graph.
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
 | data | {data} |
-| pictures | {" x ".join(map(str, config.size))} pixels |
+| pictures | {_size(config)} |
 | text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
 lr {config.lr:g}, seed {config.seed} |
@@ -155,3 +155,8 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
             chosen = f"The checkpoint was chosen by {config.selection} on this very set."
         lines += ["", chosen]
     return "\n".join(lines)
+
+
+def _size(config: TrainConfig) -> str:
+    size = " x ".join(map(str, config.size)) + " pixels"
+    return f"about {size}, in aspect buckets" if config.aspect_buckets else size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.config import TrainConfig
+from sgflux.data.buckets import Size
 from sgflux.errors import SgfluxError
 from sgflux.model_source import ModelSource
 from sgflux.models.adapter import build_model
@@ -50,15 +52,24 @@ class Outline:
     costs: list[str]
 
 
-def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Outline:
+def outline(
+    config: TrainConfig, splits: Splits, *, processes: Processes, sizes: Sequence[Size] = ()
+) -> Outline:
     """Work out a run from its model's descriptions.
+
+    Args:
+        config: of the run.
+        splits: its data.
+        processes: that share the work.
+        sizes: of the training pictures, with aspect buckets.
 
     Raises:
         SgfluxError: if a description is not on this machine, or a setting does not fit it.
     """
     parts = _described(config.source)
     vae, tokenizer = parts.autoencoder, parts.tokenizer_2
-    image_tokens = image_tokens_of(config, downsample=2 ** (len(vae["block_out_channels"]) - 1))
+    downsample = 2 ** (len(vae["block_out_channels"]) - 1)
+    image_tokens = image_tokens_of(config, downsample=downsample, sizes=sizes)
     text_tokens = config.max_sequence_length or min(256, tokenizer.model_max_length)
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(parts.transformer)
@@ -81,7 +92,15 @@ def outline(config: TrainConfig, splits: Splits, *, processes: Processes) -> Out
         name_features=names,
         encoder=encoder or frozen_encoder(config, adapter, names),
     )
-    plan = plan_of(config, splits, adapter, model, processes=processes, image_tokens=image_tokens)
+    plan = plan_of(
+        config,
+        splits,
+        adapter,
+        model,
+        processes=processes,
+        image_tokens=image_tokens,
+        sizes=sizes,
+    )
     width = 4 if config.dtype == "fp32" else 2
     shape = Shape(
         inner_dim=transformer.inner_dim,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgflux.config import DEFAULT_EPOCHS, TrainConfig
 from sgflux.errors import SgfluxError
+from sgflux.training.bucket_order import batches_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,11 @@ class RunPlan:
         block_start: first double block that the adapter changes.
         block_end: one past the last.
         num_layers: double blocks of the model.
-        image_tokens: per sample.
+        image_tokens: per sample; with aspect buckets, of the largest one.
         text_tokens: per sample.
         trainable: trained numbers.
         total: numbers of the transformer and the adapter.
+        buckets: sizes of the training pictures, with aspect buckets; else 0.
     """
 
     train_examples: int
@@ -42,6 +45,7 @@ class RunPlan:
     text_tokens: int
     trainable: int
     total: int
+    buckets: int = 0
 
     def lines(self) -> list[str]:
         """The plan in words."""
@@ -51,11 +55,12 @@ class RunPlan:
             if self.val_examples
             else "none: no best checkpoint will be chosen"
         )
+        at_most = "up to " if self.buckets else ""
         return [
             f"training:   {self.train_examples} examples, {self.max_steps} steps of "
             f"{self.examples_per_step} ({epochs:.3g} epochs), {self.warmup_steps} of them warmup",
             f"validation: {validation}",
-            f"tokens:     {self.image_tokens} image + {self.text_tokens} text per sample",
+            f"tokens:     {at_most}{self.image_tokens} image + {self.text_tokens} text per sample",
             f"adapter:    double blocks {self.block_start} to {self.block_end - 1} "
             f"of {self.num_layers}",
             f"weights:    {self.trainable:,} trained of {self.total:,}",
@@ -75,8 +80,12 @@ def make_plan(
     text_tokens: int,
     trainable: int,
     total: int,
+    bucket_counts: Sequence[int] = (),
 ) -> RunPlan:
     """Add what follows from these numbers.
+
+    With aspect buckets an epoch ends with a whole batch of every bucket, see
+    :class:`~sgflux.training.bucket_order.BucketOrder`; ``bucket_counts`` are their examples.
 
     Raises:
         SgfluxError: if the warmup is as long as the run.
@@ -84,7 +93,14 @@ def make_plan(
     per_step = config.batch_size * config.gradient_accumulation_steps * processes
     steps = config.max_steps
     if steps is None:
-        steps = math.ceil((config.epochs or DEFAULT_EPOCHS) * train_examples / per_step)
+        epochs = config.epochs or DEFAULT_EPOCHS
+        steps = math.ceil(epochs * train_examples / per_step)
+        if bucket_counts:
+            batches = sum(
+                batches_by(epochs, examples=count, batch_size=config.batch_size)
+                for count in bucket_counts
+            )
+            steps = math.ceil(batches * config.batch_size / per_step)
     warmup = config.warmup_steps
     if warmup is None:
         warmup = min(100, steps // 20)
@@ -108,4 +124,5 @@ def make_plan(
         text_tokens=text_tokens,
         trainable=trainable,
         total=total,
+        buckets=len(bucket_counts),
     )

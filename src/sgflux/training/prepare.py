@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
 from sgflux.config import TrainConfig
+from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.encoding import ALL, EncodingPlan, Share
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
@@ -186,8 +187,8 @@ class Encoded:
         names: features of every object's and predicate's name.
         latent_scale: of the autoencoder.
         text_tokens: tokens a prompt.
-        image_tokens: tokens a picture.
-        image_grid: their rows and columns.
+        image_tokens: tokens a picture; with aspect buckets, of the largest one.
+        patch: pixels a side of a token.
         autoencoder_identity: changes with the autoencoder.
         content: split -> digest of its rows and the bytes of their pictures.
         concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
@@ -200,7 +201,7 @@ class Encoded:
     latent_scale: LatentScale
     text_tokens: int
     image_tokens: int
-    image_grid: tuple[int, int]
+    patch: int
     autoencoder_identity: str
     content: dict[str, str]
     concept_pooled: Tensor | None
@@ -223,6 +224,11 @@ class PlannedEncoding:
         """Split -> digest of its rows and the bytes of their pictures."""
         names = ("training", "validation")
         return {name: plan.content for name, plan in zip(names, self.plans, strict=False)}
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The size of each training picture, with aspect buckets; else empty."""
+        return self.plans[0].sizes
 
     def is_shown_as(self, crop: object) -> bool:
         """Whether every picture is shown as this crop shows it, whatever the run's own is."""
@@ -266,7 +272,7 @@ def encode(
         if (line := plan.shape_line()) is not None:
             say(f"{split}: {line}")
     facts = encoders.facts
-    image_tokens = image_tokens_of(config, downsample=facts.downsample)
+    image_tokens = image_tokens_of(config, downsample=facts.downsample, sizes=planned.sizes)
     bar = processes.is_main and sys.stderr.isatty()
     store = None if config.latent_cache_dir is None else CacheStore(config.latent_cache_dir)
     names = splits.names(config)
@@ -296,10 +302,7 @@ def encode(
         latent_scale=LatentScale(shift=facts.latent_shift, scale=facts.latent_scale),
         text_tokens=facts.text_tokens,
         image_tokens=image_tokens,
-        image_grid=(
-            config.size[0] // (2 * facts.downsample),
-            config.size[1] // (2 * facts.downsample),
-        ),
+        patch=2 * facts.downsample,
         autoencoder_identity=encoders.picture_identity,
         content=planned.content,
         concept_pooled=concept_pooled,
@@ -345,12 +348,18 @@ def fill(
 
 def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: EncoderFacts) -> None:
     """Check that the cache's disk has room for what the cache lacks."""
-    pictures = {key for plan in plans for key in store.missing(list(plan.pictures))}
+    pictures = {
+        key: plan.pictures[key].size for plan in plans for key in store.missing(list(plan.pictures))
+    }
     prompts = {key for plan in plans for key in store.missing(list(plan.prompts))}
-    height, width = plans[0].size if plans else (0, 0)
+    values = sum(
+        (height // facts.downsample) * (width // facts.downsample)
+        for height, width in pictures.values()
+    )
     # Means and standard deviations of 16 channels, and features of every token, in bf16.
-    latents = 2 * 2 * _LATENT_CHANNELS * (height // facts.downsample) * (width // facts.downsample)
-    needed = len(pictures) * latents + len(prompts) * 2 * facts.text_tokens * facts.text_dim
+    needed = (
+        2 * 2 * _LATENT_CHANNELS * values + len(prompts) * 2 * facts.text_tokens * facts.text_dim
+    )
     expect_room(
         store.root, needed, f"{len(pictures):,} encoded pictures and {len(prompts):,} texts"
     )
@@ -362,6 +371,11 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
     cached = config.latent_cache_dir is not None
     of_pictures = encoders.picture_identity if cached else ""
     of_texts = encoders.text_identity if cached else ""
+    buckets = None
+    if config.aspect_buckets:
+        downsample = encoders.facts.downsample
+        image_tokens_of(config, downsample=downsample)  # checks that the size comes out even
+        buckets = bucket_sizes(*config.size, multiple=2 * downsample)
     plans = []
     for jsonl, examples in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val)):
         if jsonl is None:
@@ -377,6 +391,7 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
                 text_identity=of_texts,
                 max_sequence_length=encoders.facts.text_tokens,
                 prompt=_prompts_of(config),
+                buckets=buckets,
             )
         except SgfluxError as error:
             raise SgfluxError(f"{jsonl}: {error}") from error
@@ -384,8 +399,13 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
     return plans
 
 
-def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
+def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[Size] = ()) -> int:
     """Image tokens a sample has behind an autoencoder that makes pictures so much smaller.
+
+    Args:
+        config: of the run.
+        downsample: how much smaller.
+        sizes: of the pictures, with aspect buckets: the largest one counts.
 
     Raises:
         SgfluxError: if the size of the pictures does not come out even.
@@ -397,7 +417,7 @@ def image_tokens_of(config: TrainConfig, *, downsample: int) -> int:
             f"height and width must be multiples of {patch} for {config.model_id!r}, "
             f"got {height} and {width}"
         )
-    return (height // patch) * (width // patch)
+    return max((h // patch) * (w // patch) for h, w in sizes or [config.size])
 
 
 def _prompts_of(config: TrainConfig) -> Callable[[SceneExample, PromptKind], str]:

@@ -40,6 +40,10 @@ class ExampleOrder:
         """The examples at ``position`` and the ``count - 1`` positions after it."""
         return [self._at(place) for place in range(position, position + count)]
 
+    def batch(self, number: int, size: int) -> list[int]:
+        """The examples of a batch: number 0 has the first ``size`` positions."""
+        return self.indices(number * size, size)
+
     def _at(self, position: int) -> int:
         epoch, place = divmod(position, self.num_examples)
         if epoch != self._epoch:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.data.images import Crop, crop_window, load_image, union_box
 from sgflux.data.schema import Box
@@ -48,37 +49,35 @@ def relation_regions(
     examples: Sequence[SceneExample],
     *,
     images_dir: Path,
-    height: int,
-    width: int,
+    sizes: Sequence[Size],
     crop: Crop,
-    rows: int,
-    columns: int,
-) -> Tensor:
-    """Where each example's triple is: the boxes of its subject and object, (N, S) float32.
+    patch: int,
+) -> list[Tensor]:
+    """Where each example's triple is: the boxes of its subject and object, N times (S,) float32.
 
     Args:
         examples: N rows with boxes.
         images_dir: root of their pictures, whose sizes are read.
-        height, width, crop: how they are fitted.
-        rows: of tokens.
-        columns: of tokens.
+        sizes: to which they are fitted, N of them.
+        crop: how they are fitted.
+        patch: pixels a side of a token.
 
     Raises:
         SgfluxError: naming the first row without boxes, or whose picture cannot be read.
     """
-    sizes: dict[Path, tuple[int, int]] = {}
+    pictures: dict[Path, tuple[int, int]] = {}
     regions = []
-    for number, example in enumerate(examples):
+    for number, (example, (height, width)) in enumerate(zip(examples, sizes, strict=True)):
         if example.boxes is None:
             raise SgfluxError(
                 f"{example.named(number)} has no boxes, which gen_rel_from "
                 "'boxes' needs; use 'saliency'"
             )
         path = resolve_image(example, images_dir)
-        if path not in sizes:
-            sizes[path] = load_image(path).size
+        if path not in pictures:
+            pictures[path] = load_image(path).size
         window = crop_window(
-            sizes[path],
+            pictures[path],
             height=height,
             width=width,
             crop=crop,
@@ -86,5 +85,6 @@ def relation_regions(
         )
         subject, _, object_ = example.graph.relationships[example.triple_index]
         boxes = [example.boxes[subject], example.boxes[object_]]
+        rows, columns = height // patch, width // patch
         regions.append(box_coverage(boxes, window=window, rows=rows, columns=columns))
-    return torch.stack(regions)
+    return regions

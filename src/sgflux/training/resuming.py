@@ -49,6 +49,9 @@ _BASE_PATHS = (
 _FILE_PATHS = ("vocabulary", "cgip_ckpt", "vocab_path", "oov_map", "training_adapter")
 """Whose content is compared instead; whether one is given at all still counts."""
 
+_SINCE = {"aspect_buckets": False}
+"""Settings that older checkpoints lack, with what they come to there."""
+
 _SPLITS = ("training", "validation")
 
 
@@ -162,6 +165,7 @@ def changed_settings(
         by_content: data is compared by content, so its paths are free.
         by_identity: the base is compared by its identity, so its paths are free.
     """
+    old, new = {**_SINCE, **old}, {**_SINCE, **new}
     free = {*CADENCE, *LENGTH, *_NO_PART_OF_TRAINING, "init_from"}
     paths = {*_FILE_PATHS, "train_jsonl", "val_jsonl"}
     if by_content:

@@ -48,10 +48,10 @@ class TermInputs:
         ranker: None without ranking.
         concept_blocks: the double blocks whose concept maps are read.
         concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
-        regions: where each example's relation is, (N, S); None where saliency says it.
+        regions: where each example's relation is, N times (S,); None where saliency says it.
         confusion: what is known of confusions before the first measurement.
-        anchor_sigmas: the levels of the model's own four-step sampling, (4,) float32; None without
-            an anchor.
+        anchor_sigmas: number of image tokens -> levels of the model's own four-step sampling, (4,)
+            float32; None without an anchor.
         words: features (B, L, D) and pooled (B, P) of the texts that state B examples' graphs; None
             where nothing is learned from them.
     """
@@ -60,9 +60,9 @@ class TermInputs:
     ranker: Ranker | None = None
     concept_blocks: tuple[int, ...] = ()
     concept_pooled: Tensor | None = None
-    regions: Tensor | None = None
+    regions: Sequence[Tensor] | None = None
     confusion: ConfusionTable | None = None
-    anchor_sigmas: Tensor | None = None
+    anchor_sigmas: Callable[[int], Tensor] | None = None
     words: Callable[[Sequence[int]], tuple[Tensor, Tensor]] | None = None
 
 
@@ -267,7 +267,8 @@ class LossTerms:
         strength: float,
     ) -> Tensor:
         if self._inputs.regions is not None:
-            region = self._inputs.regions[list(rows)].to(branches.errors.device)
+            own = [self._inputs.regions[row] for row in rows]
+            region = torch.stack(own).to(branches.errors.device)
         else:
             assert branches.maps is not None, "saliency is what the concepts were for"
             region = branches.maps[0, torch.arange(len(rows)), self._predicate_places(rows, asked)]
@@ -331,8 +332,10 @@ class LossTerms:
     # -- the anchor ----------------------------------------------------------------------------
 
     def _anchor(self, batch: Batch, numbers: Sequence[int]) -> Tensor:
-        levels = self._inputs.anchor_sigmas
-        assert levels is not None, "an anchor's noise levels are part of its inputs"
+        levels_of = self._inputs.anchor_sigmas
+        assert levels_of is not None, "an anchor's noise levels are part of its inputs"
+        height, width = batch.latents.shape[2:]
+        levels = levels_of((height // 2) * (width // 2))
         drawn = torch.randint(
             len(levels),
             (len(batch.graphs),),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.config import TrainConfig
+from sgflux.data.buckets import Size, bucket_lines
 from sgflux.data.seen_rows import SEEN_FILE, file_digests, row_digests, seen_bytes
 from sgflux.errors import SgfluxError
 from sgflux.folder_lock import check_not_held
@@ -134,11 +135,17 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             for line in check_initial_base(initial, identity, allow_other=allow_other):
                 log.say(line)
         checked = check_inputs(config, splits, processes=processes)
+        sizes: Sequence[Size] = ()
+        if config.aspect_buckets:
+            planned = planned or plan_encoding(config, splits, processes=processes)
+            sizes = planned.sizes
         if config.dry_run:
-            return _dry_run(config, splits, state, checked, processes=processes, log=log)
+            return _dry_run(
+                config, splits, state, checked, processes=processes, log=log, sizes=sizes
+            )
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
-        plan = _say_outline(config, splits, processes=processes, log=log)
+        plan = _say_outline(config, splits, processes=processes, log=log, sizes=sizes)
         if state is not None and resume_path is not None:
             check_length(state, path=resume_path, max_steps=plan.max_steps)
         for line in checked:
@@ -233,11 +240,18 @@ def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: Run
 
 
 def _say_outline(
-    config: TrainConfig, splits: Splits, *, processes: Processes, log: RunLog
+    config: TrainConfig,
+    splits: Splits,
+    *,
+    processes: Processes,
+    log: RunLog,
+    sizes: Sequence[Size],
 ) -> RunPlan:
     """Say what the run is and what it will cost, before any model is loaded."""
-    described = outline(config, splits, processes=processes)
+    described = outline(config, splits, processes=processes, sizes=sizes)
     _say_plan(config, described.plan, processes, log)
+    for line in bucket_lines(sizes, batch_size=config.batch_size):
+        log.say(f"bucket:     {line}")
     for line in described.costs:
         log.say(line)
     check_room(config, described.plan, say=log.say)
@@ -252,10 +266,11 @@ def _dry_run(
     *,
     processes: Processes,
     log: RunLog,
+    sizes: Sequence[Size],
 ) -> TrainResult:
     """Say what would happen; write nothing."""
     log.say(json.dumps(config.to_json(), indent=2))
-    plan = _say_outline(config, splits, processes=processes, log=log)
+    plan = _say_outline(config, splits, processes=processes, log=log, sizes=sizes)
     step = 0 if state is None else state.step
     if state is not None:
         check_length(state, path=config.output_dir, max_steps=plan.max_steps)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from sgflux.config import SelectBy
+from sgflux.data.buckets import Size
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
 from sgflux.graphs.negatives import (
@@ -206,12 +207,16 @@ class Validator:
             it was asked to stop on the way.
         """
         columns = []
+        chunks = self.chunks(places)
+        walked = [place for chunk in chunks for place in chunk]
+        column_of = {place: column for column, place in enumerate(walked)}
+        in_order = [column_of[place] for place in places]
         for sigma_index in range(len(self.sigmas)):
             rows = []
-            for start in range(0, len(places), self.batch_size):
+            for chunk in chunks:
                 if should_stop():
                     return None
-                chosen = [self.items[place] for place in places[start : start + self.batch_size]]
+                chosen = [self.items[place] for place in chunk]
                 batch = self.batch(chosen, sigma_index).to(device)
                 nulls = [SceneGraph.null()] * len(chosen)
                 # A true graph stands in where there is no negative; its error is then discarded.
@@ -220,10 +225,23 @@ class Validator:
                 ]
                 rows.append(torch.stack(error_of(batch, [batch.graphs, nulls, negatives])))
             columns.append(torch.cat(rows, dim=1) if rows else torch.empty(3, 0, device=device))
-        errors = torch.stack(columns, dim=2).float().cpu()
+        errors = torch.stack(columns, dim=2).float().cpu()[:, in_order]
         without = [i for i, place in enumerate(places) if self.items[place].negative is None]
         errors[2, without] = math.nan
         return errors
+
+    def chunks(self, places: Sequence[int]) -> list[list[int]]:
+        """The places in batches whose pictures have one size each, in order as far as that goes."""
+        sizes = self._arrays.sizes
+        groups: dict[Size | None, list[int]] = {}
+        for place in places:
+            size = sizes[self.items[place].row] if sizes else None
+            groups.setdefault(size, []).append(place)
+        return [
+            group[start : start + self.batch_size]
+            for group in groups.values()
+            for start in range(0, len(group), self.batch_size)
+        ]
 
     def example(self, item: ValidationItem) -> SceneExample:
         """The example that an item is about."""
