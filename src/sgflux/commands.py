@@ -94,7 +94,7 @@ class DemoFlags:
     """Where everything goes, a folder of its own under runs/ if not given; a demo that was
     interrupted there goes on."""
     full: bool = False
-    """The longer recipe whose figures the documentation states, not the short one."""
+    """Train by the longer recipe (4,000 steps, hours on two CPU cores) instead of the short one."""
     control: bool = False
     """The negative control: train with text that already states the relation."""
 
@@ -121,15 +121,15 @@ class DataWorldFlags:
     train_per_class: int = 100
     """Training pictures of each of the 24 predicates."""
     val_per_class: int = 5
-    """Validation pictures of each; they choose the best checkpoint."""
+    """Validation pictures of each predicate; they choose the best checkpoint."""
     test_per_class: int = 20
-    """Test pictures of each; they are what is reported."""
+    """Test pictures of each predicate; figures are reported on them."""
     triples: str = "1"
     """Triples a scene: 1, 2 or 3, or several of these, like 1,2,3."""
     resolution: int = 64
     """Height and width in pixels."""
     seed: int = 0
-    """Of everything that is random; the same seed gives the same files."""
+    """Random seed of the data set; the same seed gives the same files."""
     hold_out_combinations: int = 0
     """Pairs of objects that occur in the test split alone, in half of its pictures."""
 
@@ -180,7 +180,7 @@ class DataCheckFlags:
     vocabulary: Path | None = None
     """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     max_problems: int = 20
-    """How many problems of a file are printed; the rest is counted."""
+    """Number of problems of each file that are printed; the rest is counted."""
 
 
 def data_check(command: Command, arguments: Sequence[str]) -> int:
@@ -230,7 +230,8 @@ class CacheFlags:
     width: int | None = None
     """Width of the training images in pixels; None: the model's own size, at most 512."""
     crop: Literal["auto", "none", "center", "union"] = "auto"
-    """How a photo gets that shape."""
+    """How a photo gets the shape of --height and --width, as in training (see 'sgflux train
+    --help')."""
     aspect_buckets: bool = False
     """Give every picture the size of the nearest ratio among several of about the area height x
     width; for a training run with the same flag."""
@@ -243,7 +244,7 @@ class CacheFlags:
     """For a run with a ranking loss: its kinds of corrupted graph, whose statements are many
     (role_swap and predicate unless the run says otherwise)."""
     val_examples: int = 64
-    """How many validation examples the run judges; 0: all."""
+    """Number of validation examples that the run measures; 0: all."""
     seed: int = 0
     """The run's seed: it decides which false graphs a validation compares with."""
     model_id: str = FLUX_SCHNELL
@@ -251,15 +252,17 @@ class CacheFlags:
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
     dtype: Literal["fp32", "bf16"] = "bf16"
@@ -270,7 +273,7 @@ class CacheFlags:
     """Into how many parts the work is divided, each done by a command of its own (on any machine
     that sees the folder)."""
     shard: int = 0
-    """Which part this command does, from 0."""
+    """Number of the part that this command does, from 0."""
     verify: bool = False
     """Read the whole cache first and set damaged shards aside; FILEs are then optional, and what
     they lack is encoded again."""
@@ -499,9 +502,9 @@ class TrainJudgeFlags:
     measure_single: int = 4800
     """Pictures with one triple to measure on."""
     measure_multi: int = 1200
-    """Pictures with two or three."""
+    """Pictures with two or three triples to measure on."""
     seed: int = 0
-    """Of weights, pictures and order."""
+    """Random seed of weights, pictures and their order."""
 
 
 def world_train_judge(command: Command, arguments: Sequence[str]) -> int:

@@ -116,9 +116,9 @@ class TrainConfig:
     prompt_mix: PromptMix = field(default_factory=PromptMix)
     """Which text goes with an example."""
     prompt_relation_dropout: float = 0.0
-    """How often a relational text is replaced by the neutral one."""
+    """Probability that a relational text is replaced by the neutral one."""
     null_graph_probability: float = 0.1
-    """How often an example is shown without its graph."""
+    """Probability that an example is shown without its graph."""
 
     # -- model ---------------------------------------------------------------------------------
     model_id: str = FLUX_SCHNELL
@@ -126,21 +126,25 @@ class TrainConfig:
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_other_base: bool = False
-    """With resume or init_from: take an adapter that was trained on another base, and say so."""
+    """With --resume or --init-from: take an adapter that was trained on another base; log and
+    bundle then name both (docs/resume.md)."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes an accelerator if there is one."""
     encoder_device: str | None = None
-    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
+    None: that of --device."""
     dtype: Literal["fp32", "bf16"] = "bf16"
     """Precision of the frozen weights and of the arithmetic; trained weights stay in float32."""
     max_sequence_length: int | None = None
@@ -150,7 +154,7 @@ class TrainConfig:
     training_adapter: str | None = None
     """A frozen LoRA that is active in training and absent in sampling, against the blur that plain
     training brings to a few-step model: a .safetensors file, a folder, or a hub id[@revision]. The
-    base that teaches in words (lambda_words) has it, too."""
+    teacher of lambda_words has it, too."""
 
     # -- adapter -------------------------------------------------------------------------------
     graph_mode: GraphMode = "token"
@@ -168,13 +172,15 @@ class TrainConfig:
     train_graph_encoder: bool = False
     """Train the cgip encoder further; else it stays as published. The native one is trained."""
     freeze_graph_encoder: bool = False
-    """Keep the native encoder as it was drawn: a control for what its training brings."""
+    """Ablation: keep the native encoder at its random initial weights."""
     number_triples: bool = True
-    """Number the native encoder's triples as texts order them; off: a control for what it gives."""
+    """Number the native encoder's triples in the order in which texts state them; off: an
+    ablation."""
     block_start: int | None = None
     """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
     block_end: int | None = None
-    """One past the last such block (13 of FLUX's 19)."""
+    """One past the last double block that the adapter changes; None: the middle third (13 of FLUX's
+    19)."""
     lora_rank: int = 16
     """Rank of the LoRA matrices."""
     lora_alpha: float = 16.0
@@ -188,9 +194,11 @@ class TrainConfig:
     t_max: float = 1.0
     """Highest sigma that is trained on (1 is pure noise)."""
     sigma_scheme: Literal["uniform", "logit_normal", "schnell"] = "uniform"
-    """Distribution of sigma between t_min and t_max; 'schnell': its own 1, 3/4, 1/2 and 1/4."""
+    """Distribution of sigma between t_min and t_max; 'schnell': only 1, 3/4, 1/2 and 1/4, at which
+    FLUX.1-schnell samples."""
     sigma_shift: Literal["auto", "none", "resolution"] = "auto"
-    """More noise for larger pictures; 'auto': if the model samples so (FLUX.1-dev does)."""
+    """Whether sigmas are shifted towards noise for larger pictures; 'auto': if the model samples so
+    (FLUX.1-dev does)."""
     losses: Annotated[LossConfig, tyro.conf.arg(name="")] = field(default_factory=LossConfig)
     """What is learned from beside the flow-matching error; on the command line without prefix."""
 
@@ -212,23 +220,26 @@ class TrainConfig:
     warmup_steps: int | None = None
     """Steps of linear warmup; None: 5 % of all steps, at most 100."""
     lr_floor: float = 0.1
-    """Where the cosine ends, relative to lr."""
+    """Learning rate at the end of the cosine decay, relative to lr."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     ema_decay: float = 0.999
-    """Averaging of the trained weights (with a warm-up); 0: none."""
+    """Decay of the exponential moving average of the trained weights (with a warm-up); 0: no
+    average."""
     seed: int = 0
-    """Of everything that is random."""
+    """Random seed of the run."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a quarter slower."""
     checkpoint_every: int = 1
-    """Recompute those of every n-th block only: between the two in memory and time."""
+    """With --gradient-checkpointing: recompute only every n-th block; 1 recomputes all."""
     quantize: Literal["none", "int8", "float8", "nf4"] = "none"
-    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
+    slower."""
     offload_blocks: bool = False
     """Keep the weights of all but the adapted blocks off the device until they are used."""
     offload_folder: Path | None = None
-    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
+    """With --offload-blocks: keep the weights in files in this folder (as large as the model)
+    instead of in the CPU's memory."""
     compile: bool = False
     """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
 
@@ -240,14 +251,16 @@ class TrainConfig:
     val_examples: int = 64
     """Validation examples used, spread evenly over the file; 0: all."""
     val_sigmas: int = 4
-    """Noise levels at which each of them is judged, spread evenly over t_min..t_max."""
+    """Noise levels at which each validation example is measured, spread evenly over
+    t_min..t_max."""
     select_by: SelectBy | None = None
-    """Which adapter is used in the end: of the lowest loss, of the highest ranking accuracy, or the
-    last. None: 'val_loss', but 'last' with lambda_words, which gives that loss up on purpose."""
+    """Which adapter the run ends with: that of the lowest validation loss, of the highest ranking
+    accuracy, or the last one; None: 'val_loss', but 'last' with lambda_words, whose guided teacher
+    raises that loss."""
     save_every: int = 500
     """Steps between two checkpoints to resume from; 0: only after the last step."""
     keep_checkpoints: int = 3
-    """How many of the latest of them are kept; 0: all."""
+    """Number of latest checkpoints that are kept; 0: all."""
     sample_steps: int = 4
     """Euler steps of the picture that goes with the finished adapter; 0: draw none."""
     init_from: str | None = None

@@ -53,17 +53,19 @@ class LossConfig:
     lambda_rel_rank: float = 0.0
     """Weight of the ranking loss: the true graph is to be preferred to a corrupted one."""
     ranker: RankerKind = "flow"
-    """What says how well a graph goes with a picture: the model's own error, or a classifier."""
+    """What measures how well a graph fits a picture: the model's own error, or a classifier."""
     classifier: Path | None = None
     """Folder that `sgflux train-classifier` wrote, for the rankers 'latent' and 'saliency'."""
     use_negative_graph: bool = False
     """Let a classifier compare pictures under both graphs; the ranker 'flow' always does."""
     rel_rank_margin: float | None = None
-    """Use the margin form with this margin; None: the logistic form."""
+    """Margin of the ranking loss in its margin form; None: the logistic form."""
     rel_rank_temperature: float | None = None
-    """Steepness of the logistic form; None: 50 for 'flow', 1 for a classifier."""
+    """Steepness of the ranking loss in its logistic form; None: 50 for 'flow', 1 for a
+    classifier."""
     rel_rank_ceiling: float | None = None
-    """Gap beyond which a negative is left alone; None: 0.05 for 'flow', 4 for a classifier."""
+    """Gap between two errors beyond which a negative adds no loss; None: 0.05 for 'flow', 4 for a
+    classifier."""
     rel_rank_start: int = 0
     """Steps before the ranking loss begins."""
     rel_rank_warm_in: int = 0
@@ -83,7 +85,8 @@ class LossConfig:
     alpha_gen_rel: float = 0.0
     """How much more the flow-matching error counts where the relation is to be seen."""
     gen_rel_from: Literal["saliency", "boxes"] = "saliency"
-    """How that is known: from the model's attention to the predicate, or from the rows' boxes."""
+    """Where alpha_gen_rel finds the relation: in the model's attention to the predicate, or in the
+    rows' boxes."""
     gen_rel_start: int = 0
     """Steps before the weighting begins."""
     gen_rel_warm_in: int = 0
@@ -91,10 +94,10 @@ class LossConfig:
 
     # -- words ---------------------------------------------------------------------------------
     lambda_words: float = 20.0
-    """Weight of going where the base goes when it is told the graph in words; 0: not at all, for a
+    """Weight of distillation from the base model prompted with the relation in text; 0: none, for a
     base that cannot draw what the graphs say."""
     words_start: int = 0
-    """Steps before that begins."""
+    """Steps before the distillation from words begins."""
     words_warm_in: int = 0
     """Steps in which it then grows to its full weight."""
 

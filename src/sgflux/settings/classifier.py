@@ -24,7 +24,7 @@ class ClassifierConfig:
     out_dir: Path
     """Folder of the classifier; must be new or empty."""
     kind: ClassifierKind = "latent"
-    """What it reads: a picture's latents, or the model's concept maps."""
+    """What the classifier reads: a picture's latents, or the model's concept maps."""
     images_dir: Path | None = None
     """Root of the examples' image paths; None: the folder of each JSONL."""
     height: int | None = None
@@ -33,7 +33,8 @@ class ClassifierConfig:
     width: int | None = None
     """Width of the images in pixels; None: the model's own size, at most 512."""
     crop: Literal["auto", "none", "center", "union"] = "auto"
-    """How a photo gets that shape."""
+    """How a photo gets the shape of --height and --width, as in training (see 'sgflux train
+    --help')."""
     latent_cache_dir: Path | None = None
     """Folder that keeps latents and text features between runs."""
     model_id: str = FLUX_SCHNELL
@@ -41,15 +42,17 @@ class ClassifierConfig:
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
     dtype: Literal["fp32", "bf16"] = "bf16"
@@ -65,7 +68,7 @@ class ClassifierConfig:
     weight_decay: float = 0.05
     """Decoupled weight decay."""
     seed: int = 0
-    """Of everything that is random."""
+    """Random seed of the run."""
 
     def __post_init__(self) -> None:
         """Check every value."""

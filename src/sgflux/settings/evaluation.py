@@ -30,7 +30,8 @@ class EvalConfig:
     data: Path
     """Test examples, one JSON object a line: pictures that neither trained nor selected."""
     out_dir: Path = Path("evaluation")
-    """Where pictures and figures are written; pictures that are there already are kept."""
+    """Folder of pictures and figures; pictures that are there already are kept if their records and
+    pixels are what is asked for."""
     adapter: Path | None = None
     """Folder of a trained adapter (a run's final/); None: base arms only."""
     model_id: str | None = None
@@ -41,23 +42,24 @@ class EvalConfig:
     vocabulary: Path | None = None
     """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     judge: Literal["world", "none"] = "world"
-    """Who reads the pictures: the bundled world's judge, or nobody (for photos)."""
+    """Judge that reads the pictures: that of the bundled world, or none (for photos)."""
     arms: tuple[ArmName, ...] = ARM_NAMES
     """Which arms are drawn."""
     items: int = 0
-    """How many test examples, balanced by predicate; 0: all."""
+    """Number of test examples, balanced by predicate; 0: all."""
     seeds_per_item: int = 1
     """Pictures of each item in each arm, with different noise."""
     steps: int = 8
     """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
     graph_scale: float = 1.0
-    """How far to go towards what the graph says; other values than 1 take more time."""
+    """Strength of the graph: 1 is as trained, 0 ignores it, larger values exaggerate; any value but
+    1 takes a second pass a step."""
     guidance: float | None = None
     """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
     height: int | None = None
-    """Of the pictures, in pixels; None: the model's own size (1024 for FLUX)."""
+    """Height of the pictures in pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
-    """Of the pictures, in pixels; None: the model's own size."""
+    """Width of the pictures in pixels; None: the model's own size."""
     crop: Literal["auto", "none", "center", "union"] = "auto"
     """How real pictures get that shape for the ranking accuracy; as in training."""
     ranking_sigmas: int = 4
@@ -67,35 +69,43 @@ class EvalConfig:
     seed: int = 0
     """Random seed of noise, negatives and the false statements that the judge is asked about."""
     generator: Literal["model", "oracle", "blind", "swapped"] = "model"
-    """Who draws: the model, or one of three that test the evaluation itself on the world's data."""
+    """What draws the pictures: the model, or one of three generators that test the evaluation
+    itself on the bundled world's data."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
     encoder_device: str | None = None
-    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
+    None: that of --device."""
     quantize: Literal["none", "int8", "float8", "nf4"] = "none"
-    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
+    slower."""
     offload_blocks: bool = False
     """Keep the weights of all but the adapted blocks off the device until they are used."""
     offload_folder: Path | None = None
-    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
+    """With --offload-blocks: keep the weights in files in this folder (as large as the model)
+    instead of in the CPU's memory."""
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_other_base: bool = False
-    """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
+    """Take an adapter that was trained on another base (a merge, a fine-tune); records and report
+    then say so (docs/resume.md)."""
     allow_seen_data: bool = False
-    """Take test data of which the adapter was trained or selected on a part, and report it."""
+    """Evaluate although the adapter was trained or selected on part of the test data; the report
+    then says on how much (docs/measurement.md)."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

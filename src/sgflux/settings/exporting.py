@@ -37,7 +37,7 @@ class ExportConfig:
     """Licence in the published model card, by the hub's name (apache-2.0, cc-by-4.0, other); None:
     the base's where it is known."""
     private: bool = False
-    """Make that repository private, if it is made."""
+    """Make the repository of --push-to-hub private, if it is created."""
 
     def __post_init__(self) -> None:
         """Check that there is something to do, and that every setting has an effect."""
@@ -62,19 +62,20 @@ class ImportConfig:
     """Make an adapter of a .pt file of the earlier training script."""
 
     legacy: Path
-    """The .pt file."""
+    """The .pt file that the earlier training script wrote."""
     out_dir: Path
     """Folder of the adapter; must be new, empty, or an older adapter."""
     cgip_ckpt: Path
-    """SGDiff's sip_vg.pt, with which it was trained."""
+    """SGDiff's sip_vg.pt, with which that adapter was trained."""
     vocab_path: Path
     """The vocab.json of that checkpoint."""
     model_id: str = FLUX_SCHNELL
-    """The base it was trained on."""
+    """The base model that the adapter was trained on."""
     graph_mode: Literal["token", "temb"] = "token"
-    """How the graph entered."""
+    """How the graph entered in that training: as tokens of the text stream, or added to the
+    timestep embedding."""
     lora_alpha: float | None = None
-    """Of that training; the file does not say it. None: the rank."""
+    """LoRA alpha of that training, which the file does not name; None: the rank."""
     max_sequence_length: int = 256
     """Text tokens per prompt, in that training."""
     revision: str | None = None

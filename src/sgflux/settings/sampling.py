@@ -40,7 +40,8 @@ class SampleConfig:
     steps: int = 4
     """Euler steps: 4 suit FLUX.1-schnell, 8 the bundled model."""
     graph_scale: float = 1.0
-    """How far to go towards what the graph says; other values than 1 take more time."""
+    """Strength of the graph: 1 is as trained, 0 ignores it, larger values exaggerate; any value but
+    1 takes a second pass a step."""
     guidance: float | None = None
     """For a guidance-distilled model (FLUX.1-dev) only; None: 3.5 for such a one."""
     compare: bool = False
@@ -50,9 +51,9 @@ class SampleConfig:
     vocabulary: Path | None = None
     """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
-    """In pixels; None: the model's own size (1024 for FLUX)."""
+    """Height of the pictures in pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
-    """In pixels; None: the model's own size."""
+    """Width of the pictures in pixels; None: the model's own size."""
     batch_size: int = 8
     """Pictures drawn at once."""
     device: str = "auto"
@@ -60,27 +61,33 @@ class SampleConfig:
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision; 'auto' is bf16 on an accelerator and fp32 on the CPU."""
     encoder_device: str | None = None
-    """Where text encoders and autoencoder run instead: 'cpu' needs no memory on the device."""
+    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
+    None: that of --device."""
     quantize: Literal["none", "int8", "float8", "nf4"] = "none"
-    """The base's frozen matrices in 8 bits (torchao) or 4 (bitsandbytes): less memory, slower."""
+    """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
+    slower."""
     offload_blocks: bool = False
     """Keep the weights of all but the adapted blocks off the device until they are used."""
     offload_folder: Path | None = None
-    """Keep them in files there, as large as the model, instead of in the CPU's memory."""
+    """With --offload-blocks: keep the weights in files in this folder (as large as the model)
+    instead of in the CPU's memory."""
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_other_base: bool = False
-    """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
+    """Take an adapter that was trained on another base (a merge, a fine-tune); records and report
+    then say so (docs/resume.md)."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
 
     def __post_init__(self) -> None:
         """Check that there is something to draw, and that every setting has an effect."""
@@ -112,7 +119,7 @@ class SaliencyConfig:
     graph: str
     """What to look for, like "man, riding, horse; man, wearing, hat"."""
     adapter: Path | None = None
-    """Folder of a trained adapter, which is told the graph; None: the base, which only looks."""
+    """Folder of a trained adapter, which gets the graph; None: the base, without a graph."""
     model_id: str | None = None
     """The base: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny'; None:
     the base that the adapter's bundle names, or FLUX.1-schnell without an adapter."""
@@ -123,7 +130,7 @@ class SaliencyConfig:
     sigma: float = 0.5
     """How noisy the picture is when the model looks at it: 0 not at all, 1 nothing but noise."""
     seed: int = 0
-    """Of the noise."""
+    """Random seed of the noise."""
     blocks: tuple[int, ...] = ()
     """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
     raw: bool = False
@@ -135,9 +142,9 @@ class SaliencyConfig:
     vocabulary: Path | None = None
     """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
     height: int | None = None
-    """In pixels; None: the model's own size (1024 for FLUX)."""
+    """Height of the pictures in pixels; None: the model's own size (1024 for FLUX)."""
     width: int | None = None
-    """In pixels; None: the model's own size."""
+    """Width of the pictures in pixels; None: the model's own size."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes a GPU if there is one."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
@@ -145,17 +152,20 @@ class SaliencyConfig:
     components: str | None = None
     """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
-    """Then also: the autoencoder as a file of its own (ae.safetensors)."""
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
-    """Likewise the first text encoder, CLIP (clip_l.safetensors)."""
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
-    """Likewise the second one, T5 (t5xxl_fp16.safetensors)."""
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
     """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_other_base: bool = False
-    """Take an adapter that was trained on another base (a merge, a fine-tune) and record that."""
+    """Take an adapter that was trained on another base (a merge, a fine-tune); records and report
+    then say so (docs/resume.md)."""
     allow_download: bool = False
-    """Fetch from the hub what is not on this machine yet."""
+    """Download from the hub what is not on this machine yet."""
 
     def __post_init__(self) -> None:
         """Check the noise level and the seed."""

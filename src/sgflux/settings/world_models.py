@@ -11,19 +11,20 @@ class TrainBaseConfig:
     """Train tiny-flux from nothing (hours on two CPU cores, minutes on a GPU)."""
 
     output_dir: Path = Path("runs/tiny-flux")
-    """Working folder; the finished pipeline is written to its subfolder ``pipeline``."""
+    """Working folder; the finished pipeline is written to its subfolder 'pipeline'."""
     start_from: Path | None = None
     """A pipeline of this recipe to go on from, instead of random weights."""
     scenes: int = 60_000
     """Pictures of the world to train on."""
     sharing_weight: float = 1.0
-    """How much oftener scenes are drawn whose statements share an object."""
+    """Factor by which scenes whose statements share an object are drawn more often."""
     vae_steps: int = 1_400
-    """Steps of the autoencoder."""
+    """Training steps of the autoencoder."""
     vae_batch_size: int = 16
     """Pictures a step of the autoencoder."""
     steps: int = 7_000
-    """Steps of the transformer; may be changed when resuming (it only moves the final decay)."""
+    """Training steps of the transformer; may be changed when resuming (only the final decay
+    moves)."""
     batch_size: int = 64
     """Pictures a step of the transformer."""
     lr: float = 1e-3
@@ -33,7 +34,7 @@ class TrainBaseConfig:
     warmup_steps: int = 200
     """Linear warm-up at the start of the transformer's training."""
     keep_text: bool = False
-    """Leave ``start_from``'s text encoders as they are."""
+    """Leave the text encoders of --start-from as they are."""
     layout_weight: float = 3.0
     """Weight of the auxiliary layout term."""
     role_weight: float = 30.0
@@ -47,7 +48,7 @@ class TrainBaseConfig:
     distill_steps: int = 1_500
     """Steps of the distillation; 0 leaves it out."""
     distill_onto_start: bool = False
-    """Begin the student at ``start_from``'s weights instead of its teacher's."""
+    """Begin the student at the weights of --start-from instead of its teacher's."""
     distill_early_share: float = 0.0
     """Share of the distillation's steps after which trajectories past their middle begin anew:
     layouts are settled before it."""
@@ -72,7 +73,7 @@ class MeasureBaseConfig:
     """Measure what a base draws from captions alone, by the bundled world's judge."""
 
     model_id: str = "tiny"
-    """The pipeline folder to measure; ``tiny`` is the bundled one."""
+    """Pipeline folder to measure; 'tiny' is the bundled one."""
     output: Path = Path("runs/tiny-flux/figures.json")
     """Where the figures are written."""
     figure: Path | None = None

@@ -36,9 +36,9 @@ class DataVgFlags:
     train_per_class: int | None = None
     """Training examples of each predicate; None: 50, unless --train-total is given."""
     val_per_class: int | None = None
-    """Validation examples of each; None: 10, unless --val-total is given."""
+    """Validation examples of each predicate; None: 10, unless --val-total is given."""
     test_per_class: int | None = None
-    """Test examples of each; None: 10, unless --test-total is given."""
+    """Test examples of each predicate; None: 10, unless --test-total is given."""
     train_total: int | None = None
     """Training examples in all, spread evenly over the predicates."""
     val_total: int | None = None
@@ -46,11 +46,12 @@ class DataVgFlags:
     test_total: int | None = None
     """Test examples in all."""
     seed: int = 42
-    """Of everything random; the same seed gives the same files."""
+    """Random seed of the data set; the same seed gives the same files."""
     encoder: Literal["native", "cgip"] = "native"
-    """Whose predicates: all 24, or the 16 that SGDiff's CGIP encoder knows."""
+    """Graph encoder whose predicates are selected: all 24, or the 16 that SGDiff's CGIP encoder
+    knows."""
     predicates: tuple[str, ...] = ()
-    """Your own choice of predicates instead, known ones or any words of the files."""
+    """Predicates to select instead of the encoder's: known ones, or any words of the files."""
     prompt_template: str = "a photo of {subject} {predicate} {object}"
     """The rows' own (relational) prompt."""
     hold_out_combinations: int = 0
