@@ -16,10 +16,19 @@ def test_it_says_what_an_issue_needs(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert len(said.splitlines()) <= 24
-    for text in (sgflux.__version__, f"torch {torch.__version__}", "GiB free", "threads of torch"):
+    for text in (sgflux.__version__, f"torch {torch.__version__}", "GiB free", "torch threads"):
         assert text in said
     names = [line.partition(":")[0] for line in said.splitlines()]
-    for name in ("python", "system", "optional", "memory", "hub cache", "output", "variables"):
+    for name in (
+        "python",
+        "system",
+        "optional",
+        "memory",
+        "hub cache",
+        "digest cache",
+        "output",
+        "variables",
+    ):
         assert name in names
 
 

@@ -154,7 +154,6 @@ def _dispatch(words: list[str]) -> int:
 
 def _print_commands(group: str | None) -> None:
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
@@ -163,13 +162,11 @@ def _print_commands(group: str | None) -> None:
         console.print(Text.assemble(("sgflux ", "bold"), (sgflux.__version__, "bold")))
         console.print(f"{sgflux.__doc__}\n")
     console.print(Text.assemble(("usage: ", "bold"), f"{prog} COMMAND [FLAGS]\n"))
-    table = Table.grid(padding=(0, 3, 0, 0))
-    table.add_column(no_wrap=True, style="bold cyan")
-    table.add_column()
-    for command in COMMANDS:
-        if group in (None, command.words[0]):
-            table.add_row("  " + " ".join(command.words), command.purpose)
-    console.print(table)
+    listed = [command for command in COMMANDS if group in (None, command.words[0])]
+    width = max(len(" ".join(command.words)) for command in listed)
+    for command in listed:
+        name = " ".join(command.words).ljust(width)
+        console.print(Text.assemble("  ", (name, "bold cyan"), f"   {command.purpose}"))
     example = "demo" if group is None else next(c for c in COMMANDS if c.words[0] == group)
     first = example if isinstance(example, str) else " ".join(example.words)
     console.print(

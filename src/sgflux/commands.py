@@ -19,6 +19,7 @@ import tyro
 from sgflux.errors import SgfluxError
 from sgflux.flags import Flags, parse_flags
 from sgflux.folder_lock import hold_folder
+from sgflux.printable import counted
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.exporting import ExportConfig, ImportConfig
@@ -367,7 +368,7 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
     with command.hold(config.out_dir):
         *pictures, sheet = sampling.sample(config)
     print(
-        f"{len(pictures)} pictures of {_pixels(pictures[0])} pixels in {config.out_dir}, side by "
+        f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in {config.out_dir}, side by "
         f"side in {sheet}"
     )
     return 0
@@ -388,7 +389,7 @@ def saliency(command: Command, arguments: Sequence[str]) -> int:
     _hide_loading_bars()
     with command.hold(config.out_dir):
         *maps, sheet = sampling.saliency(config)
-    print(f"{len(maps)} heat maps in {config.out_dir}, side by side in {sheet}")
+    print(f"{counted(len(maps), 'heat map')} in {config.out_dir}, side by side in {sheet}")
     return 0
 
 

@@ -371,19 +371,24 @@ class TrainConfig:
             )
         if self.val_jsonl is None:
             self._expect_default(
-                "without val_jsonl", "val_every", "val_examples", "val_sigmas", "select_by"
+                "without val_jsonl",
+                "val_every",
+                "val_examples",
+                "val_sigmas",
+                "select_by",
+                more=" or give val_jsonl",
             )
         if not self.gradient_checkpointing:
             self._expect_default("without gradient_checkpointing", "checkpoint_every")
         if self.save_every == 0:
             self._expect_default("with save_every 0", "keep_checkpoints")
 
-    def _expect_default(self, when: str, *names: str) -> None:
+    def _expect_default(self, when: str, *names: str, more: str = "") -> None:
         defaults = {entry.name: entry.default for entry in fields(self)}
         for name in names:
             value = getattr(self, name)
             if value != defaults[name]:
-                raise ConfigError(f"{name} ({value!r}) has no effect {when}")
+                raise ConfigError(f"{name} ({value!r}) has no effect {when}; leave it out{more}")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -48,8 +48,8 @@ def check_resume(config: Any) -> None:
     """
     if config.resume is not None and config.resume.lower() in ("latest", "last", "true", "yes"):
         raise ConfigError(
-            f"resume {config.resume!r} is 'auto' here: the output folder's latest checkpoint; a "
-            "step{N}.pt is the other choice"
+            f"resume {config.resume!r}: give 'auto' for the output folder's latest checkpoint, or "
+            "the path of a step{N}.pt"
         )
     if config.allow_other_base and config.resume is None and config.init_from is None:
         raise ConfigError("allow_other_base has no effect without resume or init_from")

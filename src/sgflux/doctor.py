@@ -22,6 +22,7 @@ _VARIABLES = (
     "OMP_NUM_THREADS",
     "PYTORCH_CUDA_ALLOC_CONF",
     "ACCELERATE_MIXED_PRECISION",
+    "SGFLUX_DIGEST_CACHE",
 )
 """Variables that explain a run; none of them can hold a token."""
 
@@ -62,7 +63,7 @@ def _devices() -> dict[str, str]:
     memory = psutil.virtual_memory()
     facts = {
         "processor": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} "
-        "threads of torch",
+        "torch threads",
         "memory": f"{_gib(memory.available)} of {_gib(memory.total)} free",
     }
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -82,6 +83,8 @@ def _devices() -> dict[str, str]:
 def _places() -> dict[str, str]:
     from huggingface_hub import constants
 
+    from sgflux.models.digests import digest_memory
+
     hub, here = Path(constants.HF_HUB_CACHE), Path.cwd()
     facts = {}
     for name, folder in (("hub cache", hub), ("working folder", here)):
@@ -93,6 +96,8 @@ def _places() -> dict[str, str]:
         names = sorted(name.removeprefix("models--").replace("--", "/") for name in models)
         more = f" and {len(names) - 4} more" if len(names) > 4 else ""
         facts["FLUX there"] = ", ".join(names[:4]) + more if names else "none"
+    digests = digest_memory()
+    facts["digest cache"] = "off" if digests is None else _short(digests)
     return facts
 
 

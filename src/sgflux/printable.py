@@ -1,4 +1,4 @@
-"""Text from data as a terminal may show it: control characters spelt out."""
+"""Text for people: control characters of data spelt out, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def printable(text: str) -> str:
         else mark
         for mark in text
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, "1 picture" or "2 pictures"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

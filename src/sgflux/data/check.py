@@ -25,7 +25,7 @@ from sgflux.graphs.predicates import (
     PredicateVocabulary,
     UnknownPredicateError,
 )
-from sgflux.printable import printable
+from sgflux.printable import counted, printable
 
 PROBLEM_KINDS: tuple[str, ...] = ("json", "schema", "predicate", "image", "box", "negative")
 """What can be wrong with a row: its text, its fields, an unknown predicate, its picture, a box
@@ -104,10 +104,14 @@ class CheckReport:
 
         Control characters of the data are spelt out.
         """
-        lines = [f"{self.path}: {self.rows} rows, {self.images} pictures"]
+        lines = [f"{self.path}: {counted(self.rows, 'row')}, {counted(self.images, 'picture')}"]
         lines += _columns("predicates", self.predicates)
-        lines += _columns("triples a row", self.triples)
-        lines += _columns("rows with a negative by", self.negatives)
+        triples = {
+            f"{counted(size, 'triple')} in": counted(rows, "row")
+            for size, rows in self.triples.items()
+        }
+        lines += _columns("graphs", triples)
+        lines += _columns("rows that can be corrupted by", self.negatives)
         lines += [] if self.repairs is None else [f"  {self.repairs}"]
         shown = self.problems[:max_problems]
         # Line 0 is the file as a whole.

@@ -94,8 +94,8 @@ def read_graph(
         relationships = tuple((s, words(p), o) for s, p, o in reading.graph.relationships)
     except UnknownPredicateError as error:
         raise UnknownWordError(
-            f"{where}: {error} (an open vocabulary takes any word, a vocabulary of your own "
-            "knows yours)"
+            f"{where}: {error} (--open-vocabulary accepts any word, --vocabulary FILE adds your "
+            "own)"
         ) from error
     graph = replace(reading.graph, relationships=relationships)
     return GivenGraph(graph=graph, where=where, merged=reading.merged)

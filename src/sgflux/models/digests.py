@@ -94,7 +94,7 @@ def remembered(what: str, files: Sequence[Path], compute: Callable[[], str]) -> 
         OSError: if a file cannot be looked at.
     """
     started = time.time_ns()
-    path = _memory()
+    path = digest_memory()
     stamps = [_stamp(file) for file in files]
     key = hashlib.sha256(json.dumps([what, stamps]).encode()).hexdigest()
     known = {} if path is None else _known(path)
@@ -111,7 +111,8 @@ def remembered(what: str, files: Sequence[Path], compute: Callable[[], str]) -> 
     return digest
 
 
-def _memory() -> Path | None:
+def digest_memory() -> Path | None:
+    """The file that remembers digests; None if there is none, or SGFLUX_DIGEST_CACHE is "off"."""
     named = os.environ.get(CACHE_VARIABLE)
     if named == "off":
         return None

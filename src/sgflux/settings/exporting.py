@@ -46,7 +46,7 @@ class ExportConfig:
         publishes = self.push_to_hub is not None or self.folder is not None
         if self.format is None and not publishes:
             raise SgfluxError(
-                "there is nothing to export: give format and out, folder, or push_to_hub"
+                "there is nothing to export: give --format and --out, --folder, or --push-to-hub"
             )
         for name in ("evaluation", "license"):
             if getattr(self, name) is not None and not publishes:
