@@ -99,7 +99,7 @@ def test_other_commands_answer_with_theirs(typed: str, answer: str, capsys: Capt
 def test_resume_latest_is_auto(value: str, capsys: Capture) -> None:
     flags = ["--train-jsonl", "a", "--output-dir", "b", "--resume", value]
     error = error_of(lambda: main(["train", *flags]), capsys)
-    assert f"resume {value!r} : give 'auto'" in error
+    assert f"resume {value!r}: give 'auto'" in error
 
 
 def test_a_value_that_looks_like_a_flag_is_none() -> None:

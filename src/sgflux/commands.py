@@ -368,8 +368,8 @@ def sample(command: Command, arguments: Sequence[str]) -> int:
     with command.hold(config.out_dir):
         *pictures, sheet = sampling.sample(config)
     print(
-        f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in {config.out_dir}, side by "
-        f"side in {sheet}"
+        f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in "
+        f"{config.out_dir}, side by side in {sheet}"
     )
     return 0
 

@@ -231,7 +231,7 @@ def _kind(error: SgfluxError) -> str:
     return "schema" if cause is None or isinstance(cause, SgfluxError) else "json"
 
 
-def _columns(title: str, counts: Mapping[Any, int]) -> Sequence[str]:
+def _columns(title: str, counts: Mapping[Any, Any]) -> Sequence[str]:
     if not counts:
         return []
     return [f"  {title}: {', '.join(f'{name} {count}' for name, count in counts.items())}"]
