@@ -624,7 +624,7 @@ def test_a_plan_says_what_is_squashed_and_what_is_cut(data):
         "man, on, box", meta={"image_rel_path": "wide.png"}, boxes=[[0, 0, 2, 2], [20, 3, 2, 2]]
     )
 
-    def line(crop: str) -> str | None:
+    def line(crop: str, **more) -> str | None:
         return EncodingPlan(
             [*rows[:5], wide],
             images_dir=root,
@@ -634,6 +634,7 @@ def test_a_plan_says_what_is_squashed_and_what_is_cut(data):
             encoder_identity="i",
             text_identity="i",
             max_sequence_length=5,
+            **more,
         ).shape_line()
 
     squashed = line("none")
@@ -643,6 +644,12 @@ def test_a_plan_says_what_is_squashed_and_what_is_cut(data):
     assert cut is not None
     assert cut.startswith("of 1 of 6 pictures no window of 8 x 8 holds all objects")
     assert line("center") is None
+    near = line("none", buckets=[(8, 8), (8, 16)])
+    assert near is not None
+    assert near.startswith(
+        "1 of 6 pictures are squashed to the sizes of their buckets, by up to 1."
+    )
+    assert line("auto", buckets=[(8, 8), (8, 24)]) is None, "it is shown whole"
 
 
 def test_a_bad_row_is_named_by_its_line_in_the_file(data, tmp_path):

@@ -282,7 +282,7 @@ def test_squashing_is_measured_and_said():
         (0, 0, 100, 200), height=8, width=8
     )
     factors = [squash((0, 0, 640, 480), height=512, width=512), 1.0, 1.01]
-    line = squash_line(factors, height=512, width=512)
+    line = squash_line(factors, "512 x 512")
     assert line is not None
     assert line.startswith("1 of 3 pictures are squashed to 512 x 512, by up to 1.33 times")
-    assert squash_line([1.0, 1.01], height=8, width=8) is None
+    assert squash_line([1.0, 1.01], "8 x 8") is None

@@ -19,7 +19,7 @@ from sgflux.data.cache import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
 from sgflux.loss_config import LossConfig
-from sgflux.training import lazy_encoders, loop
+from sgflux.training import build, lazy_encoders, loop
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import anchor_sigmas_of, sigma_shift_of
@@ -31,9 +31,11 @@ from sgflux.training.randomness import ExampleOrder
 from sgflux.training.regions import box_coverage, relation_regions
 from sgflux.training.resuming import changed_settings
 from sgflux.training.trainer import train
+from sgflux.training.validation import Validator
 from tests.training.conftest import MakeConfig
 from tests.training.scenes import example
 from tests.training.test_steps import Drawn, TwoInOne
+from tests.training.test_two_processes import TRAINING, finish, flags_of, launch
 
 WIDE, SQUARE, TALL = (48, 32), (40, 40), (32, 48)
 """(width, height) of pictures."""
@@ -271,6 +273,36 @@ def test_validation_errors_do_not_depend_on_how_sizes_are_batched(
         assert one[name] == pytest.approx(many[name], rel=1e-4, abs=1e-6), name
 
 
+def test_each_error_is_that_of_its_own_item(bucketed: MakeConfig, tmp_path: Path) -> None:
+    """Items are walked size by size, but their errors come in the order of the question."""
+    config = bucketed(tmp_path / "run")
+    splits, found = read_splits(config, say=lambda text: None), encoded(config)
+    assert found.val is not None
+    validator = Validator(
+        found.val,
+        splits.items,
+        sigmas=(0.25, 0.75),
+        latent_scale=found.latent_scale,
+        prompt_kind="neutral",
+        seed=0,
+        batch_size=3,
+    )
+
+    def error_of(batch: Batch, alternatives: Any) -> list[torch.Tensor]:
+        return [batch.latents.mean((1, 2, 3)) + batch.sigma] * len(alternatives)
+
+    def errors(places: list[int]) -> torch.Tensor:
+        device = torch.device("cpu")
+        result = validator.errors(error_of, places, device=device, should_stop=lambda: False)
+        assert result is not None
+        return result
+
+    assert [len(chunk) for chunk in validator.chunks([0, 1, 2, 3])] == [1, 2, 1]
+    singly = torch.cat([errors([place]) for place in (3, 0, 2, 1)], dim=1)
+    assert len(set(singly[0, :, 0].tolist())) == 4
+    assert torch.equal(errors([3, 0, 2, 1])[:2], singly[:2])
+
+
 def test_terms_and_noise_levels_follow_each_batch(
     bucketed: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +314,14 @@ def test_terms_and_noise_levels_follow_each_batch(
         shifts[tuple(batch.latents.shape[2:])] = settings["sigma_shift"]
         return batch
 
+    asked: set[int] = set()
+
+    def anchor(config: TrainConfig, *, image_tokens: int) -> torch.Tensor | None:
+        asked.add(image_tokens)
+        return anchor_sigmas_of(config, image_tokens=image_tokens)
+
     monkeypatch.setattr(loop, "draw_batch", watched)
+    monkeypatch.setattr(build, "anchor_sigmas_of", anchor)
     losses = LossConfig(
         lambda_rel_rank=0.5,
         lambda_anchor=0.5,
@@ -298,7 +337,8 @@ def test_terms_and_noise_levels_follow_each_batch(
     for (height, width), shift in shifts.items():
         tokens = (height // 2) * (width // 2)
         assert shift == sigma_shift_of(config, image_tokens=tokens)
-        assert anchor_sigmas_of(config, image_tokens=tokens) is not None
+        assert tokens in asked
+    assert len(set(shifts.values())) == len(asked) == 2
     saliency = LossConfig(alpha_gen_rel=0.5, gen_rel_from="saliency")
     assert train(bucketed(tmp_path / "saliency", losses=saliency)).step == 4
 
@@ -406,6 +446,16 @@ def test_processes_and_passes_share_out_the_order_batch_by_batch(
     order = BucketOrder(sizes, batch_size=2, seed=0)
     together = [rows for pair in zip(drawn[0], drawn[1], strict=True) for rows in pair]
     assert together == [tuple(order.batch(number, 2)) for number in range(12)]
+
+
+@pytest.mark.slow
+def test_two_real_processes_end_with_the_same_weights(bucketed: MakeConfig, tmp_path: Path) -> None:
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)  # compares the weights of both
+    config = bucketed(tmp_path / "run", latent_cache_dir=tmp_path / "cache")
+    output = finish(launch(script, *flags_of(config)))
+    assert output.count("finished: the adapter of step") == 1
+    assert TrainingState.load(tmp_path / "run" / "step4.pt").processes == 2
 
 
 def test_without_the_flag_the_loop_draws_the_positions_that_it_always_drew(

@@ -186,14 +186,16 @@ class EncodingPlan:
         None if every picture is shown as it is.
         """
         height, width = self._size
+        where = "the sizes of their buckets" if self.sizes else f"{width} x {height}"
+        window = "their bucket's shape" if self.sizes else f"{width} x {height}"
         pictures = list(self.pictures.values())
         factors = [squash(one.window, height=one.size[0], width=one.size[1]) for one in pictures]
-        line = squash_line(factors, height=height, width=width)
+        line = squash_line(factors, where)
         parts = [] if line is None else [line]
         cut = sum(one.crop == "auto" for one in pictures)
         if cut:
             parts.append(
-                f"of {cut} of {len(pictures)} pictures no window of {width} x {height} holds all "
+                f"of {cut} of {len(pictures)} pictures no window of {window} holds all "
                 "objects, which are cut at its border (the crop 'union' squashes them instead)"
             )
         return "; ".join(parts) or None

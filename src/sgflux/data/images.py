@@ -224,19 +224,18 @@ def squash(window: Window, *, height: int, width: int) -> float:
     return max(factor, 1 / factor)
 
 
-def squash_line(factors: Sequence[float], *, height: int, width: int) -> str | None:
+def squash_line(factors: Sequence[float], to: str) -> str | None:
     """How many pictures are squashed, in words; None where hardly one is.
 
     Args:
         factors: of :func:`squash`, one a picture.
-        height: of the size.
-        width: of the size.
+        to: the size, in words.
     """
     squashed = [factor for factor in factors if factor > _NOTICED]
     if not squashed:
         return None
     return (
-        f"{len(squashed)} of {len(factors)} pictures are squashed to {width} x {height}, by up to "
+        f"{len(squashed)} of {len(factors)} pictures are squashed to {to}, by up to "
         f"{max(squashed):.2f} times (the crop 'auto' keeps their shape)"
     )
 

@@ -97,7 +97,7 @@ def check_pictures(
     decoded = "decoded" if len(names) <= DECODED else f"read, {DECODED:,} of them decoded whole"
     boxes = ", all with the boxes that the crop 'union' needs" if crop == "union" else ""
     pictures = "1 picture" if len(names) == 1 else f"{len(names):,} pictures"
-    squashed = squash_line(factors, height=height, width=width)
+    squashed = squash_line(factors, f"{width} x {height}")
     return f"{jsonl}: {pictures} {decoded}{boxes}" + (f"; {squashed}" if squashed else "")
 
 
