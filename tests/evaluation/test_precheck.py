@@ -48,7 +48,7 @@ def check(config: EvalConfig) -> None:
 def test_boxes_for_the_ranking(tmp_path: Path) -> None:
     data = write(tmp_path, predicates=["on", "in"])
     check(config_of(data))
-    with pytest.raises(SgfluxError, match=r"test\.jsonl:1: \(0\.png\) has no boxes.*1 more row"):
+    with pytest.raises(SgfluxError, match=r"test\.jsonl:1: the row of 0\.png has no boxes.*1 more"):
         check(config_of(data, crop="union"))
 
 

@@ -201,12 +201,12 @@ K = Q.replace("to_q", "to_k")
         (
             {"lora_te3_encoder_block_0_layer_0_SelfAttention_k.lora_down.weight": DOWN,
              "lora_te3_encoder_block_0_layer_0_SelfAttention_k.lora_up.weight": UP},
-            r"lora_te3_.*also changes the text encoders \(1 layers; this one is T5's\)",
+            r"lora_te3_.*also changes the text encoders \(1 layer; this one is T5's\)",
         ),
         (
             {"lora_te2_encoder_block_0_layer_0_SelfAttention_k.lora_down.weight": DOWN,
              "lora_te2_encoder_block_0_layer_0_SelfAttention_k.lora_up.weight": UP},
-            r"also changes the text encoders \(1 layers; this one is T5's\)",
+            r"also changes the text encoders \(1 layer; this one is T5's\)",
         ),
         (
             {"lora_te1_text_model_x.lora_down.weight": DOWN,

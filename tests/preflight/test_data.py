@@ -78,7 +78,8 @@ def test_headers_are_read_upright(tmp_path: Path) -> None:
 def test_boxes_that_are_missing_or_outside(rows: Path) -> None:
     rows.write_text(f"{row('a.png', boxes=[[0, 0, 9, 9]] * 2)}\n{row('b.jpg')}\n{row('a.png')}\n")
     with pytest.raises(
-        SgfluxError, match=r"train\.jsonl:2: \(b\.jpg\) has no boxes.*and 1 more row.*'center'"
+        SgfluxError,
+        match=r"train\.jsonl:2: the row of b\.jpg has no boxes.*1 more row.*'center'",
     ):
         look(rows, "union")
     look(rows)

@@ -248,9 +248,9 @@ def chance_sentence(results: Results) -> str | None:
     if drawn.value is None:
         return None
     return (
-        f"Chance is {drawn.percent} ({drawn.interval}): so often the judge reads the stated "
-        f"relation in {drawn.n:,} statements about pictures of the named objects in random "
-        "relations."
+        f"Chance is {drawn.percent} ({drawn.interval}): that is how often the judge reads the "
+        f"stated relation in {drawn.n:,} statements about pictures that show the named objects in "
+        "random relations."
     )
 
 
@@ -266,9 +266,9 @@ def ranking_sentence(ranking: Results) -> str | None:
     if graph <= null:
         return start + "the true graph also explains the pictures better than none."
     return start + (
-        "the graph moves the velocity away from the data's. That is what a guided teacher does "
-        "(--lambda-words): its velocity is sharper than the data's, and so is the adapter's that "
-        "follows it. Pictures are judged by relation accuracy, not by this error."
+        "the graph moves the velocity away from the data's. That is the effect of a guided teacher "
+        "(--lambda-words): its velocity goes further towards the relation than the data's, and the "
+        "adapter learns it. Pictures are judged by relation accuracy, not by this error."
     )
 
 

@@ -35,6 +35,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.models.lora_weights import LoraWeights
 from sgflux.models.original_layout import original_targets
+from sgflux.printable import counted
 from sgflux.weights_header import read_header
 from sgflux.writing import replace_file
 
@@ -186,8 +187,9 @@ def _lora_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> LoraWe
                 continue  # it adds nothing
             count = sum(text_encoder_of(name) is not None for name in layers)
             raise SgfluxError(
-                f"{layer}: the file also changes the text encoders ({count} layers; this one is "
-                f"{encoder}'s), which sgflux does not; give a LoRA of the transformer alone"
+                f"{layer}: the file also changes the text encoders "
+                f"({counted(count, 'layer')}; this one is {encoder}'s), which sgflux "
+                "does not; give a LoRA of the transformer alone"
             )
         name, is_original = layer_of(layer)
         for module, own in _modules(layer, name, parts, is_original=is_original):

@@ -143,7 +143,7 @@ def _expect_boxes(jsonl: Path, examples: Sequence[SceneExample]) -> None:
             jsonl, lambda row: not row.boxes and row.image_rel_path == first.image_rel_path
         )
         raise SgfluxError(
-            f"{where}: ({first.image_rel_path}) has no boxes, which the crop 'union' needs"
+            f"{where}: the row of {first.image_rel_path} has no boxes, which the crop 'union' needs"
             + _more(len(without) - 1, "row")
             + "; use the crop 'auto' or 'center', or add \"boxes\", one for each object"
         )
