@@ -24,7 +24,7 @@ FLOORS = (
     {"writing", "versions"},
     {"leftovers", "weights_header"},
     {"json_files", "output"},
-    {"settings", "endings", "folder_lock"},
+    {"settings", "endings", "folder_lock", "caveats"},
     {"flags", "loss_config", "model_source", "config_checks"},
     {"config"},
     {"graphs", "flow_matching", "intervals"},

@@ -15,8 +15,9 @@ from flux_fixture import make_flux_folder
 from huggingface_hub import ModelCard
 
 from sgflux.cli import main
+from sgflux.data.seen_rows import SEEN_FILE
 from sgflux.models.base_name import BaseName
-from sgflux.models.bundle import load_bundle
+from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
@@ -168,3 +169,29 @@ def test_the_repository_is_known_to_the_pipeline_that_is_published_there(
     assert main(["export", "--adapter", str(adapter), "--push-to-hub", "me/riding"]) == 0
     assert "ADAPTER: str | None = 'me/riding'" in seen["me/riding"]
     assert "custom_pipeline='me/riding'" in seen["card"]
+
+
+def test_a_card_names_another_base_and_seen_test_data(adapter: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "results.json", tmp_path / "published"
+    check = {"status": "other", "text": "another base than the adapter was trained on: vae differs"}
+    seen = {"text": "24 of its pictures are of the training data", "training": {"pictures": 24}}
+    data = {"path": "test.jsonl", "overlap": {"checked": True, **seen}}
+    file.write_text(json.dumps(figures(adapter, model={"base_check": check}, data=data)))
+    assert publish(adapter, out, "--evaluation", str(file)) == 0
+    card = ModelCard.load(out / "README.md")
+    assert "Another base than the adapter was trained on: vae differs." in card.text
+    assert "24 of its pictures are of the training data" in card.text
+    assert len(card.data.eval_results[0].metric_args["caveats"]) == 2
+    file.write_text(json.dumps(figures(adapter, model={"base_check": {"status": "same"}})))
+    assert publish(adapter, out, "--evaluation", str(file)) == 0
+    card = ModelCard.load(out / "README.md")
+    assert "caveats" not in card.data.eval_results[0].metric_args
+
+
+def test_what_an_adapter_was_trained_on_is_published_with_it(adapter: Path, tmp_path: Path) -> None:
+    config, state = load_bundle(adapter)
+    card, files = (adapter / "README.md").read_text(), {SEEN_FILE: b"digests"}
+    save_bundle(tmp_path / "final", config=config, state=state, card=card, metrics={}, files=files)
+    assert publish(tmp_path / "final", tmp_path / "published") == 0
+    assert (tmp_path / "published" / SEEN_FILE).read_bytes() == b"digests"
+    load_bundle(tmp_path / "published")

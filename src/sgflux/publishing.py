@@ -16,6 +16,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
+from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.models.base_name import BaseName
 from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle, read_base
@@ -124,10 +125,10 @@ def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         measured = results["adapter"]["fingerprint"]
-        _ = results["judge"], results["arms"], results["data"]["path"]
+        _ = results["judge"], results["arms"], results["data"]["path"], caveats(results)
     except OSError as error:
         raise SgfluxError(f"evaluation {file}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SgfluxError(f"evaluation {file}: is no result of sgflux eval: {error!r}") from error
     own = adapter_fingerprint(*load_bundle(adapter))
     if measured != own:
@@ -158,6 +159,8 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
         "dataset_name": Path(str(results["data"]["path"])).name,
     }
     args = {"judge": judge.get("name"), "judge_accuracy": judge.get("accuracy")}
+    if notes := caveats(results):
+        args["caveats"] = notes
     found = []
     for arm, name in _ARMS:
         accuracy = _accuracy(results, arm)
@@ -199,6 +202,7 @@ def judged(results: Mapping[str, Any]) -> str:
         "| told | relation accuracy | statements |",
         "|---|---|---|",
     ]
+    lines[2:2] = [text for note in caveats(results) for text in (f"**{note}**", "")]
     for arm, name in _ARMS:
         accuracy = _accuracy(results, arm)
         if accuracy is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.headline import Figure, headline, print_headline, verdict
+from sgflux.evaluation.headline import Figure, footnotes, headline, print_headline, verdict
 from sgflux.evaluation.report import Section, write_report
 from sgflux.evaluation.report_charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
 from sgflux.evaluation.report_data import read_evaluation
@@ -302,3 +304,29 @@ def test_a_triple_is_read_whatever_its_case(folder: Path) -> None:
     stated = picture.statements[0]
     shouted = Triple(stated.subject.upper(), stated.predicate, stated.object.upper())
     assert picture.read(shouted) == picture.read(stated)
+
+
+def test_a_picture_that_was_exchanged_after_judging_is_not_shown(
+    folder: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    changed = Path(shutil.copytree(folder, tmp_path / "evaluation"))
+    for path in (changed / "pictures" / "graph").iterdir():
+        Image.new("RGB", (64, 64), "teal").save(path)
+    with pytest.raises(SgfluxError, match=r"graph/.*\.png has changed since it was judged"):
+        write_report(changed)
+
+
+def test_another_base_and_seen_test_data_stand_below_the_headline(folder: Path) -> None:
+    results = json.loads((folder / "evaluation_results.json").read_text())
+    assert not caveats(results)
+    results["adapter"]["fingerprint"] = "0" * 64
+    results["model"]["base_check"] = {"status": "other", "text": "another base: vae differs"}
+    seen = {"checked": True, "text": "3 of its pictures are of the training data"}
+    results["data"]["overlap"] = {**seen, "training": {"rows": 0, "pictures": 3}}
+    notes = footnotes(results)
+    assert "Another base: vae differs." in notes
+    assert any("3 of its pictures are of the training data" in note for note in notes)
+    results["model"].pop("base_check")
+    assert any("Base not verified" in note for note in footnotes(results))

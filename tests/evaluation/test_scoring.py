@@ -239,11 +239,12 @@ def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
         [
             [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5]],  # graph
             [[0.6, 0.6], [0.6, 0.6], [0.6, 0.6]],  # no graph
-            [[0.7, 0.7], [0.5, 0.4], [math.nan, math.nan]],  # swapped
+            [[0.7, 0.7], [0.5, 0.4], [math.nan, math.nan]],  # swapped; the last item has none
             [[0.9, 0.9], [0.9, 0.9], [0.9, 0.1]],  # another predicate
         ]
     )
-    figures = ranking_summary(ITEMS, errors, sigmas=sigmas, scorer=SCORER)
+    items = [*ITEMS[:2], replace(ITEMS[2], swapped=None)]
+    figures = ranking_summary(items, errors, sigmas=sigmas, scorer=SCORER)
     assert figures["n"] == 10
     assert figures["value"] == pytest.approx((2 + 0.5 + 0 + 5) / 10)
     assert figures["by_kind"]["role_swap"]["value"] == pytest.approx(2.5 / 4)
@@ -256,4 +257,6 @@ def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
         {"graph": 0.5, "null_graph": 0.6, "negative_graph": (1.4 + 0.9 + 3.6 + 1.0) / 10}
     )
     with pytest.raises(SgfluxError, match="3 items and 1 sigmas"):
-        ranking_summary(ITEMS, errors, sigmas=[0.5], scorer=SCORER)
+        ranking_summary(items, errors, sigmas=[0.5], scorer=SCORER)
+    with pytest.raises(SgfluxError, match="its error under 'role_swap' is not finite"):
+        ranking_summary(ITEMS, errors, sigmas=sigmas, scorer=SCORER)

@@ -233,3 +233,19 @@ def test_the_shapes_that_are_expected_are_those_of_the_model(
     own = {n: tuple(v.shape) for n, v in model.flux.conditioner_parameters().items()}
     dims = {"local_dim": model.encoder.local_dim, "global_dim": model.encoder.global_dim}
     assert conditioner_shapes(model.config, **dims) == own
+
+
+@pytest.mark.parametrize("content", [None, b"", b"of another adapter"])
+def test_what_an_adapter_was_trained_on_is_not_exchanged(
+    saved: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    """Else test data among it would pass as new."""
+    config, state = load_bundle(saved)
+    bundle = tmp_path / "bundle"
+    files = {"seen_data.safetensors": b"digests"}
+    save_bundle(bundle, config=config, state=state, card="", metrics={}, files=files)
+    load_bundle(bundle)
+    path = bundle / "seen_data.safetensors"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(SgfluxError, match=r"seen_data\.safetensors.* (is not the file|cannot be)"):
+        load_bundle(bundle)

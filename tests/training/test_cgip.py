@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,20 @@ def test_an_object_without_an_embedding_stops_the_run_or_is_mapped(
         make_config(tmp_path / "run", oov="skip")
     with pytest.raises(SgfluxError, match="needs vocab_path"):
         train(make_config(tmp_path / "run", cgip_ckpt=files["cgip_ckpt"]))
+
+
+def test_another_map_of_unknown_objects_is_another_run(
+    make_config: MakeConfig, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Its content decides what the encoder is told, so a resumed run compares it."""
+    synonyms = tmp_path / "map.json"
+    synonyms.write_text('{"woman": "man", "box": "horse"}')
+    settings = {**files, "oov": "map", "oov_map": synonyms, "sample_steps": 0}
+    train(make_config(tmp_path / "run", **settings, max_steps=2))
+    moved = tmp_path / "moved.json"
+    shutil.copy(synonyms, moved)
+    settings["oov_map"] = moved
+    train(make_config(tmp_path / "run", **settings, max_steps=3, resume="auto"))
+    moved.write_text('{"woman": "horse", "box": "horse"}')
+    with pytest.raises(SgfluxError, match="was trained with another map of objects"):
+        train(make_config(tmp_path / "run", **settings, resume="auto"))

@@ -6,6 +6,8 @@ because its data have moved.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from sgflux.data.seen_rows import file_digests, row_digests
 from sgflux.errors import SgfluxError
 from sgflux.training.checkpoint import (
     AdapterWeights,
@@ -24,6 +27,8 @@ from sgflux.training.checkpoint import (
     shallow_dict,
 )
 from sgflux.training.checksum import content_checksum
+from sgflux.training.prepare import plan_encoding, read_splits
+from sgflux.training.processes import Processes
 from sgflux.training.resuming import changed_settings
 from sgflux.training.trainer import TrainResult, train
 from tests.training.conftest import MakeConfig
@@ -286,8 +291,8 @@ def test_a_checkpoint_of_before_goes_on_with_warnings(
     result = train(make_config(half, resume="auto", sample_steps=0))
     assert result.step == 4
     assert [entry.getMessage() for entry in caplog.records if "older" in entry.getMessage()] == [
-        f"{half / 'step2.pt'}: was written by an older sgflux, without a checksum: whether it is "
-        "whole was not checked"
+        f"{half / 'step2.pt'}: was written by an older sgflux, without a checksum of its own: only "
+        "the checksums of torch's zip file were compared"
     ]
     output = capsys.readouterr().out
     assert "base not verified: the run was saved without its base's identity" in output
@@ -367,3 +372,61 @@ def test_what_a_killed_save_left_is_swept_and_named(
     assert not [entry for entry in half.iterdir() if entry.suffix == ".tmp"]
     output = capsys.readouterr().out
     assert all(name in output for name in (*left, folder.name))
+
+
+def test_a_flipped_bit_in_a_checkpoint_of_before_is_named_by_torchs_own_checksums(
+    half: Path,
+) -> None:
+    path = half / "step2.pt"
+    of_before(path)
+    weights = TrainingState.load(path).trainable
+    value = max(weights.values(), key=torch.Tensor.numel)
+    content = bytearray(path.read_bytes())
+    place = bytes(content).find(value.contiguous().numpy().tobytes())
+    assert place > 0
+    content[place + 1] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: the checksum of its record"):
+        TrainingState.load(path)
+
+
+def test_the_digest_of_a_split_is_of_the_rows_that_were_parsed(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    """The file may change while the run reads its other files."""
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    rows = data / "train.jsonl"
+    first = json.loads(rows.read_text().splitlines()[0])
+    first["triple"]["predicate"] = "an unheard-of word"
+    first.pop("graph", None)
+    with rows.open("a") as file:
+        file.write(json.dumps(first) + "\n")
+    parsed = rows.read_bytes()
+
+    def say(line: str) -> None:
+        if "an unheard-of word" in line:
+            rows.write_bytes(parsed + b"\n")
+
+    config = make_config(tmp_path / "run", train_jsonl=rows, images_dir=data)
+    splits = read_splits(config, say=say)
+    assert rows.read_bytes() != parsed
+    assert splits.digests["training"] == hashlib.sha256(parsed).hexdigest()
+
+
+def test_what_a_bundle_calls_seen_are_the_pictures_that_were_encoded(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    """Not those that are on the disk when the training ends."""
+    data = tmp_path / "data"
+    shutil.copytree(scenes, data)
+    paths = {"train_jsonl": data / "train.jsonl", "val_jsonl": data / "val.jsonl"}
+    config = make_config(tmp_path / "run", **paths)
+    splits = read_splits(config, say=print)
+    expected = row_digests(splits.train, file_digests(splits.train, data))
+    planned = plan_encoding(config, splits, processes=Processes.start("cpu"))
+    for picture in data.rglob("*.png"):
+        Image.new("RGB", (16, 16)).save(picture)
+    assert set(planned.seen) == {"training", "validation"}
+    for kind in ("rows", "pictures"):
+        assert planned.seen["training"][kind].tolist() == expected[kind].tolist()

@@ -86,6 +86,8 @@ class EncodingPlan:
 
     Attributes:
         examples: the data set.
+        files: SHA-256 of the file of each example's picture, in hex.
+        content: one digest of all rows and pictures.
         pictures: key -> picture, in the order of the rows; with buckets, bucket by bucket.
         prompts: key -> prompt.
         sizes: the size of each example's picture, with buckets; else empty.
@@ -133,9 +135,8 @@ class EncodingPlan:
         sizes: list[Size] = []
         paths = _paths(self.examples, Path(images_dir))
         files = _files(self.examples, paths)
-        self.content = content_digest(
-            self.examples, [files[paths[one.image_rel_path]][0] for one in self.examples]
-        )
+        self.files = [files[paths[one.image_rel_path]][0] for one in self.examples]
+        self.content = content_digest(self.examples, self.files)
         self.pictures: dict[str, Picture] = {}
         self._picture_keys: list[str] = []
         for row, example in enumerate(self.examples):

@@ -25,6 +25,10 @@ PICTURES = "pictures"
 """The folder of all pictures, one folder an arm in it."""
 PIXELS_KEY = "pixels_sha256"
 """Where a picture's record has the digest of its pixels."""
+CHANGED_SINCE = (
+    "has changed since it was judged; run the same 'sgflux eval' again, which draws it anew"
+)
+"""What an error says of a picture, after its path."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +216,5 @@ def _as_judged(picture: JudgedPicture, out_dir: Path) -> np.ndarray:
     path = out_dir / picture.path
     pixels, _ = read_picture(path)
     if picture.pixels not in (None, pixels_digest(pixels)):
-        raise SgfluxError(
-            f"{path} has changed since it was judged; run the same command again, which draws it "
-            "anew"
-        )
+        raise SgfluxError(f"{path} {CHANGED_SINCE}")
     return pixels

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sgflux.caveats import caveats
 from sgflux.evaluation.arms import Arm
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 
@@ -215,7 +216,7 @@ def _over(entry: Mapping[str, Any] | None) -> str:
 
 def footnotes(results: Results) -> list[str]:
     """What has to be known to read the headline's figures, a sentence or two each."""
-    notes = []
+    notes = caveats(results)
     arms = results.get("arms", {})
     graph = arms.get(str(Arm.GRAPH)) or {}
     shown = graph or next(iter(arms.values()), {})

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from sgflux.caveats import base_note, overlap_note
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.headline import (
     ARM_TITLES,
@@ -132,16 +133,6 @@ def _what_was_run(results: Results) -> str:
         "Every arm starts from the same noise. Intervals are at 95 %, clustered by image, and also "
         "hold near 0 and 100 %."
     )
-
-
-def base_note(results: Results) -> str:
-    """What is to be said of the base: nothing if it is the one that the adapter was trained on."""
-    if results["adapter"]["fingerprint"] is None:
-        return ""
-    check = results["model"].get("base_check")
-    if check is None:
-        return "base not verified: these results do not say what it was"
-    return "" if check["status"] == "same" else str(check["text"])
 
 
 def _base_note(results: Results) -> str:
@@ -368,7 +359,7 @@ def _method(results: Results) -> str:
         ("adapter", _named(results["adapter"]["path"], results["adapter"]["fingerprint"])),
         ("judge", _named(judge["name"], judge.get("sha256"))),
         ("test data", _named(results["data"]["path"], results["data"]["sha256"])),
-        ("overlap with training data", escape(_overlap(results["data"]))),
+        ("overlap with training data", escape(overlap_note(results))),
         ("seeds", f"{results['seeds']['seed']}; noise {escape(results['seeds']['noise'])}"),
         ("sampling", _sampling(results["settings"])),
     ]
@@ -384,10 +375,6 @@ def _method(results: Results) -> str:
     entries.append(("time", f"{results['timing']['seconds']:.0f} s"))
     entries_listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in entries)
     return f"<p>{escape(note)}</p><p>Arms: {arms}.</p><dl class='run'>{entries_listed}</dl>"
-
-
-def _overlap(data: Mapping[str, Any]) -> str:
-    return (data.get("overlap") or {}).get("text") or "overlap with training data not checked"
 
 
 def _named(name: str | None, fingerprint: str | None) -> str:

@@ -27,6 +27,7 @@ class Picture:
         row: the test item's place.
         arm: in which it was drawn.
         path: of the PNG.
+        pixels: SHA-256 of the pixels that were judged; None in results of before.
         image_rel_path: the item's real picture, below the data set's image root.
         prompt: the text.
         graph: what the adapter was told, or None.
@@ -43,6 +44,7 @@ class Picture:
     graph: SceneGraph | None
     statements: tuple[Triple, ...]
     reads: Mapping[tuple[str, str], str]
+    pixels: str | None = None
 
     def read(self, triple: Triple) -> str | None:
         """The relation that the judge reads from the triple's subject to its object."""
@@ -150,4 +152,5 @@ def _picture(line: PictureShape, folder: Path, classes: Sequence[str]) -> Pictur
         graph=graph,
         statements=tuple(Triple(*words) for words in line.statements),
         reads=reads,
+        pixels=line.pixels_sha256,
     )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sgflux.data.examples import prompts_for_graph
@@ -16,6 +17,7 @@ from sgflux.data.files import resolve_path
 from sgflux.data.images import load_image
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.drawing import CHANGED_SINCE, pixels_digest
 from sgflux.evaluation.judges import NONE
 from sgflux.evaluation.report_data import Evaluation, Picture
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
@@ -181,26 +183,34 @@ def _real(evaluation: Evaluation, item: Item) -> str:
 
 
 def _drawn(picture: Picture, name: str, caption: str) -> str:
-    return _figure(picture.path, name, caption, chief=picture.arm is Arm.GRAPH)
+    chief = picture.arm is Arm.GRAPH
+    return _figure(picture.path, name, caption, chief=chief, pixels=picture.pixels)
 
 
-def _figure(path: Path, name: str, caption: str, *, chief: bool) -> str:
-    source, small = embedded(path)
+def _figure(path: Path, name: str, caption: str, *, chief: bool, pixels: str | None = None) -> str:
+    source, small = embedded(path, pixels=pixels)
     style = ' class="chief"' if chief else ""
-    pixels = ' class="pixels"' if small else ""
+    look = ' class="pixels"' if small else ""
     return (
-        f'<figure{style}><img{pixels} src="{source}" alt="{escape(name)}" loading="lazy">'
+        f'<figure{style}><img{look} src="{source}" alt="{escape(name)}" loading="lazy">'
         f'<figcaption><span class="arm">{escape(name)}</span>{caption}</figcaption></figure>'
     )
 
 
-def embedded(path: Path) -> tuple[str, bool]:
+def embedded(path: Path, *, pixels: str | None = None) -> tuple[str, bool]:
     """A picture as a data URI, and whether it is small.
 
+    Args:
+        path: the picture's file.
+        pixels: SHA-256 of its pixels when it was judged; None: it is not compared.
+
     Raises:
-        SgfluxError: if it is missing or damaged, naming it.
+        SgfluxError: naming the file, if it is missing or damaged, or is not the picture that was
+            judged.
     """
     image = load_image(path)
+    if pixels not in (None, pixels_digest(np.asarray(image))):
+        raise SgfluxError(f"{path} {CHANGED_SINCE}")
     small = max(image.size) <= SMALL_SIDE
     content = io.BytesIO()
     if small:

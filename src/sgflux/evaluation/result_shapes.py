@@ -6,7 +6,7 @@ version has beside them is ignored.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -144,11 +144,19 @@ class ItemsShape(Struct):
     seeds_per_item: Count
 
 
+class BaseCheckShape(Struct):
+    """Whether the base is the adapter's."""
+
+    status: Literal["same", "other", "unverified"]
+    text: str
+
+
 class ModelShape(Struct):
     """The base."""
 
     model_id: Words | None
     fingerprint: Words | None
+    base_check: BaseCheckShape | None = None
 
 
 class AdapterShape(Struct):
@@ -250,6 +258,7 @@ class PictureShape(Struct):
     graph: dict[str, Any] | None
     statements: Annotated[list[tuple[Words, Words, Words]], Meta(min_length=1)]
     judge: ReadingShape | None
+    pixels_sha256: str | None = None
 
 
 class MetricsShape(Struct):

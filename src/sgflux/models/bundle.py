@@ -115,7 +115,9 @@ def save_bundle(
             (temporary / CARD_FILE).write_text(card, encoding="utf-8")
             for name, content in {**(pictures or {}), **(files or {})}.items():
                 (temporary / name).write_bytes(content)
-            description["digests"] = bundle_digests(temporary, _FILES, config.to_json())
+            description["digests"] = bundle_digests(
+                temporary, _FILES, config.to_json(), others=files or ()
+            )
             (temporary / CONFIG_FILE).write_text(
                 json.dumps(description, indent=2) + "\n", encoding="utf-8"
             )

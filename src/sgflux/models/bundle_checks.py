@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,11 @@ WAY_OUT = (
 
 
 def bundle_digests(
-    directory: Path, files: Mapping[str, str], settings: Mapping[str, Any]
+    directory: Path,
+    files: Mapping[str, str],
+    settings: Mapping[str, Any],
+    *,
+    others: Iterable[str] = (),
 ) -> dict[str, Any]:
     """The digests of a bundle that has just been written, as its description keeps them.
 
@@ -45,8 +49,10 @@ def bundle_digests(
         directory: the bundle's folder.
         files: part -> name of its file.
         settings: the adapter's, as JSON.
+        others: names of further files that belong to it.
     """
     return {
+        "files": {name: _file_digest(directory / name) for name in others},
         "settings": _settings_digest(settings),
         "weights": {
             name: {key: tensor_digest(value)[:_DIGITS] for key, value in _read(directory / name)}
@@ -81,6 +87,14 @@ def check_digests(
             f"{directory}: the adapter's settings (alpha, rank, blocks, ...) are not those that "
             f"were saved with its weights; {WAY_OUT}"
         )
+    others = digests.get("files", {})
+    if not isinstance(others, Mapping) or any("/" in str(name) for name in others):
+        raise SgfluxError(f"{directory}: its description's digests are damaged; {WAY_OUT}")
+    for name, digest in others.items():
+        if _file_digest(directory / name) != digest:
+            raise SgfluxError(
+                f"{directory / name}: is not the file that was saved with the adapter; {WAY_OUT}"
+            )
     for name in files.values():
         own = weights[name]
         found = {
@@ -111,6 +125,13 @@ def _became(digest: str, value: Tensor, key: str, places: Mapping[str, str]) -> 
         if torch.equal(value.to(dtype).to(value.dtype), value):
             return f"values rounded to {str(dtype).removeprefix('torch.')}"
     return "other values"
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise SgfluxError(f"{path} cannot be read: {error.strerror or error}; {WAY_OUT}") from error
 
 
 def _settings_digest(settings: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 
+import numpy as np
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
@@ -60,6 +61,7 @@ class Preparation:
         guidance: what a guidance-distilled model is told, else None.
         digests: split, or what else was given as a file -> SHA-256 of that file.
         content: split -> digest of its rows and the bytes of their pictures.
+        seen: split -> digests of each of its rows and pictures.
         plan: the numbers of the run.
         names: features of the graphs' words.
         terms: what the further loss terms need.
@@ -77,6 +79,7 @@ class Preparation:
     guidance: float | None
     digests: dict[str, str]
     content: dict[str, str]
+    seen: dict[str, dict[str, np.ndarray]]
     plan: RunPlan
     names: NameFeatures
     terms: TermInputs
@@ -196,6 +199,7 @@ def build(
         guidance=guidance,
         digests=splits.digests,
         content=encoded.content,
+        seen=encoded.seen,
         plan=plan,
         names=encoded.names,
         terms=build_terms(

@@ -11,6 +11,7 @@ import logging
 import re
 import types
 import typing
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,15 +189,30 @@ def _load(path: Path, cls: type) -> dict[str, Any]:
     if content.pop("format") != _FORMAT:
         raise CheckpointError(f"{path}: was written by another version of sgflux")
     if checksum is None:
+        _check_records(path)
         _LOGGER.warning(
-            "%s: was written by an older sgflux, without a checksum: whether it is whole was not "
-            "checked",
+            "%s: was written by an older sgflux, without a checksum of its own: only the checksums "
+            "of torch's zip file were compared",
             path,
         )
     else:
         _check_checksum({"format": _FORMAT, **content}, checksum, path)
     _check_types(content, cls, path)
     return content
+
+
+def _check_records(path: Path) -> None:
+    """Compare the CRC-32 of each record of torch's zip file, which ``torch.load`` does not do."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from error
+    if damaged is not None:
+        raise CheckpointError(
+            f"{path}: is damaged: the checksum of its record {damaged!r} differs; take an earlier "
+            "step{N}.pt, or copy the file again"
+        )
 
 
 def _check_checksum(content: dict[str, Any], checksum: Any, path: Path) -> None:

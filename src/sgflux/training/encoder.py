@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sgflux.config import TrainConfig
-from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.examples import Digest, SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
@@ -36,9 +36,15 @@ def pretrained_encoder(config: TrainConfig) -> CGIPEncoder | None:
 
 
 def readable_examples(
-    config: TrainConfig, path: Path, *, say: Callable[[str], None]
+    config: TrainConfig, path: Path, *, say: Callable[[str], None], digest: Digest | None = None
 ) -> list[SceneExample]:
     """The examples of a file that the run's graph encoder can read; what it cannot is said.
+
+    Args:
+        config: the run's settings.
+        path: the JSONL file.
+        say: gets lines for the user.
+        digest: gets every byte that is read, so that it is of what was parsed.
 
     Raises:
         SgfluxError: on a bad file, on an object that the encoder lacks (unless the config says
@@ -46,7 +52,7 @@ def readable_examples(
     """
     # The native encoder reads any word; the vocabulary only makes the known ones canonical.
     known = vocabulary_of(config.vocabulary)
-    examples = read_examples(path, vocabulary=known, open_vocabulary=True)
+    examples = read_examples(path, vocabulary=known, open_vocabulary=True, digest=digest)
     if (line := repairs(examples)) is not None:
         say(f"{path.name}: {line}")
     if config.encoder_kind == "native":

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from sgflux.config import TrainConfig
@@ -19,12 +20,13 @@ from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.encoding import ALL, EncodingPlan, Share
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
+from sgflux.data.seen_rows import row_digests
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import NameFeatures, graph_names
-from sgflux.models.relation_classifier import WEIGHTS_FILE
+from sgflux.models.relation_classifier import CARD_FILE, WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import TermSources, read_sources
@@ -38,6 +40,9 @@ from sgflux.writing import expect_room
 Say = Callable[[str], None]
 
 _LATENT_CHANNELS = 16
+_SPLITS = ("training", "validation")
+
+
 # --- the data -----------------------------------------------------------------------------------
 
 
@@ -49,8 +54,9 @@ class Splits:
         train: the training examples.
         items: the validation examples that are judged, with their negatives.
         val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL; also of whatever else was given as a file: a
-            classifier's, a training adapter's and a cgip checkpoint's weights, its vocabulary.
+        digests: split -> SHA-256 of its JSONL as it was parsed; also of whatever else was given as
+            a file: a classifier, a training adapter, a cgip checkpoint with its vocabulary and the
+            map of the objects that it lacks.
         terms: what the further loss terms need.
         training_adapter: its file, if there is one.
     """
@@ -86,16 +92,19 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
     Raises:
         SgfluxError: on a bad file, or if validation has nothing to select the best checkpoint by.
     """
-    train = readable_examples(config, config.train_jsonl, say=say)
-    digests = {"training": _digest(config.train_jsonl)}
+    # What is hashed is what was parsed, whatever happens to the file in the meantime.
+    parsed = hashlib.sha256()
+    train = readable_examples(config, config.train_jsonl, say=say, digest=parsed)
+    digests = {"training": parsed.hexdigest()}
     val: list[SceneExample] = []
     items: list[ValidationItem] = []
     if config.val_jsonl is not None:
-        rows = readable_examples(config, config.val_jsonl, say=say)
+        parsed = hashlib.sha256()
+        rows = readable_examples(config, config.val_jsonl, say=say, digest=parsed)
+        digests["validation"] = parsed.hexdigest()
         words = [p for row in train for _, p, _ in row.graph.relationships]
         if config.encoder_kind == "cgip" and len(set(words)) == 1:
             words = list(CGIP_PREDICATES)  # the other predicate of a negative must be readable
-        digests["validation"] = _digest(config.val_jsonl)
         chosen = choose_items(
             rows,
             count=config.val_examples,
@@ -111,13 +120,7 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
         ]
         _check_validation(config, train, val, items, say=say)
     terms = read_sources(config, train)
-    for name, path in (("cgip checkpoint", config.cgip_ckpt), ("vocabulary", config.vocab_path)):
-        if path is not None:
-            digests[name] = _digest(path)
-    if config.vocabulary is not None:
-        digests["vocabulary"] = _digest(config.vocabulary)
-    if config.losses.classifier is not None:
-        digests["classifier"] = _digest(config.losses.classifier / WEIGHTS_FILE)
+    digests |= {name: _digest(path) for name, path in _given_files(config).items()}
     if terms.sampler is not None and terms.sampler.without:
         say(
             f"{terms.sampler.without} of {len(train)} training examples have no negative graph "
@@ -170,6 +173,22 @@ def images_root(config: TrainConfig, jsonl: Path) -> Path:
     return jsonl.parent if config.images_dir is None else config.images_dir
 
 
+def _given_files(config: TrainConfig) -> dict[str, Path]:
+    """What else decides the training and was given as a file, by what messages call it."""
+    own = config.vocabulary
+    classifier = config.losses.classifier
+    files = {
+        "cgip checkpoint": config.cgip_ckpt,
+        # A predicate vocabulary of the user's own has this name already.
+        "vocabulary" if own is None else "cgip vocabulary": config.vocab_path,
+        "map of objects that the encoder lacks": config.oov_map,
+        **({} if own is None else {"vocabulary": own}),
+        "classifier": None if classifier is None else classifier / WEIGHTS_FILE,
+        "classifier's description": None if classifier is None else classifier / CARD_FILE,
+    }
+    return {name: path for name, path in files.items() if path is not None}
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -191,6 +210,7 @@ class Encoded:
         patch: pixels a side of a token.
         autoencoder_identity: changes with the autoencoder.
         content: split -> digest of its rows and the bytes of their pictures.
+        seen: split -> digests of each of its rows and pictures, as ``row_digests`` has them.
         concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
             be told what to find; None where there are no concepts.
     """
@@ -204,6 +224,7 @@ class Encoded:
     patch: int
     autoencoder_identity: str
     content: dict[str, str]
+    seen: dict[str, dict[str, np.ndarray]]
     concept_pooled: Tensor | None
 
 
@@ -222,8 +243,15 @@ class PlannedEncoding:
     @property
     def content(self) -> dict[str, str]:
         """Split -> digest of its rows and the bytes of their pictures."""
-        names = ("training", "validation")
-        return {name: plan.content for name, plan in zip(names, self.plans, strict=False)}
+        return {name: plan.content for name, plan in zip(_SPLITS, self.plans, strict=False)}
+
+    @property
+    def seen(self) -> dict[str, dict[str, np.ndarray]]:
+        """Split -> digests of each of its rows and pictures: of the bytes that are encoded."""
+        return {
+            name: row_digests(plan.examples, plan.files)
+            for name, plan in zip(_SPLITS, self.plans, strict=False)
+        }
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -268,7 +296,7 @@ def encode(
     if planned is None:
         planned = plan_encoding(config, splits, processes=processes)
     encoders, plans = planned.encoders, planned.plans
-    for split, plan in zip(("training", "validation"), plans, strict=False):
+    for split, plan in zip(_SPLITS, plans, strict=False):
         if (line := plan.shape_line()) is not None:
             say(f"{split}: {line}")
     facts = encoders.facts
@@ -305,6 +333,7 @@ def encode(
         patch=2 * facts.downsample,
         autoencoder_identity=encoders.picture_identity,
         content=planned.content,
+        seen=planned.seen,
         concept_pooled=concept_pooled,
     )
 

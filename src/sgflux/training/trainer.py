@@ -12,7 +12,7 @@ from typing import Any
 
 from sgflux.config import TrainConfig
 from sgflux.data.buckets import Size, bucket_lines
-from sgflux.data.seen_rows import SEEN_FILE, file_digests, row_digests, seen_bytes
+from sgflux.data.seen_rows import SEEN_FILE, seen_bytes
 from sgflux.errors import SgfluxError
 from sgflux.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
@@ -28,7 +28,7 @@ from sgflux.training.model_card import model_card
 from sgflux.training.outline import outline
 from sgflux.training.plan import RunPlan
 from sgflux.training.precheck import NOT_CHECKED, check_inputs, check_room
-from sgflux.training.prepare import Splits, encode, images_root, plan_encoding, read_splits
+from sgflux.training.prepare import Splits, encode, plan_encoding, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.resuming import check_length, check_resumable, check_same_transformer
 from sgflux.training.run_folder import CONFIG_FILE, RunFolder
@@ -282,22 +282,6 @@ def _dry_run(
     return TrainResult(output_dir=config.output_dir, step=step, max_steps=plan.max_steps)
 
 
-def _seen(config: TrainConfig, splits: Splits, log: RunLog) -> dict[str, bytes]:
-    """The bundle's file of digests of all rows and pictures that trained or selected."""
-    parts = {"training": (splits.train, config.train_jsonl)}
-    if config.val_jsonl is not None:
-        parts["validation"] = (splits.val, config.val_jsonl)
-    try:
-        digests = {
-            name: row_digests(examples, file_digests(examples, images_root(config, jsonl)))
-            for name, (examples, jsonl) in parts.items()
-        }
-    except SgfluxError as error:
-        log.say(f"the adapter does not record what it was trained on: {error}")
-        return {}
-    return {SEEN_FILE: seen_bytes(digests)}
-
-
 def _finish(
     config: TrainConfig,
     splits: Splits,
@@ -325,7 +309,7 @@ def _finish(
             metrics={"step": chosen.step, **chosen.metrics},
             pictures=None if sample is None else sample.pictures,
             base=BaseName.of(config.model_id, config.revision),
-            files=_seen(config, splits, log),
+            files={SEEN_FILE: seen_bytes(prepared.seen)},
         )
     processes.wait()
     log.say(f"finished: the adapter of step {chosen.step} is in {folder.bundle}")

@@ -1,0 +1,44 @@
+"""What has to stand beside an evaluation's figures wherever they are shown.
+
+The report, the printed headline and a published card say the same of the same results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Results = Mapping[str, Any]
+"""The content of ``evaluation_results.json``."""
+
+
+def base_note(results: Results) -> str:
+    """What is to be said of the base: nothing if it is the one that the adapter was trained on."""
+    if (results.get("adapter") or {}).get("fingerprint") is None:
+        return ""
+    check = (results.get("model") or {}).get("base_check")
+    if check is None:
+        return "base not verified: these results do not say what it was"
+    return "" if check["status"] == "same" else str(check["text"])
+
+
+def overlap_note(results: Results) -> str:
+    """What of the test data the adapter has seen, or that nobody has compared them."""
+    found = results["data"].get("overlap") or {}
+    return found.get("text") or "overlap with training data not checked"
+
+
+def has_seen(results: Results) -> bool:
+    """Whether the adapter was trained or selected on any of the test data."""
+    found = results["data"].get("overlap") or {}
+    return any(isinstance(counts, Mapping) and any(counts.values()) for counts in found.values())
+
+
+def caveats(results: Results) -> list[str]:
+    """What the figures are not of: sentences, none where base and test data are as they seem."""
+    notes = []
+    if note := base_note(results):
+        notes.append(f"{note[0].upper()}{note[1:]}.")
+    if has_seen(results):
+        notes.append(f"The test data are not new to the adapter: {overlap_note(results)}.")
+    return notes
