@@ -104,7 +104,7 @@ def test_a_published_adapter_draws_from_the_hubs_cache(
         "man, riding, horse", "--num-images", 1, "--height", 16, "--width", 16, "--steps", 1,
         "--device", "cpu", "--out-dir", tmp_path / "samples",
     )  # fmt: skip
-    assert said.startswith("1 pictures")
+    assert said.startswith("1 picture of")
 
 
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])
