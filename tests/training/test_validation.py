@@ -132,6 +132,23 @@ def test_an_item_without_a_negative_has_no_error_of_one(tmp_path: Path) -> None:
     assert alone[2].isnan().all()
 
 
+def test_the_alternatives_are_the_graph_none_and_the_negative(tmp_path: Path) -> None:
+    """Compared with the graph itself, ranking would be a tie whatever the model does."""
+    walk = validator(arrays(tmp_path), batch_size=4)
+    seen: list[Sequence[Sequence[SceneGraph]]] = []
+
+    def error_of(batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
+        seen.append(alternatives)
+        return [batch.sigma for _ in alternatives]
+
+    walk.errors(error_of, [0, 1, 2, 3], device=torch.device("cpu"), should_stop=lambda: False)
+    graphs, nulls, negatives = seen[0]
+    assert list(graphs) == [item.graph for item in walk.items]
+    assert all(graph.is_null for graph in nulls)
+    assert list(negatives) == [item.negative and item.negative.graph for item in walk.items]
+    assert list(negatives) != list(graphs)
+
+
 def test_it_stops_when_asked_to(tmp_path: Path) -> None:
     def error_of(batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
         raise AssertionError("nothing was to be judged")
