@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.evaluation.generators import oracle
 from tests.evaluation.test_arms import example
 from tests.flux_fixture import make_flux_folder
 
@@ -173,3 +175,42 @@ def test_pictures_of_another_base_are_drawn_again(tmp_path: Path) -> None:
     assert run(base)["timing"]["reused"] == 2
     swapped = run(other)
     assert (swapped["timing"]["reused"], swapped["timing"]["replaced"]) == (0, 2)
+
+
+def test_a_second_evaluation_of_a_folder_is_refused_while_the_first_draws(tmp_path: Path) -> None:
+    """Together they would judge each other's pictures."""
+    sizes = {"train_per_class": 0, "val_per_class": 0, "test_per_class": 1}
+    write_world(tmp_path / "world", **sizes)
+    config = EvalConfig(
+        data=tmp_path / "world" / "test.jsonl",
+        out_dir=tmp_path / "out",
+        generator="oracle",
+        arms=("graph",),
+        items=2,
+    )
+    refused: list[str] = []
+
+    def second() -> None:
+        try:
+            evaluate(config, show_progress=False, say=lambda line: None)
+        except SgfluxError as error:
+            refused.append(str(error))
+
+    class Meanwhile:
+        name = "oracle"
+
+        def __init__(self) -> None:
+            self._inner = oracle()
+
+        def draw(self, requests: Any) -> np.ndarray:
+            other = threading.Thread(target=second)
+            other.start()
+            other.join()
+            return self._inner.draw(requests)
+
+        def record(self, request: PictureRequest) -> dict[str, Any]:
+            return self._inner.record(request)
+
+    evaluate(config, generator=Meanwhile(), show_progress=False, say=lambda line: None)
+    assert len(refused) == 1
+    assert "is being written by" in refused[0]
