@@ -440,6 +440,7 @@ class Ours:
             guidance=guidance_of(config, is_distilled=transformer.config.guidance_embeds),
             digests={},
             content={},
+            seen={},
             plan=make_plan(
                 config,
                 train_examples=len(arrays),
