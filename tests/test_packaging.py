@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -21,9 +22,12 @@ def make(*arguments: str) -> str:
     """What make would run, or says."""
     if shutil.which("make") is None:
         pytest.skip("there is no make")
+    # The tests may run within a `make test TORCH=...`, whose variables a make inside would inherit.
+    inherited = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "TORCH", "TORCH_FLAGS")
     done = subprocess.run(
         ["make", "-n", "VENV=no-such-folder", *arguments],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in inherited},
         capture_output=True,
         text=True,
         check=False,
