@@ -108,7 +108,8 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: as in ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
             what :func:`summary` gives.
     """
-    names = list(FIGURES)
+    # Ranking accuracy stands only beside its errors, and the ablation's results hold none.
+    names = [name for name in FIGURES if name != "ranking_accuracy"]
     heads = ["recipe", "gain", *map(_title, names)]
     lines = []
     for size, budget in dict.fromkeys((row["per_class"], row["budget"]) for row in rows):
