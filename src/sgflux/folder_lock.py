@@ -51,7 +51,7 @@ class Holder:
     """Who writes into a folder.
 
     Attributes:
-        command: what it runs, like "sgflux train".
+        command: Command that the holder runs, like "sgflux train".
         process: its process id.
         host: name of its machine.
         process_started: when that process began, seconds since 1970; None if that is not known.
@@ -108,7 +108,7 @@ def hold_folder(
     Args:
         folder: the folder, made if it is missing; one that was made here and stayed empty is
             removed again. With ``beside`` it may also be a file.
-        command: what is done, for the message to others, like "sgflux train".
+        command: Command that a refused process is told of, like "sgflux train".
         beside: keep the lock beside ``folder`` and do not make it: for what is put in place whole.
         part: the part of the folder that is written, if others may write other parts of it.
         say: gets the line about a lock that a killed process left; None: standard error.

@@ -135,7 +135,7 @@ def share_interval(values: np.ndarray, layout: Layout) -> Interval:
 
     Args:
         values: (N,) or (R, N) float, in [0, 1].
-        layout: of the N observations.
+        layout: Groups and clusters of the N observations.
 
     Raises:
         ValueError: on values outside of [0, 1], or not N of them.
@@ -161,9 +161,9 @@ def difference_interval(
 
     Args:
         first: (N,) or (R, N) values of the one share, in [0, 1].
-        first_layout: of these.
+        first_layout: Groups and clusters of the first values.
         second: (M,) or (R, M) values of the other one.
-        second_layout: of these.
+        second_layout: Groups and clusters of the second values.
 
     Returns:
         ``value``, ``low`` and ``high`` in [-1, 1].
@@ -204,7 +204,7 @@ def mean_interval(values: np.ndarray, layout: Layout) -> Interval:
 
     Args:
         values: (N,) or (R, N) float.
-        layout: of the N observations.
+        layout: Groups and clusters of the N observations.
     """
     values = _checked(values, layout)
     mean = layout.mean(values)

@@ -28,8 +28,8 @@ def read_json(path: str | os.PathLike[str], shape: type[Shape], *, way_out: str)
 
     Args:
         path: the file.
-        shape: what it must be; fields that it does not name are ignored.
-        way_out: what to do about a damaged file, for the message.
+        shape: Type that the content must have; fields that it does not name are ignored.
+        way_out: Advice on a damaged file, which ends the message.
 
     Raises:
         SgfluxError: naming the file and the key, if it is missing, too large, or of another form.
@@ -84,8 +84,8 @@ def iter_json_lines(
 
     Args:
         path: the file.
-        shape: what each line must be.
-        way_out: what to do about a damaged file, for the message.
+        shape: Type that each line must have.
+        way_out: Advice on a damaged file, which ends the message.
         may_be_cut: leave out a last line that does not end, which a killed writer leaves.
 
     Raises:

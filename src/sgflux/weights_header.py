@@ -42,8 +42,8 @@ class StoredTensor:
     Attributes:
         dtype: its type, as the format names it.
         shape: its shape.
-        start: where its values begin in the file.
-        stop: where they end.
+        start: Offset in the file at which its values begin.
+        stop: Offset at which its values end.
     """
 
     dtype: str

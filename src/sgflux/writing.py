@@ -91,7 +91,7 @@ def replace_file(
     Args:
         path: the file; one that is there is replaced.
         content: bytes, or a text that is written as UTF-8.
-        durable: see :func:`replacing`.
+        durable: Whether the bytes are flushed to the disk, see :func:`replacing`.
 
     Raises:
         WriteError: if it cannot be written.
@@ -170,7 +170,7 @@ def write_error(
 
     Args:
         path: the file or folder.
-        error: what the system said.
+        error: The system's error.
         needed: bytes that it needs at least, 0 or None if that is not known.
     """
     number = error.errno

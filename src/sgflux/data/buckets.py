@@ -29,9 +29,9 @@ def bucket_sizes(height: int, width: int, *, multiple: int) -> tuple[Size, ...]:
     are 512 x 512, 576 x 448, 640 x 416, 704 x 368 and the same lying.
 
     Args:
-        height: of the run's pictures.
-        width: of the run's pictures.
-        multiple: of pixels that both sides must be; 16 for FLUX.
+        height: Height of the run's pictures in pixels.
+        width: Width of the run's pictures in pixels.
+        multiple: Number of pixels by which both sides must be divisible; 16 for FLUX.
     """
     side = math.sqrt(height * width)
     step = multiple * max(1, round(side / _STEPS / multiple))
@@ -51,7 +51,7 @@ def nearest_size(picture: tuple[int, int], sizes: Sequence[Size]) -> Size:
 
     Args:
         picture: its (width, height).
-        sizes: of :func:`bucket_sizes`.
+        sizes: The sizes that :func:`bucket_sizes` gives.
     """
     ratio = math.log(picture[0] / picture[1])
     return min(sizes, key=lambda size: abs(math.log(size[1] / size[0]) - ratio))
@@ -61,7 +61,7 @@ def bucket_lines(sizes: Sequence[Size], *, batch_size: int | None = None) -> lis
     """How many examples have which size, one line a size, from the tallest to the widest.
 
     Args:
-        sizes: of the examples.
+        sizes: Size of each example's picture.
         batch_size: examples in a forward pass; sizes with fewer are marked. None: none is.
     """
     lines = []

@@ -65,7 +65,7 @@ class CheckReport:
         triples: number of triples of the graph -> rows.
         negatives: kind of negative (role swap, inverse, predicate replacement) -> rows that have
             one, given all that is known of their picture.
-        repairs: what reading the graphs merged and left out, in words; None if nothing.
+        repairs: A sentence on the statements that were merged or left out; None if none was.
     """
 
     path: Path

@@ -114,7 +114,7 @@ class EncodingPlan:
             images_dir: the folder of the pictures.
             height: to which pictures are fitted.
             width: to which pictures are fitted.
-            crop: how they are cut; ``union`` needs rows with boxes, ``auto`` uses them.
+            crop: Name of the crop; ``union`` needs rows with boxes, ``auto`` uses them.
             encoder_identity: changes whenever the autoencoder would give other values.
             text_identity: the same for the text encoders.
             max_sequence_length: tokens a prompt.

@@ -134,7 +134,7 @@ class SceneExample:
 
         Args:
             row: its index among the examples at hand, from 0.
-            kind: what it is called without a line.
+            kind: Word for the row in a message where its line is not known.
         """
         place = f"{kind} {row + 1}" if self.line is None else f"line {self.line}"
         return f"{place} ({self.image_rel_path})"

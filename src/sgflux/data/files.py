@@ -48,8 +48,8 @@ def expect_file(path: str | os.PathLike[str], *, what: str = "the picture") -> o
     """Check that a path is an ordinary file: opening a pipe would wait for ever.
 
     Args:
-        path: where it is; links are followed.
-        what: how an error calls it.
+        path: The file; links are followed.
+        what: Name of the file in an error.
 
     Raises:
         UnreadableFileError: naming it, if it is anything else or cannot be looked at.

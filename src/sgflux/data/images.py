@@ -196,7 +196,7 @@ def shown(
         size: the picture's (width, height).
         height: the height to which the window is scaled.
         width: the width to which it is scaled.
-        crop: how to choose the window.
+        crop: Name of the rule that chooses the window.
         box: the union of the boxes, for ``union`` and ``auto``.
 
     Returns:
@@ -228,7 +228,7 @@ def squash_line(factors: Sequence[float], to: str) -> str | None:
     """How many pictures are squashed, in words; None where hardly one is.
 
     Args:
-        factors: of :func:`squash`, one a picture.
+        factors: Result of :func:`squash` for each picture.
         to: the size, in words.
     """
     squashed = [factor for factor in factors if factor > _NOTICED]
@@ -249,7 +249,7 @@ def crop_window(
         size: the picture's (width, height).
         height: the height to which the window is scaled.
         width: the width to which it is scaled.
-        crop: how to choose the window.
+        crop: Name of the rule that chooses the window.
         box: the union of the boxes, for ``union`` and ``auto`` (which does without, too); what is
             outside the picture is ignored.
 

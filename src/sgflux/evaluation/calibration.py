@@ -35,7 +35,7 @@ class FalseQuestion:
 
     Attributes:
         kind: one of :data:`FALSE_KINDS`.
-        statement: what is not true of the picture; the judge is asked for its pair.
+        statement: A false statement about the picture; the judge is asked for its pair.
         true_answers: the relations that do hold from this subject to this object, and "none".
     """
 
@@ -56,7 +56,7 @@ def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list
 
     Args:
         examples: the test set; what all rows say of a picture counts.
-        seed: of the choices.
+        seed: Random seed of the choices.
     """
     known = known_graphs(examples)
     names = sorted({name for example in examples for name in example.graph.objects})

@@ -38,7 +38,7 @@ class Scorer:
     """Turns observations into figures.
 
     Attributes:
-        seed: of the false pairs that the judge's calibration asks about.
+        seed: Random seed of the false pairs that the judge's calibration asks about.
     """
 
     seed: int = 0
@@ -221,7 +221,7 @@ class Scorer:
 
         Args:
             judged: the pictures of each arm, with what was read in them.
-            out_dir: where they are.
+            out_dir: Folder of the evaluation, in which the pictures lie.
             judge: name of who read them, with whom chance may have been measured.
         """
         arms = {str(arm): self.arm(arm, pictures) for arm, pictures in judged.items()}

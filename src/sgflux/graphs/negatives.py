@@ -157,9 +157,9 @@ def may_be_true(
     """Whether all that ``graph`` states may be true of a picture, as far as is known of it.
 
     Args:
-        graph: what may be true.
-        stated: what is true of the picture.
-        known: what else is.
+        graph: Graph that may be true of the picture.
+        stated: Graph that is stated of the picture, and true.
+        known: Further statements that are known to be true.
         vocabulary: which statements are the same.
     """
     truth = _Maker(stated, vocabulary, known, None, (), None)

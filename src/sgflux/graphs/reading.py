@@ -50,9 +50,9 @@ class GivenGraph:
     """A graph that somebody gave, in canonical words.
 
     Attributes:
-        graph: what it states, each statement once.
-        where: what an error calls it: its text, or its place in a file.
-        merged: what reading it merged and left out.
+        graph: The graph, with each statement once.
+        where: Name of the graph in an error: its text, or its place in a file.
+        merged: Counts of the statements that were merged or left out.
     """
 
     graph: SceneGraph
@@ -78,7 +78,7 @@ def read_graph(
         value: a :class:`SceneGraph`, text, or parsed JSON.
         vocabulary: makes predicates canonical, and says which statements are the same.
         open_vocabulary: accept any word as a predicate; else an unknown one is an error.
-        where: what an error calls the graph; None: the value itself.
+        where: Name of the graph in an error; None: the value itself.
 
     Raises:
         UnknownWordError: if a predicate is not known; the message names it and the nearest ones.

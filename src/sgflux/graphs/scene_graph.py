@@ -225,7 +225,7 @@ class Reading:
     Attributes:
         graph: with every statement once.
         written: the relationships as they were written, all of them.
-        merged: how many of them the graph does not have.
+        merged: Counts of the statements that the graph does not have.
     """
 
     graph: SceneGraph
@@ -364,8 +364,8 @@ def checked_relationship(
     """The entry as a clean (subject index, predicate, object index).
 
     Args:
-        entry: what was read.
-        where: what the message starts with.
+        entry: The value that was read.
+        where: Beginning of the error message.
         num_objects: number of the graph's objects.
         self_related: whether an object may be related to itself.
 

@@ -265,7 +265,7 @@ def check_base(
     which needs the files; this needs the transformer alone.
 
     Args:
-        config: of the adapter.
+        config: Settings of the adapter.
         transformer: the base at hand.
         allow_other: let weights differ, but not sizes.
 

@@ -94,7 +94,7 @@ class BaseIdentity:
 
         Args:
             other: another base.
-            mine: what this base belongs to, for the message.
+            mine: Name of this base's owner in the message.
             others: the same of the other base.
         """
         return "; ".join(

@@ -22,7 +22,7 @@ class BaseName:
         name: a hub id, ``tiny``, or the last part of a path; a path itself is nobody else's
             business.
         model_id: the hub id or ``tiny``; None for a path.
-        revision: of the hub's repository, where one was named.
+        revision: Revision of the hub's repository; None if none was named.
     """
 
     name: str

@@ -78,7 +78,7 @@ def save_bundle(
         card: the text of its README.md.
         metrics: what is known of it, plain JSON.
         pictures: file name -> PNG, for the card.
-        base: where the base is to be found; None: the bundle does not say it.
+        base: Name under which the base is found; None: the bundle does not say it.
         files: name -> content of what else belongs to it, like the digests of its training data.
 
     Raises:

@@ -70,7 +70,7 @@ def check_digests(
         directory: the bundle's folder.
         files: part -> name of its file.
         settings: the adapter's, as JSON.
-        digests: of :func:`bundle_digests`; None for a bundle of before, which has none.
+        digests: Result of :func:`bundle_digests`; None for an older bundle without any.
 
     Raises:
         SgfluxError: naming the file, its changed tensors, and what became of them.
@@ -154,7 +154,7 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
     Args:
         directory: the bundle's folder.
         files: ``lora``, ``conditioner`` and ``encoder`` -> name of the file.
-        config: what the adapter is.
+        config: Settings of the adapter.
 
     Raises:
         SgfluxError: naming file, tensor, both shapes, or a type that is not float32.

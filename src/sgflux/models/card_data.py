@@ -24,7 +24,7 @@ def card_data(base: BaseName) -> ModelCardData:
     """The head of a card: library, pipeline, tags, base model, and the licence where it is known.
 
     Args:
-        base: what the adapter was trained on.
+        base: Name of the base that the adapter was trained on.
     """
     further: dict[str, Any] = dict(_LICENSES.get(base.model_id or "", {}))
     if base.model_id is not None and base.model_id != "tiny":

@@ -25,7 +25,7 @@ def model_folder(
 
     Args:
         model_id: a folder or hub id.
-        revision: of the hub's repository.
+        revision: Revision of the hub's repository.
         allow_download: fetch from the hub what is not on this machine.
         parts: subfolders that are needed.
 

@@ -76,7 +76,7 @@ def import_legacy(
         graph_mode: how the graph enters; decides which projections are used.
         lora_alpha: not in the file; None: the rank.
         max_sequence_length: T5's tokens of a prompt, in that training.
-        base_identity: what that base is; None: the adapter will not say.
+        base_identity: Identity of the base; None: the adapter will record none.
 
     Raises:
         SgfluxError: if the file cannot be read, or a key is unknown, missing or misshapen.

@@ -75,8 +75,8 @@ def write_lora(
 
     Args:
         path: the file.
-        lora: what to write.
-        layout: whose names the weights get.
+        lora: Weights to write.
+        layout: Layout by which the weights are named.
         header: further entries of the file's header.
 
     Raises:

@@ -44,7 +44,7 @@ def check_pictures(
         jsonl: the file, for messages.
         examples: its examples.
         images_dir: the folder of the pictures.
-        crop: how they are cut.
+        crop: Name of the crop that the pictures get.
         height: to which they are fitted.
         width: to which they are fitted.
         progress: show a bar on stderr.

@@ -36,7 +36,7 @@ class Folder:
 
     Attributes:
         path: the folder; of the hub's cache, if the model is on the hub.
-        model_id: what the user calls it.
+        model_id: Name by which the user called the model.
         incomplete: whether files may be missing because they are fetched when they are needed.
         pending: gets the parts of which that is so.
     """
@@ -63,8 +63,8 @@ class PartWeights:
 
     Attributes:
         tensors: by name.
-        files: where each tensor is.
-        size: of all files, in bytes.
+        files: File of each tensor.
+        size: Size of all files together in bytes.
     """
 
     tensors: dict[str, StoredTensor]

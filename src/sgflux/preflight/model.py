@@ -96,7 +96,7 @@ def check_model(source: ModelSource, *, needs_transformer: bool = True) -> Model
     """Look at every file of a base model that a run would load.
 
     Args:
-        source: where the model is.
+        source: Place of the model and its parts.
         needs_transformer: False: only the encoders and the tokenizers are needed.
 
     Raises:
@@ -137,7 +137,7 @@ def check_input_channels(model_id: str, channels: int, *, latent_channels: int) 
     Args:
         model_id: for the message.
         channels: that the transformer takes.
-        latent_channels: of the autoencoder, packed 2 by 2 before the transformer.
+        latent_channels: Channels of the autoencoder's latents before they are packed 2 by 2.
 
     Raises:
         SgfluxError: if they do not go together.

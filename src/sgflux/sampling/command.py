@@ -35,7 +35,7 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
     """Draw what the config asks for: one PNG a picture and ``contact_sheet.png``.
 
     Args:
-        config: what to draw.
+        config: Settings of the pictures to draw.
         say: gets lines for the user.
 
     Returns:

@@ -41,7 +41,7 @@ def named_base(
     Args:
         model_id: what the caller names; None: the bundle's base, or FLUX.1-schnell without one.
         revision: likewise.
-        bundle_folder: of the adapter, if there is one.
+        bundle_folder: Folder of the adapter; None without one.
 
     Raises:
         SgfluxError: if the bundle does not say it.

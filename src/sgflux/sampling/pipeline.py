@@ -83,7 +83,7 @@ class SceneGraphFluxPipeline:
             model: that transformer with its adapter.
             model_id: what the base is called, for the record.
             adapter_fingerprint: what identifies the adapter, for the record.
-            base_identity: what the base is; None: unknown, as for parts made by hand.
+            base_identity: Identity of the base; None: unknown, as for parts made by hand.
             base_check: whether it is the one that the adapter was trained on; None: without an
                 adapter, or nobody has looked.
             quantize: how the base's matrices were rounded, for the record.

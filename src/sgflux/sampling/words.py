@@ -18,7 +18,7 @@ def check_graph_words(
 
     Args:
         pipeline: with an adapter or without.
-        graphs: what it will be given.
+        graphs: Graphs that the encoder will be given.
         files: the data sets that they are from, for the message.
 
     Raises:

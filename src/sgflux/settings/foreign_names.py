@@ -18,7 +18,7 @@ class Foreign:
 
     Attributes:
         names: the settings of sgflux that say the same; those that a command has are named.
-        note: what else there is to know, as a clause without a full stop; alone it answers a
+        note: Further remark, as a clause without a full stop; alone it answers a
             setting that sgflux does not have at all.
     """
 
@@ -252,9 +252,9 @@ def own_name(name: str, known: Collection[str], *, spell: Callable[[str], str] =
     """What a setting that sgflux does not have is called here, as the end of a sentence.
 
     Args:
-        name: what was given, as it was spelt.
+        name: The name as it was given.
         known: the settings that there are; those in a group as ``group.name``.
-        spell: how a setting of ours is written.
+        spell: Function that writes the name of a setting of ours.
 
     Returns:
         A clause like "here it is 'lr'", "did you mean 'batch_size'?" or, where nothing is near, "".

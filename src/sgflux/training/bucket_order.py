@@ -32,9 +32,9 @@ class BucketOrder:
         """Sort the examples by size.
 
         Args:
-            sizes: of the N examples.
+            sizes: Size of each of the N examples' pictures.
             batch_size: examples in a batch.
-            seed: of the run.
+            seed: Random seed of the run.
         """
         rows: dict[Size, list[int]] = {}
         for row, size in enumerate(sizes):
@@ -54,7 +54,7 @@ class BucketOrder:
         """The examples of a batch, all of one size.
 
         Args:
-            number: of the batch, from 0.
+            number: Number of the batch, from 0.
             size: examples in a batch, as the order was made for.
         """
         if size != self._batch_size:

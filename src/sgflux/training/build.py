@@ -113,12 +113,12 @@ def build(
     """Load the transformer and put the adapter into it.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
         splits: its data.
         encoded: the same, encoded.
         processes: that share the work.
-        base_identity: what the base is; None: the adapter will not say.
-        initial: what the adapter starts from; None: it starts untrained.
+        base_identity: Identity of the base; None: the adapter will record none.
+        initial: Weights from which the adapter starts; None: it starts untrained.
         say: gets lines about that.
 
     Raises:

@@ -124,14 +124,14 @@ def build_terms(
         train: the training set.
         names: features of the words.
         concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
-        sizes: of the training pictures, with aspect buckets; else empty.
+        sizes: Size of each training picture with aspect buckets; else empty.
         patch: pixels a side of an image token.
         num_layers: double blocks of the model.
         autoencoder_identity: of the one that encoded the pictures.
-        transformer_identities: what a classifier's card may call the transformer: the digest of
-            all its weights, and in cards of before the fingerprint of two layers.
+        transformer_identities: Names that a classifier's card may have for the transformer: the
+            digest of all its weights, and in older cards the fingerprint of two layers.
         images_dir: root of the training pictures.
-        anchor_sigmas: see :class:`TermInputs`.
+        anchor_sigmas: The anchor's noise levels, see :class:`TermInputs`.
         words: see :class:`TermInputs`.
         device: where the run computes.
 

@@ -46,9 +46,9 @@ class InitialAdapter:
 
     Attributes:
         name: as it was given.
-        config: of the bundle; None for a LoRA file.
-        state: of the bundle.
-        lora: of the LoRA file.
+        config: Settings of the bundle; None for a LoRA file.
+        state: Weights of the bundle.
+        lora: Weights of the LoRA file.
     """
 
     name: str

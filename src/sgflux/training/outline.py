@@ -58,10 +58,10 @@ def outline(
     """Work out a run from its model's descriptions.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
         splits: its data.
         processes: that share the work.
-        sizes: of the training pictures, with aspect buckets.
+        sizes: Size of each training picture, with aspect buckets.
 
     Raises:
         SgfluxError: if a description is not on this machine, or a setting does not fit it.

@@ -37,9 +37,9 @@ def check_inputs(
     The main process looks; the others learn what it found.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
         splits: its data.
-        processes: of the run.
+        processes: The processes of the run.
         needs_transformer: whether the transformer's files are needed, too.
         names: that are looked up; None: those of the run.
 
@@ -99,7 +99,7 @@ def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]
     """Compare what the run will write with what its disk has free.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
         plan: its numbers.
         say: gets a warning, if the disk has no room for all checkpoints that are to be kept.
 

@@ -233,8 +233,8 @@ class PlannedEncoding:
     """What is to be encoded: all pictures have been looked at, and nothing was loaded.
 
     Attributes:
-        encoders: of the run.
-        plans: of the training and, where there is one, the validation set.
+        encoders: The run's encoders.
+        plans: Plans for the training set and, where there is one, the validation set.
     """
 
     encoders: LazyEncoders
@@ -284,11 +284,11 @@ def encode(
     """Encode everything once, or find it in the cache: encoders are loaded for what is missing.
 
     Args:
-        config: of the run.
+        config: Configuration of the run.
         splits: its data.
         processes: that share the work.
         say: gets lines for the user.
-        planned: of :func:`plan_encoding`, if that has been done already.
+        planned: Result of :func:`plan_encoding`, if that has been done already.
 
     Raises:
         SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
@@ -432,9 +432,9 @@ def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[S
     """Image tokens a sample has behind an autoencoder that makes pictures so much smaller.
 
     Args:
-        config: of the run.
-        downsample: how much smaller.
-        sizes: of the pictures, with aspect buckets: the largest one counts.
+        config: Configuration of the run.
+        downsample: Factor by which latents are smaller than pictures.
+        sizes: Size of each picture with aspect buckets: the largest one counts.
 
     Raises:
         SgfluxError: if the size of the pictures does not come out even.

@@ -59,7 +59,7 @@ def relation_regions(
         examples: N rows with boxes.
         images_dir: root of their pictures, whose sizes are read.
         sizes: to which they are fitted, N of them.
-        crop: how they are fitted.
+        crop: Name of the crop by which pictures are fitted.
         patch: pixels a side of a token.
 
     Raises:

@@ -74,7 +74,7 @@ def check_resumable(
         data: split, or what else was given as a file -> SHA-256 of the file.
         content: split -> digest of its rows and the bytes of their pictures.
         base: the base now.
-        processes: how many there are now.
+        processes: Number of processes now.
 
     Returns:
         What could not be compared, or has changed and may, a line each.
@@ -160,7 +160,7 @@ def changed_settings(
     """The settings that make another run of it, sorted by name.
 
     Args:
-        old: of the checkpoint.
+        old: Settings of the checkpoint.
         new: now.
         by_content: data is compared by content, so its paths are free.
         by_identity: the base is compared by its identity, so its paths are free.

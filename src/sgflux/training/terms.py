@@ -48,7 +48,8 @@ class TermInputs:
         ranker: None without ranking.
         concept_blocks: the double blocks whose concept maps are read.
         concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
-        regions: where each example's relation is, N times (S,); None where saliency says it.
+        regions: Weight of each token in each example's relation, N times (S,); None where saliency
+            gives it.
         confusion: what is known of confusions before the first measurement.
         anchor_sigmas: number of image tokens -> levels of the model's own four-step sampling, (4,)
             float32; None without an anchor.

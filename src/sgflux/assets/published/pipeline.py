@@ -96,7 +96,7 @@ class SceneGraphPipeline(FluxPipeline):
             prompt: one text or several; None: the graph's objects, "a photo of man and horse".
             graph: like "man, riding, horse; man, wearing, hat", one or several; None: no graph,
                 with the adapter's LoRA alone.
-            graph_scale: how far to go towards what the graph says.
+            graph_scale: Factor on the difference that the graph makes to the velocity.
             num_inference_steps: 4 suit FLUX.1-schnell.
             guidance_scale: for a guidance-distilled base (FLUX.1-dev) only.
             height, width: in pixels; None: the base's own size.
