@@ -97,7 +97,8 @@ def interval(values: Sequence[float]) -> dict[str, Any] | None:
     bounds = None
     if max(values) - min(values) > 1e-9:
         half = student_t95(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-        bounds = [mean - half, mean + half]
+        # The last digits of a quantile are scipy's version's own.
+        bounds = [round(mean - half, 12), round(mean + half, 12)]
     return {"mean": mean, "ci95": bounds, "values": list(values)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -37,7 +38,10 @@ def resolve_path(relative: str, images_dir: str | os.PathLike[str]) -> Path:
                 f"{where} must be a path below the images folder {os.fspath(images_dir)!r}, "
                 "without '..'"
             )
-        return (root / relative).resolve()
+        found = (root / relative).resolve()
+        if found.is_symlink():  # from Python 3.13 on, resolve() says nothing of a circle
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), os.fspath(found))
+        return found
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, SgfluxError):
             raise

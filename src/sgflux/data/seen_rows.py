@@ -103,7 +103,7 @@ def overlap(
         split, _, kind = name.partition(".")
         if kind in own:
             asked = own[kind] if kind == "rows" else np.unique(own[kind])
-            found.setdefault(split, {})[kind] = int(np.isin(asked, values).sum())
+            found.setdefault(split, {})[kind] = int(np.isin(asked, values, kind="sort").sum())
     return found
 
 
