@@ -132,12 +132,13 @@ class Record:
         self._path, self.content = path, content
 
     @classmethod
-    def open(cls, path: Path, bench_of: dict[str, Any]) -> Record:
+    def open(cls, path: Path, bench_of: dict[str, Any], *, keep_older: bool = False) -> Record:
         """Begin a file, or go on with one of the same code on the same kind of card.
 
         Args:
             path: of the file.
             bench_of: what was measured, where, with what.
+            keep_older: keep rows that older code measured; each of them names that code.
 
         Raises:
             SystemExit: if the file is of something else.
@@ -148,7 +149,7 @@ class Record:
             content = json.loads(path.read_text(encoding="utf-8"))
             differing = [
                 f"{name}: {content[name]!r} there, {bench_of[name]!r} now"
-                for name in ("toy", "card", "source", "versions")
+                for name in ("toy", "card", "versions", *(() if keep_older else ("source",)))
                 if content[name] != bench_of[name]
             ]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
@@ -158,6 +159,13 @@ class Record:
                 f"error: {path} was measured differently ({'; '.join(differing)}); "
                 "give another --out"
             )
+        if content["source"] != bench_of["source"]:
+            content["rows"] = {
+                name: {"source": content["source"], **row}
+                for name, row in content["rows"].items()
+                if row["status"] == DONE
+            }
+            content |= bench_of
         for row in content["rows"].values():
             if row["status"] == RUNNING:
                 row |= {"status": FAILED, "error": "the process ended while this row ran"}
@@ -174,9 +182,10 @@ class Record:
         self.rows[name] = row
         write_json(self._path, self.content)
 
-    def todo(self, rows: Sequence[Row]) -> list[Row]:
-        """What is still to be done; rows that failed before come last."""
-        open_rows = [row for row in rows if self._status(row) != DONE]
+    def todo(self, rows: Sequence[Row], *, leave_failed: bool = False) -> list[Row]:
+        """What is still to be done; rows that failed before come last, or are left out."""
+        ended = {DONE, FAILED} if leave_failed else {DONE}
+        open_rows = [row for row in rows if self._status(row) not in ended]
         return sorted(open_rows, key=lambda row: self._status(row) == FAILED)
 
     def _status(self, row: Row) -> str | None:
@@ -189,6 +198,26 @@ def affordable(rows: Sequence[Row], seconds: float) -> tuple[list[Row], list[Row
     while kept and sum(row.seconds for row in kept) > seconds:
         kept.pop()
     return kept, list(rows[len(kept) :])
+
+
+def error_line(error: Exception) -> str:
+    """An error's kind and the first line of what it says: CUDA adds four lines of advice."""
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def card_is_lost(error: str) -> bool:
+    """Whether no row of this process can be measured any more: CUDA ends with its first fault."""
+    return "CUDA error" in error
+
+
+def start_again(minutes: float) -> None:
+    """Go on in a new process, which leaves out what failed before it. This one ends here."""
+    given = sys.argv[1:]
+    sys.stdout.flush()
+    os.execv(  # this script's own command line
+        sys.executable,
+        [sys.executable, __file__, *given, "--leave-failed", "--budget-minutes", f"{minutes:.2f}"],
+    )
 
 
 def run_row(row: Row, bench: Bench, record: Record, *, limit: float) -> None:
@@ -207,7 +236,7 @@ def run_row(row: Row, bench: Bench, record: Record, *, limit: float) -> None:
     except Exception as error:  # noqa: BLE001  # the next row must have its chance
         frames = traceback.extract_tb(error.__traceback__)[-3:]
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
-        status = {"status": FAILED, "error": f"{type(error).__name__}: {error}", "where": where}
+        status = {"status": FAILED, "error": error_line(error), "where": where}
     seconds = round(time.monotonic() - started, 1)
     record.set(row.name, **status, took_seconds=seconds, expected_seconds=row.seconds)
     with contextlib.suppress(RuntimeError):  # where the card is lost, the next row will say so
@@ -224,6 +253,12 @@ def main() -> int:
     parser.add_argument("--toy", action="store_true", help="Rehearse on the CPU at small width.")
     parser.add_argument("--rows", nargs="+", choices=[row.name for row in ROWS], metavar="ROW")
     parser.add_argument("--adapter", type=Path, help="Bundle for tiny-flux to draw pictures with.")
+    parser.add_argument(
+        "--leave-failed", action="store_true", help="Do not try rows again that failed before."
+    )
+    parser.add_argument(
+        "--keep-older", action="store_true", help="Keep rows of --out that older code measured."
+    )
     given = parser.parse_args()
     if given.adapter is not None and not given.adapter.is_dir():
         parser.error(f"--adapter {given.adapter} is no folder")
@@ -246,10 +281,11 @@ def main() -> int:
             "commit": commit(),
             "date": today(),
         },
+        keep_older=given.keep_older,
     )
     bench = Bench(place, toy=given.toy, results=record.rows, adapter=given.adapter)
     wanted = [row for row in ROWS if given.rows is None or row.name in given.rows]
-    todo = record.todo(wanted)
+    todo = record.todo(wanted, leave_failed=given.leave_failed)
     end = STARTED + 60 * given.budget_minutes - RESERVE
     print(f"{place.describe()['name']}: {len(todo)} of {len(wanted)} rows to measure", flush=True)
     forecast = [] if given.toy else affordable(todo, end - time.monotonic())[1]
@@ -264,6 +300,8 @@ def main() -> int:
             continue
         limit = max(20, PATIENCE * row.seconds)
         run_row(row, bench, record, limit=limit if given.toy else min(left, limit))
+        if card_is_lost(record.rows[row.name].get("error", "")) and row is not todo[-1]:
+            start_again((end + RESERVE - time.monotonic()) / 60)
     print(short_table(record.content))
     good = all(
         record.rows[row.name]["status"] == DONE and record.rows[row.name]["found"].get("ok", True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from ways import SCALE, Ours, Task, make_arrays, statement_graph
 
 from sgflux.config import TrainConfig
 from sgflux.models.adapter import adapter_disabled
+from sgflux.models.attention_kernels import attention_kernel
 from sgflux.models.backbone import image_ids, text_ids
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.batches import draw_batch
-from sgflux.training.objective import FlowMatchingObjective, attention_kernel
+from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.trainer import train
 
 BF16_GRADIENT_TOLERANCE = 0.05
@@ -210,22 +213,47 @@ def training(bench: Bench) -> dict[str, Any]:
     }
     found["resumed_equal"] = found["resumed_largest_difference"] == 0
     if not found["resumed_equal"]:
-        # Whether the card computes the same twice at all.
+        # Whether the card computes the same twice at all, and where it is told to.
         with quietly():
             train(replace(whole, output_dir=bench.folder / "twice"))
         found["repeated_largest_difference"] = largest_difference(
             weights, weights_of(bench.folder / "twice")
         )
-    found["ok"] = found["resumed_equal"]
+        with quietly(), deterministic():
+            train(replace(whole, output_dir=bench.folder / "exact"))
+            train(
+                replace(
+                    again,
+                    output_dir=bench.folder / "exactly_resumed",
+                    resume=str(bench.folder / "exact" / f"step{half}.pt"),
+                )
+            )
+        found["deterministic_resumed_largest_difference"] = largest_difference(
+            weights_of(bench.folder / "exact"), weights_of(bench.folder / "exactly_resumed")
+        )
+    found["ok"] = found["resumed_equal"] or found["deterministic_resumed_largest_difference"] == 0
     return found
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """Let PyTorch choose kernels whose results do not change from run to run."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def pictures(bench: Bench) -> dict[str, Any]:
     """An adapter draws on the card what it draws on the CPU, in float32, and nearly so in bf16."""
     adapter = bench.adapter or bench.folder / "whole" / "final"
     if not adapter.is_dir():
+        alone = short_training(bench, bench.folder / "for_pictures")
         with quietly():
-            train(short_training(bench, bench.folder / "whole"))
+            train(alone)
+        adapter = alone.output_dir / "final"
     count = 2 if bench.toy else 8
     graphs = [statement_graph(number, 1 + number % 2) for number in range(count)]
     drawn: dict[str, np.ndarray] = {}

@@ -42,6 +42,7 @@ from sgflux.data.tensor_rows import MemoryRows
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.loss_config import LossConfig
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.attention_kernels import attention_kernel, without_cudnn
 from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import LatentScale
@@ -49,7 +50,6 @@ from sgflux.training.build import Preparation, guidance_of
 from sgflux.training.build_terms import TermSources, build_terms, read_sources
 from sgflux.training.interruption import StopRequest
 from sgflux.training.loop import TrainingRun
-from sgflux.training.objective import attention_kernel
 from sgflux.training.plan import make_plan
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import RunFolder
@@ -257,7 +257,15 @@ class Vanilla:
         self._transformer.set_adapter(VANILLA_LORA)
 
     def step(self) -> None:
-        """One optimizer step, as in diffusers' training examples for FLUX."""
+        """One optimizer step, as in diffusers' training examples for FLUX.
+
+        Without cuDNN's attention, which a user would get on a GPU: its backward pass ended with an
+        illegal memory access on an H200 with PyTorch 2.11.
+        """
+        with without_cudnn():
+            self._step()
+
+    def _step(self) -> None:
         check_limit(self.place, self._batch)
         accelerator, task = self._accelerator, self._task
         mean, std, prompt_embeds, pooled = next(self._batches)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import euler_step, inference_sigmas
+from sgflux.models.attention_kernels import without_cudnn
 from sgflux.training.base_config import TrainBaseConfig, log
 from sgflux.training.base_model import LIVE_DIMENSIONS, SHIFT, CaptionedFlux
 from sgflux.training.base_training import (
@@ -175,11 +176,12 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
             for rows in (walk.captions[slots], walk.told[slots])
         )
         target = teacher.walk(states, levels, *told)[..., :LIVE_DIMENSIONS]
-        with torch.autocast(config.device, torch.bfloat16):
-            velocity = student(states, levels[:, 0], *texts)[0]
-        velocity = velocity[..., :LIVE_DIMENSIONS].float()
-        loss = F.mse_loss(velocity, target)
-        loss.backward()
+        with without_cudnn():
+            with torch.autocast(config.device, torch.bfloat16):
+                velocity = student(states, levels[:, 0], *texts)[0]
+            velocity = velocity[..., :LIVE_DIMENSIONS].float()
+            loss = F.mse_loss(velocity, target)
+            loss.backward()
         nn.utils.clip_grad_norm_(student.transformer.parameters(), 1.0)
         factor = learning_rate_factor(
             step, config.distill_steps, warmup=config.distill_steps // 20, decay=0.6

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents, velocity_target
+from sgflux.models.attention_kernels import without_cudnn
 from sgflux.models.backbone import pack_latents
 from sgflux.models.compilation import allow_variants
 from sgflux.training.base_config import TrainBaseConfig, log
@@ -183,25 +184,26 @@ def train_transformer(
         sigma = sample_base_sigmas(config.batch_size, generator)
         noisy = noise_latents(latents, noise, sigma)
 
-        with torch.autocast(config.device, torch.bfloat16):
-            velocity, layout, said = model(
-                noisy.to(config.device),
-                sigma.to(config.device),
-                table.clip_ids[rows].to(config.device),
-                table.t5_ids[rows].to(config.device),
+        with without_cudnn():
+            with torch.autocast(config.device, torch.bfloat16):
+                velocity, layout, said = model(
+                    noisy.to(config.device),
+                    sigma.to(config.device),
+                    table.clip_ids[rows].to(config.device),
+                    table.t5_ids[rows].to(config.device),
+                )
+            target = velocity_target(latents, noise).to(config.device)
+            live = slice(0, LIVE_DIMENSIONS)
+            loss = F.mse_loss(velocity[..., live].float(), target[..., live])
+            covered = torch.from_numpy(np.unpackbits(layouts[chosen.numpy()], axis=-1))
+            covered = covered.mT.float().to(config.device)
+            layout_loss = F.binary_cross_entropy_with_logits(layout.float(), covered)
+            stated = np.unpackbits(roles[rows.numpy()], axis=-1)
+            role_loss = F.binary_cross_entropy_with_logits(
+                said.float(), torch.from_numpy(stated).float().to(config.device)
             )
-        target = velocity_target(latents, noise).to(config.device)
-        live = slice(0, LIVE_DIMENSIONS)
-        loss = F.mse_loss(velocity[..., live].float(), target[..., live])
-        covered = torch.from_numpy(np.unpackbits(layouts[chosen.numpy()], axis=-1))
-        covered = covered.mT.float().to(config.device)
-        layout_loss = F.binary_cross_entropy_with_logits(layout.float(), covered)
-        stated = np.unpackbits(roles[rows.numpy()], axis=-1)
-        role_loss = F.binary_cross_entropy_with_logits(
-            said.float(), torch.from_numpy(stated).float().to(config.device)
-        )
-        auxiliary = config.layout_weight * layout_loss + config.role_weight * role_loss
-        (loss + auxiliary).backward()
+            auxiliary = config.layout_weight * layout_loss + config.role_weight * role_loss
+            (loss + auxiliary).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = learning_rate_factor(
             step, config.steps, warmup=config.warmup_steps, decay=config.decay_share

@@ -15,6 +15,7 @@ from torch import Tensor
 from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
+from sgflux.models.attention_kernels import attention_kernel
 from sgflux.training.batches import draw_batch
 from sgflux.training.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
@@ -22,7 +23,7 @@ from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, st
 from sgflux.training.hard_negatives import measured_mistakes
 from sgflux.training.interruption import StopRequest
 from sgflux.training.negative_sampling import ConfusionTable
-from sgflux.training.objective import FlowMatchingObjective, attention_kernel
+from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.optimization import (
     Average,
     average_gradients,

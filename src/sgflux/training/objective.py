@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
@@ -220,12 +219,3 @@ class FlowMatchingObjective:
                 text_ids(length).to(latents.device),
             )
         return self._ids[key]
-
-
-def attention_kernel(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """What forward and backward passes run in: on CPU, attention as its plain formula.
-
-    The fused CPU kernel's backward pass in bf16 takes several times longer. Both passes need it:
-    gradient checkpointing computes the forward again within the backward.
-    """
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else contextlib.nullcontext()
