@@ -57,21 +57,21 @@ from ablation_report import as_table, draw, figures_of, summary
 from ablation_rows import PLAIN, RECIPES, Recipe
 
 import sgflux
-from sgflux.config import LossConfig, TrainConfig
 from sgflux.data.examples import read_examples, write_examples
-from sgflux.data.world_dataset import write_world
-from sgflux.demo import DEMO
-from sgflux.endings import exit_status
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
+from sgflux.files.writing import replacing
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.relation_classifier import CARD_FILE, read_card
+from sgflux.settings.training import LossConfig, TrainConfig
+from sgflux.terminal.endings import exit_status
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.loop import NotFiniteError
 from sgflux.training.quiet import hide_loading_bars
 from sgflux.training.run_log import duration
 from sgflux.training.trainer import train
-from sgflux.writing import replacing
+from sgflux.world.dataset import write_world
+from sgflux.world.demo import DEMO
 
 SHARED = (
     *("model_id", "height", "width", "dtype", "lr", "gate_lr_scale", "t_min", "t_max"),

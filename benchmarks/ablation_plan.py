@@ -12,7 +12,7 @@ from typing import Any
 from ablation_rows import Recipe
 
 from sgflux.errors import SgfluxError
-from sgflux.writing import replacing
+from sgflux.files.writing import replacing
 
 BUDGETS = ("examples", "time")
 """What two recipes have in common: how many examples they see, or how long they train."""

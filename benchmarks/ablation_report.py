@@ -22,8 +22,8 @@ from typing import Any
 
 from ablation_plan import BUDGETS, write_json
 
+from sgflux.files.writing import replacing
 from sgflux.intervals import student_t95
-from sgflux.writing import replacing
 
 FIGURES = {
     "relation_accuracy": ("arms", "graph", "relation_accuracy", "macro"),

@@ -20,8 +20,8 @@ class Recipe:
         name: of its folder and its line in the table.
         what: what it has that the recipe named first has not.
         over: the recipe that it is compared with; None: it is where everything begins.
-        settings: of :class:`sgflux.config.TrainConfig`, beside the shared ones.
-        losses: of :class:`sgflux.loss_config.LossConfig`.
+        settings: of :class:`sgflux.settings.training.TrainConfig`, beside the shared ones.
+        losses: of :class:`sgflux.settings.losses.LossConfig`.
         cost: of a step, in steps of the recipe ``plain``; about, for the estimate of the whole.
         classifier: the kind that it reads, if it reads one.
     """

@@ -18,9 +18,9 @@ from typing import Any
 
 from ablation_plan import write_json
 
-from sgflux.data.world_dataset import write_world
 from sgflux.evaluation.chance import CHANCE_FILE
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.world.dataset import write_world
 
 WORLD_SEED = 20261130
 """Of a world that nothing else uses."""

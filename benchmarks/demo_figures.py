@@ -21,12 +21,12 @@ from typing import Any
 
 from ablation_plan import write_json
 
-from sgflux.demo import RECORD as DEMO_RECORD
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.evaluation.headline import Figure, footnotes, headline
+from sgflux.files.writing import replacing
 from sgflux.training.run_log import duration
-from sgflux.writing import replacing
+from sgflux.world.demo import RECORD as DEMO_RECORD
 
 COMMANDS = {
     "demo": "sgflux demo",

@@ -31,10 +31,10 @@ import numpy as np
 from sgflux.data.examples import prompts_for_graph, read_examples
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.evaluation.metrics import Observations, frechet_distance, macro_estimate
+from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.intervals import exact_interval
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.writing import replacing
 
 REFERENCE_STEPS = 8
 BATCH = 48

@@ -19,8 +19,8 @@ from diffusers import FluxTransformer2DModel
 from measuring import Place, Way, fits, largest_batch, significant
 from ways import VANILLA, Ours, Task, Vanilla
 
-from sgflux.data.world_dataset import write_world
 from sgflux.training.estimate import Shape, operations_per_example
+from sgflux.world.dataset import write_world
 
 SIZES = (256, 512, 1024)
 TEXT_TOKENS = {256: 128, 512: 256, 1024: 256}

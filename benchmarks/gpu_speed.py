@@ -26,12 +26,12 @@ from ways import LOSSES, VANILLA, statement_graph
 
 from sgflux.models.backbone import TextFeatures
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.base_config import TrainBaseConfig
-from sgflux.training.base_distillation import distil
-from sgflux.training.base_model import LinearCode
-from sgflux.training.base_scenes import make_scenes
-from sgflux.training.base_training import train_transformer
 from sgflux.training.trainer import train
+from sgflux.world.tiny_flux.config import TrainBaseConfig
+from sgflux.world.tiny_flux.distillation import distil
+from sgflux.world.tiny_flux.model import LinearCode
+from sgflux.world.tiny_flux.scenes import make_scenes
+from sgflux.world.tiny_flux.training import train_transformer
 
 MISSION_EXAMPLES = 800
 MISSION_PICTURES = 960

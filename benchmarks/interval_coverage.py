@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 from ablation_plan import write_json
 
+from sgflux.files.writing import replacing
 from sgflux.intervals import Layout, difference_interval, exact_interval, share_interval
-from sgflux.writing import replacing
 
 COUNTS = (48, 96, 480)
 TRUTHS = (0.5, 0.75, 0.9, 0.95, 0.98, 0.99)

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 import checkout
 import torch
 
-from sgflux.writing import replacing
+from sgflux.files.writing import replacing
 
 ROOT = checkout.ROOT
 

@@ -35,16 +35,16 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from sgflux.config import TrainConfig
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
 from sgflux.data.tensor_rows import MemoryRows
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.loss_config import LossConfig
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.attention_kernels import attention_kernel, without_cudnn
 from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
 from sgflux.training.build import Preparation, guidance_of
 from sgflux.training.build_terms import TermSources, build_terms, read_sources

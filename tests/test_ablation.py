@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sgflux.data.world_dataset import write_world
-from sgflux.demo import DEMO, FULL
 from sgflux.errors import SgfluxError
-from sgflux.loss_config import LossConfig
+from sgflux.settings.losses import LossConfig
+from sgflux.world.dataset import write_world
+from sgflux.world.demo import DEMO, FULL
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sgflux.config import ConfigError, PromptMix, TrainConfig, read_settings
-from sgflux.loss_config import LossConfig
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.training import ConfigError, PromptMix, TrainConfig, read_settings
 
 
 def config(**changes: Any) -> TrainConfig:

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from sgflux.evaluation.evaluator import RESULTS
-from sgflux.folder_lock import hold_folder
+from sgflux.files.folder_lock import hold_folder
 from sgflux.models.digests import CACHE_VARIABLE
-from sgflux.printable import counted
+from sgflux.terminal.printable import counted
 from tests.evaluation.report_fixture import make_evaluation
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sgflux.cli import COMMANDS, main
-from sgflux.config import TrainConfig
-from sgflux.flags import flag_names, parse_flags
 from sgflux.settings.checks import setting_names
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.exporting import ExportConfig, ImportConfig
+from sgflux.settings.flags import flag_names, parse_flags
 from sgflux.settings.foreign_names import FOREIGN_NAMES, own_name
 from sgflux.settings.sampling import SaliencyConfig, SampleConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.settings.world_models import TrainBaseConfig
 
 Capture = pytest.CaptureFixture[str]

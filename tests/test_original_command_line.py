@@ -18,7 +18,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from sgflux.config import FLUX_SCHNELL
+from sgflux.settings.training import FLUX_SCHNELL
 from tests.flux_fixture import make_flux_folder
 from tests.models.cgip_fixture import write_checkpoint, write_vocabulary
 from tests.training.scenes import write_scenes

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sgflux.config import read_settings
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
+from sgflux.settings.training import read_settings
 from sgflux.training.command_line import parse_train_config
 
 ROOT = Path(__file__).parents[1]

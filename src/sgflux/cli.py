@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import sgflux
 from sgflux import commands
 from sgflux.commands import Command
-from sgflux.endings import BAD_INPUT, exit_status
 from sgflux.errors import SgfluxError
+from sgflux.terminal.endings import BAD_INPUT, exit_status
 from sgflux.training.command_line import EXAMPLE as TRAIN_EXAMPLE
 
 COMMANDS: tuple[Command, ...] = (

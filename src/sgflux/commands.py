@@ -17,15 +17,15 @@ from typing import Annotated, Literal
 import tyro
 
 from sgflux.errors import SgfluxError
-from sgflux.flags import Flags, parse_flags
-from sgflux.folder_lock import hold_folder
-from sgflux.printable import counted
+from sgflux.files.folder_lock import hold_folder
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.exporting import ExportConfig, ImportConfig
+from sgflux.settings.flags import Flags, parse_flags
 from sgflux.settings.model import FLUX_SCHNELL
 from sgflux.settings.sampling import SaliencyConfig, SampleConfig
 from sgflux.settings.world_models import MeasureBaseConfig, TrainBaseConfig
+from sgflux.terminal.printable import counted
 
 Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
 
@@ -74,7 +74,7 @@ class Command:
     def hold(
         self, folder: Path, *, beside: bool = False, part: str = ""
     ) -> AbstractContextManager[None]:
-        """Be the only one that writes there (:func:`~sgflux.folder_lock.hold_folder`)."""
+        """Be the only one that writes there (:func:`~sgflux.files.folder_lock.hold_folder`)."""
         return hold_folder(folder, command=self.prog, beside=beside, part=part)
 
 
@@ -104,7 +104,7 @@ def demo(command: Command, arguments: Sequence[str]) -> int:
     """Run the demo; returns the exit status."""
     flags = command.parse(DemoFlags, arguments)
     _hide_loading_bars(on_a_terminal=True)  # the bundled model is there in a moment
-    from sgflux.demo import choose_preset, run_demo
+    from sgflux.world.demo import choose_preset, run_demo
 
     preset = choose_preset(full=flags.full, control=flags.control)
     return run_demo(preset, out_dir=flags.out_dir or Path("runs") / preset.name)
@@ -138,7 +138,7 @@ class DataWorldFlags:
 def data_world(command: Command, arguments: Sequence[str]) -> int:
     """Write a data set of the bundled world."""
     flags = command.parse(DataWorldFlags, arguments)
-    from sgflux.data.world_dataset import write_world
+    from sgflux.world.dataset import write_world
 
     with command.hold(flags.out_dir, beside=True):
         summary = write_world(
@@ -465,7 +465,7 @@ def doctor(command: Command, arguments: Sequence[str]) -> int:
 def world_train_base(command: Command, arguments: Sequence[str]) -> int:
     """Train tiny-flux from nothing."""
     config = command.parse(TrainBaseConfig, arguments)
-    from sgflux.training.base_recipe import train_base
+    from sgflux.world.tiny_flux.recipe import train_base
 
     with command.hold(config.output_dir):
         print(train_base(config))
@@ -475,7 +475,7 @@ def world_train_base(command: Command, arguments: Sequence[str]) -> int:
 def world_measure_base(command: Command, arguments: Sequence[str]) -> int:
     """Measure a base by its captions."""
     config = command.parse(MeasureBaseConfig, arguments)
-    from sgflux.evaluation.base_gate import measure_base
+    from sgflux.world.tiny_flux.gate import measure_base
 
     with command.hold(config.output, beside=True):
         gate = measure_base(config)["gate"]
@@ -511,7 +511,7 @@ class TrainJudgeFlags:
 def world_train_judge(command: Command, arguments: Sequence[str]) -> int:
     """Train the bundled world's judge."""
     flags = command.parse(TrainJudgeFlags, arguments)
-    from sgflux.evaluation.world_judge_training import save_confusion_figure, train_judge
+    from sgflux.world.judge_training import save_confusion_figure, train_judge
 
     with command.hold(flags.out, beside=True):
         card = train_judge(

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
 from sgflux.models.backbone import load_transformer
 from sgflux.models.base_files import identify_base
@@ -21,6 +20,7 @@ from sgflux.models.legacy import import_legacy
 from sgflux.models.lora_formats import LoraWeights, write_lora
 from sgflux.publishing import write_published
 from sgflux.settings.exporting import ExportConfig, ImportConfig
+from sgflux.settings.model_source import ModelSource
 
 
 def export(config: ExportConfig) -> list[str]:

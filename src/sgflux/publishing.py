@@ -18,12 +18,12 @@ from huggingface_hub import EvalResult, ModelCard
 
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.models.base_name import BaseName
 from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle, read_base
 from sgflux.models.card_data import card_data
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.exporting import ExportConfig
-from sgflux.writing import make_folder, naming_disk_errors
 
 PIPELINE_FILE = "pipeline.py"
 _ASSETS = Path(__file__).parent / "assets" / "published"

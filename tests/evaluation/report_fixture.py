@@ -13,12 +13,12 @@ import numpy as np
 
 from sgflux.data.examples import read_examples
 from sgflux.data.images import load_image
-from sgflux.data.world import PREDICATES, render_relationships
-from sgflux.data.world_dataset import write_world
 from sgflux.evaluation.arms import Arm, PictureRequest
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.judges import NONE, NamePair
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.dataset import write_world
+from sgflux.world.scenes import PREDICATES, render_relationships
 
 CLASSES = (*PREDICATES, NONE)
 

@@ -18,7 +18,6 @@ from safetensors.torch import load_file, save_file
 
 from sgflux.caveats import base_note
 from sgflux.data.pictures import read_picture
-from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import make_items
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
@@ -26,6 +25,7 @@ from sgflux.evaluation.ranking import ALTERNATIVES, ranking_summary
 from sgflux.evaluation.report import write_report
 from sgflux.evaluation.scoring import Scorer
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.world.dataset import write_world
 from tests.evaluation.test_arms import example
 from tests.test_sampling import noisy, with_identity, write_adapter
 

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from sgflux.data.examples import SceneExample, read_examples
-from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.calibration import FALSE_KINDS, calibrate, false_questions
 from sgflux.evaluation.headline import headline
@@ -19,8 +18,9 @@ from sgflux.evaluation.judges import NONE, NamePair, WorldJudgeAdapter
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.records import judge_line
 from sgflux.evaluation.scoring import Scorer
-from sgflux.evaluation.world_judge import CLASSES
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.dataset import write_world
+from sgflux.world.judge import CLASSES
 from tests.evaluation.test_arms import example
 
 SCORER = Scorer()

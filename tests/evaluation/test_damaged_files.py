@@ -15,13 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sgflux.demo import Preset, Progress
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.headline import print_headline
 from sgflux.evaluation.report import write_report
 from sgflux.evaluation.report_data import read_metrics, read_results
-from sgflux.evaluation.world_judge import load_judge
-from sgflux.json_files import MAX_LINE
+from sgflux.files.json_files import MAX_LINE
 from sgflux.models.relation_classifier import (
     ClassifierCard,
     LatentRelationClassifier,
@@ -29,8 +27,10 @@ from sgflux.models.relation_classifier import (
     save_classifier,
 )
 from sgflux.training.run_log import drop_later_rows
+from sgflux.world.demo import Preset, Progress
+from sgflux.world.judge import load_judge
 from tests.evaluation.report_fixture import make_evaluation
-from tests.json_damage import damaged
+from tests.files.json_damage import damaged
 
 MANY = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.world_dataset import write_world
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.world.dataset import write_world
 
 
 def lines_of(data: Path, out_dir: Path, *, seed: int) -> list[dict[str, Any]]:

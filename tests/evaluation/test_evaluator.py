@@ -13,12 +13,12 @@ import pytest
 from flux_fixture import make_flux_folder
 
 from sgflux.data.pictures import read_picture, save_picture
-from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import ALL_ARMS, Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.generators import blind, oracle
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.world.dataset import write_world
 from tests.evaluation.test_arms import example
 from tests.test_sampling import write_adapter
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sgflux.data.world import OBJECT_NAMES, PREDICATES, render_relationships, sample_scene
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges import NamePair, Reading, WorldJudgeAdapter, read_pictures
-from sgflux.evaluation.world_judge import CLASSES, WorldJudge, to_judge_images
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.world.judge import CLASSES, WorldJudge, to_judge_images
+from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, render_relationships, sample_scene
 
 
 def untrained() -> WorldJudgeAdapter:
@@ -121,7 +121,7 @@ def test_a_reading_is_right_by_the_most_likely_class() -> None:
 
 
 def test_the_bundled_judge_reads_the_worlds_pictures() -> None:
-    """Loose bounds: how good it is exactly is test_world_judge's business."""
+    """Loose bounds: how good it is exactly is measured in tests/world/test_judge.py."""
     judge = WorldJudgeAdapter.load()
     rng = np.random.default_rng(5)
     scenes = [

@@ -12,10 +12,10 @@ from PIL import Image
 from sgflux.cli import main
 from sgflux.data.examples import SceneExample
 from sgflux.data.seen_rows import SEEN_FILE, file_digests, row_digests, seen_bytes
-from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.real_pictures import RealPictures
+from sgflux.world.dataset import write_world
 from tests.evaluation.test_arms import example
 
 

@@ -16,9 +16,9 @@ from sgflux.evaluation import evaluator
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
-from sgflux.model_source import ModelSource
 from sgflux.preflight.model import check_model
 from sgflux.settings.evaluation import EvalConfig
+from sgflux.settings.model_source import ModelSource
 
 
 def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sgflux.data.pictures import read_picture, save_picture
-from sgflux.data.world_dataset import write_world
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.generators import oracle
+from sgflux.world.dataset import write_world
 from tests.evaluation.test_arms import example
 from tests.flux_fixture import make_flux_folder
 

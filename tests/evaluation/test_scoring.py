@@ -16,8 +16,8 @@ from sgflux.evaluation.drawing import JudgedPicture, picture_path
 from sgflux.evaluation.judges import Reading
 from sgflux.evaluation.ranking import ranking_summary, sigma_grid
 from sgflux.evaluation.scoring import Scorer
-from sgflux.evaluation.world_judge import CLASSES
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.judge import CLASSES
 from tests.evaluation.test_arms import example
 
 EXAMPLES = [

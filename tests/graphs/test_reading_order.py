@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgflux.data.world import sample_scene
 from sgflux.graphs.reading_order import MAX_TOLD, _places, reading_order
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
+from sgflux.world.scenes import sample_scene
 
 from .strategies import scene_graphs
 

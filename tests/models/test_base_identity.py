@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 from transformers import T5EncoderModel
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models import base_files
 from sgflux.models.base_files import identify_base
 from sgflux.models.base_identity import PARTS, BaseIdentity, check_identity
 from sgflux.models.digests import CACHE_VARIABLE, tensor_digest
+from sgflux.settings.model_source import ModelSource
 from tests.models.test_original_layout import make_transformer
 from tests.single_files_fixture import (
     make_autoencoder,

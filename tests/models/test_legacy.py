@@ -12,7 +12,6 @@ from safetensors import safe_open
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.backbone import load_transformer
 from sgflux.models.base_files import identify_base
 from sgflux.models.bundle import load_bundle
@@ -20,6 +19,7 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
 from sgflux.models.lora_formats import read_lora
+from sgflux.settings.model_source import ModelSource
 from tests.models.cgip_fixture import DIM, write_checkpoint, write_vocabulary
 from tests.models.test_adapter import GRAPHS
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.backbone import resolve_model_id
 from sgflux.preflight import model as preflight
 from sgflux.preflight.model import check_model
+from sgflux.settings.model_source import ModelSource
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, T5TokenizerFast
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.backbone import load_text_encoders, resolve_model_id
 from sgflux.models.tokenizers import check_tokenizer
 from sgflux.preflight import model as preflight
 from sgflux.preflight.model import check_input_channels, check_libraries, check_model
+from sgflux.settings.model_source import ModelSource
 
 TINY = Path(resolve_model_id("tiny"))
 

@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.preflight.model import check_model
+from sgflux.settings.model_source import ModelSource
 from tests.single_files_fixture import SingleFiles, write_single_files
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pytest
 import torch
 
-from sgflux.config import TrainConfig
+from sgflux.settings.training import TrainConfig
 from tests.flux_fixture import make_flux_folder
 from tests.training.scenes import write_scenes
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from sgflux.cli import main
-from sgflux.config import ConfigError, TrainConfig
 from sgflux.data.buckets import Size
 from sgflux.data.cache import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
-from sgflux.loss_config import LossConfig
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.training import ConfigError, TrainConfig
 from sgflux.training import build, lazy_encoders, loop
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.bucket_order import BucketOrder, batches_by

@@ -12,9 +12,9 @@ import torch
 from sgflux.cli import main
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
-from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_autoencoder, load_text_encoders
 from sgflux.models.hub import model_folder
+from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training import lazy_encoders
 from sgflux.training.encoder_files import encoder_facts, files_identity
 from sgflux.training.prepare import Encoded, encode, read_splits

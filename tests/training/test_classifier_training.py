@@ -12,7 +12,6 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
-from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_transformer, model_identity
 from sgflux.models.relation_classifier import (
     ClassifierKind,
@@ -20,6 +19,7 @@ from sgflux.models.relation_classifier import (
     read_card,
     save_classifier,
 )
+from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.trainer import train
 from tests.training.conftest import MakeConfig

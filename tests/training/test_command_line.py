@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.config import DEFAULT_EPOCHS, ConfigError, LossConfig, TrainConfig
+from sgflux.settings.training import DEFAULT_EPOCHS, ConfigError, LossConfig, TrainConfig
 from sgflux.training.command_line import (
     main,
     parse_original,

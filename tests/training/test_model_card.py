@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.config import TrainConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.model_card import _figures
 

@@ -13,9 +13,9 @@ import torch
 
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
-from sgflux.loss_config import LossConfig, NegativeMix
 from sgflux.models.backbone import load_scheduler
 from sgflux.models.bundle import load_bundle
+from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.build import anchor_sigmas_of
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.trainer import TrainResult, train

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.checkpoint import AdapterWeights, TrainingState
 from sgflux.training.trainer import train
 from tests.training.conftest import MakeConfig

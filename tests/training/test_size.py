@@ -15,10 +15,10 @@ import pytest
 from safetensors.torch import save_file
 
 from sgflux.cli import main
-from sgflux.config import ConfigError, TrainConfig
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.settings.classifier import ClassifierConfig
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.training import ConfigError, TrainConfig
 from sgflux.training.classifier_training import train_classifier
 from sgflux.training.size import model_size, with_size
 from sgflux.training.trainer import train

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from sgflux.loss_config import LossConfig
 from sgflux.models.adapter import GraphLoraModel
+from sgflux.settings.losses import LossConfig
 from sgflux.training import loop
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.checkpoint import TrainingState

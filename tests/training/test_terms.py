@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from sgflux.loss_config import LossConfig
+from sgflux.settings.losses import LossConfig
 from sgflux.training.batches import Batch
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.trainer import train

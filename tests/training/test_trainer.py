@@ -16,9 +16,9 @@ from typing import Any, Literal
 import pytest
 import torch
 
-from sgflux.config import TrainConfig
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
+from sgflux.settings.training import TrainConfig
 from sgflux.training import trainer
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.encoder import other_words
@@ -364,7 +364,7 @@ def test_a_dry_run_says_what_it_checked_and_what_not(
 def test_a_disk_without_room_for_a_checkpoint_is_refused_at_the_start(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sgflux.writing.free_bytes", lambda _: 1000)
+    monkeypatch.setattr("sgflux.files.writing.free_bytes", lambda _: 1000)
     config = make_config(tmp_path / "run")
     with pytest.raises(SgfluxError, match=r"a checkpoint and the finished adapter take about"):
         train(config)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from sgflux.cli import main
-from sgflux.config import TrainConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.command_line import settings_as_flags
 from tests.training.conftest import MakeConfig

@@ -25,7 +25,7 @@ from sgflux.graphs.predicates import (
     PredicateVocabulary,
     UnknownPredicateError,
 )
-from sgflux.printable import counted, printable
+from sgflux.terminal.printable import counted, printable
 
 PROBLEM_KINDS: tuple[str, ...] = ("json", "schema", "predicate", "image", "box", "negative")
 """What can be wrong with a row: its text, its fields, an unknown predicate, its picture, a box

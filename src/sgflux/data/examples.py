@@ -27,10 +27,10 @@ from sgflux.data.schema import (
     triple_field,
 )
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.writing import make_folder, replacing
 
 
 class Digest(Protocol):

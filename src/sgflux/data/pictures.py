@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from sgflux.data.files import expect_file
 from sgflux.errors import SgfluxError
-from sgflux.writing import replace_file
+from sgflux.files.writing import replace_file
 
 INFO_KEY = "sgflux"
 """The PNG text chunk that holds how a picture was made, as JSON."""

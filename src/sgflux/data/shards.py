@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.weights_header import read_header
-from sgflux.writing import replacing
+from sgflux.files.weights_header import read_header
+from sgflux.files.writing import replacing
 
 FORMAT = "sgflux-cache-2"
 

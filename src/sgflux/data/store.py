@@ -37,7 +37,7 @@ from sgflux.data.shards import (
     write_index,
 )
 from sgflux.errors import SgfluxError
-from sgflux.writing import replacing
+from sgflux.files.writing import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest, batches, statements_about
 from sgflux.evaluation.generators import Generator
 from sgflux.evaluation.judges import Judge, Reading, read_pictures
-from sgflux.leftovers import sweep
+from sgflux.files.leftovers import sweep
 
 _LOGGER = logging.getLogger(__name__)
 

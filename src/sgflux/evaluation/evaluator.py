@@ -55,7 +55,8 @@ from sgflux.evaluation.ranking import (
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
-from sgflux.folder_lock import hold_folder
+from sgflux.files.folder_lock import hold_folder
+from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
@@ -67,7 +68,6 @@ from sgflux.sampling import (
 )
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.versions import installed_versions
-from sgflux.writing import make_folder, replacing
 
 RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")

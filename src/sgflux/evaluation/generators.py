@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sgflux.data.world import PREDICATES, render_relationships
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.world.scenes import PREDICATES, render_relationships
 
 NameTriple = tuple[str, str, str]
 

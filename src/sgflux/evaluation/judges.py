@@ -16,17 +16,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sgflux.data.world import OBJECT_NAMES
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.world_judge import (
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.world.judge import (
     CLASSES,
     IMAGE_SIZE,
     WorldJudge,
     read_judge,
     to_judge_images,
 )
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.world.scenes import OBJECT_NAMES
 
 NONE = "none"
 """The class of a pair that stands in no relation in this order."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sgflux.evaluation.drawing import JudgedPicture
 from sgflux.evaluation.scoring import Judged, item_triples
-from sgflux.writing import replacing
+from sgflux.files.writing import replacing
 
 
 def write_lines(path: Path, judged: Judged) -> None:

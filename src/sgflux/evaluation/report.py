@@ -34,7 +34,7 @@ from sgflux.evaluation.report_panels import (
     predicate_panels,
     several_panels,
 )
-from sgflux.writing import replacing
+from sgflux.files.writing import replacing
 
 REPORT = "report.html"
 

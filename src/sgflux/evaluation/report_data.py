@@ -12,9 +12,9 @@ from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
 from sgflux.evaluation.headline import Results
 from sgflux.evaluation.result_shapes import MetricsShape, PictureShape, ResultsShape
+from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.json_files import checked, iter_json_lines, read_json_bytes, typed
 
 _AGAIN = "run the same 'sgflux eval' again, which keeps the pictures that are there"
 

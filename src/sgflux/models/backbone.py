@@ -29,13 +29,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import FILE_ENDINGS
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original, load_original
 from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.models.single_files import load_clip, load_original_autoencoder, load_t5
 from sgflux.models.text import TextEncoders, TextFeatures
 from sgflux.models.tokenizers import check_tokenizer
+from sgflux.settings.model_source import FILE_ENDINGS
 
 __all__ = [
     "BUNDLED_MODEL",

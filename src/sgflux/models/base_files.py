@@ -19,13 +19,13 @@ from torch import Tensor
 from transformers import CLIPTextConfig, T5Config
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.backbone import load_scheduler
 from sgflux.models.base_identity import PARTS, BaseIdentity
 from sgflux.models.digests import remembered, state_digest
 from sgflux.models.hub import model_folder
 from sgflux.models.original_layout import original_state
 from sgflux.models.single_files import clip_state, original_autoencoder_state, t5_state
+from sgflux.settings.model_source import ModelSource
 
 _VERSION = "1"
 """Of how digests are taken; another one makes the remembered ones unknown."""

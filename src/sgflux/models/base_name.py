@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import FILE_ENDINGS
+from sgflux.settings.model_source import FILE_ENDINGS
 
 _BUNDLED = "tiny"
 

@@ -30,7 +30,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.leftovers import outdated, replace_folder
+from sgflux.files.leftovers import outdated, replace_folder
+from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.base_name import BaseName
 from sgflux.models.bundle_checks import (
@@ -42,7 +43,6 @@ from sgflux.models.bundle_checks import (
 from sgflux.models.finite import check_finite
 from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.versions import installed_versions
-from sgflux.writing import make_folder, naming_disk_errors
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 CONDITIONER_FILE = "graph_conditioner.safetensors"

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
+from sgflux.files.tensors import read_torch_file
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.cgip_vocabulary import (
     IMAGE_OBJECT,
@@ -30,7 +31,6 @@ from sgflux.models.cgip_vocabulary import (
     PUBLISHED_SIZES,
     CGIPVocabulary,
 )
-from sgflux.models.files import read_torch_file
 from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphFeatures, masked_mean, prefix_mask
 

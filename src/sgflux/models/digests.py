@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.writing import replace_file
+from sgflux.files.writing import replace_file
 
 CACHE_VARIABLE = "SGFLUX_DIGEST_CACHE"
 """Environment variable: the file that remembers digests, or ``off``."""

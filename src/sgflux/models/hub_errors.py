@@ -10,7 +10,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from sgflux.writing import disk_error, write_error
+from sgflux.files.writing import disk_error, write_error
 
 
 def why_not_loaded(

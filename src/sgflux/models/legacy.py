@@ -22,13 +22,13 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.backbone import model_identity
 from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import GraphMode
-from sgflux.models.files import read_torch_file
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LoraWeights
 

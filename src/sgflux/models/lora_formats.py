@@ -32,12 +32,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.files.weights_header import read_header
+from sgflux.files.writing import replace_file
 from sgflux.models.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.models.lora_weights import LoraWeights
 from sgflux.models.original_layout import original_targets
-from sgflux.printable import counted
-from sgflux.weights_header import read_header
-from sgflux.writing import replace_file
+from sgflux.terminal.printable import counted
 
 __all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]
 

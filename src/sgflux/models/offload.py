@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sgflux.errors import SgfluxError
-from sgflux.writing import naming_disk_errors
+from sgflux.files.writing import naming_disk_errors
 
 
 class BlockOffload:

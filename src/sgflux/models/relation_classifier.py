@@ -34,10 +34,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
-from sgflux.json_files import checked, read_json_bytes, typed
-from sgflux.models.files import module_from_state
+from sgflux.files.json_files import checked, read_json_bytes, typed
+from sgflux.files.tensors import module_from_state
+from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.settings.classifier import ClassifierKind
-from sgflux.writing import make_folder, naming_disk_errors
 
 WEIGHTS_FILE = "classifier.safetensors"
 CARD_FILE = "classifier.json"

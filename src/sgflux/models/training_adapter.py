@@ -21,10 +21,10 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import FILE_ENDINGS
 from sgflux.models.bundle import LORA_FILE
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.lora_formats import LoraWeights, read_lora
+from sgflux.settings.model_source import FILE_ENDINGS
 
 TRAINING_NAME = "for_training"
 """peft's name of it."""

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.weights_header import read_header
+from sgflux.files.weights_header import read_header
 
 _MARKS = ("scaled_fp8", "spiece_model")
 """Keys that hold no weights: the mark of such a file, and a tokenizer's own file."""

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sgflux.errors import SgfluxError
-from sgflux.weights_header import (
+from sgflux.files.weights_header import (
     AGAIN,
     StoredTensor,
     explain_other_file,

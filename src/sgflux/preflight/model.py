@@ -23,7 +23,8 @@ from huggingface_hub import snapshot_download
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
+from sgflux.files.weights_header import StoredTensor, read_header
+from sgflux.files.writing import readable_size
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_state
@@ -39,8 +40,7 @@ from sgflux.preflight.folder import (
     read_json,
     read_weights,
 )
-from sgflux.weights_header import StoredTensor, read_header
-from sgflux.writing import readable_size
+from sgflux.settings.model_source import ModelSource
 
 _TRANSFORMER: dict[str, Any] = {
     **dict.fromkeys(("num_layers", "num_single_layers", "num_attention_heads"), 1),

@@ -11,7 +11,6 @@ import torch
 from diffusers import FluxTransformer2DModel
 
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.adapter import GraphLoraModel, build_model, load_bundle
 from sgflux.models.backbone import (
     load_autoencoder,
@@ -28,6 +27,7 @@ from sgflux.models.quantization import quantize_base
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.model import FLUX_SCHNELL
+from sgflux.settings.model_source import ModelSource
 
 
 def named_base(

@@ -24,7 +24,6 @@ from torch import Tensor
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.model_source import ModelSource
 from sgflux.models.adapter import (
     GraphLoraModel,
     adapter_disabled,
@@ -52,6 +51,7 @@ from sgflux.sampling.inputs import (
     to_uint8,
 )
 from sgflux.sampling.loading import load_parts, named_base
+from sgflux.settings.model_source import ModelSource
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels

@@ -14,7 +14,6 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from sgflux.config import TrainConfig
 from sgflux.data.buckets import Size
 from sgflux.data.cache import TrainingArrays
 from sgflux.errors import SgfluxError
@@ -34,6 +33,7 @@ from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.sampling.inputs import flux_schedule
+from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder

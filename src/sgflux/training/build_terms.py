@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sgflux.config import TrainConfig
 from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
@@ -24,6 +23,7 @@ from sgflux.models.relation_classifier import (
     load_classifier,
 )
 from sgflux.models.saliency import check_concept_blocks, default_concept_blocks
+from sgflux.settings.training import TrainConfig
 from sgflux.training.negative_sampling import ConfusionTable, NegativeSampler
 from sgflux.training.rankers import (
     FlowRanker,

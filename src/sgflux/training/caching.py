@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgflux.config import PromptMix, TrainConfig
 from sgflux.data.buckets import bucket_lines
 from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
-from sgflux.loss_config import LossConfig, NegativeMix
+from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.training import PromptMix, TrainConfig
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes

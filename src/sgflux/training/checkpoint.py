@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import replacing
 from sgflux.training.checksum import content_checksum
-from sgflux.writing import replacing
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sgflux
-from sgflux.config import LossConfig, TrainConfig
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
@@ -49,6 +48,7 @@ from sgflux.models.saliency import (
     softened,
 )
 from sgflux.settings.classifier import ClassifierConfig
+from sgflux.settings.training import LossConfig, TrainConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sgflux.config import TrainConfig
 from sgflux.data.examples import Digest, SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.repairs import repairs
@@ -14,6 +13,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, vocabulary_of
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
+from sgflux.settings.training import TrainConfig
 
 _NAMED_WORDS = 5
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import replace_file
 from sgflux.models.single_files import described_autoencoder, described_t5
-from sgflux.writing import replace_file
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

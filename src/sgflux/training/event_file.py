@@ -16,7 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.summary import scalar
 
-from sgflux.writing import make_folder, naming_disk_errors
+from sgflux.files.writing import make_folder, naming_disk_errors
 
 _VERSION = "brain.Event:2"
 

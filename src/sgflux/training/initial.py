@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
@@ -26,6 +25,7 @@ from sgflux.models.base_identity import BaseIdentity, check_identity
 from sgflux.models.bundle import load_bundle
 from sgflux.models.hub import find_bundle
 from sgflux.models.lora_formats import LoraWeights, read_lora
+from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 
 _SIZES = (

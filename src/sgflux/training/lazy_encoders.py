@@ -7,7 +7,6 @@ from functools import cached_property
 
 import torch
 
-from sgflux.config import TrainConfig
 from sgflux.data.cache import name_key
 from sgflux.data.encoding import Encoders, name_features
 from sgflux.data.store import CacheStore
@@ -18,6 +17,7 @@ from sgflux.models.backbone import (
     load_text_encoders,
 )
 from sgflux.models.hub import model_folder
+from sgflux.settings.training import TrainConfig
 from sgflux.training.encoder_files import (
     AUTOENCODER_PARTS,
     TEXT_PARTS,

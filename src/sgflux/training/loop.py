@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.attention_kernels import attention_kernel
+from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import draw_batch
 from sgflux.training.bucket_order import BucketOrder
 from sgflux.training.build import Preparation

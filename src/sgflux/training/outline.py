@@ -14,10 +14,8 @@ from huggingface_hub import hf_hub_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from sgflux.config import TrainConfig
 from sgflux.data.buckets import Size
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.adapter import build_model
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.graph_encoder import NameFeatures
@@ -31,6 +29,8 @@ from sgflux.models.single_files import (
     described_t5,
 )
 from sgflux.models.training_adapter import check_training_adapter_file
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.training import TrainConfig
 from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines

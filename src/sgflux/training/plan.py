@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sgflux.config import DEFAULT_EPOCHS, TrainConfig
 from sgflux.errors import SgfluxError
+from sgflux.settings.training import DEFAULT_EPOCHS, TrainConfig
 from sgflux.training.bucket_order import batches_by
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import expect_room, free_bytes, readable_size
 from sgflux.preflight.data import check_pictures, check_words
 from sgflux.preflight.model import check_libraries, check_model
+from sgflux.settings.training import TrainConfig
 from sgflux.training.plan import RunPlan
 from sgflux.training.prepare import Splits, images_root
 from sgflux.training.processes import Processes
-from sgflux.writing import expect_room, free_bytes, readable_size
 
 NOT_CHECKED = (
     "not checked: the values of the weights, whether everything fits into memory, and the "

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sgflux.config import TrainConfig
 from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.encoding import ALL, EncodingPlan, Share
@@ -23,11 +22,13 @@ from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_i
 from sgflux.data.seen_rows import row_digests
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import expect_room
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.relation_classifier import CARD_FILE, WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
+from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.encoder import readable_examples
@@ -35,7 +36,6 @@ from sgflux.training.encoder_files import EncoderFacts
 from sgflux.training.lazy_encoders import LazyEncoders
 from sgflux.training.processes import Processes
 from sgflux.training.validation import ValidationItem, choose_items
-from sgflux.writing import expect_room
 
 Say = Callable[[str], None]
 

@@ -24,7 +24,7 @@ from accelerate.utils import (  # type: ignore[import-untyped]
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.folder_lock import hold_folder
+from sgflux.files.folder_lock import hold_folder
 
 Item = TypeVar("Item")
 
@@ -111,7 +111,7 @@ class Processes:
         part: str = "",
         say: Callable[[str], None] | None = None,
     ) -> Iterator[None]:
-        """Let the main process hold a folder for all (:func:`~sgflux.folder_lock.hold_folder`).
+        """Let the main process hold a folder for all processes; see :func:`hold_folder`.
 
         Raises:
             SgfluxError: in every process, if somebody else holds it.

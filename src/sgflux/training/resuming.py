@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.base_identity import BaseIdentity, check_identity
+from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 
 CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import replace_file
 from sgflux.training.checkpoint import step_files
 from sgflux.training.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
-from sgflux.writing import replace_file
 
 CONFIG_FILE = "config.json"
 

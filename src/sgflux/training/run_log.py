@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 from tqdm import tqdm
 
-from sgflux.json_files import checked, iter_json_lines
+from sgflux.files.json_files import checked, iter_json_lines
+from sgflux.files.writing import naming_disk_errors, replace_file
 from sgflux.training.event_file import EventFile
-from sgflux.writing import naming_disk_errors, replace_file
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.config import TrainConfig
 from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import picture_bytes
 from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.models.base_identity import BaseCheck
 from sgflux.sampling import SceneGraphFluxPipeline, adapter_fingerprint
+from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation
 from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.prepare import Splits

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from sgflux.config import TrainConfig
 from sgflux.errors import SgfluxError
-from sgflux.model_source import ModelSource
 from sgflux.models.hub import model_folder
 from sgflux.models.single_files import described_autoencoder
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.training import TrainConfig
 
 LARGEST = 512
 """Pixels a side that a run trains at unless it is told more: FLUX.1's own 1024 cost four times the

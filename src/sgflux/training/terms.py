@@ -19,8 +19,8 @@ from torch import Tensor
 
 from sgflux.data.examples import SceneExample
 from sgflux.graphs.scene_graph import Triple
-from sgflux.loss_config import LossConfig
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.settings.losses import LossConfig
 from sgflux.training.batches import Batch
 from sgflux.training.losses import (
     RankingForm,

@@ -20,7 +20,6 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from sgflux.config import SelectBy
 from sgflux.data.buckets import Size
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
@@ -32,6 +31,7 @@ from sgflux.graphs.negatives import (
 )
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.settings.training import SelectBy
 from sgflux.training.batches import Batch, LatentScale
 from sgflux.training.losses import ranking_accuracy
 from sgflux.training.randomness import derived_seed, generator_for

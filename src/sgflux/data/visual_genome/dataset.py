@@ -24,8 +24,8 @@ from sgflux.data.visual_genome.sheet import examples_sheet
 from sgflux.data.visual_genome.splits import Combination, choose_combinations
 from sgflux.data.visual_genome.table import SPLITS, VisualGenome
 from sgflux.errors import SgfluxError
+from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.writing import make_folder, naming_disk_errors
 
 MIN_BOX_AREA = 1024.0
 """Square pixels: 32 by 32, the smallest side that sg2im's preprocessing keeps."""

@@ -1,0 +1,1 @@
+"""Files: whole writes, locks, leftovers, JSON, and headers of weights."""

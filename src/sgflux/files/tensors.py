@@ -1,0 +1,101 @@
+"""Foreign weights, read with care."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sgflux.errors import SgfluxError
+from sgflux.files.weights_header import explain_other_file
+
+_DEEPEST = 32
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def read_torch_file(path: str | os.PathLike[str]) -> Any:
+    """What a ``.pt`` file holds, on the CPU, if that is tensors and plain containers alone.
+
+    Raises:
+        SgfluxError: if it is damaged, would run code, or has a tensor that is larger than what
+            the file stores of it.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            explain_other_file(Path(path), file.read(256), may_be_zip=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        _expect_stored(path, content, depth=0)
+        return content
+    except SgfluxError:
+        raise
+    except OSError as error:
+        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (
+        # A damaged file makes the unpickler stumble in any of these ways.
+        *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError),
+        *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError),
+    ) as error:
+        reason = str(error).strip().splitlines()
+        raise SgfluxError(
+            f"{path}: is no checkpoint of weights alone: {reason[0] if reason else repr(error)}"
+        ) from error
+
+
+def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) -> None:
+    """Refuse tensors that repeat a few stored numbers: a copy of one could fill the memory."""
+    if depth > _DEEPEST:
+        raise SgfluxError(f"{path}: nests its content deeper than {_DEEPEST} levels")
+    if isinstance(content, Tensor):
+        if content.layout != torch.strided or content.device.type != "cpu":
+            raise SgfluxError(f"{path}: has a {content.layout} tensor on {content.device}")
+        if content.nbytes > content.untyped_storage().nbytes():
+            raise SgfluxError(
+                f"{path}: has a tensor of {tuple(content.shape)}, of which the file stores "
+                f"{content.untyped_storage().nbytes():,} bytes only"
+            )
+    elif isinstance(content, Mapping):
+        for value in content.values():
+            _expect_stored(path, value, depth=depth + 1)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _expect_stored(path, value, depth=depth + 1)
+
+
+def module_from_state(
+    make: Callable[[], Module], state: Mapping[str, Tensor], *, where: str
+) -> Module:
+    """A module with the weights of ``state``, whose sizes a file may have stated wrongly.
+
+    It is made without memory first, and its weights' names and shapes are compared with the file's:
+    sizes that no file backs are refused before anything is allocated.
+
+    Args:
+        make: makes the module.
+        state: its weights; they become the module's own.
+        where: the file, for the message.
+
+    Raises:
+        SgfluxError: if the sizes are impossible, or the weights are those of another module.
+    """
+    try:
+        with torch.device("meta"):
+            module = make()
+    except (AssertionError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise SgfluxError(f"{where}: states impossible sizes: {reason}") from error
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in state.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise SgfluxError(
+                f"{where}: wrong weights: {name} has the shape {found.get(name, 'nothing')}, "
+                f"expected {expected.get(name, 'nothing')}"
+            )
+    module.load_state_dict(dict(state), assign=True)
+    return module

@@ -1,0 +1,157 @@
+"""What a ``.safetensors`` file holds, from its header: read in a moment, whatever its size.
+
+The format: eight bytes with the header's length, a JSON header with type, shape and place of every
+tensor, then the tensors. So a file that is cut off, or is something else under that name, is known
+before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from sgflux.errors import SgfluxError
+from sgflux.files.writing import readable_size
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_MARKUP = (b"<!doctype html", b"<html", b"<?xml")
+_LONGEST_HEADER = 100_000_000
+"""The format's own limit."""
+
+_BYTES_OF = {
+    **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
+}
+AGAIN = "download the file again"
+"""What to do about a file that is not whole."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a file.
+
+    Attributes:
+        dtype: its type, as the format names it.
+        shape: its shape.
+        start: Offset in the file at which its values begin.
+        stop: Offset at which its values end.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int = 0
+    stop: int = 0
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
+    """The tensors of a file by name; the file's size is compared with what the header promises.
+
+    Raises:
+        SgfluxError: naming the file, what is wrong with it, and what to do.
+    """
+    tensors, end, size = _parsed(Path(path))
+    if end != size:
+        raise SgfluxError(
+            f"{path}: has {readable_size(size)} of the {readable_size(end)} that its header "
+            f"promises ({end - size:,} bytes are missing): {AGAIN}"
+            if end > size
+            else f"{path}: has {size - end:,} bytes more than its header promises; it is no whole "
+            f"file of weights: {AGAIN}"
+        )
+    return tensors
+
+
+def _parsed(path: Path) -> tuple[dict[str, StoredTensor], int, int]:
+    """Tensors, the size that the header promises, and the file's own."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(256)
+            explain_other_file(path, start)
+            length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+            if not 2 <= length <= _LONGEST_HEADER:
+                raise SgfluxError(f"{path}: is no .safetensors file: {AGAIN}")
+            if 8 + length > size:
+                raise SgfluxError(
+                    f"{path}: ends within its header, after {readable_size(size)}: {AGAIN}"
+                )
+            file.seek(8)
+            header = json.loads(file.read(length))
+    except OSError as error:
+        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, SgfluxError):
+            raise
+        raise SgfluxError(f"{path}: has a damaged header: {AGAIN}") from error
+    if not isinstance(header, dict):
+        raise SgfluxError(f"{path}: has a damaged header: {AGAIN}")
+    header.pop("__metadata__", None)
+    tensors: dict[str, StoredTensor] = {}
+    end = 0
+    for name, entry in header.items():
+        tensors[name] = _tensor(path, name, entry, start=8 + length)
+        end = max(end, tensors[name].stop - 8 - length)
+    return tensors, 8 + length + end, size
+
+
+def _tensor(path: Path, name: str, entry: Any, *, start: int) -> StoredTensor:
+    """One entry of a header; ``start`` is where the values begin."""
+    damaged = SgfluxError(f"{path}: its header's entry {name!r} is damaged: {AGAIN}")
+    if not isinstance(entry, Mapping):
+        raise damaged
+    dtype, shape, place = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if (
+        not isinstance(dtype, str)
+        or not _are_sizes(shape)
+        or not _are_sizes(place)
+        or len(place) != 2
+        or place[0] > place[1]
+    ):
+        raise damaged
+    if dtype in _BYTES_OF and math.prod(shape) * _BYTES_OF[dtype] != place[1] - place[0]:
+        raise damaged
+    first, last = (start + offset for offset in place)
+    return StoredTensor(dtype=dtype, shape=tuple(shape), start=first, stop=last)
+
+
+def _are_sizes(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+
+
+def explain_other_file(path: Path, start: bytes, *, may_be_zip: bool = False) -> None:
+    """Refuse a file whose first bytes are those of something that is often taken for weights.
+
+    Args:
+        path: the file.
+        start: its first bytes.
+        may_be_zip: whether a zip archive is what is expected.
+
+    Raises:
+        SgfluxError: if it is empty, a git-lfs pointer, or a web page.
+    """
+    if not start:
+        raise SgfluxError(f"{path}: is empty: {AGAIN}")
+    if start.startswith(_LFS_POINTER):
+        raise SgfluxError(
+            f"{path}: is a git-lfs pointer, not the file itself: run `git lfs pull` in its "
+            f"repository, or {AGAIN}"
+        )
+    if not may_be_zip and start.startswith(b"PK\x03\x04"):
+        raise SgfluxError(
+            f"{path}: is a zip archive, such as torch.save writes, under the name of another kind "
+            "of file: give the .safetensors file"
+        )
+    if start.lstrip()[:16].lower().startswith(_MARKUP):
+        raise SgfluxError(
+            f"{path}: is a web page that was saved under this name, perhaps one that asks for a "
+            f"login: {AGAIN}"
+        )

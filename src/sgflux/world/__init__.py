@@ -1,0 +1,1 @@
+"""The bundled world: scenes, their pictures and judge, tiny-flux's training, and the demo."""

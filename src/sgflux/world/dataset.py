@@ -1,0 +1,336 @@
+"""The bundled world as a data set: JSONL and PNG files, balanced, split, reproducible.
+
+Every row has its own random stream, keyed by (seed, split, row), and no picture occurs twice. The
+folder is written beside its final place and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sgflux import __version__
+from sgflux.data.examples import SceneExample, prompts_for_graph, write_examples
+from sgflux.data.progress import progress_bar
+from sgflux.errors import SgfluxError
+from sgflux.files.writing import make_folder, naming_disk_errors, replacing
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.icons import OBJECT_NAMES
+from sgflux.world.scenes import PREDICATES, WorldScene, sample_scene
+
+SPLITS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
+"""Name of a split (and of its file) -> what ``meta.h5_split`` calls it."""
+
+MAX_TRIPLES = 3
+
+NamePair = tuple[str, str]
+"""(subject name, object name)."""
+
+_HOLD_OUT_KEY, _ORDER_KEY, _ROW_KEY = 0, 1, 2
+_ATTEMPTS = 20
+
+
+@dataclass(frozen=True)
+class _Row:
+    """What a row is to show."""
+
+    predicate: str
+    triples: int
+    pair: NamePair | None
+
+
+def write_world(
+    out_dir: str | os.PathLike[str],
+    *,
+    train_per_class: int,
+    val_per_class: int,
+    test_per_class: int,
+    triples: int | str = 1,
+    resolution: int = 64,
+    seed: int = 0,
+    hold_out_combinations: int = 0,
+    progress: bool = False,
+    command: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write ``{train,validation,test}.jsonl``, ``images/{split}/*.png`` and ``summary.json``.
+
+    Every split has the same number of rows for each of the 24 predicates, counted by the row's
+    triple, which is the first one of its graph; a split of no rows has no file. A row's prompt is
+    the relational one of its triple, its graph the whole scene.
+
+    Args:
+        out_dir: a folder that does not exist yet, or is empty.
+        train_per_class: rows a predicate in the training split.
+        val_per_class: rows a predicate in the validation split.
+        test_per_class: rows a predicate in the test split.
+        triples: triples a scene: 1, 2, 3, or several of them as in "1,2,3", to which the rows of
+            each predicate are then spread evenly.
+        resolution: side of the pictures in pixels.
+        seed: decides everything; equal arguments give equal files.
+        hold_out_combinations: number of (subject, object) pairs, in this order, that no triple of
+            the training and validation splits has. Half of the test rows of each predicate are
+            then about such a pair (in their first triple; ``meta.held_out_combination``), the
+            other half have none. The reversed pair is not held out.
+        progress: show a bar on stderr.
+        command: how the program was called, for the summary.
+
+    Returns:
+        What ``summary.json`` holds: arguments, objects, held-out pairs, and per split its rows,
+        counts by predicate and by number of triples, and the sha256 of its file.
+
+    Raises:
+        SgfluxError: on bad arguments; if ``out_dir`` is there already and not an empty folder.
+    """
+    per_class = {"train": train_per_class, "validation": val_per_class, "test": test_per_class}
+    sizes = parse_triples(triples)
+    _check(per_class, seed=seed, hold_out=hold_out_combinations)
+    out_dir = Path(out_dir).resolve()
+    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+        raise SgfluxError(
+            f"{str(out_dir)!r} is there already; give a new folder, or delete this one first"
+        )
+    held_out = held_out_pairs(hold_out_combinations, seed=seed)
+    summary: dict[str, Any] = {
+        "dataset": "sgflux bundled world",
+        "sgflux_version": __version__,
+        "command": None if command is None else list(command),
+        "arguments": {
+            "train_per_class": train_per_class,
+            "val_per_class": val_per_class,
+            "test_per_class": test_per_class,
+            "triples": ",".join(map(str, sizes)),
+            "resolution": resolution,
+            "seed": seed,
+            "hold_out_combinations": hold_out_combinations,
+        },
+        "objects": list(OBJECT_NAMES),
+        "held_out_pairs": [list(pair) for pair in held_out],
+        "splits": {},
+    }
+    make_folder(out_dir.parent)
+    partial = out_dir.with_name(f".{out_dir.name}.partial-{uuid.uuid4().hex}")
+    seen: set[bytes] = set()
+    with naming_disk_errors(out_dir):
+        try:
+            partial.mkdir()
+            total = len(PREDICATES) * sum(per_class.values())
+            with progress_bar(total, "world", show=progress) as advance:
+                for split, count in per_class.items():
+                    if not count:
+                        continue
+                    examples: list[SceneExample] = []
+                    for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
+                        example = _write_row(
+                            partial, split, len(examples), row, held_out, resolution, seed, seen
+                        )
+                        examples.append(example)
+                        advance(1)
+                    path = partial / f"{split}.jsonl"
+                    write_examples(path, examples)
+                    summary["splits"][split] = _split_summary(path, examples)
+            with replacing(partial / "summary.json") as file:
+                file.write(json.dumps(summary, indent=2).encode() + b"\n")
+            _put_in_place(partial, out_dir)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return summary
+
+
+def parse_triples(triples: int | str) -> tuple[int, ...]:
+    """The numbers of triples a scene may have: 2 -> (2,), "1,2" -> (1, 2).
+
+    Raises:
+        SgfluxError: if they are not different numbers from 1 to 3.
+    """
+    try:
+        sizes = tuple(int(part) for part in str(triples).split(","))
+    except ValueError:
+        sizes = ()
+    if not sizes or len(set(sizes)) < len(sizes) or not all(1 <= n <= MAX_TRIPLES for n in sizes):
+        raise SgfluxError(
+            f"triples must be numbers from 1 to {MAX_TRIPLES}, each once, like 1 or '1,2,3', "
+            f"got {triples!r}"
+        )
+    return sizes
+
+
+def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:
+    """``count`` ordered pairs of objects, drawn from the seed.
+
+    They are spread: among the first n/2 of n objects' pairs every object occurs once, among the
+    first n once as a subject and once as an object, and so on.
+
+    Raises:
+        SgfluxError: if more than half of all pairs are asked for.
+    """
+    n = len(OBJECT_NAMES)
+    if not 0 <= count <= n * (n - 1) // 2:
+        raise SgfluxError(
+            f"hold_out_combinations must be from 0 to {n * (n - 1) // 2} (half of the ordered "
+            f"pairs of {n} objects), got {count}"
+        )
+    rng = _rng(seed, _HOLD_OUT_KEY)
+    pairs: dict[NamePair, None] = {}
+    while len(pairs) < count:
+        circle = [OBJECT_NAMES[i] for i in rng.permutation(n)]
+        for i in (*range(0, n, 2), *range(1, n, 2)):
+            if len(pairs) < count:
+                pairs.setdefault((circle[i], circle[(i + 1) % n]))
+    return tuple(pairs)
+
+
+def _check(per_class: dict[str, int], *, seed: int, hold_out: int) -> None:
+    for split, count in per_class.items():
+        if count < 0:
+            raise SgfluxError(f"the rows per class of {split!r} must be at least 0, got {count}")
+    if not any(per_class.values()):
+        raise SgfluxError("no split has any rows; give at least one row per class")
+    if seed < 0:
+        raise SgfluxError(f"seed must be at least 0, got {seed}")
+    if hold_out and per_class["test"] < 2:
+        raise SgfluxError(
+            "held-out combinations need a test split of at least 2 rows per class, "
+            f"got {per_class['test']}"
+        )
+
+
+def _rng(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def _plan(
+    split: str,
+    per_class: int,
+    *,
+    sizes: tuple[int, ...],
+    held_out: Sequence[NamePair],
+    seed: int,
+) -> list[_Row]:
+    """The rows of a split in random order.
+
+    Sizes alternate within each class. In a test split with held-out pairs, the first half of each
+    class has them (of an odd class, alternately the larger and the smaller half).
+    """
+    rows = []
+    used = 0
+    for class_id, predicate in enumerate(PREDICATES):
+        with_pair = (per_class + class_id % 2) // 2 if held_out and split == "test" else 0
+        for i in range(per_class):
+            pair = None
+            if i < with_pair:
+                pair = held_out[used % len(held_out)]
+                used += 1
+            rows.append(_Row(predicate, sizes[(i + class_id) % len(sizes)], pair))
+    order = _rng(seed, _ORDER_KEY, list(SPLITS).index(split)).permutation(len(rows))
+    return [rows[i] for i in order]
+
+
+def _write_row(
+    root: Path,
+    split: str,
+    index: int,
+    row: _Row,
+    held_out: Sequence[NamePair],
+    resolution: int,
+    seed: int,
+    seen: set[bytes],
+) -> SceneExample:
+    """Draw a row's picture, one that is not in ``seen`` yet, and write it."""
+    excluded = frozenset(held_out) - {row.pair}
+    for attempt in range(_ATTEMPTS):
+        scene = sample_scene(
+            _rng(seed, _ROW_KEY, list(SPLITS).index(split), index, attempt),
+            triples=row.triples,
+            predicate=row.predicate,
+            pair=row.pair,
+            excluded_pairs=excluded,
+            resolution=resolution,
+        )
+        digest = hashlib.sha256(np.ascontiguousarray(scene.image).tobytes()).digest()
+        if digest not in seen:
+            seen.add(digest)
+            break
+    else:
+        raise SgfluxError(
+            f"{split} row {index}: {_ATTEMPTS} scenes in a row were pictures that the data set "
+            "already has; ask for fewer rows or a higher resolution"
+        )
+    order = _rng(seed, _ORDER_KEY, list(SPLITS).index(split), index).permutation(len(scene.objects))
+    example = _example(scene, row, split, index, [int(i) for i in order])
+    path = root / example.image_rel_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(scene.image).save(path, format="PNG")
+    return example
+
+
+def _example(
+    scene: WorldScene, row: _Row, split: str, index: int, order: Sequence[int]
+) -> SceneExample:
+    """The row of a scene, its objects in a random ``order``.
+
+    The neutral prompt lists the objects as the graph does; in the scene's own order it would give
+    away who is the subject.
+    """
+    place = {old: new for new, old in enumerate(order)}
+    graph = SceneGraph(
+        objects=tuple(scene.objects[i] for i in order),
+        relationships=tuple((place[s], p, place[o]) for s, p, o in scene.relationships),
+    )
+    triple = graph.triples()[0]
+    assert triple.predicate == row.predicate, "sample_scene puts the predicate first"
+    return SceneExample(
+        prompt=prompts_for_graph(SceneGraph.from_triple(triple), "relational"),
+        concepts=(triple.subject, triple.predicate, triple.object),
+        triple=triple,
+        graph=graph,
+        boxes=tuple(
+            (round(x, 2), round(y, 2), round(w, 2), round(h, 2))
+            for x, y, w, h in (scene.boxes[i] for i in order)
+        ),
+        meta={
+            "image_rel_path": f"images/{split}/{index:06d}.png",
+            "predicate_raw": triple.predicate,
+            "class_id": DEFAULT_VOCABULARY.class_id(triple.predicate),
+            "h5_split": SPLITS[split],
+            "img_idx": index,
+            "rel_idx": 0,
+            "split": split,
+            "held_out_combination": row.pair is not None,
+        },
+    )
+
+
+def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
+    predicates = Counter(example.triple.predicate for example in examples)
+    sizes = Counter(len(example.graph.relationships) for example in examples)
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "rows": len(examples),
+        "predicates": {name: predicates[name] for name in PREDICATES},
+        "triples": {str(size): sizes[size] for size in sorted(sizes)},
+        "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
+    }
+
+
+def _put_in_place(partial: Path, out_dir: Path) -> None:
+    try:
+        # On an empty folder this succeeds, on one that has been filled meanwhile it does not.
+        partial.rename(out_dir)
+    except OSError as error:
+        raise SgfluxError(
+            f"the finished data set cannot be put at {str(out_dir)!r}: {error.strerror or error}"
+        ) from error

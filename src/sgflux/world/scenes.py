@@ -1,0 +1,313 @@
+"""The bundled world: procedural pictures of named objects in known relations.
+
+Everything but the relation is random: every ordered pair of distinct objects may stand in every
+predicate, with random sizes, positions and background, and with random colours from every object's
+own range, so that a small model can tell things apart before it can draw them sharply. A scene is
+laid out in two steps. Within a connected component, objects are placed one after the other relative
+to those that they are related to; the components are then packed side by side or stacked, as large
+as they fit. The same generator state gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import CANONICAL_PREDICATES
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.icons import (
+    OBJECT_NAMES,
+    OUTLINE,
+    Color,
+    shade,
+)
+from sgflux.world.layout import Component, Statement, arrange, connected, pack
+from sgflux.world.marks import Place
+from sgflux.world.relations import RELATIONS
+
+PREDICATES: tuple[str, ...] = CANONICAL_PREDICATES
+"""The 24 predicates that the world can draw, alphabetical."""
+
+MIN_OBJECT = 11 / 64
+"""Longer side below which :func:`sample_scene` draws another scene, as a share of the picture."""
+
+_SUPERSAMPLING = 4
+_COLORS: dict[str, tuple[Color, Color]] = {
+    "man": ((36, 84, 214), (76, 124, 246)),
+    "horse": ((116, 64, 30), (150, 92, 50)),
+    "dog": ((104, 108, 116), (148, 152, 160)),
+    "bird": ((206, 30, 34), (236, 62, 58)),
+    "tree": ((24, 122, 50), (52, 156, 72)),
+    "house": ((104, 182, 240), (140, 208, 250)),
+    "car": ((244, 200, 30), (250, 220, 80)),
+    "box": ((196, 150, 92), (218, 178, 124)),
+    "cup": ((10, 142, 140), (30, 176, 170)),
+    "ball": ((240, 120, 16), (250, 148, 52)),
+    "kite": ((150, 204, 40), (184, 228, 84)),
+    "umbrella": ((116, 48, 178), (150, 84, 210)),
+    "flower": ((236, 84, 162), (246, 128, 192)),
+    "hat": ((36, 40, 62), (62, 68, 96)),
+}
+"""The two ends of the range of main colours of every object."""
+
+
+@dataclass(frozen=True)
+class WorldScene:
+    """A picture and the whole truth about it.
+
+    Attributes:
+        objects: names, in order of first mention; all distinct.
+        relationships: (subject index, canonical predicate, object index) of every triple.
+        boxes: (x, y, width, height) per object in pixels: the icon's whole extent with its outline,
+            as if nothing were in front of it.
+        image: (resolution, resolution, 3) uint8 RGB.
+    """
+
+    objects: tuple[str, ...]
+    relationships: tuple[tuple[int, str, int], ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    image: np.ndarray
+
+    def graph(self) -> SceneGraph:
+        """What it states, in no particular order."""
+        return SceneGraph(objects=self.objects, relationships=self.relationships)
+
+    def in_reading_order(self) -> SceneGraph:
+        """What it states, that first which stands nearer to the top left.
+
+        Without this order a caption of two statements leaves open which of them goes where, and
+        half-formed pictures mix the two (measured, see docs/tiny_flux).
+        """
+        centres = [x + width / 2 + y + height / 2 for x, y, width, height in self.boxes]
+        stated = sorted(self.relationships, key=lambda r: centres[r[0]] + centres[r[2]])
+        return SceneGraph(objects=self.objects, relationships=tuple(stated))
+
+
+def render_relationships(
+    rng: np.random.Generator,
+    relationships: Sequence[tuple[str, str, str]],
+    *,
+    resolution: int = 64,
+) -> WorldScene:
+    """Draw a given statement; equal names are one object.
+
+    Any single triple is drawn faithfully. Of several triples that ask for the same place (``A above
+    B; A above C``), the least crowded of some random layouts is drawn.
+
+    Args:
+        rng: the only source of randomness.
+        relationships: (subject name, canonical predicate, object name), at least one.
+        resolution: side of the picture in pixels, at least 16.
+
+    Raises:
+        SgfluxError: (a ValueError) on an unknown object or predicate, on a triple of an object with
+            itself, on no triple at all, and on a resolution below 16.
+    """
+    _check(relationships, resolution)
+    scene = _render(rng, relationships, resolution)
+    assert scene is not None, "only a demanding rendering may decline"
+    return scene
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    *,
+    triples: int = 1,
+    predicate: str | None = None,
+    pair: tuple[str, str] | None = None,
+    excluded_pairs: frozenset[tuple[str, str]] = frozenset(),
+    resolution: int = 64,
+) -> WorldScene:
+    """Draw a random scene in which unrelated objects keep apart and every object is readable.
+
+    Args:
+        rng: the only source of randomness.
+        triples: 1, 2 or 3. About half of the two-triple scenes share one object.
+        predicate: canonical predicate of the first triple; random if None.
+        pair: (subject name, object name) of the first triple; random if None.
+        excluded_pairs: (subject name, object name) that no triple of the scene may have.
+        resolution: side of the picture in pixels, at least 16.
+
+    Raises:
+        SgfluxError: (a ValueError) on unknown names, another number of triples, an excluded
+            ``pair``, or exclusions that leave too few pairs.
+    """
+    if triples not in (1, 2, 3):
+        raise SgfluxError(f"triples: expected 1, 2 or 3, got {triples!r}")
+    if pair is not None and tuple(pair) in excluded_pairs:
+        raise SgfluxError(f"pair {pair!r} is one of the excluded pairs")
+    subject, target = pair if pair is not None else ("man", "horse")
+    _check([(subject, PREDICATES[0] if predicate is None else predicate, target)], resolution)
+    sharing = tuple(bool(rng.random() < 0.5) for _ in range(triples - 1))
+    for _ in range(200):
+        statement = _sample_statement(rng, sharing, predicate, pair, excluded_pairs)
+        if statement is None:
+            continue
+        scene = _render(rng, statement, resolution, demanding=triples > 1)
+        if scene is not None:
+            return scene
+    raise SgfluxError(
+        f"no room for {triples} triples with predicate={predicate!r}, pair={pair!r} and "
+        f"{len(excluded_pairs)} excluded pairs: exclude fewer pairs or ask for fewer triples"
+    )
+
+
+def _check(relationships: Sequence[tuple[str, str, str]], resolution: int) -> None:
+    if resolution < 16:
+        raise SgfluxError(f"resolution: expected at least 16 pixels, got {resolution!r}")
+    if not relationships:
+        raise SgfluxError("relationships: expected at least one triple, got none")
+    for subject, predicate, target in relationships:
+        for name in (subject, target):
+            if name not in OBJECT_NAMES:
+                raise SgfluxError(f"unknown object {name!r}: the world has {list(OBJECT_NAMES)}")
+        if predicate not in RELATIONS:
+            raise SgfluxError(f"unknown predicate {predicate!r}: the world has {list(PREDICATES)}")
+        if subject == target:
+            raise SgfluxError(f"{subject!r} {predicate} itself: a triple needs two objects")
+
+
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _sample_statement(
+    rng: np.random.Generator,
+    sharing: Sequence[bool],
+    predicate: str | None,
+    pair: tuple[str, str] | None,
+    excluded: frozenset[tuple[str, str]],
+) -> list[tuple[str, str, str]] | None:
+    """Names and predicates of one scene, or None where the exclusions end in a dead end."""
+    statement: list[tuple[str, str, str]] = []
+    used: list[str] = []
+    for index in range(len(sharing) + 1):
+        free = [name for name in OBJECT_NAMES if name not in used]
+        if index == 0 and pair is not None:
+            subject, target = pair
+        else:
+            pairs = [(first, second) for first in free for second in free if first != second]
+            if index and sharing[index - 1]:
+                degree = {name: sum(name in (s, o) for s, _, o in statement) for name in used}
+                hub = _pick(rng, [name for name in used if degree[name] == 1])
+                # most shared scenes say two things about one subject, or chain on from the object
+                hub_is_subject = rng.random() < 0.8
+                pairs = [(hub, name) if hub_is_subject else (name, hub) for name in free]
+            pairs = [names for names in pairs if names not in excluded]
+            if not pairs:
+                return None
+            subject, target = pairs[int(rng.integers(len(pairs)))]
+        chosen = predicate if index == 0 and predicate is not None else _pick(rng, PREDICATES)
+        statement.append((subject, chosen, target))
+        used += [name for name in (subject, target) if name not in used]
+    return statement
+
+
+# --- painting -----------------------------------------------------------------------------------
+
+
+def _render(
+    rng: np.random.Generator, statement: Statement, resolution: int, *, demanding: bool = False
+) -> WorldScene | None:
+    """The scene, or None if ``demanding`` and things meet that should not, or are too small."""
+    names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
+    base = _background_color(rng)
+    colors = {name: _mix(*_COLORS[name], float(rng.random())) for name in names}
+    groups = connected(statement)
+    single = len(statement) == 1
+    components: list[Component] = []
+    for index in rng.permutation(len(groups)):
+        tries: list[Component] = []
+        for attempt in range(1 if len(groups[index]) == 1 else 12):
+            tries.append(
+                arrange(
+                    rng,
+                    groups[index],
+                    colors,
+                    thick=0.155 if single else 0.17,
+                    slack=1.0 if single else 0.8,
+                    spread=0.0 if attempt < 4 else float(rng.uniform(0.5, 0.75)),
+                )
+            )
+            if not tries[-1].crowding:
+                break
+        components.append(min(tries, key=lambda component: component.crowding))
+        if demanding and components[-1].crowding:
+            return None
+    scales = pack(rng, components, resolution)
+    smallest = min(k * c.smallest for c, (k, _, _) in zip(components, scales, strict=True))
+    if demanding and smallest < MIN_OBJECT * resolution:
+        return None
+    placed = {
+        name: (place, scale)
+        for component, scale in zip(components, scales, strict=True)
+        for name, place in component.places.items()
+    }
+    return WorldScene(
+        objects=tuple(names),
+        relationships=tuple((names.index(s), p, names.index(o)) for s, p, o in statement),
+        boxes=tuple(_pixel_box(*placed[name]) for name in names),
+        image=_paint(rng, components, scales, base, resolution),
+    )
+
+
+def _pixel_box(
+    place: Place, scale: tuple[float, float, float]
+) -> tuple[float, float, float, float]:
+    k, x, y = scale
+    return (
+        k * (place.left - OUTLINE) + x,
+        k * (place.top - OUTLINE) + y,
+        k * (place.width + 2 * OUTLINE),
+        k * (place.height + 2 * OUTLINE),
+    )
+
+
+def _background_color(rng: np.random.Generator) -> Color:
+    """A pale colour of any hue: never as strong as an object's."""
+    names = tuple(_COLORS)
+    hue = _COLORS[names[int(rng.integers(len(names)))]][0]
+    return shade(hue, float(rng.uniform(0.78, 0.92)))
+
+
+def _mix(first: Color, second: Color, share: float) -> Color:
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image:
+    """Plain, gradient or ground line, in low contrast."""
+    kind = int(rng.integers(3))
+    second = shade(base, -float(rng.uniform(0.05, 0.13)))
+    canvas = Image.new("RGB", (size, size), base)
+    draw = ImageDraw.Draw(canvas)
+    if kind == 1:
+        down = rng.random() < 0.5
+        for index in range(32):
+            low, high = index * size // 32, (index + 1) * size // 32
+            band = (0, low, size, high) if down else (low, 0, high, size)
+            draw.rectangle(band, fill=_mix(base, second, index / 31))
+    elif kind == 2:
+        draw.rectangle((0, int(rng.uniform(0.3, 0.9) * size), size, size), fill=second)
+    return canvas
+
+
+def _paint(
+    rng: np.random.Generator,
+    components: Sequence[Component],
+    scales: Sequence[tuple[float, float, float]],
+    base: Color,
+    resolution: int,
+) -> np.ndarray:
+    """(resolution, resolution, 3) uint8: painted large, then averaged down."""
+    canvas = _background(rng, base, _SUPERSAMPLING * resolution)
+    draw = ImageDraw.Draw(canvas)
+    for component, (k, x, y) in zip(components, scales, strict=True):
+        scale, dx, dy = k * _SUPERSAMPLING, x * _SUPERSAMPLING, y * _SUPERSAMPLING
+        for stroke in component.strokes:
+            stroke.paint(draw, scale, dx, dy)
+    return np.array(canvas.reduce(_SUPERSAMPLING))

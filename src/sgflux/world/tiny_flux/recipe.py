@@ -1,0 +1,105 @@
+"""The recipe of tiny-flux: an ordinary FLUX pipeline, trained from nothing on the bundled world.
+
+Stages, each resumable and each skipped when its result is already there:
+
+    scenes        pictures of the world and their captions      -> scenes.npz
+    transformer   text encoders and FluxTransformer2DModel      -> transformer.pt
+    distillation  guidance and few steps into the transformer   -> distilled.pt
+    autoencoder   AutoencoderKL that imitates a linear code     -> vae/
+    pipeline      all of it, as diffusers saves it              -> pipeline/
+
+The base sees relational and neutral captions, as real FLUX did: it can draw every relation and
+knows the words for it, and from a neutral caption it draws any relation. Like FLUX.1-schnell it is
+distilled: its pictures need no second, guiding pass and few steps.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
+
+from sgflux.errors import SgfluxError
+from sgflux.files.writing import make_folder, naming_disk_errors, replace_file
+from sgflux.world.tiny_flux.autoencoder import train_autoencoder
+from sgflux.world.tiny_flux.config import TrainBaseConfig, log
+from sgflux.world.tiny_flux.distillation import distil
+from sgflux.world.tiny_flux.model import SHIFT, CaptionedFlux, LinearCode
+from sgflux.world.tiny_flux.scenes import make_scenes
+from sgflux.world.tiny_flux.training import train_transformer
+
+
+def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, folder: Path) -> None:
+    """Write the ordinary diffusers folder; the transformer, most of it, in bfloat16.
+
+    transformers loads weights in the precision they are stored in, diffusers in float32: with
+    anything else in bfloat16 a plain ``from_pretrained`` would mix the two.
+    """
+    for tokenizer in (model.tokenizer, model.tokenizer_2):
+        tokenizer.backend_tokenizer.no_padding()  # a call's padding is not the tokenizer's own
+    pipeline = FluxPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT),
+        vae=vae,
+        text_encoder=model.clip,
+        tokenizer=model.tokenizer,
+        text_encoder_2=model.t5,
+        tokenizer_2=model.tokenizer_2,
+        transformer=model.transformer.bfloat16(),
+    )
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with naming_disk_errors(partial):
+        pipeline.save_pretrained(partial)
+        code.save(partial)
+    # The class's public name, which every transformers release knows.
+    index = json.loads((partial / "model_index.json").read_text("utf-8"))
+    for name in ("tokenizer", "tokenizer_2"):
+        index[name] = ["transformers", "PreTrainedTokenizerFast"]
+    replace_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
+    # Where the autoencoder was loaded from is nobody's business.
+    vae_config = json.loads((partial / "vae/config.json").read_text("utf-8"))
+    vae_config.pop("_name_or_path", None)
+    replace_file(partial / "vae/config.json", json.dumps(vae_config, indent=2) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def train_base(config: TrainBaseConfig) -> Path:
+    """Run the recipe from where it stands; returns the finished pipeline's folder.
+
+    Raises:
+        SgfluxError: if settings need a pipeline to start from, or a weight or share cannot be.
+    """
+    if config.start_from is None and (config.keep_text or config.distill_onto_start):
+        setting = "keep_text" if config.keep_text else "distill_onto_start"
+        raise SgfluxError(f"{setting} needs start_from, a pipeline that this recipe made")
+    if not config.sharing_weight > 0:
+        raise SgfluxError(f"sharing_weight must be positive, got {config.sharing_weight!r}")
+    if not 0 <= config.distill_early_share <= 1:
+        raise SgfluxError(
+            f"distill_early_share must be between 0 and 1, got {config.distill_early_share!r}"
+        )
+    make_folder(config.output_dir)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    recipe = {key: str(value) for key, value in asdict(config).items()}
+    replace_file(config.output_dir / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+    images, captions, layouts = make_scenes(config)
+    if config.start_from is None:
+        code = LinearCode.fit(images[:4096])
+    else:
+        code = LinearCode.load(config.start_from)
+    parts = [code.encode(images[start : start + 1000]) for start in range(0, len(images), 1000)]
+    clean = torch.cat([part.bfloat16() for part in parts])
+    model = train_transformer(config, clean, captions, layouts)
+    if config.distill_steps:
+        model = distil(config, model, captions)
+    vae = train_autoencoder(config, images, captions, code, model)
+    folder = config.output_dir / "pipeline"
+    save_pipeline(model, vae, code, folder)
+    log(config, f"pipeline written to {folder}")
+    return folder

@@ -1,0 +1,145 @@
+"""tiny-flux's training set: pictures of the bundled world, their captions and their layouts.
+
+Shapes: N pictures of H = W = 64 pixels, L = 24 tokens of T5's sequence.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import re
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sgflux.data.examples import prompts_for_graph
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
+from sgflux.world.tiny_flux.config import TrainBaseConfig
+from sgflux.world.tiny_flux.text import SEQUENCE_LENGTH
+
+RESOLUTION = 64
+CAPTIONS_PER_KIND = 2  # of every scene, relational and neutral ones; the first in reading order
+SCENE_SIZES = (0.25, 0.65, 0.1)  # shares of scenes with one, two and three triples
+LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
+
+
+def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
+    """Relational captions, then neutral ones in random order of the objects.
+
+    The first relational caption is in reading order; the others are so unless every statement
+    shares an object with another one, which says where they go in any order. A neutral caption must
+    give nothing away.
+    """
+    ordered = scene.in_reading_order()
+    relational = [prompts_for_graph(ordered, "relational")]
+    for _ in range(CAPTIONS_PER_KIND - 1):
+        stated = list(ordered.relationships)
+        if len(scene.objects) == len(stated) + 1:
+            rng.shuffle(stated)
+        shuffled = replace(ordered, relationships=tuple(stated))
+        relational.append(prompts_for_graph(shuffled, "relational"))
+    objects, neutral = list(scene.objects), []
+    for _ in range(CAPTIONS_PER_KIND):
+        rng.shuffle(objects)
+        unrelated = SceneGraph(objects=tuple(objects), relationships=())
+        neutral.append(prompts_for_graph(unrelated, "neutral"))
+    return relational + neutral
+
+
+def scene_layout(scene: WorldScene) -> np.ndarray:
+    """Where every object is, and as whose subject or object: (62, 64) bool over the image tokens.
+
+    The first 14 rows are the objects, then come the subjects of the 24 predicates, then their
+    objects. A token belongs to a box that covers its centre.
+    """
+    side = RESOLUTION // 8
+    centres = 8 * np.arange(side) + 4
+    rows = np.zeros((LAYOUT_ROWS, side, side), bool)
+    covered = []
+    for name, (x, y, width, height) in zip(scene.objects, scene.boxes, strict=True):
+        across = (centres >= x - 1) & (centres <= x + width + 1)
+        down = (centres >= y - 1) & (centres <= y + height + 1)
+        covered.append(down[:, None] & across[None, :])
+        rows[OBJECT_NAMES.index(name)] |= covered[-1]
+    first = len(OBJECT_NAMES)
+    for subject, predicate, object_ in scene.relationships:
+        row = first + PREDICATES.index(predicate)
+        rows[row] |= covered[subject]
+        rows[row + len(PREDICATES)] |= covered[object_]
+    return rows.reshape(LAYOUT_ROWS, side * side)
+
+
+_STATED = re.compile(
+    rf"({'|'.join(OBJECT_NAMES)}) ({'|'.join(p.split('/')[-1] for p in PREDICATES)}) "
+    rf"({'|'.join(OBJECT_NAMES)})"
+)
+
+
+def caption_roles(caption: str) -> np.ndarray:
+    """Which word of a caption is subject (first 24 columns) or object of what: (24, 48) bool.
+
+    One row a token of T5's sequence; the world's captions have one token a word.
+    """
+    words = [said.split("/")[-1] for said in PREDICATES]
+    roles = np.zeros((SEQUENCE_LENGTH, 2 * len(PREDICATES)), bool)
+    for match in _STATED.finditer(caption):
+        predicate = words.index(match[2])
+        roles[caption[: match.start(1)].count(" "), predicate] = True
+        roles[caption[: match.start(3)].count(" "), len(PREDICATES) + predicate] = True
+    return roles
+
+
+def shares_an_object(caption: str) -> bool:
+    """Whether two statements of a caption name the same object."""
+    names = [name for match in _STATED.finditer(caption) for name in (match[1], match[3])]
+    return len(set(names)) < len(names)
+
+
+def _render_chunk(
+    arguments: tuple[int, int, int],
+) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
+    seed, chunk, count = arguments
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 0xBA5E, chunk]))
+    order = random.Random(f"{seed} base captions {chunk}")
+    images, captions, layouts = np.empty((count, RESOLUTION, RESOLUTION, 3), np.uint8), [], []
+    for index in range(count):
+        triples = 1 + int(rng.choice(len(SCENE_SIZES), p=SCENE_SIZES))
+        scene = sample_scene(rng, triples=triples, resolution=RESOLUTION)
+        images[index] = scene.image
+        captions.append(scene_captions(scene, order))
+        layouts.append(scene_layout(scene))
+    return images, captions, np.packbits(np.stack(layouts), axis=-1)
+
+
+def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures (N, 64, 64, 3) uint8, captions (N, 2 * CAPTIONS_PER_KIND) str, layouts.
+
+    Layouts are those of :func:`scene_layout`, eight tokens a byte: (N, 62, 8) uint8.
+    """
+    path = config.output_dir / "scenes.npz"
+    if not path.exists():
+        chunk = 500
+        jobs = [(config.seed, c, chunk) for c in range(math.ceil(config.scenes / chunk))]
+        workers = min(os.cpu_count() or 1, len(jobs))
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_render_chunk, jobs) if workers > 1 else map(_render_chunk, jobs))
+        images = np.concatenate([part[0] for part in parts])[: config.scenes]
+        captions = np.array([row for part in parts for row in part[1]])[: config.scenes]
+        layouts = np.concatenate([part[2] for part in parts])[: config.scenes]
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, images=images, captions=captions, layouts=layouts)
+        partial.replace(path)
+    with np.load(path, allow_pickle=False) as stored:
+        return stored["images"], stored["captions"], stored["layouts"]
+
+
+def to_pixels(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    return pixels.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,180 @@
+"""The demo: every stage once, nothing twice, and never over something else."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sgflux.cli import main
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.settings.training import TrainConfig
+from sgflux.training.trainer import TrainResult, train
+from sgflux.world.demo import (
+    CONTROL,
+    DEMO,
+    FULL,
+    FULL_CONTROL,
+    Preset,
+    choose_preset,
+    run_demo,
+)
+from tests.flux_fixture import make_flux_folder
+
+PRESETS = (DEMO, FULL, CONTROL, FULL_CONTROL)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_presets_are_settings_that_exist(preset: Preset) -> None:
+    TrainConfig(train_jsonl="a", val_jsonl="b", output_dir="c", resume="auto", **preset.training)
+    EvalConfig(data=Path("a"), out_dir=Path("b"), adapter=Path("c"), **preset.evaluation)
+
+
+def test_the_control_differs_by_its_text_alone() -> None:
+    assert {**CONTROL.training, "prompt_mix": None} == {**DEMO.training, "prompt_mix": None}
+    assert (CONTROL.world, CONTROL.evaluation) == (DEMO.world, DEMO.evaluation)
+    mix = TrainConfig(train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training).prompt_mix
+    assert mix.weights() == {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
+
+
+def test_flags_choose_among_four_different_presets() -> None:
+    chosen = [choose_preset(full=f, control=c) for f in (False, True) for c in (False, True)]
+    assert chosen == [DEMO, CONTROL, FULL, FULL_CONTROL]
+    assert len({preset.name for preset in chosen}) == 4
+    assert len({preset.recipe for preset in chosen}) == 4
+
+
+def test_every_demo_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {}
+
+    def note(preset: Preset, *, out_dir: Path) -> int:
+        folders[preset.name] = out_dir.as_posix()
+        return 0
+
+    monkeypatch.setattr("sgflux.world.demo.run_demo", note)
+    for flags in ([], ["--control"], ["--full"], ["--full", "--control", "--out-dir", "here"]):
+        assert main(["demo", *flags]) == 0
+    assert folders == {
+        "demo": "runs/demo",
+        "demo-control": "runs/demo-control",
+        "full": "runs/full",
+        "full-control": "here",
+    }
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Preset:
+    folder = tmp_path_factory.mktemp("flux") / "model"
+    model = str(make_flux_folder(folder, num_layers=3, num_single_layers=1))
+    size = {"model_id": model, "height": 16, "width": 16, "device": "cpu"}
+    return Preset(
+        name="small",
+        purpose="A test.",
+        world={"train_per_class": 1, "val_per_class": 1, "test_per_class": 1},
+        training={**size, "dtype": "fp32", "max_steps": 2, "val_every": 1, "lora_rank": 2},
+        evaluation={
+            **size,
+            "judge": "none",
+            "items": 2,
+            "steps": 1,
+            "ranking_sigmas": 1,
+            "arms": ("base_neutral", "null_graph", "graph", "negative_graph"),
+        },
+    )
+
+
+def run(preset: Preset, out_dir: Path) -> str:
+    screen = io.StringIO()
+    assert run_demo(preset, out_dir=out_dir, console=Console(file=screen, width=200)) == 0
+    return screen.getvalue()
+
+
+def test_a_demo_ends_in_a_report_and_a_second_call_only_shows_it(
+    tmp_path: Path, small: Preset
+) -> None:
+    out = tmp_path / "[/demo] :smile:"  # rich would take these words for its own
+    first = run(small, out)
+    assert first.count("done in") == 3
+    assert "Ranking accuracy" in first
+    report = out / "evaluation" / "report.html"
+    assert str(report) in first
+    page = report.read_text()
+    assert "About this run" in page
+    assert small.purpose in page
+    assert json.loads((out / "demo.json").read_text())["preset"] == "small"
+
+    before = (out / "training" / "final" / "sgflux_adapter.json").stat().st_mtime_ns
+    second = run(small, out)
+    assert second.count("there already") == 3
+    assert (out / "training" / "final" / "sgflux_adapter.json").stat().st_mtime_ns == before
+
+    # Interrupted after the training: what was finished is kept.
+    record = json.loads((out / "demo.json").read_text())
+    del record["seconds"]["evaluation"]
+    (out / "demo.json").write_text(json.dumps(record))
+    third = run(small, out)
+    assert third.count("there already") == 2
+    assert third.count("done in") == 1
+
+    other = dataclasses.replace(small, name="other")
+    with pytest.raises(SgfluxError, match=r"holds the demo 'small', not 'other'"):
+        run(other, out)
+    changed = dataclasses.replace(small, world={**small.world, "seed": 1})
+    with pytest.raises(SgfluxError, match="another version or recipe"):
+        run(changed, out)
+
+
+def test_training_selection_and_reporting_have_files_of_their_own(
+    tmp_path: Path, small: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A demo that selects on the pictures that it reports would flatter itself."""
+    used: dict[str, str | None] = {}
+
+    def note_training(config: TrainConfig) -> TrainResult:
+        used["trained on"] = config.train_jsonl.name
+        used["selected on"] = config.val_jsonl and config.val_jsonl.name
+        return train(config)
+
+    def note_evaluation(config: EvalConfig, **settings: Any) -> Any:
+        used["reported on"] = config.data.name
+        return evaluate(config, **settings)
+
+    monkeypatch.setattr("sgflux.world.demo.train", note_training)
+    monkeypatch.setattr("sgflux.world.demo.evaluate", note_evaluation)
+    run(small, tmp_path / "demo")
+    assert used == {
+        "trained on": "train.jsonl",
+        "selected on": "validation.jsonl",
+        "reported on": "test.jsonl",
+    }
+
+
+def test_a_folder_in_use_is_left_alone(tmp_path: Path, small: Preset) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(SgfluxError, match="is in use and holds no demo; give another --out-dir"):
+        run(small, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "{",
+        '{"preset": "small", "recipe": "RECIPE"}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"data": "1"}}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"data": -1}}',
+        '{"preset": "small", "recipe": "RECIPE", "seconds": {"date": 1}}',
+        '{"preset": ["small"], "recipe": 1, "seconds": {}}',
+        "[]",
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path: Path, small: Preset, record: str) -> None:
+    (tmp_path / "demo.json").write_text(record.replace("RECIPE", small.recipe))
+    with pytest.raises(SgfluxError, match=r"demo\.json: is damaged"):
+        run(small, tmp_path)
