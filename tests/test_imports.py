@@ -116,7 +116,12 @@ def test_imports_point_down(path: Path) -> None:
         ("data", "import sgflux.models.backbone", "data imports sgflux.models.backbone"),
         ("training", "from sgflux.evaluation import judges", "training imports sgflux.evaluation"),
         ("models", "from ..sampling import pipeline", "models imports sgflux.sampling"),
-        ("models", "from sgflux import config", "models reads sgflux.settings.training"),
+        (
+            "models",
+            "from sgflux.settings.training import TrainConfig",
+            "models reads sgflux.settings.training",
+        ),
+        ("world", "import sgflux.world.demo", "world imports sgflux.world.demo"),
         ("graphs", "def f():\n    import sgflux.flow_matching", "graphs imports sgflux.flow"),
     ],
 )
