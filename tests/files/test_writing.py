@@ -304,7 +304,7 @@ _PROGRAM = """
 import resource, sys
 from pathlib import Path
 from sgflux.errors import SgfluxError
-from tests.test_writing import WRITERS
+from tests.files.test_writing import WRITERS
 for name, (write, file) in WRITERS.items():
     folder = Path(sys.argv[1]) / name
     folder.mkdir()
