@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from sgflux.errors import SgfluxError
-from sgflux.settings.losses import LossConfig
-from sgflux.world.dataset import write_world
-from sgflux.world.demo import DEMO, FULL
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
 from ablation import Ablation
 from ablation_locks import claimed, waiting_for
 from ablation_plan import (
@@ -40,6 +31,11 @@ from ablation_report import (
     with_intervals,
 )
 from ablation_rows import PLAIN, RECIPES, Recipe
+
+from sgflux.errors import SgfluxError
+from sgflux.settings.losses import LossConfig
+from sgflux.world.dataset import write_world
+from sgflux.world.demo import DEMO, FULL
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)

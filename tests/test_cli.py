@@ -16,7 +16,7 @@ from sgflux import cli
 from sgflux.cli import COMMANDS, main
 from sgflux.commands import Command
 from sgflux.errors import SgfluxError
-from tests.flux_fixture import make_flux_folder
+from tests.helpers.flux import make_flux_folder
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from sgflux.errors import SgfluxError
-from tests.evaluation.report_fixture import make_evaluation
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
 from demo_figures import (
     AIMS,
     BEGIN,
@@ -27,6 +20,9 @@ from demo_figures import (
     record,
     write_readme,
 )
+
+from sgflux.errors import SgfluxError
+from tests.helpers.evaluated import make_evaluation
 
 ROOT = Path(__file__).parent.parent
 

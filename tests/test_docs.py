@@ -17,7 +17,7 @@ from sgflux.evaluation.evaluator import RESULTS
 from sgflux.files.folder_lock import hold_folder
 from sgflux.models.digests import CACHE_VARIABLE
 from sgflux.terminal.printable import counted
-from tests.evaluation.report_fixture import make_evaluation
+from tests.helpers.evaluated import make_evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

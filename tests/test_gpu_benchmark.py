@@ -10,17 +10,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gpu
+import gpu_tables
 import pytest
 import torch
+from gpu_bench import Bench
+from gpu_memory import MODES, SIZES, allowed_gib, estimates, largest_batches
+from measuring import Place
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-import gpu  # noqa: E402
-import gpu_tables  # noqa: E402
-from gpu_bench import Bench  # noqa: E402
-from gpu_memory import MODES, SIZES, allowed_gib, estimates, largest_batches  # noqa: E402
-from measuring import Place  # noqa: E402
 
 WHERE = {"toy": True, "card": {"name": "a card"}, "source": "0", "versions": {"torch": "2"}}
 

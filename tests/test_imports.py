@@ -156,6 +156,23 @@ def test_graphs_need_only_the_standard_library() -> None:
     assert not foreign
 
 
+TESTS = ROOT / "tests"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS))
+)
+def test_tests_share_only_their_helpers(path: Path) -> None:
+    """A test that imports from another one breaks as soon as that one moves."""
+    own = {"tests", "conftest"} | {module.stem for module in TESTS.rglob("test_*.py")}
+    foreign = [
+        f"{path.name}:{line}: {name}"
+        for line, name in imports(path, root=TESTS)
+        if name.split(".")[0] in own and name.split(".")[:2] != ["tests", "helpers"]
+    ]
+    assert not foreign, "put what several tests need into tests/helpers"
+
+
 def test_what_is_imported_is_declared() -> None:
     """A fresh installation has every library that the package imports."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

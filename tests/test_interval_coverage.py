@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
+import interval_coverage
 import numpy as np
 import pytest
-
-from sgflux.intervals import Interval, Layout
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
-import interval_coverage
 from interval_coverage import (
     COUNTS,
     DIFFERENCES,
@@ -28,6 +22,8 @@ from interval_coverage import (
     share_cell,
     simulate,
 )
+
+from sgflux.intervals import Interval, Layout
 
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results" / "coverage.json"
 

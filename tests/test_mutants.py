@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
-
 import mutants
+import pytest
 from mutants import ALIVE, GONE, KILLED, ROOT, UNUSABLE, Mutant, judge, read_list
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from flux_fixture import make_flux_folder
 from huggingface_hub import ModelCard
 
 from sgflux.cli import main
@@ -21,7 +20,8 @@ from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux import make_flux_folder
 
 GRAPH = "man, riding, horse"
 

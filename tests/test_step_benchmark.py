@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from measuring import Place, Times, fits, largest_batch
+from ways import LOSSES, Ours, Task, Vanilla
 
-from tests.flux_fixture import make_transformer
+from tests.helpers.flux import make_transformer
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
-from measuring import Place, Times, fits, largest_batch  # noqa: E402
-from ways import LOSSES, Ours, Task, Vanilla  # noqa: E402
 
 CPU = Place(torch.device("cpu"))
 TASK = Task(

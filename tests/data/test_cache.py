@@ -24,8 +24,7 @@ from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for, read_ex
 from sgflux.data.store import CacheStore
 from sgflux.data.tensor_rows import TensorRows
 from sgflux.errors import SgfluxError
-
-from .rows import example, write_picture
+from tests.helpers.rows import example, write_picture
 
 
 @dataclass(frozen=True)

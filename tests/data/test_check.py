@@ -12,8 +12,7 @@ from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading_order import MAX_TOLD
-
-from .rows import row, write_lines, write_picture
+from tests.helpers.rows import row, write_lines, write_picture
 
 
 @pytest.fixture

@@ -20,8 +20,7 @@ from sgflux.data.examples import (
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-
-from .rows import example, row, write_lines
+from tests.helpers.rows import example, row, write_lines
 
 GRAPH = {"objects": ["horse", "man", "hat"], "relationships": [[1, "riding", 0], [1, "wears", 2]]}
 

@@ -12,8 +12,7 @@ from sgflux.data.files import UnreadableFileError, expect_file
 from sgflux.data.images import load_image, picture_sizes
 from sgflux.data.pictures import picture_size, read_picture
 from sgflux.errors import SgfluxError
-
-from .rows import write_picture
+from tests.helpers.rows import write_picture
 
 READERS = (load_image, picture_size, read_picture)
 

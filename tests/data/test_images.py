@@ -22,8 +22,7 @@ from sgflux.data.images import (
     union_box,
 )
 from sgflux.errors import SgfluxError
-
-from .rows import write_picture
+from tests.helpers.rows import write_picture
 
 
 def pixel(path: Path, at: tuple[int, int] = (0, 0)) -> tuple[int, ...]:

@@ -9,8 +9,7 @@ import numpy as np
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.data.images import load_image
 from sgflux.data.mirror import mirrored, mirrored_words
-
-from .rows import example, write_picture
+from tests.helpers.rows import example, write_picture
 
 
 def sided() -> SceneExample:

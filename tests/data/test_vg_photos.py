@@ -13,9 +13,8 @@ from sgflux.cli import main
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import prompt_for, read_examples, resolve_image
 from sgflux.data.images import fit_image, load_image, union_box
-
-from .rows import VG_PHOTOS
-from .visual_genome.release import Release
+from tests.helpers.rows import VG_PHOTOS
+from tests.helpers.visual_genome import Release
 
 ANNOTATIONS = VG_PHOTOS / "annotations.jsonl"
 

@@ -22,21 +22,7 @@ from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.statements import equivalent
 from sgflux.settings.evaluation import ARM_NAMES
-
-
-def example(text: str, *, number: int = 0, held_out: bool | None = None) -> SceneExample:
-    graph = SceneGraph.parse(text)
-    triple = graph.triples()[0]
-    meta: dict[str, object] = {"image_rel_path": f"images/{number:04d}.png"}
-    if held_out is not None:
-        meta["held_out_combination"] = held_out
-    return SceneExample(
-        prompt=prompts_for_graph(SceneGraph.from_triple(triple), "relational"),
-        concepts=(triple.subject, triple.predicate, triple.object),
-        triple=triple,
-        graph=graph,
-        meta=meta,
-    )
+from tests.helpers.graph_examples import example
 
 
 def test_the_command_line_knows_every_arm() -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from flux_fixture import make_flux_folder
 from safetensors.torch import load_file, save_file
 
 from sgflux.caveats import base_note
@@ -26,8 +25,9 @@ from sgflux.evaluation.report import write_report
 from sgflux.evaluation.scoring import Scorer
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world
-from tests.evaluation.test_arms import example
-from tests.test_sampling import noisy, with_identity, write_adapter
+from tests.helpers.adapters import noisy, with_identity, write_adapter
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.graph_examples import example
 
 
 @pytest.fixture(scope="module")

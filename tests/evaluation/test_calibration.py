@@ -21,7 +21,7 @@ from sgflux.evaluation.scoring import Scorer
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.dataset import write_world
 from sgflux.world.judge import CLASSES
-from tests.evaluation.test_arms import example
+from tests.helpers.graph_examples import example
 
 SCORER = Scorer()
 

@@ -14,7 +14,7 @@ from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.text import TextEncoders
 from sgflux.sampling import SceneGraphFluxPipeline
-from tests.evaluation.test_arms import example
+from tests.helpers.graph_examples import example
 
 EXAMPLES = [
     example("man, riding, horse", number=0),

@@ -29,8 +29,8 @@ from sgflux.models.relation_classifier import (
 from sgflux.training.run_log import drop_later_rows
 from sgflux.world.demo import Preset, Progress
 from sgflux.world.judge import load_judge
-from tests.evaluation.report_fixture import make_evaluation
-from tests.files.json_damage import damaged
+from tests.helpers.evaluated import make_evaluation
+from tests.helpers.json_damage import damaged
 
 MANY = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

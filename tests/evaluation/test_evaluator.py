@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flux_fixture import make_flux_folder
 
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
@@ -19,8 +18,9 @@ from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.generators import blind, oracle
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world
-from tests.evaluation.test_arms import example
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.graph_examples import example
 
 BY_THE_ISSUE = (
     "base_neutral",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chance import measure
 from rich.console import Console
 
 from sgflux.errors import SgfluxError
@@ -26,11 +26,7 @@ from sgflux.evaluation.headline import (
 from sgflux.evaluation.judges import WorldJudgeAdapter
 from sgflux.evaluation.report import render
 from sgflux.evaluation.report_data import Evaluation, read_evaluation, read_results
-from tests.evaluation.report_fixture import make_evaluation
-
-sys.path.insert(0, str(Path(__file__).parent.parent.parent / "benchmarks"))
-
-from chance import measure
+from tests.helpers.evaluated import make_evaluation
 
 
 @pytest.fixture(scope="module")

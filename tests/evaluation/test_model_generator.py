@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from flux_fixture import make_flux_folder
 
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.generators import ModelGenerator
 from sgflux.sampling import SceneGraphFluxPipeline
-from tests.evaluation.test_arms import example
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.graph_examples import example
 
 ITEMS = make_items(
     [example("man, riding, horse", number=0), example("cat, above, box", number=1)],

@@ -16,7 +16,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.world.dataset import write_world
-from tests.evaluation.test_arms import example
+from tests.helpers.graph_examples import example
 
 
 def picture(root: Path, one: SceneExample, color: str) -> SceneExample:

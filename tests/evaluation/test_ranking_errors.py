@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from flux_fixture import make_flux_folder
 from PIL import Image
 
 from sgflux.data.examples import prompt_for
@@ -19,8 +18,9 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.ranking import ranking_errors
 from sgflux.sampling import SceneGraphFluxPipeline
-from tests.evaluation.test_arms import example
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.graph_examples import example
 
 SIGMAS = (0.125, 0.6)
 EXAMPLES = [

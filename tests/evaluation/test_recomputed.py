@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.evaluation.report_fixture import make_evaluation
+from tests.helpers.evaluated import make_evaluation
 
 Observed = list[tuple[float, str]]
 """(value, predicate)."""

@@ -28,7 +28,7 @@ from sgflux.evaluation.report_panels import (
     several_panels,
 )
 from sgflux.graphs.scene_graph import Triple
-from tests.evaluation.report_fixture import make_evaluation
+from tests.helpers.evaluated import make_evaluation
 
 VOID = {"meta", "img", "br", "link", "line", "rect", "path", "circle"}
 

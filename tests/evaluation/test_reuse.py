@@ -21,8 +21,8 @@ from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_d
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.generators import oracle
 from sgflux.world.dataset import write_world
-from tests.evaluation.test_arms import example
-from tests.flux_fixture import make_flux_folder
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.graph_examples import example
 
 SETTINGS: dict[str, Any] = {
     "model": "tiny",

@@ -18,7 +18,7 @@ from sgflux.evaluation.ranking import ranking_summary, sigma_grid
 from sgflux.evaluation.scoring import Scorer
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.judge import CLASSES
-from tests.evaluation.test_arms import example
+from tests.helpers.graph_examples import example
 
 EXAMPLES = [
     example("man, riding, horse", number=0, held_out=False),

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flux_fixture import make_flux_folder
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.report import write_report
-from tests.data.rows import row, write_lines, write_picture
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.rows import row, write_lines, write_picture
 
 TRIPLES = ("teddy bear, right of, dog", "man, riding, horse", "cup, below, chair")
 

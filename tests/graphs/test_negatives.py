@@ -28,8 +28,7 @@ from sgflux.graphs.predicates import (
 )
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.graphs.statements import canonical_statement, equivalent
-
-from .strategies import scene_graphs
+from tests.helpers.graph_strategies import scene_graphs
 
 NOUNS = ("cat", "boat", "lamp", "man", "pizza")
 CONFUSION = {

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from sgflux.graphs.reading_order import MAX_TOLD, _places, reading_order
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.world.scenes import sample_scene
-
-from .strategies import scene_graphs
+from tests.helpers.graph_strategies import scene_graphs
 
 
 def _told(graph: SceneGraph) -> list[str]:

@@ -12,8 +12,7 @@ from sgflux.graphs.merging import merged
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError, Triple
 from sgflux.graphs.statements import equivalent
-
-from .strategies import scene_graphs
+from tests.helpers.graph_strategies import scene_graphs
 
 MAN = SceneGraph(("man", "horse", "hat"), ((0, "riding", 1), (0, "wearing", 2)))
 

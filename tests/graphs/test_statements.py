@@ -14,8 +14,7 @@ from sgflux.graphs.statements import (
     statements,
     states,
 )
-
-from .strategies import scene_graphs
+from tests.helpers.graph_strategies import scene_graphs
 
 
 @pytest.mark.parametrize(

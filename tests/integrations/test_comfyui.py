@@ -22,9 +22,9 @@ from sgflux.graphs.reading import read_graph
 from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.bundle import LORA_FILE
 from sgflux.sampling import SceneGraphFluxPipeline
-from tests.integrations.flux_stand_in import Flux
-from tests.models.test_original_layout import original_state
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
+from tests.helpers.flux_stand_in import Flux
+from tests.helpers.original_layout import original_state
 
 ROOT = Path(__file__).parent.parent.parent
 GRAPH = "man, riding, horse; man, wearing, hat"

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import FluxPipeline, FluxTransformer2DModel
-from flux_fixture import make_transformer
+from diffusers import FluxPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -15,45 +14,19 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import (
     AdapterConfig,
-    GraphLoraModel,
     adapter_disabled,
     build_model,
     check_base,
     load_bundle,
     save_bundle,
 )
-from sgflux.models.backbone import load_transformer, model_identity
+from sgflux.models.backbone import load_transformer
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import METADATA_KEY
+from tests.helpers.flux import make_transformer
+from tests.helpers.models import GRAPHS, make_config, make_model, train_by_chance
 
-GRAPHS = [
-    SceneGraph.parse("man, riding, horse"),
-    SceneGraph.null(),
-    SceneGraph.parse("dog, left of, dog#2; dog, above, cat"),
-]
 MODES = ("token", "temb")
-
-
-def make_config(transformer: FluxTransformer2DModel, **settings: Any) -> AdapterConfig:
-    settings = {"block_start": 3, "block_end": 5, "lora_rank": 4, **settings}
-    settings.setdefault("encoder", {"kind": "native", "hidden_dim": 16})
-    return AdapterConfig(base=model_identity(transformer), max_sequence_length=32, **settings)
-
-
-def make_model(folder: Path, names: NameFeatures, **settings: Any) -> GraphLoraModel:
-    transformer = load_transformer(str(folder))
-    config = make_config(transformer, **settings)
-    return build_model(transformer=transformer, config=config, name_features=names)
-
-
-def train_by_chance(model: GraphLoraModel) -> dict[str, torch.Tensor]:
-    """Random values for all trained weights."""
-    state = {
-        name: value + 0.2 * torch.randn_like(value)
-        for name, value in model.trainable_state().items()
-    }
-    model.load_trainable_state(state)
-    return state
 
 
 @pytest.mark.parametrize("mode", MODES)

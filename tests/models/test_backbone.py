@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FluxPipeline
-from flux_fixture import make_flux_folder, make_transformer
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
@@ -28,6 +27,7 @@ from sgflux.models.backbone import (
     validate_block_range,
 )
 from sgflux.models.graph_encoder import names_in_context
+from tests.helpers.flux import make_flux_folder, make_transformer
 
 
 @pytest.fixture(scope="module")

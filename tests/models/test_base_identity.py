@@ -28,8 +28,8 @@ from sgflux.models.base_files import identify_base
 from sgflux.models.base_identity import PARTS, BaseIdentity, check_identity
 from sgflux.models.digests import CACHE_VARIABLE, tensor_digest
 from sgflux.settings.model_source import ModelSource
-from tests.models.test_original_layout import make_transformer
-from tests.single_files_fixture import (
+from tests.helpers.original_layout import make_transformer
+from tests.helpers.single_files import (
     make_autoencoder,
     make_clip,
     make_t5,

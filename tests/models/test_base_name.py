@@ -15,7 +15,7 @@ from sgflux.models.base_name import BaseName, public_name
 from sgflux.models.bundle import read_base
 from sgflux.models.hub import base_of
 from sgflux.sampling import SceneGraphFluxPipeline
-from tests.test_sampling import write_adapter
+from tests.helpers.adapters import write_adapter
 
 
 @pytest.fixture(scope="module")

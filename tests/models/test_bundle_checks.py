@@ -23,7 +23,7 @@ from sgflux.models.bundle import CONDITIONER_FILE, CONFIG_FILE, ENCODER_FILE, LO
 from sgflux.models.bundle_checks import conditioner_shapes
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.exporting import ExportConfig
-from tests.models.test_adapter import make_model, train_by_chance
+from tests.helpers.models import make_model, train_by_chance
 
 Change = Callable[[str, torch.Tensor], torch.Tensor]
 

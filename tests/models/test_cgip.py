@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from flux_fixture import make_transformer
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
@@ -18,7 +17,7 @@ from sgflux.models.backbone import model_identity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 from sgflux.models.graph_encoder import NameFeatures
-from tests.models.cgip_fixture import (
+from tests.helpers.cgip import (
     DIM,
     OBJECTS,
     PREDICATES,
@@ -27,6 +26,7 @@ from tests.models.cgip_fixture import (
     write_checkpoint,
     write_vocabulary,
 )
+from tests.helpers.flux import make_transformer
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),

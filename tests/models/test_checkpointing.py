@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sgflux.models.graph_encoder import NameFeatures
-from tests.models.test_adapter import GRAPHS, make_model, train_by_chance
+from tests.helpers.models import GRAPHS, make_model, train_by_chance
 
 
 @pytest.mark.parametrize("mode", ["token", "temb"])

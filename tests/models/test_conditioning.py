@@ -8,7 +8,6 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
-from flux_fixture import make_transformer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.graph_block import graph_block
 from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
+from tests.helpers.flux import make_transformer
 
 MODES = ("token", "temb")
 Inputs = dict[str, Any]

@@ -20,8 +20,8 @@ from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
 from sgflux.models.lora_formats import read_lora
 from sgflux.settings.model_source import ModelSource
-from tests.models.cgip_fixture import DIM, write_checkpoint, write_vocabulary
-from tests.models.test_adapter import GRAPHS
+from tests.helpers.cgip import DIM, write_checkpoint, write_vocabulary
+from tests.helpers.models import GRAPHS
 
 
 @pytest.fixture

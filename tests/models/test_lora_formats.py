@@ -16,7 +16,7 @@ from sgflux.models.adapter import adapter_disabled
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.models.lora_strength import merge_lora, scale_lora, unmerge_lora
-from tests.models.test_adapter import GRAPHS, make_model, train_by_chance
+from tests.helpers.models import GRAPHS, make_model, train_by_chance
 
 
 def lora_of(state: dict[str, torch.Tensor], *, alpha: float) -> LoraWeights:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from flux_fixture import make_transformer
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.offload import BlockOffload, offload_for_sampling
-from tests.models.test_adapter import GRAPHS, make_config, train_by_chance
+from tests.helpers.flux import make_transformer
+from tests.helpers.models import GRAPHS, make_config, train_by_chance
 
 
 def make_pair(

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from flux_fixture import make_transformer
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
@@ -16,7 +15,8 @@ from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_strength import merge_lora
 from sgflux.models.quantization import quantizable, quantize_base
-from tests.models.test_adapter import GRAPHS, make_config, train_by_chance
+from tests.helpers.flux import make_transformer
+from tests.helpers.models import GRAPHS, make_config, train_by_chance
 
 LIBRARY = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
 ALLOWED = {"int8": (0.01, 0.02), "float8": (0.04, 0.1), "nf4": (0.1, 0.2)}

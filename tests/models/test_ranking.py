@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from flux_fixture import make_transformer
 
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.scene_graph import SceneGraph
@@ -18,6 +17,7 @@ from sgflux.models.backbone import (
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.models.ranking import ranking_errors, ranking_errors_of_each
+from tests.helpers.flux import make_transformer
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
 SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]

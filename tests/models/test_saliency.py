@@ -8,7 +8,6 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
-from flux_fixture import make_transformer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,6 +21,7 @@ from sgflux.models.saliency import (
     mean_over_blocks,
     softened,
 )
+from tests.helpers.flux import make_transformer
 
 Inputs = dict[str, Any]
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sgflux.errors import SgfluxError
 from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
-from tests.single_files_fixture import (
+from tests.helpers.single_files import (
     SingleFiles,
     make_autoencoder,
     make_clip,

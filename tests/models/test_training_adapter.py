@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
-from flux_fixture import make_transformer
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
@@ -22,23 +20,9 @@ from sgflux.models.training_adapter import (
     add_training_adapter,
     find_training_adapter,
 )
-from tests.models.test_adapter import GRAPHS, make_config, train_by_chance
-
-RANK = 3
-
-
-def write_training_adapter(path: Path, transformer: FluxTransformer2DModel) -> dict[str, Any]:
-    """A LoRA on every linear layer of the blocks, as published ones have it; its weights."""
-    generator = torch.Generator().manual_seed(8)
-    weights: dict[str, torch.Tensor] = {}
-    for name, layer in transformer.named_modules():
-        if "transformer_blocks" in name and isinstance(layer, nn.Linear) and "lora" not in name:
-            down = torch.randn(RANK, layer.in_features, generator=generator)
-            up = torch.randn(layer.out_features, RANK, generator=generator)
-            weights[f"transformer.{name}.lora_A.weight"] = 0.1 * down
-            weights[f"transformer.{name}.lora_B.weight"] = 0.1 * up
-    save_file(weights, path)
-    return weights
+from tests.helpers.flux import make_transformer
+from tests.helpers.models import GRAPHS, make_config, train_by_chance
+from tests.helpers.training_adapter import RANK, write_training_adapter
 
 
 def merged(weights: dict[str, torch.Tensor], *, scale: float = 1.0) -> FluxTransformer2DModel:

@@ -15,7 +15,7 @@ from sgflux.models.backbone import load_text_encoders, load_transformer
 from sgflux.models.original_layout import described_original
 from sgflux.models.single_files import described_t5, t5_state
 from sgflux.models.weight_files import read_weights
-from tests.single_files_fixture import SingleFiles, write_single_files
+from tests.helpers.single_files import SingleFiles, write_single_files
 
 FP8 = torch.float8_e4m3fn
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from sgflux.errors import SgfluxError
 from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource
-from tests.single_files_fixture import SingleFiles, write_single_files
+from tests.helpers.single_files import SingleFiles, write_single_files
 
 
 @pytest.fixture(scope="module")

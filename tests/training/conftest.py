@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 import torch
 
 from sgflux.settings.training import TrainConfig
-from tests.flux_fixture import make_flux_folder
-from tests.training.scenes import write_scenes
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.scenes import write_scenes
+from tests.helpers.training import MakeConfig
 
 torch.set_num_threads(1)
-
-
-class MakeConfig(Protocol):
-    def __call__(self, output_dir: Path, **changes: Any) -> TrainConfig: ...
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from sgflux.data.examples import PROMPT_KINDS
 from sgflux.data.tensor_rows import MemoryRows
 from sgflux.training.batches import Batch, LatentScale, draw_batch
 from sgflux.training.randomness import generator_for
-from tests.training.scenes import example
+from tests.helpers.scenes import example
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from flux_fixture import make_transformer
 
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disabled, build_model
@@ -15,6 +14,7 @@ from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures, graph_names
 from sgflux.training.batches import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
+from tests.helpers.flux import make_transformer
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
 SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]

@@ -32,10 +32,9 @@ from sgflux.training.regions import box_coverage, relation_regions
 from sgflux.training.resuming import changed_settings
 from sgflux.training.trainer import train
 from sgflux.training.validation import Validator
-from tests.training.conftest import MakeConfig
-from tests.training.scenes import example
-from tests.training.test_steps import Drawn, TwoInOne
-from tests.training.test_two_processes import TRAINING, finish, flags_of, launch
+from tests.helpers.scenes import example
+from tests.helpers.training import Drawn, MakeConfig, TwoInOne
+from tests.helpers.two_processes import TRAINING, finish, flags_of, launch
 
 WIDE, SQUARE, TALL = (48, 32), (40, 40), (32, 48)
 """(width, height) of pictures."""

@@ -14,8 +14,8 @@ from sgflux.models.bundle import load_bundle
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.command_line import parse_original
 from sgflux.training.trainer import train
-from tests.models.cgip_fixture import own_weights, write_checkpoint, write_vocabulary
-from tests.training.conftest import MakeConfig
+from tests.helpers.cgip import own_weights, write_checkpoint, write_vocabulary
+from tests.helpers.training import MakeConfig
 
 
 @pytest.fixture

@@ -12,54 +12,10 @@ from sgflux.training.checkpoint import (
     AdapterWeights,
     CheckpointError,
     TrainingState,
-    shallow_dict,
     step_files,
 )
 from sgflux.training.run_folder import RunFolder
-
-
-def weights(step: int = 3) -> AdapterWeights:
-    return AdapterWeights(
-        step=step,
-        trainable={"lora.a": torch.randn(2, 3)},
-        ema={"lora.a": torch.randn(2, 3)},
-        adapter={"lora_rank": 2},
-        metrics={"loss": 0.5, "by_sigma": [{"sigma": 0.5, "loss": None}]},
-    )
-
-
-def training_state() -> TrainingState:
-    parameter = torch.nn.Parameter(torch.randn(2, 3))
-    optimizer = torch.optim.AdamW([("lora.a", parameter)], fused=True)
-    parameter.grad = torch.randn(2, 3)
-    optimizer.step()
-    return TrainingState(
-        step=5,
-        epoch=1,
-        position=10,
-        trainable={"lora.a": parameter.detach()},
-        ema=None,
-        optimizer=optimizer.state_dict(),
-        rng=torch.get_rng_state(),
-        config={"lr": 0.1},
-        adapter={"lora_rank": 2},
-        data={"training": "abc"},
-        processes=1,
-        validated_step=4,
-        best=weights(),
-    )
-
-
-def equal(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor):
-        return isinstance(b, torch.Tensor) and torch.equal(a, b)
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list):
-        return isinstance(b, list) and len(a) == len(b) and all(map(equal, a, b))
-    if isinstance(a, AdapterWeights | TrainingState):
-        return type(a) is type(b) and equal(shallow_dict(a), shallow_dict(b))
-    return a == b
+from tests.helpers.training import equal, training_state, weights
 
 
 def test_a_state_comes_back_equal_and_without_pickled_classes(tmp_path: Path) -> None:

@@ -22,8 +22,7 @@ from sgflux.models.relation_classifier import (
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.trainer import train
-from tests.training.conftest import MakeConfig
-from tests.training.test_ranking_runs import training_rows
+from tests.helpers.training import MakeConfig, training_rows
 
 KINDS: tuple[ClassifierKind, ...] = ("latent", "saliency")
 

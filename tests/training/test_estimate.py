@@ -18,8 +18,8 @@ from sgflux.training.estimate import (
     operations_per_example,
 )
 from sgflux.training.trainer import train
-from tests.models.test_original_layout import make_transformer, original_state
-from tests.training.conftest import MakeConfig
+from tests.helpers.original_layout import make_transformer, original_state
+from tests.helpers.training import MakeConfig
 
 FLUX = Shape(
     inner_dim=3072,

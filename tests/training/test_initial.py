@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,15 +17,15 @@ from safetensors.torch import load_file, save_file
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model, load_bundle
 from sgflux.models.backbone import load_transformer
-from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.initial import InitialAdapter, load_initial
 from sgflux.training.trainer import TrainResult, train
-from tests.models.conftest import flux_folder, inputs, names  # noqa: F401 - fixtures
-from tests.models.test_adapter import make_config as make_adapter_config
-from tests.models.test_training_adapter import write_training_adapter
-from tests.training.conftest import MakeConfig
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.models import make_config as make_adapter_config
+from tests.helpers.models import random_inputs, random_names
+from tests.helpers.training import MakeConfig
+from tests.helpers.training_adapter import write_training_adapter
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +152,10 @@ def test_an_adapter_of_another_base_is_refused_unless_it_is_meant(
 
 
 @pytest.mark.parametrize("layout", LORA_FORMATS)
-def test_a_lora_in_any_layout_acts_as_it_did(
-    flux_folder: Path,  # noqa: F811
-    tmp_path: Path,
-    layout: str,
-    names: NameFeatures,  # noqa: F811
-    inputs: dict[str, Any],  # noqa: F811
-) -> None:
+def test_a_lora_in_any_layout_acts_as_it_did(tmp_path: Path, layout: str) -> None:
     """At another rank and alpha than the run's, too; the graph's part starts untrained."""
+    flux_folder = make_flux_folder(tmp_path / "flux")
+    names, inputs = random_names(), random_inputs()
     transformer = load_transformer(str(flux_folder))
     config = make_adapter_config(transformer, lora_rank=2, lora_alpha=3.0)
     source = build_model(transformer=transformer, config=config, name_features=names)

@@ -19,9 +19,9 @@ from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 from sgflux.training import build, lazy_encoders
 from sgflux.training.checkpoint import AdapterWeights
 from sgflux.training.trainer import train
-from tests.models.test_training_adapter import write_training_adapter
-from tests.single_files_fixture import write_single_files
-from tests.training.conftest import MakeConfig
+from tests.helpers.single_files import write_single_files
+from tests.helpers.training import MakeConfig
+from tests.helpers.training_adapter import write_training_adapter
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -19,8 +17,7 @@ from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.build import anchor_sigmas_of
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.trainer import TrainResult, train
-from tests.training.conftest import MakeConfig
-from tests.training.test_checkpoint import equal
+from tests.helpers.training import MakeConfig, equal, training_rows
 
 FLOW = LossConfig(
     lambda_rel_rank=0.1,
@@ -28,11 +25,6 @@ FLOW = LossConfig(
     negatives_per_example=2,
     hard_negatives_every=2,
 )
-
-
-def training_rows(folder: Path) -> list[dict[str, Any]]:
-    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    return [row for row in lines if row["kind"] == "train"]
 
 
 @pytest.fixture(scope="module")

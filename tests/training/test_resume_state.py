@@ -14,8 +14,7 @@ import torch
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.checkpoint import AdapterWeights, TrainingState
 from sgflux.training.trainer import train
-from tests.training.conftest import MakeConfig
-from tests.training.test_checkpoint import equal
+from tests.helpers.training import MakeConfig, equal
 
 
 def validated_steps(folder: Path) -> list[int]:

@@ -31,8 +31,7 @@ from sgflux.training.prepare import plan_encoding, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.resuming import changed_settings
 from sgflux.training.trainer import TrainResult, train
-from tests.training.conftest import MakeConfig
-from tests.training.test_checkpoint import equal, training_state
+from tests.helpers.training import MakeConfig, equal, training_state
 
 
 @pytest.fixture(scope="module")

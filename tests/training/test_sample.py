@@ -14,8 +14,8 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.trainer import train
 from sgflux.versions import installed_versions
-from tests.models.test_training_adapter import write_training_adapter
-from tests.training.conftest import MakeConfig
+from tests.helpers.training import MakeConfig
+from tests.helpers.training_adapter import write_training_adapter
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

@@ -22,8 +22,8 @@ from sgflux.settings.training import ConfigError, TrainConfig
 from sgflux.training.classifier_training import train_classifier
 from sgflux.training.size import model_size, with_size
 from sgflux.training.trainer import train
-from tests.single_files_fixture import make_autoencoder, original_autoencoder_state
-from tests.training.conftest import MakeConfig
+from tests.helpers.single_files import make_autoencoder, original_autoencoder_state
+from tests.helpers.training import MakeConfig
 
 Capture = pytest.CaptureFixture[str]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +11,12 @@ import torch
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.settings.losses import LossConfig
 from sgflux.training import loop
-from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.processes import Processes
 from sgflux.training.trainer import train
-from tests.training.conftest import MakeConfig
+from tests.helpers.training import Drawn, MakeConfig, TwoInOne, training_rows
 
 NO_VALIDATION: dict[str, Any] = {"val_jsonl": None, "val_every": 250, "val_sigmas": 4}
-
-
-class Drawn:
-    """Records what each pass is drawn from, and may give every pass the first one's batch."""
-
-    def __init__(self, *, repeat: bool = False) -> None:
-        self.rows: list[tuple[int, ...]] = []
-        self.seeds: list[int] = []
-        self._repeat, self._first = repeat, None
-
-    def __call__(self, arrays: Any, rows: Sequence[int], **settings: Any) -> Batch:
-        self.rows.append(tuple(rows))
-        self.seeds.append(settings["generator"].initial_seed())
-        batch = draw_batch(arrays, rows, **settings)
-        self._first = self._first or batch
-        return self._first if self._repeat else batch
-
-
-def training_rows(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "metrics.jsonl").read_text().split("\n")[:-1]
-    return [row for row in map(json.loads, lines) if row["kind"] == "train"]
 
 
 def test_an_epoch_shows_every_example_once_and_each_step_its_own_noise(
@@ -71,23 +47,6 @@ def test_processes_draw_different_examples_and_different_noise(
     shown = [row for pair in zip(drawn[0].rows, drawn[1].rows, strict=True) for row in pair]
     assert sorted(row for rows in shown[:6] for row in rows) == list(range(6))
     assert not set(drawn[0].seeds) & set(drawn[1].seeds)
-
-
-class TwoInOne(Processes):
-    """One of several processes whose companions agree with it in everything."""
-
-    def wait(self) -> None:
-        pass
-
-    def average_(self, buffer: torch.Tensor) -> torch.Tensor:
-        return buffer
-
-    def gather(self, items: list[Any]) -> list[Any]:
-        return items
-
-    @property
-    def is_main(self) -> bool:
-        return True
 
 
 def test_accumulated_passes_are_averaged(

@@ -13,7 +13,7 @@ from sgflux.settings.losses import LossConfig
 from sgflux.training.batches import Batch
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.trainer import train
-from tests.training.conftest import MakeConfig
+from tests.helpers.training import MakeConfig
 
 
 def test_an_example_without_its_graph_is_not_ranked(

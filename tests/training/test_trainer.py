@@ -23,9 +23,8 @@ from sgflux.training import trainer
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.encoder import other_words
 from sgflux.training.trainer import TrainResult, train
-from tests.training.conftest import MakeConfig
-from tests.training.scenes import example
-from tests.training.test_checkpoint import equal
+from tests.helpers.scenes import example
+from tests.helpers.training import MakeConfig, equal
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train" / "train_flux_graph_lora_diffusion.py"
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,14 +11,12 @@ import pytest
 import torch
 
 from sgflux.cli import main
-from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
-from sgflux.training.command_line import settings_as_flags
-from tests.training.conftest import MakeConfig
+from tests.helpers.training import MakeConfig
+from tests.helpers.two_processes import TRAINING, finish, flags_of, launch
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 
 AVERAGING = """
 import torch
@@ -46,32 +40,6 @@ assert processes.gather([processes.index]) == [0, 1]
 print("averaged")
 """
 
-TRAINING = """
-import hashlib, sys
-from sgflux.training import loop
-from sgflux.training.command_line import parse_train_config
-from sgflux.training.processes import Processes
-from sgflux.training.trainer import train
-
-seen = {}
-original = loop.TrainingRun.finished
-
-def finished(self):
-    weights = original(self)
-    digest = hashlib.sha256()
-    for value in weights.trainable.values():
-        digest.update(value.numpy().tobytes())
-    seen["digest"] = digest.hexdigest()
-    return weights
-
-loop.TrainingRun.finished = finished
-result = train(parse_train_config(sys.argv[1:]))
-if result.interrupted_by is None:
-    digests = Processes.start("cpu").gather([seen["digest"]])
-    assert len(digests) == 2 and digests[0] == digests[1], digests
-raise SystemExit(result.exit_status)
-"""
-
 
 CACHING = """
 import sys
@@ -80,43 +48,10 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-def launch(script: Path, *flags: str) -> subprocess.Popen[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", str(port), str(script), *flags,
-    ]  # fmt: skip
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    try:
-        output, errors = process.communicate(timeout=240)
-    finally:
-        process.kill()
-    assert process.returncode == 0, errors
-    return output
-
-
 def test_gradients_are_averaged_and_missing_ones_count_as_zero(tmp_path: Path) -> None:
     script = tmp_path / "averaging.py"
     script.write_text(AVERAGING)
     assert finish(launch(script)).count("averaged") == 2
-
-
-def flags_of(config: TrainConfig) -> list[str]:
-    return settings_as_flags(config.to_json())
 
 
 def test_two_processes_end_with_the_same_weights(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from sgflux.training.validation import (
     sigma_grid,
     summarize,
 )
-from tests.training.scenes import SCENES, example, write_scenes
+from tests.helpers.scenes import SCENES, example, write_scenes
 
 PREDICATES = [predicate for _, predicate, _ in SCENES]
 

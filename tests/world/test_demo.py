@@ -25,7 +25,7 @@ from sgflux.world.demo import (
     choose_preset,
     run_demo,
 )
-from tests.flux_fixture import make_flux_folder
+from tests.helpers.flux import make_flux_folder
 
 PRESETS = (DEMO, FULL, CONTROL, FULL_CONTROL)
 

@@ -14,9 +14,8 @@ from sgflux.data.check import check_dataset
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.visual_genome.sheet import _OBJECT, _SUBJECT, TILE, _tile
 from sgflux.data.visual_genome.table import SPLITS
-from tests.data.rows import write_picture
-
-from .release import SIZE, H5Image, Release, write_h5, write_vocab
+from tests.helpers.rows import write_picture
+from tests.helpers.visual_genome import SIZE, H5Image, Release, write_h5, write_vocab
 
 WORDS = ("riding", "wearing", "left of", "near")
 FEW = ["--train-per-class", "2", "--val-per-class", "1", "--test-per-class", "1"]

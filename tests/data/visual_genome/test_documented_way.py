@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from sgflux.cli import main
-from tests.data.rows import write_picture
-
-from .release import SIZE, H5Image, Release, write_h5, write_vocab
+from tests.helpers.rows import write_picture
+from tests.helpers.visual_genome import SIZE, H5Image, Release, write_h5, write_vocab
 
 ROOT = Path(__file__).parents[3]
 DOCUMENTS = ("README.md", "docs/visual_genome.md")

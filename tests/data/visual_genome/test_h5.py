@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from sgflux.data.visual_genome.h5 import read_h5, read_vocabulary
 from sgflux.errors import SgfluxError
 from sgflux.models.cgip_vocabulary import PUBLISHED_FINGERPRINT, CGIPVocabulary
-from tests.data.rows import VG_PHOTOS
-
-from .release import H5Image, write_h5, write_vocab
-from .test_raw import statements
+from tests.helpers.rows import VG_PHOTOS
+from tests.helpers.visual_genome import H5Image, statements, write_h5, write_vocab
 
 BOX = (0, 0, 40, 40)
 RIDER = H5Image(

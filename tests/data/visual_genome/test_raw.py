@@ -15,21 +15,12 @@ from sgflux.data.visual_genome.raw import read_raw
 from sgflux.data.visual_genome.raw_files import read_aliases, read_attributes
 from sgflux.data.visual_genome.table import VisualGenome
 from sgflux.errors import SgfluxError
-
-from .release import Release
+from tests.helpers.visual_genome import Release, statements
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> Release:
     return Release(tmp_path)
-
-
-def statements(table: VisualGenome) -> list[tuple[str, str, str]]:
-    names, relations = table.objects.names, table.relations
-    return [
-        (table.names[names[s]], table.predicates[p], table.names[names[o]])
-        for s, p, o in zip(relations.subjects, relations.predicates, relations.objects, strict=True)
-    ]
 
 
 def box_of(table: VisualGenome, row: int, end: str = "subjects") -> list[float]:

@@ -104,7 +104,7 @@ def test_files_of_settings_name_themselves_in_errors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "configs").glob("*.*")), ids=lambda path: path.name
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*.*")), ids=lambda path: path.name
 )
 def test_the_configs_that_we_ship_are_valid(path: Path) -> None:
     TrainConfig.from_json(

@@ -21,8 +21,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from tests.flux_fixture import WORDS
-from tests.models.test_original_layout import make_transformer, original_state
+from tests.helpers.flux import WORDS
+from tests.helpers.original_layout import make_transformer, original_state
 
 
 @dataclass(frozen=True)

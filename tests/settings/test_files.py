@@ -18,7 +18,7 @@ from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.training import read_settings
 from sgflux.training.command_line import parse_train_config
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]
 
 

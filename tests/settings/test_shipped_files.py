@@ -8,7 +8,7 @@ import pytest
 
 from sgflux.training.command_line import parse_train_config
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]
 
 

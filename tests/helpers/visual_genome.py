@@ -12,7 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from tests.data.rows import write_picture
+from sgflux.data.visual_genome.table import VisualGenome
+from tests.helpers.rows import write_picture
 
 SIZE = (80, 60)
 Thing = dict[str, Any]
@@ -152,3 +153,11 @@ def write_h5(path: Path, images: Sequence[H5Image], *, slots: int = 6, **changes
         paths = np.array([image.path.encode() for image in images], dtype=object)
         file.create_dataset("image_paths", data=paths, dtype=h5py.special_dtype(vlen=bytes))
     return path
+
+
+def statements(table: VisualGenome) -> list[tuple[str, str, str]]:
+    names, relations = table.objects.names, table.relations
+    return [
+        (table.names[names[s]], table.predicates[p], table.names[names[o]])
+        for s, p, o in zip(relations.subjects, relations.predicates, relations.objects, strict=True)
+    ]

@@ -19,11 +19,11 @@ import torch
 from diffusers import FluxPipeline
 
 from sgflux.settings.training import FLUX_SCHNELL
-from tests.flux_fixture import make_flux_folder
-from tests.models.cgip_fixture import write_checkpoint, write_vocabulary
-from tests.training.scenes import write_scenes
+from tests.helpers.cgip import write_checkpoint, write_vocabulary
+from tests.helpers.flux import make_flux_folder
+from tests.helpers.scenes import write_scenes
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "train" / "train_flux_graph_lora_diffusion.py"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

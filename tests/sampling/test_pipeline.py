@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,60 +11,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
-from flux_fixture import MAX_SEQUENCE_LENGTH, make_flux_folder
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
-from sgflux.models.backbone import load_text_encoders, load_transformer, model_identity
-from sgflux.models.base_identity import BaseIdentity
-from sgflux.models.base_name import BaseName
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.backbone import load_text_encoders
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+from tests.helpers.adapters import noisy, with_identity, write_adapter
+from tests.helpers.flux import MAX_SEQUENCE_LENGTH, make_flux_folder
 
 RIDING = SceneGraph.parse("man, riding, horse")
 RIDDEN = SceneGraph.parse("horse, riding, man")
 BOTH = SceneGraph.parse("man, riding, horse; man, wearing, hat")
 PROMPT = "a photo of man and horse"
-
-
-def write_adapter(
-    path: Path,
-    model_id: Path | str,
-    *,
-    strength: float = 0.5,
-    seed: int = 0,
-    named: BaseName | None = None,
-    graph_mode: str = "token",
-) -> Path:
-    """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
-    transformer = load_transformer(str(model_id))
-    width = transformer.config.joint_attention_dim
-    config = AdapterConfig(
-        graph_mode=graph_mode,
-        block_start=3,
-        block_end=5,
-        lora_rank=4,
-        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
-        base=model_identity(transformer),
-        max_sequence_length=24 if model_id == "tiny" else MAX_SEQUENCE_LENGTH,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = build_model(
-            transformer=transformer, config=config, name_features=NameFeatures(width)
-        )
-    generator = torch.Generator().manual_seed(seed)
-    state = {
-        name: value + strength * torch.randn(value.shape, generator=generator)
-        for name, value in model.trainable_state().items()
-    }
-    save_bundle(path, config=config, state=state, card="a test\n", metrics={}, base=named)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -415,20 +374,6 @@ def test_graphs_come_from_a_file_and_long_rows_are_wrapped(
 # --- the adapter's own base ---------------------------------------------------------------------
 
 
-def noisy(folder: Path, target: Path, part: str) -> Path:
-    """A base that only looks like another one: the matrices of one part have noise on them."""
-    shutil.copytree(folder, target)
-    name = "model" if part.startswith("text") else "diffusion_pytorch_model"
-    path = target / part / f"{name}.safetensors"
-    weights = load_file(path)
-    for key, value in weights.items():
-        is_outside = part == "transformer" and not key.startswith("transformer_blocks")
-        if value.ndim >= 2 and not is_outside:
-            weights[key] = value + value.std() * torch.randn(value.shape)
-    save_file(weights, path, metadata={"format": "pt"})
-    return target
-
-
 @pytest.mark.parametrize("part", ["transformer", "text_encoder", "text_encoder_2", "vae"])
 def test_a_base_that_only_looks_like_the_adapters_is_refused_and_named(
     tmp_path: Path, model_id: Path, adapter: Path, part: str
@@ -482,15 +427,6 @@ def test_the_base_is_the_same_however_it_is_loaded(model_id: Path, tmp_path: Pat
         str(model_id), dtype=torch.bfloat16, offload_blocks=True, offload_folder=tmp_path
     )
     assert identity_json(offloaded) == identity_json(plain)
-
-
-def with_identity(adapter: Path, target: Path, identity: BaseIdentity) -> Path:
-    """A copy of a bundle that says what its base is."""
-    config, state = load_bundle(adapter)
-    base = {**config.base, "identity": identity.to_json()}
-    config = dataclasses.replace(config, base=base)
-    save_bundle(target, config=config, state=state, card="", metrics={})
-    return target
 
 
 def identity_json(pipeline: SceneGraphFluxPipeline) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""Two processes of one run, started by accelerate's launcher."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from sgflux.settings.training import TrainConfig
+from sgflux.training.command_line import settings_as_flags
+
+ROOT = Path(__file__).parents[2]
+
+TRAINING = """
+import hashlib, sys
+from sgflux.training import loop
+from sgflux.training.command_line import parse_train_config
+from sgflux.training.processes import Processes
+from sgflux.training.trainer import train
+
+seen = {}
+original = loop.TrainingRun.finished
+
+def finished(self):
+    weights = original(self)
+    digest = hashlib.sha256()
+    for value in weights.trainable.values():
+        digest.update(value.numpy().tobytes())
+    seen["digest"] = digest.hexdigest()
+    return weights
+
+loop.TrainingRun.finished = finished
+result = train(parse_train_config(sys.argv[1:]))
+if result.interrupted_by is None:
+    digests = Processes.start("cpu").gather([seen["digest"]])
+    assert len(digests) == 2 and digests[0] == digests[1], digests
+raise SystemExit(result.exit_status)
+"""
+
+
+def launch(script: Path, *flags: str) -> subprocess.Popen[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", str(port), str(script), *flags,
+    ]  # fmt: skip
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    try:
+        output, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    return output
+
+
+def flags_of(config: TrainConfig) -> list[str]:
+    return settings_as_flags(config.to_json())
