@@ -18,8 +18,8 @@ from typing import Any
 
 from ablation_plan import write_json
 
-from sgflux.evaluation.chance import CHANCE_FILE
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.world.chance import CHANCE_FILE
 from sgflux.world.dataset import write_world
 
 WORLD_SEED = 20261130

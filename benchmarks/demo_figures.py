@@ -23,7 +23,7 @@ from ablation_plan import write_json
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS
-from sgflux.evaluation.headline import Figure, footnotes, headline
+from sgflux.evaluation.report.headline import Figure, footnotes, headline
 from sgflux.files.writing import replacing
 from sgflux.training.run_log import duration
 from sgflux.world.demo import RECORD as DEMO_RECORD

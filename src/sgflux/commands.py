@@ -397,8 +397,8 @@ def evaluate(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
     config = command.parse(EvalConfig, arguments)
     from sgflux.evaluation import evaluator
-    from sgflux.evaluation.headline import print_headline
-    from sgflux.evaluation.report import write_report
+    from sgflux.evaluation.report.headline import print_headline
+    from sgflux.evaluation.report.page import write_report
 
     _hide_loading_bars()
     with command.hold(config.out_dir):

@@ -21,7 +21,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import make_items
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.ranking import ALTERNATIVES, ranking_summary
-from sgflux.evaluation.report import write_report
+from sgflux.evaluation.report.page import write_report
 from sgflux.evaluation.scoring import Scorer
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world

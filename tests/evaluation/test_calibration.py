@@ -13,10 +13,10 @@ from PIL import Image
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.calibration import FALSE_KINDS, calibrate, false_questions
-from sgflux.evaluation.headline import headline
 from sgflux.evaluation.judges import NONE, NamePair, WorldJudgeAdapter
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.records import judge_line
+from sgflux.evaluation.report.headline import headline
 from sgflux.evaluation.scoring import Scorer
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.dataset import write_world

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.headline import print_headline
-from sgflux.evaluation.report import write_report
-from sgflux.evaluation.report_data import read_metrics, read_results
+from sgflux.evaluation.report.data import read_metrics, read_results
+from sgflux.evaluation.report.headline import print_headline
+from sgflux.evaluation.report.page import write_report
 from sgflux.files.json_files import MAX_LINE
 from sgflux.models.relation_classifier import (
     ClassifierCard,

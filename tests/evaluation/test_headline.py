@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sgflux.evaluation.arms import ALL_ARMS, Arm
-from sgflux.evaluation.headline import ARM_TITLES, arm_figure, headline
+from sgflux.evaluation.report.headline import ARM_TITLES, arm_figure, headline
 
 
 def results() -> dict[str, Any]:

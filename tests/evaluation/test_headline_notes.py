@@ -13,8 +13,9 @@ from rich.console import Console
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.chance import CHANCE_FILE, random_drawing
-from sgflux.evaluation.headline import (
+from sgflux.evaluation.judges import WorldJudgeAdapter
+from sgflux.evaluation.report.data import Evaluation, read_evaluation, read_results
+from sgflux.evaluation.report.headline import (
     Figure,
     chance_sentence,
     footnotes,
@@ -23,9 +24,8 @@ from sgflux.evaluation.headline import (
     ranking_sentence,
     verdict,
 )
-from sgflux.evaluation.judges import WorldJudgeAdapter
-from sgflux.evaluation.report import render
-from sgflux.evaluation.report_data import Evaluation, read_evaluation, read_results
+from sgflux.evaluation.report.page import render
+from sgflux.world.chance import CHANCE_FILE, random_drawing
 from tests.helpers.evaluated import make_evaluation
 
 

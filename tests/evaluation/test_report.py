@@ -16,11 +16,11 @@ from rich.console import Console
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.headline import Figure, footnotes, headline, print_headline, verdict
-from sgflux.evaluation.report import Section, write_report
-from sgflux.evaluation.report_charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
-from sgflux.evaluation.report_data import read_evaluation
-from sgflux.evaluation.report_panels import (
+from sgflux.evaluation.report.charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
+from sgflux.evaluation.report.data import read_evaluation
+from sgflux.evaluation.report.headline import Figure, footnotes, headline, print_headline, verdict
+from sgflux.evaluation.report.page import Section, write_report
+from sgflux.evaluation.report.panels import (
     changed_statement,
     contradicted_statement,
     contradiction_panels,

@@ -10,7 +10,7 @@ import pytest
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
-from sgflux.evaluation.report import write_report
+from sgflux.evaluation.report.page import write_report
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.rows import row, write_lines, write_picture

@@ -102,7 +102,7 @@ def test_results_are_written_before_they_are_printed(
     def fail(results: object) -> None:
         raise SgfluxError("the console is broken")
 
-    monkeypatch.setattr("sgflux.evaluation.headline.print_headline", fail)
+    monkeypatch.setattr("sgflux.evaluation.report.headline.print_headline", fail)
     out = tmp_path / "out"
     words = f"eval --data {tmp_path}/data/test.jsonl --generator oracle --items 2 --out-dir {out}"
     assert main([*words.split(), "--arms", "graph"]) == 2

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from sgflux.data.pictures import INFO_KEY
-from sgflux.evaluation.chance import random_drawing
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.world.chance import random_drawing
 from sgflux.world.scenes import PREDICATES, WorldScene
 from sgflux.world.tiny_flux import gate as base_gate
 from sgflux.world.tiny_flux.gate import TARGETS, MeasureBaseConfig, measure_base

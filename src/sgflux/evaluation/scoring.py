@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
-from sgflux.evaluation.chance import random_drawing
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
 from sgflux.evaluation.metrics import (
     Estimate,
@@ -27,6 +26,7 @@ from sgflux.evaluation.metrics import (
 from sgflux.graphs.negatives import Negative, NegativeKind
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.world.chance import random_drawing
 
 Judged = Mapping[Arm, Sequence[JudgedPicture]]
 Rows = list[tuple[float, str, str]]

@@ -28,9 +28,9 @@ from rich.text import Text
 import sgflux
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
-from sgflux.evaluation.headline import print_headline
-from sgflux.evaluation.report import Section, write_report
-from sgflux.evaluation.report_data import read_results
+from sgflux.evaluation.report.data import read_results
+from sgflux.evaluation.report.headline import print_headline
+from sgflux.evaluation.report.page import Section, write_report
 from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.writing import make_folder, replacing

@@ -16,13 +16,13 @@ import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture
-from sgflux.evaluation.chance import random_drawing
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
 from sgflux.evaluation.metrics import Observations, macro_estimate
 from sgflux.files.writing import replace_file
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.world_models import MeasureBaseConfig
+from sgflux.world.chance import random_drawing
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, sample_scene
 
 _SHOWN = 4

@@ -16,7 +16,9 @@ from typing import Any
 
 from sgflux.caveats import base_note, overlap_note
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.headline import (
+from sgflux.evaluation.report.charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
+from sgflux.evaluation.report.data import Evaluation, read_evaluation
+from sgflux.evaluation.report.headline import (
     ARM_TITLES,
     Figure,
     HeadlineRow,
@@ -27,9 +29,7 @@ from sgflux.evaluation.headline import (
     predicate_figures,
     verdict,
 )
-from sgflux.evaluation.report_charts import Bar, BarRow, Series, bar_chart, line_chart, smooth
-from sgflux.evaluation.report_data import Evaluation, read_evaluation
-from sgflux.evaluation.report_panels import (
+from sgflux.evaluation.report.panels import (
     contradiction_panels,
     predicate_panels,
     several_panels,
@@ -94,7 +94,9 @@ def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Secti
         *extra_sections,
         Section("How it was measured", _method(evaluation.results)),
     ]
-    style = resources.files("sgflux.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    style = (
+        resources.files("sgflux.evaluation.report").joinpath("page.css").read_text(encoding="utf-8")
+    )
     body = "".join(
         f"<section><h2>{escape(section.title)}</h2>{section.body}</section>"
         for section in sections

@@ -10,8 +10,8 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
-from sgflux.evaluation.headline import Results
-from sgflux.evaluation.result_shapes import MetricsShape, PictureShape, ResultsShape
+from sgflux.evaluation.report.headline import Results
+from sgflux.evaluation.report.shapes import MetricsShape, PictureShape, ResultsShape
 from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple

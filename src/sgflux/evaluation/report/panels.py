@@ -19,7 +19,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import CHANGED_SINCE, pixels_digest
 from sgflux.evaluation.judges import NONE
-from sgflux.evaluation.report_data import Evaluation, Picture
+from sgflux.evaluation.report.data import Evaluation, Picture
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
