@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sgflux.data.visual_genome.table import VisualGenome
+from sgflux.data.annotations.table import VisualGenome
 from tests.helpers.rows import write_picture
 
 SIZE = (80, 60)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sgflux.data.annotations.table import VisualGenome
 from sgflux.data.visual_genome.raw import read_raw
 from sgflux.data.visual_genome.raw_files import read_aliases, read_attributes
-from sgflux.data.visual_genome.table import VisualGenome
 from sgflux.errors import SgfluxError
 from tests.helpers.visual_genome import Release, statements
 

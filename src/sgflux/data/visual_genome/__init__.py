@@ -1,5 +1,1 @@
-"""Visual Genome, in the two forms that exist, as splits and rows that can be trusted.
-
-``raw`` and ``h5`` read a form into a ``table``; ``filters`` drops what is of no use and counts it;
-``splits`` chooses; ``rows`` words the chosen; ``dataset`` writes all of it.
-"""
+"""Readers of Visual Genome: of the raw release and of the HDF5 files that others made of it."""

@@ -96,7 +96,7 @@ class DataVgFlags:
 
     def wanted(self, classes: int) -> dict[str, list[int]]:
         """Split -> examples of each class."""
-        from sgflux.data.visual_genome.splits import spread
+        from sgflux.data.annotations.splits import spread
 
         counts = {}
         for split, default in _DEFAULT_PER_CLASS.items():
@@ -117,7 +117,7 @@ def run(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
     Raises:
         SgfluxError: as the readers, and as ``write_visual_genome``.
     """
-    from sgflux.data.visual_genome.dataset import write_visual_genome
+    from sgflux.data.annotations.dataset import write_visual_genome
     from sgflux.data.visual_genome.h5 import read_h5
     from sgflux.data.visual_genome.raw import read_raw
 

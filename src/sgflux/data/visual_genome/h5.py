@@ -19,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sgflux.data.visual_genome.table import (
+from sgflux.data.annotations.table import (
     ANY_SPLIT,
     SPLITS,
     Images,

@@ -16,6 +16,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from sgflux.data.annotations.table import (
+    ANY_SPLIT,
+    Images,
+    Objects,
+    Relations,
+    VisualGenome,
+    clean_name,
+    source,
+)
 from sgflux.data.progress import progress_bar
 from sgflux.data.visual_genome.raw_files import (
     IMAGE_ENTRY,
@@ -34,15 +43,6 @@ from sgflux.data.visual_genome.raw_files import (
     mapped,
     object_id_of,
     read_aliases,
-)
-from sgflux.data.visual_genome.table import (
-    ANY_SPLIT,
-    Images,
-    Objects,
-    Relations,
-    VisualGenome,
-    clean_name,
-    source,
 )
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean

@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from sgflux.data.visual_genome.table import clean_name
+from sgflux.data.annotations.table import clean_name
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sgflux.data.visual_genome.table import VisualGenome
+from sgflux.data.annotations.table import VisualGenome
 from sgflux.errors import SgfluxError
 
 FOLDERS = ("VG_100K", "VG_100K_2", "", "images")

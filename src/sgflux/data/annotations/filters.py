@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sgflux.data.visual_genome.locating import missing_files
-from sgflux.data.visual_genome.table import VisualGenome
+from sgflux.data.annotations.locating import missing_files
+from sgflux.data.annotations.table import VisualGenome
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, clean
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from sgflux.data.annotations.filters import Candidates, clipped_boxes
+from sgflux.data.annotations.rows import RowMaker
+from sgflux.data.annotations.splits import Choice, Combination, Pool, choose
+from sgflux.data.annotations.table import SPLITS, VisualGenome
 from sgflux.data.check import CHECKED_NEGATIVES
 from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.files import UnreadableFileError
 from sgflux.data.images import picture_sizes
-from sgflux.data.visual_genome.filters import Candidates, clipped_boxes
-from sgflux.data.visual_genome.rows import RowMaker
-from sgflux.data.visual_genome.splits import Choice, Combination, Pool, choose
-from sgflux.data.visual_genome.table import SPLITS, VisualGenome
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import available_kinds
 

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgflux.data.visual_genome.splits import Choice, Pool, choose, choose_combinations, spread
-from sgflux.data.visual_genome.table import SPLITS
+from sgflux.data.annotations.splits import Choice, Pool, choose, choose_combinations, spread
+from sgflux.data.annotations.table import SPLITS
 
 CLASSES = 4
 

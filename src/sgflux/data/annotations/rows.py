@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from sgflux.data.examples import SceneExample, in_prose
-from sgflux.data.schema import Box
-from sgflux.data.visual_genome.filters import (
+from sgflux.data.annotations.filters import (
     SAME_THING,
     Candidates,
     class_of,
     clipped_boxes,
     overlap,
 )
-from sgflux.data.visual_genome.table import VisualGenome
+from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.examples import SceneExample, in_prose
+from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from sgflux import __version__
+from sgflux.data.annotations.filters import class_names, find_candidates
+from sgflux.data.annotations.locating import located
+from sgflux.data.annotations.rows import PROMPT_TEMPLATE, RowMaker, check_template
+from sgflux.data.annotations.selection import Selection, make_pool, select
+from sgflux.data.annotations.sheet import examples_sheet
+from sgflux.data.annotations.splits import Combination, choose_combinations
+from sgflux.data.annotations.table import SPLITS, VisualGenome
 from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.mirror import mirrored
-from sgflux.data.visual_genome.filters import class_names, find_candidates
-from sgflux.data.visual_genome.locating import located
 from sgflux.data.visual_genome.raw_files import read_attributes
-from sgflux.data.visual_genome.rows import PROMPT_TEMPLATE, RowMaker, check_template
-from sgflux.data.visual_genome.selection import Selection, make_pool, select
-from sgflux.data.visual_genome.sheet import examples_sheet
-from sgflux.data.visual_genome.splits import Combination, choose_combinations
-from sgflux.data.visual_genome.table import SPLITS, VisualGenome
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from sgflux.cli import main
+from sgflux.data.annotations.sheet import _OBJECT, _SUBJECT, TILE, _tile
+from sgflux.data.annotations.table import SPLITS
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import SceneExample, read_examples
-from sgflux.data.visual_genome.sheet import _OBJECT, _SUBJECT, TILE, _tile
-from sgflux.data.visual_genome.table import SPLITS
 from tests.helpers.rows import write_picture
 from tests.helpers.visual_genome import SIZE, H5Image, Release, write_h5, write_vocab
 

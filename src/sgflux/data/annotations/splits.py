@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgflux.data.visual_genome.table import ANY_SPLIT, SPLITS
+from sgflux.data.annotations.table import ANY_SPLIT, SPLITS
 
 Combination = tuple[int, int, int]
 """(subject name, class, object name), as numbers."""
