@@ -1,8 +1,8 @@
-"""What the rows of benchmarks/gpu.py share: the card, a FLUX at full size, who is at work in it.
+"""What the rows of benchmarks/gpu.py share: the card, and a FLUX of full size with random weights.
 
-FLUX.1-schnell's transformer with random bf16 weights is made on the card, once. Whoever trains or
-samples in it puts its LoRA in and takes it out again. A rehearsal (``--toy``) is the same on the
-CPU at small width, where a batch of more than four does "not fit".
+FLUX.1-schnell's transformer is made on the card once, in bf16. Each way that trains or samples puts
+its LoRA in and takes it out again. A rehearsal (``--toy``) does the same on the CPU at small width,
+where a batch of more than four counts as out of memory.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ from sgflux.world.dataset import write_world
 SIZES = (256, 512, 1024)
 TEXT_TOKENS = {256: 128, 512: 256, 1024: 256}
 EXAMPLES = {256: 192, 512: 64, 1024: 16}
-"""Examples to draw batches from, and so the largest batch that is tried."""
+"""Number of examples that batches are drawn from, which is also the largest batch tried."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is.
+    """Sizes of the models and of what is measured.
 
     Attributes:
-        flux: settings of the transformer.
-        block_start, block_end: the blocks that carry the adapter.
-        size_divisor: by which pictures are smaller than their name.
-        token_divisor: by which texts are shorter.
-        turns: timed steps of every way.
-        matrix, copied: sides of the matrix products, and bytes of the copy, for the ceilings.
+        flux: Settings of the transformer.
+        block_start, block_end: Range of the double blocks with the adapter.
+        size_divisor: Factor by which pictures are smaller than their name.
+        token_divisor: Factor by which texts are shorter.
+        turns: Number of timed steps of every way.
+        matrix: Side of the matrix products of the row ceilings.
+        copied: Number of bytes that the row ceilings copies.
     """
 
     flux: dict[str, Any]
@@ -74,33 +75,50 @@ TOY = Scale(
 
 
 class Bench:
-    """The card and what is on it.
+    """The card, and the models on it.
 
     Attributes:
-        place: where everything runs.
-        toy: whether this is the rehearsal.
-        scale: sizes.
-        results: what the rows so far found, by name.
-        adapter: an adapter to draw pictures with; None: the one that a row trains.
+        place: Device that measures.
+        toy: Whether this is the rehearsal.
+        scale: Sizes of the models.
+        results: States and figures of all rows so far, by name.
+        adapter: Adapter to draw pictures with; None if a row trains one.
+        earlier: Figures that an earlier attempt of the current row kept.
+        keep: Function that writes the figures of the current row so far.
     """
 
     def __init__(
         self, place: Place, *, toy: bool, results: dict[str, Any], adapter: Path | None = None
     ) -> None:
-        """Nothing is made yet."""
+        """Hold the settings; models are made when a row needs them."""
         self.place, self.toy, self.results, self.adapter = place, toy, results, adapter
         self.scale = TOY if toy else FULL
         self._flux: FluxTransformer2DModel | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="sgflux-gpu-")
         self._compiled = self._rehearsed = False
+        self.begin({}, lambda _: None)
+
+    def begin(self, earlier: dict[str, Any], keep: Callable[[dict[str, Any]], None]) -> None:
+        """Begin a row.
+
+        Args:
+            earlier: Figures that an earlier attempt kept; empty if there are none.
+            keep: Function that writes the figures so far.
+        """
+        self.earlier, self.keep = earlier, keep
+
+    def figures_of(self, name: str) -> dict[str, Any]:
+        """Figures that another row has; empty if it has none."""
+        found: dict[str, Any] = self.results.get(name, {}).get("found", {})
+        return found
 
     @property
     def folder(self) -> Path:
-        """A folder that goes with the process."""
+        """A temporary folder that is removed with the process."""
         return Path(self._folder.name)
 
     def task(self, size: int) -> Task:
-        """What is trained on at ``size`` by ``size`` pixels."""
+        """The training task at ``size`` by ``size`` pixels."""
         side = size // self.scale.size_divisor
         return Task(
             height=side,
@@ -115,16 +133,16 @@ class Bench:
     # -- the model -----------------------------------------------------------------------------
 
     def flux(self) -> FluxTransformer2DModel:
-        """The transformer, made when it is first asked for."""
+        """The transformer on the card; the first call makes it."""
         if self._flux is None:
             self._flux = self.new_flux()
         return self._flux
 
     def new_flux(self, device: str | None = None) -> FluxTransformer2DModel:
-        """Another one.
+        """Make a transformer with random weights, the same ones on every call on a device.
 
         Args:
-            device: where; None: on the card.
+            device: Device of the weights; None for the card.
         """
         with torch.device("meta"):
             transformer = FluxTransformer2DModel(**self.scale.flux)
@@ -140,12 +158,12 @@ class Bench:
         return transformer.requires_grad_(False).eval()
 
     def drop_flux(self) -> None:
-        """Free the transformer; the next one who asks gets another one with the same weights."""
+        """Free the transformer; the next call of :meth:`flux` makes an equal one."""
         self._flux, self._compiled = None, False
         self.place.clean()
 
     def compile(self, ours: Ours) -> None:
-        """Compile the transformer's blocks from now on, and those of ``ours`` with a graph."""
+        """Compile the transformer's blocks, and those of ``ours`` that read a graph."""
         if not self.toy:
             ours.model.flux.compile_blocks()
         elif not self._rehearsed:  # traced once, and not compiled: minutes on a CPU
@@ -153,16 +171,16 @@ class Bench:
         self._compiled = self._rehearsed = True
 
     def uncompile(self) -> None:
-        """Whoever comes next gets blocks as they are; what was compiled goes with them."""
+        """Drop a transformer with compiled blocks, and the compiled code."""
         if self._compiled:
             self.drop_flux()
             torch._dynamo.reset()
 
-    # -- who is at work ------------------------------------------------------------------------
+    # -- the ways that train -------------------------------------------------------------------
 
     @contextmanager
     def vanilla(self, task: Task) -> Iterator[Vanilla]:
-        """A's LoRA in the transformer."""
+        """Put A's LoRA into the transformer; it is taken out at the end."""
         found = Vanilla(self.flux(), task, place=self.place)
         try:
             yield found
@@ -173,7 +191,7 @@ class Bench:
 
     @contextmanager
     def ours(self, task: Task) -> Iterator[Ours]:
-        """An adapter of sgflux in the transformer."""
+        """Put an adapter of sgflux into the transformer; it is taken out at the end."""
         found = Ours(self.flux(), task, place=self.place)
         try:
             yield found
@@ -183,7 +201,7 @@ class Bench:
 
     @contextmanager
     def worker(self, name: str, task: Task) -> Iterator[Callable[[int], Way]]:
-        """One way alone in the transformer: what makes it work on batches of a size."""
+        """Put one way alone into the transformer; yields a function from batch size to the way."""
         if name == VANILLA:
             with self.vanilla(task) as vanilla:
 
@@ -199,7 +217,7 @@ class Bench:
     # -- what is counted -----------------------------------------------------------------------
 
     def operations(self, size: int, *, teaches: bool = False) -> float:
-        """Floating-point operations of one example's training step."""
+        """Number of floating-point operations of one example's training step."""
         transformer, task = self.flux(), self.task(size)
         blocks = len(transformer.transformer_blocks) + len(transformer.single_transformer_blocks)
         shape = Shape(
@@ -218,17 +236,17 @@ class Bench:
     def speed(
         self, size: int, batch: int, seconds: float, *, teaches: bool = False
     ) -> dict[str, Any]:
-        """Examples a second, and the share of the measured matrix peak that is made use of."""
+        """Examples a second, TFLOP/s, and its share of the measured peak of matrix products."""
         found: dict[str, Any] = {"examples_per_second": significant(batch / seconds)}
         rate = self.operations(size, teaches=teaches) * batch / seconds
         found["tflops"] = significant(rate / 1e12)
-        peak = self.results.get("ceilings", {}).get("found", {}).get("matrix_tflops")
+        peak = self.figures_of("ceilings").get("matrix_tflops")
         if peak:
             found["share_of_peak"] = significant(rate / 1e12 / peak, 3)
         return found
 
     def world(self, train_per_class: int) -> Path:
-        """A small data set of the bundled world."""
+        """Write a small data set of the bundled world; returns its folder."""
         folder = self.folder / f"world{train_per_class}"
         if not folder.exists():
             write_world(
@@ -242,7 +260,7 @@ class Bench:
 
 
 def step_fits(way: Way) -> None:
-    """A step of a way; what it leaves behind where it runs out of memory is freed."""
+    """Take a step of a way; its gradients are freed if it runs out of memory."""
     way.activate()
     try:
         way.step()
@@ -254,14 +272,14 @@ def step_fits(way: Way) -> None:
 def largest_of(
     start: Callable[[int], Way], *, place: Place, limit: int, peaks: Mapping[str, float | None]
 ) -> int:
-    """The largest batch with which a way trains.
+    """Search the largest batch with which a way trains.
 
     Args:
-        start: makes the way work on batches of a size.
-        place: where.
-        limit: no larger one is tried.
-        peaks: peak memory by batch, as far as it is known: the search begins where a straight line
-            through them reaches the card's memory.
+        start: Function from batch size to the way.
+        place: Device that trains.
+        limit: Largest batch that is tried.
+        peaks: Known peaks of memory by batch; the search begins where a straight line through them
+            reaches the card's memory.
     """
     guess = 0
     known = [(int(batch), peak) for batch, peak in peaks.items() if peak is not None]

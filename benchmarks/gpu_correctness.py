@@ -1,4 +1,4 @@
-"""Whether sgflux computes on a GPU what it computes elsewhere: rows of benchmarks/gpu.py."""
+"""Rows of benchmarks/gpu.py that check what sgflux computes on a GPU."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.trainer import train
 
 BF16_GRADIENT_TOLERANCE = 0.05
-"""Relative error in norm of a whole gradient in bf16 beside float32."""
+"""Largest relative error, in norm, of a whole bf16 gradient compared with float32."""
 FLOAT32_GRADIENT_TOLERANCE = 1e-3
-"""The same of float32 on the card beside float32 on the CPU."""
+"""Largest relative error of a float32 gradient on the card compared with the CPU's."""
 MEAN_PIXEL_TOLERANCE = 1.0
-"""Mean difference of pictures on card and CPU, in steps of 1/255."""
+"""Largest mean difference of pictures on card and CPU, in steps of 1/255."""
 FAR_PIXELS_TOLERANCE = 0.01
-"""Share of their values that may differ by more than eight such steps."""
+"""Largest share of pixel values that differ by more than 8/255."""
 
 
 def exact(bench: Bench) -> dict[str, Any]:
-    """With zero gates, a graph leaves plain diffusers' output as it is, bit for bit, in bf16."""
+    """Check that a graph with zero gates leaves plain diffusers' bf16 output equal bit for bit."""
     task, device = bench.task(512), bench.place.device
     transformer = bench.flux()
     config, count = transformer.config, 2
@@ -76,7 +76,7 @@ def exact(bench: Bench) -> dict[str, Any]:
 
 
 def gradients(bench: Bench) -> dict[str, Any]:
-    """Gradients of an adapter with open gates: bf16 beside float32, float32 beside the CPU's."""
+    """Compare an adapter's gradients in bf16 with float32, and in float32 with the CPU's."""
     on_cpu = Place(torch.device("cpu"))
     truth = adapter_gradients("fp32", on_cpu)
     single = adapter_gradients("fp32", bench.place)
@@ -144,14 +144,14 @@ def adapter_gradients(dtype: str, place: Place) -> dict[str, Tensor]:
 
 
 def relative_error(found: Mapping[str, Tensor], truth: Mapping[str, Tensor], part: str) -> float:
-    """||found - truth|| / ||truth|| over the weights whose name begins so."""
+    """||found - truth|| / ||truth|| over the weights whose name begins with ``part``."""
     names = [name for name in truth if name.startswith(part)]
     wrong = sum(float((found[name] - truth[name]).double().square().sum()) for name in names)
     return significant((wrong / sum(float(truth[n].double().square().sum()) for n in names)) ** 0.5)
 
 
 def short_training(bench: Bench, folder: Path, **changes: Any) -> TrainConfig:
-    """Thirty steps on tiny-flux, as the demo takes them."""
+    """Settings of thirty training steps on tiny-flux, like the demo's."""
     return TrainConfig(
         **{
             "train_jsonl": bench.world(1 if bench.toy else 4) / "train.jsonl",
@@ -176,7 +176,7 @@ def short_training(bench: Bench, folder: Path, **changes: Any) -> TrainConfig:
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a finished run's bundle, in float64: some are whole numbers."""
+    """All tensors of a finished run's bundle in float64, since some are integers."""
     return {
         f"{path.name}:{name}": tensor.double()
         for path in sorted((folder / "final").glob("*.safetensors"))
@@ -185,53 +185,70 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
 
 
 def largest_difference(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:
-    """Of any weight."""
-    assert one.keys() == other.keys(), "both are bundles of the same run"
+    """Largest absolute difference of any weight."""
+    assert one.keys() == other.keys(), "both bundles have the same weights"
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def training(bench: Bench) -> dict[str, Any]:
-    """Thirty steps of training, and the same resumed in the middle: equal, or how far apart."""
+    """Train 30 steps, and train the second half again from a checkpoint; compare the weights.
+
+    On a GPU the weights differ, since some kernels add numbers in an order that changes from run to
+    run. A third run, from the start, shows by how much; resuming may not change the weights by more
+    than twice that.
+    """
     whole = short_training(bench, bench.folder / "whole")
-    half = whole.max_steps // 2 if whole.max_steps else 0
+    weights, resumed = train_and_resume(whole)
+    found: dict[str, Any] = {
+        "steps": whole.max_steps,
+        "resumed_after": half_of(whole),
+        "largest_weight": max(
+            float(weight.abs().max()) for name, weight in weights.items() if "lora" in name
+        ),
+        "resumed_largest_difference": largest_difference(weights, resumed),
+    }
+    found["resumed_equal"] = found["resumed_largest_difference"] == 0
+    found["ok"] = found["resumed_equal"]
+    if bench.place.is_cuda and not found["resumed_equal"]:
+        bench.keep(found)
+        again = replace(whole, output_dir=bench.folder / "twice")
+        with quietly():
+            train(again)
+        repeated = largest_difference(weights, weights_of(again.output_dir))
+        found["repeated_largest_difference"] = repeated
+        found["ok"] = found["resumed_largest_difference"] <= 2 * repeated
+    return found
+
+
+def train_and_resume(whole: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights of a run, and of its second half trained again from its checkpoint."""
     again = replace(
         whole,
-        output_dir=bench.folder / "resumed",
-        resume=str(whole.output_dir / f"step{half}.pt"),
+        output_dir=whole.output_dir.with_name(f"{whole.output_dir.name}-resumed"),
+        resume=str(whole.output_dir / f"step{half_of(whole)}.pt"),
     )
     with quietly():
         train(whole)
         train(again)
-    weights = weights_of(whole.output_dir)
+    return weights_of(whole.output_dir), weights_of(again.output_dir)
+
+
+def half_of(config: TrainConfig) -> int:
+    """Number of steps after which a run is resumed."""
+    return (config.max_steps or 0) // 2
+
+
+def deterministic_training(bench: Bench) -> dict[str, Any]:
+    """Train and resume with PyTorch's deterministic kernels; the weights must be equal."""
+    whole = short_training(bench, bench.folder / "deterministic")
+    with deterministic():
+        weights, resumed = train_and_resume(whole)
     found: dict[str, Any] = {
         "steps": whole.max_steps,
-        "resumed_after": half,
-        "largest_weight": max(
-            float(weight.abs().max()) for name, weight in weights.items() if "lora" in name
-        ),
-        "resumed_largest_difference": largest_difference(weights, weights_of(again.output_dir)),
+        "resumed_after": half_of(whole),
+        "resumed_largest_difference": largest_difference(weights, resumed),
     }
-    found["resumed_equal"] = found["resumed_largest_difference"] == 0
-    if not found["resumed_equal"]:
-        # Whether the card computes the same twice at all, and where it is told to.
-        with quietly():
-            train(replace(whole, output_dir=bench.folder / "twice"))
-        found["repeated_largest_difference"] = largest_difference(
-            weights, weights_of(bench.folder / "twice")
-        )
-        with quietly(), deterministic():
-            train(replace(whole, output_dir=bench.folder / "exact"))
-            train(
-                replace(
-                    again,
-                    output_dir=bench.folder / "exactly_resumed",
-                    resume=str(bench.folder / "exact" / f"step{half}.pt"),
-                )
-            )
-        found["deterministic_resumed_largest_difference"] = largest_difference(
-            weights_of(bench.folder / "exact"), weights_of(bench.folder / "exactly_resumed")
-        )
-    found["ok"] = found["resumed_equal"] or found["deterministic_resumed_largest_difference"] == 0
+    found["resumed_equal"] = found["ok"] = found["resumed_largest_difference"] == 0
     return found
 
 
@@ -247,7 +264,7 @@ def deterministic() -> Iterator[None]:
 
 
 def pictures(bench: Bench) -> dict[str, Any]:
-    """An adapter draws on the card what it draws on the CPU, in float32, and nearly so in bf16."""
+    """Compare an adapter's pictures on the card, in float32 and bf16, with those of the CPU."""
     adapter = bench.adapter or bench.folder / "whole" / "final"
     if not adapter.is_dir():
         alone = short_training(bench, bench.folder / "for_pictures")

@@ -1,9 +1,9 @@
-"""What saves memory, and how much: estimates by arithmetic, and the row of benchmarks/gpu.py.
+"""Memory of training steps: estimates by arithmetic, and the row memory-table of benchmarks/gpu.py.
 
     python benchmarks/gpu_memory.py     prints the estimates, one JSON line each; no GPU needed
 
-Measured are the peaks of a step with one and with two examples. Memory grows by the same for every
-further example, so the largest batch for a card follows from the two; one case is tried as well.
+The row measures the peaks of a step with one and with two examples. Every further example takes the
+same amount of memory, so the two give the largest batch for a card; one such batch is tried.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sgflux.training.estimate import Shape, activation_bytes, operations_per_exa
 TEXT_TOKENS = 256
 CAPS_GB = (24, 48, 80)
 CUDA_GIB = 0.6
-"""What CUDA takes beside the allocator, kept free below every cap."""
+"""Memory that CUDA takes beside PyTorch's allocator, kept free below every cap."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How memory is saved.
+    """A combination of settings that save memory.
 
     Attributes:
-        name: for the records.
-        recompute_every: of how many blocks one is recomputed; 0: none.
-        quantize: int8, float8 or nf4 weights, or None.
-        offload: keep all but the adapted blocks in the CPU's memory.
+        name: Name in the JSON and the tables.
+        recompute_every: Distance between recomputed blocks; 0 if no block is recomputed.
+        quantize: Format of the rounded weights (int8, float8 or nf4), or None.
+        offload: Whether all but the adapted blocks are kept in the CPU's memory.
     """
 
     name: str
@@ -68,24 +68,27 @@ MODES = (
 
 
 def memory_table(bench: Bench) -> dict[str, Any]:
-    """Peak memory of every mode at every size, and the largest batches that follow."""
-    found: dict[str, Any] = {"cuda_gib": CUDA_GIB, "modes": {}}
+    """Measure the peak memory of every mode at every size, and derive the largest batches."""
+    found: dict[str, Any] = bench.earlier or {"cuda_gib": CUDA_GIB, "modes": {}}
     for mode in MODES:
+        if mode.name in found["modes"]:
+            continue
         try:
             found["modes"][mode.name] = measured(bench, mode)
-        except SgfluxError as error:  # a library that is not there
+        except SgfluxError as error:  # a library is not installed
             found["modes"][mode.name] = {"skipped": str(error)}
         except torch.OutOfMemoryError:
             found["modes"][mode.name] = {"skipped": "out of memory while it was set up"}
         if bench.place.is_cuda and (mode.quantize or mode.offload):
-            bench.drop_flux()  # the base is another one now
+            bench.drop_flux()  # its weights are rounded, or in the CPU's memory
+        bench.keep(found)
     if bench.place.is_cuda:
         found["tried"] = tried(bench, found["modes"]["plain"], cap_gb=48)
     return found
 
 
 def measured(bench: Bench, mode: Mode) -> dict[str, Any]:
-    """One mode at every size."""
+    """Measure one mode at every size."""
     if bench.toy and (mode.quantize or mode.offload):
         raise SgfluxError("needs a GPU")
     place, rows = bench.place, {}
@@ -104,7 +107,7 @@ def measured(bench: Bench, mode: Mode) -> dict[str, Any]:
 
 
 def peak(bench: Bench, ours: Ours, mode: Mode, size: int, batch: int) -> float | None:
-    """Peak memory of a step, GiB; None if it does not fit this card."""
+    """Measure the peak memory of a step in GiB; None if it does not fit this card."""
     text_tokens = TEXT_TOKENS // bench.scale.token_divisor  # the same at every size
     ours.task = replace(bench.task(size), text_tokens=text_tokens)
     recompute: dict[str, Any] = {}
@@ -117,7 +120,7 @@ def peak(bench: Bench, ours: Ours, mode: Mode, size: int, batch: int) -> float |
 
 
 def largest_batches(peaks: list[float | None]) -> dict[str, Any]:
-    """How many examples fit each card, by the straight line through the first two."""
+    """Number of examples that fit each card, by the straight line through the first two peaks."""
     one, two = peaks
     if one is None or two is None or two <= one:
         return {}
@@ -131,12 +134,12 @@ def largest_batches(peaks: list[float | None]) -> dict[str, Any]:
 
 
 def allowed_gib(cap_gb: int) -> float:
-    """What tensors may take on such a card."""
+    """Memory for tensors on a card of so many GB, in GiB."""
     return cap_gb * 1e9 / 2**30 - CUDA_GIB
 
 
 def tried(bench: Bench, plain: Mapping[str, Any], *, cap_gb: int) -> dict[str, Any]:
-    """Whether the batch that follows for 512 by 512 pixels fits under a real cap, and one more."""
+    """Try the derived largest batch at 512 by 512 pixels under a real cap, and its neighbours."""
     predicted = plain.get("512", {}).get(f"largest_in_{cap_gb}_gb", 0)
     total = torch.cuda.get_device_properties(0).total_memory
     share = allowed_gib(cap_gb) * 2**30 / total
@@ -159,7 +162,7 @@ def tried(bench: Bench, plain: Mapping[str, Any], *, cap_gb: int) -> dict[str, A
 
 
 def estimates() -> Iterator[dict[str, Any]]:
-    """Every mode at every size with one example, by arithmetic alone."""
+    """Estimate every mode at every size with one example."""
     model = weightless_model()
     for mode in MODES:
         for size in SIZES:
@@ -167,10 +170,10 @@ def estimates() -> Iterator[dict[str, Any]]:
 
 
 def weightless_model() -> GraphLoraModel:
-    """FLUX.1-schnell's transformer with an adapter in it, and no memory for its weights."""
+    """FLUX.1-schnell's transformer with an adapter, without memory for its weights."""
     with torch.device("meta"):
         transformer = FluxTransformer2DModel(**FULL.flux).to(torch.bfloat16)
-    # An adapter knows its base by these weights.
+    # The adapter's identity of its base reads these weights.
     for layer in (transformer.x_embedder, transformer.proj_out):
         layer.to_empty(device="cpu")
         for weight in layer.parameters():
@@ -185,15 +188,30 @@ def weightless_model() -> GraphLoraModel:
     return build_model(transformer=transformer, config=config, name_features=NameFeatures(4096))
 
 
-def estimate(model: GraphLoraModel, mode: Mode, size: int) -> dict[str, Any]:
-    """Memory and operations of a step with one example."""
+def estimate(
+    model: GraphLoraModel,
+    mode: Mode,
+    size: int,
+    *,
+    batch: int = 1,
+    text_tokens: int = TEXT_TOKENS,
+) -> dict[str, Any]:
+    """Estimate the memory of a step, and count the operations of an example.
+
+    Args:
+        model: Transformer with its adapter; :func:`weightless_model` makes one.
+        mode: Settings that save memory.
+        size: Side of a picture in pixels.
+        batch: Number of examples of the step.
+        text_tokens: Number of text tokens of an example.
+    """
     shape = Shape(
         inner_dim=3072,
         blocks=57,
         first_adapted=FULL.block_start,
-        tokens=(size // 16) ** 2 + TEXT_TOKENS,
-        batch_size=1,
-        examples_per_step=1,
+        tokens=(size // 16) ** 2 + text_tokens,
+        batch_size=batch,
+        examples_per_step=batch,
         bytes_per_number=2,
         checkpoint_every=mode.recompute_every,
     )
@@ -224,7 +242,11 @@ def estimate(model: GraphLoraModel, mode: Mode, size: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Print the estimates; returns the exit status."""
+    """Print the estimates.
+
+    Returns:
+        Exit status 0.
+    """
     for row in estimates():
         print(json.dumps(row))
     return 0

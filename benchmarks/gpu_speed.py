@@ -1,11 +1,11 @@
-"""How fast sgflux trains and samples beside plain diffusers: rows of benchmarks/gpu.py."""
+"""Rows of benchmarks/gpu.py that compare the speed of sgflux with that of plain diffusers."""
 
 from __future__ import annotations
 
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -22,7 +22,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
-from ways import LOSSES, VANILLA, statement_graph
+from ways import LOSSES, VANILLA, Ours, Vanilla, statement_graph
 
 from sgflux.models.backbone import TextFeatures
 from sgflux.sampling import SceneGraphFluxPipeline
@@ -35,10 +35,12 @@ from sgflux.world.tiny_flux.training import train_transformer
 
 MISSION_EXAMPLES = 800
 MISSION_PICTURES = 960
+LARGEST_TURNS = 3
+"""Number of timed turns at the largest batch, where a step takes seconds."""
 
 
 def ceilings(bench: Bench) -> dict[str, Any]:
-    """The card's own: bf16 matrix products of random numbers, and a copy on the device."""
+    """Measure the card's own limits: bf16 matrix products, and a copy within its memory."""
     place, scale = bench.place, bench.scale
     draw = partial(torch.randn, device=place.device, dtype=torch.bfloat16)
     side = scale.matrix
@@ -62,7 +64,7 @@ def ceilings(bench: Bench) -> dict[str, Any]:
 
 
 def burst(work: Callable[[], object], place: Place, toy: bool) -> float:
-    """Seconds of one call where many follow each other: the median of several bursts."""
+    """Time calls that follow each other; returns the median seconds of a call over bursts."""
     calls, bursts = (2, 2) if toy else (20, 7)
     for _ in range(3):
         work()
@@ -81,13 +83,15 @@ def burst(work: Callable[[], object], place: Place, toy: bool) -> float:
 
 
 def memory(bench: Bench, size: int) -> dict[str, Any]:
-    """Peak memory of A and B with nobody else's LoRA there, and the largest batch that trains."""
+    """Measure the peak memory of A and of B, each alone, and the largest batch that trains."""
     task, place = bench.task(size), bench.place
-    found: dict[str, Any] = {"weights_gib": None}
+    found: dict[str, Any] = bench.earlier or {"weights_gib": None}
     if place.is_cuda:
         bench.flux()
         found["weights_gib"] = significant(torch.cuda.memory_allocated() / 2**30)
     for name in (VANILLA, "B"):
+        if name in found:
+            continue
         with bench.worker(name, task) as start:
             peaks: dict[str, float | None] = {}
             for batch in (1, 4):
@@ -103,18 +107,20 @@ def memory(bench: Bench, size: int) -> dict[str, Any]:
                 measured.update(alternate(ways, place=place, turns=2))  # noqa: B023
 
             while largest and not fits(partial(measure, largest), place):
-                largest -= 1  # several steps on end want a little more
-            found[name] = {"peak_gib": peaks, "largest_batch": largest}
+                largest -= 1  # several steps in a row need a little more memory than one
+            own: dict[str, Any] = {"peak_gib": peaks, "largest_batch": largest}
             if largest:
                 row = measured[name].row()
                 row |= {"peak_gib": place.peak_gib()}
                 row |= bench.speed(size, largest, row["seconds"])
-                found[name]["at_largest"] = row
+                own["at_largest"] = row
+        found[name] = own
+        bench.keep(found)
     return found
 
 
 def peak_of(way: Way, place: Place) -> float | None:
-    """Peak memory of a step whose optimizer has its state already."""
+    """Measure the peak memory of a step; the optimizer's state is there already."""
     place.clean()
     place.restart_peak()
     way.step()
@@ -125,19 +131,23 @@ def peak_of(way: Way, place: Place) -> float | None:
 def steps(
     bench: Bench, size: int, *, names: Sequence[str], batches: Sequence[int], compiled: bool = False
 ) -> dict[str, Any]:
-    """Steps in turns, with every way's LoRA in the transformer and one at work.
+    """Time training steps of several ways that take turns.
+
+    The LoRAs of A and of sgflux are both in the transformer, and one of them is active. A and B are
+    measured at every batch first, then A and the other ways, and figures are kept after each batch.
 
     Args:
-        bench: what is measured on.
-        size: pixels.
-        names: ways, A first.
-        batches: examples a step; 0: the largest with which A and B both train.
-        compiled: compile the repeated blocks first.
+        bench: Card and models.
+        size: Side of a picture in pixels.
+        names: Names of the ways, with A and B among them.
+        batches: Numbers of examples a step; 0 stands for the largest with which A and B both train.
+        compiled: Whether the repeated blocks are compiled first.
     """
-    task, place = bench.task(size), bench.place
-    found: dict[str, Any] = {"compiled": compiled, "batches": []}
-    # Before any LoRA is in the transformer: it may have to be searched for.
+    task = bench.task(size)
+    found: dict[str, Any] = bench.earlier or {"compiled": compiled, "batches": []}
+    # No LoRA may be in the transformer yet: the search puts its own in.
     largest = largest_common(bench, size) if 0 in batches else 0
+    others = [name for name in names if name not in (VANILLA, "B")]
     with ExitStack() as stack:
         if compiled:
             stack.callback(bench.uncompile)
@@ -145,44 +155,90 @@ def steps(
         ours = stack.enter_context(bench.ours(task))
         if compiled:
             bench.compile(ours)
+        times_of = partial(step_times_of, bench, vanilla, ours)
         for asked in batches:
-            batch = asked or largest
-            row: dict[str, Any] = {"batch": batch, "is_largest": not asked}
-            while batch:
-                vanilla.start(batch)
-                ways: dict[str, Way] = {VANILLA: vanilla}
-                ways |= {name: ours.run(name, batch) for name in names if name != VANILLA}
-                started = time.perf_counter()
-                enough = {name: fits(partial(step_fits, way), place) for name, way in ways.items()}
-                row["first_steps_seconds"] = significant(time.perf_counter() - started)
-                row["does_not_fit"] = [name for name, fit in enough.items() if not fit]
-                ways = {name: way for name, way in ways.items() if enough[name]}
-                times: dict[str, Times] = {}
-
-                def measure(ways: dict[str, Way], times: dict[str, Times]) -> None:
-                    times.update(alternate(ways, place=place, turns=bench.scale.turns))
-
-                if {VANILLA, "B"} <= set(ways) and fits(partial(measure, ways, times), place):
-                    row["ways"] = {
-                        name: step_row(bench, size, batch, name, own, times[VANILLA])
-                        for name, own in times.items()
-                    }
-                    break
-                # All LoRAs and optimizers are there at once, which takes a little more.
-                ways.clear()
-                place.clean()
-                batch = row["batch"] = batch - 1
-            found["batches"].append(row)
+            row = row_of(found, asked, largest)
+            while row["batch"] and not row["ways"]:
+                times = times_of([VANILLA, "B"], row)
+                if len(times) == 2:
+                    add_times(bench, size, row, times)
+                    bench.keep(found)
+                else:  # the LoRAs and optimizers of both are there, which takes a little more
+                    row["batch"] -= 1
+                    bench.place.clean()
+        for asked in batches:
+            row = row_of(found, asked, largest)
+            missing = [n for n in others if n not in row["ways"] and n not in row["does_not_fit"]]
+            if row["batch"] and missing:
+                times = times_of([VANILLA, *missing], row)
+                add_times(bench, size, row, times)
+                row["does_not_fit"] += [name for name in missing if name not in times]
+                bench.keep(found)
         if compiled:
             found["compiled_graphs"] = torch._dynamo.utils.counters["stats"]["unique_graphs"]
             torch._dynamo.utils.counters.clear()
     return found
 
 
+def row_of(found: dict[str, Any], asked: int, largest: int) -> dict[str, Any]:
+    """The entry of a batch among the figures of :func:`steps`; a new one if there is none."""
+    rows: list[dict[str, Any]] = found["batches"]
+    for row in rows:
+        if row["asked"] == asked:
+            return row
+    row = {"asked": asked, "batch": asked or largest, "is_largest": not asked}
+    rows.append(row | {"ways": {}, "does_not_fit": []})
+    return rows[-1]
+
+
+def step_times_of(
+    bench: Bench, vanilla: Vanilla, ours: Ours, names: Sequence[str], row: dict[str, Any]
+) -> dict[str, Times]:
+    """Time steps of some ways in turns.
+
+    Args:
+        bench: Card and models.
+        vanilla: LoRA of A.
+        ours: Adapter of the other ways.
+        names: Names of the ways.
+        row: Entry of the batch; it notes how long the first steps took.
+
+    Returns:
+        Times of the ways that fit into memory; none if they fit one by one and not in turns.
+    """
+    place, batch = bench.place, row["batch"]
+    vanilla.start(batch)
+    ways: dict[str, Way] = {
+        name: vanilla if name == VANILLA else ours.run(name, batch) for name in names
+    }
+    started = time.perf_counter()
+    ways = {name: way for name, way in ways.items() if fits(partial(step_fits, way), place)}
+    row.setdefault("first_steps_seconds", significant(time.perf_counter() - started))
+    turns, warm_up = bench.scale.turns, 2
+    if row["is_largest"]:
+        turns, warm_up = min(turns, LARGEST_TURNS), 1
+    times: dict[str, Times] = {}
+
+    def measure() -> None:
+        times.update(alternate(ways, place=place, turns=turns, warm_up=warm_up))
+
+    if VANILLA in ways:
+        fits(measure, place)
+    return times
+
+
+def add_times(bench: Bench, size: int, row: dict[str, Any], times: Mapping[str, Times]) -> None:
+    """Add figures of ways to the entry of a batch; a way that has figures keeps them."""
+    for name, own in times.items():
+        if name not in row["ways"]:
+            beside = times[VANILLA]
+            row["ways"][name] = step_row(bench, size, row["batch"], name, own, beside)
+
+
 def step_row(
     bench: Bench, size: int, batch: int, name: str, times: Times, beside: Times
 ) -> dict[str, Any]:
-    """The figures of one way; operations are counted for plain steps and those with a teacher."""
+    """Figures of one way; operations are counted for plain steps and those with a teacher."""
     row = times.row(beside)
     if name in (VANILLA, "B", "B2", "B+"):
         row |= bench.speed(size, batch, row["seconds"], teaches=name == "B+")
@@ -193,10 +249,16 @@ def step_row(
 
 
 def largest_common(bench: Bench, size: int) -> int:
-    """The largest batch with which A trains alone and B does."""
-    found = bench.results.get(f"memory-{size}", {}).get("found")
-    if found is None:
+    """The largest batch with which A trains alone and B trains alone.
+
+    It comes from the row of memory; if that has no figures, it is searched for.
+    """
+    found = bench.figures_of(f"memory-{size}")
+    if not {VANILLA, "B"} <= set(found):
+        earlier, keep = bench.earlier, bench.keep
+        bench.begin({}, lambda _: None)  # these figures are not the current row's
         found = memory(bench, size)
+        bench.begin(earlier, keep)
     return min(found[VANILLA]["largest_batch"], found["B"]["largest_batch"])
 
 
@@ -204,10 +266,10 @@ def largest_common(bench: Bench, size: int) -> int:
 
 
 class Marks:
-    """Moments of a step on the device's own clock."""
+    """Moments within a step, taken by the device's own clock."""
 
     def __init__(self, place: Place) -> None:
-        """Nothing has happened yet."""
+        """Begin without marks."""
         self._place = place
         self._marks: list[tuple[str, Any]] = []
 
@@ -220,7 +282,7 @@ class Marks:
         self._marks.append((ended, moment))
 
     def spans(self) -> dict[str, float]:
-        """Seconds of every part, and forget it all."""
+        """Return the seconds of every part, and remove the marks."""
         self._place.wait()
         found: dict[str, float] = {}
         for (_, before), (name, after) in itertools.pairwise(self._marks):
@@ -231,9 +293,9 @@ class Marks:
 
 
 def parts(bench: Bench, size: int, batch: int) -> dict[str, Any]:
-    """Where the time of a step of B goes, part by part, and how long the host takes to ask for it.
+    """Time the parts of a step of B, and how long the host takes to launch its kernels.
 
-    Marks are set by hooks on modules and on tensors; "chosen" are the blocks with the adapter.
+    Hooks on modules and tensors mark where a part ends; "chosen blocks" have the adapter.
     """
     task, place = bench.task(size), bench.place
     with bench.ours(task) as ours:
@@ -267,7 +329,7 @@ def parts(bench: Bench, size: int, batch: int) -> dict[str, Any]:
 
 @contextmanager
 def marked(model: Any, marks: Marks, *, end: int) -> Iterator[None]:
-    """Set the marks of a step of :class:`~sgflux.models.adapter.GraphLoraModel`."""
+    """Mark the parts of every step of :class:`~sgflux.models.adapter.GraphLoraModel` inside."""
     flux = model.flux.transformer
 
     def on_gradient(tensor: Tensor, ended: str) -> None:
@@ -307,7 +369,7 @@ def marked(model: Any, marks: Marks, *, end: int) -> Iterator[None]:
 
 
 class _Texts:
-    """Stands in for the text encoders, which cost nothing here."""
+    """Text encoders that return given features and cost nothing."""
 
     def __init__(self, hidden: Tensor, pooled: Tensor) -> None:
         self._hidden, self._pooled = hidden, pooled
@@ -321,7 +383,7 @@ class _Texts:
 
 
 def sampling(bench: Bench, size: int, batch: int, *, compiled: bool = False) -> dict[str, Any]:
-    """Four steps from noise to latents: ``FluxPipeline`` and sgflux, transformer and loop alone."""
+    """Time four sampling steps of ``FluxPipeline`` and of sgflux, without encoding and decoding."""
     place, task = bench.place, bench.task(size)
     with ExitStack() as stack:
         if compiled:
@@ -410,7 +472,7 @@ def sampling(bench: Bench, size: int, batch: int, *, compiled: bool = False) -> 
 
 @contextmanager
 def step_times(place: Place) -> Iterator[list[float]]:
-    """When each step of AdamW ended, in whatever trains inside."""
+    """Record when each AdamW step of a training inside ended."""
     moments: list[float] = []
 
     def note(optimizer: Any, *_: Any) -> None:
@@ -426,14 +488,14 @@ def step_times(place: Place) -> Iterator[list[float]]:
 
 
 def rate(moments: Sequence[float], *, warm_up: int) -> dict[str, Any]:
-    """Steps a second, the first ones left out."""
+    """Median steps a second; the first steps are left out."""
     apart = [b - a for a, b in itertools.pairwise(moments)][warm_up:]
     median = statistics.median(apart)
     return {"steps_per_second": significant(1 / median), "seconds": significant(median)}
 
 
 def world_adapter(bench: Bench) -> dict[str, Any]:
-    """Adapter training on tiny-flux, as the demo does it but for the batch."""
+    """Time adapter training on tiny-flux with the demo's settings and a large batch."""
     batch, count = (4, 4) if bench.toy else (512, 25)
     config = short_training(
         bench,
@@ -450,7 +512,7 @@ def world_adapter(bench: Bench) -> dict[str, Any]:
 
 
 def world_base(bench: Bench, *, compiled: bool = False) -> dict[str, Any]:
-    """tiny-flux's own training: its transformer with text encoders, then its distillation."""
+    """Time the training of tiny-flux itself: transformer with text encoders, then distillation."""
     batch, count = (4, 4) if bench.toy else (512, 25)
     config = TrainBaseConfig(
         output_dir=bench.folder / f"base-{'compiled' if compiled else 'eager'}",
@@ -470,6 +532,7 @@ def world_base(bench: Bench, *, compiled: bool = False) -> dict[str, Any]:
         with step_times(bench.place) as moments:
             model = train_transformer(config, clean, captions, layouts)
         found["transformer"] = rate(moments, warm_up=count // 4)
+        bench.keep(found)
         with step_times(bench.place) as moments:
             distil(config, model, captions)
         found["distillation"] = rate(moments, warm_up=count // 4)

@@ -1,10 +1,10 @@
-"""Write the tables of docs/ that are measured: from the JSON of step.py and gpu.py, never by hand.
+"""Write the measured tables of docs/ from the JSON of step.py and gpu.py.
 
     python benchmarks/gpu_tables.py            writes the marked regions
-    python benchmarks/gpu_tables.py --check    says which ones would change, and changes nothing
+    python benchmarks/gpu_tables.py --check    lists regions that are out of date, and writes none
 
 A region begins with ``<!-- NAME: written by benchmarks/gpu_tables.py -->`` and ends with
-``<!-- end of NAME -->``. What was not measured is called an estimate, or not measured.
+``<!-- end of NAME -->``. A figure without a measurement is called an estimate or "not measured".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,11 @@ WAYS = {
 }
 NOT_MEASURED = "not measured"
 Content = Mapping[str, Any]
+Lines = list[tuple[str, str]]
 
 
 def markdown(header: list[str], rows: list[list[str]]) -> str:
-    """A table."""
+    """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -45,16 +46,18 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def read_results(path: Path) -> Content | None:
-    """What a benchmark wrote; None if it has not run.
+    """Read what a benchmark wrote; None if there is no such file.
 
     Raises:
-        SystemExit: if the file is a rehearsal.
+        SystemExit: if a rehearsal wrote the file.
     """
     if not path.exists():
         return None
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if content.get("toy"):
-        raise SystemExit(f"error: {path} is of a rehearsal (--toy), and no figure for docs/")
+        raise SystemExit(
+            f"error: {path} was written by a rehearsal (--toy); docs/ takes measurements only"
+        )
     return content
 
 
@@ -107,7 +110,7 @@ def sampling_region(content: Content | None) -> str:
 
 
 def where(content: Content) -> str:
-    """On what it was measured, in a sentence."""
+    """A sentence that names the machine, the libraries and the code of a measurement."""
     machine = content["machine"]
     versions = machine["versions"]
     load = machine["load_average"]
@@ -121,7 +124,7 @@ def where(content: Content) -> str:
 
 
 def contrast_region(content: Content | None) -> str:
-    """What corrupted graphs and concepts cost beside a plain step."""
+    """Ratios of steps with corrupted graphs or concepts to a plain step."""
     parts = [p for p in (content or {"parts": []})["parts"] if p["mode"] == "eager"]
     if not parts:
         return f"What a contrastive step costs: {NOT_MEASURED}."
@@ -140,9 +143,9 @@ def contrast_region(content: Content | None) -> str:
 
 
 def found(content: Content | None, name: str) -> Content | None:
-    """What a row found; None if it did not."""
+    """Figures of a row, complete or not; None if it has none."""
     row = (content or {}).get("rows", {}).get(name, {})
-    return row.get("found") if row.get("status") == "done" else None
+    return row.get("found")
 
 
 def gpu_region(content: Content | None) -> str:
@@ -155,36 +158,60 @@ def gpu_region(content: Content | None) -> str:
             "CPU's; training steps beside plain diffusers at 256², 512² and 1024², eager and "
             "compiled; where their time goes; sampling; memory; the bundled world at batch 512."
         )
-    versions = content["versions"]
+    from gpu import ROWS  # which imports this module
+
+    versions, rows = content["versions"], content["rows"]
+    names = [row.name for row in ROWS]
+    table: Lines = []
+    for name in [*names, *(name for name in rows if name not in names)]:
+        table += row_lines(name, rows[name]) if name in rows else [(name, NOT_MEASURED)]
     lines = [
         f"Measured on {content['date']} on one {content['card']['name']} "
         f"({content['card']['memory_gib']} GiB) with torch {versions['torch']} and diffusers "
-        f"{versions['diffusers']}, commit {content['commit'] or 'unknown'}.",
+        f"{versions['diffusers']}, commit {content['commit'] or 'unknown'}, fingerprint of the "
+        f"code `{content['source']}`.",
         "",
-        markdown(["row", "found"], [[name, text] for name, text in gpu_lines(content)]),
+        markdown(["row", "found"], [[name, text] for name, text in table]),
+        *footnotes(content),
     ]
     return "\n".join(lines)
 
 
-def gpu_lines(content: Content) -> list[tuple[str, str]]:
-    """One line for each row, in words."""
+OLDER, INCOMPLETE = "†", "‡"
+
+
+def footnotes(content: Content) -> list[str]:
+    """Sentences that explain the marks of rows."""
+    rows = content["rows"].values()
+    older = sorted({row["source"] for row in rows if "source" in row})
+    notes = []
+    if older:
+        names = ", ".join(f"`{source}`" for source in older)
+        notes += ["", f"{OLDER} An earlier state of the code measured this row: {names}."]
+    if any(row.get("partial") for row in rows):
+        notes += ["", f"{INCOMPLETE} The row ended early; it has the figures that it kept so far."]
+    return notes
+
+
+def row_lines(name: str, row: Content) -> Lines:
+    """One line for each figure of a row: the row's name with its marks, and the figure in words."""
+    mark = (f" {OLDER}" if "source" in row else "") + (f" {INCOMPLETE}" if "partial" in row else "")
     lines = []
-    for name, row in content["rows"].items():
-        if row["status"] == "done":
-            described = DESCRIBE[name.partition("-")[0]](row["found"])
-            lines += [(name if not more else f"{name} {more}", text) for more, text in described]
-        elif row["status"] == "dropped":
-            lines.append((name, f"{NOT_MEASURED}: no time was left"))
-        else:
-            lines.append((name, f"{NOT_MEASURED}: {row.get('error', row['status'])}"))
+    if "found" in row:
+        described = DESCRIBE[name.partition("-")[0]](row["found"])
+        lines = [(f"{name}{mark}{more and f' {more}'}", text) for more, text in described]
+    if row["status"] == "dropped":
+        lines.append((name, f"{NOT_MEASURED}: no time was left"))
+    elif row["status"] != "done":
+        rest = "the rest is " if "found" in row else ""
+        lines.append((name, f"{rest}{NOT_MEASURED}: {row.get('error', row['status'])}"))
+    elif "error" in row:
+        lines.append((name, f"not measured again: {row['error']}"))
     return lines
 
 
-Lines = list[tuple[str, str]]
-
-
 def describe_ceilings(row: Content) -> Lines:
-    """The card's own limits."""
+    """Peak of matrix products, and rate of a copy."""
     return [
         (
             "",
@@ -195,14 +222,14 @@ def describe_ceilings(row: Content) -> Lines:
 
 
 def describe_exact(row: Content) -> Lines:
-    """Zero gates."""
+    """Equality with plain diffusers where all gates are zero."""
     both = row["equal"], row["equal_in_mixed_precision"]
     words = ["equal bit for bit" if equal else "NOT EQUAL" for equal in both]
     return [("", f"zero gates beside plain diffusers: {words[0]}; in mixed precision: {words[1]}")]
 
 
 def describe_gradients(row: Content) -> Lines:
-    """Relative errors."""
+    """Relative errors of gradients."""
     return [
         (
             "",
@@ -214,18 +241,20 @@ def describe_gradients(row: Content) -> Lines:
 
 
 def describe_training(row: Content) -> Lines:
-    """Resuming."""
+    """Differences of weights after resuming."""
     text = f"{row['steps']} steps, resumed after {row['resumed_after']}: "
     if row["resumed_equal"]:
-        return [("", text + "equal bit for bit")]
+        return [("", text + "weights equal bit for bit")]
     text += f"weights differ by up to {row['resumed_largest_difference']:.2g}"
     if "repeated_largest_difference" in row:
-        text += f"; two whole runs by {row['repeated_largest_difference']:.2g}"
+        text += f"; of two whole runs, by up to {row['repeated_largest_difference']:.2g}"
+    if "largest_weight" in row:
+        text += f"; the largest weight is {row['largest_weight']:.2g}"
     return [("", text)]
 
 
 def describe_pictures(row: Content) -> Lines:
-    """Pictures beside the CPU's."""
+    """Differences of pictures from the CPU's."""
     return [
         (
             "",
@@ -242,21 +271,27 @@ def describe_memory(row: Content) -> Lines:
         return [("", "see the table of memory")]
     lines = []
     for name in ("A", "B"):
-        own = row[name]
-        peaks = ", ".join(f"batch {b}: {p} GiB" for b, p in own["peak_gib"].items())
-        at = own.get("at_largest", {})
-        lines.append(
-            (
-                name,
-                f"{peaks}; largest batch {own['largest_batch']}"
-                + (f", {at['examples_per_second']:.3g} examples/s" if at else ""),
-            )
-        )
+        own = row.get(name)
+        if own is None:
+            continue
+        peaks = [f"batch {b}: {gib(peak)}" for b, peak in own["peak_gib"].items()]
+        text = f"{', '.join(peaks)}; largest batch {own['largest_batch']}"
+        at = own.get("at_largest")
+        if at:
+            text += f": {gib(at['peak_gib'])}, {at['examples_per_second']:.3g} examples/s"
+            if "share_of_peak" in at:
+                text += f", {at['share_of_peak']:.1%} of the matrix peak"
+        lines.append((name, text))
     return lines
 
 
+def gib(peak: float | None) -> str:
+    """A peak of memory; a CPU has none."""
+    return NOT_MEASURED if peak is None else f"{peak:.1f} GiB"
+
+
 def describe_steps(row: Content) -> Lines:
-    """Steps of all ways."""
+    """Times of training steps of all ways."""
     lines = []
     for batch in row["batches"]:
         for name, own in batch.get("ways", {}).items():
@@ -266,19 +301,25 @@ def describe_steps(row: Content) -> Lines:
             if "seconds_for_800_examples" in own:
                 text += f", 800 examples in {own['seconds_for_800_examples']:.3g} s"
             lines.append((f"batch {batch['batch']}, {name}", text))
+        for name in batch.get("does_not_fit", ()):
+            lines.append((f"batch {batch['batch']}, {name}", "does not fit"))
     return lines
 
 
 def describe_parts(row: Content) -> Lines:
-    """Where the time goes."""
+    """Shares of a step's time."""
     whole = sum(row["parts"].values())
-    shares = [f"{name} {seconds / whole:.0%}" for name, seconds in row["parts"].items()]
+    shares = [
+        f"{name} {seconds / whole:.0%}"
+        for name, seconds in row["parts"].items()
+        if seconds >= 0.005 * whole
+    ]
     host = row["seconds_until_the_host_is_done"] / row["seconds"]
-    return [("", f"{', '.join(shares)}; the host is done after {host:.0%} of the step")]
+    return [("", f"{', '.join(shares)}; the host returns after {host:.0%} of the step")]
 
 
 def describe_sampling(row: Content) -> Lines:
-    """Sampling."""
+    """Times of sampling."""
     return [
         (
             name,
@@ -290,7 +331,7 @@ def describe_sampling(row: Content) -> Lines:
 
 
 def describe_world(row: Content) -> Lines:
-    """Trainings on the bundled world."""
+    """Steps a second on the bundled world."""
     names = [name for name in ("eager", "transformer", "distillation") if name in row]
     return [
         (name, f"{row[name]['steps_per_second']:.3g} steps/s at batch {row['batch']}")
@@ -313,14 +354,32 @@ DESCRIBE: dict[str, Callable[[Content], Lines]] = {
 }
 
 
-def short_table(content: Content) -> str:
-    """The figures for the screen."""
-    lines = [f"  {name:42} {text}" for name, text in gpu_lines(content)]
-    return "\n".join(["", *lines])
+def short_table(content: Content, names: Sequence[str]) -> str:
+    """The figures that this code measured, for the screen; one line has at most 120 characters.
+
+    Args:
+        content: Content of the JSON.
+        names: Names of the rows to show.
+    """
+    rows = {name: content["rows"][name] for name in names if name in content["rows"]}
+    own = {name: row for name, row in rows.items() if "source" not in row or "error" in row}
+    lines = [
+        f"  {title:44} {text}"
+        for name, row in own.items()
+        if row["status"] != "dropped"
+        for title, text in row_lines(name, row)
+    ]
+    missing = [name for name in names if rows.get(name, {}).get("status", "dropped") == "dropped"]
+    older = [name for name in rows if name not in own]
+    if missing:
+        lines.append(f"  not measured: {', '.join(missing)}")
+    if older:
+        lines.append(f"  measured by older code: {', '.join(older)}")
+    return "\n".join(["", *(line[:120] for line in lines)])
 
 
 def status_region(content: Content | None) -> str:
-    """What the figures of the page about one GPU are."""
+    """A sentence that says which figures of the page about one GPU were measured."""
     if content is None:
         return (
             "**Every figure on this page is an estimate; none was measured on a GPU.** Parameters "
@@ -330,45 +389,85 @@ def status_region(content: Content | None) -> str:
             "GPU. Trust your own `nvidia-smi` over this page."
         )
     return (
-        f"Figures in the text of this page are estimates; the table of memory has what was "
-        f"measured on one\n{content['card']['name']} on {content['date']} beside them, and "
-        "[Performance](performance.md) has the rest."
+        "Figures in the text of this page are estimates where they are not called measured. The "
+        f"tables of\nmemory compare estimates with what one {content['card']['name']} measured on "
+        f"{content['date']}, and\n[Performance](performance.md#on-a-gpu) has all other "
+        "measurements. Parameters and operations are counted\nexactly; activations are "
+        "extrapolated from small components on a CPU. Trust your own `nvidia-smi` over this page."
     )
 
 
 def memory_region(content: Content | None) -> str:
-    """Memory of every mode: estimated, and measured where it was."""
+    """Memory of every mode, estimated and measured, and a comparison of both at several batches."""
     from gpu_memory import CAPS_GB, MODES, SIZES, estimates
 
-    measured = (found(content, "memory-table") or {}).get("modes", {})
     table = {(row["mode"], row["size"]): row for row in estimates()}
     header = ["", *(f"{size}², estimate" for size in SIZES)]
     header += [f"{size}², measured" for size in SIZES]
     rows, fitting = [], []
     for mode in MODES:
-        own = measured.get(mode.name, {})
+        measured = {size: mode_memory(content, mode.name, size) for size in SIZES}
         cells = [table[mode.name, size] for size in SIZES]
         row = [mode.name, *(f"{c['total_gib']:.1f} ({c['tflop']:.0f})" for c in cells)]
-        peaks = [own.get(str(size), {}).get("peak_gib", [None])[0] for size in SIZES]
+        peaks = [own.get("peak_gib", [None])[0] for own in measured.values()]
         row += [NOT_MEASURED if peak is None else f"{peak:.1f}" for peak in peaks]
         rows.append(row)
         batches = [
-            " / ".join(str(own[str(size)].get(f"largest_in_{cap}_gb", "–")) for cap in CAPS_GB)
-            if str(size) in own
+            " / ".join(str(own.get(f"largest_in_{cap}_gb", "–")) for cap in CAPS_GB)
+            if own
             else NOT_MEASURED
-            for size in SIZES
+            for own in measured.values()
         ]
         fitting.append([mode.name, *batches])
     title = f"largest batch in {' / '.join(map(str, CAPS_GB))} GB"
-    second = markdown([title, *(f"{size}²" for size in SIZES)], fitting)
-    return f"{markdown(header, rows)}\n\n{second}"
+    tables = [markdown(header, rows), markdown([title, *(f"{size}²" for size in SIZES)], fitting)]
+    return "\n\n".join([*tables, *compared(content)])
+
+
+def mode_memory(content: Content | None, mode: str, size: int) -> Content:
+    """Measured memory of a mode at a size; empty if there is none.
+
+    The row of B at batches 1 and 4 serves for the mode without savers, if it has as many text
+    tokens as the table.
+    """
+    from gpu_bench import TEXT_TOKENS as TOKENS_OF_ROWS
+    from gpu_memory import TEXT_TOKENS, largest_batches
+
+    own: Content | None = (found(content, "memory-table") or {}).get("modes", {}).get(mode)
+    if own is not None:
+        return own.get(str(size), {})
+    peaks = (found(content, f"memory-{size}") or {}).get("B", {}).get("peak_gib", {})
+    if mode != "plain" or len(peaks) < 2 or TOKENS_OF_ROWS[size] != TEXT_TOKENS:
+        return {}
+    two = peaks["1"] + (peaks["4"] - peaks["1"]) / 3
+    return {"peak_gib": [peaks["1"], two], **largest_batches([peaks["1"], two])}
+
+
+def compared(content: Content | None) -> list[str]:
+    """A table of estimates and measurements of B's memory without savers, at several batches."""
+    from gpu_bench import TEXT_TOKENS
+    from gpu_memory import MODES, SIZES, estimate, weightless_model
+
+    model = weightless_model()
+    rows = []
+    for size in SIZES:
+        own = (found(content, f"memory-{size}") or {}).get("B", {})
+        peaks = {int(batch): peak for batch, peak in own.get("peak_gib", {}).items()}
+        if "at_largest" in own:
+            peaks[own["largest_batch"]] = own["at_largest"]["peak_gib"]
+        for batch, peak in peaks.items():
+            total = estimate(model, MODES[0], size, batch=batch, text_tokens=TEXT_TOKENS[size])
+            guess = total["total_gib"]
+            more = f"{100 * (peak / guess - 1):+.1f} %"
+            rows.append([f"{size}², batch {batch}", f"{guess:.1f}", f"{peak:.1f}", more])
+    return [markdown(["B without savers", "estimate", "measured", "difference"], rows)] * bool(rows)
 
 
 # --- files ----------------------------------------------------------------------------------------
 
 
 def regions() -> dict[tuple[str, str], str]:
-    """(file below docs/, name of the region) -> its text."""
+    """Text of every region, by file below docs/ and name of the region."""
     steps, gpu = read_results(RESULTS / "step.json"), read_results(RESULTS / "gpu.json")
     return {
         ("performance.md", "training steps"): step_region(steps),
@@ -381,10 +480,10 @@ def regions() -> dict[tuple[str, str], str]:
 
 
 def replaced(text: str, name: str, content: str) -> str:
-    """The text with another content of a region.
+    """Replace the content of a region of a text.
 
     Raises:
-        ValueError: if it has no such region, or several.
+        ValueError: if the text has no such region, or several.
     """
     begin = f"<!-- {name}: written by benchmarks/gpu_tables.py -->"
     end = f"<!-- end of {name} -->"
@@ -395,9 +494,15 @@ def replaced(text: str, name: str, content: str) -> str:
 
 
 def main() -> int:
-    """Write the regions; returns the exit status: 1 if --check found one that is out of date."""
+    """Write the regions.
+
+    Returns:
+        Exit status: 1 if --check found a region that is out of date.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--check", action="store_true", help="Change nothing.")
+    parser.add_argument(
+        "--check", action="store_true", help="List regions that are out of date, and write none."
+    )
     check = parser.parse_args().check
     stale = []
     for (file, name), content in regions().items():

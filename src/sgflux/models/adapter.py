@@ -47,6 +47,11 @@ LORA_NAME = "sgflux"
 class GraphLoraModel(nn.Module):
     """A frozen transformer with LoRA, conditioner and graph encoder: graphs in, velocity out.
 
+    On a GPU, a training step belongs inside
+    :func:`~sgflux.models.attention_kernels.attention_kernel`, forward and backward pass both, since
+    the gradients of cuDNN's bf16 attention may be NaN. :func:`sgflux.training.trainer.train` does
+    so; code of your own that calls ``backward`` must do it as well.
+
     Attributes:
         flux: the conditioned transformer.
         encoder: the graph encoder.
