@@ -13,8 +13,14 @@ from sgflux.flow_matching import (
     resolution_shift,
     sample_sigmas,
     shifted,
+    sigma_grid,
     velocity_target,
 )
+
+
+def test_the_grid_is_the_middles_of_equal_parts() -> None:
+    assert sigma_grid(4) == (0.125, 0.375, 0.625, 0.875)
+    assert sigma_grid(1, t_min=0.5, t_max=0.7) == (0.6,)
 
 
 def test_worked_numbers() -> None:

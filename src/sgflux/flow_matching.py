@@ -177,6 +177,11 @@ def resolution_shift(
     return math.exp(base_shift + slope * (image_tokens - base_tokens))
 
 
+def sigma_grid(count: int, *, t_min: float = 0.0, t_max: float = 1.0) -> tuple[float, ...]:
+    """The middles of ``count`` equal parts of t_min..t_max, ascending."""
+    return tuple(t_min + (t_max - t_min) * (part + 0.5) / count for part in range(count))
+
+
 def inference_sigmas(num_steps: int, *, shift: float = 1.0) -> Tensor:
     """The noise levels that ``num_steps`` Euler steps go through, from 1 down to 0.
 

@@ -14,8 +14,9 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.drawing import JudgedPicture, picture_path
 from sgflux.evaluation.judges import Reading
-from sgflux.evaluation.ranking import ranking_summary, sigma_grid
+from sgflux.evaluation.ranking import ranking_summary
 from sgflux.evaluation.scoring import Scorer
+from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.judge import CLASSES
 from tests.helpers.graph_examples import example

@@ -23,7 +23,6 @@ from sgflux.training.validation import (
     ValidationResult,
     Validator,
     choose_items,
-    sigma_grid,
     summarize,
 )
 from tests.helpers.scenes import SCENES, example, write_scenes
@@ -56,17 +55,12 @@ def validator(data: TrainingArrays, *, batch_size: int) -> Validator:
     return Validator(
         data,
         choose_items(data.examples, count=0, predicates=PREDICATES, seed=0),
-        sigmas=sigma_grid(2, t_min=0.0, t_max=1.0),
+        sigmas=(0.25, 0.75),
         latent_scale=LatentScale(shift=0.1, scale=0.9),
         prompt_kind="neutral",
         seed=0,
         batch_size=batch_size,
     )
-
-
-def test_the_grid_is_the_middles_of_equal_parts() -> None:
-    assert sigma_grid(4, t_min=0.0, t_max=1.0) == (0.125, 0.375, 0.625, 0.875)
-    assert sigma_grid(1, t_min=0.5, t_max=0.7) == (0.6,)
 
 
 def test_negatives_are_the_same_each_time_and_never_the_truth() -> None:

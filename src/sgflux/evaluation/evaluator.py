@@ -50,22 +50,17 @@ from sgflux.evaluation.ranking import (
     NOT_MEASURED,
     measure_errors,
     ranking_summary,
-    sigma_grid,
 )
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replacing
+from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
-from sgflux.sampling import (
-    SceneGraphFluxPipeline,
-    loading_settings,
-    resolve_device,
-    resolve_dtype,
-)
+from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.versions import installed_versions
 
@@ -329,14 +324,7 @@ def _calibrate(
 def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
     if config.generator != "model":
         return None, WORLD_GENERATORS[config.generator](resolution=config.height or 64)
-    device = resolve_device(config.device)
-    pipeline = SceneGraphFluxPipeline.from_pretrained(
-        config.model_id,
-        adapter=config.adapter,
-        dtype=resolve_dtype(config.dtype, device),
-        device=device,
-        **loading_settings(config),
-    )
+    pipeline = SceneGraphFluxPipeline.from_settings(config)
     generator = ModelGenerator(
         pipeline,
         steps=config.steps,

@@ -32,11 +32,6 @@ ALTERNATIVES = ("graph", "null_graph", str(NegativeKind.ROLE_SWAP), str(Negative
 NOT_MEASURED: dict[str, Any] = {"value": None, "ci95": None, "n": 0, "clusters": 0}
 
 
-def sigma_grid(count: int) -> tuple[float, ...]:
-    """The middles of ``count`` equal parts of 0..1."""
-    return tuple((part + 0.5) / count for part in range(count))
-
-
 def measure_errors(
     pipeline: SceneGraphFluxPipeline,
     items: Sequence[EvaluationItem],

@@ -33,7 +33,7 @@ from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original, load_original
 from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.models.single_files import load_clip, load_original_autoencoder, load_t5
-from sgflux.models.text import TextEncoders, TextFeatures
+from sgflux.models.text import TextEncoders, TextFeatures, text_length
 from sgflux.models.tokenizers import check_tokenizer
 from sgflux.settings.model_source import FILE_ENDINGS
 
@@ -60,8 +60,6 @@ BUNDLED_MODEL = "tiny"
 """The model id of the small FLUX inside the package."""
 
 _BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
-_DEFAULT_SEQUENCE_LENGTH = 256
-_LONGEST_SEQUENCE = 512  # FluxPipeline takes no longer prompts
 _DEV_SCHEDULE: dict[str, Any] = {
     "shift": 3.0,
     "use_dynamic_shifting": True,
@@ -195,20 +193,14 @@ def load_text_encoders(
     if text_encoder_2 is not None:
         t5 = load_t5(text_encoder_2, dtype=dtype)
     _check_tokenizers(pipeline, clip, t5, model_id)
-    longest = min(_LONGEST_SEQUENCE, pipeline.tokenizer_2.model_max_length)
-    if max_sequence_length is None:
-        max_sequence_length = min(_DEFAULT_SEQUENCE_LENGTH, longest)
-    if not 1 <= max_sequence_length <= longest:
-        raise SgfluxError(
-            f"max_sequence_length must lie between 1 and {longest} for {model_id!r}, "
-            f"got {max_sequence_length}"
-        )
     return TextEncoders(
         tokenizer=pipeline.tokenizer,
         text_encoder=_frozen(clip, device),
         tokenizer_2=pipeline.tokenizer_2,
         text_encoder_2=_frozen(t5, device),
-        max_sequence_length=max_sequence_length,
+        max_sequence_length=text_length(
+            max_sequence_length, pipeline.tokenizer_2.model_max_length, model=model_id
+        ),
         device=torch.device(device),
         dtype=dtype,
     )

@@ -15,6 +15,7 @@ from diffusers import FluxPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgflux.errors import SgfluxError
 from sgflux.models.name_tokens import (
     is_statement,
     name_ids,
@@ -26,6 +27,28 @@ from sgflux.models.name_tokens import (
 _LOGGER = logging.getLogger(__name__)
 
 _BATCH = 256  # statements encoded at once
+_LONGEST_TEXT = 512  # tokens; FluxPipeline takes no longer prompts
+_USUAL_TEXT = 256  # tokens, where nobody asks for another length
+
+
+def text_length(wanted: int | None, tokenizer_length: float, *, model: str) -> int:
+    """T5's tokens of a prompt.
+
+    Args:
+        wanted: Number of tokens asked for; None: what the tokenizer allows, at most 256.
+        tokenizer_length: ``model_max_length`` of the second tokenizer.
+        model: Name of the model, for the message.
+
+    Raises:
+        SgfluxError: if the number is out of range.
+    """
+    longest = int(min(_LONGEST_TEXT, tokenizer_length))
+    tokens = min(_USUAL_TEXT, longest) if wanted is None else wanted
+    if not 1 <= tokens <= longest:
+        raise SgfluxError(
+            f"max_sequence_length must lie between 1 and {longest} for {model!r}, got {tokens}"
+        )
+    return tokens
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sgflux.sampling.command import sample
-    from sgflux.sampling.inputs import (
-        PipelineOutput,
-        adapter_fingerprint,
-        loading_settings,
-        resolve_device,
-        resolve_dtype,
-    )
+    from sgflux.sampling.inputs import PipelineOutput
     from sgflux.sampling.pipeline import SceneGraphFluxPipeline
     from sgflux.sampling.saliency_maps import saliency
     from sgflux.settings.sampling import SaliencyConfig, SampleConfig
@@ -27,10 +21,6 @@ __all__ = [
     "SaliencyConfig",
     "SampleConfig",
     "SceneGraphFluxPipeline",
-    "adapter_fingerprint",
-    "loading_settings",
-    "resolve_device",
-    "resolve_dtype",
     "saliency",
     "sample",
 ]
@@ -40,10 +30,6 @@ _MODULES = {
     "SaliencyConfig": "sgflux.settings.sampling",
     "SampleConfig": "sgflux.settings.sampling",
     "SceneGraphFluxPipeline": "sgflux.sampling.pipeline",
-    "adapter_fingerprint": "sgflux.sampling.inputs",
-    "loading_settings": "sgflux.sampling.inputs",
-    "resolve_device": "sgflux.sampling.inputs",
-    "resolve_dtype": "sgflux.sampling.inputs",
     "saliency": "sgflux.sampling.saliency_maps",
     "sample": "sgflux.sampling.command",
 }

@@ -12,10 +12,9 @@ from PIL import Image
 from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture, tile
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, vocabulary_of
+from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
-from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.sampling.words import check_graph_words
 from sgflux.settings.sampling import SampleConfig
@@ -45,14 +44,7 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
         SgfluxError: on a bad graph, model or adapter.
     """
     rows = _rows(config, say=say)
-    device = resolve_device(config.device)
-    pipeline = SceneGraphFluxPipeline.from_pretrained(
-        config.model_id,
-        adapter=config.adapter,
-        dtype=resolve_dtype(config.dtype, device),
-        device=device,
-        **loading_settings(config),
-    )
+    pipeline = SceneGraphFluxPipeline.from_settings(config)
     check_graph_words(pipeline, [row.graph for row in rows if row.graph is not None])
     settings: dict[str, Any] = {
         "steps": config.steps,
@@ -111,30 +103,22 @@ def given_graphs(config: SampleConfig) -> list[GivenGraph]:
     Raises:
         SgfluxError: naming the graph that cannot be read or states nothing.
     """
-    vocabulary, any_word = vocabulary_of(config.vocabulary), config.open_vocabulary
-    given = [
-        read_graph(text, vocabulary=vocabulary, open_vocabulary=any_word) for text in config.graph
-    ]
+    words: dict[str, Any] = {
+        "vocabulary": vocabulary_of(config.vocabulary),
+        "open_vocabulary": config.open_vocabulary,
+    }
+    given = [read_graph(text, **words) for text in config.graph]
     if config.graph_file is not None:
-        given += read_graph_file(config.graph_file, vocabulary=vocabulary, open_vocabulary=any_word)
-    return [_stating(one) for one in given]
+        given += read_graph_file(config.graph_file, **words)
+    return [stating(one) for one in given]
 
 
-def one_graph(
-    text: str,
-    *,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-    open_vocabulary: bool = False,
-) -> GivenGraph:
-    """A graph of the command line: its text form, or JSON.
+def stating(given: GivenGraph) -> GivenGraph:
+    """A graph that was read, if it states a relation.
 
     Raises:
-        SgfluxError: if it cannot be read or states nothing.
+        SgfluxError: naming the graph that states none.
     """
-    return _stating(read_graph(text, vocabulary=vocabulary, open_vocabulary=open_vocabulary))
-
-
-def _stating(given: GivenGraph) -> GivenGraph:
     if given.graph.is_null:
         raise SgfluxError(f'{given.where} states no relation; write one like "man, riding, horse"')
     return given

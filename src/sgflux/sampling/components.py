@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import build_model, load_bundle
+from sgflux.models.adapter import load_bundle
 from sgflux.models.backbone import Autoencoder
-from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import find_bundle
 from sgflux.models.text import TextEncoders
 from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.sampling.loading import adapter_on
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 
@@ -78,14 +78,7 @@ def pipeline_of_components(
         dtype=components.text_encoder_2.dtype,
     )
     transformer = components.transformer
-    model = build_model(
-        transformer=transformer,
-        config=config,
-        name_features=NameFeatures(text.text_encoder_2.config.d_model, text.encode_names),
-    )
-    model.load_trainable_state(state)
-    model.eval().requires_grad_(False)
-    model.to(transformer.device)
+    model = adapter_on(transformer, config, state, text=text).to(transformer.device)
     return ComponentsPipeline(
         SceneGraphFluxPipeline(
             text_encoders=text,

@@ -27,22 +27,6 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig
 from sgflux.settings.model import expect_seeds
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-_LOADING = (
-    "components",
-    "autoencoder",
-    "text_encoder",
-    "text_encoder_2",
-    "revision",
-    "allow_download",
-    "encoder_device",
-    "quantize",
-    "offload_blocks",
-    "offload_folder",
-    "allow_other_base",
-)
-
 GraphInput = SceneGraph | str | Mapping[str, Any] | None
 """A graph, its text form, its JSON (as text or parsed), or none."""
 
@@ -215,37 +199,6 @@ def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> s
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
-
-
-def resolve_device(name: str) -> torch.device:
-    """``auto`` as the accelerator, if there is one, else the CPU; any other name as it is.
-
-    Raises:
-        SgfluxError: if this machine has no such device.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-        return torch.device(name)
-    except (RuntimeError, AssertionError) as error:
-        raise SgfluxError(f"device {name!r} cannot be used: {error}") from error
-
-
-def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` as bf16 on an accelerator and fp32 on the CPU; else ``fp32`` or ``bf16``."""
-    if name == "auto":
-        name = "fp32" if device.type == "cpu" else "bf16"
-    return DTYPES[name]
-
-
-def loading_settings(config: Any) -> dict[str, Any]:
-    """Those of a command's settings that say where the model's parts are, and how they are kept.
-
-    Args:
-        config: has some of them as attributes of the same names; the others keep their defaults.
-    """
-    return {name: getattr(config, name) for name in _LOADING if hasattr(config, name)}
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:

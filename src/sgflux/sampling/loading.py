@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import GraphLoraModel, build_model, load_bundle
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
 from sgflux.models.backbone import (
     load_autoencoder,
     load_scheduler,
@@ -24,10 +26,13 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
 from sgflux.models.offload import offload_for_sampling
 from sgflux.models.quantization import quantize_base
+from sgflux.models.text import TextEncoders
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.model import FLUX_SCHNELL
 from sgflux.settings.model_source import ModelSource
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def named_base(
@@ -52,9 +57,6 @@ def named_base(
         return FLUX_SCHNELL, revision
     of_bundle, its_revision = base_of(bundle_folder)
     return of_bundle, its_revision if revision is None else revision
-
-
-_LOGGER = logging.getLogger(__name__)
 
 
 def load_parts(
@@ -85,14 +87,12 @@ def load_parts(
         raise SgfluxError("offload_folder has no effect without offload_blocks")
     check_libraries(quantize=quantize)
     check_model(source)
-    bundle = None
-    if bundle_folder is not None:
-        bundle = load_bundle(bundle_folder)
-    if bundle is not None and max_sequence_length is None:
-        max_sequence_length = bundle[0].max_sequence_length
+    bundle = None if bundle_folder is None else load_bundle(bundle_folder)
     identity = identify_base(source)
     check = None
     if bundle is not None:
+        if max_sequence_length is None:
+            max_sequence_length = bundle[0].max_sequence_length
         check = check_identity(bundle[0].base_identity, identity, allow_other=allow_other_base)
         if check.status != "same":
             _LOGGER.warning("%s: %s", bundle_folder, check.text)
@@ -109,24 +109,17 @@ def load_parts(
     model = fingerprint = files = None
     keep: frozenset[str] = frozenset()
     if bundle is not None:
-        config, state = bundle
-        names = NameFeatures(text.text_encoder_2.config.d_model, text.encode_names)
-        model = build_model(
-            transformer=transformer,
-            config=config,
-            name_features=names,
-            allow_other_base=allow_other_base,
-        )
-        model.load_trainable_state(state)
-        model.eval().requires_grad_(False)
-        fingerprint = adapter_fingerprint(config, state)
-        keep = frozenset(config.lora_modules)
+        model = adapter_on(transformer, *bundle, text=text, allow_other_base=allow_other_base)
+        fingerprint = adapter_fingerprint(*bundle)
+        keep = frozenset(bundle[0].lora_modules)
     if quantize != "none":
         quantize_base(transformer, quantize, keep=keep, device=device)
-    if offload_blocks:
-        files = _offload(model, transformer, device=device, folder=offload_folder)
-    else:
+    if not offload_blocks:
         (transformer if model is None else model).to(device)
+    elif model is None:
+        files = offload_for_sampling(transformer, device=device, folder=offload_folder)
+    else:
+        model.offload_blocks(device, folder=offload_folder)
     return {
         "text_encoders": text,
         "autoencoder": load_autoencoder(
@@ -142,14 +135,24 @@ def load_parts(
     }
 
 
-def _offload(
-    model: GraphLoraModel | None,
+def adapter_on(
     transformer: FluxTransformer2DModel,
+    config: AdapterConfig,
+    state: Mapping[str, Tensor],
     *,
-    device: torch.device,
-    folder: Path | None,
-) -> Any:
-    if model is None:
-        return offload_for_sampling(transformer, device=device, folder=folder)
-    model.offload_blocks(device, folder=folder)
-    return None
+    text: TextEncoders,
+    allow_other_base: bool = False,
+) -> GraphLoraModel:
+    """A transformer with a bundle's adapter on it, frozen, in eval mode.
+
+    Raises:
+        SgfluxError: if the adapter was trained on another base.
+    """
+    model = build_model(
+        transformer=transformer,
+        config=config,
+        name_features=NameFeatures(text.text_encoder_2.config.d_model, text.encode_names),
+        allow_other_base=allow_other_base,
+    )
+    model.load_trainable_state(state)
+    return model.eval().requires_grad_(False)

@@ -24,10 +24,7 @@ from torch import Tensor
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import (
-    GraphLoraModel,
-    adapter_disabled,
-)
+from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.backbone import (
     Autoencoder,
     TextEncoders,
@@ -38,6 +35,7 @@ from sgflux.models.backbone import (
     unpack_latents,
 )
 from sgflux.models.base_identity import BaseCheck, BaseIdentity
+from sgflux.models.devices import resolve_device, resolve_dtype
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.hub import find_bundle
 from sgflux.sampling.inputs import (
@@ -55,6 +53,11 @@ from sgflux.settings.model_source import ModelSource
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
+_LOADING = (
+    *("components", "autoencoder", "text_encoder", "text_encoder_2", "revision", "allow_download"),
+    *("encoder_device", "quantize", "offload_blocks", "offload_folder", "allow_other_base"),
+)
+"""Settings that say where the model's parts are, and how they are kept."""
 
 
 class SceneGraphFluxPipeline:
@@ -176,6 +179,26 @@ class SceneGraphFluxPipeline:
         )
         return cls(**parts, model_id=model_id, quantize=quantize)
 
+    @classmethod
+    def from_settings(cls, config: Any) -> SceneGraphFluxPipeline:
+        """The pipeline of a command's settings.
+
+        Args:
+            config: Settings with ``model_id``, ``adapter``, ``device`` and ``dtype``, and those of
+                :meth:`from_pretrained`'s further arguments that the command has.
+
+        Raises:
+            SgfluxError: as :meth:`from_pretrained`, or if this machine has no such device.
+        """
+        device = resolve_device(config.device)
+        return cls.from_pretrained(
+            config.model_id,
+            adapter=config.adapter,
+            dtype=resolve_dtype(config.dtype, device),
+            device=device,
+            **{name: getattr(config, name) for name in _LOADING if hasattr(config, name)},
+        )
+
     @property
     def model_fingerprint(self) -> str | None:
         """One digest of all parts of the base, see :class:`BaseIdentity`; None if it is unknown."""
@@ -249,7 +272,7 @@ class SceneGraphFluxPipeline:
         elif seed is not None:
             raise SgfluxError("give a generator or a seed, not both")
         use_adapter = self.model is not None if use_adapter is None else use_adapter
-        height, width = self._size(height, width)
+        height, width = self.picture_size(height, width)
         latents = self._sample(
             graphs,
             prompts,
@@ -363,7 +386,7 @@ class SceneGraphFluxPipeline:
         use_adapter: bool = True,
     ) -> dict[str, Any]:
         """How a picture is made, as plain JSON: equal records, equal pictures (up to rounding)."""
-        height, width = self._size(height, width)
+        height, width = self.picture_size(height, width)
         return {
             "graph": None if graph is None else graph.to_json(),
             "prompt": prompt,
@@ -393,7 +416,12 @@ class SceneGraphFluxPipeline:
             "base_check": None if check is None else check.to_json(),
         }
 
-    def _size(self, height: int | None, width: int | None) -> tuple[int, int]:
+    def picture_size(self, height: int | None, width: int | None) -> tuple[int, int]:
+        """Height and width in pixels, where None is :attr:`default_size`.
+
+        Raises:
+            SgfluxError: if the model takes no such picture.
+        """
         patch = 2 * self.autoencoder.downsample
         height = self.default_size if height is None else height
         width = self.default_size if width is None else width

@@ -22,6 +22,7 @@ from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import vocabulary_of
+from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.saliency import (
@@ -31,8 +32,7 @@ from sgflux.models.saliency import (
     default_concept_blocks,
     softened,
 )
-from sgflux.sampling.command import one_graph
-from sgflux.sampling.inputs import loading_settings, resolve_device, resolve_dtype
+from sgflux.sampling.command import stating
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
 
@@ -49,29 +49,14 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     Raises:
         SgfluxError: on a bad picture, graph, model or adapter.
     """
-    graph = one_graph(
-        config.graph,
-        vocabulary=vocabulary_of(config.vocabulary),
-        open_vocabulary=config.open_vocabulary,
+    vocabulary = vocabulary_of(config.vocabulary)
+    graph = stating(
+        read_graph(config.graph, vocabulary=vocabulary, open_vocabulary=config.open_vocabulary)
     ).graph
     prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
     source = load_image(config.image)
-    device = resolve_device(config.device)
-    pipeline = SceneGraphFluxPipeline.from_pretrained(
-        config.model_id,
-        adapter=config.adapter,
-        dtype=resolve_dtype(config.dtype, device),
-        device=device,
-        **loading_settings(config),
-    )
-    height, width = config.height or pipeline.default_size, config.width or pipeline.default_size
-    patch = 2 * pipeline.autoencoder.downsample
-    if height < patch or width < patch or height % patch or width % patch:
-        raise SgfluxError(
-            f"height and width must be multiples of {patch} for {pipeline.model_id!r}, "
-            f"got {height} and {width}"
-        )
-    pixels = fit_image(source, height, width)
+    pipeline = SceneGraphFluxPipeline.from_settings(config)
+    pixels = fit_image(source, *pipeline.picture_size(config.height, config.width))
     blocks = config.blocks or default_concept_blocks(len(pipeline.transformer.transformer_blocks))
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
     count = len(triples)

@@ -17,7 +17,7 @@ from torch import nn
 from sgflux.data.buckets import Size
 from sgflux.data.cache import TrainingArrays
 from sgflux.errors import SgfluxError
-from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift
+from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.backbone import (
     default_block_range,
@@ -28,6 +28,7 @@ from sgflux.models.backbone import (
 )
 from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.cgip import CGIPEncoder
+from sgflux.models.devices import DTYPES
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.quantization import quantize_base
@@ -38,13 +39,12 @@ from sgflux.training.batches import LatentScale
 from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.initial import InitialAdapter, load_initial
-from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import Encoded, Splits, image_tokens_of, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
 from sgflux.training.terms import TermInputs
-from sgflux.training.validation import Validator, sigma_grid
+from sgflux.training.validation import Validator
 
 
 @dataclass(frozen=True)

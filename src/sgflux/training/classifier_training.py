@@ -33,6 +33,7 @@ from sgflux.models.backbone import (
     text_ids,
 )
 from sgflux.models.base_files import identify_base
+from sgflux.models.devices import DTYPES
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
@@ -52,7 +53,6 @@ from sgflux.settings.training import LossConfig, TrainConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
-from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.negative_sampling import predicates_of
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import Encoded, Splits, encode, images_root, read_splits

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,13 +21,12 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import replace_file
 from sgflux.models.single_files import described_autoencoder, described_t5
+from sgflux.models.text import text_length
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 _DIGESTS_FILE = "encoder_digests.json"
-_LONGEST_SEQUENCE = 512
-_DEFAULT_SEQUENCE_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,18 +76,11 @@ def encoder_facts(
     else:
         text_dim = described_t5(text_encoder_2).d_model
     tokenizer = _settings(folder / "tokenizer_2" / "tokenizer_config.json")
-    longest = int(min(_LONGEST_SEQUENCE, tokenizer.get("model_max_length", _LONGEST_SEQUENCE)))
-    tokens = max_sequence_length
-    if tokens is None:
-        tokens = min(_DEFAULT_SEQUENCE_LENGTH, longest)
-    if not 1 <= tokens <= longest:
-        raise SgfluxError(
-            f"max_sequence_length must lie between 1 and {longest} for {str(folder)!r}, "
-            f"got {tokens}"
-        )
     return EncoderFacts(
         text_dim=text_dim,
-        text_tokens=tokens,
+        text_tokens=text_length(
+            max_sequence_length, tokenizer.get("model_max_length", math.inf), model=str(folder)
+        ),
         downsample=2 ** (len(vae["block_out_channels"]) - 1),
         latent_shift=vae.get("shift_factor") or 0.0,
         latent_scale=vae.get("scaling_factor", 0.18215),

@@ -16,6 +16,7 @@ from sgflux.models.backbone import (
     load_autoencoder,
     load_text_encoders,
 )
+from sgflux.models.devices import DTYPES, usable_device
 from sgflux.models.hub import model_folder
 from sgflux.settings.training import TrainConfig
 from sgflux.training.encoder_files import (
@@ -25,9 +26,6 @@ from sgflux.training.encoder_files import (
     encoder_facts,
     files_identity,
 )
-from sgflux.training.processes import usable_device
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class LazyEncoders:

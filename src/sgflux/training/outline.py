@@ -18,6 +18,7 @@ from sgflux.data.buckets import Size
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model
 from sgflux.models.backbone import resolve_model_id
+from sgflux.models.devices import usable_device
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.original_layout import described_original
@@ -28,6 +29,7 @@ from sgflux.models.single_files import (
     described_clip,
     described_t5,
 )
+from sgflux.models.text import text_length
 from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
@@ -36,7 +38,7 @@ from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.estimate import Shape, estimate_lines
 from sgflux.training.plan import RunPlan
 from sgflux.training.prepare import Splits, image_tokens_of
-from sgflux.training.processes import Processes, usable_device
+from sgflux.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ def outline(
     vae, tokenizer = parts.autoencoder, parts.tokenizer_2
     downsample = 2 ** (len(vae["block_out_channels"]) - 1)
     image_tokens = image_tokens_of(config, downsample=downsample, sizes=sizes)
-    text_tokens = config.max_sequence_length or min(256, tokenizer.model_max_length)
+    text_tokens = text_length(
+        config.max_sequence_length, tokenizer.model_max_length, model=config.model_id
+    )
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(parts.transformer)
         text_encoders = (CLIPTextModel(parts.clip), T5EncoderModel(parts.t5))

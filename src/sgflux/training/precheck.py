@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
+from sgflux.models.text import text_length
 from sgflux.preflight.data import check_pictures, check_words
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.settings.training import TrainConfig
@@ -70,12 +71,15 @@ def _looked_at(
     wanted = splits.names(config) if names is None else list(names)
     files = [path for path in (config.train_jsonl, config.val_jsonl) if path is not None]
     if report.tokenizer_2 is not None and wanted:
-        longest = min(256, report.tokenizer_2.model_max_length)
         lines.append(
             check_words(
                 wanted,
                 tokenizer=report.tokenizer_2,
-                max_sequence_length=config.max_sequence_length or longest,
+                max_sequence_length=text_length(
+                    config.max_sequence_length,
+                    report.tokenizer_2.model_max_length,
+                    model=config.model_id,
+                ),
                 files=files,
             )
         )

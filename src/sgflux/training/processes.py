@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import hold_folder
+from sgflux.models.devices import usable_device
 
 Item = TypeVar("Item")
 
@@ -167,24 +168,3 @@ def _expect_the_number_launched(count: int) -> None:
             "accelerate launch --cpu was to start several processes, but without MPI it starts "
             "one; use `torchrun --nproc_per_node N -m sgflux train --device cpu ...`"
         )
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        SgfluxError: if this machine has no such device.
-    """
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise SgfluxError(f"device {name!r} is no device: {error}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise SgfluxError(f"device is {name!r}, but this torch sees no CUDA device; use 'cpu'")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SgfluxError(
-            f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA devices"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise SgfluxError(f"device is {name!r}, but this torch sees no MPS device; use 'cpu'")
-    return device

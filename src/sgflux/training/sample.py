@@ -17,10 +17,11 @@ from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import picture_bytes
 from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.models.base_identity import BaseCheck
-from sgflux.sampling import SceneGraphFluxPipeline, adapter_fingerprint
+from sgflux.models.devices import DTYPES
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation
-from sgflux.training.lazy_encoders import DTYPES
 from sgflux.training.prepare import Splits
 
 WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"

@@ -112,11 +112,6 @@ def _merit(
     return (-row["loss"],) if by == "val_loss" else (row["ranking_accuracy"], -row["loss"])
 
 
-def sigma_grid(count: int, *, t_min: float, t_max: float) -> tuple[float, ...]:
-    """The middles of ``count`` equal parts of t_min..t_max."""
-    return tuple(t_min + (t_max - t_min) * (part + 0.5) / count for part in range(count))
-
-
 def choose_items(
     examples: Sequence[SceneExample],
     *,
