@@ -47,13 +47,13 @@ from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
 from sgflux.training.build import Preparation, guidance_of
-from sgflux.training.build_terms import TermSources, build_terms, read_sources
 from sgflux.training.interruption import StopRequest
 from sgflux.training.loop import TrainingRun
 from sgflux.training.plan import make_plan
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import RunFolder
 from sgflux.training.run_log import RunLog
+from sgflux.training.terms.table import TermSources, build_terms, read_sources
 
 VANILLA = "A"
 VANILLA_MATH = "A*"

@@ -28,8 +28,8 @@ from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import Encoded, encode, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder
-from sgflux.training.regions import box_coverage, relation_regions
 from sgflux.training.resuming import changed_settings
+from sgflux.training.terms.regions import box_coverage, relation_regions
 from sgflux.training.trainer import train
 from sgflux.training.validation import Validator
 from tests.helpers.scenes import example

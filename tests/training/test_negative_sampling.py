@@ -8,7 +8,7 @@ import pytest
 
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
-from sgflux.training.negative_sampling import (
+from sgflux.training.terms.ranking.negatives import (
     ConfusionTable,
     NegativeSampler,
     predicates_of,

@@ -14,8 +14,8 @@ from sgflux.models.relation_classifier import (
     LatentRelationClassifier,
     SaliencyRelationClassifier,
 )
-from sgflux.training.negative_sampling import Contrast
-from sgflux.training.rankers import (
+from sgflux.training.terms.ranking.negatives import Contrast
+from sgflux.training.terms.ranking.rankers import (
     Branches,
     FlowRanker,
     LatentRanker,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sgflux.training.regions import box_coverage
+from sgflux.training.terms.regions import box_coverage
 
 
 def test_how_much_of_each_cell_a_box_covers() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sgflux.training.losses import (
+from sgflux.training.terms.errors import (
     RankingForm,
     flow_matching_loss,
     ramp,

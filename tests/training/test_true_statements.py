@@ -10,7 +10,7 @@ from sgflux.evaluation.arms import make_items
 from sgflux.graphs.entailments import entailed
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
-from sgflux.training.negative_sampling import (
+from sgflux.training.terms.ranking.negatives import (
     ConfusionTable,
     NegativeSampler,
     predicates_of,

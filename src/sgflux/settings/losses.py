@@ -1,6 +1,6 @@
 """Settings of the losses beside the flow-matching error, and of the negatives that they need.
 
-See :mod:`sgflux.training.losses` for the formulas. Each term has a weight, and enters between two
+See :mod:`sgflux.training.terms` for the formulas. Each term has a weight, and enters between two
 steps: not before ``start``, in full after ``warm_in`` further steps.
 """
 

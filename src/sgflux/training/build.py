@@ -36,14 +36,14 @@ from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.sampling.inputs import flux_schedule
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
-from sgflux.training.build_terms import build_terms
 from sgflux.training.encoder import pretrained_encoder
 from sgflux.training.initial import InitialAdapter, load_initial
 from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import Encoded, Splits, image_tokens_of, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
-from sgflux.training.terms import TermInputs
+from sgflux.training.terms.loss import TermInputs
+from sgflux.training.terms.table import build_terms
 from sgflux.training.validation import Validator
 
 

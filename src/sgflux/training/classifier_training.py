@@ -53,12 +53,12 @@ from sgflux.settings.training import LossConfig, TrainConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
-from sgflux.training.negative_sampling import predicates_of
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import Encoded, Splits, encode, images_root, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
 from sgflux.training.size import with_size
+from sgflux.training.terms.ranking.negatives import predicates_of
 
 Say = Callable[[str], None]
 

@@ -20,9 +20,7 @@ from sgflux.training.batches import draw_batch
 from sgflux.training.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
-from sgflux.training.hard_negatives import measured_mistakes
 from sgflux.training.interruption import StopRequest
-from sgflux.training.negative_sampling import ConfusionTable
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.optimization import (
     Average,
@@ -35,7 +33,9 @@ from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
 from sgflux.training.run_folder import RunFolder
 from sgflux.training.run_log import RunLog
-from sgflux.training.terms import LossTerms
+from sgflux.training.terms.loss import LossTerms
+from sgflux.training.terms.ranking.hard_negatives import measured_mistakes
+from sgflux.training.terms.ranking.negatives import ConfusionTable
 from sgflux.training.validation import ValidationResult, Validator
 
 ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]

@@ -20,8 +20,8 @@ from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
 from sgflux.training.batches import Batch
-from sgflux.training.losses import flow_matching_loss
-from sgflux.training.rankers import Branches
+from sgflux.training.terms.errors import flow_matching_loss
+from sgflux.training.terms.ranking.rankers import Branches
 
 
 @dataclass(frozen=True, eq=False)

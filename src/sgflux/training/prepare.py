@@ -30,11 +30,11 @@ from sgflux.models.relation_classifier import CARD_FILE, WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
-from sgflux.training.build_terms import TermSources, read_sources
 from sgflux.training.encoder import readable_examples
 from sgflux.training.encoder_files import EncoderFacts
 from sgflux.training.lazy_encoders import LazyEncoders
 from sgflux.training.processes import Processes
+from sgflux.training.terms.table import TermSources, read_sources
 from sgflux.training.validation import ValidationItem, choose_items
 
 Say = Callable[[str], None]

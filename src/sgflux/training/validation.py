@@ -33,8 +33,8 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.training import SelectBy
 from sgflux.training.batches import Batch, LatentScale
-from sgflux.training.losses import ranking_accuracy
 from sgflux.training.randomness import derived_seed, generator_for
+from sgflux.training.terms.errors import ranking_accuracy
 
 NEGATIVE_KINDS = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
 """Who is the subject, and which predicate it is: an adapter learns the second long before the

@@ -24,16 +24,16 @@ from sgflux.models.relation_classifier import (
 )
 from sgflux.models.saliency import check_concept_blocks, default_concept_blocks
 from sgflux.settings.training import TrainConfig
-from sgflux.training.negative_sampling import ConfusionTable, NegativeSampler
-from sgflux.training.rankers import (
+from sgflux.training.terms.loss import TermInputs
+from sgflux.training.terms.ranking.negatives import ConfusionTable, NegativeSampler
+from sgflux.training.terms.ranking.rankers import (
     FlowRanker,
     LatentRanker,
     Ranker,
     SaliencyRanker,
     expect_known_predicates,
 )
-from sgflux.training.regions import relation_regions
-from sgflux.training.terms import TermInputs
+from sgflux.training.terms.regions import relation_regions
 
 
 @dataclass(frozen=True)

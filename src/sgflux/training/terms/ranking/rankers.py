@@ -25,7 +25,7 @@ from sgflux.models.relation_classifier import (
     LatentRelationClassifier,
     SaliencyRelationClassifier,
 )
-from sgflux.training.negative_sampling import Contrast
+from sgflux.training.terms.ranking.negatives import Contrast
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,9 @@ from sgflux.graphs.scene_graph import Triple
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.losses import LossConfig
 from sgflux.training.batches import Batch
-from sgflux.training.losses import (
+from sgflux.training.objective import Concepts, FlowMatchingObjective
+from sgflux.training.randomness import generator_for
+from sgflux.training.terms.errors import (
     RankingForm,
     flow_matching_loss,
     preference,
@@ -30,10 +32,8 @@ from sgflux.training.losses import (
     relation_weights,
     weighted_flow_matching_loss,
 )
-from sgflux.training.negative_sampling import ConfusionTable, Contrast, NegativeSampler
-from sgflux.training.objective import Concepts, FlowMatchingObjective
-from sgflux.training.randomness import generator_for
-from sgflux.training.rankers import Branches, Ranker, SaliencyRanker
+from sgflux.training.terms.ranking.negatives import ConfusionTable, Contrast, NegativeSampler
+from sgflux.training.terms.ranking.rankers import Branches, Ranker, SaliencyRanker
 
 _SUMS = ("error_positive", "error_negative", "error_gap", "train_ranking_accuracy")
 _COST_SUMS = ("rank_gap", "rank_active")

@@ -13,8 +13,8 @@ import torch
 
 from sgflux.data.examples import known_graphs
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.training.losses import preference
-from sgflux.training.negative_sampling import replaced_predicates
+from sgflux.training.terms.errors import preference
+from sgflux.training.terms.ranking.negatives import replaced_predicates
 from sgflux.training.validation import ErrorOf, Validator
 
 
@@ -28,7 +28,7 @@ def measured_mistakes(
     device: torch.device,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[tuple[str, str, float]]:
-    """Observations for :meth:`sgflux.training.negative_sampling.ConfusionTable.counted`.
+    """Observations for :meth:`sgflux.training.terms.ranking.negatives.ConfusionTable.counted`.
 
     Args:
         validator: whose items are explained, at the middle one of its noise levels.

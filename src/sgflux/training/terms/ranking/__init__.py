@@ -1,0 +1,1 @@
+"""The ranking loss: the true graph is preferred to a corrupted one."""
