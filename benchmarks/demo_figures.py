@@ -1,12 +1,13 @@
-"""The README's table of what the demo reaches, its sentences, and the JSON behind them.
+"""What the demo reaches: five rows of the README, the table of docs/results.md, and their JSON.
 
     sgflux demo
     sgflux demo --control
     sgflux demo --full
     python benchmarks/demo_figures.py
 
-writes ``benchmarks/results/demo.json`` and, from it, what stands between the two marks in the
-README, so that no figure there is typed by hand. ``--reprint`` writes the README from the JSON.
+writes ``benchmarks/results/demo.json`` and, from it, what stands between two marks in README.md and
+in docs/results.md, so that no figure there is typed by hand. ``--reprint`` writes both pages from
+the JSON.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ BEGIN, END = (
     "<!-- What follows is written by: python benchmarks/demo_figures.py -->",
     "<!-- Up to here it was written by: python benchmarks/demo_figures.py -->",
 )
-"""Marks in the README around what is written here."""
+"""Marks in both pages around what is written here."""
 
 OBJECTS_OF = ("base_neutral", "null_graph", "graph")
 """Arms whose share of pictures with all objects is kept."""
@@ -176,8 +177,56 @@ def _figure(entry: dict[str, Any] | None) -> Figure:
     return Figure(None) if entry is None else Figure(**entry)
 
 
-def write_readme(path: Path, demos: dict[str, dict[str, Any]]) -> None:
-    """Write table and sentences between the README's marks.
+def as_rows(demos: dict[str, dict[str, Any]]) -> str:
+    """Markdown: five figures of the short demo, each with a sentence that says what it means."""
+    demo, control = demos["demo"]["figures"], demos["demo-control"]["figures"]
+    rows = [
+        (
+            "Adapter with the true graph",
+            demo["Adapter, true graph g⁺"],
+            "The text names the objects only, so the relation has to come from the graph.",
+        ),
+        (
+            "Adapter without a graph",
+            demo["Adapter, no graph"],
+            f"Nothing states the relation here; random drawing reaches {_chance(demos)}.",
+        ),
+        (
+            "Base model told in words",
+            demo["Base, relational text"],
+            "The text states the relation: this is how well the base model can draw at all.",
+        ),
+        (
+            "Win rate after a role swap",
+            demo["Win rate, role swap"],
+            "The judge prefers the graph that was given to the same graph with subject and object "
+            "exchanged; an adapter that ignores its graph wins half of the time.",
+        ),
+        (
+            "Negative control with the true graph",
+            control["Adapter, true graph g⁺"],
+            "This adapter was trained with text that already states the relation "
+            f"(`{demos['demo-control']['command']}`), which leaves nothing to learn from a graph.",
+        ),
+    ]
+    lines = [
+        "| what was drawn | share that is right (95 % interval) | what it means |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {name} | {_cell(entry)} | {meaning} |" for name, entry, meaning in rows]
+    return "\n".join(lines)
+
+
+def blocks(demos: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Page, from the project's folder -> what stands there from the first to the second mark."""
+    return {
+        "README.md": f"{BEGIN}\n\n{as_rows(demos)}\n",
+        "docs/results.md": f"{BEGIN}\n\n{as_table(demos)}\n\n{as_text(demos)}\n",
+    }
+
+
+def write_between_marks(path: Path, block: str) -> None:
+    """Write the block into the page between its marks.
 
     Raises:
         SgfluxError: if the marks are not there, once each and in order.
@@ -187,12 +236,7 @@ def write_readme(path: Path, demos: dict[str, dict[str, Any]]) -> None:
         raise SgfluxError(f"{path} has not the two lines {BEGIN!r} and {END!r}, in this order")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
     with replacing(path) as file:
-        file.write(f"{before}{block(demos)}\n{after}".encode())
-
-
-def block(demos: dict[str, dict[str, Any]]) -> str:
-    """What stands in the README from the first mark to before the second one."""
-    return f"{BEGIN}\n\n{as_table(demos)}\n\n{as_text(demos)}\n"
+        file.write(f"{before}{block}\n{after}".encode())
 
 
 def _cell(entry: dict[str, Any] | None) -> str:
@@ -203,11 +247,11 @@ def _cell(entry: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Read the demos, write the figures and the README, print what stands there now."""
+    """Read the demos, write the figures and the two pages, print what stands there now."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the demos")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/demo.json"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    parser.add_argument("--pages", type=Path, default=Path(), help="folder of README.md and docs/")
     parser.add_argument("--reprint", action="store_true", help="from the JSON, not from runs")
     given = parser.parse_args()
     if given.reprint:
@@ -215,8 +259,9 @@ def main() -> None:
     else:
         demos = {name: record(given.runs / name, command) for name, command in COMMANDS.items()}
         write_json(given.out, demos)
-    write_readme(given.readme, demos)
-    print(block(demos))
+    for page, block in blocks(demos).items():
+        write_between_marks(given.pages / page, block)
+        print(block)
 
 
 if __name__ == "__main__":

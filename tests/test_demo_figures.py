@@ -1,4 +1,7 @@
-"""The README's table of what the demo reaches."""
+"""The demo's figures in README.md and docs/results.md are those of its record.
+
+If one of these fails, a page states a figure that nobody has measured.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,12 @@ from demo_figures import (
     COMMANDS,
     END,
     LEFT_OUT,
+    as_rows,
     as_table,
     as_text,
-    block,
+    blocks,
     record,
-    write_readme,
+    write_between_marks,
 )
 
 from sgflux.errors import SgfluxError
@@ -81,21 +85,40 @@ def test_the_sentences_have_their_numbers_from_the_record(
     assert "(6.0 points less)" in as_text(worse).replace("\n", " ")
 
 
-def test_the_readme_is_written_between_its_marks(
+def test_the_five_rows_have_their_numbers_from_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demos = demos_in(tmp_path, monkeypatch)
-    page = tmp_path / "README.md"
+    wanted = {
+        ("demo", "Adapter, true graph g⁺"): 0.111,
+        ("demo", "Adapter, no graph"): 0.222,
+        ("demo", "Base, relational text"): 0.333,
+        ("demo", "Win rate, role swap"): 0.444,
+        ("demo-control", "Adapter, true graph g⁺"): 0.555,
+    }
+    for (name, label), value in wanted.items():
+        demos[name]["figures"][label]["value"] = value
+    demos["demo"]["chance"]["value"] = 0.066
+    _, _, *rows = as_rows(demos).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert [row.split("|")[2].split("(")[0].strip() for row in rows] == [
+        f"{100 * value:.1f} %" for value in wanted.values()
+    ]
+    assert "random drawing reaches 6.6 %" in rows[1]
+
+
+def test_a_page_is_written_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
     for _ in range(2):
-        write_readme(page, demos)
-        assert page.read_text(encoding="utf-8") == f"before\n{block(demos)}\n{END}\nafter\n"
+        write_between_marks(page, f"{BEGIN}\nnew\n")
+        assert page.read_text(encoding="utf-8") == f"before\n{BEGIN}\nnew\n\n{END}\nafter\n"
     page.write_text("no marks")
     with pytest.raises(SgfluxError, match="has not the two lines"):
-        write_readme(page, demos)
+        write_between_marks(page, "new")
     assert page.read_text() == "no marks"
 
 
-def test_the_readme_says_what_the_committed_figures_say() -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_a_page_says_what_the_committed_figures_say(page: str) -> None:
     demos = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))
-    assert block(demos) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert blocks(demos)[page] in (ROOT / page).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Pages can be found, links lead somewhere, and the pages name what the program really writes.
 
-If one of these fails, a reader of README meets a dead link, a page that nothing leads to, a folder
-that is not there, or a key of the results that no page explains.
+If one of these fails, a newcomer meets a README of figures, a dead link, a page that nothing leads
+to, a folder that is not there, or a key of the results that no page explains.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sgflux import __version__
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.files.folder_lock import hold_folder
 from sgflux.models.digests import CACHE_VARIABLE
@@ -23,9 +24,25 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 
 
+LINES, NUMBERS = 150, 60
+"""How long the README may be, and how many numbers it may state."""
+
+
 def pages() -> list[Path]:
     folders = ("docs", "integrations", "findings", "benchmarks")
-    return [README, *(page for folder in folders for page in sorted((ROOT / folder).rglob("*.md")))]
+    top = sorted(ROOT.glob("*.md"))
+    return [*top, *(page for folder in folders for page in sorted((ROOT / folder).rglob("*.md")))]
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers that a reader meets outside of code blocks and of the targets of links.
+
+    A number is a run of digits as long as it goes, with a point or comma between digits: 96.5,
+    4,000 and the 1 of FLUX.1 are one number each, "91.5 to 98.9" are two.
+    """
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
+    prose = re.sub(r"\]\([^)]*\)", "]", prose)
+    return re.findall(r"\d+(?:[.,]\d+)*", prose)
 
 
 def targets(page: Path) -> Iterator[str]:
@@ -51,10 +68,49 @@ def test_no_link_is_dead(page: Path) -> None:
             assert anchor in anchors(linked), target
 
 
+def test_numbers_are_counted_as_a_reader_meets_them() -> None:
+    text = (
+        "FLUX.1 has [19](page_2.md) blocks, 96.5 % (91.5 to 98.9)\n```\n--steps 8\n```\n4,000 `512`"
+    )
+    assert numbers(text) == ["1", "19", "96.5", "91.5", "98.9", "4,000", "512"]
+
+
+def test_the_readme_is_short_and_has_few_numbers() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LINES
+    assert len(numbers(text)) <= NUMBERS
+    assert len(re.findall(r"!\[", text)) == 1, "one picture"
+
+
+def test_the_readme_goes_on_in_the_order_in_which_a_newcomer_acts() -> None:
+    text = re.sub(r"^```.*?^```", "", README.read_text(encoding="utf-8"), flags=re.M | re.S)
+    assert re.findall(r"^## (.+)$", text, flags=re.M) == [
+        "Install",
+        "Run the demo and the tests",
+        "Draw your own graph",
+        "Train on your own pictures",
+        "Results",
+        "Limits",
+        "Where things are",
+        "Where to go on",
+    ]
+
+
 def test_readme_leads_to_every_page() -> None:
-    linked = {(ROOT / target.partition("#")[0]).resolve() for target in targets(README)}
-    missing = [page for page in pages() if page not in linked and page != README]
-    assert [page for page in missing if "results" not in page.parts] == []
+    found, new = {README}, [README]
+    while new:
+        page = new.pop()
+        linked = {(page.parent / target.partition("#")[0]).resolve() for target in targets(page)}
+        new += [other for other in linked - found if other.suffix == ".md"]
+        found |= linked
+    assert [page for page in pages() if page not in found] == []
+
+
+def test_the_citation_names_this_version() -> None:
+    lines = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"version: {__version__}" in lines
+    for key in ("cff-version", "message", "title", "authors"):
+        assert any(line.startswith(f"{key}:") for line in lines), key
 
 
 def test_the_annotated_tree_names_the_folders_that_are_there() -> None:

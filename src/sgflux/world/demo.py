@@ -106,7 +106,8 @@ DEMO = Preset(
         "height": 64,
         "width": 64,
         "dtype": "bf16",
-        # From the first block on, not the middle third: what goes where is settled there (README).
+        # From the first block on, not the middle third: the first blocks settle what goes where
+        # (docs/ablation.md).
         "block_start": 0,
         "block_end": 6,
         "max_steps": 700,
