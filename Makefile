@@ -3,6 +3,7 @@
 #   make demo       train, sample, evaluate and report on the bundled world (CPU, minutes)
 #   make test       lint, types and the fast tests; what continuous integration runs
 #   make test-all   the same, with the slow tests
+#   make docs       build the manual as a site in build/site; a broken link is an error
 #   make bench      measure training steps and sampling beside plain diffusers (CPU, minutes)
 #   make lint       formatting, lint and types alone
 #   make clean      remove .venv, caches and build outputs (never runs/)
@@ -34,7 +35,7 @@ export TOKENIZERS_PARALLELISM = false
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint clean
+.PHONY: help demo test test-all docs bench lint clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -63,6 +64,14 @@ test: lint
 
 test-all: lint
 	$(BIN)/pytest $(ARGS)
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/site
+	@echo "The site is in build/site; its first page is build/site/index.html"
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/step.py --out benchmarks/results/step.json $(ARGS)

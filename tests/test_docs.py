@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,12 @@ def test_one_is_singular() -> None:
         "2 rows",
         "1,200 rows",
     ]
+
+
+def test_the_public_python_names_can_be_imported() -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    names = re.findall(r"^\.\. auto(?:class|function):: (\S+)$", page, flags=re.M)
+    assert names
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert getattr(import_module(module), attribute).__doc__, name

@@ -89,3 +89,9 @@ def test_links_of_the_project_are_within_what_an_index_takes() -> None:
     for label, address in urls.items():
         assert len(label) <= 32  # the limit of the metadata's standard
         assert address.startswith("https://")
+
+
+def test_make_docs_installs_what_it_needs_and_is_strict() -> None:
+    said = make("docs")
+    assert "install --quiet --editable '.[docs]'" in said
+    assert re.search(r"-m sphinx -W .*-c docs \. build/site$", said, re.MULTILINE)
