@@ -1,4 +1,4 @@
-"""What has to stand beside an evaluation's figures wherever they are shown.
+"""Caveats that are shown beside an evaluation's figures.
 
 The report, the printed headline and a published card say the same of the same results.
 """
@@ -13,7 +13,7 @@ Results = Mapping[str, Any]
 
 
 def base_note(results: Results) -> str:
-    """What is to be said of the base: nothing if it is the one that the adapter was trained on."""
+    """Say that the base is not known to be the adapter's own; empty if it is the adapter's own."""
     if (results.get("adapter") or {}).get("fingerprint") is None:
         return ""
     check = (results.get("model") or {}).get("base_check")
@@ -23,7 +23,7 @@ def base_note(results: Results) -> str:
 
 
 def overlap_note(results: Results) -> str:
-    """What of the test data the adapter has seen, or that nobody has compared them."""
+    """Say how much of the test data the adapter has seen, or that it was not checked."""
     found = results["data"].get("overlap") or {}
     return found.get("text") or "overlap with training data not checked"
 
@@ -35,7 +35,7 @@ def has_seen(results: Results) -> bool:
 
 
 def caveats(results: Results) -> list[str]:
-    """What the figures are not of: sentences, none where base and test data are as they seem."""
+    """Return sentences about another base or seen test data; none if neither is the case."""
     notes = []
     if note := base_note(results):
         notes.append(f"{note[0].upper()}{note[1:]}.")

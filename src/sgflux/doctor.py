@@ -1,4 +1,4 @@
-"""``sgflux doctor``: what an issue needs to say of a machine, on one screen and without secrets."""
+"""``sgflux doctor``: facts about a machine for an issue report, without secrets."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _terminal() -> dict[str, str]:
 
 
 def _short(path: Path, *, environment: Mapping[str, str] | None = None) -> str:
-    """A path without the name of whoever's home it lies in."""
+    """Return a path without the user's name in it."""
     for home, sign in _homes(os.environ if environment is None else environment):
         if path == home or home in path.parents:
             return str(Path(sign) / path.relative_to(home))

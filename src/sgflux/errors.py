@@ -1,4 +1,4 @@
-"""The one family of errors that a user of sgflux is meant to read."""
+"""Errors that are written for users of sgflux."""
 
 
 class SgfluxError(ValueError):

@@ -1,4 +1,4 @@
-"""``sgflux export`` and ``sgflux import``: adapters on their way to and from other programs."""
+"""``sgflux export`` and ``sgflux import``: adapters for and from other programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sgflux.settings.model_source import ModelSource
 
 
 def export(config: ExportConfig) -> list[str]:
-    """Do what the config says.
+    """Export an adapter to a file, a folder or the hub, as the config says.
 
     Returns:
         What was done, a line each.
@@ -74,7 +74,7 @@ _READERS = {
 
 
 def _base_header(adapter: AdapterConfig, *, base: BaseName | None, title: str) -> dict[str, str]:
-    """The base as LoRA managers read it of a file's header (sd-scripts' keys and ModelSpec's)."""
+    """Describe the base in a file's header as LoRA managers read it (sd-scripts, ModelSpec)."""
     family = "flux-1"
     if all(adapter.base.get(name) == size for name, size in FLUX_SIZES.items()):
         family = "flux-1-dev" if adapter.base["guidance_embeds"] else "flux-1-schnell"
@@ -126,7 +126,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
 
 
 def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:
-    """What the base is, all parts of it; of a transformer alone that cannot be said."""
+    """Identify the base by all its parts; None and a note if some are not on this machine."""
     try:
         source = ModelSource(
             model_id=str(config.model_id),

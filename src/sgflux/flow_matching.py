@@ -29,8 +29,8 @@ def noise_latents(latents: Tensor, noise: Tensor, sigma: Tensor | float) -> Tens
     """The straight line between image and noise, z_sigma = (1 - sigma) latents + sigma noise.
 
     Args:
-        latents: scaled latents, (B, ...).
-        noise: standard normal, (B, ...).
+        latents: Scaled latents, (B, ...).
+        noise: Standard normal, (B, ...).
         sigma: (B,) or a scalar, in [0, 1].
 
     Raises:
@@ -55,8 +55,8 @@ def denoised(latents: Tensor, velocity: Tensor, sigma: Tensor | float) -> Tensor
     """The image that one straight step arrives at, z_sigma - sigma * velocity, (B, ...).
 
     Args:
-        latents: at noise level ``sigma``, (B, ...).
-        velocity: predicted there, (B, ...).
+        latents: Latents at noise level ``sigma``, (B, ...).
+        velocity: Velocity predicted there, (B, ...).
         sigma: (B,) or a scalar.
 
     Raises:
@@ -71,8 +71,8 @@ def euler_step(
     """One step along the flow, z + (sigma_next - sigma) * velocity, (B, ...).
 
     Args:
-        latents: at noise level ``sigma``, (B, ...).
-        velocity: predicted there, (B, ...).
+        latents: Latents at noise level ``sigma``, (B, ...).
+        velocity: Velocity predicted there, (B, ...).
         sigma: (B,) or a scalar.
         sigma_next: (B,) or a scalar; less than ``sigma`` when sampling.
 
@@ -95,16 +95,16 @@ def sample_sigmas(
     """Draw one noise level for each of ``n`` examples.
 
     Args:
-        n: number of examples.
+        n: Number of examples.
         scheme: ``uniform``; ``logit_normal``: the sigmoid of a standard normal, which prefers the
             middle (Esser et al. 2024, Section 3.1, with m = 0 and s = 1); or ``schnell``: one of
             the levels at which FLUX.1-schnell is asked (1, 3/4, 1/2, 1/4), of those within
             [t_min, t_max]. The first two are stretched to [t_min, t_max].
-        t_min: lowest sigma, >= 0.
-        t_max: highest sigma, <= 1.
-        shift: moves the levels towards noise before they are stretched, see :func:`shifted`; > 0.
+        t_min: Lowest sigma, >= 0.
+        t_max: Highest sigma, <= 1.
+        shift: Shift of :func:`shifted` towards noise, > 0, applied before the stretching.
             Without effect on ``schnell``'s levels, which are fixed.
-        generator: a CPU generator, the only source of randomness.
+        generator: CPU generator, the only source of randomness.
 
     Returns:
         (n,) float32.
@@ -145,7 +145,7 @@ def shifted(sigma: Tensor, shift: float) -> Tensor:
     More pixels hide less under the same noise, so larger pictures need more of it.
 
     Args:
-        sigma: in [0, 1], any shape.
+        sigma: Noise levels in [0, 1], any shape.
         shift: > 0; 1 changes nothing.
 
     Raises:

@@ -47,9 +47,9 @@ class Interval:
     """Shares with their 95 % intervals, each of the shape (R,).
 
     Attributes:
-        value: the shares.
-        low: lower ends, in [0, 1].
-        high: upper ends, in [0, 1].
+        value: Shares.
+        low: Lower ends, in [0, 1].
+        high: Upper ends, in [0, 1].
     """
 
     value: np.ndarray
@@ -221,8 +221,8 @@ def exact_interval(
     """The exact 95 % interval (Clopper-Pearson) of shares, low and high.
 
     Args:
-        share: in [0, 1], any shape.
-        count: number of independent observations behind it, > 0; need not be whole.
+        share: Shares in [0, 1], any shape.
+        count: Number of independent observations behind it, > 0; need not be whole.
     """
     share, count = np.broadcast_arrays(np.asarray(share, float), np.asarray(count, float))
     hits, misses = share * count, (1 - share) * count

@@ -1,4 +1,4 @@
-"""An adapter as it is published: its bundle, a card with judged figures, a diffusers pipeline.
+"""Publishing of an adapter: its bundle, a card with judged figures, a diffusers pipeline.
 
 <bundle's files>   weights and settings, as sgflux and FluxPipeline.load_lora_weights read them
 README.md          the model card, with the figures of an evaluation where one is given
@@ -43,9 +43,9 @@ def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> Non
     """Write the folder that is published, all of it or nothing.
 
     Args:
-        adapter: the bundle's folder.
-        folder: new, empty, or an older adapter, which is replaced.
-        config: the repository, evaluation and licence.
+        adapter: Folder of the bundle.
+        folder: Folder that is new, empty, or an older adapter, which is replaced.
+        config: Settings with the repository, evaluation and licence.
 
     Raises:
         SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
@@ -120,7 +120,7 @@ image = pipe(graph="man, riding, horse", num_inference_steps=4).images[0]
 
 
 def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
-    """An evaluation's figures, if they are of this adapter."""
+    """Read an evaluation's figures, and check that they are of this adapter."""
     file = path / _RESULTS_FILE if path.is_dir() else path
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
@@ -189,7 +189,7 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
 
 
 def judged(results: Mapping[str, Any]) -> str:
-    """The card's section on what a judge saw."""
+    """Write the card's section with the judged figures."""
     judge = results["judge"]
     lines = [
         "## Judged pictures",

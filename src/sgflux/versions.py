@@ -1,4 +1,4 @@
-"""Which versions of the libraries something was made with."""
+"""Versions of installed libraries, for records of a result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One writer a folder: who holds it is written down, and a second one is refused by name.
+"""Locks of folders: one process writes into a folder, and a second one is refused with its name.
 
 Two files whose names start with a dot stand in the folder while a command writes there, or beside
 it where the folder itself is put in place at once:
@@ -48,15 +48,15 @@ _LARGEST = 65_536
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who writes into a folder.
+    """The process that writes into a folder.
 
     Attributes:
         command: Command that the holder runs, like "sgflux train".
-        process: its process id.
-        host: name of its machine.
-        process_started: when that process began, seconds since 1970; None if that is not known.
-        since: when it took the folder, as local time.
-        arguments: the whole command line.
+        process: Process id of the holder.
+        host: Name of the holder's machine.
+        process_started: Time at which that process began, seconds since 1970; None if unknown.
+        since: Local time at which it took the folder.
+        arguments: Whole command line.
     """
 
     command: str
@@ -67,7 +67,7 @@ class Holder:
     arguments: str
 
     def __str__(self) -> str:
-        """As it stands in a message."""
+        """Name the holder as messages do."""
         return f"`{self.command}` (process {self.process} on {self.host}, since {self.since})"
 
     @property
@@ -106,12 +106,13 @@ def hold_folder(
     The thread that holds a folder may hold it again in an inner block.
 
     Args:
-        folder: the folder, made if it is missing; one that was made here and stayed empty is
-            removed again. With ``beside`` it may also be a file.
+        folder: Path of the folder, made if it is missing; one that was made here and stayed empty
+            is removed again. With ``beside`` it may also be a file.
         command: Command that a refused process is told of, like "sgflux train".
-        beside: keep the lock beside ``folder`` and do not make it: for what is put in place whole.
-        part: the part of the folder that is written, if others may write other parts of it.
-        say: gets the line about a lock that a killed process left; None: standard error.
+        beside: Keep the lock beside ``folder`` and do not make the folder, which is put in place
+            whole.
+        part: Part of the folder that is written, if others may write other parts of it.
+        say: Function that shows lines to the user; None: standard error.
 
     Raises:
         SgfluxError: if somebody else holds it, or the folder cannot be written.
@@ -146,7 +147,7 @@ def hold_folder(
 
 
 def _sweep(folder: Path, *, beside: bool, part: str, say: Callable[[str], None]) -> None:
-    """Remove what killed processes left half-written where now nobody else writes."""
+    """Remove unfinished files of killed processes from a folder that is held now."""
     if part:
         return  # other parts have other writers
     is_cache = any(folder.glob("shard-*.json"))
@@ -170,7 +171,7 @@ def check_not_held(folder: str | os.PathLike[str], *, beside: bool = False, part
 
 
 def is_lock_file(path: Path) -> bool:
-    """Whether a file is one of a lock, which no more makes a folder used than an empty one."""
+    """Whether a file belongs to a lock; a folder with nothing else counts as empty."""
     return f".{_NAME}." in path.name and path.name.startswith(".") and path.name.endswith(_ENDINGS)
 
 
@@ -244,7 +245,7 @@ def _make(folder: Path, shown: str, *, made: list[Path]) -> None:
 
 
 def _read_holder(lock: Path) -> Holder | None:
-    """Who is written down; None if nobody is, or nobody can read it."""
+    """Return the holder on file; None if there is none, or the file cannot be read."""
     try:
         with _holder_file(lock).open("rb") as file:
             content = json.loads(file.read(_LARGEST))

@@ -27,7 +27,7 @@ def read_json(path: str | os.PathLike[str], shape: type[Shape], *, way_out: str)
     """The content of a JSON file as ``shape``.
 
     Args:
-        path: the file.
+        path: Path of the file.
         shape: Type that the content must have; fields that it does not name are ignored.
         way_out: Advice on a damaged file, which ends the message.
 
@@ -83,10 +83,10 @@ def iter_json_lines(
     """(line number from 1, content as ``shape``) of every line that is not blank.
 
     Args:
-        path: the file.
+        path: Path of the file.
         shape: Type that each line must have.
         way_out: Advice on a damaged file, which ends the message.
-        may_be_cut: leave out a last line that does not end, which a killed writer leaves.
+        may_be_cut: Leave out a last line that does not end, which a killed writer leaves.
 
     Raises:
         SgfluxError: naming file, line and key, if the file cannot be read or a line is too long or

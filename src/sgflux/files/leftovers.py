@@ -1,4 +1,4 @@
-"""What a killed process leaves of files and folders that it was writing, and who removes it.
+"""Removal of unfinished files and folders that killed processes left.
 
 Everything that sgflux puts in place whole is first written under a hidden name beside its place:
 
@@ -33,11 +33,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 
 
 def sweep(folder: Path, *, older_than: float = 0.0) -> list[str]:
-    """Remove what is left over in a folder that the caller holds.
+    """Remove unfinished files and folders in a folder that the caller holds.
 
     Args:
-        folder: only its direct entries are looked at.
-        older_than: seconds since the last change; what is younger may belong to somebody.
+        folder: Folder whose direct entries are looked at.
+        older_than: Seconds since the last change; a younger file may belong to a running process.
 
     Returns:
         What was done, a line each.
@@ -46,7 +46,7 @@ def sweep(folder: Path, *, older_than: float = 0.0) -> list[str]:
 
 
 def sweep_beside(target: Path) -> list[str]:
-    """Remove what is left over beside a file or folder that the caller holds; as :func:`sweep`."""
+    """Remove unfinished versions of a file or folder that the caller holds, as :func:`sweep`."""
     found = [(path, name) for path, name in _left_in(target.parent) if name == target.name]
     return _swept(found, older_than=0.0)
 
@@ -96,7 +96,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _left_in(folder: Path) -> Iterator[tuple[Path, str]]:
-    """(path, the name that it was to have) of what stands in a folder."""
+    """Yield (path, intended name) of every unfinished file or folder in a folder."""
     try:
         entries = sorted(folder.iterdir())
     except OSError:

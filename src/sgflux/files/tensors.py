@@ -1,4 +1,4 @@
-"""Foreign weights, read with care."""
+"""Reading of weights from files that somebody else wrote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
-    """What a ``.pt`` file holds, on the CPU, if that is tensors and plain containers alone.
+    """Read a ``.pt`` file that holds tensors and plain containers alone, onto the CPU.
 
     Raises:
         SgfluxError: if it is damaged, would run code, or has a tensor that is larger than what
@@ -76,9 +76,9 @@ def module_from_state(
     sizes that no file backs are refused before anything is allocated.
 
     Args:
-        make: makes the module.
-        state: its weights; they become the module's own.
-        where: the file, for the message.
+        make: Function that makes the module.
+        state: Weights by name; they become the module's own.
+        where: Name of the file, for the message.
 
     Raises:
         SgfluxError: if the sizes are impossible, or the weights are those of another module.

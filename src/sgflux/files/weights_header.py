@@ -1,4 +1,4 @@
-"""What a ``.safetensors`` file holds, from its header: read in a moment, whatever its size.
+"""Headers of ``.safetensors`` files, which name every tensor without loading it.
 
 The format: eight bytes with the header's length, a JSON header with type, shape and place of every
 tensor, then the tensors. So a file that is cut off, or is something else under that name, is known
@@ -40,8 +40,8 @@ class StoredTensor:
     """A tensor of a file.
 
     Attributes:
-        dtype: its type, as the format names it.
-        shape: its shape.
+        dtype: Type of the values, as the format names it.
+        shape: Sizes of the axes.
         start: Offset in the file at which its values begin.
         stop: Offset at which its values end.
     """
@@ -131,9 +131,9 @@ def explain_other_file(path: Path, start: bytes, *, may_be_zip: bool = False) ->
     """Refuse a file whose first bytes are those of something that is often taken for weights.
 
     Args:
-        path: the file.
-        start: its first bytes.
-        may_be_zip: whether a zip archive is what is expected.
+        path: Path of the file.
+        start: First bytes of the file.
+        may_be_zip: Whether a zip archive is expected.
 
     Raises:
         SgfluxError: if it is empty, a git-lfs pointer, or a web page.

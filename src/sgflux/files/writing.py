@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and a disk that is full is named in one line.
+"""Writing of files, whole or not at all, with one line about a full disk.
 
 Everything that sgflux writes goes through here: a single file through :func:`replacing` or
 :func:`replace_file`, a folder or a library's own writer through :func:`naming_disk_errors`.
@@ -36,7 +36,7 @@ class WriteError(SgfluxError):
     """A file that could not be written; the message says which, why, and how much room it needs.
 
     Attributes:
-        needed: bytes that it needs at least, 0 if that is not known.
+        needed: Number of bytes that the file needs at least; 0 if that is not known.
     """
 
     needed = 0
@@ -52,9 +52,9 @@ def replacing(
     ``path`` must exist.
 
     Args:
-        path: the file.
-        size: bytes that will be written, if that is known; for the message of a full disk.
-        durable: force the bytes to the disk before the name is there, so that a power failure
+        path: Path of the file.
+        size: Number of bytes that will be written, for the message of a full disk; None: unknown.
+        durable: Force the bytes to the disk before the name is there, so that a power failure
             leaves no half-written file under it either.
 
     Raises:
@@ -89,8 +89,8 @@ def replace_file(
     """Write a file, all of it or nothing; its folder is made if need be.
 
     Args:
-        path: the file; one that is there is replaced.
-        content: bytes, or a text that is written as UTF-8.
+        path: Path of the file; one that is there is replaced.
+        content: Bytes, or a text that is written as UTF-8.
         durable: Whether the bytes are flushed to the disk, see :func:`replacing`.
 
     Raises:
@@ -121,14 +121,14 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def naming_disk_errors(path: str | os.PathLike[str], *, size: int | None = None) -> Iterator[None]:
-    """Within it, whatever fails because a file cannot be written is a :class:`WriteError`.
+    """Turn errors of a block that writes a file into :class:`WriteError`.
 
     It belongs around the block that removes what was half written, so that the free bytes that the
     message states are those without it.
 
     Args:
-        path: the file or folder that is being written.
-        size: bytes that it needs, if that is known.
+        path: File or folder that is being written.
+        size: Number of bytes that it needs; None: unknown.
 
     Raises:
         WriteError: in place of an ``OSError`` of a write, or of a library's error that hides one.
@@ -146,7 +146,7 @@ def naming_disk_errors(path: str | os.PathLike[str], *, size: int | None = None)
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """The error of a disk without room that an exception is, hides, or was raised while handling.
+    """Find the error of a full disk in an exception, its causes and its text; None without one.
 
     None if there is none.
     """
@@ -169,9 +169,9 @@ def write_error(
     """One line about a file that cannot be written: what, why, how much room there is.
 
     Args:
-        path: the file or folder.
+        path: Path of the file or folder.
         error: The system's error.
-        needed: bytes that it needs at least, 0 or None if that is not known.
+        needed: Number of bytes that it needs at least; 0 or None if that is not known.
     """
     number = error.errno
     reason = _NO_ROOM.get(number, error.strerror or str(error)) if number else str(error)
@@ -196,9 +196,9 @@ def expect_room(path: str | os.PathLike[str], needed: int, what: str) -> None:
     """Check that a disk has room, before the work that ends in writing.
 
     Args:
-        path: the file or folder that will be written.
-        needed: bytes.
-        what: for the message: what will take them.
+        path: File or folder that will be written.
+        needed: Number of bytes that will be written.
+        what: Description of what is written, for the message.
 
     Raises:
         WriteError: if the disk has less.

@@ -1,4 +1,4 @@
-"""Common sense, as data: what a predicate entails, and which nouns may name the same thing.
+"""Tables of what a predicate entails, and of nouns that may name the same thing.
 
 Both tables serve one end: a negative must not be true of the image. They lean to caution: a pair
 listed without need costs a few negatives, a pair that is missing costs wrong ones.
@@ -233,7 +233,7 @@ _VERB_FORMS: Mapping[str, str] = {
 
 @lru_cache(maxsize=4096)
 def entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]:
-    """All that a (normalized) predicate entails, through any number of steps, itself left out.
+    """Predicates that a (normalized) predicate entails, in any number of steps, without itself.
 
     A predicate outside the 24 canonical ones also entails every predicate that ``vocabulary`` or
     :data:`ENTAILMENTS` has and that it contains as whole words, articles left out: "sitting on top
@@ -263,7 +263,7 @@ def conversely_entailed(predicate: str, vocabulary: PredicateVocabulary) -> tupl
 
 
 def _direct(predicate: str, vocabulary: PredicateVocabulary) -> Iterator[str]:
-    """What follows from a predicate in one step; it may follow from itself."""
+    """Predicates that follow from one in a single step; it may follow from itself."""
     yield from ENTAILMENTS.get(predicate, ())
     if predicate in _CANONICAL:
         return

@@ -1,4 +1,4 @@
-"""Places of things from the steps between them, by least squares; the standard library alone.
+"""Least-squares positions of things from the steps between them, in plain Python.
 
 The normal equations of a graph's steps are its Laplacian: sparse, one block a connected group.
 Groups of ordinary size are solved by dense elimination. Of large ones, things with few neighbours
@@ -27,12 +27,12 @@ _TOLERANCE = 1e-11
 
 
 def places(steps: Sequence[Step]) -> tuple[float, ...]:
-    """Places p of least sum of (p[a] - p[b] - step)^2 over all (a, b, step), (n,).
+    """Return the positions p, (n,), that minimise sum (p[a] - p[b] - step)^2 over all (a, b, step).
 
     Each connected group has its mean at zero. The time is nearly linear in m.
 
     Args:
-        steps: at least one; the things are numbered from 0, and each is in some step.
+        steps: Steps, at least one; the things are numbered from 0, and each is in some step.
     """
     found = [0.0] * (1 + max(max(a, b) for a, b, _ in steps))
     for members, inner in _groups(steps, len(found)):

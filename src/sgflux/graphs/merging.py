@@ -1,4 +1,4 @@
-"""Relationships of a graph from data: the same statement once, and none of an object to itself.
+"""Merging of a graph's relationships: no statement twice, and no object related to itself.
 
 Data sets repeat statements ("eating" twice, "near" and "beside" of the same two) and relate objects
 to themselves. Neither is an error of a user's, and neither says anything: readers of data merge the
@@ -22,17 +22,17 @@ Term = TypeVar("Term", int, str)
 def canonical_statement(
     subject: Term, predicate: str, object_: Term, vocabulary: PredicateVocabulary
 ) -> tuple[Term, str, Term]:
-    """The one form that a statement shares with all its rewritings.
+    """Return the one form that a statement shares with all its rewritings.
 
     Aliases become canonical names; of two inverse predicates the alphabetically first is used; the
     two sides of a symmetric predicate are sorted. A word that is not in the vocabulary is only
     cleaned.
 
     Args:
-        subject: an index or a name; the same type as ``object_``.
-        predicate: any word.
-        object_: an index or a name.
-        vocabulary: knows which statements are the same.
+        subject: Index or name of the subject; the same type as ``object_``.
+        predicate: Predicate, which the vocabulary need not know.
+        object_: Index or name of the object.
+        vocabulary: Vocabulary that says which statements are the same.
 
     Returns:
         The statement; it holds of exactly what the given one holds of.
@@ -48,12 +48,12 @@ def canonical_statement(
 
 @dataclass(frozen=True)
 class Merged:
-    """Relationships without repetition, and how many that left out.
+    """Relationships without repetition, and how many were left out.
 
     Attributes:
-        relationships: each statement once, in the words and at the place of its first mention.
-        repeated: statements left out that repeat an earlier one, in its words or in others.
-        self_related: statements left out that relate an object to itself.
+        relationships: Each statement once, in the words and at the place of its first mention.
+        repeated: Number of statements left out because an earlier one says the same.
+        self_related: Number of statements left out because they relate an object to itself.
     """
 
     relationships: tuple[Relationship, ...]
@@ -70,9 +70,9 @@ def merged(
     """Each statement once.
 
     Args:
-        relationships: indices of objects and predicates.
-        vocabulary: which statements are the same.
-        is_preferred: whether a wording takes the place of an earlier one of the same statement.
+        relationships: Statements as indices of objects with a predicate between them.
+        vocabulary: Vocabulary that says which statements are the same.
+        is_preferred: Whether a wording takes the place of an earlier one of the same statement.
     """
     kept: dict[tuple[int, str, int], Relationship] = {}
     repeated = self_related = 0

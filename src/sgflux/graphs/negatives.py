@@ -27,7 +27,7 @@ from sgflux.graphs.statements import canonical_statement
 
 
 class NegativeKind(StrEnum):
-    """What is changed in one relationship."""
+    """Kind of change to one relationship."""
 
     ROLE_SWAP = "role_swap"
     """Subject and object change places; only for predicates known as asymmetric."""
@@ -49,14 +49,14 @@ class NegativeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Negative:
-    """A graph that is not the original one, and what was done to it.
+    """A corrupted graph, and the change that corrupted it.
 
     Attributes:
-        graph: the corrupted graph.
-        kind: what was changed.
-        index: which relationship of the original (for all kinds but ``EDGE_DROP``, the changed
-            one has the same index in ``graph``).
-        description: the change in words, "man, riding, horse -> horse, riding, man".
+        graph: Corrupted graph.
+        kind: Kind of the change.
+        index: Index of the changed relationship in the original graph; for all kinds but
+            ``EDGE_DROP`` also in ``graph``.
+        description: Change in words, "man, riding, horse -> horse, riding, man".
     """
 
     graph: SceneGraph
@@ -83,16 +83,16 @@ def make_negative(
     """One negative of ``graph``; equal arguments and an equally seeded ``rng`` give an equal one.
 
     Args:
-        graph: the true graph.
-        rng: the only source of randomness.
-        kind: a kind, or weights of kinds (those unavailable for this graph drop out, the others
+        graph: True graph.
+        rng: Only source of randomness.
+        kind: Kind, or weights of kinds (those unavailable for this graph drop out, the others
             keep their proportions), or None for all available kinds with equal weights.
-        vocabulary: which statements are the same.
-        known: what else is true of the image, compared by name; may repeat ``graph``.
-        predicates: what a predicate may be replaced with; None means the whole vocabulary. Give
+        vocabulary: Vocabulary that says which statements are the same.
+        known: Further true statements of the image, compared by name; may repeat ``graph``.
+        predicates: Possible replacements of a predicate; None means the whole vocabulary. Give
             ``CGIP_PREDICATES`` where the encoder knows no others. Does not concern ``INVERSE``.
-        object_names: what a subject or object may be replaced with.
-        confusion: true predicate -> replacement -> weight >= 0, for ``HARD_PREDICATE``.
+        object_names: Possible replacements of a subject or object.
+        confusion: True predicate -> replacement -> weight >= 0, for ``HARD_PREDICATE``.
 
     Raises:
         NegativeUnavailableError: if the graph has no negative of that kind (of any of these kinds).
@@ -160,7 +160,7 @@ def may_be_true(
         graph: Graph that may be true of the picture.
         stated: Graph that is stated of the picture, and true.
         known: Further statements that are known to be true.
-        vocabulary: which statements are the same.
+        vocabulary: Vocabulary that says which statements are the same.
     """
     truth = _Maker(stated, vocabulary, known, None, (), None)
     return all(truth.may_be_true(graph, entry) for entry in graph.relationships)
@@ -268,7 +268,7 @@ class _Maker:
         )
 
     def candidates(self, kind: NegativeKind, index: int) -> Iterator[tuple[_Fact | None, float]]:
-        """What the relationship ``index`` can become (None: left out), with weights."""
+        """Yield replacements of the relationship ``index`` (None: drop it), with weights."""
         fact = self.own[index]
         if kind is NegativeKind.EDGE_DROP:
             rest = self.own[:index] + self.own[index + 1 :]
@@ -352,7 +352,7 @@ class _Maker:
         return self._implied_by[fact]
 
     def _oriented(self, fact: _Fact) -> _Fact:
-        """Of two inverse wordings always the same one."""
+        """Return the same one of two inverse wordings."""
         sides = (fact.subject, fact.object)
         subject, predicate, object_ = canonical_statement(0, fact.predicate, 1, self.vocabulary)
         return _Fact(sides[subject], predicate, sides[object_])

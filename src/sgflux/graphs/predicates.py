@@ -24,7 +24,7 @@ from sgflux.graphs.wordings import bare, other_wordings
 
 
 class PredicateKind(StrEnum):
-    """What it takes to see that a predicate holds."""
+    """Kind of evidence that shows in a picture whether a predicate holds."""
 
     SPATIAL = "spatial"
     """Where the two are relative to each other: positions and depth decide."""
@@ -93,8 +93,8 @@ class UnknownPredicateError(SgfluxError):
     """A word that the vocabulary has neither as a predicate nor as an alias.
 
     Attributes:
-        value: the word as it was given.
-        nearest: known words that look like it, best first; may be empty.
+        value: Word as it was given.
+        nearest: Known words that look like it, best first; may be empty.
     """
 
     def __init__(self, value: str, nearest: tuple[str, ...] = ()) -> None:
@@ -145,11 +145,11 @@ class PredicateVocabulary:
     :mod:`sgflux.graphs.wordings`, without regard to case and white space.
 
     Attributes:
-        names: canonical names; a predicate's class id is its index.
-        aliases: alias -> canonical name.
-        inverses: canonical name -> canonical name, both ways round.
-        symmetric: canonical names p for which "A p B" and "B p A" are the same statement.
-        kinds: canonical name -> :class:`PredicateKind`, complete.
+        names: Canonical names; a predicate's class id is its index.
+        aliases: Alias -> canonical name.
+        inverses: Canonical name -> canonical name, both ways round.
+        symmetric: Canonical names p for which "A p B" and "B p A" are the same statement.
+        kinds: Canonical name -> :class:`PredicateKind`, complete.
 
     Raises:
         SgfluxError: when built from tables that contradict each other; the message names the entry.
@@ -328,10 +328,10 @@ class PredicateVocabulary:
         """A vocabulary with one more predicate, whose class id is the next free one.
 
         Args:
-            name: the new canonical name; must not be known yet.
-            kind: what it takes to see it.
-            symmetric: whether "A name B" is "B name A".
-            inverse: the known predicate q with "A name B" = "B q A", if there is one.
+            name: New canonical name; must not be known yet.
+            kind: Kind of evidence that shows it in a picture.
+            symmetric: Whether "A name B" is "B name A".
+            inverse: Known predicate q with "A name B" = "B q A", if there is one.
 
         Raises:
             SgfluxError: if the name is taken or empty, the kind or the inverse unknown, the

@@ -1,4 +1,4 @@
-"""Graphs from whatever people have: the text form, JSON in several shapes, and files of them.
+"""Reading of graphs: the text form, JSON in several shapes, and files of them.
 
 One graph may be given as
 
@@ -47,7 +47,7 @@ class UnknownWordError(SceneGraphError):
 
 @dataclass(frozen=True)
 class GivenGraph:
-    """A graph that somebody gave, in canonical words.
+    """A graph that a user gave, with canonical predicates.
 
     Attributes:
         graph: The graph, with each statement once.
@@ -75,9 +75,9 @@ def read_graph(
     """One graph, in any of the module's forms.
 
     Args:
-        value: a :class:`SceneGraph`, text, or parsed JSON.
-        vocabulary: makes predicates canonical, and says which statements are the same.
-        open_vocabulary: accept any word as a predicate; else an unknown one is an error.
+        value: :class:`SceneGraph`, text, or parsed JSON.
+        vocabulary: Vocabulary of canonical predicates and of statements that are the same.
+        open_vocabulary: Accept any word as a predicate; else an unknown one is an error.
         where: Name of the graph in an error; None: the value itself.
 
     Raises:
@@ -196,7 +196,7 @@ def _is_triples(value: Sequence[object]) -> bool:
 
 
 def _of_triples(entries: Sequence[Any], vocabulary: PredicateVocabulary) -> Reading:
-    """As the text form: equal names are one object, ``dog#2`` is another dog."""
+    """Read triples as in the text form: equal names are one object, ``dog#2`` is another dog."""
     triples = [
         Triple(**entry) if isinstance(entry, Mapping) else Triple(*entry) for entry in entries
     ]

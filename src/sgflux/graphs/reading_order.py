@@ -1,4 +1,4 @@
-"""In which order a graph's statements are told: as one reads the picture that they describe."""
+"""Order in which a graph's statements are written: from the top left of the described picture."""
 
 from __future__ import annotations
 

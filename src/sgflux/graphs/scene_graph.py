@@ -20,7 +20,7 @@ _NUMBERED = re.compile(r"(?P<name>.*?)\s*#\s*(?P<number>\d+)")
 
 
 class SceneGraphError(SgfluxError):
-    """No scene graph: the message names the position and the value."""
+    """A malformed scene graph; the message names the position and the value."""
 
 
 def _name(value: object, where: str) -> str:
@@ -65,7 +65,7 @@ class SceneGraph:
     both).
 
     Attributes:
-        objects: names; runs of white space count as one blank.
+        objects: Names; runs of white space count as one blank.
         relationships: (subject index, predicate, object index), in the order given.
 
     Raises:
@@ -223,8 +223,8 @@ class Reading:
     """A graph that was read, and what reading it merged and left out.
 
     Attributes:
-        graph: with every statement once.
-        written: the relationships as they were written, all of them.
+        graph: Graph with every statement once.
+        written: All relationships as they were written.
         merged: Counts of the statements that the graph does not have.
     """
 
@@ -280,9 +280,9 @@ def read_json(
     """Read sg2im's form as :meth:`SceneGraph.from_json`, and say what was merged and left out.
 
     Args:
-        obj: the parsed JSON.
-        vocabulary: which statements are the same.
-        is_preferred: whether a wording takes the place of an earlier one of the same statement.
+        obj: Parsed JSON.
+        vocabulary: Vocabulary that says which statements are the same.
+        is_preferred: Whether a wording takes the place of an earlier one of the same statement.
 
     Raises:
         SceneGraphError: as :meth:`SceneGraph.from_json`.
@@ -366,8 +366,8 @@ def checked_relationship(
     Args:
         entry: The value that was read.
         where: Beginning of the error message.
-        num_objects: number of the graph's objects.
-        self_related: whether an object may be related to itself.
+        num_objects: Number of the graph's objects.
+        self_related: Whether an object may be related to itself.
 
     Raises:
         SceneGraphError: if it is not one of a graph with ``num_objects`` objects; the message

@@ -19,7 +19,7 @@ Statement = tuple[int, str, int]
 def statements(
     graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> frozenset[Statement]:
-    """What the graph states, each in its canonical form, over object indices."""
+    """Return the graph's statements in their canonical forms, over object indices."""
     return frozenset(canonical_statement(*entry, vocabulary) for entry in graph.relationships)
 
 

@@ -1,1 +1,1 @@
-"""What is checked before anything expensive: files by their headers, data by its rows."""
+"""Checks that run before anything expensive: model files by their headers, data by its rows."""

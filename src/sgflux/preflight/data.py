@@ -1,4 +1,4 @@
-"""A data set, before anything is encoded or drawn: its pictures, the boxes of a crop, its words."""
+"""Checks of a data set before anything is encoded or drawn: pictures, boxes and words."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def check_pictures(
     """Look at every picture, and at the boxes that a crop needs.
 
     Args:
-        jsonl: the file, for messages.
-        examples: its examples.
-        images_dir: the folder of the pictures.
+        jsonl: Path of the data set, for messages.
+        examples: Examples of the data set.
+        images_dir: Folder of the pictures.
         crop: Name of the crop that the pictures get.
-        height: to which they are fitted.
-        width: to which they are fitted.
-        progress: show a bar on stderr.
+        height: Height in pixels to which the pictures are fitted.
+        width: Width in pixels to which the pictures are fitted.
+        progress: Show a bar on stderr.
 
     Returns:
         What was looked at.
@@ -108,13 +108,13 @@ def check_words(
     max_sequence_length: int,
     files: Sequence[Path] = (),
 ) -> str:
-    """Tokenise every name, and every statement as far as each of its parts.
+    """Check that the tokenizer can represent every name, and each part of every statement.
 
     Args:
-        names: what will be looked up, see :func:`~sgflux.models.graph_encoder.graph_names`.
-        tokenizer: T5's.
-        max_sequence_length: tokens that the text encoder reads.
-        files: the data sets that they are from, for the message.
+        names: Names and statements of :func:`~sgflux.models.graph_encoder.graph_names`.
+        tokenizer: T5's tokenizer.
+        max_sequence_length: Number of tokens that the text encoder reads.
+        files: Data sets that have the names, for the message.
 
     Returns:
         What was looked at.

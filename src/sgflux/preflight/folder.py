@@ -1,4 +1,4 @@
-"""One part of a diffusers folder: its configuration, and its weights by their headers.
+"""Checks of one part of a diffusers folder: its configuration, and its weights by their headers.
 
 Nothing is loaded: a folder of 24 GB takes a fraction of a second. What the loaders would only warn
 of, or stumble over after everything has been encoded, is refused here by the file's name.
@@ -35,10 +35,10 @@ class Folder:
     """A model's folder.
 
     Attributes:
-        path: the folder; of the hub's cache, if the model is on the hub.
+        path: Path of the folder; in the hub's cache if the model is on the hub.
         model_id: Name by which the user called the model.
-        incomplete: whether files may be missing because they are fetched when they are needed.
-        pending: gets the parts of which that is so.
+        incomplete: Whether files may be missing because they are fetched when they are needed.
+        pending: Parts that are still to be fetched; the checks add to it.
     """
 
     path: Path
@@ -59,10 +59,10 @@ class Folder:
 
 @dataclass(frozen=True)
 class PartWeights:
-    """The weights of a part, by the headers of its files.
+    """Weights of a part, as the headers of its files describe them.
 
     Attributes:
-        tensors: by name.
+        tensors: Tensors by their names.
         files: File of each tensor.
         size: Size of all files together in bytes.
     """
@@ -120,9 +120,9 @@ def check_settings(path: Path, settings: Mapping[str, Any], like: Mapping[str, A
     """Check that numbers are numbers, and none is too large to be meant.
 
     Args:
-        path: the file, for the message.
-        settings: its content.
-        like: setting -> a value of the right type; settings that it does not name may be anything.
+        path: Path of the configuration, for the message.
+        settings: Content of that file.
+        like: Setting -> a value of the right type; settings that it does not name may be anything.
 
     Raises:
         SgfluxError: naming the file, the setting and its value.
@@ -150,12 +150,12 @@ def _is_like(value: Any, example: Any) -> bool:
 
 
 def read_weights(folder: Folder, part: str, *, stem: str) -> PartWeights | None:
-    """The weights of a part, as its loader would choose them; None if they are to be fetched.
+    """Return the weights that a part's loader would choose; None if they are still to be fetched.
 
     Args:
-        folder: the model's folder.
-        part: the subfolder.
-        stem: name of the file without its ending: ``model`` for transformers,
+        folder: Folder of the model.
+        part: Name of the subfolder.
+        stem: Name of the file without its ending: ``model`` for transformers,
             ``diffusion_pytorch_model`` for diffusers.
 
     Raises:
@@ -216,13 +216,13 @@ def _sharded(folder: Folder, index: Path) -> PartWeights | None:
 def expect_layers(
     path: Path, settings: Mapping[str, Any], weights: PartWeights, layers: Mapping[str, str]
 ) -> None:
-    """Compare numbers of layers with the weights, before a model of that many is described.
+    """Compare configured numbers of layers with the weights, before such a model is built.
 
     Args:
-        path: the configuration's file, for the message.
-        settings: its content.
-        weights: the part's.
-        layers: setting -> pattern of the weights' names, whose group is the layer's number.
+        path: Path of the configuration, for the message.
+        settings: Content of that file.
+        weights: Weights of the part.
+        layers: Setting -> pattern of the weights' names, whose group is the layer's number.
 
     Raises:
         SgfluxError: naming both files and both numbers.
@@ -249,11 +249,11 @@ def expect_weights(
     A loader gives random values to weights that a file does not have, with a warning at most.
 
     Args:
-        path: the configuration's file, for the message.
-        weights: the part's.
-        build: describes the model; it is called on the device ``meta``.
-        rename: a name in the file -> the model's.
-        shared: pairs of names for one matrix, of which a file may have either.
+        path: Path of the configuration, for the message.
+        weights: Weights of the part.
+        build: Function that makes the model; it is called on the device ``meta``.
+        rename: Function from a name in the file to the model's name.
+        shared: Pairs of names for one matrix, of which a file may have either.
 
     Returns:
         The model on ``meta``.

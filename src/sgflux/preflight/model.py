@@ -1,4 +1,4 @@
-"""A base model, before it is loaded: configuration, headers of all weights, tokenizers.
+"""Checks of a base model before it is loaded: configuration, weights' headers, tokenizers.
 
 What this cannot see is whether the values of the weights are the right ones.
 """
@@ -81,11 +81,11 @@ _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
 
 @dataclass(frozen=True)
 class ModelReport:
-    """What was looked at.
+    """Result of a check without problems.
 
     Attributes:
         tokenizer_2: T5's tokenizer; None if it is still to be fetched.
-        lines: for a person, a line each.
+        lines: What was looked at, one line for each part, for the user.
     """
 
     tokenizer_2: Any
@@ -135,8 +135,8 @@ def check_input_channels(model_id: str, channels: int, *, latent_channels: int) 
     """Refuse a base that reads more than noise: FLUX.1 Fill, Canny, Depth, Redux' relatives.
 
     Args:
-        model_id: for the message.
-        channels: that the transformer takes.
+        model_id: Name of the model, for the message.
+        channels: Number of input channels of the transformer.
         latent_channels: Channels of the autoencoder's latents before they are packed 2 by 2.
 
     Raises:
@@ -172,7 +172,7 @@ def check_libraries(*, quantize: str) -> None:
 
 
 def _folder_of(source: ModelSource) -> Folder | None:
-    """The folder on this machine; None if all of it is still to be fetched."""
+    """Return the model's folder on this machine; None if all of it is still to be fetched."""
     model_id = source.rest
     folder = resolve_model_id(model_id)
     if Path(folder).is_dir():
@@ -297,7 +297,7 @@ def _rows(weights: PartWeights | None, pattern: str) -> int | None:
 
 
 def _of_autoencoder(name: str) -> str:
-    """An attention's names in older files -> today's."""
+    """Return today's name of an attention weight that older files name otherwise."""
     if ".attentions." in name:
         for old, new in _OLD_ATTENTION.items():
             name = name.replace(old, new)
@@ -340,7 +340,7 @@ def _has_tokenizers(folder: Folder) -> bool:
 
 
 def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tuple[Any, Any]:
-    """Load both, which takes a moment, and compare them with their encoders."""
+    """Load both tokenizers and compare them with their encoders' embeddings."""
     for part in ("tokenizer", "tokenizer_2"):
         if not (folder.path / part).is_dir():
             raise folder.missing(f"{part}/")

@@ -1,4 +1,4 @@
-"""Scene graph and prompt to pictures: FLUX's own sampling, with the adapter in it.
+"""Sampling of pictures from scene graphs and prompts, with FLUX's own schedule.
 
 Names are looked up when they are first used, as in diffusers itself: the settings of a command are
 then there without torch.

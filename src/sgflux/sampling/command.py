@@ -22,7 +22,7 @@ from sgflux.settings.sampling import SampleConfig
 
 @dataclass(frozen=True)
 class _Row:
-    """What one row of the contact sheet shows."""
+    """Content of one row of the contact sheet."""
 
     caption: str
     graph: SceneGraph | None
@@ -35,7 +35,7 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
 
     Args:
         config: Settings of the pictures to draw.
-        say: gets lines for the user.
+        say: Function that shows a line to the user.
 
     Returns:
         The pictures' paths, then the sheet's.
@@ -125,7 +125,7 @@ def stating(given: GivenGraph) -> GivenGraph:
 
 
 def _caption(graph: SceneGraph) -> str:
-    """The text form, or as near to it as the words allow."""
+    """Write the graph as text, or its triples where the words have no text form."""
     try:
         return graph.to_text()
     except SceneGraphError:

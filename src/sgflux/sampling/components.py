@@ -18,10 +18,10 @@ from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 @dataclass
 class ComponentsPipeline:
-    """A pipeline over a diffusers pipeline's own modules, wherever that moves them.
+    """A pipeline over a diffusers pipeline's own modules, on whatever device those are.
 
     Attributes:
-        pipeline: draws.
+        pipeline: Pipeline that draws.
     """
 
     pipeline: SceneGraphFluxPipeline
@@ -60,9 +60,9 @@ def pipeline_of_components(
     :func:`~sgflux.models.adapter.check_base` looks at is compared with the adapter's.
 
     Args:
-        components: the diffusers pipeline.
-        adapter: a bundle's folder, or ``user/name[@revision]`` of one on the hub.
-        allow_download: fetch the bundle from the hub if it is not on this machine.
+        components: Diffusers pipeline whose modules are used.
+        adapter: Folder of a bundle, or ``user/name[@revision]`` of one on the hub.
+        allow_download: Fetch the bundle from the hub if it is not on this machine.
 
     Raises:
         SgfluxError: if the bundle cannot be loaded, or was trained on another base.

@@ -1,4 +1,4 @@
-"""What a call of the pipeline is made of: its graphs and texts, its seeds, its timesteps."""
+"""Inputs of a call of the pipeline: graphs and prompts, seeds, noise and timesteps."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ GraphInput = SceneGraph | str | Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class PipelineOutput:
-    """What a call gives.
+    """Result of a call of the pipeline.
 
     Attributes:
         images: PIL pictures; (B, H, W, 3) float32 in [0, 1] for ``np``; packed latents (B, S, 64)
             for ``latent``.
-        prompts: the text of each.
-        seeds: the seed of each picture's noise; None if the caller's generator drew it.
+        prompts: Text of each picture.
+        seeds: Seed of each picture's noise; None if the caller's generator drew it.
     """
 
     images: Any
@@ -76,7 +76,7 @@ def paired_inputs(
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     open_vocabulary: bool = False,
 ) -> tuple[list[SceneGraph | None], tuple[str, ...]]:
-    """One graph and one prompt for every picture; a prompt of None is the graph's neutral text.
+    """Return one graph and one prompt for every picture; without prompts, the neutral texts.
 
     Raises:
         SgfluxError: if a graph cannot be read or has a predicate that is not known, if there is
@@ -167,10 +167,10 @@ def flux_schedule(
     """A scheduler of our own, set up as ``FluxPipeline`` does it, and its timesteps.
 
     Args:
-        scheduler: the model's; it is copied.
+        scheduler: Scheduler of the model; it is copied.
         steps: Euler steps.
         image_tokens: S of a picture.
-        device: of the timesteps.
+        device: Device of the timesteps.
 
     Returns:
         The scheduler at its first step, and (steps,) float32 from 1000 down.
@@ -192,7 +192,7 @@ def flux_schedule(
 
 
 def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> str:
-    """What identifies an adapter: the SHA-256 over what it is and all its weights."""
+    """Return the SHA-256 over an adapter's configuration and all its weights."""
     digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
     for name in sorted(state):
         values = state[name].detach().cpu().contiguous()

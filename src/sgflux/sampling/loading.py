@@ -1,4 +1,4 @@
-"""A pipeline's parts: the base's and its adapter's, each where it is to compute."""
+"""Loading of a pipeline's parts, each onto its device."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def named_base(
     *,
     bundle_folder: Path | None,
 ) -> tuple[str, str | None]:
-    """The base that is meant, and its revision: the caller's, or else the bundle's.
+    """Return the base and its revision: the caller's, or else the bundle's.
 
     Args:
-        model_id: what the caller names; None: the bundle's base, or FLUX.1-schnell without one.
-        revision: likewise.
+        model_id: Base that the caller names; None: the bundle's, or FLUX.1-schnell without one.
+        revision: Revision that the caller names; None: the bundle's.
         bundle_folder: Folder of the adapter; None without one.
 
     Raises:
@@ -72,7 +72,7 @@ def load_parts(
     offload_folder: Path | None,
     allow_other_base: bool,
 ) -> dict[str, Any]:
-    """Arguments of ``SceneGraphFluxPipeline``; see its ``from_pretrained`` for these ones.
+    """Load the arguments of ``SceneGraphFluxPipeline`` for those of ``from_pretrained``.
 
     Raises:
         SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or

@@ -61,7 +61,7 @@ _LOADING = (
 
 
 class SceneGraphFluxPipeline:
-    """A FLUX model, and an adapter or none; nothing changes when it is called."""
+    """A FLUX model with an adapter or without; a call does not change it."""
 
     def __init__(
         self,
@@ -78,19 +78,19 @@ class SceneGraphFluxPipeline:
         quantize: str = "none",
         files: Any = None,
     ) -> None:
-        """Keep the parts: the base's, and its adapter's.
+        """Keep the parts of the base and its adapter.
 
         Args:
-            text_encoders, autoencoder, transformer: of the base.
-            scheduler: of the base; copied before use.
-            model: that transformer with its adapter.
-            model_id: what the base is called, for the record.
-            adapter_fingerprint: what identifies the adapter, for the record.
+            text_encoders, autoencoder, transformer: Parts of the base.
+            scheduler: Scheduler of the base; copied before use.
+            model: Transformer of the base with the adapter on it; None: no adapter.
+            model_id: Name of the base, for the record.
+            adapter_fingerprint: Digest of the adapter, for the record.
             base_identity: Identity of the base; None: unknown, as for parts made by hand.
-            base_check: whether it is the one that the adapter was trained on; None: without an
-                adapter, or nobody has looked.
-            quantize: how the base's matrices were rounded, for the record.
-            files: what is to live as long as the pipeline.
+            base_check: Comparison of the base with the one that the adapter was trained on; None:
+                there is no adapter, or nothing was compared.
+            quantize: Rounding of the base's matrices, for the record.
+            files: Object that must live as long as the pipeline, such as offloaded weights.
         """
         self.text_encoders = text_encoders
         self.autoencoder = autoencoder
@@ -131,21 +131,22 @@ class SceneGraphFluxPipeline:
             model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
                 original-layout ``.safetensors`` with the transformer; None: the base that the
                 adapter's bundle names, or FLUX.1-schnell without an adapter.
-            adapter: a bundle's folder (``final/`` of a run), or ``user/name[@revision]`` of one
+            adapter: Folder of a bundle (``final/`` of a run), or ``user/name[@revision]`` of one
                 on the hub; None for the base alone.
-            dtype: of the frozen weights and the arithmetic; the adapter's weights are float32.
-            device: where everything goes.
-            allow_download: fetch from the hub what is not on this machine.
-            max_sequence_length: text tokens a prompt; None: what the adapter was trained with, or
-                without one what the tokenizer allows, at most 256.
-            components: where the rest is, if ``model_id`` is a single file.
-            autoencoder, text_encoder, text_encoder_2: then also as files of their own.
-            revision: of the hub's repository: a branch, tag or commit.
-            encoder_device: where text encoders and autoencoder go instead.
-            quantize: round the base's frozen matrices, as in training.
-            offload_blocks: keep the weights of all but the adapted blocks off the device.
-            offload_folder: keep them in files there instead of in the CPU's memory.
-            allow_other_base: take an adapter of another base (a merge or a fine-tune) whose sizes
+            dtype: Precision of the frozen weights and the arithmetic; the adapter's weights are
+                float32.
+            device: Device of all parts.
+            allow_download: Fetch from the hub what is not on this machine.
+            max_sequence_length: Text tokens of a prompt; None: as many as the adapter was trained
+                with, or without an adapter what the tokenizer allows, at most 256.
+            components: Folder or hub id with the other parts, if ``model_id`` is a single file.
+            autoencoder, text_encoder, text_encoder_2: Parts that are files of their own.
+            revision: Branch, tag or commit of the hub's repository.
+            encoder_device: Device of the text encoders and the autoencoder; None: ``device``.
+            quantize: Rounding of the base's frozen matrices, as in training.
+            offload_blocks: Keep the weights of all but the adapted blocks off the device.
+            offload_folder: Folder with the offloaded weights; None: the CPU's memory.
+            allow_other_base: Take an adapter of another base (a merge or a fine-tune) whose sizes
                 fit; :attr:`base_check` and every picture's record say so.
 
         Raises:
@@ -206,7 +207,7 @@ class SceneGraphFluxPipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the transformer computes."""
+        """Device of the transformer."""
         return self.transformer.x_embedder.weight.device
 
     @property
@@ -239,23 +240,24 @@ class SceneGraphFluxPipeline:
         """Draw pictures.
 
         Args:
-            graph: a graph, its text form, its JSON (see :mod:`sgflux.graphs.reading`), None for no
+            graph: Graph, its text form, its JSON (see :mod:`sgflux.graphs.reading`), None for no
                 graph, or several of these.
-            prompt: a text or several; None: the neutral text of each graph ("a photo of man and
+            prompt: One text or several; None: the neutral text of each graph ("a photo of man and
                 horse"). One graph or one prompt goes with several of the other.
             num_inference_steps: Euler steps.
-            generator: draws the noise, as in diffusers: one for all pictures or one for each.
-            seed: of the noise instead: several seeds are one for each picture, a single one is the
-                first of consecutive ones. Neither: seeds nobody knows before; see the output.
-            graph_scale: how far to go from the velocity without a graph towards the one with it:
+            generator: Generator of the noise as in diffusers, one for all pictures or one for each.
+            seed: Seed of the noise, in place of a generator: a sequence has one for each picture, a
+                single seed is the first of consecutive ones. Without both, seeds are random, and
+                the output names them.
+            graph_scale: Extrapolation from the velocity without a graph towards the one with it:
                 v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time.
-            guidance: for a guidance-distilled model only; None: 3.5.
-            height: in pixels; None: the autoencoder's own size.
-            width: in pixels.
+            guidance: Guidance scale, for a guidance-distilled model only; None: 3.5.
+            height: Height in pixels; None: the autoencoder's own size.
+            width: Width in pixels; None: the autoencoder's own size.
             use_adapter: False: the base alone; None: the adapter if there is one.
-            open_vocabulary: accept predicates that ``vocabulary`` does not know; else a misspelt
+            open_vocabulary: Accept predicates that ``vocabulary`` does not know; else a misspelt
                 one is an error that names the nearest known ones.
-            vocabulary: the known predicates.
+            vocabulary: Known predicates.
             output_type: ``pil``, ``np`` or ``latent``.
 
         Raises:
@@ -307,12 +309,12 @@ class SceneGraphFluxPipeline:
         """One picture for each prompt and seed: (B, H, W, 3) uint8.
 
         Args:
-            graphs: B of them, None meaning no graph; None for no graph at all. They may have any
-                predicates: whoever read them has checked the words.
+            graphs: B graphs, where None is no graph; None for no graph at all. Their predicates are
+                not checked again.
             prompts: B texts.
             seeds: B seeds of the noise.
             steps: Euler steps.
-            graph_scale, guidance, height, width, use_adapter: see :meth:`__call__`.
+            graph_scale, guidance, height, width, use_adapter: Settings of :meth:`__call__`.
 
         Raises:
             SgfluxError: if the lengths differ; as :meth:`__call__`.
@@ -350,7 +352,7 @@ class SceneGraphFluxPipeline:
         return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
 
     def guidance_input(self, count: int, guidance: float | None) -> Tensor | None:
-        """What a guidance-distilled model is told, (B,) float32; None for any other model.
+        """Return the guidance input of a guidance-distilled model, (B,) float32; else None.
 
         Raises:
             SgfluxError: if ``guidance`` is given and has no effect.
@@ -367,7 +369,7 @@ class SceneGraphFluxPipeline:
         return None
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """The arithmetic of an adapter in float32 on a base that is not, as in training."""
+        """Autocast to the base's precision if an adapter in float32 acts on it, as in training."""
         if self.model is None or self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -385,7 +387,7 @@ class SceneGraphFluxPipeline:
         width: int | None = None,
         use_adapter: bool = True,
     ) -> dict[str, Any]:
-        """How a picture is made, as plain JSON: equal records, equal pictures (up to rounding)."""
+        """Describe how a picture is made, as plain JSON; equal records give equal pictures."""
         height, width = self.picture_size(height, width)
         return {
             "graph": None if graph is None else graph.to_json(),
@@ -405,7 +407,7 @@ class SceneGraphFluxPipeline:
         }
 
     def base_record(self, *, use_adapter: bool = True) -> dict[str, Any]:
-        """What the base is, and how it compares with the adapter's, as plain JSON.
+        """Describe the base and its comparison with the adapter's base, as plain JSON.
 
         ``base``: digest of every part, or None; ``base_check``: see :class:`BaseCheck`, or None
         without the adapter.
@@ -447,7 +449,7 @@ class SceneGraphFluxPipeline:
         guidance: float | None,
         use_adapter: bool,
     ) -> Tensor:
-        """From noise (B, 16, h, w) to scaled latents of the same shape."""
+        """Integrate from noise (B, 16, h, w) to scaled latents of the same shape."""
         has_graph = any(graph is not None and not graph.is_null for graph in graphs)
         check_settings(
             has_adapter=self.model is not None,
@@ -492,7 +494,7 @@ class SceneGraphFluxPipeline:
     def _graph_features(
         self, graphs: Sequence[SceneGraph | None] | None, graph_scale: float
     ) -> list[GraphFeatures | None]:
-        """What each step's forward passes are told: one, or with a scale one more without graph."""
+        """Features for the forward passes of a step: with a graph scale also those of no graph."""
         if graphs is None or self.model is None:
             return [None]
         encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
@@ -501,7 +503,7 @@ class SceneGraphFluxPipeline:
     def _velocities(
         self, inputs: dict[str, Any], features: Sequence[GraphFeatures | None]
     ) -> list[Tensor]:
-        """One for each of the features; what they have in common is computed once."""
+        """Predict a velocity for each of the features; their common prefix is computed once."""
         if self.model is None:
             return [self.transformer(**inputs, return_dict=False)[0]]
         flux = self.model.flux

@@ -118,19 +118,19 @@ def concept_maps(
     guidance: float | None = None,
     raw: bool = False,
 ) -> Tensor:
-    """To which of its concepts the model gives each part of a picture.
+    """Assign each part of a picture to the concepts, by the model's attention.
 
     Args:
-        pipeline: a base, with an adapter or without.
+        pipeline: Pipeline of a base, with an adapter or without.
         images: (B, 3, H, W) in [-1, 1], of a size that the model takes.
         concepts: C words for each of the B pictures.
         prompts: B texts.
-        graphs: what an adapter is told, B of them; None: no graph.
-        sigma: noise level in [0, 1].
-        seed: of the noise, which is the same for every picture.
-        blocks: double blocks that are averaged over.
-        guidance: for a guidance-distilled model only.
-        raw: take the softmax of the scores as they are, see
+        graphs: B graphs that the adapter is given; None: no graph.
+        sigma: Noise level in [0, 1].
+        seed: Seed of the noise, which is the same for every picture.
+        blocks: Indices of the double blocks that are averaged over.
+        guidance: Guidance scale, for a guidance-distilled model only.
+        raw: Take the softmax of the scores as they are, see
             :func:`sgflux.models.saliency.softened`.
 
     Returns:
@@ -181,7 +181,7 @@ def heat_map(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     Args:
         picture: (H, W, 3) uint8.
-        heat: any smaller size, float.
+        heat: Map of any smaller size, float.
 
     Returns:
         (H, W, 3) uint8.

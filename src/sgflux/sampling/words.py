@@ -1,4 +1,4 @@
-"""Whether the text encoder can read every word of graphs, before the first picture is drawn."""
+"""Check, before the first picture is drawn, that the text encoder can read a graph's words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def check_graph_words(
     """Tokenise every name of graphs that an adapter will read; the cgip encoder has its own words.
 
     Args:
-        pipeline: with an adapter or without.
+        pipeline: Pipeline of a base, with an adapter or without.
         graphs: Graphs that the encoder will be given.
-        files: the data sets that they are from, for the message.
+        files: Data sets that have the graphs, for the message.
 
     Raises:
         SgfluxError: naming the word, and the line of the file that has it.

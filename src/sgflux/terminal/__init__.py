@@ -1,1 +1,1 @@
-"""What a person reads in a terminal: output, errors, and text that can be printed."""
+"""Output, errors and printable text of a terminal."""

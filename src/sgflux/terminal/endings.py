@@ -1,4 +1,4 @@
-"""How a program ends: its exit status, and one line about what was wrong with the input."""
+"""Exit statuses, and the one line about wrong input with which a program ends."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def exit_status(run: Callable[[], int]) -> int:
     """Run a program and say in one line on standard error what is wrong with its input.
 
     Args:
-        run: the program; returns its status: 0 for done, 1 for a check that found problems, 130 or
-            143 for a training that saved and stopped at a signal.
+        run: Program, which returns its status: 0 for done, 1 for a check that found problems,
+            130 or 143 for a training that saved and stopped at a signal.
 
     Returns:
         What ``run`` returns, 2 on bad input, or 130 after an interruption. Anything else that
@@ -73,7 +73,7 @@ def _say_disk_error(error: Exception) -> int:
 
 
 def _silence_stdout() -> None:
-    """What it cannot take goes nowhere, instead of failing again when the interpreter ends."""
+    """Redirect standard output to nowhere, so that it does not fail again at exit."""
     try:
         sys.stdout.flush()
     except OSError:

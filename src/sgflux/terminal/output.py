@@ -1,4 +1,4 @@
-"""Standard output and standard error take every character, whatever their encoding can hold.
+"""Printing of every character, whatever the encoding of the terminal can hold.
 
 A console of code page 1252, or a C locale, has no "⁺" and no "✓". There such a character is written
 as its nearest ASCII text, or as an escape like "\\u4e2d", instead of ending the program.
@@ -35,7 +35,7 @@ _CORNERS = "╭╮╰╯┌┐└┘├┤┬┴┼"
 
 
 def nearest(error: UnicodeError) -> tuple[str | bytes, int]:
-    """A handler of encoding errors: what stands for the first character that does not fit."""
+    """Return a replacement of the first character that cannot be encoded; a codecs handler."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     character, after = error.object[error.start], error.start + 1

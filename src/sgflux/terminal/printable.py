@@ -1,4 +1,4 @@
-"""Text for people: control characters of data spelt out, and numbers with their nouns."""
+"""Text for display: control characters of data spelt out, and numbers with their nouns."""
 
 from __future__ import annotations
 

@@ -49,9 +49,9 @@ class SceneGraphPipeline(FluxPipeline):
 
         Args:
             scheduler, vae, text_encoder, tokenizer, text_encoder_2, tokenizer_2, transformer,
-                image_encoder, feature_extractor: the base's.
-            adapter: folder of the adapter, or its repository on the hub, user/name[@revision].
-            allow_download: fetch the adapter from the hub if it is not on this machine.
+                image_encoder, feature_extractor: Parts of the base.
+            adapter: Folder of the adapter, or its repository on the hub, user/name[@revision].
+            allow_download: Fetch the adapter from the hub if it is not on this machine.
         """
         super().__init__(
             scheduler=scheduler,
@@ -93,15 +93,15 @@ class SceneGraphPipeline(FluxPipeline):
         """Draw pictures.
 
         Args:
-            prompt: one text or several; None: the graph's objects, "a photo of man and horse".
-            graph: like "man, riding, horse; man, wearing, hat", one or several; None: no graph,
-                with the adapter's LoRA alone.
+            prompt: One text or several; None: the graph's objects, "a photo of man and horse".
+            graph: Text like "man, riding, horse; man, wearing, hat", or several; None: no graph,
+                so that the adapter's LoRA acts alone.
             graph_scale: Factor on the difference that the graph makes to the velocity.
             num_inference_steps: 4 suit FLUX.1-schnell.
-            guidance_scale: for a guidance-distilled base (FLUX.1-dev) only.
-            height, width: in pixels; None: the base's own size.
-            generator: a torch.Generator, or one for each picture.
-            seed: in its place, of the first picture's noise.
+            guidance_scale: Guidance scale, for a guidance-distilled base (FLUX.1-dev) only.
+            height, width: Size in pixels; None: the base's own size.
+            generator: A torch.Generator, or one for each picture.
+            seed: Seed of the first picture's noise, in place of a generator.
             output_type: "pil", "np" or "latent" (packed).
 
         Returns:

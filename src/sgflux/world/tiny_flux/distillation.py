@@ -46,10 +46,10 @@ class Walk:
     """Trajectories of the student under way, on one grid of noise levels.
 
     Attributes:
-        states: packed latents, (W, 64, 64) float32.
-        positions: index of each one's level on the grid, (W,) int64.
-        captions: row of each one's caption, (W,) int64.
-        told: row of what the teacher is told instead, the same in reading order, (W,) int64.
+        states: Packed latents, (W, 64, 64) float32.
+        positions: Index of each state's noise level on the grid, (W,) int64.
+        captions: Row of each state's caption, (W,) int64.
+        told: Row of the teacher's caption, which states the same in reading order, (W,) int64.
     """
 
     states: Tensor
@@ -65,7 +65,7 @@ class Walk:
 
 
 def start_states(count: int, generator: torch.Generator) -> Tensor:
-    """Noise in the live dimensions, (count, 64, 64) float32."""
+    """Draw noise in the live dimensions, (count, 64, 64) float32."""
     noise = torch.randn((count, 64, 64), generator=generator)
     noise[..., LIVE_DIMENSIONS:] = 0
     return noise
@@ -105,13 +105,13 @@ class Teacher:
 
 
 def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) -> CaptionedFlux:
-    """Guidance and few steps into the transformer; text encoders stay as they are.
+    """Distil guidance and few steps into the transformer; the text encoders stay as they are.
 
     Args:
-        config: the recipe.
-        model: the trained network; becomes the teacher, and the student starts as its copy unless
+        config: Settings of the distillation.
+        model: Trained network; becomes the teacher, and the student starts as its copy unless
             the recipe says at ``start_from``.
-        captions: those of :func:`sgflux.world.tiny_flux.scenes.make_scenes`.
+        captions: Captions of :func:`sgflux.world.tiny_flux.scenes.make_scenes`.
 
     Returns:
         The student: the moving average of its weights.

@@ -1,4 +1,4 @@
-"""Is the base fit to be adapted? The gate that tiny-flux must pass before any adapter work.
+"""The gate: figures that a base must reach before adapters are trained on it.
 
 An adapter can only teach the relation that its base is able to draw. So the base is asked, by
 caption alone, for one relation, for two at once, and for none (a neutral caption); the bundled
@@ -34,8 +34,8 @@ class _Drawn:
     """What the judge sees in one set of pictures.
 
     Attributes:
-        objects: share of the pictures with every named object.
-        right: whether every relation of a picture is read as its graph states, (N,) bool.
+        objects: Share of the pictures with every named object.
+        right: Whether every relation of a picture is read as its graph states, (N,) bool.
     """
 
     objects: float

@@ -50,8 +50,8 @@ class LinearCode:
     transformer's weights for the others are zero, in and out.
 
     Attributes:
-        offset: mean patch, (48,) float32.
-        basis: components over patches, (48, 8) float32; the code has zero mean and, over its
+        offset: Mean patch, (48,) float32.
+        basis: Components over patches, (48, 8) float32; the code has zero mean and, over its
             channels, unit variance, and the square root of the components' spread.
     """
 
@@ -80,7 +80,7 @@ class LinearCode:
         return cls(**load_file(path))
 
     def save(self, pipeline: Path) -> None:
-        """Beside the autoencoder that imitates it."""
+        """Save the code beside the autoencoder that imitates it."""
         with naming_disk_errors(pipeline / CODE_FILE):
             save_file(
                 {"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE

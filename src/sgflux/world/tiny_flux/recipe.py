@@ -69,7 +69,7 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
 
 
 def train_base(config: TrainBaseConfig) -> Path:
-    """Run the recipe from where it stands; returns the finished pipeline's folder.
+    """Run the recipe, continuing an unfinished run; returns the finished pipeline's folder.
 
     Raises:
         SgfluxError: if settings need a pipeline to start from, or a weight or share cannot be.

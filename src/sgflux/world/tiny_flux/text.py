@@ -55,9 +55,9 @@ def make_tokenizer(
     """A lower-casing word tokenizer that spells unknown words letter by letter.
 
     Args:
-        world_objects: names that must be one token each.
+        world_objects: Names that must be one token each.
         max_length: ``model_max_length`` of the saved tokenizer, in tokens.
-        start: whether a prompt begins with a start token (CLIP's custom) or not (T5's).
+        start: Whether a prompt begins with a start token, as for CLIP (T5 has none).
     """
     words = sorted({*world_objects, *TEMPLATE_WORDS, *EVERYDAY_WORDS})
     letters = string.ascii_lowercase + string.digits + string.punctuation

@@ -73,10 +73,10 @@ class CaptionTable:
     """The distinct captions of the training set, as token ids; the last one is empty.
 
     Attributes:
-        texts: the U distinct captions, sorted, and "".
-        rows: which of them a scene's are, relational ones first, (N, 2 * CAPTIONS_PER_KIND).
-        ends: how often scenes are drawn, relative to others, summed up to each, (N,) float64.
-        clip_ids, t5_ids: their token ids, (U + 1, 32) and (U + 1, 24) int64.
+        texts: U distinct captions, sorted, and "".
+        rows: Indices of each scene's captions, relational first, (N, 2 * CAPTIONS_PER_KIND) int64.
+        ends: Cumulative sums of the weights with which scenes are drawn, (N,) float64.
+        clip_ids, t5_ids: Token ids of the texts, (U + 1, 32) and (U + 1, 24) int64.
     """
 
     texts: list[str]
@@ -89,7 +89,7 @@ class CaptionTable:
     def build(
         cls, captions: np.ndarray, model: CaptionedFlux, *, sharing_weight: float
     ) -> CaptionTable:
-        """Of captions (N, 2 * CAPTIONS_PER_KIND), with the model's tokenizers."""
+        """Tokenise captions (N, 2 * CAPTIONS_PER_KIND) with the model's tokenizers."""
         unique, inverse = np.unique(captions, return_inverse=True)
         texts = [*(str(caption) for caption in unique), ""]
         rows = torch.from_numpy(inverse.reshape(captions.shape))
