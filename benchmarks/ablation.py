@@ -1,25 +1,25 @@
-"""What helps a graph to be obeyed: recipes against each other on the bundled world.
+"""Compare recipes of training by how well pictures follow their graphs in the bundled world.
 
     python benchmarks/ablation.py --out-dir runs/ablation            (a night on two cores)
-    python benchmarks/ablation.py --out-dir runs/ablation --estimate (how long will it take?)
+    python benchmarks/ablation.py --out-dir runs/ablation --estimate (prints the duration)
     python benchmarks/ablation.py --out-dir runs/large --device cuda --steps 3000 --items 0
-    python benchmarks/ablation.py --out-dir runs/try --quick         (does it run at all?)
+    python benchmarks/ablation.py --out-dir runs/try --quick         (a rehearsal)
 
-It runs unattended, and goes on where it was stopped: with the same command and folder, whatever is
-finished is kept, and a training goes on from its last checkpoint. SIGINT and SIGTERM save first.
-How long the rest will take, by this machine's own speed, is said at the start and after every unit.
-Several processes may work in one folder, one a GPU or a core (OMP_NUM_THREADS=1): each takes the
-next unit that no other one has.
+The same command with the same folder continues an interrupted ablation: finished units are kept,
+and a training continues from its last checkpoint. SIGINT and SIGTERM save first. The script prints
+how long the rest will take at this machine's speed, at the start and after every unit. Several
+processes may work in one folder, one for each GPU or core (OMP_NUM_THREADS=1). Each takes the next
+unit that no other process works on.
 
 Each recipe of ``ablation_rows.py`` is trained with several seeds, on several sizes of data, with
-two budgets: ``examples`` gives every recipe the same number of steps, ``time`` (on the largest size
-alone) as many as fit into the wall time of the recipe ``plain`` (by the rates measured under
-``examples``; so the machine should do nothing else). A recipe as fast as ``plain``, to 5 %, is not
-trained twice. Each is evaluated on the same test pictures: combinations never trained on, two
-triples, and text that contradicts the graph among them. Seeds are the outermost loop, equal time
-comes last.
+two budgets. The budget ``examples`` gives every recipe the same number of steps. The budget
+``time``, on the largest size only, gives it as many steps as fit into the wall time of the recipe
+``plain``, by the rates measured under ``examples``; the machine should therefore be idle otherwise.
+A recipe whose speed is within 5 % of ``plain``'s is not trained twice. All are evaluated on the
+same test pictures, among them combinations never trained on, two triples, and text that contradicts
+the graph. Seeds are the outermost loop, and equal time comes last.
 
-After every training the results so far are written anew: ``results.json``, ``table.md`` and
+After every training the script writes the results so far: ``results.json``, ``table.md`` and
 ``figure.png`` (see ``ablation_report.py``). A single run's own intervals are in its
 ``evaluation_results.json``. A recipe whose classifier is refused, or whose loss is not finite, is
 listed with the reason, and the others go on.
@@ -83,20 +83,20 @@ RECORD, SPEED, FAILED = "ablation.json", "speed.json", "failed.json"
 
 
 class InterruptedTrainingError(Exception):
-    """A training was asked to stop, and has saved; the argument is the exit status."""
+    """A training was asked to stop and has saved; the argument is the exit status."""
 
 
 class Ablation:
-    """All units, in one folder."""
+    """All trainings and evaluations of an ablation, in one folder."""
 
     def __init__(self, out_dir: Path, scale: Scale, *, device: str, names: Sequence[str]) -> None:
-        """Keep the parts.
+        """Hold the settings.
 
         Args:
-            out_dir: the folder.
-            scale: how much is trained.
-            device: where.
-            names: the recipes to run, beside ``plain``.
+            out_dir: Folder of the ablation.
+            scale: Size of the ablation.
+            device: Device that trains and draws.
+            names: Names of the recipes to run, beside ``plain``.
         """
         self.out_dir = out_dir
         self.scale = scale
@@ -107,7 +107,7 @@ class Ablation:
         self.data = out_dir / "data"
 
     def run(self) -> None:
-        """Run whatever is not finished."""
+        """Run all units that are not finished."""
         self.begin()
         while rest := [unit for unit in self.units if not self._is_finished(unit)]:
             if not any(self._take(unit) for unit in rest):
@@ -115,7 +115,7 @@ class Ablation:
         self.report()
 
     def _take(self, unit: Unit) -> bool:
-        """Run a unit, unless another process has it or what it needs."""
+        """Run a unit, unless another process works on it or on a unit that it needs."""
         with claimed(self._folder(unit)) as is_mine:
             if not is_mine or self._is_finished(unit) or not self._is_ready(unit):
                 return False
@@ -125,16 +125,16 @@ class Ablation:
         return True
 
     def _is_ready(self, unit: Unit) -> bool:
-        """Whether the runs are finished that say how many steps the unit has."""
+        """Whether the runs that determine the unit's number of steps are finished."""
         return unit.budget == "examples" or all(map(self._is_finished, self._timed_by(unit)))
 
     def _timed_by(self, unit: Unit) -> tuple[Unit, Unit]:
-        """A unit of equal time by equal examples, and the one that sets the time."""
+        """The same unit under equal examples, and the unit that sets the time."""
         own = replace(unit, budget="examples")
         return own, replace(own, recipe=self.plain)
 
     def begin(self) -> None:
-        """Write the data, measure how fast the machine is, and say how long it will take."""
+        """Write the data, measure the machine's speed, and print the expected time."""
         with waiting_for(self.out_dir):
             check_record(self.out_dir / RECORD, self._record())
             self._write_data()
@@ -143,7 +143,7 @@ class Ablation:
         print(f"=== {self.outlook()}", flush=True)
 
     def outlook(self) -> str:
-        """How much is done, and how long the rest will take."""
+        """A line with the finished share and the expected time of the rest."""
         speed = Speed(**json.loads((self.out_dir / SPEED).read_text(encoding="utf-8")))
         rest = [unit for unit in self.units if not self._is_finished(unit)]
         seconds = sum(speed.seconds(unit, self.scale) for unit in rest)
@@ -157,7 +157,7 @@ class Ablation:
     # -- what the units share ------------------------------------------------------------------
 
     def _record(self) -> dict[str, Any]:
-        """Everything that the results follow from."""
+        """All settings that the results depend on."""
         weights = sorted((Path(resolve_model_id(DEMO.training["model_id"]))).rglob("*.safetensors"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
         return {
@@ -173,12 +173,12 @@ class Ablation:
         }
 
     def _shared(self) -> dict[str, Any]:
-        """Where every recipe begins: the demo's settings, without what the recipes are about."""
+        """Settings that all recipes share: the demo's, without those that the recipes vary."""
         shared = {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
         return {**shared, "number_triples": False}
 
     def _sampling(self) -> dict[str, Any]:
-        """How the demo draws, which is how everything here is drawn."""
+        """The demo's sampling settings, with which all pictures are drawn."""
         return {
             "graph_scale": DEMO.evaluation.get("graph_scale", 1.0),
             "dtype": DEMO.evaluation.get("dtype", "auto"),
@@ -188,7 +188,7 @@ class Ablation:
         return self.data / f"train{size}.jsonl"
 
     def _write_data(self) -> None:
-        """The world once; a smaller size is a part of the largest, so that the test is the same."""
+        """Write the world once; smaller sizes are parts of the largest, with the same test set."""
         if not self.data.exists():
             write_world(
                 self.data,
@@ -210,7 +210,7 @@ class Ablation:
             write_examples(self._train_file(size), rows)
 
     def _measure_speed(self) -> None:
-        """A few steps and pictures of the recipe that all are compared with."""
+        """Time a few steps and pictures of the recipe ``plain``."""
         folder = self.out_dir / "speed"
         shutil.rmtree(folder, ignore_errors=True)
         unit = Unit(self.plain, min(self.scale.sizes), 0, "examples")
@@ -282,7 +282,7 @@ class Ablation:
         self._evaluate(folder, items=self.scale.items)
 
     def _why_not(self, unit: Unit) -> str | None:
-        """Why there is no use in training a unit."""
+        """Reason not to train a unit; None if there is none."""
         if unit.budget == "time":
             for one in self._timed_by(unit):
                 if (self._folder(one) / FAILED).is_file():
@@ -313,7 +313,7 @@ class Ablation:
         )
 
     def training_config(self, unit: Unit, folder: Path, steps: int) -> TrainConfig:
-        """What a unit is trained with."""
+        """Training settings of a unit."""
         losses = {"lambda_words": 0.0, **unit.recipe.losses}
         if unit.recipe.classifier is not None:
             losses["classifier"] = self._classifier(unit.recipe.classifier, unit.size)
@@ -343,7 +343,7 @@ class Ablation:
         return TrainConfig(**{**settings, **unit.recipe.settings}, losses=LossConfig(**losses))
 
     def _steps(self, unit: Unit) -> int:
-        """How many steps the unit has."""
+        """Number of steps of the unit."""
         if unit.budget == "examples":
             return self.scale.steps
         rates = [steps_per_second(self._folder(one)) for one in self._timed_by(unit)]
@@ -352,7 +352,7 @@ class Ablation:
     # -- the report ----------------------------------------------------------------------------
 
     def report(self) -> None:
-        """Write what is known so far."""
+        """Write the results so far."""
         with waiting_for(self.out_dir):
             self._report()
 
@@ -370,7 +370,7 @@ class Ablation:
         draw(rows, self.out_dir / "figure.png")
 
     def _budgets(self, size: int) -> tuple[str, ...]:
-        """Those that a size of data is trained with."""
+        """Budgets that a size of data is trained with."""
         planned = {unit.budget for unit in self.units if unit.size == size}
         return tuple(budget for budget in BUDGETS if budget in planned)
 
@@ -392,7 +392,7 @@ class Ablation:
         return {**head, **summary(*figures)}
 
     def _found(self, recipe: Recipe, size: int, budget: str) -> dict[int, dict[str, Any]]:
-        """Seed -> results, or why there are none, of the units that are finished."""
+        """Results of the finished units by seed, or the reason why there are none."""
         if budget == "time" and not has_time_of_its_own(recipe):
             budget = "examples"
         found = {}
@@ -408,23 +408,25 @@ class Ablation:
 
 
 def main() -> int:
-    """Run the ablation, or the rest of it."""
+    """Run or continue the ablation."""
     names = [recipe.name for recipe in RECIPES]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out-dir", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--device", default="auto")
     parser.add_argument("--recipes", nargs="+", choices=names, default=names)
-    parser.add_argument("--quick", action="store_true", help="a few steps of everything")
-    parser.add_argument("--sizes", nargs="+", type=int, help="training pictures a predicate")
-    parser.add_argument("--seeds", type=int, help="trainings of each recipe")
-    parser.add_argument("--steps", type=int, help="of a training under equal examples")
-    parser.add_argument("--batch-size", type=int, help="examples a step")
-    parser.add_argument("--items", type=int, help="test items evaluated; 0: all")
-    parser.add_argument("--sampling-steps", type=int, help="Euler steps of a picture")
-    parser.add_argument("--classifier-steps", type=int, help="of the classifiers' training")
+    parser.add_argument("--quick", action="store_true", help="Rehearse with a few steps.")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, help="Numbers of training pictures a predicate."
+    )
+    parser.add_argument("--seeds", type=int, help="Number of seeds of each recipe.")
+    parser.add_argument("--steps", type=int, help="Number of steps under equal examples.")
+    parser.add_argument("--batch-size", type=int, help="Number of examples a step.")
+    parser.add_argument("--items", type=int, help="Number of test items; 0 evaluates all.")
+    parser.add_argument("--sampling-steps", type=int, help="Number of Euler steps of a picture.")
+    parser.add_argument("--classifier-steps", type=int, help="Number of steps of a classifier.")
     todo = parser.add_mutually_exclusive_group()
-    todo.add_argument("--estimate", action="store_true", help="say how long it will take, no more")
-    todo.add_argument("--report-only", action="store_true", help="write the tables anew")
+    todo.add_argument("--estimate", action="store_true", help="Print the expected time, and stop.")
+    todo.add_argument("--report-only", action="store_true", help="Write the tables, and stop.")
     given = parser.parse_args()
     scale = QUICK if given.quick else Scale()
     changes = {name: getattr(given, name, None) for name in asdict(scale)}

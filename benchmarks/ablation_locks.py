@@ -1,4 +1,4 @@
-"""Several processes in one folder: who works on what. A lock ends with its process."""
+"""Locks by which several processes share the units of one folder; a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[bool]:
-    """Try to be the only one to work on a folder; yields whether that is so."""
+    """Try to lock a folder; yields whether this process holds the lock."""
     with _lock_file(folder).open("w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -22,13 +22,13 @@ def claimed(folder: Path) -> Iterator[bool]:
 
 @contextmanager
 def waiting_for(folder: Path) -> Iterator[None]:
-    """Be the only one to work on a folder, once the others have finished."""
+    """Lock a folder, once other processes have released it."""
     with _lock_file(folder).open("w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _lock_file(folder: Path) -> Path:
-    """Beside the folder, which may be replaced as a whole."""
+    """Path of the lock; it lies beside the folder, which may be replaced as a whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     return folder.with_name(f".{folder.name}.lock")

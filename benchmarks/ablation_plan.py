@@ -1,4 +1,4 @@
-"""What an ablation consists of, how long it takes, and whether a folder holds the same one."""
+"""Units of an ablation, their expected time, and the check that a folder holds the same one."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ ABOUT_AS_FAST = 0.05
 
 @dataclass(frozen=True)
 class Scale:
-    """How large the ablation is.
+    """Size of an ablation.
 
     Attributes:
-        sizes: training pictures a predicate.
-        seeds: of the trainings.
-        steps: of the budget ``examples``.
-        batch_size: examples a step.
-        test_per_class: test pictures a predicate.
-        items: test items that are evaluated, balanced by predicate; 0: all.
-        sampling_steps: Euler steps of a picture.
-        classifier_steps: of the classifiers' training.
+        sizes: Numbers of training pictures a predicate.
+        seeds: Number of seeds.
+        steps: Number of steps under the budget ``examples``.
+        batch_size: Number of examples a step.
+        test_per_class: Number of test pictures a predicate.
+        items: Number of test items that are evaluated, balanced by predicate; 0 for all.
+        sampling_steps: Number of Euler steps of a picture.
+        classifier_steps: Number of steps of a classifier's training.
     """
 
     sizes: tuple[int, ...] = (50, 500)
@@ -65,12 +65,12 @@ QUICK = Scale((2,), 1, 4, 4, 2, 4, 1, 2)
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast this machine is.
+    """Measured speed of this machine.
 
     Attributes:
-        step: seconds of a step of the recipe ``plain``.
-        picture: seconds of a picture.
-        evaluation: further seconds of an evaluation, whatever is drawn.
+        step: Seconds of a step of the recipe ``plain``.
+        picture: Seconds of a picture.
+        evaluation: Further seconds of an evaluation, for any number of pictures.
     """
 
     step: float
@@ -78,7 +78,7 @@ class Speed:
     evaluation: float
 
     def seconds(self, unit: Unit, scale: Scale) -> float:
-        """What a unit will take, about; validations are a tenth of a training."""
+        """Expected seconds of a unit; validations count as a tenth of a training."""
         # Under equal time every recipe takes what the compared one takes.
         cost = unit.recipe.cost if unit.budget == "examples" else 1.0
         items = scale.items or 24 * scale.test_per_class
@@ -97,23 +97,24 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Name of its folder."""
         return f"{self.recipe.name}-{self.budget}-{self.size}-seed{self.seed}"
 
 
 def has_time_of_its_own(recipe: Recipe) -> bool:
-    """Whether other than ``plain``'s number of steps fits into the time of ``plain``."""
+    """Whether another number of steps than ``plain``'s fits into the time of ``plain``."""
     return abs(recipe.cost - 1) > ABOUT_AS_FAST
 
 
 def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
-    """Every training in its order; what is as fast as ``plain`` has its time budget already.
+    """All trainings in their order.
 
-    Under equal time only the largest size is trained: what a step costs does not depend on it.
+    A recipe as fast as ``plain`` has no training of its own under equal time. Only the largest size
+    is trained under equal time, since the time of a step does not depend on the size.
 
     Args:
-        recipes: what is trained.
-        scale: how much of it.
+        recipes: Recipes to train.
+        scale: Size of the ablation.
     """
     examples = [
         Unit(recipe, size, seed, "examples")
@@ -131,9 +132,9 @@ def planned_units(recipes: Sequence[Recipe], scale: Scale) -> list[Unit]:
 
 
 def check_record(path: Path, record: dict[str, Any]) -> None:
-    """Begin a folder's record, or check that what is in the folder was made in the same way.
+    """Begin a folder's record, or check that the folder's content was made with the same settings.
 
-    Recipes may come and go, and seeds be added; a recipe that is there already must be what it was.
+    Recipes may be added and left out, and seeds may be added; a recipe must not change.
 
     Raises:
         SgfluxError: naming what differs.
@@ -156,7 +157,7 @@ def check_record(path: Path, record: dict[str, Any]) -> None:
 
 
 def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Two levels of names as one."""
+    """Flatten two levels of names into one."""
     return {
         f"{outer}.{inner}" if isinstance(part, Mapping) else outer: value
         for outer, part in content.items()
@@ -165,7 +166,7 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def steps_per_second(folder: Path) -> float:
-    """The median rate of the training in a unit's folder.
+    """Median steps a second of the training in a unit's folder.
 
     Raises:
         SgfluxError: if there was none.
@@ -181,6 +182,6 @@ def steps_per_second(folder: Path) -> float:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file, all of it or nothing."""
+    """Write a JSON file atomically."""
     with replacing(path) as file:
         file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -1,13 +1,13 @@
-"""What an ablation found: means over seeds with their intervals, as a table and a figure.
+"""Report an ablation: means over seeds with their intervals, as a table and a figure.
 
     python benchmarks/ablation_report.py benchmarks/results/ablation.json
 
-prints the tables anew from the values of the single seeds.
+prints the tables from the values of the single seeds.
 
-An interval is the 95 % one of the mean over seeds, by Student's t; seeds that all agree have none,
-since a few alike do not tell how far the next would be. A gain is the difference from
-the recipe that one more thing was added to, seed by seed (one seed has the same pictures, order and
-noise in every recipe), so its interval is narrower than those of the two means.
+An interval is the 95 % interval of the mean over seeds, by Student's t. Equal values have none,
+since a few equal values do not show how much the next one would differ. A gain is the difference
+from the recipe to which one thing was added, seed by seed. A seed has the same pictures, order and
+noise in every recipe, so that the interval of a gain is narrower than those of the two means.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _COLORS = ("#4477aa", "#aaccee", "#cc6633", "#eebb99", "#228833", "#99cc99")
 
 
 def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
-    """The figures of one evaluation; None where it has none."""
+    """Figures of one evaluation; a figure that it lacks is None."""
     return {name: _at(results, path) for name, path in FIGURES.items()}
 
 
@@ -71,11 +71,11 @@ def summary(
     own: Mapping[int, Mapping[str, float | None]],
     compared: Mapping[int, Mapping[str, float | None]],
 ) -> dict[str, Any]:
-    """The figures of a recipe over its seeds, and its gain over the compared recipe.
+    """Figures of a recipe over its seeds, and its gain over the compared recipe.
 
     Args:
-        own: seed -> figures of the recipe.
-        compared: seed -> figures of the recipe that it is compared with.
+        own: Figures of the recipe by seed.
+        compared: Figures by seed of the recipe that it is compared with.
     """
     figures = {
         name: interval([row[name] for row in own.values() if row[name] is not None])
@@ -87,9 +87,9 @@ def summary(
 
 
 def interval(values: Sequence[float]) -> dict[str, Any] | None:
-    """Mean, and its 95 % interval by Student's t; none of values that do not differ.
+    """Mean, and its 95 % interval by Student's t.
 
-    Nothing of no value.
+    Values that do not differ have no interval, and an empty sequence has no mean either.
     """
     if not values:
         return None
@@ -103,11 +103,11 @@ def interval(values: Sequence[float]) -> dict[str, Any] | None:
 
 
 def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line a recipe; an overview first, then a table for each size and budget.
+    """Markdown tables: an overview, then a table for each size and budget with a line a recipe.
 
     Args:
-        rows: as in ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
-            what :func:`summary` gives.
+        rows: Rows of ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
+            the result of :func:`summary`.
     """
     # Ranking accuracy stands only beside its errors, and the ablation's results hold none.
     names = [name for name in FIGURES if name != "ranking_accuracy"]
@@ -130,9 +130,9 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A line a recipe: its gain, and what it reaches at each size.
+    """One line for each recipe: its gain, and its figure at each size.
 
-    The gains of all sizes are taken together: more pairs, so a narrower interval.
+    The gain is over the pairs of all sizes together, which makes its interval narrower.
     """
     done = [row for row in rows if "failed" not in row]
     sizes = list(dict.fromkeys(row["per_class"] for row in done))
@@ -169,11 +169,11 @@ def _cell(figure: Mapping[str, Any] | None, *, sign: str = "") -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A dot with its interval for each recipe, size and budget; one panel a figure.
+    """Draw a dot with its interval for each recipe, size and budget, in one panel a figure.
 
     Args:
-        rows: see :func:`as_table`; those that failed are left out.
-        path: of the PNG; without a row to show, nothing is written.
+        rows: Rows as in :func:`as_table`; those that failed are left out.
+        path: Path of the PNG, which is not written if there is no row to show.
     """
     from matplotlib.figure import Figure
 
@@ -219,7 +219,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of ``results.json`` with all means and intervals anew, from the seeds' values."""
+    """A row of ``results.json`` with means and intervals computed from the seeds' values."""
     if "failed" in row:
         return dict(row)
     figures = {name: found and interval(found["values"]) for name, found in row["figures"].items()}
@@ -227,9 +227,9 @@ def with_intervals(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the tables of a results file, and write its means and intervals anew."""
+    """Print the tables of a results file, and update its means and intervals."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("results", type=Path, help="a results.json of the ablation")
+    parser.add_argument("results", type=Path, help="The results.json of an ablation.")
     path = parser.parse_args().results
     results = json.loads(path.read_text(encoding="utf-8"))
     results["rows"] = [with_intervals(row) for row in results["rows"]]

@@ -1,8 +1,8 @@
-"""What the ablation compares: recipes that add one thing at a time, as settings of a training run.
+"""Recipes that the ablation compares, each of which adds one setting to another one.
 
-Each recipe is what the demo trains with (blocks, learning rates), its triples not numbered, changed
-by the settings here. `published` is the recipe that the earlier training script had, the next four
-add one thing each up to `plain`: flow matching with neutral text and nothing else.
+Each recipe has the demo's settings (blocks, learning rates) without numbered triples, changed by
+the settings here. `published` is the recipe of the earlier training script. The next four add one
+setting each and lead to `plain`, which is flow matching with neutral text alone.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Recipe:
-    """One row.
+    """One recipe.
 
     Attributes:
-        name: of its folder and its line in the table.
-        what: what it has that the recipe named first has not.
-        over: the recipe that it is compared with; None: it is where everything begins.
-        settings: of :class:`sgflux.settings.training.TrainConfig`, beside the shared ones.
-        losses: of :class:`sgflux.settings.losses.LossConfig`.
-        cost: of a step, in steps of the recipe ``plain``; about, for the estimate of the whole.
-        classifier: the kind that it reads, if it reads one.
+        name: Name of its folder and of its line in the table.
+        what: Description of what it adds to the recipe that it is compared with.
+        over: Name of the recipe that it is compared with; None for the first one.
+        settings: Settings of :class:`sgflux.settings.training.TrainConfig` beside the shared ones.
+        losses: Settings of :class:`sgflux.settings.losses.LossConfig`.
+        cost: Approximate time of a step, in steps of the recipe ``plain``.
+        classifier: Kind of the classifier that it reads, if it reads one.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Recipe:
 
     @property
     def measures_confusion(self) -> bool:
-        """Whether the model's own confusions are measured again and again."""
+        """Whether the training measures the model's own confusions repeatedly."""
         hard = self.losses.get("negatives", {}).get("hard_predicate", 0)
         return bool(hard) and "hard_negatives_from" not in self.losses
 

@@ -1,9 +1,9 @@
-"""Time and memory of the cache with 100,000 entries on disk, and of opening one with a million.
+"""Measure time and memory of a cache with 100,000 entries, and of opening one with a million.
 
     python benchmarks/cache.py --folder cache_bench --results benchmarks/cache.json
 
-Entries are pictures' posteriors, mean and standard deviation (16, h, w) in bf16; for a million the
-rows are small, since opening reads the index files alone. Every phase is a process of its own.
+Entries are posteriors of pictures: mean and standard deviation, (16, h, w), bf16. The million rows
+are small, since opening reads only the index files. Every phase runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ PHASES = ("write", "open", "read", "verify")
 
 
 def keys_of(count: int) -> list[str]:
-    """``count`` different keys."""
+    """Make ``count`` different keys."""
     return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(count)]
 
 
 def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str, Any]:
-    """One phase, in this process."""
+    """Run one phase in this process."""
     import torch
 
     from sgflux.data.store import CacheStore
@@ -78,7 +78,7 @@ def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str,
 
 
 def memory_mib() -> tuple[int, int]:
-    """Resident memory of this process now and at its highest so far; Linux says both."""
+    """Resident memory of this process, now and at its peak; Linux only."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     peak_mib = round(peak * (1 if sys.platform == "darwin" else 1024) / 2**20)
     try:
@@ -95,8 +95,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=None)
     parser.add_argument("--entries", type=int, default=ENTRIES)
     parser.add_argument("--many-entries", type=int, default=MILLION)
-    parser.add_argument("--side", type=int, default=LATENT, help="latent pixels a side")
-    parser.add_argument("--phase", choices=PHASES, default=None, help="one phase, in this process")
+    parser.add_argument("--side", type=int, default=LATENT, help="Side of the latents.")
+    parser.add_argument(
+        "--phase", choices=PHASES, default=None, help="Run this phase only, in this process."
+    )
     flags = parser.parse_args()
     if flags.phase is not None:
         found = run_phase(flags.phase, flags.folder, entries=flags.entries, side=flags.side)

@@ -1,13 +1,13 @@
-"""A data set of 100,000 cache entries from pictures to batches: throughput and memory of stages.
+"""Measure throughput and memory of each stage of a large data set, from pictures to batches.
 
     python benchmarks/cached_data.py --folder cached_data_bench --results cached_data.json
 
-The stages are those of `sgflux data check`, `sgflux cache` and `sgflux train`, with stand-ins for
-the encoders that cost nothing, so that what is measured is everything else: reading rows, looking
-at pictures, decoding, cropping, writing shards, starting on a complete cache, drawing batches from
-it. Every stage is a process of its own. Pictures are 500 x 375 JPEGs of smooth noise (about as many
-bytes as Visual Genome's), five hundred different ones under 45,000 names; every row has boxes of
-its own, and so a crop and a key of its own.
+The stages are those of `sgflux data check`, `sgflux cache` and `sgflux train`. The encoders are
+replaced by functions that cost nothing, so that everything else is measured: reading rows, checking
+pictures, decoding, cropping, writing shards, starting with a complete cache, and drawing batches
+from it. Every stage runs in a process of its own. Pictures are 500 x 375 JPEGs of smooth noise with
+about as many bytes as Visual Genome's; 45,000 names refer to five hundred of them. Every row has
+boxes of its own, and therefore a crop and a key of its own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STAGES = ("check", "encode", "start", "batches")
 
 
 def write_data(folder: Path, *, rows: int, pictures: int) -> None:
-    """The JSONL file and the pictures."""
+    """Write the JSONL file and the pictures."""
     rng = np.random.default_rng(0)
     (folder / "different").mkdir(parents=True)
     for number in range(pictures):
@@ -97,7 +97,7 @@ def _text(prompts: Sequence[str]) -> _Features:
 
 
 def run_stage(stage: str, folder: Path) -> dict[str, Any]:
-    """One stage, in this process."""
+    """Run one stage in this process."""
     from sgflux.data.check import check_dataset
     from sgflux.data.encoding import Encoders, EncodingPlan
     from sgflux.data.examples import read_examples
@@ -169,8 +169,12 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=None)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--stage", choices=STAGES, default=None, help="one, in this process")
-    parser.add_argument("--data-only", action="store_true", help="write the data, measure later")
+    parser.add_argument(
+        "--stage", choices=STAGES, default=None, help="Run this stage only, in this process."
+    )
+    parser.add_argument(
+        "--data-only", action="store_true", help="Write the data, and measure nothing."
+    )
     flags = parser.parse_args()
     if flags.stage is not None:
         print(json.dumps(run_stage(flags.stage, flags.folder)))

@@ -1,10 +1,11 @@
-"""What drawing at random gets right on the bundled world: the chance that reports print.
+"""Measure the accuracy of random drawing on the bundled world, which reports print as chance.
 
     python benchmarks/chance.py        (a few minutes on one core)
 
-The evaluation's own blind generator draws the objects of a prompt in random relations, and the
-bundled judge reads them: each of the 24 predicates is equally often drawn, in either direction, and
-the judge may see none. That is rarer right than one answer in 24. The world is one of its own.
+The evaluation's blind generator draws the objects of a prompt in random relations, and the bundled
+judge reads the pictures. Each of the 24 predicates is drawn equally often, in either direction, and
+the judge may find no relation, so that the accuracy is below 1/24. The script writes a world of its
+own.
 
 Writes ``src/sgflux/assets/world_chance.json``.
 """
@@ -29,11 +30,11 @@ ARM = "base_neutral"
 
 
 def measure(folder: Path, *, per_predicate: int = PER_PREDICATE) -> dict[str, Any]:
-    """Draw and judge; what :data:`CHANCE_FILE` holds.
+    """Draw and judge; returns the content of :data:`CHANCE_FILE`.
 
     Args:
-        folder: a new or empty folder for the world and the pictures.
-        per_predicate: test items of each predicate; half of them have two statements.
+        folder: New or empty folder for the world and the pictures.
+        per_predicate: Number of test items of each predicate; half of them have two statements.
     """
     write_world(
         folder / "world",

@@ -1,6 +1,7 @@
-"""Import this first: the checkout's own sgflux, without an installation and without a hub.
+"""Make the checkout's own sgflux importable, and keep the hub's libraries offline.
 
-A benchmark needs nothing from a hub, and measures the code that lies beside it.
+Benchmarks import this module first. They measure the code of their checkout, which need not be
+installed, and need nothing from a hub.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""What the demo reaches: five rows of the README, the table of docs/results.md, and their JSON.
+"""Write the demo's figures: five rows of the README, the table of docs/results.md, their JSON.
 
     sgflux demo
     sgflux demo --control
     sgflux demo --full
     python benchmarks/demo_figures.py
 
-writes ``benchmarks/results/demo.json`` and, from it, what stands between two marks in README.md and
-in docs/results.md, so that no figure there is typed by hand. ``--reprint`` writes both pages from
+writes ``benchmarks/results/demo.json`` and, from it, the parts between two marks of README.md and
+docs/results.md, so that no figure there is typed by hand. ``--reprint`` writes both pages from
 the JSON.
 """
 
@@ -66,7 +66,7 @@ OBJECTS_OF = ("base_neutral", "null_graph", "graph")
 
 
 def record(folder: Path, command: str) -> dict[str, Any]:
-    """Everything of a demo's evaluation that its figures follow from, with paths as typed."""
+    """All of a demo's evaluation that its figures depend on, with paths as typed."""
     text = (folder / "evaluation" / RESULTS).read_text(encoding="utf-8")
     results = json.loads(text.replace(f"{Path.cwd()}/", ""))
     kept = {name: results[name] for name in ("adapter", "model", "settings")}
@@ -145,7 +145,7 @@ _SEEN = "Pairs in the adapter's training"
 
 
 def _aims_met(demos: dict[str, dict[str, Any]]) -> str:
-    """Which aims the runs reach, and by how much those are missed that they do not reach."""
+    """A sentence that names the aims that the runs reach, and by how much they miss the others."""
     missed = []
     for demo in (demos["demo"], demos["full"]):
         figures = demo["figures"]
@@ -247,12 +247,14 @@ def _cell(entry: dict[str, Any] | None) -> str:
 
 
 def main() -> None:
-    """Read the demos, write the figures and the two pages, print what stands there now."""
+    """Read the demos, write the figures and both pages, and print the parts written there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the demos")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="Folder of the demos.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/demo.json"))
-    parser.add_argument("--pages", type=Path, default=Path(), help="folder of README.md and docs/")
-    parser.add_argument("--reprint", action="store_true", help="from the JSON, not from runs")
+    parser.add_argument("--pages", type=Path, default=Path(), help="Folder of README.md and docs/.")
+    parser.add_argument(
+        "--reprint", action="store_true", help="Write the pages from the JSON, without runs."
+    )
     given = parser.parse_args()
     if given.reprint:
         demos = json.loads(given.out.read_text(encoding="utf-8"))

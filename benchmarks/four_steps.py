@@ -1,4 +1,4 @@
-"""What fine-tuning does to a distilled model's pictures after few steps, and what an anchor saves.
+"""Measure what fine-tuning does to a distilled model's few-step pictures, with and without anchor.
 
     sgflux train ... --output-dir runs/plain
     sgflux train ... --lambda-anchor 1 --output-dir runs/anchored
@@ -6,13 +6,13 @@
         --adapter anchored=runs/anchored/final --data runs/demo/data/test.jsonl \\
         --out benchmarks/results/four_steps
 
-Everything is drawn from neutral text and the same noise, by the base, and by every adapter without
-a graph and with the true one. Three figures of each set of pictures, by the bundled judge:
+The base, and every adapter without a graph and with the true one, draw from neutral text and the
+same noise. The bundled judge gives three figures of each set of pictures:
 
     objects    share of pictures that show every object that the text names
-    relation   share that show every stated relation (macro over predicates)
+    relation   share of pictures that show every stated relation (macro over predicates)
     distance   Fréchet distance of the judge's features to the base's pictures at REFERENCE_STEPS
-               steps from other noise; the base's own distance to them is what noise alone makes
+               steps from other noise; the base's own distance to them is due to noise alone
 
 Writes ``{out}.json`` and ``{out}.md``.
 """
@@ -45,10 +45,10 @@ class Drawn:
     """One set of pictures.
 
     Attributes:
-        who: the base or an adapter, and with or without a graph.
-        steps: Euler steps.
-        objects, relation, distance: see the module.
-        interval: 95 % of ``relation``.
+        who: Name of the base or the adapter, and whether it had a graph.
+        steps: Number of Euler steps.
+        objects, relation, distance: Figures that the module's docstring explains.
+        interval: 95 % interval of ``relation``.
     """
 
     who: str
@@ -60,7 +60,7 @@ class Drawn:
 
 
 class Bench:
-    """The test items, who judges them, and the pictures that all others are held against."""
+    """The test items, their judge, and the base's reference pictures."""
 
     def __init__(self, graphs: list[SceneGraph], *, repeats: int, model_id: str) -> None:
         """Draw the reference."""
@@ -115,7 +115,7 @@ class Bench:
 
 
 def table(rows: list[Drawn], *, count: int) -> str:
-    """As Markdown."""
+    """Format the sets as a Markdown table."""
     lines = [
         f"{count} pictures a row, neutral text; distance: Fréchet, on the judge's features.",
         "",
@@ -132,17 +132,17 @@ def table(rows: list[Drawn], *, count: int) -> str:
 
 
 def conservative(row: Drawn, *, items: int) -> Drawn:
-    """A committed row with the exact interval of one independent picture for each test item.
+    """Give a row of the JSON the exact interval of one independent picture for each test item.
 
-    The file has no single pictures. An item's noises tell at least as much together as one of them
-    alone, so that this interval is rather too wide than too narrow.
+    The JSON has no single pictures. All noises of an item together say at least as much as one of
+    them, so that this interval is at least as wide as necessary.
     """
     low, high = exact_interval(row.relation, items)
     return replace(row, interval=(float(low), float(high)))
 
 
 def reprint(path: Path, *, items: int, repeats: int) -> None:
-    """Write a JSON's intervals and its table anew."""
+    """Update the intervals of a JSON, and its table."""
     known = json.loads(path.read_text(encoding="utf-8"))
     rows = [conservative(Drawn(**row), items=items) for row in known["rows"]]
     _write(path, rows, command=known["command"], count=items * repeats)
@@ -163,13 +163,17 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--adapter", action="append", default=[], metavar="NAME=DIR")
-    parser.add_argument("--data", type=Path, help="test examples")
-    parser.add_argument("--reprint", action="store_true", help="the --out JSON's table, anew")
+    parser.add_argument("--data", type=Path, help="JSONL of the test examples.")
+    parser.add_argument(
+        "--reprint", action="store_true", help="Only update the table from the JSON of --out."
+    )
     parser.add_argument("--model-id", default="tiny")
-    parser.add_argument("--items", type=int, default=0, help="of the test set; 0: all")
-    parser.add_argument("--repeats", type=int, default=4, help="noises an item")
+    parser.add_argument("--items", type=int, default=0, help="Number of test items; 0 takes all.")
+    parser.add_argument("--repeats", type=int, default=4, help="Number of noises for each item.")
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 8])
-    parser.add_argument("--out", type=Path, required=True, help="without an ending")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="Path of the results, without a suffix."
+    )
     args = parser.parse_args()
     if args.reprint:
         reprint(args.out.with_suffix(".json"), items=args.items, repeats=args.repeats)

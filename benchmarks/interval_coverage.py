@@ -1,20 +1,20 @@
-"""How often the 95 % intervals of an evaluation hold, and how wide they are, by simulation.
+"""Simulate how often the 95 % intervals of an evaluation hold, and how wide they are.
 
     python benchmarks/interval_coverage.py            (about ten minutes on one core)
     python benchmarks/interval_coverage.py --quick    (seconds; writes nothing)
 
-Draws evaluations whose truth is known and asks for each whether the interval of
-``sgflux.intervals`` contains it. A cell is a layout of observations, a number of them and a truth.
-Two observations of one picture are right or wrong together with a known correlation, by sharing the
-random number that decides; predicates may differ in difficulty. Low shares need no cells of their
-own: the interval of 1 - y is that of y turned around, which a test holds exactly.
+The script draws evaluations whose truth is known, and checks whether the interval of
+``sgflux.intervals`` contains the truth. A cell is a layout of observations, their number, and a
+truth. Two observations of one picture have a known correlation: they share the random number that
+decides whether they are right. Predicates may differ in difficulty. Low shares need no cells of
+their own, since the interval of 1 - y mirrors that of y exactly, as a test shows.
 
 A width is the mean width divided by that of the exact interval (Clopper-Pearson) of n* independent
-observations at the same truth, n* being the effective number: truth (1 - truth) / variance, by the
-layout, not by the draws. For differences it is divided by the width that the method of variance
-recovery gives for the two exact intervals at n* and at the true correlation.
+observations at the same truth. The effective number n* is truth (1 - truth) / variance of the
+layout. The width of a difference is divided by the width that the method of variance recovery gives
+for the two exact intervals at n* and at the true correlation.
 
-Writes ``benchmarks/results/coverage.json`` and ``coverage.md``.
+The script writes ``benchmarks/results/coverage.json`` and ``coverage.md``.
 """
 
 from __future__ import annotations
@@ -54,11 +54,12 @@ class Kind:
     """A layout of observations.
 
     Attributes:
-        name: what the table calls it.
-        place: number of observations -> the predicate and the picture of each.
-        correlation: of two observations of one picture.
-        difficulty: number of predicates -> failures of each, as multiples of the mean.
-        ties: whether what is not won is tied as often as possible (worth 1/2).
+        name: Name in the table.
+        place: Function from the number of observations to the predicate and picture of each.
+        correlation: Correlation of two observations of one picture.
+        difficulty: Function from the number of predicates to the failures of each, as multiples of
+            the mean.
+        ties: Whether failures are ties, worth 1/2, as often as possible.
     """
 
     name: str
@@ -85,35 +86,35 @@ def _macro(n: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _macro_pairs(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two statements of different predicates in each picture."""
+    """Lay out two statements of different predicates in each picture."""
     return np.arange(n) % PREDICATES, np.arange(n) // 2
 
 
 def _macro_noises(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two noises of each statement."""
+    """Lay out two noises of each statement."""
     group = np.repeat(np.arange(n // 2), 2)
     return group % PREDICATES, group
 
 
 def _macro_mixed(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """One statement in half of the pictures, two in the others; predicates of unequal number."""
+    """Lay out one statement in half of the pictures, two in the others, unevenly by predicate."""
     further = np.random.default_rng(n).integers(PREDICATES, size=n - PREDICATES)
     pictures = np.repeat(np.arange(n), np.resize([1, 2], n))[:n]
     return np.concatenate([np.arange(PREDICATES), further]), pictures
 
 
 def _even(groups: int) -> np.ndarray:
-    """From predicates that never fail to those that fail twice as often as the mean."""
+    """Difficulties that grow evenly from predicates that never fail to twice the mean."""
     return np.linspace(0, 2, groups)
 
 
 def _half(groups: int) -> np.ndarray:
-    """Every other predicate never fails."""
+    """Difficulties where every other predicate never fails."""
     return np.resize([0.0, 2.0], groups)
 
 
 def _few(groups: int) -> np.ndarray:
-    """All failures in a sixth of the predicates; possible from a truth of 5/6 on."""
+    """Difficulties where a sixth of the predicates has all failures; the truth is at least 5/6."""
     return np.where(np.arange(groups) < groups // 6, 6.0, 0.0)
 
 
@@ -149,16 +150,16 @@ both arms have the same pictures."""
 
 @dataclass(frozen=True)
 class Cell:
-    """What was found of one layout, number and truth.
+    """Result for one layout, number of observations and truth.
 
     Attributes:
-        kind: name of the layout.
-        n: number of observations (of one arm).
-        truth: the share, or both arms' shares.
-        effective: n* of the layout (of the first arm).
-        coverage: share of the intervals that contain the truth.
-        width: their mean width.
-        exact_width: what ``width`` is held against.
+        kind: Name of the layout.
+        n: Number of observations of one arm.
+        truth: True share, or the true shares of both arms.
+        effective: Effective number n* of the layout, of the first arm.
+        coverage: Share of the intervals that contain the truth.
+        width: Mean width of the intervals.
+        exact_width: Width of the exact interval that ``width`` is divided by.
     """
 
     kind: str
@@ -171,15 +172,15 @@ class Cell:
 
     @property
     def relative_width(self) -> float | None:
-        """Mean width by that of the exact interval; None where nothing varies."""
+        """Mean width divided by that of the exact interval; None if nothing varies."""
         return None if self.exact_width is None else self.width / self.exact_width
 
 
 class Arm:
-    """What one arm's observations are worth, by the uniform number that decides each."""
+    """Values of one arm's observations as functions of the uniform number that decides each."""
 
     def __init__(self, kind: Kind, groups: np.ndarray, truth: float) -> None:
-        """Set each observation's chance to win, and to tie."""
+        """Set the probabilities of each observation to win and to tie."""
         harder = kind.difficulty(int(groups.max()) + 1)
         rate = 1 - (1 - truth) * (harder / harder.mean())[groups]
         self.possible = bool(rate.min() >= -1e-12)
@@ -202,11 +203,11 @@ def covariance(first: Arm, second: Arm, layout: Layout, correlation: float, *, s
     """Covariance of two arms' shares, or the variance of one arm's.
 
     Args:
-        first: an arm.
-        second: another one with the same layout, or the same arm.
-        layout: of both.
-        correlation: of two different observations of one picture.
-        same: whether the two are one arm, whose observations agree with themselves.
+        first: One arm.
+        second: Another arm with the same layout, or the same arm.
+        layout: Layout of both.
+        correlation: Correlation of two different observations of one picture.
+        same: Whether the two are one arm, whose observations equal themselves.
     """
     products = first.centered().T @ second.centered() / len(_GRID)
     together = np.equal.outer(layout.cluster_of, layout.cluster_of)
@@ -306,7 +307,7 @@ def simulate(
     kinds: Sequence[Kind] = KINDS,
     differences: Sequence[Kind] = DIFFERENCES,
 ) -> tuple[list[Cell], list[Cell]]:
-    """All cells of shares, and all of differences."""
+    """Simulate all cells of shares and of differences."""
     shares = [
         share_cell(kind, n, truth, replicates=replicates)
         for kind in kinds
@@ -323,7 +324,7 @@ def simulate(
 
 
 def as_table(cells: Sequence[Cell]) -> str:
-    """Markdown: a line a layout and number, a column a truth; coverage, then relative width."""
+    """Markdown table of coverage and relative width; lines are layouts, columns are truths."""
     truths = list(dict.fromkeys(cell.truth for cell in cells))
     lines = [f"| observations | n | {' | '.join(map(_truth, truths))} |"]
     lines.append("|---|---|" + "---|" * len(truths))
@@ -347,7 +348,7 @@ def _found(cell: Cell | None) -> str:
 
 
 def report(shares: Sequence[Cell], two: Sequence[Cell], *, replicates: int) -> str:
-    """Both tables and what they are, as Markdown."""
+    """Format both tables with their explanation as Markdown."""
     least = min(cell.coverage for cell in (*shares, *two))
     widest = max(cell.relative_width or 0.0 for cell in shares)
     return f"""# How often the 95 % intervals hold
@@ -372,9 +373,11 @@ recovery).
 
 
 def main() -> None:
-    """Simulate, print, and write unless it is the quick mode."""
+    """Simulate and print; write the results unless in quick mode."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few simulations, nothing written")
+    parser.add_argument(
+        "--quick", action="store_true", help="Run few simulations, and write nothing."
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/coverage"))
     given = parser.parse_args()
     replicates = 200 if given.quick else REPLICATES

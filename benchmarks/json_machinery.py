@@ -1,12 +1,12 @@
-"""Which JSON library should read relationships.json: time and memory of each, for the same columns.
+"""Compare time and memory of JSON libraries that read relationships.json into the same columns.
 
     python benchmarks/synthetic_visual_genome.py --out-dir synthetic_vg
     python -m pip install orjson pysimdjson polars duckdb       # those to compare; none is needed
     python benchmarks/json_machinery.py --file synthetic_vg/relationships.json --results json.json
 
-Every library runs in a process of its own and ends with what sgflux needs of a relationship: image,
-id, wording, and id, name and box of both ends, as columns. Their sums are compared, so that nobody
-wins by reading less.
+Every library runs in a process of its own and yields the columns that sgflux needs:
+image, id, wording, and id, name and box of both ends. The columns' sums are compared, which shows
+that every library has read all of them.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ ENDS = ("subject", "object")
 
 
 def with_json(path: Path) -> Columns:
-    """The standard library, the whole file as Python objects."""
+    """Read with the standard library: the whole file becomes Python objects."""
     return _from_objects(json.loads(path.read_bytes()))
 
 
 def with_orjson(path: Path) -> Columns:
-    """Orjson, the whole file as Python objects."""
+    """Read with orjson: the whole file becomes Python objects."""
     import orjson
 
     return _from_objects(orjson.loads(path.read_bytes()))
 
 
 def with_simdjson(path: Path) -> Columns:
-    """Pysimdjson: parsed as a whole, images turned into Python objects one by one."""
+    """Read with pysimdjson: the file is parsed as a whole, and images become objects one by one."""
     import simdjson
 
     parsed = simdjson.Parser().parse(path.read_bytes())
@@ -53,7 +53,7 @@ def with_simdjson(path: Path) -> Columns:
 
 
 def with_msgspec(path: Path) -> Columns:
-    """Msgspec: the whole file as typed records of just the fields needed."""
+    """Read with msgspec: the whole file becomes typed records of the needed fields."""
     import msgspec
 
     from sgflux.data.visual_genome.raw_files import RelationshipsEntry
@@ -63,7 +63,7 @@ def with_msgspec(path: Path) -> Columns:
 
 
 def with_msgspec_mapped(path: Path) -> Columns:
-    """As sgflux does it: the file mapped, cut into images, one of them decoded at a time."""
+    """Read as sgflux does: the file is mapped and cut into images, which msgspec decodes singly."""
     from sgflux.data.visual_genome.raw_files import (
         RELATIONSHIPS_ENTRY,
         decoded,
@@ -79,7 +79,7 @@ def with_msgspec_mapped(path: Path) -> Columns:
 
 
 def with_polars(path: Path) -> Columns:
-    """Polars with the schema given, exploded into columns."""
+    """Read with polars and a given schema, exploded into columns."""
     import polars as pl
 
     end = pl.Struct({"object_id": pl.Int64, "name": pl.String} | dict.fromkeys(SIDES, pl.Float64))
@@ -101,7 +101,7 @@ def with_polars(path: Path) -> Columns:
 
 
 def with_duckdb(path: Path) -> Columns:
-    """Duckdb with the columns given, unnested by SQL."""
+    """Read with duckdb and given columns, unnested by SQL."""
     import duckdb
 
     end = f"STRUCT(object_id BIGINT, name VARCHAR, {', '.join(f'{s} DOUBLE' for s in SIDES)})"
@@ -139,7 +139,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Columns]]] = {
 
 
 class _Collector:
-    """Columns while they are read."""
+    """Columns that grow while a file is read."""
 
     def __init__(self) -> None:
         names = ["image", "id", "predicate", *(f"{e}_{c}" for e in ENDS for c in ("id", "name"))]
@@ -185,7 +185,7 @@ def _from_records(entries: Iterable[Any]) -> Columns:
 
 
 def measure(name: str, path: Path) -> dict[str, Any]:
-    """One reader, in this process."""
+    """Measure one reader in this process."""
     package, reader = READERS[name]
     start = time.perf_counter()
     columns = reader(path)
@@ -213,7 +213,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--file", type=Path, required=True)
     parser.add_argument("--results", type=Path, default=None)
-    parser.add_argument("--reader", choices=READERS, default=None, help="one, in this process")
+    parser.add_argument(
+        "--reader", choices=READERS, default=None, help="Measure this reader only, in this process."
+    )
     flags = parser.parse_args()
     if flags.reader is not None:
         print(json.dumps(measure(flags.reader, flags.file)))

@@ -1,7 +1,7 @@
-"""What every benchmark here needs: where it runs, fair clocks, memory, and files that are whole.
+"""What all benchmarks share: the device, clocks, peaks of memory, and result files.
 
-Every way is timed in turns with the others, so that a machine that is busy in between slows down
-all of them, and ratios are taken turn by turn.
+The ways that are compared take turns, so that a machine that is busy for a while slows down all of
+them. Ratios are taken turn by turn.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Place:
     """The device that is measured.
 
     Attributes:
-        device: a CUDA device, or the CPU.
-        memory_limit: in a rehearsal on the CPU, the largest batch that "fits"; None elsewhere.
+        device: CUDA device, or the CPU.
+        memory_limit: Largest batch that fits in a rehearsal on the CPU; None elsewhere.
     """
 
     device: torch.device
@@ -57,29 +57,29 @@ class Place:
         return self.device.type == "cuda"
 
     def wait(self) -> None:
-        """Return when the device has done all that it was given."""
+        """Wait until the device has finished all its work."""
         if self.is_cuda:
             torch.cuda.synchronize(self.device)
 
     def clean(self) -> None:
-        """Free what nobody holds any more."""
+        """Free memory that no object holds any more."""
         gc.collect()
         if self.is_cuda:
             torch.cuda.empty_cache()
 
     def restart_peak(self) -> None:
-        """Measure the peak of memory from here on."""
+        """Begin a new measurement of the peak of memory."""
         if self.is_cuda:
             torch.cuda.reset_peak_memory_stats(self.device)
 
     def peak_gib(self) -> float | None:
-        """Most memory that tensors had at once since then, GiB; None on the CPU."""
+        """Peak of the tensors' memory since :meth:`restart_peak`, in GiB; None on the CPU."""
         if not self.is_cuda:
             return None
         return round(torch.cuda.max_memory_allocated(self.device) / 2**30, 3)
 
     def describe(self) -> dict[str, Any]:
-        """What the device is, as JSON: equal for equal devices."""
+        """Describe the device as JSON; equal devices have equal descriptions."""
         if not self.is_cuda:
             return {"device": "cpu", "name": processor_name()}
         found = torch.cuda.get_device_properties(self.device)
@@ -93,7 +93,7 @@ class Place:
 
 
 def processor_name() -> str:
-    """What the CPU is called."""
+    """Name of the CPU."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -103,7 +103,7 @@ def processor_name() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Python and the libraries that matter, by name; those that are not there are left out."""
+    """Versions of Python and of the installed libraries among LIBRARIES, by name."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -115,7 +115,7 @@ def versions() -> dict[str, str]:
 
 
 def source_digest() -> str:
-    """A fingerprint of the code that is measured: of sgflux and of the benchmarks."""
+    """Fingerprint of the measured code: all Python files of sgflux and of the benchmarks."""
     digest = hashlib.sha256()
     for folder in ("src/sgflux", "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -125,7 +125,7 @@ def source_digest() -> str:
 
 
 def commit() -> str | None:
-    """The git commit of the checkout, "+" if files differ from it; None without git."""
+    """Git commit of the checkout, with "+" if files differ from it; None without git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
@@ -144,7 +144,7 @@ def today() -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What else should stand beside a figure taken on a CPU."""
+    """Describe the machine and the versions that measured a figure on a CPU."""
     return {
         "processor": processor_name(),
         "cores": os.cpu_count(),
@@ -160,36 +160,36 @@ def machine() -> dict[str, Any]:
 
 
 class Way(Protocol):
-    """One of several ways to do the same, which take turns."""
+    """One of several ways to do the same work, which take turns."""
 
     def activate(self) -> None:
-        """Get ready; not timed."""
+        """Prepare a step; this is not timed."""
 
     def step(self) -> None:
-        """Do it once."""
+        """Do the work once."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """A way that is a function, and what it needs first."""
+    """A way that consists of a function, and of another one that prepares it."""
 
     step: Callable[[], object]
     ready: Callable[[], object] = lambda: None
 
     def activate(self) -> None:
-        """Get ready."""
+        """Prepare a step."""
         self.ready()
 
 
 @dataclass(frozen=True)
 class Times:
-    """How long each turn of a way took, in seconds: by the clock, and of the process' CPU time."""
+    """Seconds that each turn of a way took, by the clock and in CPU time of the process."""
 
     wall: tuple[float, ...]
     cpu: tuple[float, ...]
 
     def row(self, beside: Times | None = None) -> dict[str, Any]:
-        """Medians as JSON, and how many times as long as ``beside`` in the same turns."""
+        """Medians as JSON, and their ratios to the same turns of ``beside``."""
         found: dict[str, Any] = {
             "seconds": significant(statistics.median(self.wall)),
             "seconds_range": [significant(min(self.wall)), significant(max(self.wall))],
@@ -207,20 +207,20 @@ class Times:
 
 
 def ratio(times: Sequence[float], beside: Sequence[float]) -> float:
-    """The median over the turns of how many times as long one took as the other."""
+    """Median, over the turns, of the ratio of two ways' times."""
     return statistics.median([a / b for a, b in zip(times, beside, strict=True)])
 
 
 def alternate(
     ways: Mapping[str, Way], *, place: Place, turns: int, warm_up: int = 2
 ) -> dict[str, Times]:
-    """Let the ways take turns.
+    """Time several ways that take turns.
 
     Args:
-        ways: name -> way.
-        place: the device that is waited for before a clock is read.
-        turns: how often each is timed.
-        warm_up: turns before that, which do not count.
+        ways: Ways by name.
+        place: Device, which finishes its work before a clock is read.
+        turns: Number of timed turns.
+        warm_up: Number of turns before them, which are not timed.
     """
     wall: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
@@ -238,7 +238,7 @@ def alternate(
 
 
 def significant(value: float, digits: int = 4) -> float:
-    """Rounded to so many digits that matter."""
+    """Round a number to ``digits`` significant digits."""
     return float(f"{value:.{digits}g}")
 
 
@@ -246,7 +246,7 @@ def significant(value: float, digits: int = 4) -> float:
 
 
 def fits(work: Callable[[], object], place: Place) -> bool:
-    """Whether the work ends without running out of memory; what it held then is freed."""
+    """Whether the work ends without running out of memory; memory that it held then is freed."""
     try:
         work()
         place.wait()
@@ -262,18 +262,20 @@ def fits(work: Callable[[], object], place: Place) -> bool:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether that is what an error means: the libraries of a card have words of their own."""
+    """Whether an error means that memory ran out; CUDA's libraries word it differently."""
     words = ("out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def largest_batch(enough: Callable[[int], bool], *, limit: int, guess: int = 0) -> int:
-    """The largest batch that fits, by growing steps and then halving the interval; 0 if none does.
+    """Search the largest batch that fits; 0 if none does.
+
+    The search takes growing steps, and then halves the interval.
 
     Args:
-        enough: whether a batch of that size fits; once one does not, no larger one does.
-        limit: no larger one is tried.
-        guess: where to begin; 0 if nothing is known.
+        enough: Function that says whether a batch of a size fits.
+        limit: Largest batch that is tried.
+        guess: Batch to begin with; 0 if nothing is known.
     """
     good, bad = 0, limit + 1
     place, stride = min(max(guess, 1), limit), 1
@@ -296,7 +298,7 @@ def largest_batch(enough: Callable[[int], bool], *, limit: int, guess: int = 0) 
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write it whole, or not at all."""
+    """Write a JSON file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(json.dumps(content, indent=1).encode() + b"\n")
@@ -304,7 +306,7 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """What is printed inside goes to standard error, so that a table stays a table."""
+    """Send what is printed inside to standard error."""
     out, sys.stdout = sys.stdout, sys.stderr
     try:
         yield

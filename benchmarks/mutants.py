@@ -1,4 +1,4 @@
-"""Which deliberate faults the tests notice.
+"""List which deliberate faults the tests notice.
 
     python benchmarks/mutants.py                       # all of benchmarks/mutants.toml
     python benchmarks/mutants.py --only E10 L3         # some
@@ -8,7 +8,7 @@ A mutant is one named fault: a line of the product replaced by a wrong one. Each
 of the repository, the tests that guard that line are run there, and the mutant is *killed* if one
 of them fails. A mutant whose line is no longer in its file counts as alive: the list has to follow
 the code. The result is written to ``benchmarks/results/mutants.json`` after every mutant, and a
-call that was interrupted goes on where it stopped as long as product and tests are the same.
+call that was interrupted continues there as long as product and tests are the same.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
-"""What a training step and a picture of sgflux cost on a CPU, beside what a user would write.
+"""Compare training steps and sampling of sgflux with plain diffusers on a CPU.
 
     python benchmarks/step.py --out benchmarks/results/step.json     (or: make bench)
 
 The ways A, A*, B, B2, B+, C, C3 and S of :mod:`ways` take turns in one process, on one thread, for
-each model and precision; with compiled blocks A, B and B2 do. A turn's CPU time is divided by
-A's in the same turn, and the median of these is the ratio; CPU time bears other programs on the
-machine better than the clock does, which stands beside it. Sampling is ``FluxPipeline`` beside
-sgflux at graph scale 1 and 1.5, text encoders and autoencoder included.
+each model and precision; with compiled blocks only A, B and B2 do. A turn's CPU time is divided by
+A's in the same turn, and the median of these is the ratio. Other programs on the machine change CPU
+time less than wall time, which is recorded as well. Sampling compares ``FluxPipeline`` with sgflux
+at graph scale 1 and 1.5; both include text encoders and autoencoder.
 
     tiny-flux   the bundled model, 24 examples, 64 image + 24 text tokens, adapter in blocks 0 to 5
     wide        random weights: inner width 384, 4 + 4 blocks, 2 examples, 192 image + 64 text
                 tokens, adapter in blocks 1 and 2
 
-Each part runs in a process of its own; the JSON is written after every one.
+Each part runs in a process of its own, and the JSON is written after every part.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PROMPT = "a photo of dog and box"
 
 
 def make_wide() -> FluxTransformer2DModel:
-    """FLUX's class, wide enough that arithmetic outweighs overhead."""
+    """Make a FLUX transformer that is wide enough for arithmetic to outweigh overhead."""
     torch.manual_seed(0)
     return FluxTransformer2DModel(
         patch_size=1,
@@ -67,7 +67,7 @@ def make_wide() -> FluxTransformer2DModel:
 
 
 def task_of(model: str, dtype: str) -> tuple[Task, int]:
-    """What a model is trained on, and how many examples a step has."""
+    """Task of a model, and number of examples a step."""
     if model == "tiny-flux":
         shape: dict[str, Any] = {"height": 64, "width": 64, "text_tokens": 24}
         return Task(**shape, pixels_per_token=8, block_start=0, block_end=6, dtype=dtype), 24
@@ -76,7 +76,7 @@ def task_of(model: str, dtype: str) -> tuple[Task, int]:
 
 
 def measure_steps(model: str, dtype: str, mode: str, *, turns: int, toy: bool) -> dict[str, Any]:
-    """One part: all ways to train one model."""
+    """Measure one part: training steps of all ways on one model."""
     place = Place(torch.device("cpu"))
     task, batch = task_of(model, dtype)
     if toy:
@@ -111,7 +111,7 @@ def measure_steps(model: str, dtype: str, mode: str, *, turns: int, toy: bool) -
 
 
 def measure_sampling(dtype: str, *, turns: int, toy: bool) -> dict[str, Any]:
-    """``FluxPipeline`` and sgflux, drawing the same number of pictures."""
+    """Time ``FluxPipeline`` and sgflux drawing the same number of pictures."""
     pictures, steps = (2, 2) if toy else (PICTURES, STEPS)
     precision = {"fp32": torch.float32, "bf16": torch.bfloat16}[dtype]
     disable_progress_bar()
@@ -163,7 +163,7 @@ def measure_sampling(dtype: str, *, turns: int, toy: bool) -> dict[str, Any]:
 
 
 def parts_of(given: argparse.Namespace) -> list[tuple[str, str, str]]:
-    """What is to be measured: (model, precision, mode)."""
+    """Parts to measure: (model, precision, mode)."""
     return [
         (model, dtype, mode)
         for mode in ("eager", SAMPLING, "compiled")  # compiling takes longest
@@ -195,7 +195,7 @@ def measure_apart(part: Sequence[str], *, turns: int) -> dict[str, Any]:
 
 
 def table(part: dict[str, Any]) -> str:
-    """One part for the screen."""
+    """Format one part for the screen."""
     lines = [f"\n{part['model']}, {part['dtype']}, {part['mode']}"]
     lines.append(f"{'':24} {'CPU time':>9} {'ratio':>7} {'clock':>9} {'ratio':>7}")
     for name, row in part["ways"].items():
@@ -207,9 +207,13 @@ def table(part: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Measure every part; returns the exit status."""
+    """Measure every part.
+
+    Returns:
+        Exit status 0.
+    """
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, help="JSON file to write; default: none")
+    parser.add_argument("--out", type=Path, help="JSON file to write; none is written by default.")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     modes = [*MODES, SAMPLING]

@@ -4,7 +4,7 @@ The raw form has the real files' fields, sizes and quirks: 108,077 images, 3.8 M
 names, 2.3 M relationships of 36,000 wordings (about 700 MB of ``relationships.json``), attributes,
 alias files, merged and unlisted objects, boxes that leave the picture, self-relations, and four
 pictures that are missing and two that are truncated. The H5 form has sg2im's layout. Pictures are a
-few JPEGs of one color under many names. Nothing in it says anything about the world.
+few JPEGs of one color under many names. All statements are random.
 
     python benchmarks/synthetic_visual_genome.py --out-dir synthetic_vg
     python benchmarks/synthetic_visual_genome.py --out-dir small_vg --images 4000
@@ -45,7 +45,7 @@ PREDICATES = (
 
 
 def write_raw(folder: Path, *, images: int, seed: int) -> dict[str, int]:
-    """Write the JSON files and the alias files; returns how many there are of everything."""
+    """Write the JSON files and the alias files; returns the number of entries of each kind."""
     rng = np.random.default_rng(seed)
     names, wordings = _names(NAMES), _wordings(WORDINGS)
     object_counts = np.maximum(rng.poisson(OBJECTS_AN_IMAGE, images), 2)
@@ -154,7 +154,7 @@ def write_h5(folder: Path, *, images: int, seed: int) -> None:
 
 
 def write_pictures(folder: Path, *, images: int) -> None:
-    """One JPEG a size, linked under every image's name."""
+    """Write one JPEG a size, and link it under every image's name."""
     for number, size in enumerate(SIZES):
         Image.new("RGB", size, (40 * number, 128, 255 - 40 * number)).save(
             folder / f"size{number}.jpg"
@@ -172,12 +172,12 @@ def write_pictures(folder: Path, *, images: int) -> None:
 
 
 def picture_path(number: int) -> str:
-    """Where the picture of an image is, below the release's folder."""
+    """Path of an image's picture below the release's folder."""
     return f"VG_100K{'_2' if number % 3 == 0 else ''}/{number + 2_300_000}.jpg"
 
 
 class _Thing:
-    """An object as the three files have it."""
+    """An object with the fields of all three files."""
 
     def __init__(self, object_id: int, name: str, box: Sequence[int], looks: int) -> None:
         x, y, w, h = box
@@ -195,7 +195,7 @@ class _Thing:
 
 
 class _listing:  # noqa: N801 - used as a function
-    """A JSON list that is written entry by entry."""
+    """Write a JSON list entry by entry."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", encoding="utf-8", buffering=2**20)
@@ -216,7 +216,7 @@ class _listing:  # noqa: N801 - used as a function
 def _boxes(
     rng: np.random.Generator, count: int, width: int, height: int
 ) -> Iterator[tuple[int, int, int, int]]:
-    """Boxes of all sizes, of which a few leave the picture or have a negative corner."""
+    """Draw boxes of all sizes; a few of them leave the picture or have a negative corner."""
     limits = np.array([width, height])
     corner = (rng.random((count, 2)) * 0.8 - 0.02) * limits
     extent = (0.03 + 0.5 * rng.random((count, 2)) ** 2) * limits
@@ -225,7 +225,7 @@ def _boxes(
 
 
 def _names(count: int) -> list[str]:
-    """Names of one to three words, the frequent ones first."""
+    """Make names of one to three words; the frequent ones come first."""
     heads = ["man", "tree", "sign", "shirt", "table", "dog", "horse", "wall", "car", "hat"]
     kinds = ["", *(f"{kind}{n}" for n in range(40) for kind in ("red", "old", "tall"))]
     common = [f"{kind} {head}".strip() for kind in kinds for head in heads]
@@ -233,7 +233,7 @@ def _names(count: int) -> list[str]:
 
 
 def _wordings(count: int) -> list[str]:
-    """Predicates, the frequent ones first; those that hardly anybody uses make up the rest."""
+    """Make predicates; the frequent ones come first, and rare ones make up the rest."""
     rare = (f"verb{n // 3} {('on', 'next to', 'in the')[n % 3]}" for n in range(count))
     return [*PREDICATES, *rare][:count]
 

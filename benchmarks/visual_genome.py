@@ -1,10 +1,10 @@
-"""Time and memory of `sgflux data vg` on a release of the real one's size, from both forms.
+"""Measure time and memory of `sgflux data vg` on a release of the real size, in both forms.
 
     python benchmarks/synthetic_visual_genome.py --out-dir synthetic_vg
     python benchmarks/visual_genome.py --release synthetic_vg --results vg.json
 
-Each form runs in a process of its own; its peak memory is the largest resident set that the system
-saw, with the pages of the mapped files in it (which the system may drop under pressure).
+Each form runs in a process of its own. Its peak memory is the largest resident set that the system
+recorded. That includes pages of mapped files, which the system may drop under pressure.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LIMITS = {"raw": {"seconds": 90, "peak_gib": 6}, "h5": {"seconds": 20}}
 
 
 def run(form: str, release: Path, out_dir: Path) -> dict[str, Any]:
-    """One form, timed from the outside."""
+    """Time one form from outside its process."""
     source = ["--raw", str(release)]
     if form == "h5":
         files = [str(release / f"{split}.h5") for split in ("train", "val", "test")]

@@ -1,18 +1,18 @@
 """The ways to train that are compared: what a user would write without sgflux, and sgflux.
 
     A    FLUX of diffusers, a LoRA by peft, accelerate, AdamW: one statement in words, no graph
-    A*   A with attention as its plain formula, sgflux's choice on a CPU, where it differs
+    A*   A with sgflux's choice of attention kernel; on a CPU that is the plain formula
     B    sgflux with one statement a graph, flow matching alone
-    B2   with two statements a graph
-    B+   as B, and distillation from the base that reads the statement in words
-    C    as B, and ranking against one corrupted graph
-    C3   against three
-    S    as B, errors weighted by the saliency of concepts that look on
+    B2   B with two statements a graph
+    B+   B and distillation from the base that reads the statement in words
+    C    B and ranking against one corrupted graph
+    C3   B and ranking against three corrupted graphs
+    S    B with errors weighted by the saliency of concept tokens
 
 All of them train a LoRA of rank 16 on the same projections, in float32, on the same encoded
 examples. B to S are sgflux's own :class:`~sgflux.training.loop.TrainingRun`, step by step, with its
-defaults (clipping, moving average, null graphs). One frozen transformer serves all of them; who is
-not at work is switched off, or not there at all.
+defaults (clipping, moving average, null graphs). All of them share one frozen transformer, in which
+only the LoRA of the way that takes a step is active.
 
 Shapes: N examples, latents (16, h, w), L text tokens.
 """
@@ -79,16 +79,17 @@ _STEPS = 100_000  # of a run that is never finished: the learning rate stays whe
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is trained on.
+    """Sizes of the examples, and of the LoRA that is trained on them.
 
     Attributes:
-        height, width: of a picture in pixels.
-        text_tokens: L.
-        block_start, block_end: the double blocks with LoRA.
-        dtype: of the frozen weights and the arithmetic, "fp32" or "bf16".
-        examples: N, at least the largest batch.
-        rank: of the LoRA.
-        pixels_per_token: a side of what one image token covers: 16 for FLUX, 8 for tiny-flux.
+        height, width: Size of a picture in pixels.
+        text_tokens: Number of text tokens of an example, L.
+        block_start, block_end: Range of the double blocks with LoRA.
+        dtype: Precision of the frozen weights and the arithmetic, "fp32" or "bf16".
+        examples: Number of examples, N; at least the largest batch.
+        rank: Rank of the LoRA.
+        pixels_per_token: Side of the square that an image token covers; 16 for FLUX, 8 for
+            tiny-flux.
     """
 
     height: int
@@ -118,12 +119,12 @@ class Task:
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        """``dtype`` as torch calls it."""
+        """``dtype`` as a torch.dtype."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16}[self.dtype]
 
 
 def statement_graph(number: int, statements: int) -> SceneGraph:
-    """The ``number``-th of many graphs: a subject that stands in relations to things."""
+    """The ``number``-th of many different graphs; a subject has ``statements`` relations."""
     subject = _SUBJECTS[number % len(_SUBJECTS)]
     things = [_OBJECTS[(number + own) % len(_OBJECTS)] for own in range(statements)]
     relations = tuple(
@@ -134,7 +135,7 @@ def statement_graph(number: int, statements: int) -> SceneGraph:
 
 
 def adapter_config(transformer: FluxTransformer2DModel, task: Task) -> AdapterConfig:
-    """The adapter of B to S; A has its LoRA on the same layers."""
+    """Settings of the adapter of B to S; A has its LoRA on the same layers."""
     return AdapterConfig(
         block_start=task.block_start,
         block_end=task.block_end,
@@ -148,9 +149,9 @@ def adapter_config(transformer: FluxTransformer2DModel, task: Task) -> AdapterCo
 def make_arrays(
     task: Task, transformer: FluxTransformer2DModel, *, statements: int
 ) -> TrainingArrays:
-    """N examples as an encoded data set holds them: noise, of the right shapes.
+    """Make N encoded examples: random numbers of the right shapes.
 
-    Few different texts serve all examples: what they say costs nothing.
+    All examples share a few texts, since the content of a text does not change the time.
     """
     draw = torch.Generator().manual_seed(0)
     config = transformer.config
@@ -193,17 +194,18 @@ def make_arrays(
 
 
 class Vanilla:
-    """A: diffusers, peft, accelerate and AdamW on the base, as their own examples put it together.
+    """A: diffusers, peft, accelerate and AdamW, combined as in diffusers' own examples.
 
-    The transformer's own forward pass, a LoRA in float32 under accelerate's mixed precision, a
-    data loader over cached latents and texts, gradient clipping and a learning-rate schedule.
+    A step consists of the transformer's own forward pass with a float32 LoRA under accelerate's
+    mixed precision, gradient clipping, AdamW and a learning-rate schedule. A data loader yields
+    cached latents and texts.
     """
 
     def __init__(self, transformer: FluxTransformer2DModel, task: Task, *, place: Place) -> None:
-        """Put the LoRA in; :meth:`start` makes a data loader."""
+        """Put the LoRA into the transformer; :meth:`start` makes a data loader."""
         layers = list(adapter_config(transformer, task).lora_modules)
         with warnings.catch_warnings():
-            # That several LoRAs share the transformer is what happens here on purpose.
+            # Several LoRAs share the transformer on purpose.
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")
             transformer.add_adapter(
                 LoraConfig(r=task.rank, lora_alpha=task.rank, target_modules=layers),
@@ -253,7 +255,7 @@ class Vanilla:
         self._batches, self._batch = endless(), batch
 
     def activate(self) -> None:
-        """Let this LoRA be the one at work."""
+        """Activate this LoRA."""
         self._transformer.set_adapter(VANILLA_LORA)
 
     def step(self) -> None:
@@ -298,15 +300,15 @@ class Vanilla:
             self._optimizer.zero_grad()
 
     def with_plain_attention(self) -> VanillaMath:
-        """A*: the same steps with another kernel of attention."""
+        """A*: the same steps with sgflux's choice of attention kernel."""
         return VanillaMath(self)
 
     def forget_gradients(self) -> None:
-        """After a step that ran out of memory."""
+        """Free the gradients, after a step that ran out of memory."""
         self._optimizer.zero_grad()
 
     def close(self) -> None:
-        """Leave the transformer as it was."""
+        """Take the LoRA out of the transformer."""
         self._accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
         delete_lora(self._transformer, VANILLA_LORA)
@@ -323,25 +325,25 @@ def delete_lora(transformer: FluxTransformer2DModel, name: str) -> None:
 
 @dataclass(frozen=True)
 class VanillaMath:
-    """A*: A within sgflux's choice of the attention's kernel."""
+    """A*: A with sgflux's choice of attention kernel."""
 
     vanilla: Vanilla
 
     def activate(self) -> None:
-        """As A."""
+        """Activate A's LoRA."""
         self.vanilla.activate()
 
     def step(self) -> None:
-        """As A, with attention as its plain formula on a CPU."""
+        """One step of A; on a CPU, attention is computed by its plain formula."""
         with attention_kernel(self.vanilla.place.device):
             self.vanilla.step()
 
 
 def check_limit(place: Place, batch: int) -> None:
-    """In a rehearsal on the CPU, run out of memory where a GPU would.
+    """Raise the error of a full GPU in a rehearsal on the CPU.
 
     Raises:
-        torch.OutOfMemoryError: if the batch is larger than what "fits".
+        torch.OutOfMemoryError: if the batch is larger than the place's ``memory_limit``.
     """
     if place.memory_limit is not None and batch > place.memory_limit:
         raise torch.OutOfMemoryError(f"rehearsal: a batch of {batch} does not fit")
@@ -351,10 +353,10 @@ def check_limit(place: Place, batch: int) -> None:
 
 
 class Ours:
-    """B to S: one adapter of sgflux on the base, and the runs that train it."""
+    """B to S: one adapter of sgflux in the transformer, and the runs that train it."""
 
     def __init__(self, transformer: FluxTransformer2DModel, task: Task, *, place: Place) -> None:
-        """Put the adapter in; :meth:`run` makes what trains it."""
+        """Put the adapter into the transformer; :meth:`run` makes a run that trains it."""
         self.task, self.place = task, place
         self._transformer = transformer
         self._arrays: dict[tuple[Task, int], TrainingArrays] = {}
@@ -369,17 +371,17 @@ class Ours:
         self.model.to(place.device)
 
     def add_names(self, graphs: Sequence[SceneGraph]) -> None:
-        """Give every word of the graphs features, as encoding a data set does."""
+        """Give every name in the graphs random features, where encoding would compute them."""
         words = [word for word in graph_names(graphs) if word not in self._names]
         self._names.add(words, torch.randn(len(words), self._names.dim))
 
     def run(self, name: str, batch: int, **settings: Any) -> OursRun:
-        """What trains it in one of the ways.
+        """Make a run that trains the adapter in one of the ways.
 
         Args:
-            name: name of the way.
-            batch: number of examples a step.
-            settings: further settings of :class:`TrainConfig`.
+            name: Name of the way.
+            batch: Number of examples a step.
+            settings: Further settings of :class:`TrainConfig`.
         """
         config = TrainConfig(
             train_jsonl=Path("never read"),
@@ -407,11 +409,11 @@ class Ours:
         return OursRun(self, run, batch, prepared)
 
     def activate(self) -> None:
-        """Let this adapter be the one at work."""
+        """Activate this adapter."""
         self._transformer.set_adapter(LORA_NAME)
 
     def _prepare(self, config: TrainConfig, statements: int) -> Preparation:
-        """What a training run is made of once everything is loaded and encoded."""
+        """Make the parts of a training run that loading and encoding would yield."""
         task, transformer = self.task, self._transformer
         if (task, statements) not in self._arrays:
             self._arrays[task, statements] = make_arrays(task, transformer, statements=statements)
@@ -469,27 +471,27 @@ class Ours:
         )
 
     def close(self) -> None:
-        """Leave the transformer as it was."""
+        """Take the LoRA out of the transformer."""
         delete_lora(self._transformer, LORA_NAME)
         del self.model
 
 
 class OursRun:
-    """One of the ways B to S: the steps of a training run."""
+    """One of the ways B to S; a step is a step of a training run."""
 
     def __init__(self, ours: Ours, run: TrainingRun, batch: int, prepared: Preparation) -> None:
-        """Keep the parts; :meth:`Ours.run` makes them."""
+        """Hold the parts, which :meth:`Ours.run` makes."""
         self._ours, self._run, self._batch = ours, run, batch
         self.graphs = [example.graph for example in prepared.train.examples]
         self._stop = StopRequest()  # nobody listens: a signal ends the benchmark
 
     def activate(self) -> None:
-        """Let this adapter be the one at work."""
+        """Activate this adapter."""
         self._ours.activate()
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """What the loss consists of, by name; nothing where it is flow matching alone."""
+        """Names of the terms of the loss; empty if it is flow matching alone."""
         return self._run.figures
 
     def step(self) -> None:
@@ -498,6 +500,6 @@ class OursRun:
         self._run.train_step(self._stop)
 
     def forget_gradients(self) -> None:
-        """After a step that ran out of memory."""
+        """Free the gradients, after a step that ran out of memory."""
         for weight in self._ours.model.trainable_parameters().values():
             weight.grad = None
