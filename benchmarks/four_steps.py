@@ -27,10 +27,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from frechet import frechet_distance
 
 from sgflux.data.examples import prompts_for_graph, read_examples
 from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
-from sgflux.evaluation.metrics import Observations, frechet_distance, macro_estimate
+from sgflux.evaluation.metrics import Observations, macro_estimate
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.intervals import exact_interval

@@ -28,7 +28,7 @@ from sgflux.models.relation_classifier import (
 )
 from sgflux.training.run_log import drop_later_rows
 from sgflux.world.demo import Preset, Progress
-from sgflux.world.judge import load_judge
+from sgflux.world.judge import read_judge
 from tests.helpers.evaluated import make_evaluation
 from tests.helpers.json_damage import damaged
 
@@ -207,7 +207,7 @@ def test_sizes_of_a_judge_are_checked_before_anything_is_allocated(
     judge.with_suffix(".json").write_text(json.dumps(card))
     started = time.monotonic()
     with pytest.raises(SgfluxError, match="world_judge"):
-        load_judge(judge)
+        read_judge(judge)
     assert time.monotonic() - started < 20
 
 
@@ -224,7 +224,7 @@ def test_any_damage_to_a_judges_card_is_an_error_or_a_judge(
     small = {"config": card["config"], "sha256": card["sha256"], "accuracy": 1.0}
     weights.with_suffix(".json").write_text(json.dumps(data.draw(damaged(small))))
     with naming(weights):
-        load_judge(weights)
+        read_judge(weights)
 
 
 @pytest.fixture(scope="module")

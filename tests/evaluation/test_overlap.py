@@ -11,12 +11,13 @@ from PIL import Image
 
 from sgflux.cli import main
 from sgflux.data.examples import SceneExample
-from sgflux.data.seen_rows import SEEN_FILE, file_digests, row_digests, seen_bytes
+from sgflux.data.seen_rows import SEEN_FILE, row_digests, seen_bytes
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.world.dataset import write_world
 from tests.helpers.graph_examples import example
+from tests.helpers.rows import file_digests
 
 
 def picture(root: Path, one: SceneExample, color: str) -> SceneExample:

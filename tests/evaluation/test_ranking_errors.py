@@ -16,7 +16,7 @@ from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.backbone import image_ids, text_ids
-from sgflux.models.ranking import ranking_errors
+from sgflux.models.ranking import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
@@ -59,13 +59,13 @@ def error_by_hand(
     latents = pipeline.autoencoder.scale(mean.float())
     generator = torch.Generator().manual_seed(derived_seed(0, "ranking", item.row, k))
     text = pipeline.encode_text([prompt_for(item.example, "neutral")])
-    (error,) = ranking_errors(
+    ((error,),) = ranking_errors_of_each(
         pipeline.model,
         latents=latents,
         noise=torch.randn(latents.shape[1:], generator=generator)[None],
         sigma=torch.tensor([SIGMAS[k]]),
         text_features=text,
-        graphs=[graph],
+        alternatives=[[graph]],
         image_ids=image_ids(latents.shape[2] // 2, latents.shape[3] // 2),
         text_ids=text_ids(text.encoder_hidden_states.shape[1]),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sgflux.data.examples import SceneExample
+from sgflux.data.images import image_digest
 
 VG_PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "vg_photos"
 
@@ -53,3 +54,8 @@ def write_picture(path: Path, *, size: tuple[int, int] = (8, 8), seed: int = 0) 
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def file_digests(examples: list[SceneExample], images_dir: Path) -> list[str]:
+    """SHA-256 of the file of each example's picture."""
+    return [image_digest((images_dir / row.image_rel_path).read_bytes()) for row in examples]

@@ -12,11 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import adapter_disabled
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
-from sgflux.models.lora_strength import merge_lora, scale_lora, unmerge_lora
-from tests.helpers.models import GRAPHS, make_model, train_by_chance
+from tests.helpers.models import make_model, train_by_chance
 
 
 def lora_of(state: dict[str, torch.Tensor], *, alpha: float) -> LoraWeights:
@@ -160,29 +158,3 @@ def test_what_does_not_fit_is_named(flux_folder: Path, names: NameFeatures, tmp_
     half = {n: v for n, v in lora.weights.items() if not n.endswith("3.attn.to_q.lora_B.weight")}
     with pytest.raises(SgfluxError, match=r"3\.attn\.to_q\.lora_A\.weight has no .*lora_B"):
         LoraWeights.with_alpha(half, 4.0)
-
-
-def test_scaled_merged_and_switched_off(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any]
-) -> None:
-    model = make_model(flux_folder, names)
-    train_by_chance(model)
-    model.requires_grad_(False)
-    on = model(GRAPHS, **inputs)
-    with adapter_disabled(model):
-        base = model(None, **inputs)
-    scale_lora(model, 0.0)
-    assert torch.equal(model(None, **inputs), base)
-    scale_lora(model, 0.5)
-    assert not torch.allclose(model(GRAPHS, **inputs), on)
-    scale_lora(model, 1.0)
-    assert torch.equal(model(GRAPHS, **inputs), on)
-    merge_lora(model)
-    torch.testing.assert_close(model(GRAPHS, **inputs), on, rtol=1e-4, atol=1e-5)
-    for again in (merge_lora, lambda model: scale_lora(model, 2.0)):
-        with pytest.raises(SgfluxError, match="merged already"):
-            again(model)
-    unmerge_lora(model)
-    torch.testing.assert_close(model(GRAPHS, **inputs), on, rtol=1e-4, atol=1e-5)
-    with pytest.raises(SgfluxError, match="not merged"):
-        unmerge_lora(model)

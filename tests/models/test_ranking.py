@@ -16,7 +16,7 @@ from sgflux.models.backbone import (
     text_ids,
 )
 from sgflux.models.graph_encoder import NameFeatures, graph_names
-from sgflux.models.ranking import ranking_errors, ranking_errors_of_each
+from sgflux.models.ranking import ranking_errors_of_each
 from tests.helpers.flux import make_transformer
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
@@ -78,7 +78,7 @@ def test_the_error_is_that_of_the_models_velocity(model: GraphLoraModel) -> None
             txt_ids=text_ids(6),
         )
     by_hand = (velocity - pack_latents(noise - latents)).square().mean(dim=(1, 2))
-    errors = ranking_errors(model, graphs=GRAPHS, **given)
+    (errors,) = ranking_errors_of_each(model, alternatives=[GRAPHS], **given)
     assert errors.shape == (2,)
     assert errors.dtype == torch.float32
     assert not errors.requires_grad
@@ -88,11 +88,12 @@ def test_the_error_is_that_of_the_models_velocity(model: GraphLoraModel) -> None
 def test_alternatives_together_are_each_as_alone(model: GraphLoraModel) -> None:
     together = ranking_errors_of_each(model, alternatives=[GRAPHS, SWAPPED, NULLS], **inputs())
     for graphs, errors in zip([GRAPHS, SWAPPED, NULLS], together, strict=True):
-        assert torch.equal(errors, ranking_errors(model, graphs=graphs, **inputs()))
+        (alone,) = ranking_errors_of_each(model, alternatives=[graphs], **inputs())
+        assert torch.equal(errors, alone)
     assert not torch.equal(together[0], together[1]), "the direction of the graph counts"
     assert not torch.equal(together[0], together[2])
 
 
 def test_as_many_graphs_as_examples(model: GraphLoraModel) -> None:
     with pytest.raises(ValueError, match="1 graphs for 2"):
-        ranking_errors(model, graphs=GRAPHS[:1], **inputs())
+        ranking_errors_of_each(model, alternatives=[GRAPHS[:1]], **inputs())

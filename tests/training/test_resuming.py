@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from sgflux.data.seen_rows import file_digests, row_digests
+from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError
 from sgflux.training.checkpoint import (
     AdapterWeights,
@@ -31,6 +31,7 @@ from sgflux.training.prepare import plan_encoding, read_splits
 from sgflux.training.processes import Processes
 from sgflux.training.resuming import changed_settings
 from sgflux.training.trainer import TrainResult, train
+from tests.helpers.rows import file_digests
 from tests.helpers.training import MakeConfig, equal, training_state
 
 

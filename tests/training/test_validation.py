@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from sgflux.data.cache import TrainingArrays
-from sgflux.data.encoding import prepare_training_arrays
 from sgflux.data.examples import read_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
@@ -25,6 +24,7 @@ from sgflux.training.validation import (
     choose_items,
     summarize,
 )
+from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.scenes import SCENES, example, write_scenes
 
 PREDICATES = [predicate for _, predicate, _ in SCENES]

@@ -16,16 +16,17 @@ from sgflux.world.judge import (
     CLASSES,
     NONE_INDEX,
     WorldJudge,
-    judge_card,
-    load_judge,
+    read_judge,
     to_judge_images,
 )
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, render_relationships, sample_scene
 
+ASSETS = resources.files("sgflux") / "assets"
+
 
 @pytest.fixture(scope="module")
 def judge() -> WorldJudge:
-    return load_judge()
+    return read_judge()[0]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_many_queries_at_once_equal_one_at_a_time(judge: WorldJudge, renders: li
 
 
 def test_its_accuracy_is_written_beside_it() -> None:
-    card = judge_card()
+    card = json.loads((ASSETS / "world_judge.json").read_text())
     assert card["accuracy"] >= 0.98
     assert card["presence_accuracy"] >= 0.99
     assert card["n"]["single"] >= 4800
@@ -105,24 +106,23 @@ def test_its_accuracy_is_written_beside_it() -> None:
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
-    folder = resources.files("sgflux") / "assets"
     for name in ("world_judge.safetensors", "world_judge.json"):
-        shutil.copy(str(folder / name), tmp_path / name)
+        shutil.copy(str(ASSETS / name), tmp_path / name)
     weights = tmp_path / "world_judge.safetensors"
-    assert load_judge(weights).config == judge_card()["config"]
+    assert read_judge(weights)[0].config == read_judge()[0].config
     payload = bytearray(weights.read_bytes())
     payload[-1] ^= 1
     weights.write_bytes(payload)
     with pytest.raises(ValueError, match="not the ones"):
-        load_judge(weights)
-    shutil.copy(str(folder / "world_judge.safetensors"), weights)
+        read_judge(weights)
+    shutil.copy(str(ASSETS / "world_judge.safetensors"), weights)
     card = json.loads((tmp_path / "world_judge.json").read_text())
     card["config"]["looks"] += 1
     (tmp_path / "world_judge.json").write_text(json.dumps(card))
     with pytest.raises(ValueError, match="wrong weights"):
-        load_judge(weights)
+        read_judge(weights)
     with pytest.raises(ValueError, match="no such file"):
-        load_judge(tmp_path / "missing.safetensors")
+        read_judge(tmp_path / "missing.safetensors")
 
 
 def test_pictures_of_another_shape_are_refused(judge: WorldJudge) -> None:

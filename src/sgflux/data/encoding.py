@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -334,38 +333,6 @@ def name_features(
             features = encode(list(new.values())).detach().to("cpu", torch.float32)
             writer.add(list(new), {"name": features})
     return StoredRows(store, keys).rows(torch.arange(len(keys)))["name"]
-
-
-def prepare_training_arrays(
-    examples: Iterable[SceneExample],
-    *,
-    store: CacheStore | None = None,
-    encode_images: Callable[[Tensor], tuple[Tensor, Tensor]],
-    encode_text: Callable[[list[str]], TextFeatures],
-    batch_size: int = 16,
-    progress: bool = False,
-    **settings: Any,
-) -> TrainingArrays:
-    """Encode every different picture and prompt once, or take it from the store.
-
-    Args:
-        examples: at least one.
-        store: where results are kept, and left; None keeps them in memory.
-        encode_images: see :class:`Encoders`.
-        encode_text: see :class:`Encoders`.
-        batch_size: see :class:`Encoders`.
-        progress: show bars on stderr.
-        settings: of the :class:`EncodingPlan`.
-
-    Raises:
-        SgfluxError: as :class:`EncodingPlan` and its :meth:`~EncodingPlan.fill`.
-    """
-    encoders = Encoders(images=encode_images, text=encode_text, batch_size=batch_size)
-    plan = EncodingPlan(examples, **settings)
-    if store is None:
-        return plan.in_memory(encoders, progress=progress)
-    plan.fill(store, encoders, progress=progress)
-    return plan.opened(store)
 
 
 @dataclass(frozen=True)

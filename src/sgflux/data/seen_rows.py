@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from sgflux.data.examples import SceneExample, resolve_image
-from sgflux.data.images import image_digest, read_image_bytes
+from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.statements import canonical_statement
@@ -27,23 +24,6 @@ from sgflux.graphs.statements import canonical_statement
 SEEN_FILE = "seen_data.safetensors"
 """The file in a bundle's folder."""
 _LARGEST = 1 << 30
-
-
-def file_digests(examples: Sequence[SceneExample], images_dir: Path) -> list[str]:
-    """SHA-256 of the file of each example's picture; one thread a core reads.
-
-    Raises:
-        SgfluxError: if a picture cannot be read.
-    """
-    names = list(dict.fromkeys(example.image_rel_path for example in examples))
-    first = {example.image_rel_path: example for example in reversed(examples)}
-
-    def digest(name: str) -> str:
-        return image_digest(read_image_bytes(resolve_image(first[name], images_dir)))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = dict(zip(names, pool.map(digest, names), strict=True))
-    return [found[example.image_rel_path] for example in examples]
 
 
 def row_digests(examples: Sequence[SceneExample], files: Sequence[str]) -> dict[str, np.ndarray]:

@@ -36,7 +36,6 @@ _CHUNK = 1 << 23  # numbers converted and hashed at once
 _KEPT = 512  # digests remembered
 _YOUNG = 2 * 10**9  # nanoseconds in which a change might leave a file's time as it was
 _EXACT = (torch.bfloat16, torch.float16, torch.float32)
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def tensor_digest(tensor: Tensor) -> str:

@@ -19,53 +19,6 @@ from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.backbone import TextFeatures, pack_latents
 
 
-def ranking_errors(
-    model: GraphLoraModel,
-    *,
-    latents: Tensor,
-    noise: Tensor,
-    sigma: Tensor,
-    text_features: TextFeatures,
-    graphs: Sequence[SceneGraph],
-    image_ids: Tensor,
-    text_ids: Tensor,
-    guidance: Tensor | None = None,
-) -> Tensor:
-    """e(g) of every example under its graph.
-
-        e = mean[ (velocity - (noise - latents))^2 ]
-
-    Args:
-        model: with its adapter on.
-        latents: scaled, (B, 16, h, w).
-        noise: standard normal, (B, 16, h, w).
-        sigma: (B,) float32 in [0, 1].
-        text_features: of B prompts.
-        graphs: B of them; the null graph is one, too.
-        image_ids: (S, 3).
-        text_ids: (L, 3).
-        guidance: (B,) for a guidance-distilled model, None for any other.
-
-    Returns:
-        (B,) float32, >= 0.
-
-    Raises:
-        ValueError: if the numbers of examples differ.
-    """
-    (errors,) = ranking_errors_of_each(
-        model,
-        latents=latents,
-        noise=noise,
-        sigma=sigma,
-        text_features=text_features,
-        alternatives=[graphs],
-        image_ids=image_ids,
-        text_ids=text_ids,
-        guidance=guidance,
-    )
-    return errors
-
-
 @torch.no_grad()
 def ranking_errors_of_each(
     model: GraphLoraModel,
@@ -79,9 +32,26 @@ def ranking_errors_of_each(
     text_ids: Tensor,
     guidance: Tensor | None = None,
 ) -> list[Tensor]:
-    """As :func:`ranking_errors` for several lists of graphs; what they share is computed once.
+    """e(g) of every example under each of several graphs; their common prefix is computed once.
+
+        e = mean[ (velocity - (noise - latents))^2 ]
+
+    Args:
+        model: Model with its adapter switched on.
+        latents: Scaled latents, (B, 16, h, w).
+        noise: Standard normal, (B, 16, h, w).
+        sigma: Noise levels in [0, 1], (B,) float32.
+        text_features: Features of B prompts.
+        alternatives: Lists of B graphs each; the null graph is one, too.
+        image_ids: Positions of the image tokens, (S, 3).
+        text_ids: Positions of the text tokens, (L, 3).
+        guidance: Guidance of a guidance-distilled model, (B,); None for any other.
+
+    Returns:
+        A tensor (B,) float32, >= 0, for each list of graphs.
 
     Raises:
+        ValueError: if the numbers of examples differ.
         SgfluxError: if an error is not finite; the message names the graph.
     """
     for graphs in alternatives:

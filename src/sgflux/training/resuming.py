@@ -37,7 +37,6 @@ _NO_PART_OF_TRAINING = (
     "dry_run",
 )
 
-_DATA_PATHS = ("train_jsonl", "val_jsonl", "images_dir")
 _BASE_PATHS = (
     "model_id",
     "components",

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -143,7 +143,7 @@ class WorldJudge(nn.Module):
     def __init__(
         self, *, fine: int = 64, coarse: int = 104, dim: int = 72, heads: int = 4, looks: int = 2
     ) -> None:
-        """Build with random weights; :func:`load_judge` gives the trained ones.
+        """Build with random weights; :func:`read_judge` gives the trained ones.
 
         Args:
             fine, coarse: channels of the 16 x 16 and the 8 x 8 grid, multiples of 8.
@@ -250,11 +250,6 @@ def to_judge_images(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
     return F.avg_pool2d(pixels, height // IMAGE_SIZE) if height != IMAGE_SIZE else pixels
 
 
-def load_judge(path: str | Path | None = None) -> WorldJudge:
-    """The judge of :func:`read_judge` alone."""
-    return read_judge(path)[0]
-
-
 def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
     """The trained judge, in eval mode on the CPU, float32; and the SHA-256 of its weights' file.
 
@@ -283,19 +278,6 @@ def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
         where=where,
     )
     return judge.eval().requires_grad_(False), digest
-
-
-def judge_card(path: str | Path | None = None) -> dict[str, Any]:
-    """How good the judge is: the JSON beside its weights.
-
-    Keys include ``accuracy`` (single triples), ``per_predicate``, ``multi_triple_accuracy``,
-    ``by_triples``, ``presence_accuracy``, ``confusion`` (25 x 25 counts, rows are the truth),
-    ``n``, ``seed``, ``command``.
-    """
-    text = _read(path)[1]
-    where = "bundled judge" if path is None else str(path)
-    card: dict[str, Any] = typed(text, dict, where=f"{where}: its .json", way_out=_WAY_OUT)
-    return card
 
 
 def _read(path: str | Path | None) -> tuple[bytes, bytes]:
