@@ -30,7 +30,8 @@ import numpy as np
 from frechet import frechet_distance
 
 from sgflux.data.examples import prompts_for_graph, read_examples
-from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
+from sgflux.evaluation.judges.judge import read_pictures
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import Observations, macro_estimate
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph

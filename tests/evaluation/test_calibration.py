@@ -13,12 +13,13 @@ from PIL import Image
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.calibration import FALSE_KINDS, calibrate, false_questions
-from sgflux.evaluation.judges import NONE, NamePair, WorldJudgeAdapter
+from sgflux.evaluation.judges.judge import NONE, Images, JudgeIdentity, Reading, pair_of
+from sgflux.evaluation.judges.world import WorldJudgeAdapter, reading_of
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.records import judge_line
 from sgflux.evaluation.report.headline import headline
 from sgflux.evaluation.scoring import Scorer
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.dataset import write_world
 from sgflux.world.judge import CLASSES
 from tests.helpers.graph_examples import example
@@ -29,9 +30,7 @@ SCORER = Scorer()
 class NeverNone:
     """The bundled judge with its "none" struck out: right about all that is stated."""
 
-    name = "never none"
-    digest = "0" * 64
-    classes = CLASSES
+    identity = JudgeIdentity("never none", "0" * 64, CLASSES)
 
     def __init__(self) -> None:
         self._inner = WorldJudgeAdapter.load()
@@ -39,16 +38,19 @@ class NeverNone:
     def check(self, graphs: Iterable[SceneGraph]) -> None:
         self._inner.check(graphs)
 
-    def relation_scores(
-        self, images: np.ndarray | Sequence[np.ndarray], queries: Sequence[Sequence[NamePair]]
-    ) -> list[np.ndarray]:
-        scores = self._inner.relation_scores(images, queries)
-        for rows in scores:
-            rows[:, CLASSES.index(NONE)] = -1e9
-        return scores
+    def covers(self, predicate: str) -> bool:
+        return self._inner.covers(predicate)
 
-    def objects_present(self, images: np.ndarray | Sequence[np.ndarray]) -> list[frozenset[str]]:
-        return self._inner.objects_present(images)
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
+        readings = []
+        for own, honest in zip(statements, self._inner.read(images, statements), strict=True):
+            pairs = list(dict.fromkeys(map(pair_of, own)))
+            scores = {}
+            for pair, entry in zip(pairs, honest.evidence["scores"], strict=True):
+                scores[pair] = np.array(entry["log_probabilities"])
+                scores[pair][CLASSES.index(NONE)] = -1e9
+            readings.append(reading_of(own, scores=scores, present=honest.present or frozenset()))
+        return readings
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import ALL_ARMS, Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
-from sgflux.evaluation.generators import blind, oracle
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world
+from sgflux.world.generators import blind, oracle
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.graph_examples import example
@@ -222,6 +222,7 @@ def test_a_generator_that_leaves_a_picture_out_stops_the_run(data: Path, tmp_pat
         ({"generator": "oracle", "adapter": Path("a")}, "adapter has no effect"),
         ({"generator": "oracle", "items": 10**6}, "1000000 items"),
         ({"generator": "oracle", "seeds_per_item": 0}, "seeds_per_item"),
+        ({"generator": "oracle", "judge": "nobody"}, "judge must be 'none' or"),
     ],
 )
 def test_impossible_settings_are_refused(

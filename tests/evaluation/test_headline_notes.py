@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.judges import WorldJudgeAdapter
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.report.data import Evaluation, read_evaluation, read_results
 from sgflux.evaluation.report.headline import (
     Figure,
@@ -90,7 +90,7 @@ def test_no_page_states_a_criterion_that_the_defaults_fail(evaluation: Evaluatio
 def test_chance_is_what_random_drawing_gives(evaluation: Evaluation) -> None:
     chance = json.loads(CHANCE_FILE.read_text())
     drawn = chance["relation_accuracy"]
-    assert chance["judge"] == WorldJudgeAdapter.load().name
+    assert chance["judge"] == WorldJudgeAdapter.load().identity.name
     assert drawn["n"] >= 5000
     assert drawn["ci95"][1] < 1 / 24, "a picture is no guess among 24 predicates"
     assert random_drawing("world") == drawn

@@ -27,7 +27,6 @@ from sgflux.evaluation.report.panels import (
     embedded,
     several_panels,
 )
-from sgflux.graphs.scene_graph import Triple
 from tests.helpers.evaluated import make_evaluation
 
 VOID = {"meta", "img", "br", "link", "line", "rect", "path", "circle"}
@@ -136,8 +135,9 @@ def test_a_verdict_is_what_the_judge_read(folder: Path) -> None:
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     for line in lines:
         picture = evaluation.items[line["row"]][Arm(line["arm"])]
-        assert [picture.read(triple) for triple in picture.statements] == line["verdict"]["read"]
-        assert [picture.shows(triple) for triple in picture.statements] == line["verdict"]["right"]
+        said = [picture.said[triple] for triple in picture.statements]
+        assert [one.words for one in said] == line["verdict"]["read"]
+        assert [one.holds for one in said] == line["verdict"]["right"]
 
 
 def test_the_changed_and_the_contradicted_statement_are_found(folder: Path) -> None:
@@ -155,7 +155,7 @@ def test_marks_below_pictures_are_the_judges_verdicts(folder: Path) -> None:
     evaluation = read_evaluation(folder)
     shown = several_panels(evaluation, limit=1000)
     verdicts = Counter(
-        item[arm].shows(triple)
+        item[arm].said[triple].holds
         for item in evaluation.items.values()
         if len(item[Arm.GRAPH].statements) > 1
         for arm in (Arm.BASE_NEUTRAL, Arm.BASE_RELATIONAL, Arm.GRAPH)
@@ -299,11 +299,19 @@ def test_smoothing_is_a_mean_of_neighbours() -> None:
     assert smooth(points, window=1) == points
 
 
-def test_a_triple_is_read_whatever_its_case(folder: Path) -> None:
-    picture = next(iter(read_evaluation(folder).items.values()))[Arm.GRAPH]
-    stated = picture.statements[0]
-    shouted = Triple(stated.subject.upper(), stated.predicate, stated.object.upper())
-    assert picture.read(shouted) == picture.read(stated)
+def test_results_of_earlier_versions_are_shown_alike(folder: Path, tmp_path: Path) -> None:
+    """They have the judge's scores and no verdicts; their report would have lost its marks."""
+    old = Path(shutil.copytree(folder, tmp_path / "evaluation"))
+    lines = [json.loads(line) for line in (old / "results.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["verdict"]["verdicts"]
+    (old / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    now, before = read_evaluation(folder), read_evaluation(old)
+    for row, item in before.items.items():
+        for arm, picture in item.items():
+            shown = {t: now.items[row][arm].said[t] for t in picture.said}
+            assert picture.said == shown
+            assert set(picture.statements) <= set(shown)
 
 
 def test_a_picture_that_was_exchanged_after_judging_is_not_shown(

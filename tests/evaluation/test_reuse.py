@@ -19,8 +19,8 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
-from sgflux.evaluation.generators import oracle
 from sgflux.world.dataset import write_world
+from sgflux.world.generators import oracle
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.graph_examples import example
 

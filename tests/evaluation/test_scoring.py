@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest, make_items, plan_pictures
+from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
 from sgflux.evaluation.drawing import JudgedPicture, picture_path
-from sgflux.evaluation.judges import Reading
+from sgflux.evaluation.judges.judge import Reading
+from sgflux.evaluation.judges.world import reading_of
 from sgflux.evaluation.ranking import ranking_summary
-from sgflux.evaluation.scoring import Scorer
+from sgflux.evaluation.scoring import Scorer, changed_statement
 from sgflux.flow_matching import sigma_grid
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.judge import CLASSES
+from sgflux.world.scenes import PREDICATES
 from tests.helpers.graph_examples import example
 
 EXAMPLES = [
@@ -44,7 +46,8 @@ def reading(*statements: str) -> Reading:
             values = np.full(len(CLASSES), -9.0, dtype=np.float32)
             values[CLASSES.index(truth.get((subject, other), "none"))] = -0.1
             scores[subject, other] = values
-    return Reading(classes=CLASSES, scores=scores, present=objects)
+    asked = [Triple(one, predicate, other) for one, other in scores for predicate in PREDICATES]
+    return reading_of(asked, scores=scores, present=objects)
 
 
 def judged(arm: Arm, readings: list[Reading]) -> list[JudgedPicture]:
@@ -146,7 +149,8 @@ def test_win_rate(on_graph: str, on_negative: str, expected: float) -> None:
 
 
 def test_a_judge_without_an_opinion_gives_one_half() -> None:
-    blank = replace(RIGHT[0], scores={pair: np.zeros(25) for pair in RIGHT[0].scores})
+    same = {triple: replace(one, score=-3.0) for triple, one in RIGHT[0].verdicts.items()}
+    blank = replace(RIGHT[0], verdicts=same)
     arms = {arm: judged(arm, [blank] * 3) for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH)}
     assert SCORER.win_rates(arms)["win_rate"]["value"] == 0.5
 
@@ -159,8 +163,8 @@ def test_kinds_of_negatives_are_told_apart() -> None:
         requests = plan_pictures(items, arm, seeds_per_item=1, seed=0)
         triples = [(r.graph or SceneGraph.null()).triples()[0] for r in requests]
         figures[arm] = [
-            JudgedPicture(request, "", reading_of(item, str(triple)))
-            for request, item, triple in zip(requests, items, triples, strict=True)
+            JudgedPicture(request, "", reading(str(triple)))
+            for request, triple in zip(requests, triples, strict=True)
         ]
     rates = SCORER.win_rates(figures)
     assert rates["win_rate"]["n"] == 1
@@ -172,12 +176,31 @@ def test_kinds_of_negatives_are_told_apart() -> None:
     assert SCORER.win_rates(near_alone)["win_rate"]["value"] is None
 
 
-def reading_of(item: EvaluationItem, statement: str) -> Reading:
-    """As ``reading``, with scores for the item's own pairs."""
-    base = reading(statement)
-    pairs = {(a, b) for a in item.graph.objects for b in item.graph.objects if a != b}
-    blank = np.full(len(CLASSES), -9.0, dtype=np.float32)
-    return replace(base, scores={pair: base.scores.get(pair, blank) for pair in pairs})
+def test_a_statement_that_no_judge_covers_is_in_no_figure() -> None:
+    """Counted as wrong it would lower an accuracy that nobody has measured."""
+    partly = [
+        replace(one, verdicts={t: v for t, v in one.verdicts.items() if t.predicate != "holding"})
+        for one in RIGHT
+    ]
+    arms = {arm: judged(arm, partly) for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH)}
+    figures = SCORER.arm(Arm.GRAPH, arms[Arm.GRAPH])
+    assert figures["relation_accuracy"]["macro"] == 1.0
+    assert set(figures["relation_accuracy"]["per_predicate"]) == {"riding", "above", "around/near"}
+    assert figures["relation_by_objects"]["found"]["n"] == 3
+    assert set(figures["all_triples_right"]) == {"1"}, "half of a picture is not all of it"
+    kinds = SCORER.win_rates(arms)["win_rate_by_kind"]
+    assert sum(kind["n"] for kind in kinds.values()) == sum(
+        item.negative is not None
+        and all(t.predicate != "holding" for t in changed_statement(item, item.negative))
+        for item in ITEMS
+    )
+
+
+def test_a_judge_that_does_not_look_for_objects_has_no_figure_of_them() -> None:
+    silent = [replace(one, present=None) for one in RIGHT]
+    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, silent))
+    assert "objects_right" not in figures
+    assert figures["relation_by_objects"]["found"]["value"] == 1.0, "all of its verdicts hold"
 
 
 def test_contradiction_says_whom_the_pictures_follow() -> None:

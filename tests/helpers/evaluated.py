@@ -15,8 +15,9 @@ from sgflux.data.examples import read_examples
 from sgflux.data.images import load_image
 from sgflux.evaluation.arms import Arm, PictureRequest
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
-from sgflux.evaluation.judges import NONE, NamePair
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.evaluation.judges.judge import NONE, Images, JudgeIdentity, Reading, pair_of
+from sgflux.evaluation.judges.world import reading_of
+from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.dataset import write_world
 from sgflux.world.scenes import PREDICATES, render_relationships
 
@@ -31,8 +32,7 @@ class Remembering:
     """Generator and judge in one: draws the graph most of the time, and remembers it."""
 
     name = "remembering"
-    digest = None
-    classes = CLASSES
+    identity = JudgeIdentity("remembering", classes=CLASSES)
 
     def __init__(self) -> None:
         self.drawn: dict[str, list[tuple[str, str, str]]] = {}
@@ -64,25 +64,24 @@ class Remembering:
     def check(self, graphs: Iterable[SceneGraph]) -> None:
         """Knows everything."""
 
-    def relation_scores(
-        self, images: np.ndarray | Sequence[np.ndarray], queries: Sequence[Sequence[NamePair]]
-    ) -> list[np.ndarray]:
+    def covers(self, predicate: str) -> bool:
+        return predicate in PREDICATES
+
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
         return [
-            np.stack([self._scores(image, pair) for pair in own])
-            for image, own in zip(images, queries, strict=True)
+            reading_of(
+                own,
+                scores={pair: self._scores(image, pair) for pair in map(pair_of, own)},
+                present=frozenset(n for s, _, o in self.drawn[_digest(image)] for n in (s, o)),
+            )
+            for image, own in zip(images, statements, strict=True)
         ]
 
-    def _scores(self, image: np.ndarray, pair: NamePair) -> np.ndarray:
+    def _scores(self, image: np.ndarray, pair: tuple[str, str]) -> np.ndarray:
         scores = np.full(len(CLASSES), -9.0, np.float32)
         shown = {(s, o): p for s, p, o in self.drawn[_digest(image)]}
         scores[CLASSES.index(shown.get(pair, NONE))] = -0.01
         return scores
-
-    def objects_present(self, images: np.ndarray | Sequence[np.ndarray]) -> list[frozenset[str]]:
-        return [
-            frozenset(name for s, _, o in self.drawn[_digest(image)] for name in (s, o))
-            for image in images
-        ]
 
 
 def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:

@@ -133,8 +133,13 @@ class PictureRequest:
 
     @property
     def file_name(self) -> str:
-        """Of the picture, within the folder of its arm."""
+        """The picture's name within the folder of its arm."""
         return f"{self.item.row:06d}-{self.repeat}.png"
+
+    @property
+    def place(self) -> str:
+        """What an error calls the picture's example."""
+        return self.item.example.named(self.item.row, kind="row")
 
 
 def derived_seed(seed: int, purpose: str, *numbers: int) -> int:

@@ -1,8 +1,8 @@
 """How good a judge is: what it says of real pictures, whose relations are known.
 
-It is asked for the relation of pairs whose relation is stated, and of three kinds of pairs of which
-no relation is true: a judge that always names one is right about all of the first and none of the
-others, so the two stand side by side.
+It is asked about the statements of the data, and about three kinds of statements that are false: a
+judge that accepts everything is right about all of the first and none of the others, so the two
+stand side by side.
 """
 
 from __future__ import annotations
@@ -13,8 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgflux.data.examples import SceneExample, known_graphs
-from sgflux.evaluation.arms import derived_seed
-from sgflux.evaluation.judges import NONE, Judge, Reading, pair_of, read_pictures
+from sgflux.data.progress import progress_bar
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import EvaluationItem, derived_seed
+from sgflux.evaluation.judges.judge import (
+    NONE,
+    Judge,
+    Reading,
+    not_covered,
+    pair_of,
+    predicate_of,
+    read_pictures,
+)
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.entailments import entailed
@@ -28,14 +38,23 @@ FALSE_KINDS = {
 }
 """Kinds of pairs about which a judge may say something false -> what they are."""
 
+_NO_JUDGE = (
+    "no judge: nobody has looked at the pictures, so there are no relation accuracies and no win "
+    "rate; what is measured is the ranking accuracy and how far the graph moves the pictures"
+)
+_UNCALIBRATED = (
+    "was not calibrated on this test set, which has no pictures: believe what it reads as far as "
+    "its own held-out figures go"
+)
+
 
 @dataclass(frozen=True)
 class FalseQuestion:
-    """A pair that is asked for though its statement is not true.
+    """A statement that is asked about though it is not true.
 
     Attributes:
         kind: one of :data:`FALSE_KINDS`.
-        statement: A false statement about the picture; the judge is asked for its pair.
+        statement: a false statement about the picture.
         true_answers: the relations that do hold from this subject to this object, and "none".
     """
 
@@ -44,8 +63,15 @@ class FalseQuestion:
     true_answers: frozenset[str]
 
     def is_accepted(self, reading: Reading) -> bool:
-        """Whether the judge names a relation that the pair does not have."""
-        return reading.relation(self.statement) not in self.true_answers
+        """Whether the judge accepts what is false.
+
+        A judge that names relations accepts any relation that the pair does not have; another judge
+        accepts the statement.
+        """
+        verdict = reading.verdicts[self.statement]
+        if verdict.relation is None:
+            return verdict.holds
+        return verdict.relation not in self.true_answers
 
 
 def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list[FalseQuestion]]:
@@ -67,7 +93,7 @@ def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list
         there = {name.casefold() for name in about.objects}
         own: list[FalseQuestion] = []
         for triple in dict.fromkeys(example.graph.triples()):
-            predicate = DEFAULT_VOCABULARY.normalize(triple.predicate)
+            predicate = predicate_of(triple)
             other = Triple(triple.object, triple.predicate, triple.subject)
             answers = _true_answers(about, other)
             if DEFAULT_VOCABULARY.is_asymmetric(predicate) and predicate not in answers:
@@ -89,6 +115,61 @@ def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list
             own.append(FalseQuestion("unrelated", rng.choice(apart), frozenset({NONE})))
         questions.append(own)
     return questions
+
+
+def judge_figures(
+    judge: Judge | None,
+    examples: Sequence[SceneExample],
+    items: Sequence[EvaluationItem],
+    scorer: Scorer,
+    pictures: RealPictures | None,
+    *,
+    show_progress: bool,
+) -> dict[str, Any]:
+    """How good the judge is, before it is believed anything, and what it does not cover.
+
+    Args:
+        judge: is asked; None: nobody judges.
+        examples: the test set.
+        items: what is evaluated.
+        scorer: makes the figures.
+        pictures: those of the test set; None if it has none.
+        show_progress: show a bar on stderr.
+
+    Raises:
+        SgfluxError: if the judge does not know an object, or covers no statement of the items.
+    """
+    unknown: dict[str, Any] = {"accuracy": None, "ci95": None, "n": 0, "per_predicate": {}}
+    if judge is None:
+        return {"name": "none", "sha256": None, **unknown, "note": _NO_JUDGE}
+    judge.check(example.graph for example in examples)
+    judge.check(n.graph for item in items for n in (item.swapped, item.replaced) if n is not None)
+    name = judge.identity.name
+    stated = [triple for item in items for triple in item.graph.triples()]
+    left_out = not_covered(judge, stated)
+    if left_out.total() == len(stated):
+        raise SgfluxError(
+            f"the judge {name!r} covers none of the predicates of the test set {sorted(left_out)}; "
+            "use another judge, or judge 'none'"
+        )
+    if pictures is None:
+        figures: dict[str, Any] = {
+            "name": name,
+            "sha256": judge.identity.sha256,
+            **unknown,
+            "classes": list(judge.identity.classes),
+            "note": f"the judge {name!r} {_UNCALIBRATED}",
+        }
+    else:
+        with progress_bar(len(examples), "judge", show=show_progress) as advance:
+            figures = calibrate(judge, examples, pictures, scorer, advance=advance)
+    if judge.identity.parts:
+        figures["judges"] = [
+            {"name": part.name, "sha256": part.sha256} for part in judge.identity.parts
+        ]
+    if left_out:
+        figures["not_covered"] = dict(sorted(left_out.items()))
+    return figures
 
 
 def calibrate(
@@ -138,17 +219,21 @@ def calibration_figures(
     for example, reading, own in zip(examples, readings, questions, strict=True):
         cluster = example.image_rel_path
         relations += [
-            (float(reading.is_right(t)), DEFAULT_VOCABULARY.normalize(t.predicate), cluster)
+            (float(reading.is_right(t)), predicate_of(t), cluster)
             for t in example.graph.triples()
+            if t in reading.verdicts
         ]
-        objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
+        if reading.present is not None:
+            objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
         for question in own:
+            if question.statement not in reading.verdicts:
+                continue
             wrong = float(question.is_accepted(reading))
             accepted[question.kind].append((wrong, "all", cluster))
     accuracy = scorer.macro(relations).to_json()
     return {
-        "name": judge.name,
-        "sha256": judge.digest,
+        "name": judge.identity.name,
+        "sha256": judge.identity.sha256,
         "accuracy": accuracy.pop("macro"),
         **accuracy,
         "false_acceptance": {
@@ -156,7 +241,7 @@ def calibration_figures(
             for kind, rows in accepted.items()
         },
         "objects_right": scorer.mean(objects).to_json(),
-        "classes": list(readings[0].classes) if readings else [],
+        "classes": list(judge.identity.classes),
         "calibrated_on": f"the {len(examples)} real pictures of the data set",
     }
 
@@ -166,7 +251,7 @@ def _true_answers(about: SceneGraph, asked: Triple) -> frozenset[str]:
     subject, object_ = pair_of(asked)
     found = {NONE}
     for triple in about.triples():
-        predicate = DEFAULT_VOCABULARY.normalize(triple.predicate)
+        predicate = predicate_of(triple)
         every = (predicate, *entailed(predicate, DEFAULT_VOCABULARY))
         if pair_of(triple) == (subject, object_):
             found.update(every)

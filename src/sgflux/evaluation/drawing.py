@@ -16,7 +16,7 @@ from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest, batches, statements_about
 from sgflux.evaluation.generators import Generator
-from sgflux.evaluation.judges import Judge, Reading, read_pictures
+from sgflux.evaluation.judges.judge import Judge, Reading, read_pictures
 from sgflux.files.leftovers import sweep
 
 _LOGGER = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ from sgflux.evaluation.arms import (
     plan_pictures,
     rows_by_predicate,
 )
-from sgflux.evaluation.calibration import calibrate
+from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import (
     DrawingCount,
@@ -42,8 +42,9 @@ from sgflux.evaluation.drawing import (
     draw_arm,
     judge_arm,
 )
-from sgflux.evaluation.generators import WORLD_GENERATORS, Generator, ModelGenerator
-from sgflux.evaluation.judges import Judge, WorldJudgeAdapter
+from sgflux.evaluation.generators import Generator, ModelGenerator
+from sgflux.evaluation.judges import make_judge
+from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
 from sgflux.evaluation.ranking import (
@@ -52,7 +53,7 @@ from sgflux.evaluation.ranking import (
     ranking_summary,
 )
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
-from sgflux.evaluation.records import judge_line, write_lines
+from sgflux.evaluation.records import coverage_line, judge_line, write_lines
 from sgflux.evaluation.scoring import Scorer
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replacing
@@ -63,17 +64,10 @@ from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.versions import installed_versions
+from sgflux.world.generators import WORLD_GENERATORS
 
 RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
-_NO_JUDGE = (
-    "no judge: nobody has looked at the pictures, so there are no relation accuracies and no win "
-    "rate; what is measured is the ranking accuracy and how far the graph moves the pictures"
-)
-_UNCALIBRATED = (
-    "was not calibrated on this test set, which has no pictures: believe what it reads as far as "
-    "its own held-out figures go"
-)
 
 
 def evaluate(
@@ -102,6 +96,8 @@ def evaluate(
     Raises:
         SgfluxError: on bad data, or anything that would leave an item out.
     """
+    if judge is None:
+        judge = make_judge(config.judge)
     with hold_folder(config.out_dir, command="sgflux eval"):
         return _evaluate(
             config,
@@ -143,8 +139,6 @@ def _evaluate(
         for name in config.arms
     }
     scorer = Scorer(seed=config.seed)
-    if judge is None and config.judge == "world":
-        judge = WorldJudgeAdapter.load()
     has_pictures = any_picture(examples, images_dir)
     if not has_pictures:
         say(
@@ -167,10 +161,10 @@ def _evaluate(
     )
     if seen["text"] is not None:
         say(f"{config.data.name}: {seen['text']}")
-    judge_figures = _calibrate(
-        judge, examples, items, scorer, pictures, show_progress=show_progress
-    )
-    say(judge_line(judge_figures))
+    of_judge = judge_figures(judge, examples, items, scorer, pictures, show_progress=show_progress)
+    say(judge_line(of_judge))
+    if (line := coverage_line(of_judge)) is not None:
+        say(line)
     pipeline = None
     if generator is None:
         pipeline, generator = _make_generator(config)
@@ -186,8 +180,8 @@ def _evaluate(
         + f" ({seconds:.0f} s)"
     )
     figures = {
-        "judge": judge_figures,
-        **scorer.summary(judged, out_dir=config.out_dir, judge=judge_figures["name"]),
+        "judge": of_judge,
+        **scorer.summary(judged, out_dir=config.out_dir, judge=of_judge["name"]),
         "ranking_accuracy": _rank(
             pipeline, items, scorer, config, pictures, show_progress=show_progress
         ),
@@ -282,43 +276,6 @@ def _expect_adapter(config: EvalConfig) -> None:
             f"the arms {adapted} need an adapter: give adapter, or only the arms "
             f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
         )
-
-
-def _calibrate(
-    judge: Judge | None,
-    examples: Sequence[SceneExample],
-    items: Sequence[EvaluationItem],
-    scorer: Scorer,
-    pictures: RealPictures | None,
-    *,
-    show_progress: bool,
-) -> dict[str, Any]:
-    """How good the judge is, before it is believed anything."""
-    if judge is None:
-        return {
-            "name": "none",
-            "sha256": None,
-            "accuracy": None,
-            "ci95": None,
-            "n": 0,
-            "per_predicate": {},
-            "note": _NO_JUDGE,
-        }
-    judge.check(example.graph for example in examples)
-    judge.check(n.graph for item in items for n in (item.swapped, item.replaced) if n is not None)
-    if pictures is None:
-        return {
-            "name": judge.name,
-            "sha256": judge.digest,
-            "accuracy": None,
-            "ci95": None,
-            "n": 0,
-            "per_predicate": {},
-            "classes": list(judge.classes),
-            "note": f"the judge {judge.name!r} {_UNCALIBRATED}",
-        }
-    with progress_bar(len(examples), "judge", show=show_progress) as advance:
-        return calibrate(judge, examples, pictures, scorer, advance=advance)
 
 
 def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:

@@ -1,24 +1,14 @@
-"""Who draws the pictures: the model under test, or one of three that test the evaluation itself.
-
-The evaluation is right if an oracle that draws the stated relation scores about 100 %, one that is
-blind to the graph wins half of the time, and one that swaps the roles loses every time.
-"""
+"""What draws the pictures of an evaluation: the protocol, and the model under test."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import PictureRequest
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.world.scenes import PREDICATES, render_relationships
-
-NameTriple = tuple[str, str, str]
 
 
 class Generator(Protocol):
@@ -83,109 +73,3 @@ class ModelGenerator:
             "graph_scale": 1.0 if request.graph is None else self._graph_scale,
             "use_adapter": request.use_adapter,
         }
-
-
-class WorldGenerator:
-    """Draws with the bundled world's own brush what a rule makes of a request.
-
-    Where nothing states a relation, the prompt's objects are drawn in random ones, as by a base.
-    """
-
-    def __init__(
-        self, name: str, stated: Callable[[PictureRequest], SceneGraph | None], *, resolution: int
-    ) -> None:
-        """Keep the parts.
-
-        Args:
-            name: says who drew.
-            stated: the graph to draw for a request; None: nothing is stated.
-            resolution: side of the pictures, in pixels.
-        """
-        self.name = name
-        self._stated = stated
-        self._resolution = resolution
-
-    def draw(self, requests: Sequence[PictureRequest]) -> np.ndarray:
-        """See :meth:`Generator.draw`."""
-        return np.stack([self._picture(request) for request in requests])
-
-    def record(self, request: PictureRequest) -> dict[str, Any]:
-        """See :meth:`Generator.record`."""
-        return {
-            "generator": self.name,
-            "graph": None if request.graph is None else request.graph.to_json(),
-            "prompt": request.prompt,
-            "seed": request.seed,
-            "height": self._resolution,
-            "width": self._resolution,
-        }
-
-    def _picture(self, request: PictureRequest) -> np.ndarray:
-        rng = np.random.default_rng(request.seed)
-        graph = self._stated(request)
-        triples = _random_relations(rng, request.text) if graph is None else _relations(graph)
-        try:
-            return render_relationships(rng, triples, resolution=self._resolution).image
-        except SgfluxError as error:
-            raise SgfluxError(
-                f"generator {self.name!r} cannot draw "
-                f"{request.item.example.named(request.item.row, kind='row')}: {error}"
-            ) from error
-
-
-def oracle(*, resolution: int = 64) -> WorldGenerator:
-    """Draws what the graph states, or else what the text states."""
-    return WorldGenerator(
-        "oracle", lambda request: request.graph or _of_text(request), resolution=resolution
-    )
-
-
-def blind(*, resolution: int = 64) -> WorldGenerator:
-    """Reads the text and never the graph."""
-    return WorldGenerator("blind", _of_text, resolution=resolution)
-
-
-def swapped(*, resolution: int = 64) -> WorldGenerator:
-    """Takes every subject for the object, in graph and text."""
-
-    def stated(request: PictureRequest) -> SceneGraph | None:
-        graph = request.graph or _of_text(request)
-        if graph is None:
-            return None
-        return SceneGraph(
-            objects=graph.objects,
-            relationships=tuple((o, predicate, s) for s, predicate, o in graph.relationships),
-        )
-
-    return WorldGenerator("swapped", stated, resolution=resolution)
-
-
-WORLD_GENERATORS: dict[str, Callable[..., WorldGenerator]] = {
-    "oracle": oracle,
-    "blind": blind,
-    "swapped": swapped,
-}
-"""Name -> what makes it."""
-
-
-def _of_text(request: PictureRequest) -> SceneGraph | None:
-    return None if request.text.is_null else request.text
-
-
-def _relations(graph: SceneGraph) -> list[NameTriple]:
-    return [
-        (triple.subject, DEFAULT_VOCABULARY.normalize(triple.predicate), triple.object)
-        for triple in graph.triples()
-    ]
-
-
-def _random_relations(rng: np.random.Generator, text: SceneGraph) -> list[NameTriple]:
-    """Each object in any relation to one before it, in either order."""
-    names = list(text.objects)
-    order = [names[i] for i in rng.permutation(len(names))]
-    triples = []
-    for place in range(1, len(order)):
-        pair = [order[int(rng.integers(place))], order[place]]
-        subject, object_ = (pair[i] for i in rng.permutation(2))
-        triples.append((subject, PREDICATES[int(rng.integers(len(PREDICATES)))], object_))
-    return triples

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sgflux.evaluation.arms import statements_about
 from sgflux.evaluation.drawing import JudgedPicture
+from sgflux.evaluation.judges.judge import Reading
 from sgflux.evaluation.scoring import Judged, item_triples
 from sgflux.files.writing import replacing
+from sgflux.graphs.scene_graph import Triple
+
+NOT_COVERED = "not covered"
+"""Stands in place of a verdict where no judge covers the predicate."""
 
 
 def write_lines(path: Path, judged: Judged) -> None:
@@ -46,14 +53,30 @@ def _line(picture: JudgedPicture) -> dict[str, Any]:
             "description": item.negative.description,
         }
     if reading is not None:
+        said = [reading.verdicts.get(triple) for triple in statements]
+        right = [None if verdict is None else verdict.holds for verdict in said]
         line["verdict"] = {
-            "read": [reading.relation(triple) for triple in statements],
-            "right": [reading.is_right(triple) for triple in statements],
-            "all_right": all(reading.is_right(triple) for triple in statements),
-            "objects_right": reading.has_all(item.graph.objects),
+            "read": [None if verdict is None else verdict.relation for verdict in said],
+            "right": right,
+            "all_right": None if None in right else all(right),
+            "objects_right": (
+                None if reading.present is None else reading.has_all(item.graph.objects)
+            ),
+            "verdicts": [_verdict(reading, triple) for triple in statements_about(request)],
         }
-        line["judge"] = reading.to_json()
+        line["judge"] = dict(reading.evidence)
     return line
+
+
+def _verdict(reading: Reading, triple: Triple) -> dict[str, Any]:
+    """The verdict on any statement by which the picture was verified, not the item's alone."""
+    verdict = reading.verdicts.get(triple)
+    return {
+        "statement": [triple.subject, triple.predicate, triple.object],
+        "verdict": NOT_COVERED if verdict is None else str(verdict.outcome),
+        "relation": None if verdict is None else verdict.relation,
+        "score": None if verdict is None or verdict.score is None else round(verdict.score, 4),
+    }
 
 
 def judge_line(figures: dict[str, Any]) -> str:
@@ -67,6 +90,18 @@ def judge_line(figures: dict[str, Any]) -> str:
         f"judge {figures['name']!r} on {figures['calibrated_on']}: relation "
         f"{_shown(figures, 'accuracy')}, objects {_shown(figures['objects_right'])}; names a "
         f"relation that is not there: {false}"
+    )
+
+
+def coverage_line(figures: Mapping[str, Any]) -> str | None:
+    """Which statements the judge does not cover; None if it covers all."""
+    counts = figures.get("not_covered")
+    if not counts:
+        return None
+    listed = ", ".join(f"{name!r} ({count:,})" for name, count in counts.items())
+    return (
+        f"The judge {figures['name']!r} does not cover these predicates of the test set (number of "
+        f"statements): {listed}. Such statements are in no figure."
     )
 
 

@@ -2,7 +2,7 @@
 
 Every arm is asked the same question: does the picture show what the *item* states? So the arms can
 be compared, and the negative and the shuffled graph should score low. How well an arm follows the
-graph that it was really given stands beside it.
+graph that it was really given stands beside it. A statement that no judge covers is in no figure.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
+from sgflux.evaluation.judges.judge import predicate_of
 from sgflux.evaluation.metrics import (
     Estimate,
     MacroEstimate,
@@ -24,7 +25,7 @@ from sgflux.evaluation.metrics import (
     mean_estimate,
 )
 from sgflux.graphs.negatives import Negative, NegativeKind
-from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.chance import random_drawing
 
@@ -72,7 +73,8 @@ class Scorer:
         if not read:
             return result
         result["relation_by_objects"] = self._by_objects(read)
-        result["objects_right"] = self.mean(_objects_rows(read)).to_json()
+        if objects := _objects_rows(read):
+            result["objects_right"] = self.mean(objects).to_json()
         by_size: dict[int, Rows] = {}
         for size, row in _all_right_rows(read):
             by_size.setdefault(size, []).append(row)
@@ -98,10 +100,10 @@ class Scorer:
         """
         right = relation_rows(pictures)
         found = [
-            picture.reading.has_all((triple.subject, triple.object))
+            picture.reading.finds(triple)
             for picture in pictures
+            for triple in covered(picture, item_triples(picture.request))
             if picture.reading is not None
-            for triple in item_triples(picture.request)
         ]
         together = list(zip(right, found, strict=True))
         both = self.macro(
@@ -160,12 +162,14 @@ class Scorer:
             negative = true.request.item.negative
             if negative is None or true.reading is None or false.reading is None:
                 continue
-            statement, other = changed_statement(true.request.item, negative)
+            statement, other = both = changed_statement(true.request.item, negative)
+            if len(covered(true, both)) < 2 or len(covered(false, both)) < 2:
+                continue
             wins = (
                 true.reading.preference(statement, other),
                 false.reading.preference(other, statement),
             )
-            row = (*wins, _predicate(statement), _cluster(true.request))
+            row = (*wins, predicate_of(statement), _cluster(true.request))
             by_kind.setdefault(str(negative.kind), []).append(row)
         figures = {kind: self._win_rate(kind, rows) for kind, rows in sorted(by_kind.items())}
         headline = str(NegativeKind.ROLE_SWAP)
@@ -191,12 +195,13 @@ class Scorer:
             item, reading = picture.request.item, picture.reading
             if reading is None or item.replaced is None:
                 continue
-            by_graph, by_text = changed_statement(item, item.replaced)
-            read = reading.relation(by_graph)
-            hits = [read == _predicate(by_graph), read == _predicate(by_text)]
+            by_graph, by_text = both = changed_statement(item, item.replaced)
+            if len(covered(picture, both)) < 2:
+                continue
+            hits = [reading.is_right(by_graph), reading.is_right(by_text)]
             hits.append(not any(hits))
             for rows, hit in zip(outcomes.values(), hits, strict=True):
-                rows.append((float(hit), _predicate(by_graph), _cluster(picture.request)))
+                rows.append((float(hit), predicate_of(by_graph), _cluster(picture.request)))
         if not outcomes["neither"]:
             return None
         return {name: self.mean(rows).to_json() for name, rows in outcomes.items()}
@@ -261,28 +266,33 @@ def relation_rows(
     *,
     of: Callable[[PictureRequest], Sequence[Triple]] = item_triples,
 ) -> Rows:
-    """One observation a statement: whether the judge reads it in the picture."""
+    """One observation for each covered statement: whether it holds in the picture."""
     return [
-        (float(picture.reading.is_right(triple)), _predicate(triple), _cluster(picture.request))
+        (float(picture.reading.is_right(triple)), predicate_of(triple), _cluster(picture.request))
         for picture in pictures
+        for triple in covered(picture, of(picture.request))
         if picture.reading is not None
-        for triple in of(picture.request)
     ]
 
 
 def _all_right_rows(
     pictures: Iterable[JudgedPicture],
 ) -> Iterable[tuple[int, tuple[float, str, str]]]:
-    """One observation a picture, with its number of statements: whether all of them are right."""
+    """One observation a picture, with its number of statements: whether all of them are right.
+
+    A picture with a statement that no judge covers is left out.
+    """
     for picture in pictures:
         triples = item_triples(picture.request)
         assert picture.reading is not None, "the caller has only judged ones"
+        if len(covered(picture, triples)) < len(triples):
+            continue
         right = all(picture.reading.is_right(triple) for triple in triples)
         yield len(triples), (float(right), "all", _cluster(picture.request))
 
 
 def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
-    """One observation a picture: whether all the item's objects are in it."""
+    """One observation a picture whose objects were looked for: whether all the item's are in it."""
     return [
         (
             float(picture.reading.has_all(picture.request.item.graph.objects)),
@@ -290,8 +300,14 @@ def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
             _cluster(picture.request),
         )
         for picture in pictures
-        if picture.reading is not None
+        if picture.reading is not None and picture.reading.present is not None
     ]
+
+
+def covered(picture: JudgedPicture, statements: Iterable[Triple]) -> list[Triple]:
+    """The statements on which the picture's judge gave a verdict."""
+    reading = picture.reading
+    return [t for t in statements if reading is not None and t in reading.verdicts]
 
 
 def changed_statement(item: EvaluationItem, negative: Negative) -> tuple[Triple, Triple]:
@@ -317,10 +333,6 @@ def _observed(rows: Rows) -> Observations:
     return Observations(
         [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
     )
-
-
-def _predicate(triple: Triple) -> str:
-    return DEFAULT_VOCABULARY.normalize(triple.predicate)
 
 
 def _cluster(request: PictureRequest) -> str:

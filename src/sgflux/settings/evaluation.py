@@ -41,8 +41,10 @@ class EvalConfig:
     """Root of the examples' image paths; None: the folder of the JSONL."""
     vocabulary: Path | None = None
     """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
-    judge: Literal["world", "none"] = "world"
-    """Judge that reads the pictures: that of the bundled world, or none (for photos)."""
+    judge: str = "world"
+    """Judge that reads the pictures: 'world', that of the bundled world, or 'none' (for photos);
+    several judges with commas between share the predicates, and the first that covers one takes it
+    (docs/extending.md)."""
     arms: tuple[ArmName, ...] = ARM_NAMES
     """Which arms are drawn."""
     items: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,27 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
+from sgflux.evaluation.judges.judge import Outcome, pair_of, predicate_of
+from sgflux.evaluation.records import NOT_COVERED
 from sgflux.evaluation.report.headline import Results
 from sgflux.evaluation.report.shapes import MetricsShape, PictureShape, ResultsShape
 from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
 _AGAIN = "run the same 'sgflux eval' again, which keeps the pictures that are there"
+
+
+@dataclass(frozen=True)
+class Said:
+    """The judge's verdict on one statement.
+
+    Attributes:
+        holds: whether the statement holds in the picture.
+        words: the relation that the judge names, or its verdict if it names none.
+    """
+
+    holds: bool
+    words: str
 
 
 @dataclass(frozen=True)
@@ -25,15 +39,14 @@ class Picture:
 
     Attributes:
         row: the test item's place.
-        arm: in which it was drawn.
-        path: of the PNG.
-        pixels: SHA-256 of the pixels that were judged; None in results of before.
+        arm: the arm in which it was drawn.
+        path: the PNG.
         image_rel_path: the item's real picture, below the data set's image root.
         prompt: the text.
         graph: what the adapter was told, or None.
         statements: what the item states.
-        reads: (subject, object) in lower case -> the relation that the judge reads; empty without
-            a judge.
+        said: statement -> the judge's verdict; a statement that no judge covers is not in it.
+        pixels: SHA-256 of the pixels that were judged; None in results of earlier versions.
     """
 
     row: int
@@ -43,17 +56,8 @@ class Picture:
     prompt: str
     graph: SceneGraph | None
     statements: tuple[Triple, ...]
-    reads: Mapping[tuple[str, str], str]
+    said: Mapping[Triple, Said]
     pixels: str | None = None
-
-    def read(self, triple: Triple) -> str | None:
-        """The relation that the judge reads from the triple's subject to its object."""
-        return self.reads.get((triple.subject.casefold(), triple.object.casefold()))
-
-    def shows(self, triple: Triple) -> bool | None:
-        """Whether that is the triple's own; None without a judge."""
-        read = self.read(triple)
-        return None if read is None else read == DEFAULT_VOCABULARY.normalize(triple.predicate)
 
 
 @dataclass(frozen=True)
@@ -132,17 +136,23 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _picture(line: PictureShape, folder: Path, classes: Sequence[str]) -> Picture:
-    reads = {}
-    for score in () if line.judge is None else line.judge.scores:
-        values = score.log_probabilities
-        if len(values) != len(classes):
-            raise SgfluxError(f"{len(values)} log_probabilities for {len(classes)} classes")
-        reads[score.subject, score.object] = classes[values.index(max(values))]
     graph = None if line.graph is None else SceneGraph.from_json(line.graph)
     if line.arm.has_graph and (graph is None or graph.is_null):
         raise SgfluxError(f"a picture of the arm {line.arm} without a graph")
     if Path(line.path).is_absolute() or ".." in Path(line.path).parts:
         raise SgfluxError(f"path {line.path!r} leads out of the evaluation's folder")
+    statements = tuple(Triple(*words) for words in line.statements)
+    if line.verdict is not None and line.verdict.verdicts is not None:
+        said = {
+            Triple(*one.statement): Said(
+                one.verdict == Outcome.HOLDS, one.verdict if one.relation is None else one.relation
+            )
+            for one in line.verdict.verdicts
+            if one.verdict != NOT_COVERED
+        }
+    else:
+        stated = (*statements, *(graph.triples() if graph is not None else ()))
+        said = _said_by_scores(line, stated, classes)
     return Picture(
         row=line.row,
         arm=line.arm,
@@ -150,7 +160,24 @@ def _picture(line: PictureShape, folder: Path, classes: Sequence[str]) -> Pictur
         image_rel_path=line.image_rel_path,
         prompt=line.prompt,
         graph=graph,
-        statements=tuple(Triple(*words) for words in line.statements),
-        reads=reads,
+        statements=statements,
+        said=said,
         pixels=line.pixels_sha256,
     )
+
+
+def _said_by_scores(
+    line: PictureShape, statements: Iterable[Triple], classes: Sequence[str]
+) -> dict[Triple, Said]:
+    """The verdicts on a picture in a file of an earlier version, which has scores alone."""
+    reads = {}
+    for score in () if line.judge is None else line.judge.scores:
+        values = score.log_probabilities
+        if len(values) != len(classes):
+            raise SgfluxError(f"{len(values)} log_probabilities for {len(classes)} classes")
+        reads[score.subject, score.object] = classes[values.index(max(values))]
+    return {
+        triple: Said(reads[pair] == predicate_of(triple), reads[pair])
+        for triple in statements
+        if (pair := pair_of(triple)) in reads
+    }

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from sgflux.caveats import caveats
 from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.records import coverage_line
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 
 Results = Mapping[str, Any]
@@ -108,7 +109,7 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         for kind, entry in (judge.get("false_acceptance") or {}).items():
             label, note = (
                 f"False acceptance, {kind}",
-                f"a relation is named between {entry['pairs']}",
+                f"a relation is named between {entry.get('pairs', kind)}",
             )
             yield HeadlineRow("The judge", label, note, Figure.of(entry))
     arms = results.get("arms", {})
@@ -217,6 +218,8 @@ def _over(entry: Mapping[str, Any] | None) -> str:
 def footnotes(results: Results) -> list[str]:
     """What has to be known to read the headline's figures, a sentence or two each."""
     notes = caveats(results)
+    if (line := coverage_line(results.get("judge") or {})) is not None:
+        notes.append(line)
     arms = results.get("arms", {})
     graph = arms.get(str(Arm.GRAPH)) or {}
     shown = graph or next(iter(arms.values()), {})

@@ -348,8 +348,13 @@ def _method(results: Results) -> str:
         if str(arm) in results["arms"]
     )
     judge = results["judge"]
+    does = (
+        "names the relation between two objects of a picture"
+        if judge.get("classes")
+        else "decides whether a statement holds in a picture"
+    )
     note = judge.get("note") or (
-        f"The judge “{judge['name']}” names the relation between two objects of a picture. It was "
+        f"The judge “{judge['name']}” {does}. It was "
         f"first asked about {judge['calibrated_on']}; its accuracy above is a ceiling for every "
         "other figure."
     )

@@ -18,7 +18,7 @@ from sgflux.data.images import load_image
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import CHANGED_SINCE, pixels_digest
-from sgflux.evaluation.judges import NONE
+from sgflux.evaluation.judges.judge import NONE, pair_of
 from sgflux.evaluation.report.data import Evaluation, Picture
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -97,15 +97,16 @@ def contradiction_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
 def _contradiction_panel(item: Item) -> str:
     picture = item[Arm.CONTRADICTION]
     stated = contradicted_statement(picture)
-    read = picture.read(stated)
-    if read is None:
+    said = picture.said.get(stated)
+    of_pair = [triple for triple in picture.said if pair_of(triple) == pair_of(stated)]
+    if said is None:
         outcome = ""
-    elif picture.shows(stated):
-        outcome = f'<span class="right">follows the graph</span> ({escape(read)})'
-    elif _in_text(Triple(stated.subject, read, stated.object), picture.prompt):
-        outcome = f'<span class="wrong">follows the text</span> ({escape(read)})'
+    elif said.holds:
+        outcome = f'<span class="right">follows the graph</span> ({escape(said.words)})'
+    elif any(picture.said[other].holds and _in_text(other, picture.prompt) for other in of_pair):
+        outcome = f'<span class="wrong">follows the text</span> ({escape(said.words)})'
     else:
-        outcome = f'<span class="wrong">follows neither</span> ({_relation(read)})'
+        outcome = f'<span class="wrong">follows neither</span> ({_relation(said.words)})'
     figures = []
     for arm, name in ((Arm.BASE_NEUTRAL, "base"), (Arm.GRAPH, "g⁺, neutral text")):
         if arm in item:
@@ -137,12 +138,12 @@ def _in_text(triple: Triple, prompt: str) -> bool:
 
 
 def _verdict(picture: Picture, triple: Triple) -> str:
-    read = picture.read(triple)
-    if read is None:
+    said = picture.said.get(triple)
+    if said is None:
         return ""
-    if picture.shows(triple):
-        return f'<span class="right" title="the judge agrees">✓</span>&nbsp;{_relation(read)}'
-    return f'<span class="wrong" title="the judge disagrees">✗</span>&nbsp;{_relation(read)}'
+    if said.holds:
+        return f'<span class="right" title="the judge agrees">✓</span>&nbsp;{_relation(said.words)}'
+    return f'<span class="wrong" title="the judge disagrees">✗</span>&nbsp;{_relation(said.words)}'
 
 
 def _relation(read: str) -> str:

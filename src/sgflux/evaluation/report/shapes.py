@@ -60,6 +60,7 @@ class JudgeShape(Struct):
     n: Count = 0
     per_predicate: dict[str, FigureShape] = {}
     false_acceptance: dict[str, FalseAcceptanceShape] = {}
+    not_covered: dict[str, Count] = {}
     classes: list[Words] = []
     calibrated_on: Words = ""
     note: Words | None = None
@@ -241,9 +242,23 @@ class ScoreShape(Struct):
 
 
 class ReadingShape(Struct):
-    """What the judge said of one picture."""
+    """What else the judge said of one picture: the world's judge scores classes."""
 
-    scores: list[ScoreShape]
+    scores: list[ScoreShape] = []
+
+
+class StatementShape(Struct):
+    """The verdict on one statement."""
+
+    statement: tuple[Words, Words, Words]
+    verdict: Words
+    relation: Words | None = None
+
+
+class VerdictShape(Struct):
+    """The verdicts on one picture; files of earlier versions have the judge's scores alone."""
+
+    verdicts: list[StatementShape] | None = None
 
 
 class PictureShape(Struct):
@@ -258,6 +273,7 @@ class PictureShape(Struct):
     graph: dict[str, Any] | None
     statements: Annotated[list[tuple[Words, Words, Words]], Meta(min_length=1)]
     judge: ReadingShape | None
+    verdict: VerdictShape | None = None
     pixels_sha256: str | None = None
 
 

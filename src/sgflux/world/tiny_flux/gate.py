@@ -16,7 +16,8 @@ import numpy as np
 
 from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture
-from sgflux.evaluation.judges import WorldJudgeAdapter, read_pictures
+from sgflux.evaluation.judges.judge import read_pictures
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import Observations, macro_estimate
 from sgflux.files.writing import replace_file
 from sgflux.graphs.scene_graph import SceneGraph
@@ -86,7 +87,7 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
         pictures = np.concatenate(parts)
         return pictures, _judge(judge, pictures, graphs)
 
-    chance = random_drawing(judge.name)
+    chance = random_drawing(judge.identity.name)
     assert chance is not None, "it was measured with this judge"
     figures: dict[str, object] = {"model": config.model_id, "objects": list(OBJECT_NAMES)}
     for steps in config.steps:

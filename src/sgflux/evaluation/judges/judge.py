@@ -1,0 +1,198 @@
+"""What a judge is: it says of statements about pictures whether they hold.
+
+A judge answers for one statement at a time, with one of three verdicts. Before it judges generated
+pictures it is asked about real ones, whose relations are known: no figure means more than its
+judge's own accuracy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+NONE = "none"
+"""What a judge names where it sees no relation from the subject to the object."""
+
+
+Images = np.ndarray | Sequence[np.ndarray]
+"""N pictures, (H, W, 3) uint8 each, as one array or in a list."""
+
+
+class Outcome(StrEnum):
+    """The three verdicts on a statement about a picture."""
+
+    HOLDS = "holds"
+    CONTRADICTED = "contradicted"
+    """Both objects are in the picture, and the relation between them is not the stated one."""
+    NOT_FOUND = "not found"
+    """The statement does not hold, since the judge does not find one of its objects."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge says of one statement.
+
+    Attributes:
+        outcome: one of the three verdicts.
+        relation: the predicate that the judge itself names from the subject to the object, or
+            "none"; None for a judge that names no predicates.
+        score: how likely the judge finds the statement, for comparisons within one picture: a
+            log-probability, or any number that grows with it; None for a judge without scores.
+    """
+
+    outcome: Outcome
+    relation: str | None = None
+    score: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the outcome is that the statement holds."""
+        return self.outcome is Outcome.HOLDS
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a judge says of one picture.
+
+    Attributes:
+        verdicts: statement -> the verdict on it.
+        present: names of the objects that the judge finds, in lower case; None for a judge that
+            does not look for objects.
+        evidence: what else ``results.jsonl`` keeps of the picture, as plain JSON.
+    """
+
+    verdicts: Mapping[Triple, Verdict]
+    present: frozenset[str] | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    def is_right(self, triple: Triple) -> bool:
+        """Whether the statement holds."""
+        return self.verdicts[triple].holds
+
+    def preference(self, statement: Triple, other: Triple) -> float:
+        """1 if ``statement`` is more likely than ``other``, 0 if less, 1/2 on a tie.
+
+        A judge without scores prefers a statement that holds to one that does not.
+        """
+        first, second = self.verdicts[statement], self.verdicts[other]
+        gap: float = first.holds - second.holds
+        if first.score is not None and second.score is not None:
+            gap = first.score - second.score
+        return 0.5 + 0.5 * float(np.sign(gap))
+
+    def has_all(self, names: Iterable[str]) -> bool:
+        """Whether the judge finds every one of these objects."""
+        present = self.present or ()
+        return all(name.casefold() in present for name in names)
+
+    def finds(self, triple: Triple) -> bool:
+        """Whether the judge finds the statement's subject and object."""
+        if self.present is None:
+            return self.verdicts[triple].outcome is not Outcome.NOT_FOUND
+        return self.has_all((triple.subject, triple.object))
+
+
+@dataclass(frozen=True)
+class JudgeIdentity:
+    """Who judged, as an evaluation's results have it.
+
+    Attributes:
+        name: the judge's name.
+        sha256: SHA-256 of the judge's weights, in hex; None if it has none.
+        classes: names of what the judge's evidence scores, in order; () if it scores nothing.
+        parts: the judges that a router asks; () for a single judge.
+    """
+
+    name: str
+    sha256: str | None = None
+    classes: tuple[str, ...] = ()
+    parts: tuple[JudgeIdentity, ...] = ()
+
+
+class Judge(Protocol):
+    """Decides whether statements about pictures hold.
+
+    Attributes:
+        identity: says who judged.
+    """
+
+    identity: JudgeIdentity
+
+    def covers(self, predicate: str) -> bool:
+        """Whether the judge can decide about statements with this canonical predicate."""
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        """Refuse graphs that the judge would be wrong about; most judges refuse none.
+
+        Raises:
+            SgfluxError: naming the first object that the judge does not know.
+        """
+
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> Sequence[Reading]:
+        """Give a verdict on every statement.
+
+        Args:
+            images: N pictures, (H, W, 3) uint8; in a list, their sizes may differ.
+            statements: for each picture, the statements about it, whose predicates are covered.
+
+        Returns:
+            N readings, each with a verdict on every statement of its picture.
+        """
+
+
+def pair_of(triple: Triple) -> tuple[str, str]:
+    """The names of a statement's subject and object, in lower case."""
+    return triple.subject.casefold(), triple.object.casefold()
+
+
+def predicate_of(triple: Triple) -> str:
+    """The statement's canonical predicate; a word that is in no vocabulary is its own."""
+    return DEFAULT_VOCABULARY.normalize(triple.predicate)
+
+
+def not_covered(judge: Judge, statements: Iterable[Triple]) -> Counter[str]:
+    """Predicate -> number of statements that the judge cannot decide about."""
+    return Counter(name for name in map(predicate_of, statements) if not judge.covers(name))
+
+
+def read_pictures(
+    judge: Judge, images: Images, statements: Sequence[Sequence[Triple]]
+) -> list[Reading]:
+    """Ask a judge about every statement whose predicate it covers.
+
+    Args:
+        judge: the judge.
+        images: N pictures, (H, W, 3) uint8.
+        statements: for each picture, the statements about it.
+
+    Returns:
+        N readings; a statement without a verdict is one that the judge does not cover.
+
+    Raises:
+        SgfluxError: if there are not as many lists of statements, or readings, as pictures, or the
+            judge leaves out a statement that it covers.
+    """
+    if len(images) != len(statements):
+        raise SgfluxError(f"{len(images)} pictures but lists of statements for {len(statements)}")
+    asked = [
+        [triple for triple in dict.fromkeys(own) if judge.covers(predicate_of(triple))]
+        for own in statements
+    ]
+    readings = list(judge.read(images, asked))
+    name = judge.identity.name
+    if len(readings) != len(images):
+        raise SgfluxError(f"judge {name!r} gave {len(readings)} readings of {len(images)} pictures")
+    for own, reading in zip(asked, readings, strict=True):
+        for triple in own:
+            if triple not in reading.verdicts:
+                raise SgfluxError(f"judge {name!r} gave no verdict on '{triple}'")
+    return readings

@@ -1,0 +1,62 @@
+"""Several judges as one: each statement goes to the first that covers its predicate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sgflux.evaluation.judges.judge import (
+    Images,
+    Judge,
+    JudgeIdentity,
+    Reading,
+    Verdict,
+    predicate_of,
+    read_pictures,
+)
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+
+class Router:
+    """A judge that asks others; an object counts as found if any of them finds it."""
+
+    def __init__(self, judges: Sequence[Judge]) -> None:
+        """Keep the judges; the order decides where several of them cover a predicate."""
+        self._judges = tuple(judges)
+        parts = tuple(judge.identity for judge in judges)
+        self.identity = JudgeIdentity(",".join(part.name for part in parts), parts=parts)
+
+    def covers(self, predicate: str) -> bool:
+        """See :meth:`Judge.covers`."""
+        return self._asked(predicate) is not None
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        """See :meth:`Judge.check`; a judge sees the graphs with a statement that goes to it."""
+        graphs = list(graphs)
+        for judge in self._judges:
+            judge.check(graph for graph in graphs if self._part(judge, graph.triples()))
+
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
+        """See :meth:`Judge.read`; evidence stands under the name of its judge."""
+        verdicts: list[dict[Triple, Verdict]] = [{} for _ in images]
+        present: list[frozenset[str] | None] = [None] * len(images)
+        evidence: list[dict[str, Mapping[str, Any]]] = [{} for _ in images]
+        for judge in self._judges:
+            parts = [self._part(judge, own) for own in statements]
+            rows = [row for row, part in enumerate(parts) if part]
+            readings = read_pictures(judge, [images[r] for r in rows], [parts[r] for r in rows])
+            for row, reading in zip(rows, readings, strict=True):
+                verdicts[row].update(reading.verdicts)
+                evidence[row][judge.identity.name] = reading.evidence
+                if reading.present is not None:
+                    present[row] = (present[row] or frozenset()) | reading.present
+        return [
+            Reading(verdicts=said, present=there, evidence={"judges": found})
+            for said, there, found in zip(verdicts, present, evidence, strict=True)
+        ]
+
+    def _part(self, judge: Judge, statements: Iterable[Triple]) -> list[Triple]:
+        return [t for t in statements if self._asked(predicate_of(t)) is judge]
+
+    def _asked(self, predicate: str) -> Judge | None:
+        return next((judge for judge in self._judges if judge.covers(predicate)), None)

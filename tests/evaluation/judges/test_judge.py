@@ -1,0 +1,133 @@
+"""What is asked of a judge, what it may not leave out, and who of several is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.judges import JUDGES, make_judge
+from sgflux.evaluation.judges.judge import (
+    Images,
+    JudgeIdentity,
+    Outcome,
+    Reading,
+    Verdict,
+    not_covered,
+    read_pictures,
+)
+from sgflux.evaluation.judges.router import Router
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+RIDING, ON, KICKING = (Triple("man", word, "horse") for word in ("riding", "on", "kicking"))
+PICTURES = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+class Says:
+    """Gives one verdict on everything it covers; remembers what it was asked."""
+
+    def __init__(
+        self,
+        name: str,
+        predicates: Iterable[str],
+        outcome: Outcome = Outcome.HOLDS,
+        *,
+        finds: frozenset[str] | None = None,
+        leaves_out: str = "",
+    ) -> None:
+        self.identity = JudgeIdentity(name, sha256=name * 4)
+        self.asked: list[list[Triple]] = []
+        self.checked: list[SceneGraph] = []
+        self._predicates, self._outcome = set(predicates), outcome
+        self._finds, self._leaves_out = finds, leaves_out
+
+    def covers(self, predicate: str) -> bool:
+        return predicate in self._predicates
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        self.checked = list(graphs)
+
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
+        self.asked += map(list, statements)
+        kept = [[t for t in own if t.predicate != self._leaves_out] for own in statements]
+        readings = [
+            Reading({t: Verdict(self._outcome) for t in own}, present=self._finds) for own in kept
+        ]
+        return readings[1:] if self._leaves_out == "a picture" else readings
+
+
+def test_only_covered_statements_are_asked_and_the_others_are_counted() -> None:
+    """An uncovered statement that got a verdict would be a guess; one uncounted would be lost."""
+    judge = Says("a", ["riding"])
+    readings = read_pictures(judge, PICTURES, [[RIDING, ON, RIDING], [KICKING]])
+    assert judge.asked == [[RIDING], []]
+    assert list(readings[0].verdicts) == [RIDING]
+    assert not_covered(judge, [RIDING, ON, KICKING, KICKING]) == {"on": 1, "kicking": 2}
+
+
+@pytest.mark.parametrize(
+    ("leaves_out", "message"),
+    [("riding", "no verdict on 'man, riding, horse'"), ("a picture", "1 readings of 2 pictures")],
+)
+def test_a_judge_that_leaves_something_out_stops_the_run(leaves_out: str, message: str) -> None:
+    judge = Says("a", ["riding", "on"], leaves_out=leaves_out)
+    with pytest.raises(SgfluxError, match=message):
+        read_pictures(judge, PICTURES, [[ON], [RIDING]])
+    with pytest.raises(SgfluxError, match="2 pictures but lists of statements for 1"):
+        read_pictures(judge, PICTURES, [[ON]])
+
+
+def test_without_scores_what_holds_is_preferred() -> None:
+    """The win rate of a judge that gives verdicts alone rests on this."""
+    reading = Reading(
+        {
+            RIDING: Verdict(Outcome.HOLDS),
+            ON: Verdict(Outcome.CONTRADICTED),
+            KICKING: Verdict(Outcome.NOT_FOUND, score=-1.0),
+        }
+    )
+    assert reading.preference(RIDING, ON) == 1.0
+    assert reading.preference(ON, RIDING) == 0.0
+    assert reading.preference(ON, KICKING) == 0.5
+    assert reading.finds(RIDING)
+    assert reading.finds(ON)
+    assert not reading.finds(KICKING)
+
+
+def test_a_statement_goes_to_the_first_judge_that_covers_its_predicate() -> None:
+    first = Says("a", ["riding"], finds=frozenset({"man"}))
+    second = Says("b", ["riding", "on"], Outcome.CONTRADICTED, finds=frozenset({"horse"}))
+    router = Router([first, second])
+    one, two = read_pictures(router, PICTURES, [[RIDING, ON, KICKING], [RIDING]])
+    assert first.asked == [[RIDING], [RIDING]]
+    assert second.asked == [[ON]], "a picture without a statement for it is not read"
+    assert one.verdicts == {RIDING: Verdict(Outcome.HOLDS), ON: Verdict(Outcome.CONTRADICTED)}
+    assert one.present == {"man", "horse"}
+    assert list(one.evidence["judges"]) == ["a", "b"]
+    assert two.present == {"man"}
+    assert router.identity.name == "a,b"
+    assert [part.sha256 for part in router.identity.parts] == ["aaaa", "bbbb"]
+    assert not_covered(router, [RIDING, ON, KICKING]) == {"kicking": 1}
+
+
+def test_a_judge_checks_the_graphs_that_it_will_be_asked_about() -> None:
+    first, second = Says("a", ["riding"]), Says("b", ["on"])
+    graphs = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box")]
+    Router([first, second]).check(iter(graphs))
+    assert first.checked == graphs[:1]
+    assert second.checked == graphs[1:]
+
+
+def test_the_command_line_names_judges_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(JUDGES, "a", lambda: Says("a", ["riding"]))
+    assert make_judge("none") is None
+    world, several = make_judge("world"), make_judge("a, world")
+    assert world is not None
+    assert world.identity.name == "world"
+    assert several is not None
+    assert several.identity.name == "a,world"
+    for wrong in ("geometry", "world,world", "world,none", ""):
+        with pytest.raises(SgfluxError, match=r"judge must be 'none' or .*'world', 'a'"):
+            make_judge(wrong)
