@@ -77,7 +77,7 @@ def test_what_ranking_leaves_out_follows_the_errors() -> None:
 
 
 def test_no_page_states_a_criterion_that_the_defaults_fail(evaluation: Evaluation) -> None:
-    root = Path(__file__).parent.parent.parent
+    root = Path(__file__).parents[3]
     pages = [*root.glob("docs/**/*.md"), root / "README.md", *root.glob("src/**/*.py")]
     texts = [page.read_text(encoding="utf-8") for page in pages]
     for text in (*texts, render(evaluation, title="t")):
