@@ -1,13 +1,11 @@
-"""What is known of a model's encoders without loading them: their sizes, and what identifies them.
+"""Sizes and identities of a model's encoders, taken from their files without loading them.
 
 A cache's keys have the digests of all files that an encoder and its tokenizers are loaded from, so
-that another encoder never finds this one's entries. A digest of ten gigabytes takes seconds: those
-found are remembered beside the cache, by path, size and time of the file's last change.
+that another encoder never finds this one's entries.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -19,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replace_file
+from sgflux.models.digests import remembered
 from sgflux.models.single_files import described_autoencoder, described_t5
 from sgflux.models.text import text_length
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
-
-_DIGESTS_FILE = "encoder_digests.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +83,13 @@ def encoder_facts(
     )
 
 
-def files_identity(
-    folder: Path, parts: Iterable[str], *, memory: Path | None, single: Sequence[Path] = ()
-) -> str:
-    """The digest of all files in some parts of a model's folder, (64,) hex digits.
+def files_identity(folder: Path, parts: Iterable[str], *, single: Sequence[Path] = ()) -> str:
+    """The digest of all files in some parts of a model's folder, 64 hex digits.
 
     Args:
-        folder: of the model.
-        parts: subfolders.
-        single: files of other places that hold further parts.
-        memory: a folder, where digests are kept and looked up; None: nowhere.
+        folder: Folder of the model.
+        parts: Names of the subfolders.
+        single: Further files, each of which holds a part.
 
     Raises:
         SgfluxError: naming a part or file that cannot be read.
@@ -110,40 +103,21 @@ def files_identity(
     names = [path.relative_to(folder).as_posix() for path in files]
     files += single
     names += [f"file {number}" for number in range(len(single))]
-    known = {} if memory is None else _known_digests(memory / _DIGESTS_FILE)
-    try:
-        stamps = [_stamp(path) for path in files]
-        new = [(at, stamp) for at, stamp in zip(files, stamps, strict=True) if stamp not in known]
+
+    def digest() -> str:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            digests = list(pool.map(_digest, [path for path, _ in new]))
+            content = list(zip(names, pool.map(_digest, files), strict=True))
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    try:
+        return remembered(f"files {names}", files, digest)
     except OSError as error:
         raise SgfluxError(f"model file {error.filename!r}: {error.strerror}") from error
-    known.update(zip((stamp for _, stamp in new), digests, strict=True))
-    if new and memory is not None:
-        replace_file(memory / _DIGESTS_FILE, json.dumps(known, indent=1))
-    content = [(name, known[stamp]) for name, stamp in zip(names, stamps, strict=True)]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _stamp(path: Path) -> str:
-    """What changes when a file does; a link of the hub's cache counts as what it points to."""
-    real = path.resolve()
-    status = real.stat()
-    return f"{real}|{status.st_size}|{status.st_mtime_ns}|{status.st_ino}"
 
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _known_digests(path: Path) -> dict[str, str]:
-    """The digests remembered; a file that is no such table is as good as none."""
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(path.read_bytes())
-        if isinstance(known, dict) and all(isinstance(value, str) for value in known.values()):
-            return known
-    return {}
 
 
 def _settings(path: Path, *needed: str) -> dict[str, Any]:

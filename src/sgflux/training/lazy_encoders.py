@@ -114,7 +114,6 @@ class LazyEncoders:
         identity = files_identity(
             self._folder,
             [part for part in parts if part not in self._files],
-            memory=self._config.latent_cache_dir,
             single=[self._files[part] for part in parts if part in self._files],
         )
         return f"{identity} {dtype}"

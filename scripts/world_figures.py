@@ -1,4 +1,4 @@
-"""Contact sheets of the bundled world, to be looked at."""
+"""Draw contact sheets of the bundled world: every predicate, and scenes of several statements."""
 
 from __future__ import annotations
 
