@@ -63,7 +63,8 @@ from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
 from sgflux.files.writing import replacing
 from sgflux.models.backbone import resolve_model_id
 from sgflux.models.relation_classifier import CARD_FILE, read_card
-from sgflux.settings.training import LossConfig, TrainConfig
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.loop import NotFiniteError
@@ -215,7 +216,7 @@ class Ablation:
         shutil.rmtree(folder, ignore_errors=True)
         unit = Unit(self.plain, min(self.scale.sizes), 0, "examples")
         config = self.training_config(unit, folder / "training", 6)
-        result = train(replace(config, log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
+        result = train(config.changed(log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
         if result.interrupted_by is not None:
             raise InterruptedTrainingError(result.exit_status)
         found = self._evaluate(folder, items=4)
@@ -340,7 +341,9 @@ class Ablation:
             "device": self.device,
             "resume": "auto",
         }
-        return TrainConfig(**{**settings, **unit.recipe.settings}, losses=LossConfig(**losses))
+        return TrainConfig.from_flat(
+            **{**settings, **unit.recipe.settings}, losses=LossConfig(**losses)
+        )
 
     def _steps(self, unit: Unit) -> int:
         """Number of steps of the unit."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,7 @@ def relative_error(found: Mapping[str, Tensor], truth: Mapping[str, Tensor], par
 
 def short_training(bench: Bench, folder: Path, **changes: Any) -> TrainConfig:
     """Settings of thirty training steps on tiny-flux, like the demo's."""
-    return TrainConfig(
+    return TrainConfig.from_flat(
         **{
             "train_jsonl": bench.world(1 if bench.toy else 4) / "train.jsonl",
             "output_dir": folder,
@@ -200,7 +199,7 @@ def training(bench: Bench) -> dict[str, Any]:
     whole = short_training(bench, bench.folder / "whole")
     weights, resumed = train_and_resume(whole)
     found: dict[str, Any] = {
-        "steps": whole.max_steps,
+        "steps": whole.optimizer.max_steps,
         "resumed_after": half_of(whole),
         "largest_weight": max(
             float(weight.abs().max()) for name, weight in weights.items() if "lora" in name
@@ -211,10 +210,10 @@ def training(bench: Bench) -> dict[str, Any]:
     found["ok"] = found["resumed_equal"]
     if bench.place.is_cuda and not found["resumed_equal"]:
         bench.keep(found)
-        again = replace(whole, output_dir=bench.folder / "twice")
+        again = whole.changed(output_dir=bench.folder / "twice")
         with quietly():
             train(again)
-        repeated = largest_difference(weights, weights_of(again.output_dir))
+        repeated = largest_difference(weights, weights_of(again.run.output_dir))
         found["repeated_largest_difference"] = repeated
         found["ok"] = found["resumed_largest_difference"] <= 2 * repeated
     return found
@@ -222,20 +221,19 @@ def training(bench: Bench) -> dict[str, Any]:
 
 def train_and_resume(whole: TrainConfig) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights of a run, and of its second half trained again from its checkpoint."""
-    again = replace(
-        whole,
-        output_dir=whole.output_dir.with_name(f"{whole.output_dir.name}-resumed"),
-        resume=str(whole.output_dir / f"step{half_of(whole)}.pt"),
+    again = whole.changed(
+        output_dir=whole.run.output_dir.with_name(f"{whole.run.output_dir.name}-resumed"),
+        resume=str(whole.run.output_dir / f"step{half_of(whole)}.pt"),
     )
     with quietly():
         train(whole)
         train(again)
-    return weights_of(whole.output_dir), weights_of(again.output_dir)
+    return weights_of(whole.run.output_dir), weights_of(again.run.output_dir)
 
 
 def half_of(config: TrainConfig) -> int:
     """Number of steps after which a run is resumed."""
-    return (config.max_steps or 0) // 2
+    return (config.optimizer.max_steps or 0) // 2
 
 
 def deterministic_training(bench: Bench) -> dict[str, Any]:
@@ -244,7 +242,7 @@ def deterministic_training(bench: Bench) -> dict[str, Any]:
     with deterministic():
         weights, resumed = train_and_resume(whole)
     found: dict[str, Any] = {
-        "steps": whole.max_steps,
+        "steps": whole.optimizer.max_steps,
         "resumed_after": half_of(whole),
         "resumed_largest_difference": largest_difference(weights, resumed),
     }
@@ -270,7 +268,7 @@ def pictures(bench: Bench) -> dict[str, Any]:
         alone = short_training(bench, bench.folder / "for_pictures")
         with quietly():
             train(alone)
-        adapter = alone.output_dir / "final"
+        adapter = alone.run.output_dir / "final"
     count = 2 if bench.toy else 8
     graphs = [statement_graph(number, 1 + number % 2) for number in range(count)]
     drawn: dict[str, np.ndarray] = {}

@@ -383,7 +383,7 @@ class Ours:
             batch: Number of examples a step.
             settings: Further settings of :class:`TrainConfig`.
         """
-        config = TrainConfig(
+        config = TrainConfig.from_flat(
             train_jsonl=Path("never read"),
             output_dir=Path("never written"),
             height=self.task.height,
@@ -403,7 +403,7 @@ class Ours:
             config,
             prepared,
             processes=Processes(index=0, count=1, device=self.place.device),
-            folder=RunFolder(config.output_dir, graph_mode=config.graph_mode),
+            folder=RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode),
             log=RunLog(silent=True),
         )
         return OursRun(self, run, batch, prepared)

@@ -43,7 +43,8 @@ def test_every_recipe_can_be_trained(recipe: Recipe, tmp_path: Path) -> None:
     ablation = Ablation(tmp_path, QUICK, device="cpu", names=[recipe.name])
     unit = Unit(recipe, 2, 0, "examples")
     config = ablation.training_config(unit, tmp_path / "training", 4)
-    assert (config.max_steps, config.batch_size, config.lr) == (4, 4, DEMO.training["lr"])
+    length = config.optimizer
+    assert (length.max_steps, length.batch_size, length.lr) == (4, 4, DEMO.training["lr"])
     assert config.losses.measures_confusion == recipe.measures_confusion
     made = ("classifier", "hard_negatives_every")  # what a recipe cannot know beforehand
     own = {name: getattr(config.losses, name) for name in made if getattr(config.losses, name)}

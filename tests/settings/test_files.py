@@ -78,20 +78,20 @@ def test_later_files_and_flags_override_setting_by_setting(tmp_path: Path) -> No
     config = parse_train_config(
         [*FILES, "--config", str(one), "--config", str(two), "--words-start", "5"]
     )
-    assert (config.lr, config.batch_size) == (1.0, 7)
+    assert (config.optimizer.lr, config.optimizer.batch_size) == (1.0, 7)
     assert (config.losses.lambda_words, config.losses.words_start) == (4.0, 5)
 
 
 def test_a_setting_of_a_file_counts_as_given(tmp_path: Path) -> None:
     """Its required flags need not be typed again, and --help shows what the file says."""
     path = write(tmp_path, "train_jsonl = 'a'\noutput_dir = 'b'\n")
-    assert parse_train_config(["--config", str(path)]).train_jsonl == Path("a")
+    assert parse_train_config(["--config", str(path)]).data.train_jsonl == Path("a")
 
 
 def test_help_shows_the_values_of_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "100")
     path = write(tmp_path, "lora_rank = 5\n")
     with pytest.raises(SystemExit):
         parse_train_config(["--config", str(path), "--help"])
@@ -107,7 +107,7 @@ def test_shipped_configurations_are_found_by_name(
     monkeypatch.chdir(tmp_path)  # anywhere, not beside the checkout's folder
     for spelt in ("flux_schnell", "flux_schnell.toml", "configs/flux_schnell.toml"):
         assert read_settings(find_config(spelt))["model_id"].endswith("FLUX.1-schnell")
-    assert parse_train_config(["--config", "tiny_world", *FILES]).model_id == "tiny"
+    assert parse_train_config(["--config", "tiny_world", *FILES]).model.model_id == "tiny"
     own = write(tmp_path, "model_id = 'mine'", "flux_schnell.toml")
     assert find_config("flux_schnell.toml") == own.relative_to(tmp_path)  # a file comes first
     with pytest.raises(ConfigError, match="did you mean 'tiny_world'"):

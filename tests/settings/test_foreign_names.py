@@ -136,7 +136,7 @@ def test_the_flags_that_help_shows_are_the_flags_that_are_known(
     command: Any, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a flag that tyro reads would be refused before tyro sees it."""
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "120")
     seen: list[type] = []
     real = parse_flags
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from sgflux.settings import ConfigError
+from sgflux.settings.conditions import PromptMix
 from sgflux.settings.losses import LossConfig
-from sgflux.settings.training import ConfigError, PromptMix, TrainConfig, read_settings
+from sgflux.settings.training import TrainConfig, read_settings
 
 
 def config(**changes: Any) -> TrainConfig:
-    return TrainConfig(
+    return TrainConfig.from_flat(
         **{"train_jsonl": "train.jsonl", "val_jsonl": "val.jsonl", "output_dir": "run", **changes}
     )
 
@@ -27,9 +29,9 @@ def test_json_round_trip_keeps_every_setting() -> None:
 
 def test_values_have_the_declared_types_whatever_they_came_as() -> None:
     built = config(lr=1, output_dir="run", prompt_mix={"empty": 1})
-    assert isinstance(built.lr, float)
-    assert built.output_dir == Path("run")
-    assert built.prompt_mix.kinds() == ("neutral", "empty")
+    assert isinstance(built.optimizer.lr, float)
+    assert built.run.output_dir == Path("run")
+    assert built.conditions.prompt_mix.kinds() == ("neutral", "empty")
 
 
 @pytest.mark.parametrize(
@@ -78,8 +80,8 @@ def test_a_setting_without_effect_is_an_error(changes: dict[str, Any], message: 
 
 
 def test_the_encoder_follows_from_the_checkpoint() -> None:
-    assert config().encoder_kind == "native"
-    assert config(cgip_ckpt="sip_vg.pt").encoder_kind == "cgip"
+    assert config().encoder.kind == "native"
+    assert config(cgip_ckpt="sip_vg.pt").encoder.kind == "cgip"
 
 
 def test_json_with_an_unknown_or_missing_setting_is_refused() -> None:
@@ -115,6 +117,6 @@ def test_the_configs_that_we_ship_are_valid(path: Path) -> None:
 def test_a_run_that_gives_the_flow_matching_error_up_is_not_selected_by_it() -> None:
     plain = {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"}
     without = LossConfig(lambda_words=0)
-    assert TrainConfig(**plain).selection == "last"
-    assert TrainConfig(**plain, losses=without).selection == "val_loss"
-    assert TrainConfig(**plain, select_by="val_loss").selection == "val_loss"
+    assert TrainConfig.from_flat(**plain).selection == "last"
+    assert TrainConfig.from_flat(**plain, losses=without).selection == "val_loss"
+    assert TrainConfig.from_flat(**plain, select_by="val_loss").selection == "val_loss"

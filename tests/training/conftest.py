@@ -50,6 +50,6 @@ def make_config(flux: Path, scenes: Path) -> MakeConfig:
             "save_every": 2,
             "val_sigmas": 2,
         }
-        return TrainConfig(**{**settings, **changes})
+        return TrainConfig.from_flat(**{**settings, **changes})
 
     return make

@@ -17,8 +17,9 @@ from sgflux.data.buckets import Size
 from sgflux.data.cache import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
+from sgflux.settings import ConfigError
 from sgflux.settings.losses import LossConfig
-from sgflux.settings.training import ConfigError, TrainConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training import build, lazy_encoders, loop
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.bucket_order import BucketOrder, batches_by
@@ -234,8 +235,9 @@ def test_a_cache_holds_what_memory_would_and_no_encoder_is_loaded(
     cache = tmp_path / "cache"
     plain = bucketed(tmp_path / "run")
     command = ["cache", str(photos / "train.jsonl"), str(photos / "val.jsonl")]
-    command += ["--latent-cache-dir", str(cache), "--model-id", plain.model_id, "--device", "cpu"]
+    command += ["--latent-cache-dir", str(cache), "--model-id", plain.model.model_id]
     command += ["--height", "32", "--width", "32", "--dtype", "fp32", "--aspect-buckets"]
+    command += ["--device", "cpu"]
     assert main(command) == 0
     assert "bucket:     24 x 40 pixels: 4 examples" in capsys.readouterr().out
     in_memory = encoded(plain)
@@ -264,7 +266,7 @@ def test_validation_errors_do_not_depend_on_how_sizes_are_batched(
     def row(batch_size: int) -> dict[str, Any]:
         config = bucketed(tmp_path / str(batch_size), max_steps=1, batch_size=batch_size, lr=1e-9)
         train(config)
-        lines = (config.output_dir / "metrics.jsonl").read_text().split("\n")[:-1]
+        lines = (config.run.output_dir / "metrics.jsonl").read_text().split("\n")[:-1]
         return next(one for one in map(json.loads, lines) if one["kind"] != "train")
 
     one, many = row(1), row(4)
@@ -378,7 +380,7 @@ def test_without_the_flag_nothing_has_buckets(
     found = encoded(config)
     assert found.train.sizes == ()
     assert found.train.posterior(torch.arange(7))[0].shape[0] == 7
-    train(replace(config, dry_run=True))
+    train(config.changed(dry_run=True))
     assert "bucket:" not in capsys.readouterr().out
 
 

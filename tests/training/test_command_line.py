@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.settings.training import DEFAULT_EPOCHS, ConfigError, LossConfig, TrainConfig
+from sgflux.settings import ConfigError
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.optimizer import DEFAULT_EPOCHS
+from sgflux.settings.training import TrainConfig
 from sgflux.training.command_line import (
     main,
     parse_original,
@@ -22,7 +25,8 @@ def test_every_setting_can_be_said_in_flags() -> None:
     config = parse_train_config(
         [*FILES, "--max-steps", "3", "--prompt-mix.empty", "2", "--compile"]
     )
-    assert (config.max_steps, config.prompt_mix.empty, config.compile) == (3, 2.0, True)
+    assert (config.optimizer.max_steps, config.blocks.compile) == (3, True)
+    assert config.conditions.prompt_mix.empty == 2.0
     assert parse_train_config(settings_as_flags(config.to_json())) == config
 
 
@@ -30,12 +34,16 @@ def test_flags_override_the_config_file(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("lr = 0.5\nbatch_size = 3\ncompile = true\n[prompt_mix]\nempty = 1\n")
     config = parse_train_config([*FILES, "--lr", "0.25", "--config", str(file), "--no-compile"])
-    assert (config.lr, config.batch_size, config.compile) == (0.25, 3, False)
-    assert config.prompt_mix.empty == 1
+    assert (config.optimizer.lr, config.optimizer.batch_size, config.blocks.compile) == (
+        0.25,
+        3,
+        False,
+    )
+    assert config.conditions.prompt_mix.empty == 1
 
 
 def test_the_config_json_of_a_run_is_a_config_file(tmp_path: Path) -> None:
-    config = TrainConfig(train_jsonl="a", output_dir="b", max_steps=4)
+    config = TrainConfig.from_flat(train_jsonl="a", output_dir="b", max_steps=4)
     file = tmp_path / "config.json"
     file.write_text(json.dumps(config.to_json()))
     assert parse_train_config([f"--config={file}"]) == config
@@ -75,7 +83,7 @@ def test_the_original_command_line_maps_onto_the_same_settings() -> None:
             "--resume", "auto", "--lambda-rel-rank", "0", "--alpha-gen-rel", "0.0",
         ]
     )  # fmt: skip
-    assert config == TrainConfig(
+    assert config == TrainConfig.from_flat(
         train_jsonl="train.jsonl",
         val_jsonl="val.jsonl",
         output_dir="run",
@@ -109,8 +117,10 @@ def test_the_original_command_line_maps_onto_the_same_settings() -> None:
 
 def test_without_further_flags_it_means_schnell_and_our_defaults() -> None:
     config = parse_original(FILES)
-    assert config == TrainConfig(train_jsonl="train.jsonl", val_jsonl="val.jsonl", output_dir="run")
-    assert config.model_id == "black-forest-labs/FLUX.1-schnell"
+    assert config == TrainConfig.from_flat(
+        train_jsonl="train.jsonl", val_jsonl="val.jsonl", output_dir="run"
+    )
+    assert config.model.model_id == "black-forest-labs/FLUX.1-schnell"
     assert DEFAULT_EPOCHS == 20
 
 

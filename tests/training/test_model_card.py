@@ -28,7 +28,7 @@ METRICS = {
     ],
 )
 def test_the_gap_stands_beside_the_ranking_accuracy(loss: float, said: str) -> None:
-    config = TrainConfig(train_jsonl=Path("a"), val_jsonl=Path("b"), output_dir=Path("c"))
+    config = TrainConfig.from_flat(train_jsonl=Path("a"), val_jsonl=Path("b"), output_dir=Path("c"))
     weights = AdapterWeights(
         step=1, trainable={}, ema=None, adapter={}, metrics={**METRICS, "loss": loss}
     )

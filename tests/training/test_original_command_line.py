@@ -18,7 +18,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from sgflux.settings.training import FLUX_SCHNELL
+from sgflux.settings.model import FLUX_SCHNELL
 from tests.helpers.cgip import write_checkpoint, write_vocabulary
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.scenes import write_scenes

@@ -134,7 +134,7 @@ def test_the_anchor_is_at_the_models_own_four_levels(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path / "run", losses=LossConfig(lambda_anchor=1.0))
-    shift = load_scheduler(**config.source.for_scheduler).config["shift"]
+    shift = load_scheduler(**config.model.for_scheduler).config["shift"]
     levels = anchor_sigmas_of(config, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
     assert anchor_sigmas_of(make_config(tmp_path / "plain"), image_tokens=64) is None
@@ -145,7 +145,7 @@ def test_the_base_in_words_teaches_and_its_texts_are_encoded(
 ) -> None:
     losses = LossConfig(lambda_words=2.0, words_start=1)
     config = make_config(tmp_path / "run", losses=losses, max_steps=3)
-    assert config.prompt_mix.kinds() == ("neutral",)
+    assert config.conditions.prompt_mix.kinds() == ("neutral",)
     train(config)
     rows = training_rows(tmp_path / "run")
     assert [row["loss_words"] > 0 for row in rows] == [False, True, True]

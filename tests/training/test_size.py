@@ -16,9 +16,10 @@ from safetensors.torch import save_file
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
+from sgflux.settings import ConfigError
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.model_source import ModelSource
-from sgflux.settings.training import ConfigError, TrainConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.classifier_training import train_classifier
 from sgflux.training.size import model_size, with_size
 from sgflux.training.trainer import train
@@ -39,16 +40,16 @@ def model_of_size(folder: Path, flux: Path, size: object) -> Path:
 
 def sizes(config: TrainConfig) -> tuple[tuple[int, int], str]:
     said: list[str] = []
-    return with_size(config, say=said.append).size, "".join(said)
+    return with_size(config, say=said.append).pictures.size, "".join(said)
 
 
 def test_the_bundled_model_is_trained_at_64() -> None:
-    config = TrainConfig(train_jsonl="a", output_dir="b", model_id="tiny")
+    config = TrainConfig.from_flat(train_jsonl="a", output_dir="b", model_id="tiny")
     size, said = sizes(config)
     assert size == (64, 64)
     assert said.startswith("pictures:   64 x 64 pixels, as the model's own size;")
     with pytest.raises(ConfigError, match="nobody has read yet"):
-        _ = config.size
+        _ = config.pictures.size
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_accumulated_passes_are_averaged(
             losses=LossConfig(lambda_words=0),
         )
         train(config)
-        (first[parts],) = training_rows(config.output_dir)
+        (first[parts],) = training_rows(config.run.output_dir)
     assert first[2]["loss"] == pytest.approx(first[1]["loss"], rel=1e-5)
     assert first[2]["grad_norm"] == pytest.approx(first[1]["grad_norm"], rel=1e-4)
 
@@ -75,7 +75,7 @@ def test_a_gradient_is_clipped_before_the_optimizer_sees_it(
     """AdamW's first moment after one step is a tenth of the gradient that it was given."""
     config = make_config(tmp_path / "run", max_steps=1, max_grad_norm=1e-3, save_every=1)
     train(config)
-    state = TrainingState.load(config.output_dir / "step1.pt").optimizer["state"]
+    state = TrainingState.load(config.run.output_dir / "step1.pt").optimizer["state"]
     moments = torch.cat([entry["exp_avg"].flatten() for entry in state.values()])
     assert float(moments.norm()) == pytest.approx(0.1 * 1e-3, rel=1e-3)
 
@@ -91,7 +91,7 @@ def test_validation_looks_at_the_averaged_weights(make_config: MakeConfig, tmp_p
 
     config = make_config(tmp_path / "run", ema_decay=0.9)
     train(config, validate=note)
-    state = TrainingState.load(config.output_dir / "step2.pt")
+    state = TrainingState.load(config.run.output_dir / "step2.pt")
     assert state.ema is not None
     for name, average in state.ema.items():
         assert torch.equal(seen[2][name], average), name

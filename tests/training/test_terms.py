@@ -26,7 +26,7 @@ def test_an_example_without_its_graph_is_not_ranked(
         null_graph_probability=0.999,
     )
     train(config)
-    lines = map(json.loads, (config.output_dir / "metrics.jsonl").read_text().split("\n")[:-1])
+    lines = map(json.loads, (config.run.output_dir / "metrics.jsonl").read_text().split("\n")[:-1])
     pairs = [row["rank_pairs"] for row in lines if row["kind"] == "train"]
     assert pairs == [0.0] * 4
 

@@ -56,7 +56,8 @@ def test_a_run_leaves_what_the_documentation_lists(finished: TrainResult) -> Non
     }
     for path in folder.glob("*.pt"):
         torch.load(path, weights_only=True)
-    assert TrainConfig.from_json(json.loads((folder / "config.json").read_text())).max_steps == 4
+    stored = json.loads((folder / "config.json").read_text())
+    assert TrainConfig.from_json(stored).optimizer.max_steps == 4
     log = (folder / "training.log").read_text()
     assert "token mode, native encoder (no --cgip-ckpt given)" in log
     assert finished.bundle == folder / "final"
@@ -117,7 +118,7 @@ def test_the_bundle_holds_the_averaged_weights_of_the_best_step(finished: TrainR
 def test_training_on_a_few_pictures_learns_them(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(
         tmp_path / "run",
-        val_jsonl=make_config(tmp_path / "x").train_jsonl,
+        val_jsonl=make_config(tmp_path / "x").data.train_jsonl,
         max_steps=150,
         batch_size=6,
         lr=0.02,
@@ -128,8 +129,8 @@ def test_training_on_a_few_pictures_learns_them(make_config: MakeConfig, tmp_pat
         null_graph_probability=0.0,
     )
     train(config)
-    start = rows(config.output_dir, "train")[0]["loss"]
-    end = rows(config.output_dir, "validation")[-1]
+    start = rows(config.run.output_dir, "train")[0]["loss"]
+    end = rows(config.run.output_dir, "validation")[-1]
     assert end["loss"] < 0.8 * start
 
 
@@ -164,18 +165,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     config = make_config(tmp_path / "run")
     stopped = train(config, validate=interrupt)
     assert (stopped.exit_status, stopped.step, stopped.bundle) == (143, 2, None)
-    assert (config.output_dir / "step2.pt").is_file()
+    assert (config.run.output_dir / "step2.pt").is_file()
     resumed = train(make_config(tmp_path / "run", resume="auto"))
     assert (resumed.exit_status, resumed.step) == (0, 4)
     a, b = (
         shallow_dict(TrainingState.load(folder / "step4.pt"))
-        for folder in (finished.output_dir, config.output_dir)
+        for folder in (finished.output_dir, config.run.output_dir)
     )
     a["config"] = b["config"] = None  # differ in output_dir and resume
     assert [name for name in a if not equal(a[name], b[name])] == []
     same = ("step", "loss", "grad_norm", "lr")
     for row_a, row_b in zip(
-        rows(finished.output_dir, "train"), rows(config.output_dir, "train"), strict=True
+        rows(finished.output_dir, "train"), rows(config.run.output_dir, "train"), strict=True
     ):
         assert [row_a[name] for name in same] == [row_b[name] for name in same]
 
@@ -196,10 +197,11 @@ def test_a_run_stopped_within_a_validation_catches_up_on_it(
     stopped = train(config)
     monkeypatch.undo()
     assert (stopped.exit_status, stopped.step) == (130, 2)
-    assert rows(config.output_dir, "validation") == []
-    assert TrainingState.load(config.output_dir / "step2.pt").validated_step == 0
-    train(make_config(tmp_path / "run", resume=str(config.output_dir / "step2.pt")))
-    a, b = (rows(folder, "validation") for folder in (finished.output_dir, config.output_dir))
+    assert rows(config.run.output_dir, "validation") == []
+    assert TrainingState.load(config.run.output_dir / "step2.pt").validated_step == 0
+    train(make_config(tmp_path / "run", resume=str(config.run.output_dir / "step2.pt")))
+    folders = (finished.output_dir, config.run.output_dir)
+    a, b = (rows(folder, "validation") for folder in folders)
     assert [row["loss"] for row in a] == [row["loss"] for row in b]
 
 
@@ -208,13 +210,14 @@ def test_sigterm_ends_the_script_with_143_and_a_checkpoint(
 ) -> None:
     config = make_config(tmp_path / "run")
     command = [
-        sys.executable, str(SCRIPT), "--train-jsonl", str(config.train_jsonl),
-        "--output-dir", str(config.output_dir), "--model-id", config.model_id, "--device", "cpu",
+        sys.executable, str(SCRIPT), "--train-jsonl", str(config.data.train_jsonl),
+        "--output-dir", str(config.run.output_dir), "--model-id", config.model.model_id,
+        "--device", "cpu",
         "--dtype", "fp32", "--height", "16", "--width", "16", "--epochs", "100000",
         "--log-every", "1",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    metrics = config.output_dir / "metrics.jsonl"
+    metrics = config.run.output_dir / "metrics.jsonl"
     try:
         deadline = time.monotonic() + 120
         while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
@@ -227,14 +230,14 @@ def test_sigterm_ends_the_script_with_143_and_a_checkpoint(
     assert process.returncode == 143, errors
     match = re.search(r"stopped by SIGTERM after step (\d+).*--resume auto", output)
     assert match, output
-    assert TrainingState.load(config.output_dir / f"step{match[1]}.pt").step == int(match[1])
+    assert TrainingState.load(config.run.output_dir / f"step{match[1]}.pt").step == int(match[1])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(make_config: MakeConfig, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", lr=1e30, warmup_steps=0, save_every=1, val_every=0)
     with pytest.raises(SgfluxError, match=r"of step \d is not finite.*step\d\.pt"):
         train(config)
-    assert not (config.output_dir / "final").exists()
+    assert not (config.run.output_dir / "final").exists()
 
 
 def test_a_folder_in_use_and_other_settings_are_refused(
@@ -325,7 +328,7 @@ def test_a_cache_gives_the_same_run(
     for name in ("first", "second"):
         config = make_config(tmp_path / name, latent_cache_dir=tmp_path / "cache", max_steps=2)
         train(config)
-        loss = rows(config.output_dir, "train")[0]["loss"]
+        loss = rows(config.run.output_dir, "train")[0]["loss"]
         assert loss == rows(finished.output_dir, "train")[0]["loss"]
     assert list((tmp_path / "cache").glob("shard-*.safetensors"))
 

@@ -32,14 +32,18 @@ PRESETS = (DEMO, FULL, CONTROL, FULL_CONTROL)
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
 def test_presets_are_settings_that_exist(preset: Preset) -> None:
-    TrainConfig(train_jsonl="a", val_jsonl="b", output_dir="c", resume="auto", **preset.training)
+    TrainConfig.from_flat(
+        train_jsonl="a", val_jsonl="b", output_dir="c", resume="auto", **preset.training
+    )
     EvalConfig(data=Path("a"), out_dir=Path("b"), adapter=Path("c"), **preset.evaluation)
 
 
 def test_the_control_differs_by_its_text_alone() -> None:
     assert {**CONTROL.training, "prompt_mix": None} == {**DEMO.training, "prompt_mix": None}
     assert (CONTROL.world, CONTROL.evaluation) == (DEMO.world, DEMO.evaluation)
-    mix = TrainConfig(train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training).prompt_mix
+    mix = TrainConfig.from_flat(
+        train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training
+    ).conditions.prompt_mix
     assert mix.weights() == {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
 
 
@@ -137,8 +141,8 @@ def test_training_selection_and_reporting_have_files_of_their_own(
     used: dict[str, str | None] = {}
 
     def note_training(config: TrainConfig) -> TrainResult:
-        used["trained on"] = config.train_jsonl.name
-        used["selected on"] = config.val_jsonl and config.val_jsonl.name
+        used["trained on"] = config.data.train_jsonl.name
+        used["selected on"] = config.data.val_jsonl and config.data.val_jsonl.name
         return train(config)
 
     def note_evaluation(config: EvalConfig, **settings: Any) -> Any:

@@ -7,7 +7,10 @@ wait for none of them.
 from sgflux.settings.checks import (
     ConfigError,
     expect,
+    expect_defaults,
     expect_known,
+    expect_least,
+    from_flat,
     is_number,
     typed,
     typed_fields,
@@ -17,7 +20,10 @@ from sgflux.settings.checks import (
 __all__ = [
     "ConfigError",
     "expect",
+    "expect_defaults",
     "expect_known",
+    "expect_least",
+    "from_flat",
     "is_number",
     "typed",
     "typed_fields",

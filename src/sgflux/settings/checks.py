@@ -10,11 +10,12 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.flat import Settings, flat_hints, group_class, hints_of, settings_class
 from sgflux.settings.foreign_names import own_name
 
 
@@ -51,7 +52,7 @@ def expect_known(settings: Mapping[str, Any], cls: type, *, group: str = "") -> 
     Raises:
         ConfigError: naming the one it does not have, and what it is called here.
     """
-    known = [entry.name for entry in fields(cls)]
+    known = flat_hints(cls)
     for name in settings:
         if name not in known:
             hint = own_name(str(name), setting_names(cls, prefix=group))
@@ -61,10 +62,10 @@ def expect_known(settings: Mapping[str, Any], cls: type, *, group: str = "") -> 
 def setting_names(cls: type, *, prefix: str = "") -> list[str]:
     """The settings of a dataclass; those of a group inside of it as ``group.name``."""
     names = []
-    for name, hint in typing.get_type_hints(cls).items():
+    for name, hint in flat_hints(cls).items():
         names.append(prefix + name)
-        if is_dataclass(hint):
-            names += setting_names(typing.cast(type, hint), prefix=f"{prefix}{name}.")
+        if (inner := settings_class(hint)) is not None:
+            names += setting_names(inner, prefix=f"{prefix}{name}.")
     return names
 
 
@@ -82,14 +83,14 @@ def typed_settings(settings: Mapping[str, Any], cls: type, *, group: str = "") -
         ConfigError: naming the setting that is unknown or has a wrong value.
     """
     expect_known(settings, cls, group=group)
-    hints = typing.get_type_hints(cls)
+    hints = flat_hints(cls)
     values = {}
     for name, value in settings.items():
         hint, full = hints[name], group + name
-        if is_dataclass(hint):
+        if (inner := settings_class(hint)) is not None:
             given = isinstance(value, Mapping)
             expect(given, full, value, "be a table of settings")
-            values[name] = typed_settings(value, typing.cast(type, hint), group=f"{full}.")
+            values[name] = typed_settings(value, inner, group=f"{full}.")
         else:
             values[name] = typed(full, value, hint)
     return values
@@ -101,6 +102,8 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     Raises:
         ConfigError: if it cannot be.
     """
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if value is None and type(None) in typing.get_args(hint):
             return None
@@ -123,11 +126,46 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     elif hint is str:
         expect(isinstance(value, str) and value != "", name, value, "be a non-empty text")
     elif isinstance(value, Mapping):
-        expect_known(value, hint)
-        return hint(**value)
+        return from_flat(hint, value)
     else:
         expect(isinstance(value, hint), name, value, f"be a {hint.__name__}")
     return value
+
+
+def from_flat(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """A dataclass from the settings of all its groups; what is not mentioned has its default.
+
+    Raises:
+        ConfigError: on an unknown or missing setting, or as the constructors.
+    """
+    expect_known(values, cls)
+    missing = _missing(cls, values)
+    if missing:
+        raise ConfigError(f"missing settings: {', '.join(missing)}")
+    return _built(cls, values)
+
+
+def _built(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
+    own: dict[str, Any] = {}
+    for name, hint in hints_of(cls).items():
+        group = group_class(hint)
+        if group is not None:
+            own[name] = _built(group, values)
+        elif name in values:
+            own[name] = values[name]
+    return cls(**own)
+
+
+def _missing(cls: Any, values: Mapping[str, Any]) -> list[str]:
+    hints = hints_of(cls)
+    missing = []
+    for entry in fields(cls):
+        group = group_class(hints[entry.name])
+        if group is not None:
+            missing += _missing(group, values)
+        elif entry.name not in values and entry.default is MISSING is entry.default_factory:
+            missing.append(entry.name)
+    return missing
 
 
 def typed_fields(settings: Any) -> None:
@@ -136,7 +174,37 @@ def typed_fields(settings: Any) -> None:
     Raises:
         ConfigError: naming the field that cannot be.
     """
-    hints = typing.get_type_hints(type(settings))
+    hints = hints_of(type(settings))
     for entry in fields(settings):
         value = typed(entry.name, getattr(settings, entry.name), hints[entry.name])
         object.__setattr__(settings, entry.name, value)
+
+
+def expect_least(settings: Any, least: int, *names: str) -> None:
+    """Check that these settings, as far as they are given, are not below ``least``.
+
+    Raises:
+        ConfigError: naming the first that is.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        expect(value is None or value >= least, name, value, f"be at least {least}")
+
+
+def expect_defaults(settings: Any, when: str, *names: str, more: str = "") -> None:
+    """Check that settings which have no effect have their default.
+
+    Args:
+        settings: a dataclass.
+        when: Condition under which they have no effect, like "without val_jsonl".
+        names: Names of the settings.
+        more: Further words on the way out.
+
+    Raises:
+        ConfigError: naming the first that was set.
+    """
+    defaults = {entry.name: entry.default for entry in fields(settings)}
+    for name in names:
+        value = getattr(settings, name)
+        if value != defaults[name]:
+            raise ConfigError(f"{name} ({value!r}) has no effect {when}; leave it out{more}")

@@ -13,11 +13,12 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.flat import flat_hints, group_class, hints_of, is_prefixless, settings_class
 from sgflux.settings.foreign_names import own_name
 
 Flags = TypeVar("Flags")
@@ -85,17 +86,15 @@ _OF_TYRO = ("help", "tyro_print_completion", "tyro_write_completion")
 def flag_names(cls: type, *, prefix: str = "") -> list[str]:
     """The flags of a dataclass without dashes in front, with underscores, as ``group.name``."""
     names = []
-    for name, hint in get_type_hints(cls, include_extras=True).items():
-        marks = getattr(hint, "__metadata__", ())
-        if tyro.conf.Positional in marks:
+    for name, hint in flat_hints(cls).items():
+        if tyro.conf.Positional in getattr(hint, "__metadata__", ()):
             continue
-        inner = _settings_class(hint)
+        inner = settings_class(hint)
         if inner is None:
             names.append(prefix + name)
         else:
-            shown = next((mark.name for mark in marks if hasattr(mark, "name")), None)
-            own = name if shown is None else shown
-            names += flag_names(inner, prefix=f"{prefix}{own}." if own else prefix)
+            own = "" if is_prefixless(hint) else f"{name}."
+            names += flag_names(inner, prefix=prefix + own)
     return names
 
 
@@ -109,33 +108,43 @@ def _spelt(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _unchecked(cls: type, defaults: Mapping[str, Any]) -> type:
-    """The same fields and the same help without the checks, which would run inside of tyro."""
+def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefixless: bool = False) -> type:
+    """The same fields and the same help without the checks, which would run inside of tyro.
+
+    Args:
+        cls: the dataclass.
+        defaults: as for :func:`parse_flags`.
+        prefixless: Whether the flags are called by their own names only; the box of their group in
+            ``--help`` has the group's name nevertheless.
+    """
     body: dict[str, Any] = {"__doc__": cls.__doc__, "__post_init__": _no_check}
     annotations: dict[str, Any] = {}
-    hints, texts = get_type_hints(cls, include_extras=True), _texts(cls)
+    hints, texts = hints_of(cls), _texts(cls)
     for entry in dataclasses.fields(cls):
-        hint, factory = hints[entry.name], cast(Any, entry.default_factory)
-        inner = _settings_class(hint)
-        # A group of settings that starts as its own defaults.
-        if inner is not None and factory is inner:
-            made: Any = _unchecked(inner, defaults.get(entry.name, {}))
-            marks = getattr(hint, "__metadata__", ())
-            annotations[entry.name] = Annotated[(made, *marks)] if marks else made
-            body[entry.name] = dataclasses.field(default_factory=made)
-            continue
-        text = texts.get(entry.name)
-        given = entry.name in defaults
-        if given or (text is not None and "\n" in text):
-            help_text = "" if text is None else " ".join(text.split())
-            plain = get_origin(hint) is not Annotated
-            annotations[entry.name] = (
-                Annotated[hint, tyro.conf.arg(help=help_text)] if plain and help_text else hint
-            )
-        if given:
-            body[entry.name] = dataclasses.field(default=defaults[entry.name])
+        name, hint = entry.name, hints[entry.name]
+        inner = settings_class(hint)
+        if inner is not None:
+            own = defaults if group_class(hint) else defaults.get(name, {})
+            hint = _unchecked(inner, own, prefixless=is_prefixless(hint))
+            body[name] = dataclasses.field()  # tyro asks the class itself for its defaults
+        elif name in defaults:
+            body[name] = dataclasses.field(default=defaults[name])
+        annotations[name] = _shown(hint, texts.get(name), prefixless=prefixless)
     body["__annotations__"] = annotations
     return dataclasses.dataclass(frozen=True, kw_only=True)(type(cls.__name__, (cls,), body))
+
+
+def _shown(hint: Any, text: str | None, *, prefixless: bool) -> Any:
+    """An annotation with the help of its field, as one paragraph."""
+    changes: dict[str, Any] = {"prefix_name": False} if prefixless else {}
+    if text is not None:
+        changes["help"] = " ".join(text.split())
+    marks = getattr(hint, "__metadata__", ())
+    plain = get_args(hint)[0] if marks else hint
+    own = [mark for mark in marks if hasattr(mark, "prefix_name")]
+    rest = [mark for mark in marks if mark not in own]
+    arg: Any = dataclasses.replace(own[0], **changes) if own else tyro.conf.arg(**changes)
+    return Annotated[(plain, *rest, arg)]
 
 
 def _texts(cls: type) -> dict[str, str]:
@@ -155,20 +164,13 @@ def _texts(cls: type) -> dict[str, str]:
 
 def _checked(cls: type[Flags], values: Any) -> Flags:
     """The values as the class that checks them, inner groups first."""
-    hints = get_type_hints(cls)
+    hints = hints_of(cls)
     settings = {}
     for entry in dataclasses.fields(values):
         value = getattr(values, entry.name)
-        inner = _settings_class(hints[entry.name])
+        inner = settings_class(hints[entry.name])
         settings[entry.name] = value if inner is None else _checked(inner, value)
     return cls(**settings)
-
-
-def _settings_class(hint: Any) -> type | None:
-    """The dataclass that an annotation means, if it means one."""
-    if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
-    return hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
 
 
 def _no_check(self: object) -> None:

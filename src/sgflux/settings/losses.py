@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from sgflux.settings import ConfigError, expect, typed_fields
+from sgflux.settings.checks import ConfigError, expect, typed_fields
 
 RankerKind = Literal["flow", "latent", "saliency"]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError, typed_fields
+from sgflux.settings.model import FLUX_SCHNELL
 
 FILE_ENDINGS = (".safetensors", ".sft")
 """Of single files of weights; the second is the same format under a shorter name."""
@@ -14,26 +15,24 @@ FILE_ENDINGS = (".safetensors", ".sft")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """Where a model's parts are.
+    """Where a model's parts are: all in one place, or transformer and encoders as single files."""
 
-    Attributes:
-        model_id: a hub id, a diffusers folder, ``tiny``, or a single original-layout
-            ``.safetensors`` (or ``.sft``) with the transformer alone.
-        components: for a single file: the diffusers folder or hub id that has all else.
-        autoencoder: for a single file: the autoencoder as a file (``ae.safetensors``).
-        text_encoder: likewise CLIP (``clip_l.safetensors``).
-        text_encoder_2: likewise T5 (``t5xxl_fp16.safetensors``).
-        revision: branch, tag or commit of the hub's repository that is read.
-        allow_download: fetch from the hub what is not on this machine.
-    """
-
-    model_id: str
+    model_id: str = FLUX_SCHNELL
+    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
     components: str | None = None
+    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
     autoencoder: Path | None = None
+    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
     text_encoder: Path | None = None
+    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
+    single file."""
     text_encoder_2: Path | None = None
+    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
+    single file."""
     revision: str | None = None
+    """Branch, tag or commit of the hub's repository; None: its main branch."""
     allow_download: bool = False
+    """Download from the hub what is not on this machine yet."""
 
     def __post_init__(self) -> None:
         """Check that the parts go together.
@@ -41,6 +40,7 @@ class ModelSource:
         Raises:
             ConfigError: if one is missing, or has no effect.
         """
+        typed_fields(self)
         files = {
             name: getattr(self, name) for name in ("autoencoder", "text_encoder", "text_encoder_2")
         }

@@ -129,10 +129,10 @@ def build(
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
     # A base that is to be quantised or offloaded may not fit the device before.
-    comes_small = config.quantize != "none" or config.offload_blocks
+    comes_small = config.memory.quantize != "none" or config.memory.offload_blocks
     transformer = load_transformer(
-        **config.source.for_transformer,
-        dtype=DTYPES[config.dtype],
+        **config.model.for_transformer,
+        dtype=DTYPES[config.compute.dtype],
         device="cpu" if comes_small else device,
     )
     encoder = pretrained_encoder(config)
@@ -144,7 +144,7 @@ def build(
         base_identity=base_identity,
     )
     # The adapter's first weights are drawn from torch's global generator.
-    torch.manual_seed(derived_seed(config.seed, "weights"))
+    torch.manual_seed(derived_seed(config.run.seed, "weights"))
     model = build_model(
         transformer=transformer,
         config=adapter,
@@ -167,15 +167,15 @@ def build(
     training_adapter = None
     if splits.training_adapter is not None:
         training_adapter = add_training_adapter(transformer, splits.training_adapter)
-    if config.quantize != "none":
+    if config.memory.quantize != "none":
         quantize_base(
-            transformer, config.quantize, keep=frozenset(adapter.lora_modules), device=device
+            transformer, config.memory.quantize, keep=frozenset(adapter.lora_modules), device=device
         )
-    if config.offload_blocks:
-        model.offload_blocks(device, folder=config.offload_folder)
+    if config.memory.offload_blocks:
+        model.offload_blocks(device, folder=config.memory.offload_folder)
     else:
         model.to(device)
-    if config.compile:
+    if config.blocks.compile:
         model.flux.compile_blocks()
     guidance = guidance_of(config, is_distilled=transformer.config.guidance_embeds)
     validator = None
@@ -183,11 +183,13 @@ def build(
         validator = Validator(
             encoded.val,
             splits.items,
-            sigmas=sigma_grid(config.val_sigmas, t_min=config.t_min, t_max=config.t_max),
+            sigmas=sigma_grid(
+                config.validation.val_sigmas, t_min=config.flow.t_min, t_max=config.flow.t_max
+            ),
             latent_scale=encoded.latent_scale,
-            prompt_kind=config.texts.heaviest,
-            seed=config.seed,
-            batch_size=config.batch_size,
+            prompt_kind=config.conditions.texts.heaviest,
+            seed=config.run.seed,
+            batch_size=config.optimizer.batch_size,
         )
     return Preparation(
         model=model,
@@ -195,7 +197,7 @@ def build(
         train=encoded.train,
         validator=validator,
         latent_scale=encoded.latent_scale,
-        dtype=DTYPES[config.dtype],
+        dtype=DTYPES[config.compute.dtype],
         guidance=guidance,
         digests=splits.digests,
         content=encoded.content,
@@ -216,7 +218,7 @@ def build(
                 adapter.base["fingerprint"],
                 *([] if base_identity is None else [base_identity.parts["transformer"]]),
             ],
-            images_dir=images_root(config, config.train_jsonl),
+            images_dir=images_root(config, config.data.train_jsonl),
             anchor_sigmas=_anchor_levels(config, image_tokens=encoded.image_tokens),
             words=encoded.train.words,
             device=device,
@@ -248,18 +250,18 @@ def adapter_config(
     """
     layers = transformer.config.num_layers
     start, end = default_block_range(layers)
-    if config.block_start is not None and config.block_end is not None:
-        start, end = config.block_start, config.block_end
+    if config.adapter.block_start is not None and config.adapter.block_end is not None:
+        start, end = config.adapter.block_start, config.adapter.block_end
         validate_block_range(start, end, layers)
     return AdapterConfig(
-        graph_mode=config.graph_mode,
+        graph_mode=config.adapter.graph_mode,
         block_start=start,
         block_end=end,
-        lora_rank=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_targets=config.lora_targets,
+        lora_rank=config.adapter.lora_rank,
+        lora_alpha=config.adapter.lora_alpha,
+        lora_targets=config.adapter.lora_targets,
         encoder=(
-            {"kind": "native", "number_triples": config.number_triples}
+            {"kind": "native", "number_triples": config.encoder.number_triples}
             if encoder is None
             else encoder.config()
         ),
@@ -275,7 +277,7 @@ def frozen_encoder(
     config: TrainConfig, adapter: AdapterConfig, names: NameFeatures
 ) -> NativeGraphEncoder | CGIPEncoder | None:
     """The native encoder as it is drawn, without gradient, if the run asks for that."""
-    if not config.freeze_graph_encoder:
+    if not config.encoder.freeze_graph_encoder:
         return None
     encoder = make_encoder(adapter.encoder, name_features=names)
     return encoder.requires_grad_(False)
@@ -315,14 +317,14 @@ def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
     Raises:
         SgfluxError: if a guidance is given that the model would not listen to.
     """
-    if config.guidance is not None and not is_distilled:
+    if config.flow.guidance is not None and not is_distilled:
         raise SgfluxError(
-            f"guidance ({config.guidance}) has no effect: {config.model_id!r} is not "
+            f"guidance ({config.flow.guidance}) has no effect: {config.model.model_id!r} is not "
             "guidance-distilled"
         )
     if not is_distilled:
         return None
-    return 1.0 if config.guidance is None else config.guidance
+    return 1.0 if config.flow.guidance is None else config.flow.guidance
 
 
 def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
@@ -331,10 +333,10 @@ def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
     Raises:
         SgfluxError: if the model's scheduler cannot be loaded.
     """
-    if config.sigma_shift == "none" or config.sigma_scheme == "schnell":
+    if config.flow.sigma_shift == "none" or config.flow.sigma_scheme == "schnell":
         return 1.0
-    settings = load_scheduler(**config.source.for_scheduler).config
-    if config.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
+    settings = load_scheduler(**config.model.for_scheduler).config
+    if config.flow.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
         return 1.0
     return resolution_shift(
         image_tokens,
@@ -374,7 +376,7 @@ def anchor_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor 
     """
     if not config.losses.lambda_anchor:
         return None
-    scheduler = load_scheduler(**config.source.for_scheduler)
+    scheduler = load_scheduler(**config.model.for_scheduler)
     _, timesteps = flux_schedule(
         scheduler, SCHNELL_STEPS, image_tokens=image_tokens, device=torch.device("cpu")
     )

@@ -13,8 +13,9 @@ from sgflux.data.encoding import Share
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
+from sgflux.settings.conditions import PromptMix
 from sgflux.settings.losses import LossConfig, NegativeMix
-from sgflux.settings.training import PromptMix, TrainConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.precheck import check_inputs
 from sgflux.training.prepare import LazyEncoders, fill, read_splits, split_plans
 from sgflux.training.processes import Processes
@@ -57,7 +58,7 @@ def fill_from_files(
             negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),
         )
     configs = [
-        TrainConfig(
+        TrainConfig.from_flat(
             train_jsonl=path,
             output_dir=settings["latent_cache_dir"],
             prompt_mix=PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0))),
@@ -79,10 +80,10 @@ def fill_from_files(
         plans = split_plans(config, splits, encoders)
         items = choose_items(
             splits.train,
-            count=config.val_examples,
+            count=config.validation.val_examples,
             predicates=said,
-            seed=config.seed,
-            vocabulary=vocabulary_of(config.vocabulary),
+            seed=config.run.seed,
+            vocabulary=vocabulary_of(config.data.vocabulary),
         )
         names = replace(splits, items=items).names(config)
         check_inputs(config, splits, processes=processes, needs_transformer=False, names=names)
@@ -103,8 +104,9 @@ def fill_from_files(
         part = "" if num_shards == 1 else f", as part {shard} of {num_shards}"
         rest = f"; {missing:,} are left to other parts" if missing else ""
         yield (
-            f"{config.train_jsonl}: {len(splits.train):,} examples with {pictures:,} pictures, "
-            f"{prompts:,} texts and {len(names):,} names; {total:,} encoded now{part}{rest}"
+            f"{config.data.train_jsonl}: {len(splits.train):,} examples with "
+            f"{pictures:,} pictures, {prompts:,} texts and {len(names):,} names; "
+            f"{total:,} encoded now{part}{rest}"
         )
         for line in bucket_lines(plans[0].sizes):
             yield f"bucket:     {line}"

@@ -49,7 +49,8 @@ from sgflux.models.saliency import (
     softened,
 )
 from sgflux.settings.classifier import ClassifierConfig
-from sgflux.settings.training import LossConfig, TrainConfig
+from sgflux.settings.losses import LossConfig
+from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier_figures import held_out_figures
@@ -105,7 +106,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
     training = with_size(_as_training(config), say=say)
-    config = replace(config, height=training.height, width=training.width)
+    config = replace(config, height=training.pictures.height, width=training.pictures.width)
     splits = read_splits(training, say=_nothing)
     _expect_other_pictures(training, splits)
     predicates = predicates_of(splits.train)
@@ -154,7 +155,7 @@ def _as_training(config: ClassifierConfig) -> TrainConfig:
     shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in own}
     # Saliency as a loss is what makes a run encode its concepts.
     losses = LossConfig(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
-    return TrainConfig(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
+    return TrainConfig.from_flat(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
 
 
 def _nothing(text: str) -> None:
@@ -162,13 +163,15 @@ def _nothing(text: str) -> None:
 
 
 def _expect_other_pictures(training: TrainConfig, splits: Splits) -> None:
-    assert training.val_jsonl is not None, "a classifier has held-out data"
-    roots = [images_root(training, path) for path in (training.train_jsonl, training.val_jsonl)]
+    assert training.data.val_jsonl is not None, "a classifier has held-out data"
+    roots = [
+        images_root(training, path) for path in (training.data.train_jsonl, training.data.val_jsonl)
+    ]
     seen = {resolve_image(example, roots[0]) for example in splits.train}
     for number, example in enumerate(splits.val):
         if resolve_image(example, roots[1]) in seen:
             raise SgfluxError(
-                f"{training.val_jsonl}: {example.named(number)} shows a "
+                f"{training.data.val_jsonl}: {example.named(number)} shows a "
                 "picture that is trained on; a classifier is measured on other pictures"
             )
 
@@ -220,7 +223,7 @@ def _make_reader(
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
     transformer = load_transformer(
-        **training.source.for_transformer, dtype=DTYPES[config.dtype], device=device
+        **training.model.for_transformer, dtype=DTYPES[config.dtype], device=device
     ).requires_grad_(False)
     guidance = guidance_of(training, is_distilled=transformer.config.guidance_embeds)
     blocks = default_concept_blocks(len(transformer.transformer_blocks))
@@ -257,7 +260,7 @@ def _make_reader(
             maps = concept_probabilities(softened(scores)).unflatten(2, (rows, columns))
         return saliency(maps)
 
-    identity = identify_base(training.source).parts["transformer"]
+    identity = identify_base(training.model).parts["transformer"]
     return Reader(saliency, identity, read_maps, encoded, device)
 
 

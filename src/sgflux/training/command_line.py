@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
-from sgflux.settings.training import ConfigError, TrainConfig, read_settings
+from sgflux.settings.training import TrainConfig, read_settings
 from sgflux.terminal.endings import exit_status
 
 EXAMPLE = (

@@ -24,14 +24,14 @@ def pretrained_encoder(config: TrainConfig) -> CGIPEncoder | None:
     Raises:
         SgfluxError: if checkpoint and vocabulary cannot be read or do not belong together.
     """
-    if config.encoder_kind == "native":
+    if config.encoder.kind == "native":
         return None
-    assert config.cgip_ckpt is not None, "checked by the config"
+    assert config.encoder.cgip_ckpt is not None, "checked by the config"
     return CGIPEncoder.from_checkpoint(
-        config.cgip_ckpt,
+        config.encoder.cgip_ckpt,
         vocab_path=_vocab_path(config),
         synonyms=_synonyms(config),
-        trainable=config.train_graph_encoder,
+        trainable=config.encoder.train_graph_encoder,
     )
 
 
@@ -51,11 +51,11 @@ def readable_examples(
             what to do about it), or if nothing is left.
     """
     # The native encoder reads any word; the vocabulary only makes the known ones canonical.
-    known = vocabulary_of(config.vocabulary)
+    known = vocabulary_of(config.data.vocabulary)
     examples = read_examples(path, vocabulary=known, open_vocabulary=True, digest=digest)
     if (line := repairs(examples)) is not None:
         say(f"{path.name}: {line}")
-    if config.encoder_kind == "native":
+    if config.encoder.kind == "native":
         if (line := other_words(examples, known)) is not None:
             say(f"{path.name}: {line}")
         return examples
@@ -63,7 +63,7 @@ def readable_examples(
     kept = keep_expressible(
         examples,
         predicates=vocabulary.canonical_predicates,
-        knows_object=vocabulary.knows_object if config.oov == "skip" else None,
+        knows_object=vocabulary.knows_object if config.encoder.oov == "skip" else None,
     )
     for line in kept.lines():
         say(f"{path.name}: {line}")
@@ -105,12 +105,12 @@ def other_words(
 
 
 def _vocab_path(config: TrainConfig) -> Path:
-    if config.vocab_path is None:
+    if config.encoder.vocab_path is None:
         raise SgfluxError(
             "graph_encoder 'cgip' needs vocab_path, the vocab.json its checkpoint was trained with"
         )
-    return config.vocab_path
+    return config.encoder.vocab_path
 
 
 def _synonyms(config: TrainConfig) -> dict[str, str]:
-    return {} if config.oov_map is None else read_synonyms(config.oov_map)
+    return {} if config.encoder.oov_map is None else read_synonyms(config.encoder.oov_map)

@@ -9,9 +9,8 @@ run's own.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,10 @@ from sgflux.models.base_identity import BaseIdentity, check_identity
 from sgflux.models.bundle import load_bundle
 from sgflux.models.hub import find_bundle
 from sgflux.models.lora_formats import LoraWeights, read_lora
+from sgflux.settings.adapter import AdapterSettings
+from sgflux.settings.conditions import ConditionSettings
+from sgflux.settings.flat import flat_values
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 
@@ -38,6 +41,12 @@ _SIZES = (
     "max_sequence_length",
 )
 """Settings of a run that an adapter has, too."""
+
+_DEFAULTS = {
+    name: value
+    for group in (AdapterSettings(), ConditionSettings(), GraphEncoderSettings())
+    for name, value in flat_values(group).items()
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,17 +99,16 @@ def adopted(config: TrainConfig, initial: InitialAdapter) -> tuple[TrainConfig, 
         return _with_sizes_of(config, initial.config, name=initial.name)
     assert initial.lora is not None
     rank = max(initial.lora.ranks.values())
-    if rank <= config.lora_rank:
+    if rank <= config.adapter.lora_rank:
         return config, []
-    default = {entry.name: entry.default for entry in fields(TrainConfig)}
-    if config.lora_rank != default["lora_rank"]:
+    if config.adapter.lora_rank != AdapterSettings().lora_rank:
         raise SgfluxError(
-            f"init_from: {initial.name} has rank {rank}, more than lora_rank {config.lora_rank}; "
-            f"give lora_rank {rank} or more"
+            f"init_from: {initial.name} has rank {rank}, more than lora_rank "
+            f"{config.adapter.lora_rank}; give lora_rank {rank} or more"
         )
     # The scale, alpha / rank, stays.
-    alpha = config.lora_alpha * rank / config.lora_rank
-    changed = dataclasses.replace(config, lora_rank=rank, lora_alpha=alpha)
+    alpha = config.adapter.lora_alpha * rank / config.adapter.lora_rank
+    changed = config.changed(lora_rank=rank, lora_alpha=alpha)
     return changed, [f"from {initial.name}: lora_rank {rank}, lora_alpha {alpha:g}"]
 
 
@@ -109,19 +117,19 @@ def as_started(config: TrainConfig, state: TrainingState) -> TrainConfig:
 
     Its sizes are in the checkpoint; what it started from need not be there any more.
     """
-    defaults = {entry.name: entry.default for entry in fields(TrainConfig)}
+    own, defaults = flat_values(config), _DEFAULTS
     changed: dict[str, Any] = {
         name: state.config[name]
         for name in (*_SIZES, "number_triples")
-        if name in state.config and getattr(config, name) == defaults[name]
+        if name in state.config and own[name] == defaults[name]
     }
-    return dataclasses.replace(config, **changed)
+    return config.changed(**changed)
 
 
 def _with_sizes_of(
     config: TrainConfig, adapter: AdapterConfig, *, name: str
 ) -> tuple[TrainConfig, list[str]]:
-    if adapter.encoder["kind"] != config.encoder_kind:
+    if adapter.encoder["kind"] != config.encoder.kind:
         way_out = (
             "give the cgip_ckpt and vocab_path that it was trained with"
             if adapter.encoder["kind"] == "cgip"
@@ -129,15 +137,15 @@ def _with_sizes_of(
         )
         raise SgfluxError(
             f"init_from: {name} has the {adapter.encoder['kind']} graph encoder, this run the "
-            f"{config.encoder_kind} one; {way_out}"
+            f"{config.encoder.kind} one; {way_out}"
         )
     wanted: dict[str, Any] = {name: getattr(adapter, name) for name in _SIZES}
-    if config.encoder_kind == "native":
+    if config.encoder.kind == "native":
         wanted["number_triples"] = adapter.encoder["number_triples"]
-    defaults = {entry.name: entry.default for entry in fields(TrainConfig)}
+    given, defaults = flat_values(config), _DEFAULTS
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
-        own = getattr(config, setting)
+        own = given[setting]
         if own == value:
             continue
         if own != defaults[setting]:
@@ -148,7 +156,7 @@ def _with_sizes_of(
         changed[setting] = value
     said = ", ".join(f"{setting} {value}" for setting, value in changed.items())
     lines = [f"from {name}: {said}"] if changed else []
-    return dataclasses.replace(config, **changed), lines
+    return config.changed(**changed), lines
 
 
 def check_initial_base(

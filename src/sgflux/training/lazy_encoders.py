@@ -37,9 +37,11 @@ class LazyEncoders:
         Raises:
             SgfluxError: if it is not on this machine, or a setting does not fit it.
         """
-        self._config, self._source = config, config.source
+        self._config, self._source = config, config.model
         self._device = (
-            device if config.encoder_device is None else usable_device(config.encoder_device)
+            device
+            if config.memory.encoder_device is None
+            else usable_device(config.memory.encoder_device)
         )
         source = self._source
         files = {
@@ -55,7 +57,7 @@ class LazyEncoders:
         )
         self.facts: EncoderFacts = encoder_facts(
             self._folder,
-            max_sequence_length=config.max_sequence_length,
+            max_sequence_length=config.conditions.max_sequence_length,
             autoencoder=source.autoencoder,
             text_encoder_2=source.text_encoder_2,
         )
@@ -70,9 +72,9 @@ class LazyEncoders:
         """The text encoders, loaded."""
         return load_text_encoders(
             **self._source.for_text_encoders,
-            dtype=DTYPES[self._config.dtype],
+            dtype=DTYPES[self._config.compute.dtype],
             device=self._device,
-            max_sequence_length=self._config.max_sequence_length,
+            max_sequence_length=self._config.conditions.max_sequence_length,
         )
 
     @cached_property
@@ -88,7 +90,7 @@ class LazyEncoders:
     @cached_property
     def text_identity(self) -> str:
         """Of the text encoders and tokenizers in the run's precision."""
-        return self._identity(TEXT_PARTS, self._config.dtype)
+        return self._identity(TEXT_PARTS, self._config.compute.dtype)
 
     def callables(self) -> Encoders:
         """What encodes, loading nothing before it is called."""

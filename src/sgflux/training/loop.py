@@ -80,16 +80,20 @@ class TrainingRun:
         self._weight_list = list(self._weights.values())
         self._optimizer = make_optimizer(
             self._weights,
-            lr=config.lr,
-            weight_decay=config.weight_decay,
-            gate_lr_scale=config.gate_lr_scale,
+            lr=config.optimizer.lr,
+            weight_decay=config.optimizer.weight_decay,
+            gate_lr_scale=config.optimizer.gate_lr_scale,
         )
-        self._average = Average(self._weights, decay=config.ema_decay) if config.ema_decay else None
+        self._average = (
+            Average(self._weights, decay=config.optimizer.ema_decay)
+            if config.optimizer.ema_decay
+            else None
+        )
         self._objective = FlowMatchingObjective(
             self._model,
             dtype=preparation.dtype,
             guidance=preparation.guidance,
-            gradient_checkpointing=config.recompute_every,
+            gradient_checkpointing=config.blocks.recompute_every,
             training_adapter=preparation.training_adapter,
         )
         self._terms = LossTerms(
@@ -98,14 +102,14 @@ class TrainingRun:
             objective=self._objective,
             examples=preparation.train.examples,
             name_features=preparation.names,
-            seed=config.seed,
+            seed=config.run.seed,
         )
         self._confusion = preparation.terms.confusion
         sizes = preparation.train.sizes
         self._order = (
-            BucketOrder(sizes, batch_size=config.batch_size, seed=config.seed)
+            BucketOrder(sizes, batch_size=config.optimizer.batch_size, seed=config.run.seed)
             if sizes
-            else ExampleOrder(num_examples=self._plan.train_examples, seed=config.seed)
+            else ExampleOrder(num_examples=self._plan.train_examples, seed=config.run.seed)
         )
         self._validated_step = 0
         self._validation: ValidationResult | None = None
@@ -131,11 +135,11 @@ class TrainingRun:
                 self._measure_confusion_if_due()
                 stopped_by = self.train_step(stop)
                 self._log.advance()
-                if self.step % self._config.log_every == 0 or self.step == self._plan.max_steps:
+                if self.step % self._config.run.log_every == 0 or self.step == self._plan.max_steps:
                     self._log_training()
                 if stopped_by is None:
                     stopped_by = self._validate_if_due(stop)
-                if stopped_by is None and self._is_due(self._config.save_every):
+                if stopped_by is None and self._is_due(self._config.run.save_every):
                     self.save()
             if stopped_by is not None:
                 self.save()
@@ -163,15 +167,17 @@ class TrainingRun:
             self.step,
             warmup_steps=self._plan.warmup_steps,
             max_steps=self._plan.max_steps,
-            floor=config.lr_floor,
+            floor=config.optimizer.lr_floor,
         )
         set_learning_rate(self._optimizer, factor)
         figures = self._accumulate_gradients()
         figures, stopped_by = self._share(figures, stop)
         gradients = [weight.grad for weight in self._weight_list if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if config.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(self._weight_list, config.max_grad_norm, norm)
+        if config.optimizer.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(
+                self._weight_list, config.optimizer.max_grad_norm, norm
+            )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -187,23 +193,23 @@ class TrainingRun:
             Its mean loss and the means of the terms' figures, (1 + F,).
         """
         config, processes = self._config, self._processes
-        parts = config.gradient_accumulation_steps
+        parts = config.optimizer.gradient_accumulation_steps
         total = torch.zeros(1 + len(self._terms.names), device=processes.device)
         for part in range(parts):
             pass_index = self.step * parts + part
             number = pass_index * processes.count + processes.index
-            rows = self._order.batch(number, config.batch_size)
+            rows = self._order.batch(number, config.optimizer.batch_size)
             batch = draw_batch(
                 self._data.train,
                 rows,
                 latent_scale=self._data.latent_scale,
-                prompt_weights=config.texts.weights(),
-                null_graph_probability=config.null_graph_probability,
-                sigma_scheme=config.sigma_scheme,
-                t_min=config.t_min,
-                t_max=config.t_max,
+                prompt_weights=config.conditions.texts.weights(),
+                null_graph_probability=config.conditions.null_graph_probability,
+                sigma_scheme=config.flow.sigma_scheme,
+                t_min=config.flow.t_min,
+                t_max=config.flow.t_max,
                 sigma_shift=self._data.sigma_shift_of(rows),
-                generator=generator_for(config.seed, "batch", pass_index, processes.index),
+                generator=generator_for(config.run.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):
                 loss, figures = self._terms(
@@ -314,7 +320,7 @@ class TrainingRun:
         validator = self._data.validator
         if (
             validator is None
-            or not self._is_due(self._config.val_every)
+            or not self._is_due(self._config.validation.val_every)
             or self._validated_step == self.step
         ):
             return None
@@ -421,7 +427,7 @@ class TrainingRun:
         with self._stopwatch.paused():
             if self._processes.is_main:
                 self.state().save(self._folder.step(self.step))
-                self._folder.prune(keep=self._config.keep_checkpoints)
+                self._folder.prune(keep=self._config.run.keep_checkpoints)
             self._processes.wait()
 
     def resume(self, state: TrainingState) -> None:

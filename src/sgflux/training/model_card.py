@@ -30,12 +30,14 @@ def model_card(
         weights: the ones in the bundle, with their metrics.
         sample: a picture by them, if one was drawn.
     """
-    base = BaseName.of(config.model_id, config.revision)
+    base = BaseName.of(config.model.model_id, config.model.revision)
     named = "" if base.model_id is not None else f"--model-id {base.name} "
-    texts = ", ".join(f"{kind} {w:g}" for kind, w in config.prompt_mix.weights().items() if w)
-    data = f"{config.train_jsonl.name}: {plan.train_examples} examples"
-    if config.val_jsonl is not None:
-        data += f"; validation on {config.val_jsonl.name}"
+    texts = ", ".join(
+        f"{kind} {w:g}" for kind, w in config.conditions.prompt_mix.weights().items() if w
+    )
+    data = f"{config.data.train_jsonl.name}: {plan.train_examples} examples"
+    if config.data.val_jsonl is not None:
+        data += f"; validation on {config.data.val_jsonl.name}"
     return f"""\
 ---
 {card_data(base).to_yaml()}
@@ -63,9 +65,9 @@ the graph conditioner beside it, nothing reads a graph.
 | weights | {plan.trainable:,} trained of {plan.total:,} |
 | data | {data} |
 | pictures | {_size(config)} |
-| text in training | {texts}; no graph at p = {config.null_graph_probability:g} |
+| text in training | {texts}; no graph at p = {config.conditions.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
-lr {config.lr:g}, seed {config.seed} |
+lr {config.optimizer.lr:g}, seed {config.run.seed} |
 {_initial(config)}{_training_adapter(config)}
 {_picture(sample)}## Validation
 
@@ -81,15 +83,17 @@ def _licence(base: BaseName) -> str:
 
 
 def _initial(config: TrainConfig) -> str:
-    if config.init_from is None:
+    if config.start.init_from is None:
         return ""
-    return f"| started from | {public_name(config.init_from)} |\n"
+    return f"| started from | {public_name(config.start.init_from)} |\n"
 
 
 def _training_adapter(config: TrainConfig) -> str:
-    if config.training_adapter is None:
+    if config.start.training_adapter is None:
         return ""
-    return f"| training adapter | {public_name(config.training_adapter)}, in training alone |\n"
+    return (
+        f"| training adapter | {public_name(config.start.training_adapter)}, in training alone |\n"
+    )
 
 
 def _picture(sample: CardSample | None) -> str:
@@ -149,7 +153,7 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
             "",
             _what_ranking_leaves_out(metrics),
         ]
-    if config.val_jsonl is not None:
+    if config.data.val_jsonl is not None:
         chosen = "The checkpoint is the last one."
         if config.selection != "last":
             chosen = f"The checkpoint was chosen by {config.selection} on this very set."
@@ -158,5 +162,5 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
 
 
 def _size(config: TrainConfig) -> str:
-    size = " x ".join(map(str, config.size)) + " pixels"
-    return f"about {size}, in aspect buckets" if config.aspect_buckets else size
+    size = " x ".join(map(str, config.pictures.size)) + " pixels"
+    return f"about {size}, in aspect buckets" if config.data.aspect_buckets else size

@@ -68,12 +68,14 @@ def outline(
     Raises:
         SgfluxError: if a description is not on this machine, or a setting does not fit it.
     """
-    parts = _described(config.source)
+    parts = _described(config.model)
     vae, tokenizer = parts.autoencoder, parts.tokenizer_2
     downsample = 2 ** (len(vae["block_out_channels"]) - 1)
     image_tokens = image_tokens_of(config, downsample=downsample, sizes=sizes)
     text_tokens = text_length(
-        config.max_sequence_length, tokenizer.model_max_length, model=config.model_id
+        config.conditions.max_sequence_length,
+        tokenizer.model_max_length,
+        model=config.model.model_id,
     )
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(parts.transformer)
@@ -105,27 +107,27 @@ def outline(
         image_tokens=image_tokens,
         sizes=sizes,
     )
-    width = 4 if config.dtype == "fp32" else 2
+    width = 4 if config.compute.dtype == "fp32" else 2
     shape = Shape(
         inner_dim=transformer.inner_dim,
         blocks=plan.num_layers + transformer.config.num_single_layers,
         first_adapted=plan.block_start,
         tokens=plan.image_tokens + plan.text_tokens,
-        batch_size=config.batch_size,
+        batch_size=config.optimizer.batch_size,
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
-        checkpoint_every=config.recompute_every,
+        checkpoint_every=config.blocks.recompute_every,
         teaches=config.losses.lambda_words > 0,
     )
     base_bytes = width * (plan.total - plan.trainable)
     if splits.training_adapter is not None:
         base_bytes += width * sum(w.numel() for w in described(splits.training_adapter).values())
-    if config.quantize != "none":
+    if config.memory.quantize != "none":
         layers = quantizable(transformer, keep=frozenset(adapter.lora_modules))
         rounded = sum(layer.weight.numel() for _, layer in layers)
-        base_bytes -= round(rounded * (width - BITS[config.quantize] / 8))
+        base_bytes -= round(rounded * (width - BITS[config.memory.quantize] / 8))
     offloaded = 0
-    if config.offload_blocks:
+    if config.memory.offload_blocks:
         double = transformer.transformer_blocks
         away = (
             *double[: plan.block_start],
@@ -139,9 +141,9 @@ def outline(
         encoder_bytes=width * sum(map(_numbers, text_encoders)) + 4 * _numbers(autoencoder),
         base_bytes=base_bytes,
         trained_numbers=plan.trainable,
-        averaged=config.ema_decay > 0,
-        encoders_aside=config.encoder_device is not None
-        and usable_device(config.encoder_device).type != processes.device.type,
+        averaged=config.optimizer.ema_decay > 0,
+        encoders_aside=config.memory.encoder_device is not None
+        and usable_device(config.memory.encoder_device).type != processes.device.type,
         offloaded_bytes=offloaded,
     )
     return Outline(plan=plan, costs=costs)

@@ -65,20 +65,20 @@ def check_inputs(
 def _looked_at(
     config: TrainConfig, splits: Splits, *, needs_transformer: bool, names: Sequence[str] | None
 ) -> list[str]:
-    check_libraries(quantize=config.quantize)
-    report = check_model(config.source, needs_transformer=needs_transformer)
+    check_libraries(quantize=config.memory.quantize)
+    report = check_model(config.model, needs_transformer=needs_transformer)
     lines = [*report.lines]
     wanted = splits.names(config) if names is None else list(names)
-    files = [path for path in (config.train_jsonl, config.val_jsonl) if path is not None]
+    files = [path for path in (config.data.train_jsonl, config.data.val_jsonl) if path is not None]
     if report.tokenizer_2 is not None and wanted:
         lines.append(
             check_words(
                 wanted,
                 tokenizer=report.tokenizer_2,
                 max_sequence_length=text_length(
-                    config.max_sequence_length,
+                    config.conditions.max_sequence_length,
                     report.tokenizer_2.model_max_length,
-                    model=config.model_id,
+                    model=config.model.model_id,
                 ),
                 files=files,
             )
@@ -90,9 +90,9 @@ def _looked_at(
                     path,
                     examples,
                     images_dir=images_root(config, path),
-                    crop=config.crop,
-                    height=config.size[0],
-                    width=config.size[1],
+                    crop=config.pictures.crop,
+                    height=config.pictures.size[0],
+                    width=config.pictures.size[1],
                     progress=sys.stderr.isatty(),
                 )
             )
@@ -110,20 +110,20 @@ def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]
     Raises:
         SgfluxError: if there is no room for one checkpoint and the finished adapter.
     """
-    weights = 4 * plan.trainable * (2 if config.ema_decay else 1)
-    validates = config.val_jsonl is not None
+    weights = 4 * plan.trainable * (2 if config.optimizer.ema_decay else 1)
+    validates = config.data.val_jsonl is not None
     # A checkpoint has the best weights so far, too.
     state = weights * (2 if validates else 1) + 4 * _ADAM * plan.trainable
     # The best, the last, and the bundle.
     finished = weights * (2 if validates else 1) + 4 * plan.trainable
-    expect_room(config.output_dir, state + finished, "a checkpoint and the finished adapter")
-    count = plan.max_steps // config.save_every if config.save_every else 0
-    if config.keep_checkpoints:
-        count = min(count, config.keep_checkpoints + 1)
-    total, free = count * state + finished, free_bytes(config.output_dir)
+    expect_room(config.run.output_dir, state + finished, "a checkpoint and the finished adapter")
+    count = plan.max_steps // config.run.save_every if config.run.save_every else 0
+    if config.run.keep_checkpoints:
+        count = min(count, config.run.keep_checkpoints + 1)
+    total, free = count * state + finished, free_bytes(config.run.output_dir)
     if free is not None and total > free:
         say(
             f"warning: {count} checkpoints and the adapter take {readable_size(total)}, and the "
-            f"disk of {config.output_dir} has {readable_size(free)} free; --keep-checkpoints "
+            f"disk of {config.run.output_dir} has {readable_size(free)} free; --keep-checkpoints "
             "keeps fewer"
         )

@@ -70,7 +70,7 @@ class Splits:
 
     def names(self, config: TrainConfig) -> list[str]:
         """Every name and statement whose features the run may look up."""
-        is_native = config.encoder_kind == "native"
+        is_native = config.encoder.kind == "native"
         if not is_native and not config.losses.reads_names:
             return []  # the cgip encoder has embeddings of its own
         graphs: list[SceneGraph] = [example.graph for example in self.train]
@@ -94,23 +94,23 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
     """
     # What is hashed is what was parsed, whatever happens to the file in the meantime.
     parsed = hashlib.sha256()
-    train = readable_examples(config, config.train_jsonl, say=say, digest=parsed)
+    train = readable_examples(config, config.data.train_jsonl, say=say, digest=parsed)
     digests = {"training": parsed.hexdigest()}
     val: list[SceneExample] = []
     items: list[ValidationItem] = []
-    if config.val_jsonl is not None:
+    if config.data.val_jsonl is not None:
         parsed = hashlib.sha256()
-        rows = readable_examples(config, config.val_jsonl, say=say, digest=parsed)
+        rows = readable_examples(config, config.data.val_jsonl, say=say, digest=parsed)
         digests["validation"] = parsed.hexdigest()
         words = [p for row in train for _, p, _ in row.graph.relationships]
-        if config.encoder_kind == "cgip" and len(set(words)) == 1:
+        if config.encoder.kind == "cgip" and len(set(words)) == 1:
             words = list(CGIP_PREDICATES)  # the other predicate of a negative must be readable
         chosen = choose_items(
             rows,
-            count=config.val_examples,
+            count=config.validation.val_examples,
             predicates=words,
-            seed=config.seed,
-            vocabulary=vocabulary_of(config.vocabulary),
+            seed=config.run.seed,
+            vocabulary=vocabulary_of(config.data.vocabulary),
         )
         # Only these are encoded.
         val = [rows[item.row] for item in chosen]
@@ -127,9 +127,9 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             "and are left out of the ranking loss"
         )
     training_adapter = None
-    if config.training_adapter is not None:
+    if config.start.training_adapter is not None:
         training_adapter = find_training_adapter(
-            config.training_adapter, allow_download=config.allow_download
+            config.start.training_adapter, allow_download=config.model.allow_download
         )
         digests["training adapter"] = _digest(training_adapter)
     return Splits(
@@ -153,12 +153,16 @@ def _check_validation(
     lonely = sum(item.negative is None for item in items)
     if lonely == len(items) and config.selection == "ranking_accuracy":
         raise SgfluxError(
-            f"{config.val_jsonl}: select_by is 'ranking_accuracy', but no example has a negative "
-            "graph to be ranked against; use 'val_loss'"
+            f"{config.data.val_jsonl}: select_by is 'ranking_accuracy', but no example has a "
+            "negative graph to be ranked against; use 'val_loss'"
         )
     if lonely:
         say(f"{lonely} of {len(items)} validation examples have no negative graph")
-    roots = [images_root(config, path) for path in (config.train_jsonl, config.val_jsonl) if path]
+    roots = [
+        images_root(config, path)
+        for path in (config.data.train_jsonl, config.data.val_jsonl)
+        if path
+    ]
     seen = {resolve_image(example, roots[0]) for example in train}
     shared = sum(resolve_image(example, roots[1]) in seen for example in val)
     if shared:
@@ -170,18 +174,18 @@ def _check_validation(
 
 def images_root(config: TrainConfig, jsonl: Path) -> Path:
     """Where the pictures of a file are."""
-    return jsonl.parent if config.images_dir is None else config.images_dir
+    return jsonl.parent if config.data.images_dir is None else config.data.images_dir
 
 
 def _given_files(config: TrainConfig) -> dict[str, Path]:
     """What else decides the training and was given as a file, by what messages call it."""
-    own = config.vocabulary
+    own = config.data.vocabulary
     classifier = config.losses.classifier
     files = {
-        "cgip checkpoint": config.cgip_ckpt,
+        "cgip checkpoint": config.encoder.cgip_ckpt,
         # A predicate vocabulary of the user's own has this name already.
-        "vocabulary" if own is None else "cgip vocabulary": config.vocab_path,
-        "map of objects that the encoder lacks": config.oov_map,
+        "vocabulary" if own is None else "cgip vocabulary": config.encoder.vocab_path,
+        "map of objects that the encoder lacks": config.encoder.oov_map,
         **({} if own is None else {"vocabulary": own}),
         "classifier": None if classifier is None else classifier / WEIGHTS_FILE,
         "classifier's description": None if classifier is None else classifier / CARD_FILE,
@@ -302,7 +306,9 @@ def encode(
     facts = encoders.facts
     image_tokens = image_tokens_of(config, downsample=facts.downsample, sizes=planned.sizes)
     bar = processes.is_main and sys.stderr.isatty()
-    store = None if config.latent_cache_dir is None else CacheStore(config.latent_cache_dir)
+    store = (
+        None if config.data.latent_cache_dir is None else CacheStore(config.data.latent_cache_dir)
+    )
     names = splits.names(config)
     features = NameFeatures(facts.text_dim)
     if store is None:
@@ -397,25 +403,28 @@ def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: Encode
 def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> list[EncodingPlan]:
     """What the training and, where there is one, the validation set need encoded."""
     # Without a cache nothing is looked up by its key.
-    cached = config.latent_cache_dir is not None
+    cached = config.data.latent_cache_dir is not None
     of_pictures = encoders.picture_identity if cached else ""
     of_texts = encoders.text_identity if cached else ""
     buckets = None
-    if config.aspect_buckets:
+    if config.data.aspect_buckets:
         downsample = encoders.facts.downsample
         image_tokens_of(config, downsample=downsample)  # checks that the size comes out even
-        buckets = bucket_sizes(*config.size, multiple=2 * downsample)
+        buckets = bucket_sizes(*config.pictures.size, multiple=2 * downsample)
     plans = []
-    for jsonl, examples in ((config.train_jsonl, splits.train), (config.val_jsonl, splits.val)):
+    for jsonl, examples in (
+        (config.data.train_jsonl, splits.train),
+        (config.data.val_jsonl, splits.val),
+    ):
         if jsonl is None:
             continue
         try:
             plan = EncodingPlan(
                 examples,
                 images_dir=images_root(config, jsonl),
-                height=config.size[0],
-                width=config.size[1],
-                crop=config.crop,
+                height=config.pictures.size[0],
+                width=config.pictures.size[1],
+                crop=config.pictures.crop,
                 encoder_identity=of_pictures,
                 text_identity=of_texts,
                 max_sequence_length=encoders.facts.text_tokens,
@@ -440,20 +449,23 @@ def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[S
         SgfluxError: if the size of the pictures does not come out even.
     """
     patch = 2 * downsample
-    height, width = config.size
+    height, width = config.pictures.size
     if height % patch or width % patch:
         raise SgfluxError(
-            f"height and width must be multiples of {patch} for {config.model_id!r}, "
+            f"height and width must be multiples of {patch} for {config.model.model_id!r}, "
             f"got {height} and {width}"
         )
-    return max((h // patch) * (w // patch) for h, w in sizes or [config.size])
+    return max((h // patch) * (w // patch) for h, w in sizes or [config.pictures.size])
 
 
 def _prompts_of(config: TrainConfig) -> Callable[[SceneExample, PromptKind], str]:
     """Texts by kind; a kind that is never asked for costs no encoding, it gets one that exists."""
-    kinds = {*config.texts.kinds(), *(("relational",) if config.losses.lambda_words else ())}
+    kinds = {
+        *config.conditions.texts.kinds(),
+        *(("relational",) if config.losses.lambda_words else ()),
+    }
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
-        return prompt_for(example, kind if kind in kinds else config.texts.heaviest)
+        return prompt_for(example, kind if kind in kinds else config.conditions.texts.heaviest)
 
     return prompt

@@ -104,7 +104,9 @@ def check_resumable(
             f"{path} is of an older sgflux and knows its data by the JSONL alone: whether the "
             "pictures are the same was not compared"
         )
-    check = check_identity(trained_on, base, what="the run", allow_other=config.allow_other_base)
+    check = check_identity(
+        trained_on, base, what="the run", allow_other=config.start.allow_other_base
+    )
     if check.status != "same":
         said.append(f"{path}: {check.text}")
     if processes != state.processes:

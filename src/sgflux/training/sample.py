@@ -66,8 +66,8 @@ def draw_sample(
     model.load_trainable_state(weights)
     graph = splits.items[0].graph if splits.items else splits.train[0].graph
     prompt = prompts_for_graph(graph, "neutral")
-    source, dtype = config.source, DTYPES[config.dtype]
-    aside: dict[str, Any] = {"dtype": dtype, "device": config.encoder_device or "cpu"}
+    source, dtype = config.model, DTYPES[config.compute.dtype]
+    aside: dict[str, Any] = {"dtype": dtype, "device": config.memory.encoder_device or "cpu"}
     pipeline = SceneGraphFluxPipeline(
         text_encoders=load_text_encoders(
             **source.for_text_encoders,
@@ -78,28 +78,28 @@ def draw_sample(
         scheduler=load_scheduler(**source.for_scheduler),
         transformer=model.flux.transformer,
         model=model,
-        model_id=config.model_id,
+        model_id=config.model.model_id,
         adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
         base_identity=prepared.adapter.base_identity,
         base_check=BaseCheck("same"),
-        quantize=config.quantize,
+        quantize=config.memory.quantize,
     )
     settings: dict[str, Any] = {
-        "steps": config.sample_steps,
-        **dict(zip(("height", "width"), config.size, strict=True)),
+        "steps": config.run.sample_steps,
+        **dict(zip(("height", "width"), config.pictures.size, strict=True)),
     }
     pictures = {}
     with prepared.as_sampled(), torch.no_grad():
         for name, own in ((WITH_GRAPH, graph), (WITHOUT_GRAPH, None)):
-            (drawn,) = pipeline.sample_batch([own], [prompt], [config.seed], **settings)
-            info = pipeline.record(graph=own, prompt=prompt, seed=config.seed, **settings)
+            (drawn,) = pipeline.sample_batch([own], [prompt], [config.run.seed], **settings)
+            info = pipeline.record(graph=own, prompt=prompt, seed=config.run.seed, **settings)
             pictures[name] = picture_bytes(drawn, info)
     return CardSample(
         statement="; ".join(
             f"{triple.subject}, {triple.predicate}, {triple.object}" for triple in graph.triples()
         ),
         prompt=prompt,
-        seed=config.seed,
-        steps=config.sample_steps,
+        seed=config.run.seed,
+        steps=config.run.sample_steps,
         pictures=pictures,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 from sgflux.errors import SgfluxError
 from sgflux.models.hub import model_folder
@@ -27,23 +26,16 @@ def with_size(config: TrainConfig, *, say: Callable[[str], None]) -> TrainConfig
     Raises:
         SgfluxError: if the model is not on this machine, or does not say its size.
     """
-    if config.height is not None and config.width is not None:
+    if config.pictures.height is not None and config.pictures.width is not None:
         return config
-    own = model_size(config.source)
+    own = model_size(config.model)
     side = min(own, LARGEST)
-    sized = replace(
-        config,
-        height=side if config.height is None else config.height,
-        width=side if config.width is None else config.width,
-    )
+    height, width = config.pictures.height or side, config.pictures.width or side
     why = "the model's own size" if side == own else f"half of the model's own {own}"
     if side != own and 2 * side != own:
         why = f"less than the model's own {own}"
-    say(
-        f"pictures:   {sized.height} x {sized.width} pixels, as {why}; --height and --width change "
-        "that"
-    )
-    return sized
+    say(f"pictures:   {height} x {width} pixels, as {why}; --height and --width change that")
+    return config.changed(height=height, width=width)
 
 
 def model_size(source: ModelSource) -> int:

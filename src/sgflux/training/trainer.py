@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,34 +81,36 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             gradient that is not finite; the message names the way out.
     """
     check_launcher(
-        dtype=config.dtype,
-        compiles=config.compile,
-        accumulation=config.gradient_accumulation_steps,
+        dtype=config.compute.dtype,
+        compiles=config.blocks.compile,
+        accumulation=config.optimizer.gradient_accumulation_steps,
     )
-    processes = Processes.start(config.device)
+    processes = Processes.start(config.compute.device)
     log = RunLog(silent=not processes.is_main)
     held = ExitStack()
     try:
-        if config.dry_run:
-            check_not_held(config.output_dir)
+        if config.run.dry_run:
+            check_not_held(config.run.output_dir)
         else:
             held.enter_context(
-                processes.hold(config.output_dir, command="sgflux train", say=log.say)
+                processes.hold(config.run.output_dir, command="sgflux train", say=log.say)
             )
         state = identity = planned = initial = None
         # Which folder is used does not depend on what the adapter is.
-        folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
-        resume_path = folder.resume_path(config.resume)
+        folder = RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode)
+        resume_path = folder.resume_path(config.start.resume)
         if resume_path is not None:
             state = TrainingState.load(resume_path)
-            if config.init_from is not None:
+            if config.start.init_from is not None:
                 config = as_started(config, state)
-        elif config.init_from is not None:
-            initial = read_initial(config.init_from, allow_download=config.allow_download)
+        elif config.start.init_from is not None:
+            initial = read_initial(
+                config.start.init_from, allow_download=config.model.allow_download
+            )
             config, lines = adopted(config, initial)
             for line in lines:
                 log.say(line)
-        folder = RunFolder(config.output_dir, graph_mode=config.graph_mode)
+        folder = RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode)
         splits = read_splits(config, say=log.say)
         with processes.main_first():
             config = with_size(config, say=log.say)
@@ -116,9 +118,9 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             identity = _identify(config, processes=processes)
             planned = plan_encoding(config, splits, processes=processes)
             was: Any = state.config.get("crop")
-            if config.crop == "auto" and was != "auto" and planned.is_shown_as(was):
+            if config.pictures.crop == "auto" and was != "auto" and planned.is_shown_as(was):
                 # What older versions had as their default; the pictures are the same.
-                config = replace(config, crop=was)
+                config = config.changed(crop=was)
             for line in check_resumable(
                 state,
                 path=resume_path,
@@ -131,15 +133,15 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
                 log.say(line)
         if initial is not None:
             identity = _identify(config, processes=processes)
-            allow_other = config.allow_other_base
+            allow_other = config.start.allow_other_base
             for line in check_initial_base(initial, identity, allow_other=allow_other):
                 log.say(line)
         checked = check_inputs(config, splits, processes=processes)
         sizes: Sequence[Size] = ()
-        if config.aspect_buckets:
+        if config.data.aspect_buckets:
             planned = planned or plan_encoding(config, splits, processes=processes)
             sizes = planned.sizes
-        if config.dry_run:
+        if config.run.dry_run:
             return _dry_run(
                 config, splits, state, checked, processes=processes, log=log, sizes=sizes
             )
@@ -168,7 +170,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
                 state,
                 prepared.adapter,
                 path=resume_path,
-                allow_other=config.allow_other_base,
+                allow_other=config.start.allow_other_base,
             )
         run = TrainingRun(
             config,
@@ -182,7 +184,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             _resume(run, state, path=resume_path)
         if processes.is_main:
             folder.write_text(CONFIG_FILE, json.dumps(config.to_json(), indent=2) + "\n")
-        log.open(config.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
+        log.open(config.run.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
         if state is not None:
             log.say(f"resumed from {resume_path}, after step {state.step}")
         interrupted_by = run.loop()
@@ -198,7 +200,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
                 "with --resume auto"
             )
         return TrainResult(
-            output_dir=config.output_dir,
+            output_dir=config.run.output_dir,
             step=run.step,
             max_steps=prepared.plan.max_steps,
             best=None if run.best is None else {"step": run.best.step, **run.best.metrics},
@@ -224,17 +226,17 @@ def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> Non
 def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:
     """What the base is; the main process reads its weights, and the others hear of it."""
     with processes.main_first():
-        return identify_base(config.source)
+        return identify_base(config.model)
 
 
 def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: RunLog) -> None:
-    where = f"{processes.device}, {config.dtype}"
+    where = f"{processes.device}, {config.compute.dtype}"
     if processes.count > 1:
         where += f", {processes.count} processes"
-    given = "--cgip-ckpt given" if config.cgip_ckpt else "no --cgip-ckpt given"
-    why = "as asked for" if config.graph_encoder else given
-    log.say(f"model:      {config.model_id} on {where}")
-    log.say(f"graph:      {config.graph_mode} mode, {config.encoder_kind} encoder ({why})")
+    given = "--cgip-ckpt given" if config.encoder.cgip_ckpt else "no --cgip-ckpt given"
+    why = "as asked for" if config.encoder.graph_encoder else given
+    log.say(f"model:      {config.model.model_id} on {where}")
+    log.say(f"graph:      {config.adapter.graph_mode} mode, {config.encoder.kind} encoder ({why})")
     for line in plan.lines():
         log.say(line)
 
@@ -250,7 +252,7 @@ def _say_outline(
     """Say what the run is and what it will cost, before any model is loaded."""
     described = outline(config, splits, processes=processes, sizes=sizes)
     _say_plan(config, described.plan, processes, log)
-    for line in bucket_lines(sizes, batch_size=config.batch_size):
+    for line in bucket_lines(sizes, batch_size=config.optimizer.batch_size):
         log.say(f"bucket:     {line}")
     for line in described.costs:
         log.say(line)
@@ -273,13 +275,13 @@ def _dry_run(
     plan = _say_outline(config, splits, processes=processes, log=log, sizes=sizes)
     step = 0 if state is None else state.step
     if state is not None:
-        check_length(state, path=config.output_dir, max_steps=plan.max_steps)
+        check_length(state, path=config.run.output_dir, max_steps=plan.max_steps)
         log.say(f"resume:     after step {step}")
     for line in checked:
         log.say(f"checked:    {line}")
     log.say(NOT_CHECKED)
     log.say("dry run: nothing was written")
-    return TrainResult(output_dir=config.output_dir, step=step, max_steps=plan.max_steps)
+    return TrainResult(output_dir=config.run.output_dir, step=step, max_steps=plan.max_steps)
 
 
 def _finish(
@@ -298,8 +300,8 @@ def _finish(
     if processes.is_main:
         last.save(folder.last)
         sample = None
-        if config.sample_steps:
-            log.say(f"drawing the model card's sample in {config.sample_steps} steps")
+        if config.run.sample_steps:
+            log.say(f"drawing the model card's sample in {config.run.sample_steps} steps")
             sample = draw_sample(config, splits, prepared, chosen.weights)
         save_bundle(
             folder.bundle,
@@ -308,7 +310,7 @@ def _finish(
             card=model_card(config, prepared.plan, prepared.adapter, chosen, sample),
             metrics={"step": chosen.step, **chosen.metrics},
             pictures=None if sample is None else sample.pictures,
-            base=BaseName.of(config.model_id, config.revision),
+            base=BaseName.of(config.model.model_id, config.model.revision),
             files={SEEN_FILE: seen_bytes(prepared.seen)},
         )
     processes.wait()

@@ -198,7 +198,7 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         return 0
 
     def train_adapter() -> int:
-        config = TrainConfig(
+        config = TrainConfig.from_flat(
             train_jsonl=data / "train.jsonl",
             val_jsonl=data / "validation.jsonl",
             output_dir=training,

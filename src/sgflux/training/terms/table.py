@@ -82,8 +82,8 @@ def read_sources(config: TrainConfig, train: Sequence[SceneExample]) -> TermSour
         train,
         weights=losses.negatives.weights(),
         count=losses.negatives_per_example,
-        seed=config.seed,
-        vocabulary=vocabulary_of(config.vocabulary),
+        seed=config.run.seed,
+        vocabulary=vocabulary_of(config.data.vocabulary),
     )
     if losses.classifier is None:
         return TermSources(sampler)
@@ -154,7 +154,7 @@ def build_terms(
             part = "autoencoder" if card.kind == "latent" else "transformer"
             raise SgfluxError(
                 f"classifier {str(losses.classifier)!r} was made on another {part} than "
-                f"{config.model_id!r} has; train one on this model"
+                f"{config.model.model_id!r} has; train one on this model"
             )
         model.to(device)
         if losses.hard_negatives_from == "classifier":
@@ -171,8 +171,8 @@ def build_terms(
         regions = relation_regions(
             train,
             images_dir=images_dir,
-            sizes=sizes or [config.size] * len(train),
-            crop=config.crop,
+            sizes=sizes or [config.pictures.size] * len(train),
+            crop=config.pictures.crop,
             patch=patch,
         )
     return TermInputs(

@@ -1,0 +1,31 @@
+"""How the blocks of the transformer are computed in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sgflux.settings.checks import expect_defaults, expect_least, typed_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSettings:
+    """How the blocks of the transformer are computed in training."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    checkpoint_every: int = 1
+    """With --gradient-checkpointing: recompute only every n-th block; 1 recomputes all."""
+    compile: bool = False
+    """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        typed_fields(self)
+        expect_least(self, 1, "checkpoint_every")
+        if not self.gradient_checkpointing:
+            expect_defaults(self, "without gradient_checkpointing", "checkpoint_every")
+
+    @property
+    def recompute_every(self) -> int:
+        """Which blocks are recomputed in the backward pass: every n-th; 0: none."""
+        return self.checkpoint_every if self.gradient_checkpointing else 0

@@ -1,0 +1,86 @@
+"""What a picture comes with in training: a text, and usually its graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sgflux.settings.checks import ConfigError, expect, expect_least, is_number, typed_fields
+
+PromptKind = Literal["neutral", "relational", "empty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptMix:
+    """How often each kind of text accompanies an example; the weights need not sum to 1."""
+
+    neutral: float = 1.0
+    """Weight of "a photo of man and horse": the relation is left to the graph."""
+    relational: float = 0.0
+    """Weight of "a photo of man riding horse": text that already says what the graph says."""
+    empty: float = 0.0
+    """Weight of the empty prompt."""
+
+    def __post_init__(self) -> None:
+        """Check the weights."""
+        for name, weight in self.weights().items():
+            expect(is_number(weight) and weight >= 0, f"prompt_mix.{name}", weight, "be >= 0")
+        if not self.kinds():
+            raise ConfigError("prompt_mix: at least one of the three weights must be > 0")
+
+    def weights(self) -> dict[PromptKind, float]:
+        """Kind -> weight, in the order of the fields."""
+        return {
+            "neutral": self.neutral,
+            "relational": self.relational,
+            "empty": self.empty,
+        }
+
+    def kinds(self) -> tuple[PromptKind, ...]:
+        """The kinds that occur, in the order of the fields."""
+        return tuple(kind for kind, weight in self.weights().items() if weight > 0)
+
+    @property
+    def heaviest(self) -> PromptKind:
+        """The most frequent kind; of equally frequent ones, the first."""
+        weights = self.weights()
+        return max(weights, key=lambda kind: weights[kind])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConditionSettings:
+    """What a picture comes with in training: a text, and usually its graph."""
+
+    prompt_mix: PromptMix = field(default_factory=PromptMix)
+    """Which text goes with an example."""
+    prompt_relation_dropout: float = 0.0
+    """Probability that a relational text is replaced by the neutral one."""
+    null_graph_probability: float = 0.1
+    """Probability that an example is shown without its graph."""
+    max_sequence_length: int | None = None
+    """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        typed_fields(self)
+        expect_least(self, 1, "max_sequence_length")
+        for name in ("null_graph_probability", "prompt_relation_dropout"):
+            value = getattr(self, name)
+            expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
+        if self.prompt_relation_dropout and not self.prompt_mix.relational:
+            raise ConfigError(
+                f"prompt_relation_dropout ({self.prompt_relation_dropout}) has no effect: "
+                "prompt_mix.relational is 0"
+            )
+
+    @property
+    def texts(self) -> PromptMix:
+        """How often each kind of text occurs, after the relation dropout."""
+        mix, dropped = self.prompt_mix, self.prompt_relation_dropout
+        if not dropped:
+            return mix
+        return PromptMix(
+            neutral=mix.neutral + dropped * mix.relational,
+            relational=(1 - dropped) * mix.relational,
+            empty=mix.empty,
+        )

@@ -1,0 +1,63 @@
+"""Groups of settings, and the flat form of a configuration that is composed of them.
+
+A command's settings are a dataclass whose fields are groups: ``model: Group[ModelSource]``. Users
+see no group: flags, settings files and checkpoints hold the settings of all groups side by side.
+A dataclass that is no group keeps its own name there: ``prompt_mix``, ``losses``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from functools import cache, partial
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+_GROUP, _PREFIXLESS = "group", "prefixless"
+
+Settings = TypeVar("Settings")
+Group = Annotated[Settings, _GROUP]
+"""Annotation of a field whose own fields are settings of the class that has it."""
+Prefixless = Annotated[Settings, _PREFIXLESS]
+"""Annotation of a field that is a table of its own in files, while its flags have no prefix."""
+
+
+def hints_of(cls: Any) -> dict[str, Any]:
+    """Field of a dataclass -> its annotation with everything that it is annotated with."""
+    return _hints(cls)
+
+
+_hints = cache(partial(get_type_hints, include_extras=True))
+
+
+def settings_class(hint: Any) -> type | None:
+    """The dataclass that an annotation means, if it means one."""
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    return hint if isinstance(hint, type) and is_dataclass(hint) else None
+
+
+def group_class(hint: Any) -> type | None:
+    """The dataclass of a field that is a group; None for any other annotation."""
+    return settings_class(hint) if _GROUP in getattr(hint, "__metadata__", ()) else None
+
+
+def is_prefixless(hint: Any) -> bool:
+    """Whether the flags of the dataclass that an annotation means have no prefix."""
+    return bool({_GROUP, _PREFIXLESS}.intersection(getattr(hint, "__metadata__", ())))
+
+
+def flat_hints(cls: type) -> dict[str, Any]:
+    """Setting -> its annotation, over all groups."""
+    found: dict[str, Any] = {}
+    for name, hint in hints_of(cls).items():
+        group = group_class(hint)
+        found |= {name: hint} if group is None else flat_hints(group)
+    return found
+
+
+def flat_values(settings: Any) -> dict[str, Any]:
+    """Setting -> its value, over all groups."""
+    found: dict[str, Any] = {}
+    for name, hint in hints_of(type(settings)).items():
+        value = getattr(settings, name)
+        found |= {name: value} if group_class(hint) is None else flat_values(value)
+    return found

@@ -1,0 +1,50 @@
+"""Noise levels and guidance of the flow-matching error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sgflux.settings.checks import ConfigError, expect_least, typed_fields
+
+_SCHNELL = (1.0, 0.75, 0.5, 0.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowSettings:
+    """Noise levels and guidance of the flow-matching error."""
+
+    t_min: float = 0.0
+    """Lowest sigma that is trained on (0 is the image)."""
+    t_max: float = 1.0
+    """Highest sigma that is trained on (1 is pure noise)."""
+    sigma_scheme: Literal["uniform", "logit_normal", "schnell"] = "uniform"
+    """Distribution of sigma between t_min and t_max; 'schnell': only 1, 3/4, 1/2 and 1/4, at which
+    FLUX.1-schnell samples."""
+    sigma_shift: Literal["auto", "none", "resolution"] = "auto"
+    """Whether sigmas are shifted towards noise for larger pictures; 'auto': if the model samples so
+    (FLUX.1-dev does)."""
+    guidance: float | None = None
+    """Guidance that a guidance-distilled model (FLUX.1-dev) is told; None: 1.0 for such a one."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        typed_fields(self)
+        expect_least(self, 0, "guidance")
+        low, high = self.t_min, self.t_max
+        if not 0 <= low < high <= 1:
+            raise ConfigError(
+                f"t_min and t_max must satisfy 0 <= t_min < t_max <= 1, got {low} and {high}"
+            )
+        if self.sigma_scheme != "schnell":
+            return
+        if not any(low <= level <= high for level in _SCHNELL):
+            raise ConfigError(
+                f"sigma_scheme 'schnell' draws from {', '.join(f'{one:g}' for one in _SCHNELL)}, "
+                f"and none of them lies between t_min ({low}) and t_max ({high})"
+            )
+        if self.sigma_shift == "resolution":
+            raise ConfigError(
+                "sigma_shift 'resolution' has no effect with sigma_scheme 'schnell', whose levels "
+                "are fixed"
+            )

@@ -1,0 +1,60 @@
+"""Which graph encoder the adapter has, and how it is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sgflux.settings.checks import ConfigError, expect_defaults, typed_fields
+
+EncoderKind = Literal["native", "cgip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphEncoderSettings:
+    """Which graph encoder the adapter has, and how it is trained."""
+
+    graph_encoder: EncoderKind | None = None
+    """'native' (any words) or 'cgip'; None: 'cgip' if its checkpoint is given, else 'native'."""
+    cgip_ckpt: Path | None = None
+    """SGDiff's sip_vg.pt, for the cgip encoder."""
+    vocab_path: Path | None = None
+    """The vocab.json that the cgip checkpoint was trained with."""
+    oov: Literal["error", "skip", "map"] = "error"
+    """What to do about objects that the cgip encoder lacks: stop, leave out, or use oov_map."""
+    oov_map: Path | None = None
+    """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
+    train_graph_encoder: bool = False
+    """Train the cgip encoder further; else it stays as published. The native one is trained."""
+    freeze_graph_encoder: bool = False
+    """Ablation: keep the native encoder at its random initial weights."""
+    number_triples: bool = True
+    """Number the native encoder's triples in the order in which texts state them; off: an
+    ablation."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        typed_fields(self)
+        if self.graph_encoder == "native" and self.cgip_ckpt is not None:
+            raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
+        if self.vocab_path is not None and self.kind == "native":
+            raise ConfigError("vocab_path has no effect with the native graph encoder")
+        if self.kind == "native":
+            expect_defaults(
+                self, "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
+            )
+        else:
+            when = "with the cgip graph encoder, which stays as published"
+            expect_defaults(self, when, "freeze_graph_encoder", "number_triples")
+        if (self.oov == "map") != (self.oov_map is not None):
+            raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
+        if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
+            raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+
+    @property
+    def kind(self) -> EncoderKind:
+        """The graph encoder, after the default is applied."""
+        if self.graph_encoder is not None:
+            return self.graph_encoder
+        return "native" if self.cgip_ckpt is None else "cgip"

@@ -1,0 +1,46 @@
+"""Ways to need less memory of the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sgflux.settings.checks import ConfigError, typed_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySettings:
+    """Ways to need less memory of the device."""
+
+    encoder_device: str | None = None
+    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
+    None: that of --device."""
+    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
+    slower."""
+    offload_blocks: bool = False
+    """Keep the weights of all but the adapted blocks off the device until they are used."""
+    offload_folder: Path | None = None
+    """With --offload-blocks: keep the weights in files in this folder (as large as the model)
+    instead of in the CPU's memory."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        typed_fields(self)
+        if not self.offload_blocks:
+            if self.offload_folder is not None:
+                raise ConfigError(
+                    f"offload_folder ({str(self.offload_folder)!r}) has no effect without "
+                    "offload_blocks"
+                )
+        elif self.quantize != "none":
+            raise ConfigError(
+                f"offload_blocks does not work with quantize {self.quantize!r}: quantised matrices "
+                "cannot be moved back and forth; drop one"
+            )
+
+    @property
+    def comes_small(self) -> bool:
+        """Whether the base is loaded on the CPU first, since it may not fit the device as it is."""
+        return self.quantize != "none" or self.offload_blocks
