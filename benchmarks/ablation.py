@@ -57,11 +57,11 @@ from ablation_report import as_table, draw, figures_of, summary
 from ablation_rows import PLAIN, RECIPES, Recipe
 
 import sgflux
+from sgflux.bases.hub import resolve_model_id
 from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
 from sgflux.files.writing import replacing
-from sgflux.models.backbone import resolve_model_id
 from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig

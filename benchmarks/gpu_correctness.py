@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from ways import SCALE, Ours, Task, make_arrays, statement_graph
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.models.adapter import adapter_disabled
-from sgflux.models.attention_kernels import attention_kernel
-from sgflux.models.backbone import image_ids, text_ids
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import draw_batch

@@ -22,11 +22,11 @@ from gpu_speed import peak_of
 from measuring import fits, significant
 from ways import Ours
 
+from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.memory.quantization import BITS, quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.quantization import BITS, quantizable, quantize_base
 from sgflux.training.estimate import Shape, activation_bytes, operations_per_example
 
 TEXT_TOKENS = 256

@@ -24,7 +24,7 @@ from torch.optim.optimizer import (
 )
 from ways import LOSSES, VANILLA, Ours, Vanilla, statement_graph
 
-from sgflux.models.backbone import TextFeatures
+from sgflux.bases.flux1.text import TextFeatures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.trainer import train
 from sgflux.world.tiny_flux.config import TrainBaseConfig

@@ -34,8 +34,9 @@ from diffusers.utils.logging import disable_progress_bar
 from measuring import ROOT, Action, Place, Way, alternate, machine, write_json
 from ways import LOSSES, VANILLA, VANILLA_MATH, Ours, Task, Vanilla
 
+from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.hub import resolve_model_id
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import load_transformer, resolve_model_id
 from sgflux.sampling import SceneGraphFluxPipeline
 
 MODELS = ("tiny-flux", "wide")

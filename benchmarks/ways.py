@@ -35,14 +35,15 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.memory.attention_kernels import attention_kernel, without_cudnn
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
 from sgflux.data.tensor_rows import MemoryRows
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.attention_kernels import attention_kernel, without_cudnn
-from sgflux.models.backbone import model_identity
-from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale

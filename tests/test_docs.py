@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from sgflux import __version__
+from sgflux.bases.digests import CACHE_VARIABLE
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.files.folder_lock import hold_folder
-from sgflux.models.digests import CACHE_VARIABLE
 from sgflux.terminal.printable import counted
 from tests.helpers.evaluated import make_evaluation
 

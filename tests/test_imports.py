@@ -26,8 +26,10 @@ FLOORS = (
     {"files", "terminal"},
     {"settings", "caveats"},
     {"graphs", "flow_matching", "intervals"},
-    {"data", "models"},
-    {"world", "preflight"},
+    {"data", "bases"},
+    {"world"},
+    {"models"},
+    {"preflight"},
     {"sampling"},
     {"publishing", "assets"},
     {"exporting"},
@@ -108,12 +110,8 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize(
     ("room", "line", "expected"),
     [
-        (
-            "models",
-            "from sgflux.data.images import load_image",
-            "models imports sgflux.data.images",
-        ),
-        ("data", "import sgflux.models.backbone", "data imports sgflux.models.backbone"),
+        ("bases", "from sgflux.data.images import load_image", "bases imports sgflux.data.images"),
+        ("data", "import sgflux.bases.flux1.load", "data imports sgflux.bases.flux1.load"),
         ("training", "from sgflux.evaluation import judges", "training imports sgflux.evaluation"),
         ("models", "from ..sampling import pipeline", "models imports sgflux.sampling"),
         (

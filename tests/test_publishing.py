@@ -13,9 +13,9 @@ import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
 
+from sgflux.bases.name import BaseName
 from sgflux.cli import main
 from sgflux.data.seen_rows import SEEN_FILE
-from sgflux.models.base_name import BaseName
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline

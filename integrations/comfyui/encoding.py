@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.text import TextEncoders
 from sgflux.graphs.reading import read_graph
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import LORA_FILE, load_bundle
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import find_bundle
-from sgflux.models.text import TextEncoders
 
 from .graph_blocks import Graph, GraphPart
 

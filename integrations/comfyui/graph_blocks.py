@@ -9,8 +9,8 @@ beside both streams:
     image, text: attention(-> text, image) + gate * attention(-> graph)
     graph:       attention(-> graph, text, image)
 
-This is what :mod:`sgflux.models.graph_block` computes over diffusers' blocks. The tokens begin at
-the first chosen block and are gone after the last.
+This is what :mod:`sgflux.bases.flux1.graph_block` computes over diffusers' blocks. The tokens begin
+at the first chosen block and are gone after the last.
 
 Shapes: B batch, S image tokens, L text tokens, G = 1 + 3 K graph tokens, D width, H heads, C head
 width.

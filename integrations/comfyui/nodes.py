@@ -151,7 +151,7 @@ def check_model(flux: Any, adapter: Adapter) -> None:
 
 
 def fingerprint(flux: Any) -> str | None:
-    """What an adapter knows its base by; see ``sgflux.models.backbone.model_identity``."""
+    """What an adapter knows its base by; see ``sgflux.bases.flux1.load.model_identity``."""
     digest = hashlib.sha256()
     layers = {"x_embedder": flux.img_in, "proj_out": flux.final_layer.linear}
     for name, layer in layers.items():

@@ -83,7 +83,7 @@ def _devices() -> dict[str, str]:
 def _places() -> dict[str, str]:
     from huggingface_hub import constants
 
-    from sgflux.models.digests import digest_memory
+    from sgflux.bases.digests import digest_memory
 
     hub, here = Path(constants.HF_HUB_CACHE), Path.cwd()
     facts = {}

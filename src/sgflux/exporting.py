@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
-from sgflux.models.backbone import load_transformer
-from sgflux.models.base_files import identify_base
-from sgflux.models.base_identity import BaseIdentity
-from sgflux.models.base_name import BaseName, public_name
 from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub

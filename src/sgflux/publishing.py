@@ -16,10 +16,10 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
+from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import make_folder, naming_disk_errors
-from sgflux.models.base_name import BaseName
 from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle, read_base
 from sgflux.models.card_data import card_data
 from sgflux.sampling.inputs import adapter_fingerprint

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from sgflux.bases.flux1.text import TextEncoders
+from sgflux.bases.hub import resolve_model_id
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.cut_prompts import prompts_cut
-from sgflux.models.backbone import resolve_model_id
-from sgflux.models.text import TextEncoders
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.graph_examples import example
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.data.examples import prompt_for
 from sgflux.data.images import fit_image, load_image
 from sgflux.evaluation.arms import EvaluationItem, derived_seed, make_items
 from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.ranking import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter

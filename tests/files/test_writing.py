@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import (
     WriteError,
@@ -29,7 +30,6 @@ from sgflux.files.writing import (
     replace_file,
     replacing,
 )
-from sgflux.models.hub_errors import why_not_loaded
 from sgflux.terminal.endings import exit_status
 from tests.helpers.writers import WRITERS
 

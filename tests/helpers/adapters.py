@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_transformer, model_identity
+from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.name import BaseName
 from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
-from sgflux.models.backbone import load_transformer, model_identity
-from sgflux.models.base_identity import BaseIdentity
-from sgflux.models.base_name import BaseName
 from sgflux.models.graph_encoder import NameFeatures
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 

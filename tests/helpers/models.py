@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from diffusers import FluxTransformer2DModel
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.bases.flux1.load import load_transformer, model_identity
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.backbone import image_ids, load_transformer, model_identity, text_ids
 from sgflux.models.graph_encoder import NameFeatures
 
 GRAPHS = [

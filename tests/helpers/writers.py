@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sgflux.bases.memory.offload import BlockOffload
 from sgflux.data.pictures import save_picture
 from sgflux.files.writing import replace_file
-from sgflux.models.offload import BlockOffload
 from sgflux.training.event_file import EventFile
 from sgflux.training.run_log import RunLog
 

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.graphs.reading import read_graph
-from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.bundle import LORA_FILE
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter

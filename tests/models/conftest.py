@@ -1,37 +1,5 @@
-"""Fixtures of the model tests: one thread, a fixed seed, a miniature FLUX and its inputs."""
+"""The fixtures of :mod:`tests.helpers.flux_fixtures`."""
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from tests.helpers.flux_fixtures import flux_folder, inputs, names, one_thread_and_a_seed
 
-import pytest
-import torch
-
-from sgflux.models.graph_encoder import NameFeatures
-from tests.helpers.flux import make_flux_folder
-from tests.helpers.models import random_inputs, random_names
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_and_a_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="session")
-def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A FluxPipeline folder of tiny random parts."""
-    return make_flux_folder(tmp_path_factory.mktemp("flux") / "pipeline")
-
-
-@pytest.fixture
-def names() -> NameFeatures:
-    return random_names()
-
-
-@pytest.fixture
-def inputs() -> dict[str, Any]:
-    return random_inputs()
+__all__ = ["flux_folder", "inputs", "names", "one_thread_and_a_seed"]

@@ -10,6 +10,7 @@ from diffusers import FluxPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_transformer
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import (
@@ -20,7 +21,6 @@ from sgflux.models.adapter import (
     load_bundle,
     save_bundle,
 )
-from sgflux.models.backbone import load_transformer
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import METADATA_KEY
 from tests.helpers.flux import make_transformer

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from sgflux.bases.flux1.load import model_identity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
-from sgflux.models.backbone import model_identity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 from sgflux.models.graph_encoder import NameFeatures

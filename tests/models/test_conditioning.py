@@ -11,10 +11,10 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgflux.bases.flux1.graph_block import graph_block
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.conditioning import ConditionedFlux
-from sgflux.models.graph_block import graph_block
 from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
 from tests.helpers.flux import make_transformer
 

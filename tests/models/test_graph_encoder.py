@@ -4,13 +4,9 @@ import pytest
 import torch
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import (
-    GraphFeatures,
-    NameFeatures,
-    NativeGraphEncoder,
-    graph_names,
-)
+from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),

@@ -10,10 +10,10 @@ import torch
 from huggingface_hub.errors import HFValidationError
 from safetensors import safe_open
 
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.flux1.load import load_transformer
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_transformer
-from sgflux.models.base_files import identify_base
 from sgflux.models.bundle import load_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub

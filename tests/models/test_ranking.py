@@ -5,17 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
+from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.flux1.text import TextFeatures
 from sgflux.flow_matching import noise_latents
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.backbone import (
-    TextFeatures,
-    image_ids,
-    model_identity,
-    pack_latents,
-    text_ids,
-)
-from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.ranking import ranking_errors_of_each
 from tests.helpers.flux import make_transformer
 

@@ -12,8 +12,8 @@ from PIL import Image
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.pictures import picture_size
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import graph_names, names_in_context
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import graph_names, names_in_context
 from sgflux.preflight import data as preflight
 from sgflux.preflight.data import check_pictures, check_words
 from sgflux.preflight.model import check_model

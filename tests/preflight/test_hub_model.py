@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sgflux.bases.hub import resolve_model_id
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import resolve_model_id
 from sgflux.preflight import model as preflight
 from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource

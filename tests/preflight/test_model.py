@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, T5TokenizerFast
 
+from sgflux.bases.flux1.load import load_text_encoders
+from sgflux.bases.hub import resolve_model_id
+from sgflux.bases.tokenizers import check_tokenizer
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_text_encoders, resolve_model_id
-from sgflux.models.tokenizers import check_tokenizer
 from sgflux.preflight import model as preflight
 from sgflux.preflight.model import check_input_channels, check_libraries, check_model
 from sgflux.settings.model_source import ModelSource

@@ -13,11 +13,11 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from PIL import Image
 
+from sgflux.bases.flux1.load import load_text_encoders
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import load_text_encoders
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 from tests.helpers.adapters import noisy, with_identity, write_adapter
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH, make_flux_folder

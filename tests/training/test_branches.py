@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from sgflux.bases.flux1.load import model_identity
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disabled, build_model
-from sgflux.models.backbone import model_identity
-from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.training.batches import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from tests.helpers.flux import make_transformer

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
+from sgflux.bases.hub import model_folder
 from sgflux.cli import main
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_autoencoder, load_text_encoders
-from sgflux.models.hub import model_folder
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training import lazy_encoders
 from sgflux.training.encoder_files import encoder_facts, files_identity

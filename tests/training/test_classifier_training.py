@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_transformer, model_identity
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_transformer, model_identity
 from sgflux.models.relation_classifier import (
     ClassifierKind,
     load_classifier,

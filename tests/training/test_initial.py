@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_transformer
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model, load_bundle
-from sgflux.models.backbone import load_transformer
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.initial import InitialAdapter, load_initial

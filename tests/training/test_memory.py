@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_transformer
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_transformer
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 from sgflux.training import build, lazy_encoders
 from sgflux.training.checkpoint import AdapterWeights

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from sgflux.bases.flux1.load import load_scheduler
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
-from sgflux.models.backbone import load_scheduler
 from sgflux.models.bundle import load_bundle
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.build import anchor_sigmas_of

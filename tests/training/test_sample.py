@@ -25,7 +25,7 @@ def test_the_pipeline_reproduces_the_trainers_samples_bit_for_bit(
     """Also where a training adapter was in the base: it must be gone from both."""
     import torch
 
-    from sgflux.models.backbone import load_transformer
+    from sgflux.bases.flux1.load import load_transformer
 
     lora = tmp_path / "training.safetensors"
     write_training_adapter(lora, load_transformer(str(flux)))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.data.examples import prompt_for
 from sgflux.data.images import Crop, fit_image, union_box
 from sgflux.errors import SgfluxError
@@ -22,7 +23,6 @@ from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import image_ids, text_ids
 from sgflux.models.ranking import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
 

@@ -17,10 +17,10 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
+from sgflux.bases.flux1.load import model_identity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig, LoraTargets
-from sgflux.models.backbone import model_identity
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
@@ -48,9 +48,9 @@ class GraphLoraModel(nn.Module):
     """A frozen transformer with LoRA, conditioner and graph encoder: graphs in, velocity out.
 
     On a GPU, a training step belongs inside
-    :func:`~sgflux.models.attention_kernels.attention_kernel`, forward and backward pass both, since
-    the gradients of cuDNN's bf16 attention may be NaN. :func:`sgflux.training.trainer.train` does
-    so; code of your own that calls ``backward`` must do it as well.
+    :func:`~sgflux.bases.memory.attention_kernels.attention_kernel`, forward and backward pass both,
+    since the gradients of cuDNN's bf16 attention may be NaN. :func:`sgflux.training.trainer.train`
+    does so; code of your own that calls ``backward`` must do it as well.
 
     Attributes:
         flux: the conditioned transformer.
@@ -266,7 +266,7 @@ def check_base(
 ) -> None:
     """Check that an adapter fits a transformer, and that its outermost layers are the adapter's.
 
-    All weights of all parts are compared by :func:`sgflux.models.base_identity.check_identity`,
+    All weights of all parts are compared by :func:`sgflux.bases.identity.check_identity`,
     which needs the files; this needs the transformer alone.
 
     Args:

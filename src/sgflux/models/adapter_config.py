@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sgflux
+from sgflux.bases.flux1.load import validate_block_range
+from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import validate_block_range
-from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.encoders import complete_settings
 
@@ -56,8 +56,8 @@ class AdapterConfig:
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
     """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
     base: Mapping[str, Any]
-    """See :func:`sgflux.models.backbone.model_identity`; also ``identity``, a
-    :class:`~sgflux.models.base_identity.BaseIdentity` as JSON, which older adapters do not have."""
+    """See :func:`sgflux.bases.flux1.load.model_identity`; also ``identity``, a
+    :class:`~sgflux.bases.identity.BaseIdentity` as JSON, which older adapters do not have."""
     max_sequence_length: int
     """T5's tokens of a prompt, in training."""
     sgflux_version: str = sgflux.__version__

@@ -29,11 +29,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated, replace_folder
 from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.base_name import BaseName
 from sgflux.models.bundle_checks import (
     WAY_OUT,
     bundle_digests,

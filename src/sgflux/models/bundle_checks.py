@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sgflux.bases.digests import tensor_digest
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.digests import tensor_digest
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from sgflux.models.base_name import BaseName
+from sgflux.bases.name import BaseName
 
 _LICENSES: dict[str, dict[str, str]] = {
     "tiny": {"license": "apache-2.0"},

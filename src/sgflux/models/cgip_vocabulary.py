@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import plain_name
 from sgflux.graphs.predicates import (
     CGIP_PREDICATES,
     DEFAULT_VOCABULARY,
@@ -73,7 +74,7 @@ class CGIPVocabulary:
         self._object_ids = {name: index for index, name in enumerate(self.objects)}
         self._predicate_ids = {name: index for index, name in enumerate(self.predicates)}
         self.synonyms: Mapping[str, str] = MappingProxyType(
-            {_clean(name): _clean(target) for name, target in (synonyms or {}).items()}
+            {plain_name(name): plain_name(target) for name, target in (synonyms or {}).items()}
         )
         for name, target in self.synonyms.items():
             if target not in self._object_ids or target == IMAGE_OBJECT:
@@ -127,7 +128,7 @@ class CGIPVocabulary:
 
     def knows_object(self, name: str) -> bool:
         """Whether :meth:`object_id` has an answer."""
-        name = _clean(name)
+        name = plain_name(name)
         return name != IMAGE_OBJECT and (name in self._object_ids or name in self.synonyms)
 
     def object_id(self, name: str) -> int:
@@ -139,11 +140,11 @@ class CGIPVocabulary:
         if not self.knows_object(name):
             raise OutOfVocabularyError(
                 f"the cgip graph encoder has no object {name!r}; "
-                + _nearest(_clean(name), self.objects)
+                + _nearest(plain_name(name), self.objects)
                 + ". Use one of its words, let a synonym stand for it (--oov map --oov-map FILE), "
                 "or take the native encoder, which reads any word"
             )
-        cleaned = _clean(name)
+        cleaned = plain_name(name)
         return self._object_ids[self.synonyms.get(cleaned, cleaned)]
 
     def predicate_id(self, name: str) -> int:
@@ -152,7 +153,7 @@ class CGIPVocabulary:
         Raises:
             OutOfVocabularyError: if there is none.
         """
-        cleaned = _clean(name)
+        cleaned = plain_name(name)
         if cleaned in self._predicate_ids and cleaned != IMAGE_PREDICATE:
             return self._predicate_ids[cleaned]
         try:
@@ -207,7 +208,3 @@ def _nearest(word: str, known: Iterable[str]) -> str:
     if not near:
         return "no word of its vocabulary is near it"
     return "nearest: " + ", ".join(map(repr, near[:3]))
-
-
-def _clean(name: str) -> str:
-    return " ".join(name.lower().split())

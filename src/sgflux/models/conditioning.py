@@ -2,9 +2,9 @@
 
 An explicit forward over diffusers' own blocks. Before the chosen blocks and after them the blocks
 are simply called. In ``token`` mode [global, local ...] join as tokens at the first chosen block,
-go through the chosen ones (see :mod:`sgflux.models.graph_block`) and are gone after the last. In
-``temb`` mode gate * project(global) is added to the chosen blocks' timestep embedding. Concept
-tokens may look on (see :mod:`sgflux.models.concept_block`), which changes nothing else.
+go through the chosen ones (see :mod:`sgflux.bases.flux1.graph_block`) and are gone after the last.
+In ``temb`` mode gate * project(global) is added to the chosen blocks' timestep embedding. Concept
+tokens may look on (see :mod:`sgflux.bases.flux1.concept_block`), which changes nothing else.
 
 Shapes: B batch, S image tokens, L text tokens, G = 1 + K graph tokens, D inner width, C head width,
 M chosen blocks; N concepts.
@@ -21,15 +21,15 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
+from sgflux.bases.flux1.concept_block import BlockRunner, ConceptTokens, concept_block
+from sgflux.bases.flux1.graph_block import GraphSide, check_plain_attention, graph_block
+from sgflux.bases.flux1.load import default_block_range, validate_block_range
+from sgflux.bases.memory.compilation import allow_variants
+from sgflux.bases.memory.offload import BlockOffload
+from sgflux.bases.memory.recomputation import Recompute, Within
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import default_block_range, validate_block_range
-from sgflux.models.compilation import allow_variants
-from sgflux.models.concept_block import BlockRunner, ConceptTokens, concept_block
-from sgflux.models.graph_block import GraphSide, check_plain_attention, graph_block
 from sgflux.models.graph_encoder import GraphFeatures
-from sgflux.models.offload import BlockOffload
 from sgflux.models.prefix_state import PrefixState
-from sgflux.models.recomputation import Recompute, Within
 from sgflux.models.saliency import check_concept_blocks, embed_time
 
 __all__ = ["ConditionedFlux", "GraphMode", "GraphTokens", "PrefixState"]
@@ -135,7 +135,8 @@ class ConditionedFlux(nn.Module):
     def compile_blocks(self, **options: Any) -> None:
         """Compile the transformer's repeated blocks and those with a graph or concepts in them.
 
-        torch's limit of variants is raised, see :func:`~sgflux.models.compilation.allow_variants`.
+        torch's limit of variants is raised, see
+        :func:`~sgflux.bases.memory.compilation.allow_variants`.
 
         Args:
             options: of :func:`torch.compile`.
@@ -152,7 +153,7 @@ class ConditionedFlux(nn.Module):
 
         Args:
             device: where everything runs.
-            folder: see :class:`~sgflux.models.offload.BlockOffload`.
+            folder: see :class:`~sgflux.bases.memory.offload.BlockOffload`.
 
         Raises:
             SgfluxError: as there.
@@ -285,7 +286,7 @@ class ConditionedFlux(nn.Module):
             graph: features of B graphs; None: no graph at all.
             gradient_checkpointing: keep only the blocks' inputs for the backward pass; a number
                 n: of every n-th block.
-            recompute_within: see :class:`~sgflux.models.recomputation.Recompute`.
+            recompute_within: see :class:`~sgflux.bases.memory.recomputation.Recompute`.
 
         Raises:
             ValueError: if the graph features do not fit the batch or the conditioner.

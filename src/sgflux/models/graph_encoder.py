@@ -7,7 +7,7 @@ name, H the encoder's width. Everything is float32, also under autocast.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import names_in_context, plain_name
 from sgflux.graphs.predicates import (
-    CANONICAL_PREDICATES,
     DEFAULT_VOCABULARY,
     PredicateVocabulary,
 )
@@ -93,7 +93,7 @@ class NameFeatures:
 
     def __contains__(self, name: str) -> bool:
         """Whether the name's features are there already."""
-        return _clean(name) in self._index
+        return plain_name(name) in self._index
 
     def add(self, names: Sequence[str], features: Tensor) -> None:
         """Take over features (n, D_text) of n names; a name that is known already keeps its own.
@@ -108,7 +108,7 @@ class NameFeatures:
             )
         rows = {
             name: row
-            for row, name in reversed(list(enumerate(map(_clean, names))))
+            for row, name in reversed(list(enumerate(map(plain_name, names))))
             if name not in self._index
         }
         for name in rows:
@@ -122,7 +122,7 @@ class NameFeatures:
         Raises:
             SgfluxError: if a name is missing and cannot be encoded; the message names it.
         """
-        cleaned = [_clean(name) for name in names]
+        cleaned = [plain_name(name) for name in names]
         missing = [name for name in dict.fromkeys(cleaned) if name not in self._index]
         if missing:
             if self._encode is None:
@@ -132,45 +132,6 @@ class NameFeatures:
                 )
             self.add(missing, self._encode(missing))
         return self._table[[self._index[name] for name in cleaned]]
-
-
-CONTEXT_MARKS = ("\u27e6", "\u27e7")
-"""Around the part of a statement whose features are meant: the two mathematical white brackets."""
-
-
-def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, str, str]:
-    """Subject, predicate and object, each as a part of the triple's statement."""
-    opened, closed = CONTEXT_MARKS
-    # "around/near" is said "near"; a slash in a word of the user's ("w/", "and/or") is its own.
-    said = predicate.split("/")[-1] if predicate in CANONICAL_PREDICATES else predicate
-    return (
-        f"{opened}{subject}{closed} {said} {object_}",
-        f"{subject} {opened}{said}{closed} {object_}",
-        f"{subject} {said} {opened}{object_}{closed}",
-    )
-
-
-def graph_names(
-    graphs: Iterable[SceneGraph], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
-) -> list[str]:
-    """Every name whose features :class:`NativeGraphEncoder` needs for the graphs, each once.
-
-    Objects by name, predicates by canonical name where they have one, and all three of a triple
-    in the context of its statement.
-    """
-    names: dict[str, None] = {}
-    for graph in graphs:
-        objects = list(map(_clean, graph.objects))
-        names.update(dict.fromkeys(objects))
-        for subject, predicate, object_ in graph.relationships:
-            said = vocabulary.normalize(predicate)
-            names[said] = None
-            names.update(dict.fromkeys(names_in_context(objects[subject], said, objects[object_])))
-    return list(names)
-
-
-def _clean(name: str) -> str:
-    return " ".join(name.lower().split())
 
 
 @dataclass(frozen=True)
@@ -345,7 +306,7 @@ class NativeGraphEncoder(nn.Module):
         ends = [[[most_nodes] * most_edges for _ in graphs] for _ in range(2)]
         for row, graph in enumerate(graphs):
             seen: dict[str, int] = {}
-            objects = list(map(_clean, graph.objects))
+            objects = list(map(plain_name, graph.objects))
             for node, name in enumerate(objects):
                 numbers[row][node] = seen[name] = seen.get(name, -1) + 1
                 node_words.append(name)

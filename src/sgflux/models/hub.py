@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
+from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import FLUX_SIZES
-from sgflux.models.backbone import resolve_model_id
 from sgflux.models.bundle import load_bundle, read_base, read_config
-from sgflux.models.hub_errors import why_not_loaded
 from sgflux.settings.model import FLUX_SCHNELL
-
-
-def model_folder(
-    model_id: str, *, revision: str | None, allow_download: bool, parts: Sequence[str]
-) -> Path:
-    """The folder that a model's parts are loaded from, fetched from the hub if that is allowed.
-
-    Args:
-        model_id: a folder or hub id.
-        revision: Revision of the hub's repository.
-        allow_download: fetch from the hub what is not on this machine.
-        parts: subfolders that are needed.
-
-    Raises:
-        SgfluxError: if it is not on this machine.
-    """
-    folder = resolve_model_id(model_id)
-    if Path(folder).is_dir():
-        if revision is not None:
-            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
-        return Path(folder)
-    try:
-        found = snapshot_download(
-            folder,
-            revision=revision,
-            local_files_only=not allow_download,
-            allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
-        )
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
-        ) from error
-    return Path(found)
 
 
 def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Path:

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
+from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.adapter_config import IMAGE_PROJECTIONS
-from sgflux.models.backbone import model_identity
-from sgflux.models.base_identity import BaseIdentity
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.graph_encoder import NameFeatures

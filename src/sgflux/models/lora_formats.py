@@ -31,12 +31,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
+from sgflux.bases.flux1.original_layout import original_targets
 from sgflux.errors import SgfluxError
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
-from sgflux.models.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.models.lora_weights import LoraWeights
-from sgflux.models.original_layout import original_targets
 from sgflux.terminal.printable import counted
 
 __all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]
@@ -144,7 +144,7 @@ def _fused(lora: LoraWeights, layout: str) -> dict[str, Tensor]:
 
 
 def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
-    """Read a LoRA of FLUX.1's transformer in any layout of :mod:`sgflux.models.lora_keys`.
+    """Read a LoRA of FLUX.1's transformer in any layout of :mod:`sgflux.bases.flux1.lora_keys`.
 
     A layer without an alpha, in its file's keys or header, has its rank for alpha. Layers of a text
     encoder are passed over if they do nothing, and are an error otherwise.

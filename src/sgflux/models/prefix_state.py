@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sgflux.models.concept_block import ConceptTokens
-from sgflux.models.graph_block import Rotary
+from sgflux.bases.flux1.concept_block import ConceptTokens
+from sgflux.bases.flux1.graph_block import Rotary
 
 
 @dataclass(frozen=True, eq=False)

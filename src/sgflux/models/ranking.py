@@ -12,11 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import pack_latents
+from sgflux.bases.flux1.text import TextFeatures
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel
-from sgflux.models.backbone import TextFeatures, pack_latents
 
 
 @torch.no_grad()

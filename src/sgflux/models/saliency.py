@@ -20,9 +20,9 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sgflux.bases.flux1.concept_block import concept_block
+from sgflux.bases.flux1.graph_block import check_plain_attention
 from sgflux.errors import SgfluxError
-from sgflux.models.concept_block import concept_block
-from sgflux.models.graph_block import check_plain_attention
 
 
 def concept_attention_maps(

@@ -20,9 +20,9 @@ from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
-from sgflux.models.hub_errors import why_not_loaded
 from sgflux.models.lora_formats import LoraWeights, read_lora
 from sgflux.settings.model_source import FILE_ENDINGS
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sgflux.bases.name_tokens import check_names
 from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
 from sgflux.data.images import (
     MAX_PIXELS,
@@ -21,8 +22,7 @@ from sgflux.data.images import (
 from sgflux.data.pictures import picture_size
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.models.graph_encoder import CONTEXT_MARKS, graph_names
-from sgflux.models.name_tokens import check_names
+from sgflux.graphs.names import CONTEXT_MARKS, graph_names
 
 DECODED = 1024
 """Pictures of a data set that are decoded whole; of further ones header and ending are read."""
@@ -111,7 +111,7 @@ def check_words(
     """Check that the tokenizer can represent every name, and each part of every statement.
 
     Args:
-        names: Names and statements of :func:`~sgflux.models.graph_encoder.graph_names`.
+        names: Names and statements of :func:`~sgflux.graphs.names.graph_names`.
         tokenizer: T5's tokenizer.
         max_sequence_length: Number of tokens that the text encoder reads.
         files: Data sets that have the names, for the message.

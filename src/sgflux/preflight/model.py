@@ -22,15 +22,14 @@ from diffusers import (
 from huggingface_hub import snapshot_download
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from sgflux.bases.flux1.original_layout import described_state
+from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.memory.quantization import LIBRARIES, not_installed
+from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.errors import SgfluxError
 from sgflux.files.weights_header import StoredTensor, read_header
 from sgflux.files.writing import readable_size
-from sgflux.models.backbone import resolve_model_id
-from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.original_layout import described_state
-from sgflux.models.quantization import LIBRARIES, not_installed
-from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
-from sgflux.models.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.preflight.folder import (
     Folder,
     PartWeights,

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sgflux.bases.flux1.load import Autoencoder
+from sgflux.bases.flux1.text import TextEncoders
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import load_bundle
-from sgflux.models.backbone import Autoencoder
 from sgflux.models.hub import find_bundle
-from sgflux.models.text import TextEncoders
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.sampling.loading import adapter_on
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline

@@ -12,21 +12,21 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from sgflux.errors import SgfluxError
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
-from sgflux.models.backbone import (
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.flux1.load import (
     load_autoencoder,
     load_scheduler,
     load_text_encoders,
     load_transformer,
 )
-from sgflux.models.base_files import identify_base
-from sgflux.models.base_identity import check_identity
+from sgflux.bases.flux1.text import TextEncoders
+from sgflux.bases.identity import check_identity
+from sgflux.bases.memory.offload import offload_for_sampling
+from sgflux.bases.memory.quantization import quantize_base
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
-from sgflux.models.offload import offload_for_sampling
-from sgflux.models.quantization import quantize_base
-from sgflux.models.text import TextEncoders
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.model import FLUX_SCHNELL

@@ -21,21 +21,15 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from PIL import Image
 from torch import Tensor
 
+from sgflux.bases.devices import resolve_device, resolve_dtype
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
+from sgflux.bases.flux1.load import Autoencoder
+from sgflux.bases.flux1.text import TextEncoders, TextFeatures
+from sgflux.bases.identity import BaseCheck, BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
-from sgflux.models.backbone import (
-    Autoencoder,
-    TextEncoders,
-    TextFeatures,
-    image_ids,
-    pack_latents,
-    text_ids,
-    unpack_latents,
-)
-from sgflux.models.base_identity import BaseCheck, BaseIdentity
-from sgflux.models.devices import resolve_device, resolve_dtype
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.hub import find_bundle
 from sgflux.sampling.inputs import (

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.data.examples import prompts_for_graph
 from sgflux.data.images import fit_image, load_image
 from sgflux.data.pictures import contact_sheet, save_picture
@@ -24,7 +25,6 @@ from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.saliency import (
     check_concept_blocks,
     concept_attention_maps,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import graph_names
 from sgflux.preflight.data import check_words
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 

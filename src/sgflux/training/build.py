@@ -14,24 +14,24 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
-from sgflux.data.buckets import Size
-from sgflux.data.cache import TrainingArrays
-from sgflux.errors import SgfluxError
-from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.backbone import (
+from sgflux.bases.devices import DTYPES
+from sgflux.bases.flux1.load import (
     default_block_range,
     load_scheduler,
     load_transformer,
     model_identity,
     validate_block_range,
 )
-from sgflux.models.base_identity import BaseIdentity
+from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.memory.quantization import quantize_base
+from sgflux.data.buckets import Size
+from sgflux.data.cache import TrainingArrays
+from sgflux.errors import SgfluxError
+from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.devices import DTYPES
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
-from sgflux.models.quantization import quantize_base
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.sampling.inputs import flux_schedule
 from sgflux.settings.training import TrainConfig

@@ -20,20 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import sgflux
+from sgflux.bases.devices import DTYPES
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
+from sgflux.bases.flux1.load import load_transformer
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.backbone import (
-    image_ids,
-    load_transformer,
-    pack_latents,
-    text_ids,
-)
-from sgflux.models.base_files import identify_base
-from sgflux.models.devices import DTYPES
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,

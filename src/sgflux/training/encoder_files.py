@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sgflux.bases.digests import remembered
+from sgflux.bases.flux1.single_files import described_autoencoder, described_t5
+from sgflux.bases.flux1.text import text_length
 from sgflux.errors import SgfluxError
-from sgflux.models.digests import remembered
-from sgflux.models.single_files import described_autoencoder, described_t5
-from sgflux.models.text import text_length
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

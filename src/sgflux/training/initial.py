@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.base_identity import BaseIdentity, check_identity
 from sgflux.models.bundle import load_bundle
 from sgflux.models.hub import find_bundle
 from sgflux.models.lora_formats import LoraWeights, read_lora

@@ -7,17 +7,13 @@ from functools import cached_property
 
 import torch
 
+from sgflux.bases.devices import DTYPES, usable_device
+from sgflux.bases.flux1.load import Autoencoder, load_autoencoder, load_text_encoders
+from sgflux.bases.flux1.text import TextEncoders
+from sgflux.bases.hub import model_folder
 from sgflux.data.cache import name_key
 from sgflux.data.encoding import Encoders, name_features
 from sgflux.data.store import CacheStore
-from sgflux.models.backbone import (
-    Autoencoder,
-    TextEncoders,
-    load_autoencoder,
-    load_text_encoders,
-)
-from sgflux.models.devices import DTYPES, usable_device
-from sgflux.models.hub import model_folder
 from sgflux.settings.training import TrainConfig
 from sgflux.training.encoder_files import (
     AUTOENCODER_PARTS,

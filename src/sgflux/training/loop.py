@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
-from sgflux.models.attention_kernels import attention_kernel
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import draw_batch
 from sgflux.training.bucket_order import BucketOrder

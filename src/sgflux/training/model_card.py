@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sgflux.bases.name import BaseName, public_name
 from sgflux.models.adapter import AdapterConfig
-from sgflux.models.base_name import BaseName, public_name
 from sgflux.models.card_data import card_data, license_of
 from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import AdapterWeights

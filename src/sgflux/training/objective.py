@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
-from sgflux.models.backbone import image_ids, pack_latents, text_ids
 from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter

@@ -14,22 +14,21 @@ from huggingface_hub import hf_hub_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from sgflux.data.buckets import Size
-from sgflux.errors import SgfluxError
-from sgflux.models.adapter import build_model
-from sgflux.models.backbone import resolve_model_id
-from sgflux.models.devices import usable_device
-from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.original_layout import described_original
-from sgflux.models.quantization import BITS, quantizable
-from sgflux.models.single_files import (
+from sgflux.bases.devices import usable_device
+from sgflux.bases.flux1.original_layout import described_original
+from sgflux.bases.flux1.single_files import (
     described,
     described_autoencoder,
     described_clip,
     described_t5,
 )
-from sgflux.models.text import text_length
+from sgflux.bases.flux1.text import text_length
+from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.memory.quantization import BITS, quantizable
+from sgflux.data.buckets import Size
+from sgflux.errors import SgfluxError
+from sgflux.models.adapter import build_model
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig

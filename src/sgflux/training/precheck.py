@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from sgflux.bases.flux1.text import text_length
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
-from sgflux.models.text import text_length
 from sgflux.preflight.data import check_pictures, check_words
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.settings.training import TrainConfig

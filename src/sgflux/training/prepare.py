@@ -23,9 +23,10 @@ from sgflux.data.seen_rows import row_digests
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room
+from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import NameFeatures, graph_names
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import CARD_FILE, WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.settings.training import TrainConfig

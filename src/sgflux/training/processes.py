@@ -23,9 +23,9 @@ from accelerate.utils import (  # type: ignore[import-untyped]
 )
 from torch import Tensor
 
+from sgflux.bases.devices import usable_device
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import hold_folder
-from sgflux.models.devices import usable_device
 
 Item = TypeVar("Item")
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.base_identity import BaseIdentity, check_identity
 from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoint import TrainingState
 

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.devices import DTYPES
+from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
+from sgflux.bases.identity import BaseCheck
 from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import picture_bytes
-from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
-from sgflux.models.base_identity import BaseCheck
-from sgflux.models.devices import DTYPES
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.training import TrainConfig

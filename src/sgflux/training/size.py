@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from sgflux.bases.flux1.single_files import described_autoencoder
+from sgflux.bases.hub import model_folder
 from sgflux.errors import SgfluxError
-from sgflux.models.hub import model_folder
-from sgflux.models.single_files import described_autoencoder
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.name import BaseName
 from sgflux.data.buckets import Size, bucket_lines
 from sgflux.data.seen_rows import SEEN_FILE, seen_bytes
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
-from sgflux.models.base_files import identify_base
-from sgflux.models.base_identity import BaseIdentity
-from sgflux.models.base_name import BaseName
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation, build
 from sgflux.training.checkpoint import CheckpointError, TrainingState

@@ -13,8 +13,8 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from sgflux.bases.flux1.latents import pack_latents, unpack_latents
 from sgflux.flow_matching import euler_step, inference_sigmas, noise_latents
-from sgflux.models.backbone import pack_latents, unpack_latents
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.model import (
     LIVE_CHANNELS,

@@ -21,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgflux.bases.memory.attention_kernels import without_cudnn
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import euler_step, inference_sigmas
-from sgflux.models.attention_kernels import without_cudnn
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.model import LIVE_DIMENSIONS, SHIFT, CaptionedFlux
 from sgflux.world.tiny_flux.training import (

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, T5EncoderModel
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import naming_disk_errors
-from sgflux.models.backbone import image_ids, text_ids
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES
 from sgflux.world.tiny_flux.scenes import LAYOUT_ROWS, RESOLUTION
 from sgflux.world.tiny_flux.text import (

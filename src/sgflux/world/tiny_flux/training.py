@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgflux.bases.flux1.latents import pack_latents
+from sgflux.bases.memory.attention_kernels import without_cudnn
+from sgflux.bases.memory.compilation import allow_variants
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import replacing
 from sgflux.flow_matching import noise_latents, velocity_target
-from sgflux.models.attention_kernels import without_cudnn
-from sgflux.models.backbone import pack_latents
-from sgflux.models.compilation import allow_variants
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.model import LIVE_DIMENSIONS, CaptionedFlux
 from sgflux.world.tiny_flux.scenes import CAPTIONS_PER_KIND, caption_roles, shares_an_object

@@ -15,11 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.latents import unpack_latents
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import denoised
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.backbone import unpack_latents
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     LatentRelationClassifier,

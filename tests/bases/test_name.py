@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from sgflux.bases.name import BaseName, public_name
 from sgflux.cli import main
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
-from sgflux.models.base_name import BaseName, public_name
 from sgflux.models.bundle import read_base
 from sgflux.models.hub import base_of
 from sgflux.sampling import SceneGraphFluxPipeline

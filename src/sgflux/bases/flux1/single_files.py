@@ -20,9 +20,9 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from sgflux.bases.weight_files import holds_weights, read_weights
 from sgflux.errors import SgfluxError
 from sgflux.files.weights_header import read_header
-from sgflux.models.weight_files import holds_weights, read_weights
 
 LATENT_SCALE, LATENT_SHIFT = 0.3611, 0.1159
 """Of FLUX.1's autoencoder, which its file does not say."""

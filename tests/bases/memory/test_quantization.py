@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.memory.quantization import quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
-from sgflux.models.backbone import model_identity
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.quantization import quantizable, quantize_base
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, train_by_chance
 

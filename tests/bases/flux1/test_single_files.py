@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
+from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_autoencoder, load_scheduler, load_text_encoders
-from sgflux.models.single_files import described_autoencoder, described_clip, described_t5
 from tests.helpers.single_files import (
     SingleFiles,
     make_autoencoder,

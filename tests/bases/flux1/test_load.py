@@ -9,24 +9,20 @@ import torch
 from diffusers import FluxPipeline
 from torch.nn import functional as F
 
-from sgflux.errors import SgfluxError
-from sgflux.models import backbone
-from sgflux.models.backbone import (
-    BUNDLED_MODEL,
+from sgflux.bases.flux1 import load as backbone
+from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
+from sgflux.bases.flux1.load import (
     default_block_range,
-    image_ids,
     load_autoencoder,
     load_scheduler,
     load_text_encoders,
     load_transformer,
     model_identity,
-    pack_latents,
-    resolve_model_id,
-    text_ids,
-    unpack_latents,
     validate_block_range,
 )
-from sgflux.models.graph_encoder import names_in_context
+from sgflux.bases.hub import BUNDLED_MODEL, resolve_model_id
+from sgflux.errors import SgfluxError
+from sgflux.graphs.names import names_in_context
 from tests.helpers.flux import make_flux_folder, make_transformer
 
 

@@ -16,15 +16,10 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders, load_transformer
+from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import (
-    image_ids,
-    load_autoencoder,
-    load_text_encoders,
-    load_transformer,
-    text_ids,
-)
-from sgflux.models.hub_errors import why_not_loaded
 from tests.helpers.original_layout import make_transformer, original_state
 
 

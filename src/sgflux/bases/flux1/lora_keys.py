@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
+from sgflux.bases.flux1.original_layout import module_names
 from sgflux.errors import SgfluxError
-from sgflux.models.original_layout import module_names
 
 Part = Literal["A", "B", "alpha"]
 

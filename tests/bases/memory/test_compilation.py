@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch._dynamo.config
 
-from sgflux.models.compilation import VARIANTS, allow_variants
+from sgflux.bases.memory.compilation import VARIANTS, allow_variants
 from sgflux.models.conditioning import ConditionedFlux
 
 

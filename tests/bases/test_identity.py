@@ -22,11 +22,11 @@ from diffusers import (
 from safetensors.torch import load_file, save_file
 from transformers import T5EncoderModel
 
+from sgflux.bases.digests import CACHE_VARIABLE, tensor_digest
+from sgflux.bases.flux1 import files as base_files
+from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.identity import PARTS, BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
-from sgflux.models import base_files
-from sgflux.models.base_files import identify_base
-from sgflux.models.base_identity import PARTS, BaseIdentity, check_identity
-from sgflux.models.digests import CACHE_VARIABLE, tensor_digest
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.original_layout import make_transformer
 from tests.helpers.single_files import (

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.models.graph_block import (
+from sgflux.bases.flux1.graph_block import (
     ContextModulation,
     GraphSide,
     ImageAttention,
@@ -62,7 +62,7 @@ def concept_block(
     Args:
         block: a ``FluxTransformerBlock``.
         hidden_states, encoder_hidden_states, temb, image_rotary_emb, graph: see
-            :func:`sgflux.models.graph_block.joint_block`.
+            :func:`sgflux.bases.flux1.graph_block.joint_block`.
         concept_states: (B, C, D).
         concept_temb: (B, D).
 
@@ -141,7 +141,7 @@ class BlockRunner:
         Args:
             run: calls a function with its arguments; may recompute it in the backward pass.
             block, image, text, temb, rotary, graph: see :func:`concept_block`.
-            with_graph: :func:`sgflux.models.graph_block.graph_block`, compiled or not.
+            with_graph: :func:`sgflux.bases.flux1.graph_block.graph_block`, compiled or not.
         """
         is_watched = self._last is None or len(self.scores) <= self._last
         if self.concepts is not None and is_watched:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,38 +27,14 @@ from diffusers import (
 from safetensors import SafetensorError
 from torch import Tensor
 
+from sgflux.bases.flux1.original_layout import described_original, load_original
+from sgflux.bases.flux1.single_files import load_clip, load_original_autoencoder, load_t5
+from sgflux.bases.flux1.text import TextEncoders, text_length
+from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.tokenizers import check_tokenizer
 from sgflux.errors import SgfluxError
-from sgflux.models.hub_errors import why_not_loaded
-from sgflux.models.original_layout import described_original, load_original
-from sgflux.models.packing import image_ids, pack_latents, text_ids, unpack_latents
-from sgflux.models.single_files import load_clip, load_original_autoencoder, load_t5
-from sgflux.models.text import TextEncoders, TextFeatures, text_length
-from sgflux.models.tokenizers import check_tokenizer
 from sgflux.settings.model_source import FILE_ENDINGS
 
-__all__ = [
-    "BUNDLED_MODEL",
-    "Autoencoder",
-    "TextEncoders",
-    "TextFeatures",
-    "default_block_range",
-    "image_ids",
-    "load_autoencoder",
-    "load_scheduler",
-    "load_text_encoders",
-    "load_transformer",
-    "model_identity",
-    "pack_latents",
-    "resolve_model_id",
-    "text_ids",
-    "unpack_latents",
-    "validate_block_range",
-]
-
-BUNDLED_MODEL = "tiny"
-"""The model id of the small FLUX inside the package."""
-
-_BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
 _DEV_SCHEDULE: dict[str, Any] = {
     "shift": 3.0,
     "use_dynamic_shifting": True,
@@ -112,39 +87,6 @@ class Autoencoder:
 
 
 # --- loading ------------------------------------------------------------------------------------
-
-
-def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
-    """``tiny`` as the package's folder; any other model id as it is, after a look at the disk.
-
-    Raises:
-        SgfluxError: if it is a path and there is no diffusers pipeline folder.
-    """
-    model_id = os.fspath(model_id)
-    if model_id == BUNDLED_MODEL:
-        if not (_BUNDLED_FOLDER / "model_index.json").is_file():
-            raise SgfluxError(
-                f"the bundled model is missing from this installation: {_BUNDLED_FOLDER}; "
-                "install the package again"
-            )
-        return str(_BUNDLED_FOLDER)
-    path = Path(model_id).expanduser()
-    parts = model_id.split("/")
-    is_path = path.is_dir() or path.is_absolute() or len(parts) > 2 or parts[0] in (".", "..", "~")
-    if path.is_file() or model_id.endswith((*FILE_ENDINGS, ".ckpt", ".pt")):
-        raise SgfluxError(
-            f"model id {model_id!r} is a file with one part alone; give the diffusers folder or "
-            "hub id that has the others (components)"
-        )
-    if not is_path:
-        return model_id
-    if not (path / "model_index.json").is_file():
-        problem = "has no model_index.json" if path.is_dir() else "does not exist"
-        raise SgfluxError(
-            f"model folder {model_id!r} {problem}; expected a diffusers FluxPipeline folder, an id "
-            f"on the hub, or {BUNDLED_MODEL!r}"
-        )
-    return str(path)
 
 
 def load_text_encoders(
@@ -354,7 +296,7 @@ def model_identity(transformer: FluxTransformer2DModel) -> dict[str, Any]:
 
     ``fingerprint`` is the SHA-256 of the input and output projections, rounded to bf16: the same
     model has the same one whether it was loaded in float32 or in bf16. What all parts of a base
-    are is its :class:`~sgflux.models.base_identity.BaseIdentity`, which is taken of the files.
+    are is its :class:`~sgflux.bases.identity.BaseIdentity`, which is taken of the files.
     """
     config = transformer.config
     digest = hashlib.sha256()

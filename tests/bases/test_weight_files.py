@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sgflux.bases.flux1.load import load_text_encoders, load_transformer
+from sgflux.bases.flux1.original_layout import described_original
+from sgflux.bases.flux1.single_files import described_t5, t5_state
+from sgflux.bases.weight_files import read_weights
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_text_encoders, load_transformer
-from sgflux.models.original_layout import described_original
-from sgflux.models.single_files import described_t5, t5_state
-from sgflux.models.weight_files import read_weights
 from tests.helpers.single_files import SingleFiles, write_single_files
 
 FP8 = torch.float8_e4m3fn

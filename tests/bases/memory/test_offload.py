@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from sgflux.bases.memory.offload import BlockOffload, offload_for_sampling
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.offload import BlockOffload, offload_for_sampling
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, train_by_chance
 

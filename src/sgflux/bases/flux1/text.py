@@ -15,14 +15,14 @@ from diffusers import FluxPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
-from sgflux.errors import SgfluxError
-from sgflux.models.name_tokens import (
+from sgflux.bases.name_tokens import (
     is_statement,
     name_ids,
     special_ids,
     statement_parts,
     unreadable,
 )
+from sgflux.errors import SgfluxError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class TextEncoders:
         alone, words come out alike (tiny-flux: "holding" and "wearing" at a cosine of 0.98); their
         embeddings keep them apart.
 
-        A name with marks around a part of it (:func:`~.graph_encoder.names_in_context`) is read
+        A name with marks around a part of it (:func:`sgflux.graphs.names.names_in_context`) is read
         as the prompt STATEMENT has it; its feature is the plain mean of T5's outputs over that
         part's tokens, in the same space as a prompt's.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.models.graph_encoder import CONTEXT_MARKS
+from sgflux.graphs.names import CONTEXT_MARKS
 
 STATEMENT = "a photo of {}"
 """The prompt in which a triple's statement is read."""
@@ -18,7 +18,7 @@ _CHUNK = 1024  # statements tokenised at once
 
 
 def is_statement(name: str) -> bool:
-    """Whether a name is a part of a statement, see :func:`~.graph_encoder.names_in_context`."""
+    """Whether a name is a part of a statement, see :func:`sgflux.graphs.names.names_in_context`."""
     return CONTEXT_MARKS[0] in name
 
 

@@ -16,9 +16,9 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
+from sgflux.bases.flux1.single_files import described
+from sgflux.bases.weight_files import read_weights
 from sgflux.errors import SgfluxError
-from sgflux.models.single_files import described
-from sgflux.models.weight_files import read_weights
 
 _HEAD_DIM = 128
 _AXES = (16, 56, 56)

@@ -1,4 +1,4 @@
-"""The identity of a base, taken from its files; see :mod:`sgflux.models.base_identity`."""
+"""The identity of a base, taken from its files; see :mod:`sgflux.bases.identity`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CLIPTextConfig, T5Config
 
+from sgflux.bases.digests import remembered, state_digest
+from sgflux.bases.flux1.load import load_scheduler
+from sgflux.bases.flux1.original_layout import original_state
+from sgflux.bases.flux1.single_files import clip_state, original_autoencoder_state, t5_state
+from sgflux.bases.hub import model_folder
+from sgflux.bases.identity import PARTS, BaseIdentity
 from sgflux.errors import SgfluxError
-from sgflux.models.backbone import load_scheduler
-from sgflux.models.base_identity import PARTS, BaseIdentity
-from sgflux.models.digests import remembered, state_digest
-from sgflux.models.hub import model_folder
-from sgflux.models.original_layout import original_state
-from sgflux.models.single_files import clip_state, original_autoencoder_state, t5_state
 from sgflux.settings.model_source import ModelSource
 
 _VERSION = "1"
@@ -67,7 +67,7 @@ def identify_base(source: ModelSource) -> BaseIdentity:
     """The identity of the base that a source names.
 
     Everything is read once; later calls find the digests by the files' times, see
-    :mod:`sgflux.models.digests`.
+    :mod:`sgflux.bases.digests`.
 
     Raises:
         SgfluxError: if a part is not on this machine or cannot be read; the message names it.

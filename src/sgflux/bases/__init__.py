@@ -1,0 +1,1 @@
+"""Families of base models: everything that holds for one of them alone."""

@@ -1,0 +1,1 @@
+"""FLUX.1: schnell, dev, and the bundled tiny-flux."""

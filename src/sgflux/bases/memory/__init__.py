@@ -1,0 +1,1 @@
+"""Time and memory of a base: quantisation, offloading, recomputation, compilation, kernels."""
