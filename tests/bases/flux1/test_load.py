@@ -9,7 +9,7 @@ import torch
 from diffusers import FluxPipeline
 from torch.nn import functional as F
 
-from sgflux.bases.flux1 import load as backbone
+from sgflux.bases import hub
 from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.bases.flux1.load import (
     default_block_range,
@@ -172,10 +172,10 @@ def test_what_cannot_be_loaded_is_named(
         resolve_model_id("flux1.safetensors")
     with pytest.raises(SgfluxError, match=r"'nobody/nothing' cannot be loaded.*allow downloads"):
         load_transformer("nobody/nothing")
-    monkeypatch.setattr(backbone, "_BUNDLED_FOLDER", tmp_path / "tiny-flux")
+    monkeypatch.setattr(hub, "_BUNDLED_FOLDER", tmp_path / "tiny-flux")
     with pytest.raises(SgfluxError, match="bundled model is missing"):
         resolve_model_id(BUNDLED_MODEL)
-    monkeypatch.setattr(backbone, "_BUNDLED_FOLDER", flux_folder)
+    monkeypatch.setattr(hub, "_BUNDLED_FOLDER", flux_folder)
     assert resolve_model_id(BUNDLED_MODEL) == str(flux_folder)
 
 
