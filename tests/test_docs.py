@@ -6,9 +6,12 @@ to, a folder that is not there, or a key of the results that no page explains.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +19,7 @@ import pytest
 
 from sgflux import __version__
 from sgflux.bases.digests import CACHE_VARIABLE
+from sgflux.cli import main
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.files.folder_lock import hold_folder
 from sgflux.terminal.printable import counted
@@ -166,3 +170,35 @@ def test_the_public_python_names_can_be_imported() -> None:
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert getattr(import_module(module), attribute).__doc__, name
+
+
+def documented_commands() -> list[tuple[str, str]]:
+    """(page, command line) of every ``sgflux`` command in a code block of a page."""
+    found = []
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, flags=re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            commands = [line for line in lines if line.startswith(("sgflux ", "accelerate "))]
+            found += [(page.name, command.partition("#")[0]) for command in commands]
+    return found
+
+
+@cache
+def help_of(words: tuple[str, ...]) -> str:
+    """What ``sgflux WORDS --help`` prints."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), pytest.raises(SystemExit):
+        main([*words, "--help"])
+    return printed.getvalue()
+
+
+@pytest.mark.parametrize(("page", "command"), documented_commands())
+def test_documented_flags_exist(page: str, command: str) -> None:
+    words = command[command.index("sgflux ") :].split()[1:]
+    name = [words[0]]
+    if words[0] in ("data", "world"):
+        name.append(words[1])
+    known = set(re.findall(r"--[a-z][\w.-]*", help_of(tuple(name))))
+    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert flags - known == set(), f"{page}: sgflux {' '.join(name)}"
