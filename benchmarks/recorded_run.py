@@ -195,6 +195,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     if isinstance(value, str):
+        if value.startswith("/"):
+            return "a place"
         try:
             inner = json.loads(value)
         except json.JSONDecodeError:
@@ -271,10 +273,10 @@ def run(checkout: Path, folder: Path, old: Path | None) -> dict[str, Any]:
         )
         here.record(f"sample{scale}", folder / f"sample{scale}")
     here.command(
-        f"saliency {bundle} --graph dog,~above,~box --seed 7 --out-dir {folder}/saliency"
+        f"saliency {bundle} --graph dog,~above,~box --seed 7 --out-dir {folder}/saliency_maps"
         f" --image {min((folder / 'world').rglob('*.png'))}"
     )
-    here.record("saliency", folder / "saliency")
+    here.record("saliency_maps", folder / "saliency_maps")
     here.command(
         f"eval {bundle} --data {place['world']}/test.jsonl --items 4 --seeds-per-item 1 --steps 2"
         f" --ranking-sigmas 2 --graph-scale 1.5 --seed 11 --out-dir {folder}/eval"
