@@ -233,7 +233,8 @@ def estimate(
             for block in (*double[:start], *double[end:], *single)
         ]
         base += max(sizes) - sum(sizes)
-    total = base + 16 * trained + activation_bytes(shape)
+    # Weight, gradient, AdamW's two moments and the moving average in float32.
+    total = base + 20 * trained + activation_bytes(shape)
     return {
         "base_gib": round(base / 2**30, 2),
         "total_gib": round(total / 2**30, 2),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 _KEPT_PER_TOKEN = 13
 """Inner widths kept for the backward pass, a token of a block. Counted on small components in
-float32 on a CPU: 12.1 in a double block, 11.1 in a single one, about 17 in an adapted one. Other
-attention kernels and mixed precision keep something else."""
+float32 on a CPU: 12.1 in a double block, 11.1 in a single one, about 17 in an adapted one. FLUX.1
+in bf16 at 512 by 512 pixels kept 13.5 on an H200. Other attention kernels keep something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
