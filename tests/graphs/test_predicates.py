@@ -185,7 +185,7 @@ def test_extension_from_a_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("{", "predicates.json: not JSON"),
-        ("[]", "the extension must be an object"),
+        ("[]", "must hold one JSON object, has list"),
         ('{"alias": {}}', r"unknown fields \['alias'\]"),
         ('{"predicates": {}}', "'predicates' must be a list"),
         ('{"aliases": []}', "'aliases' must be an object"),

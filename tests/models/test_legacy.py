@@ -172,6 +172,6 @@ def test_import_export_and_publish(
         push_to_hub(bundle, "me/riding", api=FakeApi(fails=True))
     (bundle / "graph_encoder.safetensors").unlink()
     api = FakeApi()
-    with pytest.raises(SgfluxError, match=r"graph_encoder\.safetensors cannot be read"):
+    with pytest.raises(SgfluxError, match=r"graph_encoder\.safetensors: cannot be read"):
         push_to_hub(bundle, "me/riding", api=api)
     assert not api.calls

@@ -95,7 +95,7 @@ def test_a_model_that_does_not_say_its_size_is_named(
     with pytest.raises(SgfluxError, match=r"config\.json: sample_size.* give height and width"):
         model_size(ModelSource(model_id=str(model)))
     (model / "vae" / "config.json").write_text("{")
-    with pytest.raises(SgfluxError, match=r"config\.json: cannot be read"):
+    with pytest.raises(SgfluxError, match=r"config\.json: not JSON"):
         model_size(ModelSource(model_id=str(model)))
 
 

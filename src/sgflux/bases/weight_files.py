@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 
 _MARKS = ("scaled_fp8", "spiece_model")
@@ -40,10 +41,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         SgfluxError: if it cannot be read, or its weights are quantised in another way.
     """
     read_header(path)  # says better than the library what is wrong with a file
-    try:
+    with naming_unreadable(path, SafetensorError):
         tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
     try:
         return _plain(tensors)
     except SgfluxError as error:

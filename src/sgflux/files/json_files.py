@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 
 Shape = TypeVar("Shape")
 
@@ -43,11 +44,8 @@ def read_json_bytes(path: str | os.PathLike[str], *, limit: int = MAX_FILE) -> b
     Raises:
         SgfluxError: naming the file, if it cannot be read or is larger.
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(limit + 1)
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with naming_unreadable(path), Path(path).open("rb") as file:
+        content = file.read(limit + 1)
     if len(content) > limit:
         raise SgfluxError(f"{path}: is larger than {limit} bytes, which no such file is")
     return content

@@ -9,17 +9,16 @@ are found by exact match without regard to case, white space, leading copulas an
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache, partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import read_json_object
 from sgflux.graphs.wordings import bare, other_wordings
 
 
@@ -374,12 +373,7 @@ class PredicateVocabulary:
             SgfluxError: if the file cannot be read or is no such JSON; the message names the file
                 and the entry.
         """
-        try:
-            extension = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except (ValueError, RecursionError) as error:
-            raise SgfluxError(f"{path}: not JSON: {error}") from error
+        extension = read_json_object(path)
         try:
             return DEFAULT_VOCABULARY.extended_by(extension)
         except SgfluxError as error:

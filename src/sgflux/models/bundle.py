@@ -32,6 +32,7 @@ from torch import Tensor
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated, replace_folder
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle_checks import (
@@ -147,10 +148,8 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     state = {f"lora.{name}": value for name, value in lora.weights.items()}
     for part in ("conditioner", "encoder"):
         path = directory / _FILES[part]
-        try:
+        with naming_unreadable(path, SafetensorError):
             weights = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise SgfluxError(f"{path} cannot be read: {error}") from error
         check_finite(weights, where=path)
         state |= {f"{part}.{key}": value for key, value in weights.items()}
     return config, state

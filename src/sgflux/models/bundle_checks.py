@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sgflux.bases.digests import tensor_digest
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
@@ -139,10 +140,8 @@ def _settings_digest(settings: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[tuple[str, Tensor]]:
-    try:
+    with naming_unreadable(path, SafetensorError):
         return sorted(load_file(path).items())
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
 
 
 # --- sizes --------------------------------------------------------------------------------------
@@ -235,15 +234,12 @@ def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:
 
 def _header(path: Path) -> dict[str, tuple[int, ...]]:
     """Name -> shape of a file's tensors, which must be float32."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            for name, entry in slices.items():
-                if entry.get_dtype() != "F32":
-                    raise SgfluxError(
-                        f"{path}: {name} is stored as {entry.get_dtype()}, but an adapter's "
-                        f"weights are float32 (F32); {WAY_OUT.partition(';')[0]}"
-                    )
-            return {name: tuple(entry.get_shape()) for name, entry in slices.items()}
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
+    with naming_unreadable(path, SafetensorError), safe_open(path, framework="pt") as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        for name, entry in slices.items():
+            if entry.get_dtype() != "F32":
+                raise SgfluxError(
+                    f"{path}: {name} is stored as {entry.get_dtype()}, but an adapter's "
+                    f"weights are float32 (F32); {WAY_OUT.partition(';')[0]}"
+                )
+        return {name: tuple(entry.get_shape()) for name, entry in slices.items()}

@@ -14,10 +14,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import plain_name
+from sgflux.files.reading import read_json_object
 from sgflux.graphs.predicates import (
     CGIP_PREDICATES,
     DEFAULT_VOCABULARY,
@@ -94,7 +94,7 @@ class CGIPVocabulary:
                 message names the file and the entry.
         """
         path = Path(path)
-        content = _read_json(path)
+        content = read_json_object(path)
         tables: dict[str, list[str]] = {}
         for kind in ("object", "pred"):
             names, ids = content.get(f"{kind}_idx_to_name"), content.get(f"{kind}_name_to_idx")
@@ -182,22 +182,10 @@ def read_synonyms(path: str | os.PathLike[str]) -> dict[str, str]:
     Raises:
         SgfluxError: if the file cannot be read or holds something else.
     """
-    content = _read_json(Path(path))
+    content = read_json_object(path)
     for name, target in content.items():
         if not isinstance(target, str):
             raise SgfluxError(f"{path}: {name!r} must be given an object's name, got {target!r}")
-    return content
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path}: is no JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise SgfluxError(f"{path}: must hold one JSON object")
     return content
 
 

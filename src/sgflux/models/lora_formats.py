@@ -34,6 +34,7 @@ from torch import Tensor
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.bases.flux1.original_layout import original_targets
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
 from sgflux.models.lora_weights import LoraWeights
@@ -157,12 +158,10 @@ def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
             the message names the key.
     """
     read_header(path)  # says better than the library what is wrong with a file
-    try:
+    with naming_unreadable(path, SafetensorError):
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
     try:
         check_header(header)
         return _lora_of(tensors, header)

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
 from sgflux.files.json_files import checked, read_json_bytes, typed
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.tensors import module_from_state
 from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.settings.classifier import ClassifierKind
@@ -316,13 +317,11 @@ def load_classifier(folder: str | os.PathLike[str]) -> tuple[RelationClassifier,
     folder = Path(folder)
     content, card = _read_card(folder), read_card(folder)
     path = folder / WEIGHTS_FILE
-    try:
+    with naming_unreadable(path, SafetensorError):
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != content["weights_sha256"]:
             raise SgfluxError(f"{path} is not the file that {CARD_FILE} describes")
         state = load(data)
-    except (OSError, SafetensorError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
     classes = {"latent": LatentRelationClassifier, "saliency": SaliencyRelationClassifier}
 
     def make() -> RelationClassifier:

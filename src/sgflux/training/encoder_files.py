@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sgflux.bases.digests import remembered
 from sgflux.bases.flux1.single_files import described_autoencoder, described_t5
 from sgflux.bases.flux1.text import text_length
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import read_json_object
 
 AUTOENCODER_PARTS = ("vae",)
 TEXT_PARTS = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -64,14 +64,14 @@ def encoder_facts(
             range.
     """
     if autoencoder is None:
-        vae = _settings(folder / "vae" / "config.json", "block_out_channels")
+        vae = read_json_object(folder / "vae" / "config.json", "block_out_channels")
     else:
         vae = described_autoencoder(autoencoder)
     if text_encoder_2 is None:
-        text_dim = _settings(folder / "text_encoder_2" / "config.json", "d_model")["d_model"]
+        text_dim = read_json_object(folder / "text_encoder_2" / "config.json", "d_model")["d_model"]
     else:
         text_dim = described_t5(text_encoder_2).d_model
-    tokenizer = _settings(folder / "tokenizer_2" / "tokenizer_config.json")
+    tokenizer = read_json_object(folder / "tokenizer_2" / "tokenizer_config.json")
     return EncoderFacts(
         text_dim=text_dim,
         text_tokens=text_length(
@@ -118,14 +118,3 @@ def files_identity(folder: Path, parts: Iterable[str], *, single: Sequence[Path]
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _settings(path: Path, *needed: str) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise SgfluxError(f"{path}: cannot be read: {error}") from error
-    for name in needed:
-        if not isinstance(settings, dict) or name not in settings:
-            raise SgfluxError(f"{path}: has no {name!r}")
-    return settings

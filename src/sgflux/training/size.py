@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from sgflux.bases.flux1.single_files import described_autoencoder
 from sgflux.bases.hub import model_folder
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import read_json_object
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 
@@ -47,11 +47,7 @@ def model_size(source: ModelSource) -> int:
     if source.autoencoder is not None:
         return int(described_autoencoder(source.autoencoder)["sample_size"])
     path = model_folder(source.rest, **source.hub, parts=["vae"]) / "vae" / "config.json"
-    try:
-        content = json.loads(path.read_bytes())
-        size = content.get("sample_size") if isinstance(content, dict) else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path}: cannot be read: {error}") from error
+    size = read_json_object(path).get("sample_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise SgfluxError(
             f"{path}: sample_size, the model's own size, must be a whole number, got {size!r}; "

@@ -30,6 +30,7 @@ from sgflux.data.annotations.table import (
     source,
 )
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import read_json_object
 
 IN_IMAGE, IMAGE = "__in_image__", "__image__"
 """The predicate and the object that stand for the picture as a whole."""
@@ -70,16 +71,11 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
         SgfluxError: naming the file and the key, if it is no such file, or the two directions of
             a table contradict each other.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path}: not JSON: {error}") from error
+    content = read_json_object(path)
     lists: list[tuple[str, ...]] = []
     for kind in ("object", "pred"):
         forward, back = f"{kind}_idx_to_name", f"{kind}_name_to_idx"
-        words = content.get(forward) if isinstance(content, dict) else None
+        words = content.get(forward)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise SgfluxError(f"{path}: {forward!r} must be a list of words; is it a vocab.json?")
         table = content.get(back)

@@ -1,0 +1,50 @@
+"""Reading of files that somebody else wrote, with one line about those that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sgflux.errors import SgfluxError
+
+
+@contextmanager
+def naming_unreadable(path: str | os.PathLike[str], *errors: type[Exception]) -> Iterator[None]:
+    """Turn the system's errors, and further ones, of a block that reads a file into one line.
+
+    Raises:
+        SgfluxError: naming the file.
+    """
+    try:
+        yield
+    except (*errors, OSError) as error:  # type: ignore[misc]
+        reason = getattr(error, "strerror", None) or error
+        raise SgfluxError(f"{path}: cannot be read: {reason}") from error
+
+
+def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object; a byte order mark is passed over.
+
+    Args:
+        path: Path of the file.
+        needed: Keys that the object must have.
+
+    Raises:
+        SgfluxError: naming the file, if it cannot be read or holds something else.
+    """
+    with naming_unreadable(path):
+        content = Path(path).read_bytes()
+    try:
+        found = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SgfluxError(f"{path}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise SgfluxError(f"{path}: must hold one JSON object, has {type(found).__name__}")
+    for key in needed:
+        if key not in found:
+            raise SgfluxError(f"{path}: has no {key!r}")
+    return found
