@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.names import plain_name
 from sgflux.files.reading import read_json_object
+from sgflux.graphs.names import plain_name
 from sgflux.graphs.predicates import (
     CGIP_PREDICATES,
     DEFAULT_VOCABULARY,
