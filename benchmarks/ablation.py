@@ -66,9 +66,9 @@ from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
+from sgflux.terminal.quiet import hide_loading_bars
 from sgflux.training.classifier_training import ClassifierConfig, train_classifier
 from sgflux.training.loop import NotFiniteError
-from sgflux.training.quiet import hide_loading_bars
 from sgflux.training.run_log import duration
 from sgflux.training.trainer import train
 from sgflux.world.dataset import write_world

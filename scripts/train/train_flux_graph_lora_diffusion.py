@@ -10,7 +10,7 @@ Also under ``accelerate launch``. ``--help`` lists all flags.
 
 from __future__ import annotations
 
-from sgflux.training.command_line import main
+from sgflux.commands.train import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

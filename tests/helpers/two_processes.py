@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 from sgflux.settings.training import TrainConfig
-from sgflux.training.command_line import settings_as_flags
+from tests.helpers.flags import settings_as_flags
 
 ROOT = Path(__file__).parents[2]
 
 TRAINING = """
 import hashlib, sys
 from sgflux.training import loop
-from sgflux.training.command_line import parse_train_config
+from sgflux.commands.train import parse_train_config
 from sgflux.training.processes import Processes
 from sgflux.training.trainer import train
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sgflux.commands.train import parse_train_config
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.training import read_settings
-from sgflux.training.command_line import parse_train_config
 
 ROOT = Path(__file__).parents[2]
 FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]

@@ -144,7 +144,7 @@ def test_the_flags_that_help_shows_are_the_flags_that_are_known(
         seen.append(cls)
         return real(cls, *arguments, **more)
 
-    for module in ("sgflux.commands", "sgflux.training.command_line"):
+    for module in ("sgflux.commands.command", "sgflux.commands.train"):
         monkeypatch.setattr(f"{module}.parse_flags", spy)
     with pytest.raises(SystemExit):
         main([*command.words, "--help"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.training.command_line import parse_train_config
+from sgflux.commands.train import parse_train_config
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]

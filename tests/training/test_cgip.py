@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from sgflux.commands.train import parse_original
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.models.bundle import load_bundle
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.command_line import parse_original
 from sgflux.training.trainer import train
 from tests.helpers.cgip import own_weights, write_checkpoint, write_vocabulary
 from tests.helpers.training import MakeConfig

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgflux.sampling.command import sample
+    from sgflux.sampling.comparison import sample
     from sgflux.sampling.inputs import PipelineOutput
     from sgflux.sampling.pipeline import SceneGraphFluxPipeline
     from sgflux.sampling.saliency_maps import saliency
@@ -31,7 +31,7 @@ _MODULES = {
     "SampleConfig": "sgflux.settings.sampling",
     "SceneGraphFluxPipeline": "sgflux.sampling.pipeline",
     "saliency": "sgflux.sampling.saliency_maps",
-    "sample": "sgflux.sampling.command",
+    "sample": "sgflux.sampling.comparison",
 }
 
 

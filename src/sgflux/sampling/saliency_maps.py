@@ -32,7 +32,7 @@ from sgflux.models.saliency import (
     default_concept_blocks,
     softened,
 )
-from sgflux.sampling.command import stating
+from sgflux.sampling.comparison import stating
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
 

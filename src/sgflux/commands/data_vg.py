@@ -1,4 +1,4 @@
-"""What ``sgflux data vg`` takes, and what it says when it is done."""
+"""``sgflux data vg``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
 
@@ -111,7 +112,15 @@ class DataVgFlags:
         return getattr(self, f"{split}_per_class"), getattr(self, f"{split}_total")
 
 
-def run(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Write a data set from Visual Genome."""
+    flags = command.parse(DataVgFlags, arguments)
+    with command.hold(flags.out_dir, part=flags.tag):
+        write(flags, command=["sgflux", *command.words, *arguments])
+    return 0
+
+
+def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
     """Read, choose, write, and say what happened; returns the summary.
 
     Raises:
@@ -199,3 +208,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+COMMAND = Command(
+    words=("data", "vg"),
+    purpose="Write a data set from Visual Genome, its raw release or SGDiff's H5 files",
+    example="sgflux data vg --raw VG --out-dir runs/vg",
+    run=run,
+)

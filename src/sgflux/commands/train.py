@@ -1,4 +1,4 @@
-"""The two ways to say what to train: ``sgflux train`` and the original training script's flags."""
+"""``sgflux train``, and the command line of the original training script."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sgflux.commands.command import Command
 from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
 from sgflux.settings.training import TrainConfig, read_settings
 from sgflux.terminal.endings import exit_status
+from sgflux.terminal.quiet import hide_loading_bars
 
 EXAMPLE = (
     "sgflux train --config configs/tiny_world.toml --train-jsonl runs/world/train.jsonl "
@@ -29,6 +31,18 @@ configurations that come with sgflux are found by name ({shipped}). Below, the f
 come in this order: data, model, adapter, what is learned, optimization, validation and output, the
 losses beside flow matching (docs/losses.md), and in boxes of their own the mix of texts and of
 negatives."""
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Train; returns 128 + signal after an interruption that was saved."""
+    return _train(parse_train_config(arguments, prog=command.prog))
+
+
+def _train(config: TrainConfig) -> int:
+    from sgflux.training import trainer
+
+    hide_loading_bars()
+    return trainer.train(config).exit_status
 
 
 def parse_train_config(
@@ -67,23 +81,6 @@ def _overridden(settings: dict[str, Any], by: Mapping[str, Any]) -> dict[str, An
         group = isinstance(value, Mapping)
         merged[name] = _overridden(merged.get(name, {}), value) if group else value
     return merged
-
-
-def settings_as_flags(settings: Mapping[str, Any], *, prefix: str = "--") -> list[str]:
-    """Settings as the flags that say the same; nested settings as ``--outer.inner``."""
-    flags: list[str] = []
-    for name, value in settings.items():
-        flag = prefix + name.replace("_", "-")
-        if name == "losses":  # their flags have no prefix
-            flags += settings_as_flags(value, prefix=prefix)
-        elif isinstance(value, Mapping):
-            flags += settings_as_flags(value, prefix=f"{flag}.")
-        elif isinstance(value, bool):
-            head, dot, last = flag.removeprefix("--").rpartition(".")
-            flags.append(flag if value else f"--{head}{dot}no-{last}")
-        else:
-            flags += [flag, str(value)]
-    return flags
 
 
 def _take_config(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -125,13 +122,13 @@ def parse_original(arguments: Sequence[str], *, prog: str | None = None) -> Trai
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the original command line; returns the exit status, see :func:`exit_status`."""
 
-    def run() -> int:
-        config = parse_original(sys.argv[1:] if arguments is None else arguments)
-        # torch takes seconds that --help need not wait for.
-        from sgflux.training.quiet import hide_loading_bars
-        from sgflux.training.trainer import train
+    given = sys.argv[1:] if arguments is None else arguments
+    return exit_status(lambda: _train(parse_original(given)))
 
-        hide_loading_bars()
-        return train(config).exit_status
 
-    return exit_status(run)
+COMMAND = Command(
+    words=("train",),
+    purpose="Train a scene-graph adapter",
+    example=EXAMPLE,
+    run=run,
+)

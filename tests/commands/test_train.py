@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from sgflux.commands.train import (
+    main,
+    parse_original,
+    parse_train_config,
+)
 from sgflux.settings import ConfigError
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.optimizer import DEFAULT_EPOCHS
 from sgflux.settings.training import TrainConfig
-from sgflux.training.command_line import (
-    main,
-    parse_original,
-    parse_train_config,
-    settings_as_flags,
-)
+from tests.helpers.flags import settings_as_flags
 
 FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-dir", "run"]
 

@@ -1,0 +1,78 @@
+"""A command of ``sgflux``: its words, its line in the list of commands, and the function it runs.
+
+A command's flags are the fields of a frozen dataclass. Libraries that take seconds to import, torch
+above all, are imported when the command runs, so that ``--help`` does not wait for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sgflux.errors import SgfluxError
+from sgflux.files.folder_lock import hold_folder
+from sgflux.settings.flags import Flags, parse_flags
+
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """One command.
+
+    Attributes:
+        words: Words that are typed after ``sgflux``.
+        purpose: Line for the list of commands.
+        example: Command line to copy.
+        run: Function of this command and the arguments after its words; returns the exit status.
+    """
+
+    words: tuple[str, ...]
+    purpose: str
+    example: str
+    run: Callable[[Command, Sequence[str]], int]
+
+    @property
+    def prog(self) -> str:
+        """Name of the program in help texts and messages."""
+        return " ".join(("sgflux", *self.words))
+
+    @property
+    def description(self) -> str:
+        """Text of ``--help`` above the flags."""
+        return f"{self.purpose}.\n\nExample:\n  {self.example}"
+
+    def parse(self, flags: type[Flags], arguments: Sequence[str]) -> Flags:
+        """Read the command's flags, a dataclass, from the command line.
+
+        Raises:
+            SgfluxError: on a bad value.
+            SystemExit: after ``--help``, or on flags that cannot be read (with a message).
+        """
+        return parse_flags(
+            flags,
+            arguments,
+            prog=self.prog,
+            description=self.description,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+
+    def expect_files(self, files: Sequence[Path]) -> None:
+        """Check that the command was given a file.
+
+        Raises:
+            SgfluxError: with an example of the command.
+        """
+        if not files:
+            raise SgfluxError(f"no file is named; for example: {self.example}")
+
+    def hold(
+        self, folder: Path, *, beside: bool = False, part: str = ""
+    ) -> AbstractContextManager[None]:
+        """Lock a folder against other commands; :func:`~sgflux.files.folder_lock.hold_folder`."""
+        return hold_folder(folder, command=self.prog, beside=beside, part=part)

@@ -1,0 +1,63 @@
+"""``sgflux data world``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgflux.commands.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataWorldFlags:
+    """Flags of ``sgflux data world``."""
+
+    out_dir: Path
+    """Folder of the data set; must be new or empty."""
+    train_per_class: int = 100
+    """Training pictures of each of the 24 predicates."""
+    val_per_class: int = 5
+    """Validation pictures of each predicate; they choose the best checkpoint."""
+    test_per_class: int = 20
+    """Test pictures of each predicate; figures are reported on them."""
+    triples: str = "1"
+    """Triples a scene: 1, 2 or 3, or several of these, like 1,2,3."""
+    resolution: int = 64
+    """Height and width in pixels."""
+    seed: int = 0
+    """Random seed of the data set; the same seed gives the same files."""
+    hold_out_combinations: int = 0
+    """Pairs of objects that occur in the test split alone, in half of its pictures."""
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Write a data set of the bundled world."""
+    flags = command.parse(DataWorldFlags, arguments)
+    from sgflux.world.dataset import write_world
+
+    with command.hold(flags.out_dir, beside=True):
+        summary = write_world(
+            flags.out_dir,
+            train_per_class=flags.train_per_class,
+            val_per_class=flags.val_per_class,
+            test_per_class=flags.test_per_class,
+            triples=flags.triples,
+            resolution=flags.resolution,
+            seed=flags.seed,
+            hold_out_combinations=flags.hold_out_combinations,
+            progress=sys.stderr.isatty(),
+            command=["sgflux", *command.words, *arguments],
+        )
+    for split, content in summary["splits"].items():
+        print(f"{flags.out_dir / f'{split}.jsonl'}: {content['rows']} examples")
+    return 0
+
+
+COMMAND = Command(
+    words=("data", "world"),
+    purpose="Write a data set of pictures with known relations",
+    example="sgflux data world --out-dir runs/world --train-per-class 100",
+    run=run,
+)

@@ -1,0 +1,43 @@
+"""``sgflux eval``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from sgflux.commands.command import Command
+from sgflux.settings.evaluation import EvalConfig
+from sgflux.terminal.quiet import hide_loading_bars
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Evaluate an adapter and write the report."""
+    config = command.parse(EvalConfig, arguments)
+    from sgflux.evaluation import evaluator
+    from sgflux.evaluation.report.headline import print_headline
+    from sgflux.evaluation.report.page import write_report
+
+    hide_loading_bars()
+    with command.hold(config.out_dir):
+        results = evaluator.evaluate(
+            config,
+            command=["sgflux", *command.words, *arguments],
+            show_progress=sys.stderr.isatty(),
+        )
+        # A run's folder holds the curves beside the finished adapter.
+        metrics = None if config.adapter is None else config.adapter.parent / "metrics.jsonl"
+        if metrics is not None and not metrics.is_file():
+            metrics = None
+        report = write_report(config.out_dir, metrics=metrics)
+    print_headline(results)
+    print(f"report: {report}")
+    return 0
+
+
+COMMAND = Command(
+    words=("eval",),
+    purpose="Measure, with controls, whether pictures obey graphs",
+    example="sgflux eval --adapter runs/first/final --model-id tiny "
+    "--data runs/world/test.jsonl --out-dir runs/first/evaluation",
+    run=run,
+)

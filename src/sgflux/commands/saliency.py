@@ -1,0 +1,30 @@
+"""``sgflux saliency``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sgflux.commands.command import Command
+from sgflux.settings.sampling import SaliencyConfig
+from sgflux.terminal.printable import counted
+from sgflux.terminal.quiet import hide_loading_bars
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Draw heat maps of a graph's parts over a picture."""
+    config = command.parse(SaliencyConfig, arguments)
+    from sgflux import sampling
+
+    hide_loading_bars()
+    with command.hold(config.out_dir):
+        *maps, sheet = sampling.saliency(config)
+    print(f"{counted(len(maps), 'heat map')} in {config.out_dir}, side by side in {sheet}")
+    return 0
+
+
+COMMAND = Command(
+    words=("saliency",),
+    purpose="Show where in a picture the model sees subject, predicate and object",
+    example='sgflux saliency --image photo.jpg --graph "man, riding, horse" --model-id tiny',
+    run=run,
+)

@@ -1,0 +1,41 @@
+"""``sgflux sample``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sgflux.commands.command import Command
+from sgflux.settings.sampling import SampleConfig
+from sgflux.terminal.printable import counted
+from sgflux.terminal.quiet import hide_loading_bars
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Draw pictures of scene graphs."""
+    config = command.parse(SampleConfig, arguments)
+    from sgflux import sampling
+
+    hide_loading_bars()
+    with command.hold(config.out_dir):
+        *pictures, sheet = sampling.sample(config)
+    print(
+        f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in "
+        f"{config.out_dir}, side by side in {sheet}"
+    )
+    return 0
+
+
+def _pixels(picture: Path) -> str:
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        return f"{image.height} x {image.width}"
+
+
+COMMAND = Command(
+    words=("sample",),
+    purpose="Draw what a scene graph states",
+    example='sgflux sample --adapter runs/first/final --model-id tiny --graph "man, riding, horse"',
+    run=run,
+)

@@ -1,0 +1,62 @@
+"""``sgflux world train-judge``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgflux.commands.command import Command
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJudgeFlags:
+    """Flags of ``sgflux world train-judge``."""
+
+    out: Path
+    """The .safetensors file to write; its figures go beside it, with the ending .json."""
+    figure: Path | None = None
+    """Where to draw the confusion matrix."""
+    scenes: int = 96_000
+    """Pictures to train on."""
+    steps: int = 4000
+    """Training steps."""
+    batch_size: int = 128
+    """Pictures a step."""
+    minutes: float | None = None
+    """End after so many minutes, with the learning rate following the clock."""
+    measure_single: int = 4800
+    """Pictures with one triple to measure on."""
+    measure_multi: int = 1200
+    """Pictures with two or three triples to measure on."""
+    seed: int = 0
+    """Random seed of weights, pictures and their order."""
+
+
+def run(command: Command, arguments: Sequence[str]) -> int:
+    """Train the bundled world's judge."""
+    flags = command.parse(TrainJudgeFlags, arguments)
+    from sgflux.world.judge_training import save_confusion_figure, train_judge
+
+    with command.hold(flags.out, beside=True):
+        card = train_judge(
+            out_path=flags.out,
+            scenes=flags.scenes,
+            steps=flags.steps,
+            batch_size=flags.batch_size,
+            minutes=flags.minutes,
+            measure_single=flags.measure_single,
+            measure_multi=flags.measure_multi,
+            seed=flags.seed,
+        )
+    if flags.figure is not None:
+        save_confusion_figure(card, flags.figure)
+    return 0
+
+
+COMMAND = Command(
+    words=("world", "train-judge"),
+    purpose="Make the bundled world's judge anew",
+    example="sgflux world train-judge --out runs/judge/world_judge.safetensors",
+    run=run,
+)
