@@ -39,9 +39,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 VOLATILE = re.compile(
     r"date|time|second|elapsed|_at$|path|folder|file$|version|commit|device|host|command|root|memory"
-    r"|output|^jsonl$|libraries|python|platform|wall|digest_of_settings|config"
+    r"|output|^jsonl$|libraries|python|platform|wall|^checksum$|digest_of_settings|config"
 )
 """Keys of JSON whose values differ between two runs of the same code, or name places."""
+
+RUN_NAMES = re.compile(r"(?<=events\.out\.tfevents)\..*")
+"""The part of a file's name that holds the time, the machine and the process."""
 
 TRAIN = (
     "--model-id tiny --device cpu --height 64 --width 64 --batch-size 4 --lr 2e-3"
@@ -106,6 +109,7 @@ class Run:
     def __init__(self, checkout: Path, folder: Path) -> None:
         """Prepare a run of the code in ``checkout``, with files in ``folder``."""
         self._folder = folder
+        self._checkout = str(checkout)
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(checkout / "src"),
@@ -140,15 +144,38 @@ class Run:
 
     def record(self, name: str, folder: Path) -> None:
         """Note everything in a folder that a command wrote."""
+        places = {str(folder): "FOLDER", str(self._folder): "RUN", self._checkout: "CHECKOUT"}
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                key = f"{name}/{path.relative_to(folder)}"
-                self.found.update(contents(path, key))
+                key = f"{name}/{RUN_NAMES.sub('', str(path.relative_to(folder)))}"
+                self.found.update(contents(path, key, places))
 
 
-def contents(path: Path, key: str) -> Iterator[tuple[str, Any]]:
-    """(name, digest or value) of everything in a file that must not change."""
-    if path.suffix == ".safetensors":
+def contents(
+    path: Path, key: str, places: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """(name, digest or value) of everything in a file that must not change.
+
+    Args:
+        path: file to read.
+        key: name of the file in the record.
+        places: folders that differ between two runs, and what stands for them in the record.
+    """
+
+    def text() -> str:
+        content = path.read_text(encoding="utf-8")
+        for place, name in (places or {}).items():
+            content = content.replace(place, name)
+        return content
+
+    if path.name == "encoder_digests.json":
+        # Its keys hold the place, size, time and inode of each file of the base.
+        for place, digest in json.loads(text()).items():
+            yield f"{key}:{'/'.join(place.split('|')[0].split('/')[-2:])}", digest
+    elif path.name.startswith("shard-"):
+        if path.suffix == ".safetensors":
+            yield from rows_of_shard(path, str(Path(key).parent))
+    elif path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118  # not a dict
                 yield f"{key}:{name}", tensor_digest(file.get_tensor(name))
@@ -159,16 +186,28 @@ def contents(path: Path, key: str) -> Iterator[tuple[str, Any]]:
         with Image.open(path) as image:
             yield key, tensor_digest(torch.from_numpy(np.asarray(image.convert("RGB")).copy()))
     elif path.suffix == ".json":
-        yield key, plain(json.loads(path.read_text(encoding="utf-8")))
+        yield key, plain(json.loads(text()))
     elif path.suffix == ".jsonl":
-        rows = path.read_text(encoding="utf-8").splitlines()
-        yield key, [plain(json.loads(row)) for row in rows]
+        yield key, [plain(json.loads(row)) for row in text().splitlines()]
     else:
         yield key, "there"
 
 
+def rows_of_shard(path: Path, key: str) -> Iterator[tuple[str, Any]]:
+    """(name, digest) of each row of a cache's shard, by cache key: shards have random names."""
+    index = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  # not a dict
+            rows = file.get_tensor(name)
+            for row, row_key in zip(rows, index["content"]["keys"], strict=True):
+                yield f"{key}/{row_key}:{name}", tensor_digest(row)
+
+
 def tensors_of(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """(name, digest) of every tensor within a checkpoint."""
+    """(name, digest or value) of everything within a checkpoint but its settings.
+
+    The run's config.json holds the settings.
+    """
     if isinstance(value, torch.Tensor):
         yield key, tensor_digest(value)
     elif isinstance(value, dict):
@@ -177,6 +216,8 @@ def tensors_of(value: Any, key: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from tensors_of(inner, f"{key}:{number}")
+    elif ":config:" not in key and not VOLATILE.search(key.rsplit(":", 1)[-1].lower()):
+        yield key, value
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:
@@ -327,6 +368,8 @@ def differences(before: Any, after: Any, name: str) -> list[str]:
             for number, (one, other) in enumerate(zip(before, after, strict=True))
             for line in differences(one, other, f"{name} > {number}")
         ]
+    if before != before and after != after:  # two NaN
+        return []
     return [] if before == after else [f"changed: {name}: {before!r:.60} -> {after!r:.60}"]
 
 
