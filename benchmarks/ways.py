@@ -41,6 +41,7 @@ from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
 from sgflux.data.tensor_rows import MemoryRows
 from sgflux.graphs.names import graph_names
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
@@ -54,7 +55,8 @@ from sgflux.training.plan import make_plan
 from sgflux.training.processes import Processes
 from sgflux.training.run_folder import RunFolder
 from sgflux.training.run_log import RunLog
-from sgflux.training.terms.table import TermSources, build_terms, read_sources
+from sgflux.training.terms.table import read_terms
+from sgflux.training.terms.term import Parts, Sources
 
 VANILLA = "A"
 VANILLA_MATH = "A*"
@@ -419,26 +421,27 @@ class Ours:
         if (task, statements) not in self._arrays:
             self._arrays[task, statements] = make_arrays(task, transformer, statements=statements)
         arrays = self._arrays[task, statements]
-        sources: TermSources = read_sources(config, arrays.examples)
-        self.add_names([one.graph for one in arrays.examples] + sources.graphs())
-        terms = build_terms(
-            config,
-            sources,
-            arrays.examples,
+        sources = Sources(
+            examples=arrays.examples, seed=config.run.seed, vocabulary=DEFAULT_VOCABULARY, say=print
+        )
+        terms = read_terms(config.losses, sources)
+        needs = [term.needs() for term in terms]
+        self.add_names(
+            [one.graph for one in arrays.examples]
+            + [graph for need in needs for graph in need.graphs(())]
+        )
+        parts = Parts(
+            examples=arrays.examples,
             names=self._names,
-            concept_pooled=(
-                torch.zeros(1, transformer.config.pooled_projection_dim)
-                if config.losses.reads_saliency
-                else None
-            ),
-            sizes=(),
-            patch=16,
+            captions=arrays.words,
+            concept_pooled=torch.zeros(1, transformer.config.pooled_projection_dim),
+            regions=list,
+            sampling_sigmas=torch.ones,
+            image_tokens=task.image_tokens,
             num_layers=transformer.config.num_layers,
-            autoencoder_identity="",
-            transformer_identities=(self.adapter.base["fingerprint"],),
-            images_dir=Path(),
-            anchor_sigmas=None,
-            words=arrays.words,
+            reads={},
+            model_id=config.model.model_id,
+            seed=config.run.seed,
             device=self.place.device,
         )
         return Preparation(
@@ -465,8 +468,8 @@ class Ours:
                 trainable=1,
                 total=1,
             ),
-            names=self._names,
             terms=terms,
+            parts=parts,
             sigma_shift=1.0,
             training_adapter=None,
         )

@@ -15,6 +15,7 @@ from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disable
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.training.batches import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
+from sgflux.training.terms.words import told_in_words
 from tests.helpers.flux import make_transformer
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
@@ -105,16 +106,16 @@ def test_the_velocity_in_words_is_the_bases_own(model: GraphLoraModel, batch: Ba
     hidden, pooled = batch.encoder_hidden_states, batch.pooled_projections
     other = torch.randn_like(hidden), torch.randn_like(pooled)
     told = replace(batch, encoder_hidden_states=other[0], pooled_projections=other[1])
-    velocity = objective(model).velocity_in_words(batch, other)
+    velocity = objective(model).base_velocity(told_in_words(batch, other))
     assert not velocity.requires_grad
     with adapter_disabled(model):
         base = objective(model).branches(replace(told, graphs=NOTHING), []).velocity[0]
     torch.testing.assert_close(velocity, base)
     assert not torch.allclose(velocity, objective(model).branches(told, []).velocity[0])
-    own = objective(model).velocity_in_words(batch, (hidden, pooled))
+    own = objective(model).base_velocity(batch)
     assert not torch.allclose(velocity, own)
     dropped = replace(batch, graphs=(GRAPHS[0], SceneGraph.null()))
-    mixed = objective(model).velocity_in_words(dropped, other)
+    mixed = objective(model).base_velocity(told_in_words(dropped, other))
     torch.testing.assert_close(mixed, torch.stack([velocity[0], own[1]]))
 
 

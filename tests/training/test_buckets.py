@@ -23,7 +23,7 @@ from sgflux.settings.training import TrainConfig
 from sgflux.training import build, lazy_encoders, loop
 from sgflux.training.batches import Batch, draw_batch
 from sgflux.training.bucket_order import BucketOrder, batches_by
-from sgflux.training.build import anchor_sigmas_of, sigma_shift_of
+from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoint import TrainingState
 from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import Encoded, encode, read_splits
@@ -317,12 +317,12 @@ def test_terms_and_noise_levels_follow_each_batch(
 
     asked: set[int] = set()
 
-    def anchor(config: TrainConfig, *, image_tokens: int) -> torch.Tensor | None:
+    def anchor(config: TrainConfig, *, image_tokens: int) -> torch.Tensor:
         asked.add(image_tokens)
-        return anchor_sigmas_of(config, image_tokens=image_tokens)
+        return sampling_sigmas_of(config, image_tokens=image_tokens)
 
     monkeypatch.setattr(loop, "draw_batch", watched)
-    monkeypatch.setattr(build, "anchor_sigmas_of", anchor)
+    monkeypatch.setattr(build, "sampling_sigmas_of", anchor)
     losses = LossConfig(
         lambda_rel_rank=0.5,
         lambda_anchor=0.5,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgflux.training.terms.errors import flow_matching_loss, mean_of_counted, ranking_accuracy
+from sgflux.training.terms.errors import flow_matching_loss, ranking_accuracy
+from sgflux.training.terms.ranking.form import mean_of_counted
 
 
 def test_the_error_is_the_mean_square_per_example() -> None:

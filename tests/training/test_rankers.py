@@ -14,14 +14,13 @@ from sgflux.models.relation_classifier import (
     LatentRelationClassifier,
     SaliencyRelationClassifier,
 )
+from sgflux.training.objective import Branches
+from sgflux.training.terms.ranking.classifier import expect_known_predicates
+from sgflux.training.terms.ranking.flow import FlowRanker
+from sgflux.training.terms.ranking.latent import LatentRanker
 from sgflux.training.terms.ranking.negatives import Contrast
-from sgflux.training.terms.ranking.rankers import (
-    Branches,
-    FlowRanker,
-    LatentRanker,
-    SaliencyRanker,
-    expect_known_predicates,
-)
+from sgflux.training.terms.ranking.saliency import SaliencyRanker
+from sgflux.training.terms.term import Schedule
 
 PREDICATES = ("above", "riding")
 SWAP = Contrast(
@@ -69,7 +68,7 @@ def log_odds(a: float, b: float) -> float:
 
 def test_flow_costs_are_the_errors() -> None:
     given = branches(3)
-    positive, negative = FlowRanker().costs(given, [[SWAP, SWAP]] * 2)
+    positive, negative = FlowRanker().costs(given, [[SWAP, SWAP]] * 2, NameFeatures(1))
     assert torch.equal(positive, given.errors[[0, 0]])
     assert torch.equal(negative, given.errors[1:])
 
@@ -77,10 +76,10 @@ def test_flow_costs_are_the_errors() -> None:
 def test_the_latent_ranker_reads_the_one_step_estimate() -> None:
     names = NameFeatures(1)
     names.add(["man", "horse"], torch.tensor([[1.0], [-1.0]]))
-    ranker = LatentRanker(Latent(predicates=PREDICATES, text_dim=1, width=8), names)
+    ranker = LatentRanker(Latent(predicates=PREDICATES, text_dim=1, width=8))
     given = branches(1)
     means = given.noisy.mean(dim=(1, 2, 3)).tolist()  # velocity is 0: the estimate is noisy itself
-    positive, negative = ranker.costs(given, [[SWAP, OTHER]])
+    positive, negative = ranker.costs(given, [[SWAP, OTHER]], names)
     expected = [[log_odds(mean, 1.0) for mean in means]]
     torch.testing.assert_close(positive, torch.tensor(expected))
     # The swapped statement asks about the other thing first; the other predicate is the other one.
@@ -91,10 +90,10 @@ def test_the_latent_ranker_reads_the_one_step_estimate() -> None:
 def test_with_corrupted_graphs_it_asks_for_the_truth_on_both_pictures() -> None:
     names = NameFeatures(1)
     names.add(["man", "horse"], torch.tensor([[1.0], [-1.0]]))
-    ranker = LatentRanker(Latent(predicates=PREDICATES, text_dim=1, width=8), names)
+    ranker = LatentRanker(Latent(predicates=PREDICATES, text_dim=1, width=8))
     given = branches(2)
     given.velocity[1] = 1.0
-    _, negative = ranker.costs(given, [[SWAP, OTHER]])
+    _, negative = ranker.costs(given, [[SWAP, OTHER]], names)
     means = (given.noisy.mean(dim=(1, 2, 3)) - given.sigma).tolist()  # z - sigma * 1
     torch.testing.assert_close(negative, torch.tensor([[log_odds(m, 1.0) for m in means]]))
 
@@ -102,8 +101,10 @@ def test_with_corrupted_graphs_it_asks_for_the_truth_on_both_pictures() -> None:
 def test_the_saliency_ranker_exchanges_the_maps_of_swapped_roles() -> None:
     maps = torch.tensor([0.2, 0.5, 0.2, 0.1]).expand(1, 2, 4, -1).transpose(2, 3)
     ranker = SaliencyRanker(Saliency(predicates=PREDICATES, blocks=[1], width=8))
-    assert ranker.concepts(SWAP.true) == ["man", "horse", "above", "riding"]
-    positive, negative = ranker.costs(branches(1, maps=maps), [[SWAP, OTHER]])
+    concepts = ranker.concepts(Schedule())
+    assert concepts is not None
+    assert concepts.of(SWAP.true) == ["man", "horse", "above", "riding"]
+    positive, negative = ranker.costs(branches(1, maps=maps), [[SWAP, OTHER]], NameFeatures(1))
     torch.testing.assert_close(positive, torch.tensor([[log_odds(0.2, 0.5)] * 2]))
     expected = [[log_odds(0.5, 0.2), log_odds(0.5, 0.2)]]
     torch.testing.assert_close(negative, torch.tensor(expected))

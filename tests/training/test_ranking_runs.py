@@ -14,7 +14,7 @@ from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.models.bundle import load_bundle
 from sgflux.settings.losses import LossConfig, NegativeMix
-from sgflux.training.build import anchor_sigmas_of
+from sgflux.training.build import sampling_sigmas_of
 from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.trainer import TrainResult, train
 from tests.helpers.training import MakeConfig, equal, training_rows
@@ -126,8 +126,6 @@ def test_settings_of_losses_without_effect_are_refused() -> None:
         LossConfig(lambda_rel_rank=1.0, ranker="latent")
     with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
         NegativeMix(role_swap=0.0, predicate=0.0)
-    assert not LossConfig().is_off
-    assert LossConfig(lambda_words=0).is_off, "plain flow matching"
 
 
 def test_the_anchor_is_at_the_models_own_four_levels(
@@ -135,9 +133,8 @@ def test_the_anchor_is_at_the_models_own_four_levels(
 ) -> None:
     config = make_config(tmp_path / "run", losses=LossConfig(lambda_anchor=1.0))
     shift = load_scheduler(**config.model.for_scheduler).config["shift"]
-    levels = anchor_sigmas_of(config, image_tokens=64)
+    levels = sampling_sigmas_of(config, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
-    assert anchor_sigmas_of(make_config(tmp_path / "plain"), image_tokens=64) is None
 
 
 def test_the_base_in_words_teaches_and_its_texts_are_encoded(

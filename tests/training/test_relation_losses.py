@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from sgflux.training.terms.errors import (
-    RankingForm,
-    flow_matching_loss,
-    ramp,
+from sgflux.training.terms.errors import flow_matching_loss
+from sgflux.training.terms.ranking.form import RankingForm
+from sgflux.training.terms.relation_weighting import (
     relation_weights,
     weighted_flow_matching_loss,
 )
+from sgflux.training.terms.term import Schedule
 
 
 def pairs(*values: float) -> torch.Tensor:
@@ -107,6 +107,8 @@ def test_forms_that_push_nothing_or_for_ever_are_refused() -> None:
 
 
 def test_a_term_warms_in() -> None:
-    shares = [ramp(step, start=2, warm_in=3) for step in range(7)]
-    assert shares == [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
-    assert [ramp(step, start=0, warm_in=0) for step in range(2)] == [1.0, 1.0]
+    schedule = Schedule(2.0, start=2, warm_in=3)
+    assert [schedule.at(step) for step in range(7)] == [0.0, 0.0, 0.5, 1.0, 1.5, 2.0, 2.0]
+    assert [Schedule(0.5).at(step) for step in range(2)] == [0.5, 0.5]
+    with pytest.raises(ValueError, match="must be > 0"):
+        Schedule(0.0)

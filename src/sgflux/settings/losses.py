@@ -116,9 +116,7 @@ class LossConfig:
             expect(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if entry.name.endswith(("_start", "_warm_in")) or entry.name.startswith(
-                ("lambda_", "alpha_")
-            ):
+            if entry.name in self.weights() or entry.name.endswith(("_start", "_warm_in")):
                 expect(value >= 0, entry.name, value, "be at least 0")
         for name in ("rel_rank_margin", "rel_rank_temperature", "rel_rank_ceiling"):
             value = getattr(self, name)
@@ -127,21 +125,19 @@ class LossConfig:
         if self.lambda_rel_rank:
             self._check_ranking()
 
-    @property
-    def compares_graphs(self) -> bool:
-        """Whether corrupted graphs go through the network."""
-        return bool(self.lambda_rel_rank) and (self.ranker == "flow" or self.use_negative_graph)
+    def weights(self) -> dict[str, float]:
+        """Setting of each term's weight -> its value, in the order of the fields."""
+        return {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(self)
+            if entry.name.startswith(("lambda_", "alpha_"))
+        }
 
     @property
     def reads_saliency(self) -> bool:
         """Whether concept maps are needed."""
         ranks = bool(self.lambda_rel_rank) and self.ranker == "saliency"
         return ranks or (bool(self.alpha_gen_rel) and self.gen_rel_from == "saliency")
-
-    @property
-    def reads_names(self) -> bool:
-        """Whether a term looks up features of the graphs' words."""
-        return bool(self.lambda_rel_rank or self.alpha_gen_rel)
 
     @property
     def measures_confusion(self) -> bool:
@@ -152,31 +148,18 @@ class LossConfig:
             and self.hard_negatives_from == "model"
         )
 
-    @property
-    def is_off(self) -> bool:
-        """Whether the flow-matching error is all there is."""
-        weights = (self.lambda_rel_rank, self.alpha_gen_rel, self.lambda_words, self.lambda_anchor)
-        return not any(weights)
-
     def _check_effects(self) -> None:
         """Every setting of a term that is off must have its default."""
-        ranking = [
-            entry.name
-            for entry in fields(self)
-            if entry.name.startswith(("rel_rank_", "hard_negatives_", "negatives"))
-        ]
-        ranking += ["ranker", "use_negative_graph"]
-        if not self.lambda_rel_rank:
-            # A classifier may lie ready; all else would be a wish that nothing grants.
-            self._expect_defaults("lambda_rel_rank is 0", *ranking, "classifier")
-        if not self.alpha_gen_rel:
-            self._expect_defaults(
-                "alpha_gen_rel is 0", "gen_rel_from", "gen_rel_start", "gen_rel_warm_in"
-            )
-        if not self.lambda_words:
-            self._expect_defaults("lambda_words is 0", "words_start", "words_warm_in")
-        if not self.lambda_anchor:
-            self._expect_defaults("lambda_anchor is 0", "anchor_start", "anchor_warm_in")
+        for name, weight in self.weights().items():
+            if not weight:
+                prefixes = [f"{name.partition('_')[2]}_"]
+                if name == "lambda_rel_rank":
+                    prefixes += ["ranker", "classifier", "use_negative_graph"]
+                    prefixes += ["negatives", "hard_negatives_"]
+                self._expect_defaults(
+                    f"{name} is 0",
+                    *(f.name for f in fields(self) if f.name.startswith(tuple(prefixes))),
+                )
 
     def _check_ranking(self) -> None:
         if self.rel_rank_margin is not None:

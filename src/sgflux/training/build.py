@@ -42,8 +42,8 @@ from sgflux.training.plan import RunPlan, make_plan
 from sgflux.training.prepare import Encoded, Splits, image_tokens_of, images_root
 from sgflux.training.processes import Processes
 from sgflux.training.randomness import derived_seed
-from sgflux.training.terms.loss import TermInputs
-from sgflux.training.terms.table import build_terms
+from sgflux.training.terms.regions import relation_regions
+from sgflux.training.terms.term import Parts, Term
 from sgflux.training.validation import Validator
 
 
@@ -63,8 +63,8 @@ class Preparation:
         content: split -> digest of its rows and the bytes of their pictures.
         seen: split -> digests of each of its rows and pictures.
         plan: the numbers of the run.
-        names: features of the graphs' words.
-        terms: what the further loss terms need.
+        terms: Terms of the loss.
+        parts: What the terms are made of.
         sigma_shift: of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
         training_adapter: what is in the base while it is trained, if anything is.
         sigma_shifts: the shift of each size, with aspect buckets; else empty.
@@ -81,8 +81,8 @@ class Preparation:
     content: dict[str, str]
     seen: dict[str, dict[str, np.ndarray]]
     plan: RunPlan
-    names: NameFeatures
-    terms: TermInputs
+    terms: Sequence[Term]
+    parts: Parts
     sigma_shift: float
     training_adapter: TrainingAdapter | None
     sigma_shifts: Mapping[Size, float] = field(default_factory=dict)
@@ -203,24 +203,34 @@ def build(
         content=encoded.content,
         seen=encoded.seen,
         plan=plan,
-        names=encoded.names,
-        terms=build_terms(
-            config,
-            splits.terms,
-            splits.train,
+        terms=splits.terms,
+        parts=Parts(
+            examples=splits.train,
             names=encoded.names,
+            captions=encoded.train.words,
             concept_pooled=encoded.concept_pooled,
-            sizes=encoded.train.sizes,
-            patch=encoded.patch,
+            regions=lambda: relation_regions(
+                splits.train,
+                images_dir=images_root(config, config.data.train_jsonl),
+                sizes=encoded.train.sizes or [config.pictures.size] * len(splits.train),
+                crop=config.pictures.crop,
+                patch=encoded.patch,
+            ),
+            sampling_sigmas=cache(
+                lambda image_tokens: sampling_sigmas_of(config, image_tokens=image_tokens)
+            ),
+            image_tokens=encoded.image_tokens,
             num_layers=adapter.base["num_layers"],
-            autoencoder_identity=encoded.autoencoder_identity,
-            transformer_identities=[
-                adapter.base["fingerprint"],
-                *([] if base_identity is None else [base_identity.parts["transformer"]]),
-            ],
-            images_dir=images_root(config, config.data.train_jsonl),
-            anchor_sigmas=_anchor_levels(config, image_tokens=encoded.image_tokens),
-            words=encoded.train.words,
+            reads={
+                "latent": [encoded.autoencoder_identity],
+                # Older cards have the fingerprint of two layers, and not the digest of all weights.
+                "saliency": [
+                    adapter.base["fingerprint"],
+                    *([] if base_identity is None else [base_identity.parts["transformer"]]),
+                ],
+            },
+            model_id=config.model.model_id,
+            seed=config.run.seed,
             device=device,
         ),
         sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),
@@ -347,35 +357,12 @@ def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
     )
 
 
-def _anchor_levels(
-    config: TrainConfig, *, image_tokens: int
-) -> Callable[[int], torch.Tensor] | None:
-    """Number of image tokens -> :func:`anchor_sigmas_of`; None without anchor.
-
-    Raises:
-        SgfluxError: as that function, which is tried with one number of tokens.
-    """
-    if not config.losses.lambda_anchor:
-        return None
-
-    @cache
-    def levels(image_tokens: int) -> torch.Tensor:
-        found = anchor_sigmas_of(config, image_tokens=image_tokens)
-        assert found is not None, "there is an anchor"
-        return found
-
-    levels(image_tokens)
-    return levels
-
-
-def anchor_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor | None:
-    """The noise levels of the model's own four-step sampling, (4,) float32; None without anchor.
+def sampling_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor:
+    """The noise levels of the model's own four-step sampling, (4,) float32.
 
     Raises:
         SgfluxError: if the model's scheduler cannot be loaded.
     """
-    if not config.losses.lambda_anchor:
-        return None
     scheduler = load_scheduler(**config.model.for_scheduler)
     _, timesteps = flux_schedule(
         scheduler, SCHNELL_STEPS, image_tokens=image_tokens, device=torch.device("cpu")

@@ -33,8 +33,7 @@ from sgflux.training.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
 from sgflux.training.run_folder import RunFolder
 from sgflux.training.run_log import RunLog
-from sgflux.training.terms.loss import LossTerms
-from sgflux.training.terms.ranking.hard_negatives import measured_mistakes
+from sgflux.training.terms.loss import TrainingLoss
 from sgflux.training.terms.ranking.negatives import ConfusionTable
 from sgflux.training.validation import ValidationResult, Validator
 
@@ -96,15 +95,7 @@ class TrainingRun:
             gradient_checkpointing=config.blocks.recompute_every,
             training_adapter=preparation.training_adapter,
         )
-        self._terms = LossTerms(
-            config.losses,
-            preparation.terms,
-            objective=self._objective,
-            examples=preparation.train.examples,
-            name_features=preparation.names,
-            seed=config.run.seed,
-        )
-        self._confusion = preparation.terms.confusion
+        self._loss = TrainingLoss(preparation.terms, preparation.parts, objective=self._objective)
         sizes = preparation.train.sizes
         self._order = (
             BucketOrder(sizes, batch_size=config.optimizer.batch_size, seed=config.run.seed)
@@ -154,7 +145,7 @@ class TrainingRun:
     @property
     def figures(self) -> tuple[str, ...]:
         """Names of what is logged of the loss beside its sum."""
-        return self._terms.names
+        return self._loss.names
 
     def train_step(self, stop: StopRequest) -> int | None:
         """One optimizer step, without the validations and checkpoints between two of them.
@@ -194,7 +185,7 @@ class TrainingRun:
         """
         config, processes = self._config, self._processes
         parts = config.optimizer.gradient_accumulation_steps
-        total = torch.zeros(1 + len(self._terms.names), device=processes.device)
+        total = torch.zeros(1 + len(self._loss.names), device=processes.device)
         for part in range(parts):
             pass_index = self.step * parts + part
             number = pass_index * processes.count + processes.index
@@ -212,12 +203,11 @@ class TrainingRun:
                 generator=generator_for(config.run.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):
-                loss, figures = self._terms(
+                loss, figures = self._loss(
                     batch,
                     rows,
                     step=self.step,
-                    numbers=(pass_index, processes.index),
-                    confusion=self._confusion,
+                    draws=(pass_index, processes.index),
                 )
                 loss = loss / parts
                 loss.backward()
@@ -273,7 +263,7 @@ class TrainingRun:
             "steps_per_second": steps / seconds,
             "examples_per_second": steps * self._plan.examples_per_step / seconds,
         }
-        row |= self._terms.row(dict(zip(self._terms.names, figures, strict=True)))
+        row |= self._loss.row(dict(zip(self._loss.names, figures, strict=True)))
         if self._processes.device.type == "cuda":
             row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
         self._log.train(row, max_steps=self._plan.max_steps)
@@ -285,33 +275,13 @@ class TrainingRun:
     # -- hard negatives ------------------------------------------------------------------------
 
     def _measure_confusion_if_due(self) -> None:
-        """See which predicates the model confuses now, once in so many steps."""
-        validator, sampler = self._data.validator, self._data.terms.sampler
-        losses = self._config.losses
-        if (
-            not losses.measures_confusion
-            or validator is None
-            or sampler is None
-            or self._confusion is None
-            or self.step == 0
-            or self.step % losses.hard_negatives_every
-            or self._confusion.step == self.step
-            or not self._terms.ranking_share(self.step)
-        ):
+        """Measure which predicates the model confuses now, once in so many steps."""
+        ranking, validator = self._loss.ranking, self._data.validator
+        if ranking is None or validator is None or not ranking.is_due(self.step):
             return
-        processes = self._processes
         with self._stopwatch.paused():
-            found = measured_mistakes(
-                validator,
-                self._objective,
-                range(processes.index, len(validator.items), processes.count),
-                predicates=sampler.predicates,
-                vocabulary=sampler.vocabulary,
-                device=processes.device,
-            )
-            self._confusion = ConfusionTable.counted(self.step, processes.gather(found))
-        mistakes = sum(value for _, _, value in found) / max(1, len(found))
-        self._log.say(f"step {self.step}  hard negatives: {mistakes:.1%} of predicates confused")
+            line = ranking.measure(self.step, validator, self._objective, processes=self._processes)
+        self._log.say(line)
 
     # -- validation ----------------------------------------------------------------------------
 
@@ -403,6 +373,7 @@ class TrainingRun:
 
     def state(self) -> TrainingState:
         """Everything that resuming needs, on the CPU where it is copied at all."""
+        ranking = self._loss.ranking
         return TrainingState(
             step=self.step,
             epoch=self._position // self._plan.train_examples,
@@ -418,7 +389,7 @@ class TrainingRun:
             processes=self._processes.count,
             validated_step=self._validated_step,
             best=self.best,
-            confusion=None if self._confusion is None else self._confusion.to_state(),
+            confusion=None if ranking is None else ranking.confusion.to_state(),
         )
 
     def save(self) -> None:
@@ -440,8 +411,8 @@ class TrainingRun:
         self.step = state.step
         self._validated_step = state.validated_step
         self.best = state.best
-        if state.confusion is not None:
-            self._confusion = ConfusionTable.from_state(state.confusion)
+        if state.confusion is not None and self._loss.ranking is not None:
+            self._loss.ranking.confusion = ConfusionTable.from_state(state.confusion)
         if self.best is not None and self._processes.is_main:
             # The file may be of a later step, which comes again.
             self.best.save(self._folder.best)

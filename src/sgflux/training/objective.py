@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
 from sgflux.training.batches import Batch
 from sgflux.training.terms.errors import flow_matching_loss
-from sgflux.training.terms.ranking.rankers import Branches
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +28,36 @@ class Concepts:
     """Words that look on while the model predicts a batch.
 
     Attributes:
-        states: their T5 features, (B, C, D_t5).
+        states: T5 features of the words, (B, C, D_t5).
         pooled: CLIP features that modulate them, (B, D_clip).
-        blocks: the double blocks whose maps are averaged.
+        blocks: Double blocks whose maps are averaged.
     """
 
     states: Tensor
     pooled: Tensor
     blocks: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Branches:
+    """The model's answers for one batch under its true graphs and under corrupted ones.
+
+    Branch 0 is the true graph; branch k is negative k - 1. There is branch 0 alone where the
+    corrupted graphs did not go through the network.
+
+    Attributes:
+        noisy: Latents at sigma, (B, 16, h, w).
+        sigma: Noise levels, (B,).
+        errors: e(g), (branches, B) float32.
+        velocity: Predicted velocity, packed, (branches, B, S, 64).
+        maps: Concept probabilities, (branches, B, C, S); None without concepts.
+    """
+
+    noisy: Tensor
+    sigma: Tensor
+    errors: Tensor
+    velocity: Tensor
+    maps: Tensor | None
 
 
 class FlowMatchingObjective:
@@ -54,12 +75,12 @@ class FlowMatchingObjective:
         """Keep the parts.
 
         Args:
-            model: to be trained.
-            dtype: of the arithmetic; float32, or bfloat16 through autocast.
-            guidance: what a guidance-distilled model is told; None for any other.
-            gradient_checkpointing: recompute activations in the backward pass; a number n: of
-                every n-th block.
-            training_adapter: what is in the base while it is trained, if anything is.
+            model: Model to be trained.
+            dtype: Precision of the arithmetic; float32, or bfloat16 through autocast.
+            guidance: Guidance that a guidance-distilled model is told; None for any other model.
+            gradient_checkpointing: Whether activations are recomputed in the backward pass; a
+                number n: those of every n-th block.
+            training_adapter: Frozen LoRA that is in the base while it is trained; None without.
         """
         self._model = model
         self._dtype = dtype
@@ -71,7 +92,7 @@ class FlowMatchingObjective:
     def __call__(self, batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
         """e(g) for each list of B graphs, on the same latents, noise and sigma: (B,) float32 each.
 
-        The blocks before the first adapted one know nothing of the graph and run once.
+        The blocks before the first adapted one do not see the graph and run once.
         """
         target = self.target(batch)
         prefix = self._prefix(batch, batch.sigma)
@@ -101,8 +122,8 @@ class FlowMatchingObjective:
 
         Args:
             batch: B examples; its graphs are branch 0.
-            negatives: K lists of B graphs.
-            concepts: what looks on, if anything does.
+            negatives: K lists of B corrupted graphs.
+            concepts: Words that look on; None without any.
         """
         count, number = len(batch.graphs), 1 + len(negatives)
         graphs = [*batch.graphs, *(graph for graphs in negatives for graph in graphs)]
@@ -138,13 +159,13 @@ class FlowMatchingObjective:
 
             e = mean[ (velocity under the batch's graphs - velocity without adapter)^2 ]
 
-        Both see the same text, latents and noise. The base's few-step velocity is a distilled one,
-        which plain flow matching would wear down (Sauer et al. 2024, arXiv:2403.12015, on how such
-        a one is made). It is sampling that this protects, so a training adapter is off here.
+        Both see the same text, latents and noise. The base's few-step velocity is a distilled one
+        (Sauer et al. 2024, arXiv:2403.12015), which plain flow matching would wear down. The anchor
+        protects sampling, which has no training adapter, so a training adapter is off here.
 
         Args:
             batch: B examples; their own sigma is not used.
-            sigma: (B,), noise levels of the base's sampling.
+            sigma: Noise levels of the base's sampling, (B,).
         """
         within = None if self._training_adapter is None else self._training_adapter.switched_off
         with contextlib.nullcontext() if within is None else within():
@@ -162,31 +183,20 @@ class FlowMatchingObjective:
         return flow_matching_loss(velocity, base)
 
     @torch.no_grad()
-    def velocity_in_words(self, batch: Batch, text: tuple[Tensor, Tensor]) -> Tensor:
-        """Where the base goes when it reads another text, packed, (B, S, 64), without gradient.
+    def base_velocity(self, batch: Batch) -> Tensor:
+        """The velocity of the base without the adapter, packed, (B, S, 64), without gradient.
 
-        A training adapter is on for both: teacher and pupil differ by the text, the graph and the
-        adapter that learns, and not by what is gone in sampling.
+        A training adapter stays on: it is on for the velocity that is compared with this one.
 
         Args:
-            batch: B examples; one without its graph keeps its own text.
-            text: features (B, L, D) and pooled (B, P).
+            batch: B examples, whose graphs are not used.
         """
-        hidden, pooled = (part.to(batch.encoder_hidden_states) for part in text)
-        has_graph = torch.tensor([not graph.is_null for graph in batch.graphs]).to(hidden.device)
-        told = replace(
-            batch,
-            encoder_hidden_states=torch.where(
-                has_graph[:, None, None], hidden, batch.encoder_hidden_states
-            ),
-            pooled_projections=torch.where(has_graph[:, None], pooled, batch.pooled_projections),
-        )
-        prefix = self._prefix(told, batch.sigma)
+        prefix = self._prefix(batch, batch.sigma)
         with self._precision(batch), adapter_disabled(self._model):
             return self._model.flux.suffix(prefix)
 
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
-        """What every graph, and the base, have in common at these noise levels."""
+        """The blocks that all graphs and the base share, at these noise levels."""
         noisy = noise_latents(batch.latents, batch.noise, sigma)
         img_ids, txt_ids = self._position_ids(noisy, batch.encoder_hidden_states)
         guidance = None

@@ -116,7 +116,7 @@ def outline(
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
         checkpoint_every=config.blocks.recompute_every,
-        teaches=config.losses.lambda_words > 0,
+        teaches=any(need.teacher for need in splits.needs),
     )
     base_bytes = width * (plan.total - plan.trainable)
     if splits.training_adapter is not None:

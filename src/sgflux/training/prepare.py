@@ -27,7 +27,6 @@ from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.relation_classifier import CARD_FILE, WEIGHTS_FILE
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches import LatentScale
@@ -35,7 +34,8 @@ from sgflux.training.encoder import readable_examples
 from sgflux.training.encoder_files import EncoderFacts
 from sgflux.training.lazy_encoders import LazyEncoders
 from sgflux.training.processes import Processes
-from sgflux.training.terms.table import TermSources, read_sources
+from sgflux.training.terms.table import read_terms
+from sgflux.training.terms.term import Needs, Sources, Term
 from sgflux.training.validation import ValidationItem, choose_items
 
 Say = Callable[[str], None]
@@ -58,7 +58,7 @@ class Splits:
         digests: split -> SHA-256 of its JSONL as it was parsed; also of whatever else was given as
             a file: a classifier, a training adapter, a cgip checkpoint with its vocabulary and the
             map of the objects that it lacks.
-        terms: what the further loss terms need.
+        terms: Terms of the loss.
         training_adapter: its file, if there is one.
     """
 
@@ -66,13 +66,18 @@ class Splits:
     val: Sequence[SceneExample]
     items: Sequence[ValidationItem]
     digests: dict[str, str]
-    terms: TermSources
+    terms: Sequence[Term]
     training_adapter: Path | None = None
+
+    @property
+    def needs(self) -> list[Needs]:
+        """What each term needs."""
+        return [term.needs() for term in self.terms]
 
     def names(self, config: TrainConfig) -> list[str]:
         """Every name and statement whose features the run may look up."""
-        is_native = config.encoder.kind == "native"
-        if not is_native and not config.losses.reads_names:
+        is_native, needs = config.encoder.kind == "native", self.needs
+        if not is_native and not any(need.names for need in needs):
             return []  # the cgip encoder has embeddings of its own
         graphs: list[SceneGraph] = [example.graph for example in self.train]
         for item in self.items:
@@ -80,11 +85,10 @@ class Splits:
             if item.negative is not None:
                 graphs.append(item.negative.graph)
         if is_native:
-            graphs += self.terms.graphs()
-            if config.losses.measures_confusion:
-                for item in self.items:
-                    graphs += self.terms.replacements(item.graph)
-        return list(dict.fromkeys([*graph_names(graphs), *self.terms.words()]))
+            for need in needs:
+                graphs += need.graphs([item.graph for item in self.items])
+        words = [word for need in needs for word in need.words]
+        return list(dict.fromkeys([*graph_names(graphs), *words]))
 
 
 def read_splits(config: TrainConfig, *, say: Say) -> Splits:
@@ -120,13 +124,17 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             for place, item in enumerate(chosen)
         ]
         _check_validation(config, train, val, items, say=say)
-    terms = read_sources(config, train)
-    digests |= {name: _digest(path) for name, path in _given_files(config).items()}
-    if terms.sampler is not None and terms.sampler.without:
-        say(
-            f"{terms.sampler.without} of {len(train)} training examples have no negative graph "
-            "and are left out of the ranking loss"
-        )
+    sources = Sources(
+        examples=train,
+        seed=config.run.seed,
+        vocabulary=vocabulary_of(config.data.vocabulary),
+        say=say,
+    )
+    terms = read_terms(config.losses, sources)
+    files = _given_files(config)
+    for term in terms:
+        files |= term.needs().files
+    digests |= {name: _digest(path) for name, path in files.items()}
     training_adapter = None
     if config.start.training_adapter is not None:
         training_adapter = find_training_adapter(
@@ -181,15 +189,12 @@ def images_root(config: TrainConfig, jsonl: Path) -> Path:
 def _given_files(config: TrainConfig) -> dict[str, Path]:
     """What else decides the training and was given as a file, by what messages call it."""
     own = config.data.vocabulary
-    classifier = config.losses.classifier
     files = {
         "cgip checkpoint": config.encoder.cgip_ckpt,
         # A predicate vocabulary of the user's own has this name already.
         "vocabulary" if own is None else "cgip vocabulary": config.encoder.vocab_path,
         "map of objects that the encoder lacks": config.encoder.oov_map,
         **({} if own is None else {"vocabulary": own}),
-        "classifier": None if classifier is None else classifier / WEIGHTS_FILE,
-        "classifier's description": None if classifier is None else classifier / CARD_FILE,
     }
     return {name: path for name, path in files.items() if path is not None}
 
@@ -322,7 +327,7 @@ def encode(
         if names:
             features.add(names, encoders.name_features(names, store))
     concept_pooled = None
-    if config.losses.reads_saliency:
+    if any(need.concepts is not None for need in splits.needs):
         concept_pooled = encoders.text.encode([""]).pooled_projections
     train = arrays[0]
     say(
@@ -429,7 +434,7 @@ def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> 
                 encoder_identity=of_pictures,
                 text_identity=of_texts,
                 max_sequence_length=encoders.facts.text_tokens,
-                prompt=_prompts_of(config),
+                prompt=_prompts_of(config, splits.needs),
                 buckets=buckets,
             )
         except SgfluxError as error:
@@ -459,12 +464,13 @@ def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[S
     return max((h // patch) * (w // patch) for h, w in sizes or [config.pictures.size])
 
 
-def _prompts_of(config: TrainConfig) -> Callable[[SceneExample, PromptKind], str]:
+def _prompts_of(
+    config: TrainConfig, needs: Sequence[Needs]
+) -> Callable[[SceneExample, PromptKind], str]:
     """Texts by kind; a kind that is never asked for costs no encoding, it gets one that exists."""
-    kinds = {
-        *config.conditions.texts.kinds(),
-        *(("relational",) if config.losses.lambda_words else ()),
-    }
+    kinds: set[PromptKind] = {*config.conditions.texts.kinds()}
+    if any(need.captions for need in needs):
+        kinds.add("relational")
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
         return prompt_for(example, kind if kind in kinds else config.conditions.texts.heaviest)

@@ -1,1 +1,5 @@
-"""The ranking loss: the true graph is preferred to a corrupted one."""
+"""L_rel_rank, the ranking loss: the true graph is preferred to corrupted ones.
+
+:mod:`~sgflux.training.terms.ranking.ranking` is the term; one file a ranker, which says how badly a
+graph goes with a picture.
+"""

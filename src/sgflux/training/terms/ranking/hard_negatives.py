@@ -31,12 +31,12 @@ def measured_mistakes(
     """Observations for :meth:`sgflux.training.terms.ranking.negatives.ConfusionTable.counted`.
 
     Args:
-        validator: whose items are explained, at the middle one of its noise levels.
-        error_of: e(g).
-        places: which items.
-        predicates: the replacements to try.
-        device: where ``error_of`` computes.
-        vocabulary: the known predicates, and which statements are the same.
+        validator: Has the items that are explained, at the middle one of its noise levels.
+        error_of: Computes e(g).
+        places: Places of the items to explain.
+        predicates: Replacements to try.
+        device: Device of ``error_of``.
+        vocabulary: Known predicates, and which statements are the same.
 
     Returns:
         (true predicate, other predicate, 1 where the other one explained the picture better, 1/2
@@ -58,7 +58,7 @@ def measured_mistakes(
             for place in chosen
         ]
         tried = sorted({predicate for option in options for predicate in option})
-        # A true graph stands in where a replacement is not false; what it says is passed over.
+        # The true graph stands in where a replacement is not false, and its error is not used.
         alternatives = [
             [option.get(name, graph) for option, graph in zip(options, batch.graphs, strict=True)]
             for name in tried

@@ -1,4 +1,4 @@
-"""Which corrupted graphs a training step compares the true ones with, and which are hard.
+"""The corrupted graphs that a training step compares the true ones with.
 
 Everything drawn follows from (seed, pass, process, place) and the confusion table, which is part of
 every checkpoint; so a resumed run draws what the uninterrupted one would have drawn.
@@ -37,9 +37,9 @@ class Contrast:
     """A corrupted graph, and the statement in which it differs.
 
     Attributes:
-        graph: never true of the picture, as far as the annotation says.
-        true: the statement as it was.
-        false: as it became; None where it was left out.
+        graph: Graph that is not true of the picture, as far as the annotation says.
+        true: The statement before the corruption.
+        false: The statement after it; None where it was left out.
     """
 
     graph: SceneGraph
@@ -48,12 +48,32 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class ConfusionTable:
-    """What is confused with what, and since when.
+class Contrasts:
+    """K corrupted graphs of each of B examples.
 
     Attributes:
-        step: the step before which it was measured; 0 for one that nobody has measured.
-        weights: for every predicate, those it may be mistaken for.
+        asked: K lists of B contrasts, with a stand-in where an example has none.
+        paired: K lists of B: whether the contrast is real.
+        in_network: Whether the corrupted graphs go through the network.
+    """
+
+    asked: Sequence[Sequence[Contrast]]
+    paired: Sequence[Sequence[bool]]
+    in_network: bool
+
+    @property
+    def graphs(self) -> list[list[SceneGraph]]:
+        """The graphs that go through the network, K lists of B, or nothing."""
+        return [[one.graph for one in column] for column in self.asked if self.in_network]
+
+
+@dataclass(frozen=True)
+class ConfusionTable:
+    """How often each predicate is mistaken for each other one.
+
+    Attributes:
+        step: Step before which the table was measured; 0 if it was not measured.
+        weights: For every predicate, how often it is mistaken for others.
     """
 
     step: int
@@ -61,18 +81,18 @@ class ConfusionTable:
 
     @classmethod
     def uniform(cls, predicates: Sequence[str]) -> ConfusionTable:
-        """Before anything is known: every predicate may be mistaken for every other."""
+        """The table before any measurement: each predicate is mistaken for all others alike."""
         return cls(0, {p: {q: 1.0 for q in predicates if q != p} for p in predicates})
 
     @classmethod
     def counted(cls, step: int, mistakes: Iterable[tuple[str, str, float]]) -> ConfusionTable:
-        """From observations (true predicate, other predicate, how far it was preferred).
+        """The table from observations (true predicate, other predicate, preference).
 
         Args:
-            step: before which step.
-            mistakes: the third is 1 where the other one explained a picture better, 1/2 for a tie,
-                else 0. Rates are smoothed, (sum + 1/2) / (n + 1), so that nothing that was tried is
-                never drawn.
+            step: Step before which they were made.
+            mistakes: Observations, whose preference is 1 where the other predicate explained a
+                picture better, 1/2 for a tie, else 0. Rates are smoothed, (sum + 1/2) / (n + 1), so
+                that every predicate that was tried can be drawn.
         """
         sums: dict[str, dict[str, list[float]]] = {}
         for true, other, preferred in mistakes:
@@ -87,7 +107,7 @@ class ConfusionTable:
         return cls(step, weights)
 
     def to_state(self) -> dict[str, Any]:
-        """For a checkpoint: plain dictionaries and numbers."""
+        """The table as plain dictionaries and numbers, for a checkpoint."""
         return {"step": self.step, "weights": {p: dict(row) for p, row in self.weights.items()}}
 
     @classmethod
@@ -108,14 +128,14 @@ class NegativeSampler:
         seed: int,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
-        """Look at everything that is true of every picture.
+        """Collect everything that is true of every picture.
 
         Args:
-            examples: the data set.
-            weights: kind of negative -> how often it is drawn; 0 is never.
-            count: K.
-            seed: of all draws.
-            vocabulary: the known predicates, and which statements are the same.
+            examples: Training set.
+            weights: Kind of negative -> how often it is drawn; 0 is never.
+            count: Number K of negatives of each example.
+            seed: Random seed of all draws.
+            vocabulary: Known predicates, and which statements are the same.
 
         Raises:
             SgfluxError: if no example has a negative of these kinds.
@@ -168,9 +188,9 @@ class NegativeSampler:
         """K contrasts for each of B rows; None, K times, for a row that has no negative.
 
         Args:
-            rows: B examples.
-            numbers: what the draw follows from, beside the seed and the place in the batch.
-            confusion: for the hard ones.
+            rows: Rows of B examples.
+            numbers: Numbers that the draw follows from, beside the seed and the place in the batch.
+            confusion: Weights of the hard negatives.
 
         Returns:
             K lists of B.
@@ -204,7 +224,7 @@ class NegativeSampler:
         return columns
 
     def _replacements(self, row: int) -> list[str]:
-        """Names that an object of the row may become: few, since each statement is encoded."""
+        """A few names that an object of the row may become; each statement with one is encoded."""
         count = min(_NAMES_PER_ROW, len(self._object_names))
         draw = random.Random(derived_seed(self._seed, "object names", row))
         return draw.sample(self._object_names, count)
@@ -229,7 +249,7 @@ class NegativeSampler:
 def predicates_of(
     examples: Iterable[SceneExample], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> tuple[str, ...]:
-    """The vocabulary's predicates that occur in the graphs, sorted; other words are passed over."""
+    """The vocabulary's predicates that occur in the graphs, sorted, without other words."""
     words = {p for example in examples for _, p, _ in example.graph.relationships}
     return tuple(sorted({vocabulary.canonical(word) for word in words if word in vocabulary}))
 
@@ -244,10 +264,10 @@ def replaced_predicates(
     """The example's graph with its own triple's predicate replaced by each one that is false.
 
     Args:
-        example: one row.
-        predicates: the replacements to try.
-        known: all that is true of the picture.
-        vocabulary: the known predicates, and which statements are the same.
+        example: One row.
+        predicates: Replacements to try.
+        known: Everything that is true of the picture.
+        vocabulary: Known predicates, and which statements are the same.
     """
     subject, _, object_ = example.graph.relationships[example.triple_index]
     alone = SceneGraph(

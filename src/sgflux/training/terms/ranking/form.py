@@ -1,0 +1,107 @@
+"""The two forms of the ranking loss: logistic, and with a margin.
+
+Shapes: B examples, K negatives of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class RankingForm:
+    """Which ranking loss, and how far it pushes.
+
+    Attributes:
+        temperature: Factor beta of the logistic form, > 0.
+        ceiling: Gap beyond which the logistic form leaves a negative alone, > 0.
+        margin: Margin of the margin form, > 0; None: the logistic form.
+    """
+
+    temperature: float
+    ceiling: float
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            ValueError: if one is not positive.
+        """
+        for name in ("temperature", "ceiling", "margin"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be > 0, got {value}")
+
+    @property
+    def reach(self) -> float:
+        """The gap from which on a pair has no gradient."""
+        return self.ceiling if self.margin is None else self.margin
+
+    def loss(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
+        """Prefer the true graph over K corrupted ones, given what each of them costs.
+
+            logistic:  log(1 + sum_k exp(-beta * min(negative_k - positive_k, ceiling)))
+            margin:    mean_k max(0, margin - (negative_k - positive_k))
+
+        For one negative the logistic form is -log sigmoid(beta * gap); for several with a common
+        positive it is InfoNCE. Both are bounded: once a gap has reached the ceiling or the margin,
+        its pair has no gradient, so no negative is pushed away for ever. And the gradient in the
+        positive's cost is never negative: no form rewards a worse explanation by the true graph.
+
+        Args:
+            positive: Cost of the true graph for each pair, (K, B).
+            negative: Cost of the corrupted one, (K, B).
+            paired: Which pairs exist, (K, B) bool.
+
+        Returns:
+            Scalar float32: the mean over the examples that have a pair; 0 without any.
+
+        Raises:
+            ValueError: if the shapes differ.
+
+        Source:
+            Rafailov et al. 2023, arXiv:2305.18290, Eq. 7, with conditions instead of samples; van
+            den Oord et al. 2018, arXiv:1807.03748, Eq. 4.
+        """
+        if not positive.shape == negative.shape == paired.shape or positive.ndim != 2:
+            raise ValueError(
+                "positive, negative and paired must have one shape (K, B), got "
+                f"{tuple(positive.shape)}, {tuple(negative.shape)} and {tuple(paired.shape)}"
+            )
+        gap = negative.float() - positive.float()
+        count = paired.sum(dim=0)
+        if self.margin is None:
+            exponent = -self.temperature * gap.clamp(max=self.ceiling)
+            exponent = exponent.masked_fill(~paired, -torch.inf)
+            # The positive itself is the zero among the exponents.
+            losses = torch.cat([torch.zeros_like(exponent[:1]), exponent]).logsumexp(dim=0)
+        else:
+            short = (self.margin - gap).clamp(min=0).masked_fill(~paired, 0.0)
+            losses = short.sum(dim=0) / count.clamp(min=1)
+        return mean_of_counted(losses, count > 0)
+
+    def active(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
+        """Which pairs still have a gradient, (K, B) bool."""
+        return paired & (negative.detach() - positive.detach() < self.reach)
+
+
+def mean_of_counted(errors: Tensor, counted: Tensor) -> Tensor:
+    """The mean error of the examples that count; 0 where none does.
+
+    Args:
+        errors: Error of each example, (B,) float32.
+        counted: Which examples count, (B,) bool.
+
+    Returns:
+        Scalar, float32.
+
+    Raises:
+        ValueError: on mismatched shapes.
+    """
+    if errors.shape != counted.shape:
+        raise ValueError(f"errors {tuple(errors.shape)} and counted {tuple(counted.shape)} differ")
+    return errors.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)

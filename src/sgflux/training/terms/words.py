@@ -1,0 +1,63 @@
+"""L_words: distillation from the base model prompted with the relation in text.
+
+Shapes: B examples, L text tokens, S image tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sgflux.settings.losses import LossConfig
+from sgflux.training.batches import Batch
+from sgflux.training.terms.errors import flow_matching_loss
+from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
+
+
+class Words:
+    """Mean distance from the velocity of the base that reads the graph as text.
+
+    An example without its graph is held to the base's velocity under its own text.
+    """
+
+    name = "words"
+    figures: Mapping[str, str | None] = {}
+
+    def __init__(self, losses: LossConfig, sources: Sources) -> None:  # noqa: ARG002
+        """Read the settings."""
+        self.schedule = Schedule(losses.lambda_words, losses.words_start, losses.words_warm_in)
+
+    def needs(self) -> Needs:
+        """The texts, and a forward pass of the base in each step."""
+        return Needs(captions=True, teacher=True)
+
+    def ready(self, parts: Parts) -> TermLoss:
+        """Take the texts."""
+
+        def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
+            told = told_in_words(step.batch, parts.captions(step.rows))
+            target = step.objective.base_velocity(told)
+            return flow_matching_loss(step.branches.velocity[0], target).mean(), {}
+
+        return loss
+
+
+def told_in_words(batch: Batch, text: tuple[Tensor, Tensor]) -> Batch:
+    """The batch with other texts; an example without its graph keeps its own.
+
+    Args:
+        batch: B examples.
+        text: Features (B, L, D) and pooled features (B, P).
+    """
+    hidden, pooled = (part.to(batch.encoder_hidden_states) for part in text)
+    has_graph = torch.tensor([not graph.is_null for graph in batch.graphs]).to(hidden.device)
+    return replace(
+        batch,
+        encoder_hidden_states=torch.where(
+            has_graph[:, None, None], hidden, batch.encoder_hidden_states
+        ),
+        pooled_projections=torch.where(has_graph[:, None], pooled, batch.pooled_projections),
+    )
