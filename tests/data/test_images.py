@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from sgflux.data.boxes import Box, union_box
 from sgflux.data.images import (
     MAX_BYTES,
     crop_window,
@@ -19,7 +20,6 @@ from sgflux.data.images import (
     shown,
     squash,
     squash_line,
-    union_box,
 )
 from sgflux.errors import SgfluxError
 from tests.helpers.rows import write_picture
@@ -217,7 +217,7 @@ def test_crop_settings_that_make_no_sense_are_errors():
 
 
 def test_the_union_of_boxes():
-    assert union_box([(1, 2, 3, 4), (0, 5, 1, 6)]) == (0, 2, 4, 9)
+    assert union_box([Box(1, 2, 3, 4), Box(0, 5, 1, 6)]) == (0, 2, 4, 9)
     with pytest.raises(SgfluxError, match="at least one box"):
         union_box([])
 

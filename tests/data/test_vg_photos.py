@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from sgflux.cli import main
+from sgflux.data.boxes import union_box
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import prompt_for, read_examples, resolve_image
-from sgflux.data.images import fit_image, load_image, union_box
+from sgflux.data.images import fit_image, load_image
 from tests.helpers.rows import VG_PHOTOS
 from tests.helpers.visual_genome import Release
 

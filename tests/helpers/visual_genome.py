@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.annotations.table import Annotations
 from tests.helpers.rows import write_picture
 
 SIZE = (80, 60)
@@ -155,7 +155,7 @@ def write_h5(path: Path, images: Sequence[H5Image], *, slots: int = 6, **changes
     return path
 
 
-def statements(table: VisualGenome) -> list[tuple[str, str, str]]:
+def statements(table: Annotations) -> list[tuple[str, str, str]]:
     names, relations = table.objects.names, table.relations
     return [
         (table.names[names[s]], table.predicates[p], table.names[names[o]])

@@ -28,8 +28,12 @@ class DataVgFlags:
     val.h5 and test.h5, whose splits are kept."""
     vocab: Path | None = None
     """The vocab.json that belongs to --h5."""
+    reader: str | None = None
+    """Reader of another source instead of --raw or --h5, by its name (docs/extending.md)."""
+    files: tuple[Path, ...] = ()
+    """Files or folders that --reader reads."""
     images_dir: Path | None = None
-    """Folder with VG_100K and VG_100K_2; None: that of --raw."""
+    """Folder that image paths start from (with VG_100K and VG_100K_2); None: that of --raw."""
     out_dir: Path
     """Where {tag}_train.jsonl, _val.jsonl, _test.jsonl, _summary.json and _examples.jpg go."""
     tag: str = "vg_quickwin"
@@ -69,12 +73,16 @@ class DataVgFlags:
 
     def __post_init__(self) -> None:
         """Check the values that do not need a file."""
-        if (self.raw is None) == (not self.h5):
+        if [self.raw is None, not self.h5, self.reader is None].count(False) != 1:
             raise SgfluxError("give either --raw DIR or --h5 train.h5 [val.h5 test.h5]")
+        if (self.reader is None) != (not self.files):
+            raise SgfluxError("--reader and --files belong together: give both or neither")
         if (self.vocab is None) != (not self.h5):
             raise SgfluxError("--h5 and --vocab belong together: give both or neither")
         if self.h5 and self.images_dir is None:
             raise SgfluxError("--h5 needs --images-dir, the folder with VG_100K and VG_100K_2")
+        if self.reader is not None and self.images_dir is None:
+            raise SgfluxError("--reader needs --images-dir, the folder that image paths start from")
         if self.encoder == "cgip" and self.predicates:
             raise SgfluxError("--encoder cgip and --predicates both choose predicates; drop one")
         if self.seed < 0 or self.hold_out_combinations < 0 or self.min_box_area < 0:
@@ -88,6 +96,15 @@ class DataVgFlags:
                 raise SgfluxError(f"{split}_per_class and {split}_total: give one of them")
             if min(per_class or 0, total or 0) < 0:
                 raise SgfluxError(f"{split}_per_class and {split}_total must be at least 0")
+
+    def source(self) -> tuple[str, list[Path]]:
+        """The name of the reader, and what it reads."""
+        if self.reader is not None:
+            return self.reader, list(self.files)
+        if self.raw is not None:
+            return "visual-genome-raw", [self.raw]
+        assert self.vocab is not None, "checked above"
+        return "visual-genome-h5", [self.vocab, *self.h5]
 
     def chosen_predicates(self) -> tuple[str, ...]:
         """The predicates of the data set, as asked for."""
@@ -113,7 +130,7 @@ class DataVgFlags:
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
-    """Write a data set from Visual Genome."""
+    """Write a data set from Visual Genome or another source."""
     flags = command.parse(DataVgFlags, arguments)
     with command.hold(flags.out_dir, part=flags.tag):
         write(flags, command=["sgflux", *command.words, *arguments])
@@ -124,22 +141,17 @@ def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
     """Read, choose, write, and say what happened; returns the summary.
 
     Raises:
-        SgfluxError: as the readers, and as ``write_visual_genome``.
+        SgfluxError: as the readers, and as ``write_dataset``.
     """
-    from sgflux.data.annotations.dataset import write_visual_genome
-    from sgflux.data.visual_genome.h5 import read_h5
-    from sgflux.data.visual_genome.raw import read_raw
+    from sgflux.data.annotations.dataset import write_dataset
+    from sgflux.data.readers import find_reader
 
-    bars = sys.stderr.isatty()
-    if flags.raw is not None:
-        table, images_dir = read_raw(flags.raw, progress=bars), flags.images_dir or flags.raw
-    else:
-        assert flags.vocab is not None, "checked by the flags"
-        assert flags.images_dir is not None, "checked by the flags"
-        table, images_dir = read_h5(flags.h5, vocab=flags.vocab), flags.images_dir
+    name, paths = flags.source()
+    images_dir = flags.images_dir or flags.raw
+    assert images_dir is not None, "checked by the flags"
     predicates = flags.chosen_predicates()
-    summary = write_visual_genome(
-        table,
+    summary = write_dataset(
+        find_reader(name)(paths),
         images_dir=images_dir,
         out_dir=flags.out_dir,
         tag=flags.tag,
@@ -152,10 +164,9 @@ def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
         mirror=flags.mirror,
         min_box_area=flags.min_box_area,
         allow_imbalance=flags.allow_imbalance,
-        attributes_dir=flags.raw,
         arguments={name: _plain(value) for name, value in dataclasses.asdict(flags).items()},
         command=command,
-        progress=bars,
+        progress=sys.stderr.isatty(),
     )
     print("\n".join(_report(flags, summary)))
     return summary
@@ -212,7 +223,7 @@ def _plain(value: Any) -> Any:
 
 COMMAND = Command(
     words=("data", "vg"),
-    purpose="Write a data set from Visual Genome, its raw release or SGDiff's H5 files",
+    purpose="Write a data set from Visual Genome, raw or H5, or from another source",
     example="sgflux data vg --raw VG --out-dir runs/vg",
     run=run,
 )

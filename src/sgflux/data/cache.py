@@ -20,10 +20,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Box
 from sgflux.data.buckets import Size
 from sgflux.data.examples import PROMPT_KINDS, SceneExample
 from sgflux.data.images import Crop
-from sgflux.data.schema import Box
 from sgflux.data.tensor_rows import TensorRows
 
 

@@ -218,9 +218,9 @@ def _picture_problems(
             f"{example.image_rel_path!r} of {size[0]} x {size[1]} pixels",
         )
         for i, box in enumerate(example.boxes or ())
-        if min(box[0], box[1]) < -_BOX_TOLERANCE
-        or box[0] + box[2] > size[0] + _BOX_TOLERANCE
-        or box[1] + box[3] > size[1] + _BOX_TOLERANCE
+        if min(box.left, box.top) < -_BOX_TOLERANCE
+        or box.left + box.width > size[0] + _BOX_TOLERANCE
+        or box.top + box.height > size[1] + _BOX_TOLERANCE
     ]
 
 

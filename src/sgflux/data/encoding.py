@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Box, union_box
 from sgflux.data.buckets import Size, nearest_size
 from sgflux.data.cache import TextFeatures, TrainingArrays, latent_key, name_key, text_key
 from sgflux.data.content import content_digest
@@ -32,11 +33,9 @@ from sgflux.data.images import (
     shown,
     squash,
     squash_line,
-    union_box,
     upright_size,
 )
 from sgflux.data.progress import progress_bar
-from sgflux.data.schema import Box
 from sgflux.data.store import CacheStore
 from sgflux.data.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.errors import SgfluxError

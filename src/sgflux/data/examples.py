@@ -14,9 +14,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, get_args
 
+from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
 from sgflux.data.schema import (
-    Box,
     PredicateReader,
     boxes_field,
     graph_field,
@@ -59,7 +59,7 @@ class SceneExample:
         triple: the statement that the row stands for; its predicate is canonical.
         graph: what the picture is conditioned on, with canonical predicates: the row's whole graph
             or, where it has none, that of ``triple`` (object 0 is its subject, 1 its object).
-        boxes: one (x, y, width, height) in pixels per object of ``graph``, or None.
+        boxes: one box for each object of ``graph``, or None.
         meta: at least ``image_rel_path``; every other field is kept.
         extra: the row's unknown top-level fields, kept for the way back.
         explicit_graph: whether the row spells its graph out even if that is only its triple.
@@ -100,6 +100,8 @@ class SceneExample:
         taken = sorted(_FIELDS & set(self.extra))
         if taken:
             raise SgfluxError(f"extra must not have the schema's own fields {taken}")
+        if self.boxes is not None:
+            object.__setattr__(self, "boxes", tuple(Box(*box) for box in self.boxes))
         object.__setattr__(self, "meta", MappingProxyType(dict(self.meta)))
         object.__setattr__(self, "extra", MappingProxyType(dict(self.extra)))
 

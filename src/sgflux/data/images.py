@@ -19,9 +19,9 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from sgflux.data.boxes import Box
 from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
 from sgflux.data.progress import progress_bar
-from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
 
 Crop = Literal["auto", "none", "center", "union"]
@@ -169,20 +169,6 @@ def picture_sizes(
             sizes[name] = found
             advance(1)
     return sizes
-
-
-def union_box(boxes: Iterable[Box]) -> Box:
-    """The smallest box around ``boxes``.
-
-    Raises:
-        SgfluxError: if there is none.
-    """
-    corners = [(x, y, x + w, y + h) for x, y, w, h in boxes]
-    if not corners:
-        raise SgfluxError("the union of no boxes is nothing: a union crop needs at least one box")
-    left, top = (min(corner[i] for corner in corners) for i in (0, 1))
-    right, bottom = (max(corner[i] for corner in corners) for i in (2, 3))
-    return left, top, right - left, bottom - top
 
 
 def shown(

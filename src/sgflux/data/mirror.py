@@ -11,8 +11,8 @@ import re
 from dataclasses import replace
 from typing import Any
 
+from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample
-from sgflux.data.schema import Box
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
@@ -80,6 +80,5 @@ def _triple(triple: Triple) -> Triple:
 
 
 def _box(box: Box, width: float) -> Box:
-    x, y, w, h = box
-    left = width - x - w
-    return (round(left, 4) if isinstance(left, float) else left), y, w, h
+    left = width - box.left - box.width
+    return box._replace(left=round(left, 4) if isinstance(left, float) else left)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import PredicateVocabulary, UnknownPredicateError
 from sgflux.graphs.reading_order import MAX_TOLD
@@ -17,9 +18,6 @@ from sgflux.graphs.scene_graph import (
     Triple,
     read_json,
 )
-
-Box = tuple[float, float, float, float]
-"""(left, top, width, height) in pixels of the upright picture."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +160,7 @@ def boxes_field(value: object) -> tuple[Box, ...]:
                 f"boxes[{i}] must be [x, y, width, height] in pixels with a width and height "
                 f"above 0, got {short(entry)}"
             )
-        boxes.append((entry[0], entry[1], entry[2], entry[3]))
+        boxes.append(Box(*entry))
     return tuple(boxes)
 
 

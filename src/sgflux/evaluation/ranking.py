@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.data.boxes import union_box
 from sgflux.data.examples import prompt_for
-from sgflux.data.images import Crop, fit_image, union_box
+from sgflux.data.images import Crop, fit_image
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import EvaluationItem, derived_seed
 from sgflux.evaluation.real_pictures import RealPictures

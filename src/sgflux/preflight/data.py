@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.bases.name_tokens import check_names
+from sgflux.data.boxes import union_box
 from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
 from sgflux.data.images import (
     MAX_PIXELS,
@@ -17,7 +18,6 @@ from sgflux.data.images import (
     load_image,
     squash,
     squash_line,
-    union_box,
 )
 from sgflux.data.pictures import picture_size
 from sgflux.data.progress import progress_bar

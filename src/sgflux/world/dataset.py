@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image
 
 from sgflux import __version__
+from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample, prompts_for_graph, write_examples
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -296,10 +297,7 @@ def _example(
         concepts=(triple.subject, triple.predicate, triple.object),
         triple=triple,
         graph=graph,
-        boxes=tuple(
-            (round(x, 2), round(y, 2), round(w, 2), round(h, 2))
-            for x, y, w, h in (scene.boxes[i] for i in order)
-        ),
+        boxes=tuple(Box(*(round(side, 2) for side in scene.boxes[i])) for i in order),
         meta={
             "image_rel_path": f"images/{split}/{index:06d}.png",
             "predicate_raw": triple.predicate,

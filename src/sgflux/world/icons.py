@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from PIL import ImageDraw
 
+from sgflux.data.boxes import Corners
+
 Color = tuple[int, int, int]
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom."""
 
 INK: Color = (28, 26, 38)
 WHITE: Color = (255, 255, 255)
@@ -42,7 +42,7 @@ class Polygon:
     points: tuple[Point, ...]
     color: Color
 
-    def box(self) -> Box:
+    def box(self) -> Corners:
         """Extent in units."""
         xs = [point[0] for point in self.points]
         ys = [point[1] for point in self.points]
@@ -65,7 +65,7 @@ class Disk:
     radii: Point
     color: Color
 
-    def box(self) -> Box:
+    def box(self) -> Corners:
         """Extent in units."""
         (x, y), (rx, ry) = self.center, self.radii
         return x - rx, y - ry, x + rx, y + ry
@@ -91,7 +91,7 @@ class Line:
     width: float
     color: Color
 
-    def box(self) -> Box:
+    def box(self) -> Corners:
         """Extent in units."""
         xs = [point[0] for point in self.points]
         ys = [point[1] for point in self.points]
@@ -331,7 +331,7 @@ def _stroke(part: _Part, tones: Mapping[str, Color], x: float, y: float, k: floa
     return Polygon(points, color) if kind == "p" else Line(points, rest[0] * k, color)
 
 
-def union_box(strokes: Sequence[Stroke]) -> Box:
+def corners_of(strokes: Sequence[Stroke]) -> Corners:
     """The smallest box around all strokes, in units."""
     boxes = [stroke.box() for stroke in strokes]
     return (
@@ -345,7 +345,7 @@ def union_box(strokes: Sequence[Stroke]) -> Box:
 def _extent(icon: _Icon) -> tuple[Point, Point]:
     tones = dict.fromkeys(("main", "dark", "light"), INK) | dict(_FIXED)
     strokes = [_stroke(part, tones, 0.0, 0.0, 1.0) for part in (*icon[0], *icon[1])]
-    left, top, right, bottom = union_box(strokes)
+    left, top, right, bottom = corners_of(strokes)
     return ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
 
 

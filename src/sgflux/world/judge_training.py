@@ -25,6 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sgflux.data.boxes import Box
 from sgflux.files.writing import replace_file
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.world.judge import CLASSES, NONE_INDEX, WorldJudge
@@ -59,7 +60,7 @@ class JudgeData:
         return np.asarray(self.located.any(2))
 
 
-def _cells(box: tuple[float, float, float, float]) -> np.ndarray:
+def _cells(box: Box) -> np.ndarray:
     """(256,) bool: cells of 4 pixels with their middle in the inner part of a box."""
     x, y, width, height = box
     middle = np.arange(2, 64, 4)

@@ -13,7 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sgflux.world.icons import Box, Color, Point, Stroke, icon_size, icon_strokes, union_box
+from sgflux.data.boxes import Corners
+from sgflux.world.icons import Color, Point, Stroke, corners_of, icon_size, icon_strokes
 from sgflux.world.marks import Marks, Pair, Place
 from sgflux.world.relations import RELATIONS, Request
 
@@ -65,9 +66,9 @@ class Component:
         return strokes
 
     @cached_property
-    def box(self) -> Box:
+    def box(self) -> Corners:
         """Extent of the strokes, units."""
-        return union_box(self.strokes)
+        return corners_of(self.strokes)
 
     @property
     def smallest(self) -> float:
@@ -189,13 +190,13 @@ def _spread(rng: np.random.Generator, dx: float, dy: float, spread: float) -> Po
     return (dx + side, dy) if abs(dy) > abs(dx) else (dx, dy + side)
 
 
-def _overlap(first: Box, second: Box, pad: float = 0.0) -> float:
+def _overlap(first: Corners, second: Corners, pad: float = 0.0) -> float:
     width = min(first[2], second[2]) - max(first[0], second[0]) + pad
     height = min(first[3], second[3]) - max(first[1], second[1]) + pad
     return width * height if width > 0 and height > 0 else 0.0
 
 
-def _middle(first: Box, second: Box) -> Point:
+def _middle(first: Corners, second: Corners) -> Point:
     """Centre of what two boxes have in common."""
     return (
         (max(first[0], second[0]) + min(first[2], second[2])) / 2,
@@ -203,11 +204,11 @@ def _middle(first: Box, second: Box) -> Point:
     )
 
 
-def _inside(point: Point, box: Box) -> bool:
+def _inside(point: Point, box: Corners) -> bool:
     return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
 
 
-def _extent(place: Place) -> Box:
+def _extent(place: Place) -> Corners:
     return place.left, place.top, place.right, place.bottom
 
 
@@ -241,7 +242,7 @@ def _crowding(
     return total
 
 
-def _slots(sizes: Sequence[Point], box: Box) -> Iterator[tuple[Box, ...]]:
+def _slots(sizes: Sequence[Point], box: Corners) -> Iterator[tuple[Corners, ...]]:
     """Ways of cutting a box into one slot per component, in order."""
     if len(sizes) == 1:
         yield (box,)
@@ -267,7 +268,7 @@ def pack(
     margin = (1.5 if len(components) == 1 else 3.4) * resolution / 64
     sizes = [(c.box[2] - c.box[0], c.box[3] - c.box[1]) for c in components]
 
-    def scales(slots: Sequence[Box]) -> list[float]:
+    def scales(slots: Sequence[Corners]) -> list[float]:
         return [
             min((s[2] - s[0] - 2 * margin) / w, (s[3] - s[1] - 2 * margin) / h)
             for s, (w, h) in zip(slots, sizes, strict=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
@@ -62,14 +63,14 @@ class WorldScene:
     Attributes:
         objects: names, in order of first mention; all distinct.
         relationships: (subject index, canonical predicate, object index) of every triple.
-        boxes: (x, y, width, height) per object in pixels: the icon's whole extent with its outline,
+        boxes: one box for each object, in pixels: the icon's whole extent with its outline,
             as if nothing were in front of it.
         image: (resolution, resolution, 3) uint8 RGB.
     """
 
     objects: tuple[str, ...]
     relationships: tuple[tuple[int, str, int], ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
+    boxes: tuple[Box, ...]
     image: np.ndarray
 
     def graph(self) -> SceneGraph:
@@ -255,11 +256,9 @@ def _render(
     )
 
 
-def _pixel_box(
-    place: Place, scale: tuple[float, float, float]
-) -> tuple[float, float, float, float]:
+def _pixel_box(place: Place, scale: tuple[float, float, float]) -> Box:
     k, x, y = scale
-    return (
+    return Box(
         k * (place.left - OUTLINE) + x,
         k * (place.top - OUTLINE) + y,
         k * (place.width + 2 * OUTLINE),

@@ -35,7 +35,7 @@ def vocab(tmp_path: Path) -> Path:
 
 
 def test_one_file_is_read_as_it_is(tmp_path: Path, vocab: Path):
-    table = read_h5([write_h5(tmp_path / "train.h5", [ALONE, RIDER, DINNER])], vocab=vocab)
+    table = read_h5([vocab, write_h5(tmp_path / "train.h5", [ALONE, RIDER, DINNER])])
     assert statements(table) == [
         ("man", "riding", "horse"),
         ("hat", "on top of", "man"),
@@ -56,12 +56,12 @@ def test_three_files_keep_their_splits_and_share_no_picture(tmp_path: Path, voca
         write_h5(tmp_path / f"{name}.h5", images)
         for name, images in (("train", [RIDER, DINNER]), ("val", [DINNER]), ("test", [ALONE]))
     ]
-    table = read_h5(files, vocab=vocab)
+    table = read_h5([vocab, *files])
     assert table.images.splits.tolist() == [0, 0, 1, 2]
     assert table.relations.images.tolist() == [0, 0, 2]
     assert table.quirks["relationships of a picture that a later file has too, left out"] == 1
     with pytest.raises(SgfluxError, match="one file, or the three"):
-        read_h5(files[:2], vocab=vocab)
+        read_h5([vocab, *files[:2]])
 
 
 def test_the_vocabularys_hash_is_of_its_words_in_their_order(tmp_path: Path, vocab: Path):
@@ -111,17 +111,17 @@ def test_what_does_not_fit_is_named(
 ):
     path = write_h5(tmp_path / "train.h5", [RIDER, DINNER], **changes)
     with pytest.raises(SgfluxError, match=rf"train\.h5: .*{message}|{message}"):
-        read_h5([path], vocab=vocab)
+        read_h5([vocab, path])
 
 
 def test_paths_stay_below_their_folder_and_files_are_hdf5(tmp_path: Path, vocab: Path):
     outside = H5Image("../../etc/passwd", RIDER.objects, RIDER.triples)
     with pytest.raises(SgfluxError, match=r"row 0 is '\.\./\.\./etc/passwd'"):
-        read_h5([write_h5(tmp_path / "train.h5", [outside])], vocab=vocab)
+        read_h5([vocab, write_h5(tmp_path / "train.h5", [outside])])
     (tmp_path / "no.h5").write_text("no")
     for name in ("no.h5", "none.h5"):
         with pytest.raises(SgfluxError, match=rf"{name}: cannot be read as HDF5"):
-            read_h5([tmp_path / name], vocab=vocab)
+            read_h5([vocab, tmp_path / name])
 
 
 @settings(max_examples=150, deadline=None)
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path_factory: pytest.TempPathFact
     path.write_bytes(bytes(content))
     text = str(path)
     try:
-        table = read_h5([path], vocab=vocab)
+        table = read_h5([vocab, path])
     except SgfluxError as error:
         text = str(error)
     else:
@@ -157,7 +157,7 @@ def test_a_dataset_of_an_impossible_size_is_refused_before_it_is_allocated(
         del file["object_ids"]
         file.create_dataset("object_ids", shape=(1, 2**40), dtype="i4", chunks=(1, 1024))
     with pytest.raises(SgfluxError, match="'object_ids' claims 4,398,046,511,104 bytes"):
-        read_h5([path], vocab=vocab)
+        read_h5([vocab, path])
 
 
 @pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), 2.0**60])
@@ -169,7 +169,7 @@ def test_indices_must_be_whole_numbers(tmp_path: Path, vocab: Path, value: float
         del file["object_ids"]
         file["object_ids"] = ids
     with pytest.raises(SgfluxError, match="'object_ids' must be whole numbers"):
-        read_h5([path], vocab=vocab)
+        read_h5([vocab, path])
 
 
 def test_boxes_must_be_finite(tmp_path: Path, vocab: Path):
@@ -180,7 +180,7 @@ def test_boxes_must_be_finite(tmp_path: Path, vocab: Path):
         del file["object_boxes"]
         file["object_boxes"] = boxes
     with pytest.raises(SgfluxError, match="'object_boxes' has numbers that are not finite"):
-        read_h5([path], vocab=vocab)
+        read_h5([vocab, path])
 
 
 WORDS = st.recursive(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.annotations.table import Annotations
 from sgflux.data.visual_genome.raw import read_raw
 from sgflux.data.visual_genome.raw_files import read_aliases, read_attributes
 from sgflux.errors import SgfluxError
@@ -23,14 +23,14 @@ def release(tmp_path: Path) -> Release:
     return Release(tmp_path)
 
 
-def box_of(table: VisualGenome, row: int, end: str = "subjects") -> list[float]:
+def box_of(table: Annotations, row: int, end: str = "subjects") -> list[float]:
     return table.objects.boxes[getattr(table.relations, end)[row]].tolist()
 
 
 def test_paths_come_from_the_url_and_not_from_the_id(release: Release):
     first = release.simple("man, riding, horse", path="VG_100K_2/7.png")
     release.simple("dog, on, table")
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert table.images.paths[0] == "VG_100K_2/7.png"
     assert table.images.ids[0] == first
     assert table.images.sizes.tolist() == [[80, 60]] * 2
@@ -41,7 +41,7 @@ def test_paths_come_from_the_url_and_not_from_the_id(release: Release):
 def test_words_are_cleaned_and_the_raw_predicate_is_kept(release: Release):
     release.simple("Tall  MAN, RIDING  , horse ")
     release.relationships[0]["relationships"][0]["predicate"] = "RIDING "
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert statements(table) == [("tall man", "RIDING ", "horse")]
     assert table.quirks["predicates with capitals or superfluous blanks, read without"] == 1
 
@@ -50,7 +50,7 @@ def test_aliases_of_objects_and_relationships(release: Release):
     release.simple("guy, rides, pony")
     (release.root / "object_alias.txt").write_text("man,guy,gentleman\nhorse,pony,\n\nboy,guy\n")
     (release.root / "relationship_alias.txt").write_text("riding,rides,rides on\n")
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert statements(table) == [("man", "rides", "horse")]
     assert table.relation_aliases == {"rides": "riding", "rides on": "riding"}
     (release.root / "bad.txt").write_text("a,b\n,,\n")
@@ -63,7 +63,7 @@ def test_objects_json_counts_where_the_two_files_differ(release: Release):
     release.image((thing, "riding", horse))
     inline = release.relationships[0]["relationships"][0]["subject"]
     inline.update(x=5, name="person")
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert statements(table) == [("man", "riding", "horse")]
     assert box_of(table, 0) == [0, 0, 40, 40]
     (name,) = [name for name in +table.quirks if "another box" in name]
@@ -79,7 +79,7 @@ def test_an_object_merged_into_another_one_is_that_one(release: Release):
         horse,
         hat,
     ]
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     first, second = table.relations.subjects.tolist()
     assert first == second
     (name,) = [name for name in +table.quirks if "merged" in name]
@@ -92,7 +92,7 @@ def test_an_object_that_only_relationships_json_has(release: Release):
     release.objects.append({"image_id": 1, "objects": []})
     # The second mention of one object has another box: the first one counts.
     release.relationships[0]["relationships"][1]["subject"]["x"] = 9
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert statements(table) == [("man", "riding", "horse"), ("man", "near", "horse")]
     assert table.relations.subjects[0] == table.relations.subjects[1]
     assert box_of(table, 1) == [0, 0, 40, 40]
@@ -104,7 +104,7 @@ def test_an_object_that_only_relationships_json_has(release: Release):
 def test_a_name_missing_in_objects_json_is_taken_from_the_relationship(release: Release):
     release.simple("man, riding, horse")
     release.objects[0]["objects"][0] = {**release.objects[0]["objects"][0], "names": []}
-    assert statements(read_raw(release.write())) == [("man", "riding", "horse")]
+    assert statements(read_raw([release.write()])) == [("man", "riding", "horse")]
 
 
 def test_images_of_one_picture_are_one_group(release: Release):
@@ -114,7 +114,7 @@ def test_images_of_one_picture_are_one_group(release: Release):
     release.simple("hat, on, table", flickr_id=8)
     release.simple("hat, on, dog", path="VG_100K/1.png")
     release.simple("hat, on, man", path="VG_100K/1.png")
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert table.images.groups.tolist() == [0, 1, 0, 0, 4, 4]
 
 
@@ -122,7 +122,7 @@ def test_unknown_and_repeated_images_are_counted(release: Release):
     release.simple("man, on, horse")
     release.images.append(dict(release.images[0]))
     release.relationships.append({**release.relationships[0], "image_id": 3})
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert len(table.relations) == len(table.images) == 1
     assert table.quirks["images listed twice, read once"] == 1
     assert table.quirks["relationships of an unknown image, left out"] == 1
@@ -157,7 +157,7 @@ def test_a_malformed_file_is_named_with_its_entry(release: Release, damage, mess
     path = release.write() / "relationships.json"
     path.write_text(damage(path.read_text()))
     with pytest.raises(SgfluxError, match=message):
-        read_raw(release.root)
+        read_raw([release.root])
 
 
 def test_missing_files_and_bad_urls(release: Release, tmp_path: Path):
@@ -166,12 +166,12 @@ def test_missing_files_and_bad_urls(release: Release, tmp_path: Path):
     release.images[0]["url"] = "https://somewhere.example/../x.jpg"
     release.write()
     with pytest.raises(SgfluxError, match=r"image_data\.json: entry 0 .*must end in a folder"):
-        read_raw(release.root)
+        read_raw([release.root])
     (release.root / "image_data.json").unlink()
     with pytest.raises(SgfluxError, match=r"image_data\.json: cannot be read.*unpacked"):
-        read_raw(release.root)
+        read_raw([release.root])
     with pytest.raises(SgfluxError, match="is no folder"):
-        read_raw(tmp_path / "none")
+        read_raw([tmp_path / "none"])
 
 
 def old_names(content: object) -> object:
@@ -188,10 +188,10 @@ def test_release_1_0_calls_every_id_id(release: Release):
     release.simple("man, riding, horse")
     thing = release.thing("dog", merged_object_ids=[77])
     release.image((thing, "on", release.thing("table")))
-    new = read_raw(release.write())
+    new = read_raw([release.write()])
     for name in ("images", "objects", "relationships"):
         setattr(release, name, old_names(getattr(release, name)))
-    old = read_raw(release.write())
+    old = read_raw([release.write()])
     assert statements(old) == statements(new)
     for table in ("images", "objects", "relations"):
         for column in ("ids", "images", "boxes", "paths"):
@@ -199,13 +199,13 @@ def test_release_1_0_calls_every_id_id(release: Release):
             assert np.array_equal(first, second)
     del release.objects[0]["objects"][0]["id"]
     with pytest.raises(SgfluxError, match=r"objects\.json: entry 0: .*`object_id` \(or `id`\)"):
-        read_raw(release.write())
+        read_raw([release.write()])
 
 
 def test_an_image_without_a_url_is_looked_for_by_its_number(release: Release):
     number = release.simple("man, riding, horse")
     release.images[0]["url"] = ""
-    table = read_raw(release.write())
+    table = read_raw([release.write()])
     assert table.images.paths == [f"{number}.jpg"]
     assert table.quirks["images without a url, looked for by their number"] == 1
 
@@ -224,7 +224,7 @@ def test_numbers_that_do_not_fit_are_named(release: Release, file: str, field: s
     release.simple("man, riding, horse")
     getattr(release, file)[0][field] = value
     with pytest.raises(SgfluxError, match=rf"entry 0: .*`\$\.{field}`"):
-        read_raw(release.write())
+        read_raw([release.write()])
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_numbers_of_things_that_do_not_fit_are_named(release: Release, field: st
     release.simple("man, riding, horse")
     release.objects[0]["objects"][0][field] = value
     with pytest.raises(SgfluxError, match=rf"objects\.json: entry 0: .*{field}"):
-        read_raw(release.write())
+        read_raw([release.write()])
 
 
 @settings(max_examples=150, deadline=None)
@@ -256,4 +256,4 @@ def test_a_damaged_release_is_read_or_refused(tmp_path_factory: pytest.TempPathF
         )
     path.write_bytes(bytes(content[: data.draw(st.integers(1, len(content)))]))
     with contextlib.suppress(SgfluxError):
-        read_raw(root)
+        read_raw([root])

@@ -1,4 +1,4 @@
-"""Visual Genome as a data set: JSONL files, a summary with every count, and a contact sheet."""
+"""Annotations as a data set: JSONL files, a summary with every count, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,9 @@ from sgflux.data.annotations.rows import PROMPT_TEMPLATE, RowMaker, check_templa
 from sgflux.data.annotations.selection import Selection, make_pool, select
 from sgflux.data.annotations.sheet import examples_sheet
 from sgflux.data.annotations.splits import Combination, choose_combinations
-from sgflux.data.annotations.table import SPLITS, VisualGenome
+from sgflux.data.annotations.table import SPLITS, Annotations
 from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.mirror import mirrored
-from sgflux.data.visual_genome.raw_files import read_attributes
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import make_folder, naming_disk_errors
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
@@ -31,8 +30,8 @@ MIN_BOX_AREA = 1024.0
 """Square pixels: 32 by 32, the smallest side that sg2im's preprocessing keeps."""
 
 
-def write_visual_genome(
-    table: VisualGenome,
+def write_dataset(
+    table: Annotations,
     *,
     images_dir: str | os.PathLike[str],
     out_dir: str | os.PathLike[str],
@@ -46,7 +45,6 @@ def write_visual_genome(
     mirror: bool = False,
     min_box_area: float = MIN_BOX_AREA,
     allow_imbalance: bool = False,
-    attributes_dir: Path | None = None,
     arguments: Mapping[str, Any] | None = None,
     command: Sequence[str] | None = None,
     progress: bool = False,
@@ -56,21 +54,20 @@ def write_visual_genome(
     All files appear together, the summary last; a split of no rows has no file.
 
     Args:
-        table: one form of Visual Genome.
+        table: what a reader found; if it has attributes, the rows carry them.
         images_dir: the folder that the image paths start from.
-        out_dir: where to; made if it is missing.
-        tag: what the files' names start with; none of them may be there yet.
+        out_dir: folder of the files; made if it is missing.
+        tag: beginning of the files' names; none of the files may be there yet.
         wanted: split -> examples of each predicate, in the sorted order of ``predicates``.
         predicates: the classes.
         seed: decides everything random.
-        prompt_template: of the rows' prompts, with {subject}, {predicate} and {object}.
+        prompt_template: template of the rows' prompts, with {subject}, {predicate} and {object}.
         hold_out_combinations: number of (subject, predicate, object) combinations that only the
             test split shows, in up to half of its examples of each predicate.
         whole_graphs: every row has all that is fit to be stated of its picture.
         mirror: add the mirror image of every training example.
         min_box_area: smallest box in square pixels.
         allow_imbalance: go on where a predicate has fewer examples than asked for.
-        attributes_dir: the raw release's folder, whose attributes rows then carry.
         arguments: what was asked for, for the summary.
         command: how the program was called, for the summary.
         progress: show bars on stderr.
@@ -125,13 +122,13 @@ def write_visual_genome(
     rows = {split: list(selection.examples[split]) for split in SPLITS}
     if not any(rows.values()):
         raise SgfluxError("no example is left; the numbers per split are all 0 or nothing is fit")
-    if attributes_dir is not None:
-        rows = _with_attributes(rows, attributes_dir)
+    if table.attributes is not None:
+        rows = _with_attributes(rows, table.attributes)
     not_mirrored: Counter[str] = Counter()
     if mirror:
         rows["train"] = _with_mirror_images(rows["train"], selection, classes, not_mirrored)
     summary: dict[str, Any] = {
-        "dataset": f"Visual Genome ({table.form})",
+        "dataset": table.title,
         "sgflux_version": __version__,
         "command": None if command is None else list(command),
         "arguments": dict(arguments or {}),
@@ -213,11 +210,12 @@ def _drops_message(entries: Sequence[Mapping[str, Any]], broken: Mapping[str, st
 
 
 def _with_attributes(
-    rows: Mapping[str, list[SceneExample]], folder: Path
+    rows: Mapping[str, list[SceneExample]],
+    attributes: Callable[[Iterable[int]], dict[int, list[str]]],
 ) -> dict[str, list[SceneExample]]:
     """The rows with ``meta.attributes``, a list for each object of the graph."""
     image_ids = {example.meta["image_id"] for split in rows.values() for example in split}
-    found = read_attributes(folder, image_ids)
+    found = attributes(image_ids)
     return {
         split: [
             example.with_meta(attributes=[found.get(i, []) for i in example.meta["object_ids"]])
@@ -245,7 +243,7 @@ def _with_mirror_images(
     return result
 
 
-def _words(entry: Combination, table: VisualGenome, classes: Sequence[str]) -> list[str]:
+def _words(entry: Combination, table: Annotations, classes: Sequence[str]) -> list[str]:
     return [table.names[entry[0]], classes[entry[1]], table.names[entry[2]]]
 
 

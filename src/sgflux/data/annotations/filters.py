@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sgflux.data.annotations.locating import missing_files
-from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.annotations.table import Annotations
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, clean
 
@@ -110,7 +110,7 @@ def class_names(
 def class_of(
     word: str, aliases: dict[str, str], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> str:
-    """The canonical predicate of a raw one: by our table, else by the release's aliases."""
+    """The canonical predicate of a raw one: by our table, else by the source's aliases."""
     cleaned = clean(word)
     if not cleaned:
         return ""
@@ -120,7 +120,7 @@ def class_of(
 
 
 def find_candidates(
-    table: VisualGenome,
+    table: Annotations,
     *,
     classes: Sequence[str],
     images_dir: Path,
@@ -220,7 +220,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _repeated(
-    table: VisualGenome,
+    table: Annotations,
     labels: np.ndarray,
     keep: np.ndarray,
     classes: Sequence[str],

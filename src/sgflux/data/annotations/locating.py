@@ -1,4 +1,4 @@
-"""Where the pictures of Visual Genome are: in their own folders, or wherever people put them."""
+"""Where the pictures of annotations are: at their paths, or wherever people put them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.annotations.table import Annotations
 from sgflux.errors import SgfluxError
 
-FOLDERS = ("VG_100K", "VG_100K_2", "", "images")
-"""Below the images folder, where a picture is looked for that is not where its url says."""
 
-
-def located(table: VisualGenome, images_dir: Path) -> VisualGenome:
+def located(table: Annotations, images_dir: Path) -> Annotations:
     """The table with the paths at which the pictures really are.
 
-    A picture that is not in its url's folder is looked for by its file's name in :data:`FOLDERS`:
-    many keep all pictures in one folder, and release 1.0 has images without a url. What is found
-    there is counted as a quirk; what is nowhere keeps its path.
+    A picture that is not at its path is looked for by its file's name in the annotations' folders.
+    What is found there is counted as a quirk; what is nowhere keeps its path.
     """
     files = Listing(images_dir)
     paths, moved = [], 0
     for path in table.images.paths:
         if path not in files:
             name = path.rpartition("/")[2]
-            places = (f"{folder}/{name}" if folder else name for folder in FOLDERS)
+            places = (f"{folder}/{name}" if folder else name for folder in table.folders)
             found = next((place for place in places if place in files), None)
             moved += found is not None
             path = path if found is None else found
@@ -38,7 +34,7 @@ def located(table: VisualGenome, images_dir: Path) -> VisualGenome:
     return replace(table, images=replace(table.images, paths=paths))
 
 
-def missing_files(table: VisualGenome, images_dir: Path) -> np.ndarray:
+def missing_files(table: Annotations, images_dir: Path) -> np.ndarray:
     """Which images have no file, (I,) bool.
 
     Raises:

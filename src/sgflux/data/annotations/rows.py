@@ -16,9 +16,9 @@ from sgflux.data.annotations.filters import (
     clipped_boxes,
     overlap,
 )
-from sgflux.data.annotations.table import VisualGenome
+from sgflux.data.annotations.table import Annotations
+from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample, in_prose
-from sgflux.data.schema import Box
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -63,7 +63,7 @@ class RowMaker:
         vocabulary: gives canonical names and class ids.
     """
 
-    table: VisualGenome
+    table: Annotations
     candidates: Candidates
     classes: Sequence[str]
     template: str = PROMPT_TEMPLATE
@@ -205,5 +205,4 @@ def class_id(
 
 def _plain_box(box: np.ndarray) -> Box:
     """Whole numbers as integers, as the release has them."""
-    x, y, w, h = (int(side) if side == int(side) else round(float(side), 2) for side in box)
-    return x, y, w, h
+    return Box(*(int(side) if side == int(side) else round(float(side), 2) for side in box))

@@ -15,7 +15,7 @@ import numpy as np
 from sgflux.data.annotations.filters import Candidates, clipped_boxes
 from sgflux.data.annotations.rows import RowMaker
 from sgflux.data.annotations.splits import Choice, Combination, Pool, choose
-from sgflux.data.annotations.table import SPLITS, VisualGenome
+from sgflux.data.annotations.table import SPLITS, Annotations
 from sgflux.data.check import CHECKED_NEGATIVES
 from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.files import UnreadableFileError
@@ -47,7 +47,7 @@ class Selection:
     sizes: Mapping[str, tuple[int, int]]
 
 
-def make_pool(table: VisualGenome, candidates: Candidates) -> Pool:
+def make_pool(table: Annotations, candidates: Candidates) -> Pool:
     """The candidates as what can be chosen from."""
     rows = np.flatnonzero(candidates.keep)
     relations, names = table.relations, table.objects.names

@@ -100,8 +100,7 @@ def _tile(example: SceneExample, images_dir: Path) -> Image.Image:
     order = sorted(range(len(example.boxes or ())), key=lambda i: i in colors)
     shown = []
     for i in order:
-        x, y, w, h = (example.boxes or ())[i]
-        corners = (x, y, x + w, y + h)
+        corners = (example.boxes or ())[i].corners
         around = [side * scale + (top if n % 2 else left) for n, side in enumerate(corners)]
         _draw_box(draw, around, colors.get(i, _OTHER), thick=i in colors)
         shown.append((example.graph.objects[i], around, colors.get(i, _OTHER)))

@@ -1,4 +1,4 @@
-"""All relationships of Visual Genome as columns: both of its forms, before anything is dropped.
+"""All annotated relationships of a source as columns, before anything is dropped.
 
 Shapes: I images, O objects, R relationships, the last two in the order of their images.
 """
@@ -6,7 +6,8 @@ Shapes: I images, O objects, R relationships, the last two in the order of their
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ SPLITS: tuple[str, ...] = ("train", "val", "test")
 """The three sets; a number below is an index into this."""
 
 ANY_SPLIT = -1
-"""Of an image that no file has assigned to a split."""
+"""The split of an image that the source assigns to none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +25,11 @@ class Images:
     """The images.
 
     Attributes:
-        paths: below the images folder, as the release has them; not checked yet.
-        ids: Visual Genome's image id, (I,) int64.
-        sizes: (width, height) in pixels, (I, 2) int64; 0 where the form does not say.
-        groups: images of one picture (same path, COCO or Flickr id) share a number, (I,) int64.
-        splits: in which split the form has put it, or ``ANY_SPLIT``, (I,) int8.
+        paths: paths below the images folder, as the source has them; not checked yet.
+        ids: image ids of the source, (I,) int64.
+        sizes: (width, height) in pixels, (I, 2) int64; 0 where the source does not say.
+        groups: (I,) int64; images of one picture share a number and stay in one split.
+        splits: index of the split that the source assigns, or ``ANY_SPLIT``, (I,) int8.
     """
 
     paths: list[str]
@@ -48,8 +49,8 @@ class Objects:
 
     Attributes:
         images: each one's image, (O,) int64.
-        ids: Visual Genome's object id, (O,) int64.
-        names: index into ``VisualGenome.names``, (O,) int64.
+        ids: object ids of the source, (O,) int64.
+        names: index into ``Annotations.names``, (O,) int64.
         boxes: (left, top, width, height) in pixels as annotated, (O, 4) float32.
     """
 
@@ -65,9 +66,9 @@ class Relations:
 
     Attributes:
         images: each one's image, ascending, (R,) int64.
-        ids: Visual Genome's relationship id, (R,) int64.
+        ids: relationship ids of the source, (R,) int64.
         places: its place among those of its image in the file, (R,) int64.
-        predicates: index into ``VisualGenome.predicates``, (R,) int64.
+        predicates: index into ``Annotations.predicates``, (R,) int64.
         subjects: index of an object, (R,) int64.
         objects: index of an object, (R,) int64.
     """
@@ -90,22 +91,26 @@ class Relations:
 
 
 @dataclass(frozen=True, eq=False)
-class VisualGenome:
-    """One form of Visual Genome, read.
+class Annotations:
+    """What a reader finds in a source.
 
     Attributes:
-        form: "raw" or "h5".
+        title: name of the source, for the summary and the contact sheet.
         images: the images.
         objects: the objects.
         relations: the relationships.
         names: different names of objects, clean ("" for none).
         predicates: different predicates, in the words of the file.
-        relation_aliases: cleaned predicate -> the one that the release's alias file has for it.
+        relation_aliases: cleaned predicate -> the one that the source has for it.
         quirks: what is odd in the files, and how often; each is handled as its name says.
         sources: file -> size in bytes (and, of a vocabulary, its hash).
+        folders: folders below the images folder, in which a picture is looked for by its file's
+            name if it is not at its path.
+        attributes: image ids -> object id -> attributes of the objects in these images; None if
+            the source has no attributes.
     """
 
-    form: str
+    title: str
     images: Images
     objects: Objects
     relations: Relations
@@ -113,7 +118,9 @@ class VisualGenome:
     predicates: list[str]
     relation_aliases: dict[str, str]
     quirks: Counter[str]
-    sources: dict[str, dict[str, Any]]
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    attributes: Callable[[Iterable[int]], dict[int, list[str]]] | None = None
 
 
 def clean_name(name: str) -> str:

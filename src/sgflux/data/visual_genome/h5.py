@@ -22,13 +22,14 @@ import numpy as np
 from sgflux.data.annotations.table import (
     ANY_SPLIT,
     SPLITS,
+    Annotations,
     Images,
     Objects,
     Relations,
-    VisualGenome,
     clean_name,
     source,
 )
+from sgflux.data.visual_genome.raw_files import FOLDERS
 from sgflux.errors import SgfluxError
 from sgflux.files.reading import read_json_object
 
@@ -88,27 +89,27 @@ def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     )
 
 
-def read_h5(
-    files: Sequence[str | os.PathLike[str]], *, vocab: str | os.PathLike[str]
-) -> VisualGenome:
-    """Read one file, which is split by image later, or three: train, val and test.
+def read_h5(paths: Sequence[Path]) -> Annotations:
+    """Read a vocabulary and one file, which is split by image later, or train, val and test.
 
     A picture that several of the three files have belongs to the last one of them that reports:
     test before val before train; the others' relationships of it do not count.
+
+    Args:
+        paths: the ``vocab.json``, then the HDF5 files.
 
     Raises:
         SgfluxError: naming the file, the dataset and the row, if something is not of sg2im's
             layout or does not fit the vocabulary.
     """
+    vocab, *files = paths
     if len(files) not in (1, len(SPLITS)):
         raise SgfluxError(
             f"--h5 takes one file, or the three of train, val and test, got {len(files)}"
         )
     vocabulary = read_vocabulary(vocab)
     splits = [ANY_SPLIT] if len(files) == 1 else list(range(len(SPLITS)))
-    parts = [
-        _File(Path(path), vocabulary, split) for path, split in zip(files, splits, strict=True)
-    ]
+    parts = [_File(path, vocabulary, split) for path, split in zip(files, splits, strict=True)]
     quirks: Counter[str] = Counter()
     home: dict[str, int] = {}
     for part in reversed(parts):
@@ -126,17 +127,17 @@ def read_h5(
     def column(name: str) -> np.ndarray:
         return np.concatenate([table[name] for table in tables])
 
-    paths = [path for part in parts for path in part.paths]
+    pictures = [path for part in parts for path in part.paths]
     number: dict[str, int] = {}
-    groups = np.array([number.setdefault(path, len(number)) for path in paths], dtype=np.int64)
+    groups = np.array([number.setdefault(path, len(number)) for path in pictures], dtype=np.int64)
     sources = {str(part.path): source(part.path) for part in parts}
-    sources[os.fspath(vocab)] = {**source(Path(vocab)), "words_sha256": vocabulary.sha256}
-    return VisualGenome(
-        form="h5",
+    sources[str(vocab)] = {**source(vocab), "words_sha256": vocabulary.sha256}
+    return Annotations(
+        title="Visual Genome (h5)",
         images=Images(
-            paths=paths,
+            paths=pictures,
             ids=np.concatenate([part.image_ids for part in parts]),
-            sizes=np.zeros((len(paths), 2), dtype=np.int64),
+            sizes=np.zeros((len(pictures), 2), dtype=np.int64),
             groups=groups,
             splits=np.concatenate(
                 [np.full(len(part.paths), part.split, dtype=np.int8) for part in parts]
@@ -161,6 +162,7 @@ def read_h5(
         relation_aliases={},
         quirks=quirks,
         sources=sources,
+        folders=FOLDERS,
     )
 
 

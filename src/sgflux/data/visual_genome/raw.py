@@ -6,11 +6,12 @@ entries without decoding them, and one entry at a time is decoded, as just the f
 
 from __future__ import annotations
 
-import os
+import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,15 +19,16 @@ import numpy as np
 
 from sgflux.data.annotations.table import (
     ANY_SPLIT,
+    Annotations,
     Images,
     Objects,
     Relations,
-    VisualGenome,
     clean_name,
     source,
 )
 from sgflux.data.progress import progress_bar
 from sgflux.data.visual_genome.raw_files import (
+    FOLDERS,
     IMAGE_ENTRY,
     IMAGES,
     OBJECT_ALIASES,
@@ -43,12 +45,13 @@ from sgflux.data.visual_genome.raw_files import (
     mapped,
     object_id_of,
     read_aliases,
+    read_attributes,
 )
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
 
 
-def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> VisualGenome:
+def read_raw(paths: Sequence[Path]) -> Annotations:
     """Read image_data, objects, relationships and, where they are, the alias files.
 
     Objects are those of ``objects.json`` (its name and box count, and an object that was merged
@@ -56,23 +59,25 @@ def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> Visua
     there.
 
     Args:
-        folder: where the files are.
-        progress: show a bar on stderr.
+        paths: the folder of the files, alone.
 
     Raises:
         SgfluxError: naming the file and the entry, if one is missing or not of the release's form.
     """
-    folder = Path(folder)
+    if len(paths) != 1:
+        raise SgfluxError(f"the raw release is one folder, got {len(paths)} paths")
+    (folder,) = paths
     if not folder.is_dir():
         raise SgfluxError(f"the raw release {str(folder)!r} is no folder")
+    show = sys.stderr.isatty()
     quirks: Counter[str] = Counter()
     images, row_of = _read_images(folder / IMAGES, quirks)
     object_aliases = read_aliases(folder / OBJECT_ALIASES)
     relation_aliases = read_aliases(folder / RELATION_ALIASES)
     names, predicates = _Words(), _Words()
-    things, merged = _read_objects(folder / OBJECTS, row_of, names, quirks, show=progress)
+    things, merged = _read_objects(folder / OBJECTS, row_of, names, quirks, show=show)
     found = _read_relationships(
-        folder / RELATIONSHIPS, row_of, names, predicates, quirks, show=progress
+        folder / RELATIONSHIPS, row_of, names, predicates, quirks, show=show
     )
     objects, ends = _joined(things, merged, found, quirks)
     name_table, name_index = _clean_names(names.words, object_aliases)
@@ -82,8 +87,8 @@ def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> Visua
             quirks["predicates with capitals or superfluous blanks, read without"] += 1
     files = [IMAGES, OBJECTS, RELATIONSHIPS]
     files += [name for name in (OBJECT_ALIASES, RELATION_ALIASES) if (folder / name).exists()]
-    return VisualGenome(
-        form="raw",
+    return Annotations(
+        title="Visual Genome (raw)",
         images=images,
         objects=Objects(
             images=objects.images,
@@ -104,6 +109,8 @@ def read_raw(folder: str | os.PathLike[str], *, progress: bool = False) -> Visua
         relation_aliases=relation_aliases,
         quirks=quirks,
         sources={name: source(folder / name) for name in files},
+        folders=FOLDERS,
+        attributes=partial(read_attributes, folder),
     )
 
 

@@ -27,6 +27,8 @@ ATTRIBUTES, OBJECT_ALIASES, RELATION_ALIASES = (
     "relationship_alias.txt",
 )
 
+FOLDERS = ("VG_100K", "VG_100K_2", "", "images")
+"""Folders below the images folder in which people keep the pictures of Visual Genome."""
 
 # What does not fit its column is an error of the entry that has it.
 Id = Annotated[int, Meta(ge=0, le=2**63 - 1)]

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Box, union_box
 from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample, resolve_image
-from sgflux.data.images import Crop, crop_window, load_image, union_box
-from sgflux.data.schema import Box
+from sgflux.data.images import Crop, crop_window, load_image
 from sgflux.errors import SgfluxError
 
 
