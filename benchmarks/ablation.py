@@ -67,10 +67,10 @@ from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
 from sgflux.terminal.quiet import hide_loading_bars
-from sgflux.training.classifier_training import ClassifierConfig, train_classifier
+from sgflux.training.classifier.training import ClassifierConfig, train_classifier
+from sgflux.training.log.run_log import duration
 from sgflux.training.loop import NotFiniteError
-from sgflux.training.run_log import duration
-from sgflux.training.trainer import train
+from sgflux.training.run import train
 from sgflux.world.dataset import write_world
 from sgflux.world.demo import DEMO
 

@@ -26,7 +26,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.evaluation.report.headline import Figure, footnotes, headline
 from sgflux.files.writing import replacing
-from sgflux.training.run_log import duration
+from sgflux.training.log.run_log import duration
 from sgflux.world.demo import RECORD as DEMO_RECORD
 
 COMMANDS = {

@@ -19,7 +19,7 @@ from diffusers import FluxTransformer2DModel
 from measuring import Place, Way, fits, largest_batch, significant
 from ways import VANILLA, Ours, Task, Vanilla
 
-from sgflux.training.estimate import Shape, operations_per_example
+from sgflux.training.planning.estimate import Shape, operations_per_example
 from sgflux.world.dataset import write_world
 
 SIZES = (256, 512, 1024)

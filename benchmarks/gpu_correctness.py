@@ -21,9 +21,9 @@ from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.models.adapter import adapter_disabled
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import draw_batch
+from sgflux.training.batches.batch import draw_batch
 from sgflux.training.objective import FlowMatchingObjective
-from sgflux.training.trainer import train
+from sgflux.training.run import train
 
 BF16_GRADIENT_TOLERANCE = 0.05
 """Largest relative error, in norm, of a whole bf16 gradient compared with float32."""

@@ -27,7 +27,7 @@ from sgflux.bases.memory.quantization import BITS, quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.training.estimate import Shape, activation_bytes, operations_per_example
+from sgflux.training.planning.estimate import Shape, activation_bytes, operations_per_example
 
 TEXT_TOKENS = 256
 CAPS_GB = (24, 48, 80)

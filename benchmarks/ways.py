@@ -47,14 +47,14 @@ from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, buil
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import LatentScale
+from sgflux.training.batches.batch import LatentScale
 from sgflux.training.build import Preparation, guidance_of
-from sgflux.training.interruption import StopRequest
+from sgflux.training.checkpoints.run_folder import RunFolder
+from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
-from sgflux.training.plan import make_plan
-from sgflux.training.processes import Processes
-from sgflux.training.run_folder import RunFolder
-from sgflux.training.run_log import RunLog
+from sgflux.training.planning.plan import make_plan
+from sgflux.training.processes.interruption import StopRequest
+from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.table import read_terms
 from sgflux.training.terms.term import Parts, Sources
 

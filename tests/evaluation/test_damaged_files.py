@@ -26,7 +26,7 @@ from sgflux.models.relation_classifier import (
     load_classifier,
     save_classifier,
 )
-from sgflux.training.run_log import drop_later_rows
+from sgflux.training.log.run_log import drop_later_rows
 from sgflux.world.demo import Preset, Progress
 from sgflux.world.judge import read_judge
 from tests.helpers.evaluated import make_evaluation

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import Batch, draw_batch
-from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
-from sgflux.training.processes import Processes
+from sgflux.training.batches.batch import Batch, draw_batch
+from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.processes.processes import Processes
 
 
 class MakeConfig(Protocol):

@@ -17,8 +17,8 @@ TRAINING = """
 import hashlib, sys
 from sgflux.training import loop
 from sgflux.commands.train import parse_train_config
-from sgflux.training.processes import Processes
-from sgflux.training.trainer import train
+from sgflux.training.processes.processes import Processes
+from sgflux.training.run import train
 
 seen = {}
 original = loop.TrainingRun.finished

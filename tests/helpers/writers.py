@@ -13,8 +13,8 @@ from PIL import Image
 from sgflux.bases.memory.offload import BlockOffload
 from sgflux.data.pictures import save_picture
 from sgflux.files.writing import replace_file
-from sgflux.training.event_file import EventFile
-from sgflux.training.run_log import RunLog
+from sgflux.training.log.event_file import EventFile
+from sgflux.training.log.run_log import RunLog
 
 
 def _bundle(folder: Path) -> None:
@@ -96,7 +96,7 @@ def _evaluated(folder: Path) -> None:
 
 
 def _checkpoint(folder: Path) -> None:
-    from sgflux.training.checkpoint import AdapterWeights
+    from sgflux.training.checkpoints.checkpoint import AdapterWeights
 
     weights = {"a": torch.zeros(3000)}
     AdapterWeights(step=1, trainable=weights, ema=None, adapter={}, metrics={}).save(

@@ -11,7 +11,7 @@ import torch
 from sgflux.data.cache import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS
 from sgflux.data.tensor_rows import MemoryRows
-from sgflux.training.batches import Batch, LatentScale, draw_batch
+from sgflux.training.batches.batch import Batch, LatentScale, draw_batch
 from sgflux.training.randomness import generator_for
 from tests.helpers.scenes import example
 

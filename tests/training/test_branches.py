@@ -13,7 +13,7 @@ from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disabled, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.training.batches import Batch
+from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from sgflux.training.terms.words import told_in_words
 from tests.helpers.flux import make_transformer

@@ -20,18 +20,19 @@ from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
-from sgflux.training import build, lazy_encoders, loop
-from sgflux.training.batches import Batch, draw_batch
-from sgflux.training.bucket_order import BucketOrder, batches_by
+from sgflux.training import build, loop
+from sgflux.training.batches.batch import Batch, draw_batch
+from sgflux.training.batches.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
-from sgflux.training.checkpoint import TrainingState
-from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import Encoded, encode, read_splits
-from sgflux.training.processes import Processes
+from sgflux.training.checkpoints.checkpoint import TrainingState
+from sgflux.training.checkpoints.resuming import changed_settings
+from sgflux.training.encoding import lazy_encoders
+from sgflux.training.encoding.prepare import Encoded, encode, read_splits
+from sgflux.training.planning.plan import RunPlan, make_plan
+from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder
-from sgflux.training.resuming import changed_settings
+from sgflux.training.run import train
 from sgflux.training.terms.regions import box_coverage, relation_regions
-from sgflux.training.trainer import train
 from sgflux.training.validation import Validator
 from tests.helpers.scenes import example
 from tests.helpers.training import Drawn, MakeConfig, TwoInOne

@@ -15,10 +15,10 @@ from sgflux.cli import main
 from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossConfig, NegativeMix
-from sgflux.training import lazy_encoders
-from sgflux.training.encoder_files import encoder_facts, files_identity
-from sgflux.training.prepare import Encoded, encode, read_splits
-from sgflux.training.processes import Processes
+from sgflux.training.encoding import lazy_encoders
+from sgflux.training.encoding.encoder_files import encoder_facts, files_identity
+from sgflux.training.encoding.prepare import Encoded, encode, read_splits
+from sgflux.training.processes.processes import Processes
 
 
 def say(text: str) -> None:

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sgflux.errors import SgfluxError
-from sgflux.training.checkpoint import (
+from sgflux.training.checkpoints.checkpoint import (
     AdapterWeights,
     CheckpointError,
     TrainingState,
     step_files,
 )
-from sgflux.training.run_folder import RunFolder
+from sgflux.training.checkpoints.run_folder import RunFolder
 from tests.helpers.training import equal, training_state, weights
 
 

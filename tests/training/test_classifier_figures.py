@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sgflux.intervals import Layout, share_interval
-from sgflux.training.classifier_figures import calibration, held_out_figures
+from sgflux.training.classifier.figures import calibration, held_out_figures
 
 
 def test_figures_of_four_answers() -> None:

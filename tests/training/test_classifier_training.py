@@ -20,8 +20,8 @@ from sgflux.models.relation_classifier import (
     save_classifier,
 )
 from sgflux.settings.losses import LossConfig, NegativeMix
-from sgflux.training.classifier_training import ClassifierConfig, train_classifier
-from sgflux.training.trainer import train
+from sgflux.training.classifier.training import ClassifierConfig, train_classifier
+from sgflux.training.run import train
 from tests.helpers.training import MakeConfig, training_rows
 
 KINDS: tuple[ClassifierKind, ...] = ("latent", "saliency")

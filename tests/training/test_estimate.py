@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.estimate import (
+from sgflux.training.planning.estimate import (
     Shape,
     activation_bytes,
     estimate_lines,
     operations_per_example,
 )
-from sgflux.training.trainer import train
+from sgflux.training.run import train
 from tests.helpers.original_layout import make_transformer, original_state
 from tests.helpers.training import MakeConfig
 

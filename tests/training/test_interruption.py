@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from sgflux.training import interruption
-from sgflux.training.interruption import StopRequest
+from sgflux.training.processes import interruption
+from sgflux.training.processes.interruption import StopRequest
 
 
 def test_the_first_signal_is_noted_and_its_echo_ignored() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sgflux.errors import SgfluxError
-from sgflux.training.launcher import check_launcher, option_of
+from sgflux.training.processes.launcher import check_launcher, option_of
 
 ROOT = Path(__file__).parents[2]
 LAUNCH = ["python", "/somewhere/bin/accelerate", "launch"]

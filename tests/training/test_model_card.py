@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sgflux.settings.training import TrainConfig
-from sgflux.training.checkpoint import AdapterWeights
-from sgflux.training.model_card import _figures
+from sgflux.training.card.model_card import _figures
+from sgflux.training.checkpoints.checkpoint import AdapterWeights
 
 METRICS = {
     "loss": 0.9675,

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossConfig
-from sgflux.training.checkpoint import AdapterWeights
+from sgflux.training.checkpoints.checkpoint import AdapterWeights
+from sgflux.training.run import train
 from sgflux.training.terms.table import TERMS, read_terms
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
-from sgflux.training.trainer import train
 from tests.helpers.training import MakeConfig, training_rows
 
 PLAIN = LossConfig(lambda_words=0.0)

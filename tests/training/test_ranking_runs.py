@@ -15,8 +15,8 @@ from sgflux.flow_matching import inference_sigmas
 from sgflux.models.bundle import load_bundle
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.build import sampling_sigmas_of
-from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
-from sgflux.training.trainer import TrainResult, train
+from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.run import TrainResult, train
 from tests.helpers.training import MakeConfig, equal, training_rows
 
 FLOW = LossConfig(

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sgflux.settings.losses import LossConfig, NegativeMix
-from sgflux.training.checkpoint import AdapterWeights, TrainingState
-from sgflux.training.trainer import train
+from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState
+from sgflux.training.run import train
 from tests.helpers.training import MakeConfig, equal
 
 

@@ -20,17 +20,17 @@ from safetensors.torch import load_file, save_file
 
 from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError
-from sgflux.training.checkpoint import (
+from sgflux.training.checkpoints.checkpoint import (
     AdapterWeights,
     CheckpointError,
     TrainingState,
     shallow_dict,
 )
-from sgflux.training.checksum import content_checksum
-from sgflux.training.prepare import plan_encoding, read_splits
-from sgflux.training.processes import Processes
-from sgflux.training.resuming import changed_settings
-from sgflux.training.trainer import TrainResult, train
+from sgflux.training.checkpoints.checksum import content_checksum
+from sgflux.training.checkpoints.resuming import changed_settings
+from sgflux.training.encoding.prepare import plan_encoding, read_splits
+from sgflux.training.processes.processes import Processes
+from sgflux.training.run import TrainResult, train
 from tests.helpers.rows import file_digests
 from tests.helpers.training import MakeConfig, equal, training_state
 

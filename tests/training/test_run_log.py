@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sgflux.training.run_log import RunLog, drop_later_rows, duration
+from sgflux.training.log.run_log import RunLog, drop_later_rows, duration
 
 
 def rows(folder: Path) -> list[dict[str, object]]:

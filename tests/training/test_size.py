@@ -20,9 +20,9 @@ from sgflux.settings import ConfigError
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
-from sgflux.training.classifier_training import train_classifier
-from sgflux.training.size import model_size, with_size
-from sgflux.training.trainer import train
+from sgflux.training.classifier.training import train_classifier
+from sgflux.training.encoding.size import model_size, with_size
+from sgflux.training.run import train
 from tests.helpers.single_files import make_autoencoder, original_autoencoder_state
 from tests.helpers.training import MakeConfig
 

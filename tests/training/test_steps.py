@@ -11,9 +11,9 @@ import torch
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.settings.losses import LossConfig
 from sgflux.training import loop
-from sgflux.training.checkpoint import TrainingState
-from sgflux.training.processes import Processes
-from sgflux.training.trainer import train
+from sgflux.training.checkpoints.checkpoint import TrainingState
+from sgflux.training.processes.processes import Processes
+from sgflux.training.run import train
 from tests.helpers.training import Drawn, MakeConfig, TwoInOne, training_rows
 
 NO_VALIDATION: dict[str, Any] = {"val_jsonl": None, "val_every": 250, "val_sigmas": 4}

@@ -10,9 +10,9 @@ import pytest
 from torch import Tensor
 
 from sgflux.settings.losses import LossConfig
-from sgflux.training.batches import Batch
+from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import FlowMatchingObjective
-from sgflux.training.trainer import train
+from sgflux.training.run import train
 from tests.helpers.training import MakeConfig
 
 

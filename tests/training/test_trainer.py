@@ -19,10 +19,10 @@ import torch
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.settings.training import TrainConfig
-from sgflux.training import trainer
-from sgflux.training.checkpoint import AdapterWeights, TrainingState, shallow_dict
-from sgflux.training.encoder import other_words
-from sgflux.training.trainer import TrainResult, train
+from sgflux.training import run as trainer
+from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.encoding.graph_encoder import other_words
+from sgflux.training.run import TrainResult, train
 from tests.helpers.scenes import example
 from tests.helpers.training import MakeConfig, equal
 

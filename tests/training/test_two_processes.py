@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sgflux.cli import main
-from sgflux.training.checkpoint import TrainingState
+from sgflux.training.checkpoints.checkpoint import TrainingState
 from tests.helpers.training import MakeConfig
 from tests.helpers.two_processes import TRAINING, finish, flags_of, launch
 
@@ -22,7 +22,7 @@ AVERAGING = """
 import torch
 from torch import nn
 from sgflux.training.optimization import average_gradients
-from sgflux.training.processes import Processes
+from sgflux.training.processes.processes import Processes
 
 processes = Processes.start("auto")
 assert processes.count == 2

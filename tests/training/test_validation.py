@@ -17,7 +17,7 @@ from sgflux.data.examples import read_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.graphs.statements import equivalent
-from sgflux.training.batches import Batch, LatentScale
+from sgflux.training.batches.batch import Batch, LatentScale
 from sgflux.training.validation import (
     ValidationResult,
     Validator,

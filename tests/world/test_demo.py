@@ -15,7 +15,7 @@ from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.settings.training import TrainConfig
-from sgflux.training.trainer import TrainResult, train
+from sgflux.training.run import TrainResult, train
 from sgflux.world.demo import (
     CONTROL,
     DEMO,

@@ -92,9 +92,9 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(CacheFlags, arguments)
     if not flags.verify:
         command.expect_files(flags.jsonl)
-    from sgflux.training.caching import fill_from_files, verify_cache
-    from sgflux.training.launcher import check_launcher
-    from sgflux.training.processes import Processes
+    from sgflux.training.encoding.caching import fill_from_files, verify_cache
+    from sgflux.training.processes.launcher import check_launcher
+    from sgflux.training.processes.processes import Processes
 
     if not flags.jsonl:
         return min(verify_cache(flags.latent_cache_dir, rebuilds=False), 1)

@@ -13,7 +13,7 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Train a classifier of relations, for the rankers that need one."""
     config = command.parse(ClassifierConfig, arguments)
-    from sgflux.training import classifier_training
+    from sgflux.training.classifier import training as classifier_training
 
     hide_loading_bars()
     with command.hold(config.out_dir, beside=True):

@@ -31,7 +31,7 @@ class PictureSettings:
         """Height and width of the training images.
 
         Raises:
-            ConfigError: if one is left to the model; see :func:`sgflux.training.size.with_size`.
+            ConfigError: if one is left to the model, which nobody has read yet.
         """
         if self.height is None or self.width is None:
             raise ConfigError("height and width are the model's own, which nobody has read yet")

@@ -1,1 +1,1 @@
-"""Training: of adapters, and of the bundled base model."""
+"""Training of adapters: :mod:`~sgflux.training.run` is a run from its settings to its bundle."""

@@ -35,12 +35,12 @@ from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.sampling.inputs import flux_schedule
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import LatentScale
-from sgflux.training.encoder import pretrained_encoder
-from sgflux.training.initial import InitialAdapter, load_initial
-from sgflux.training.plan import RunPlan, make_plan
-from sgflux.training.prepare import Encoded, Splits, image_tokens_of, images_root
-from sgflux.training.processes import Processes
+from sgflux.training.batches.batch import LatentScale
+from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
+from sgflux.training.encoding.graph_encoder import pretrained_encoder
+from sgflux.training.encoding.prepare import Encoded, Splits, image_tokens_of, images_root
+from sgflux.training.planning.plan import RunPlan, make_plan
+from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts, Term

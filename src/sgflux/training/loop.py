@@ -16,11 +16,12 @@ from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import draw_batch
-from sgflux.training.bucket_order import BucketOrder
+from sgflux.training.batches.batch import draw_batch
+from sgflux.training.batches.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
-from sgflux.training.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
-from sgflux.training.interruption import StopRequest
+from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
+from sgflux.training.checkpoints.run_folder import RunFolder
+from sgflux.training.log.run_log import RunLog
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.optimization import (
     Average,
@@ -29,10 +30,9 @@ from sgflux.training.optimization import (
     make_optimizer,
     set_learning_rate,
 )
-from sgflux.training.processes import Processes
+from sgflux.training.processes.interruption import StopRequest
+from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
-from sgflux.training.run_folder import RunFolder
-from sgflux.training.run_log import RunLog
 from sgflux.training.terms.loss import TrainingLoss
 from sgflux.training.terms.ranking.negatives import ConfusionTable
 from sgflux.training.validation import ValidationResult, Validator

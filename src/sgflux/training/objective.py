@@ -19,7 +19,7 @@ from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
-from sgflux.training.batches import Batch
+from sgflux.training.batches.batch import Batch
 from sgflux.training.terms.errors import flow_matching_loss
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
-from sgflux.training.processes import Processes
+from sgflux.training.processes.processes import Processes
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, floor: float) -> float:

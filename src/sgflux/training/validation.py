@@ -32,7 +32,7 @@ from sgflux.graphs.negatives import (
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.validation import SelectBy
-from sgflux.training.batches import Batch, LatentScale
+from sgflux.training.batches.batch import Batch, LatentScale
 from sgflux.training.randomness import derived_seed, generator_for
 from sgflux.training.terms.errors import ranking_accuracy
 

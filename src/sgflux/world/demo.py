@@ -35,8 +35,8 @@ from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.writing import make_folder, replacing
 from sgflux.settings.training import TrainConfig
-from sgflux.training.run_log import METRICS_FILE, duration
-from sgflux.training.trainer import train
+from sgflux.training.log.run_log import METRICS_FILE, duration
+from sgflux.training.run import train
 from sgflux.world.dataset import write_world
 
 RECORD = "demo.json"
@@ -177,7 +177,7 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
         console: where to print.
 
     Returns:
-        0, or what :attr:`sgflux.training.trainer.TrainResult.exit_status` says of an interruption.
+        0, or what :attr:`sgflux.training.run.TrainResult.exit_status` says of an interruption.
 
     Raises:
         SgfluxError: if the folder holds anything else, or as the stages do.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sgflux.graphs.scene_graph import Triple
 from sgflux.models.saliency import check_concept_blocks, default_concept_blocks
-from sgflux.training.batches import Batch
+from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from sgflux.training.terms.ranking.ranking import Ranking
 from sgflux.training.terms.term import Parts, Step, Term

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sgflux.settings.losses import LossConfig
-from sgflux.training.batches import Batch
+from sgflux.training.batches.batch import Batch
 from sgflux.training.terms.errors import flow_matching_loss
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.settings.losses import LossConfig
-from sgflux.training.batches import Batch
-from sgflux.training.processes import Processes
+from sgflux.training.batches.batch import Batch
+from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
 from sgflux.training.terms.ranking.classifier import LoadedClassifier, read_classifier
 from sgflux.training.terms.ranking.flow import FlowRanker

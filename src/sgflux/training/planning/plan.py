@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sgflux.errors import SgfluxError
 from sgflux.settings.optimizer import DEFAULT_EPOCHS
 from sgflux.settings.training import TrainConfig
-from sgflux.training.bucket_order import batches_by
+from sgflux.training.batches.bucket_order import batches_by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,8 @@ def make_plan(
 ) -> RunPlan:
     """Add what follows from these numbers.
 
-    With aspect buckets an epoch ends with a whole batch of every bucket, see
-    :class:`~sgflux.training.bucket_order.BucketOrder`; ``bucket_counts`` are their examples.
+    With aspect buckets an epoch ends with a whole batch of every bucket, and ``bucket_counts`` are
+    the buckets' examples, see :class:`~sgflux.training.batches.bucket_order.BucketOrder`.
 
     Raises:
         SgfluxError: if the warmup is as long as the run.

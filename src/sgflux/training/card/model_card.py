@@ -9,9 +9,9 @@ from sgflux.bases.name import BaseName, public_name
 from sgflux.models.adapter import AdapterConfig
 from sgflux.models.card_data import card_data, license_of
 from sgflux.settings.training import TrainConfig
-from sgflux.training.checkpoint import AdapterWeights
-from sgflux.training.plan import RunPlan
-from sgflux.training.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
+from sgflux.training.card.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
+from sgflux.training.checkpoints.checkpoint import AdapterWeights
+from sgflux.training.planning.plan import RunPlan
 
 
 def model_card(

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sgflux.files.json_files import checked, iter_json_lines
 from sgflux.files.writing import naming_disk_errors, replace_file
-from sgflux.training.event_file import EventFile
+from sgflux.training.log.event_file import EventFile
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"

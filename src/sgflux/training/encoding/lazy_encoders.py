@@ -15,7 +15,7 @@ from sgflux.data.cache import name_key
 from sgflux.data.encoding import Encoders, name_features
 from sgflux.data.store import CacheStore
 from sgflux.settings.training import TrainConfig
-from sgflux.training.encoder_files import (
+from sgflux.training.encoding.encoder_files import (
     AUTOENCODER_PARTS,
     TEXT_PARTS,
     EncoderFacts,

@@ -20,21 +20,30 @@ from sgflux.files.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation, build
-from sgflux.training.checkpoint import CheckpointError, TrainingState
-from sgflux.training.initial import adopted, as_started, check_initial_base, read_initial
-from sgflux.training.launcher import check_launcher
+from sgflux.training.card.model_card import model_card
+from sgflux.training.card.sample import draw_sample
+from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
+from sgflux.training.checkpoints.initial import (
+    adopted,
+    as_started,
+    check_initial_base,
+    read_initial,
+)
+from sgflux.training.checkpoints.resuming import (
+    check_length,
+    check_resumable,
+    check_same_transformer,
+)
+from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
+from sgflux.training.encoding.prepare import Splits, encode, plan_encoding, read_splits
+from sgflux.training.encoding.size import with_size
+from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
-from sgflux.training.model_card import model_card
-from sgflux.training.outline import outline
-from sgflux.training.plan import RunPlan
-from sgflux.training.precheck import NOT_CHECKED, check_inputs, check_room
-from sgflux.training.prepare import Splits, encode, plan_encoding, read_splits
-from sgflux.training.processes import Processes
-from sgflux.training.resuming import check_length, check_resumable, check_same_transformer
-from sgflux.training.run_folder import CONFIG_FILE, RunFolder
-from sgflux.training.run_log import RunLog
-from sgflux.training.sample import draw_sample
-from sgflux.training.size import with_size
+from sgflux.training.planning.outline import outline
+from sgflux.training.planning.plan import RunPlan
+from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
+from sgflux.training.processes.launcher import check_launcher
+from sgflux.training.processes.processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import replace_file
-from sgflux.training.checkpoint import step_files
-from sgflux.training.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
+from sgflux.training.checkpoints.checkpoint import step_files
+from sgflux.training.log.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
 
 CONFIG_FILE = "config.json"
 

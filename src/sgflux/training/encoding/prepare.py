@@ -29,11 +29,11 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import find_training_adapter
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import LatentScale
-from sgflux.training.encoder import readable_examples
-from sgflux.training.encoder_files import EncoderFacts
-from sgflux.training.lazy_encoders import LazyEncoders
-from sgflux.training.processes import Processes
+from sgflux.training.batches.batch import LatentScale
+from sgflux.training.encoding.encoder_files import EncoderFacts
+from sgflux.training.encoding.graph_encoder import readable_examples
+from sgflux.training.encoding.lazy_encoders import LazyEncoders
+from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.table import read_terms
 from sgflux.training.terms.term import Needs, Sources, Term
 from sgflux.training.validation import ValidationItem, choose_items

@@ -29,7 +29,7 @@ from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.training import TrainConfig
-from sgflux.training.checkpoint import TrainingState
+from sgflux.training.checkpoints.checkpoint import TrainingState
 
 _SIZES = (
     "graph_mode",

@@ -47,14 +47,14 @@ from sgflux.models.saliency import (
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
-from sgflux.training.batches import Batch, draw_batch
+from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.build import guidance_of
-from sgflux.training.classifier_figures import held_out_figures
-from sgflux.training.precheck import check_inputs
-from sgflux.training.prepare import Encoded, Splits, encode, images_root, read_splits
-from sgflux.training.processes import Processes
+from sgflux.training.classifier.figures import held_out_figures
+from sgflux.training.encoding.prepare import Encoded, Splits, encode, images_root, read_splits
+from sgflux.training.encoding.size import with_size
+from sgflux.training.planning.precheck import check_inputs
+from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
-from sgflux.training.size import with_size
 from sgflux.training.terms.ranking.negatives import predicates_of
 
 Say = Callable[[str], None]
@@ -341,7 +341,7 @@ def measure(
     *,
     config: ClassifierConfig,
 ) -> dict[str, Any]:
-    """See :func:`sgflux.training.classifier_figures.held_out_figures`.
+    """See :func:`sgflux.training.classifier.figures.held_out_figures`.
 
     The same statements always come with the same noise.
     """

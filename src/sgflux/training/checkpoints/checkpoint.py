@@ -22,7 +22,7 @@ from torch import Tensor
 
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import replacing
-from sgflux.training.checksum import content_checksum
+from sgflux.training.checkpoints.checksum import content_checksum
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.settings.training import TrainConfig
-from sgflux.training.checkpoint import TrainingState
+from sgflux.training.checkpoints.checkpoint import TrainingState
 
 CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
 """How often a run says and keeps something."""

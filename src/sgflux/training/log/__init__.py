@@ -1,0 +1,1 @@
+"""What a run writes about itself: lines, metrics and TensorBoard's file."""
