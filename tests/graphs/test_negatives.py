@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,10 +17,8 @@ from sgflux.graphs.entailments import ENTAILMENTS, entailed, is_same_name, may_b
 from sgflux.graphs.negatives import (
     Negative,
     NegativeKind,
+    Negatives,
     NegativeUnavailableError,
-    available_kinds,
-    make_negative,
-    make_negatives,
 )
 from sgflux.graphs.predicates import (
     CANONICAL_PREDICATES,
@@ -37,6 +37,22 @@ CONFUSION = {
 }
 RIDING = SceneGraph.parse("man, riding, horse")
 CANONICAL_ENTAILMENTS = "9c1b555165447c63b922190b727749cb35f565e6cb88b6451d829dd65f85d165"
+
+
+def make_negative(
+    graph: SceneGraph, *, rng: random.Random, kind: Any = None, **truth: Any
+) -> Negative:
+    return Negatives(graph, **truth).draw(rng, kind)
+
+
+def make_negatives(
+    graph: SceneGraph, n: int, *, rng: random.Random, kind: Any = None, **truth: Any
+) -> Sequence[Negative]:
+    return Negatives(graph, **truth).draw_several(n, rng, kind)
+
+
+def available_kinds(graph: SceneGraph, **truth: Any) -> tuple[NegativeKind, ...]:
+    return Negatives(graph, **truth).kinds()
 
 
 def negative(text: str, kind: NegativeKind, seed: int = 0, **settings_: object) -> Negative:
@@ -225,8 +241,6 @@ def test_settings_without_their_data_are_errors() -> None:
     ):
         with pytest.raises(SgfluxError, match=message):
             negative("man, riding, horse", kind)  # type: ignore[arg-type]
-    with pytest.raises(SgfluxError, match="n must be at least 0"):
-        make_negatives(RIDING, -1, rng=random.Random(0))
     with pytest.raises(NegativeUnavailableError, match="without relationships"):
         make_negative(SceneGraph.null(), rng=random.Random(0))
 

@@ -19,7 +19,7 @@ from sgflux.data.images import picture_sizes
 from sgflux.data.progress import progress_bar
 from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
-from sgflux.graphs.negatives import NegativeKind, available_kinds
+from sgflux.graphs.negatives import NegativeKind, Negatives
 from sgflux.graphs.predicates import (
     DEFAULT_VOCABULARY,
     PredicateVocabulary,
@@ -176,9 +176,8 @@ def check_dataset(
     with progress_bar(len(examples), "rows", show=progress) as advance:
         for line, example in examples:
             problems += _picture_problems(line, example, sizes[example.image_rel_path])
-            kinds = available_kinds(
-                example.graph, vocabulary=vocabulary, known=known[example.picture]
-            )
+            truth = known[example.picture]
+            kinds = Negatives(example.graph, vocabulary=vocabulary, known=truth).kinds()
             negatives.update(kind for kind in kinds if kind in CHECKED_NEGATIVES)
             if not set(kinds) & set(CHECKED_NEGATIVES):
                 problems.append(

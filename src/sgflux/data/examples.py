@@ -419,7 +419,7 @@ def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], Sce
     """``SceneExample.picture`` -> all that the rows know of it, compared by name.
 
     That is what their graphs state, and their ``meta.known_triples``. It is the ``known`` of
-    :func:`sgflux.graphs.negatives.make_negative`: a negative of one row must not be what another
+    :class:`sgflux.graphs.negatives.Negatives`: a negative of one row must not be what another
     row says of the same picture. Objects are repeated a statement.
     """
     stated: dict[tuple[str, bool], dict[Triple, None]] = {}

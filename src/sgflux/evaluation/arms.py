@@ -21,13 +21,7 @@ from sgflux.data.examples import (
     prompts_for_graph,
 )
 from sgflux.errors import SgfluxError
-from sgflux.graphs.negatives import (
-    Negative,
-    NegativeKind,
-    NegativeUnavailableError,
-    make_negative,
-    may_be_true,
-)
+from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeUnavailableError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.statements import equivalent
@@ -218,14 +212,12 @@ def make_items(
         # A wrong predicate is one of the data's, which the adapter has seen, where one is wrong.
         for allowed in (own, predicates):
             try:
-                return make_negative(
+                return Negatives(
                     examples[row].graph,
-                    rng=random.Random(derived_seed(seed, kind, row)),
-                    kind=kind,
                     vocabulary=vocabulary,
                     known=known[examples[row].picture],
                     predicates=allowed,
-                )
+                ).draw(random.Random(derived_seed(seed, kind, row)), kind)
             except NegativeUnavailableError:
                 continue
         return None
@@ -266,6 +258,7 @@ def _other_row(
     """A row whose graph states what is not known as true, with other predicates if possible."""
     own = examples[row]
     own_predicates = _predicates(own.graph, vocabulary)
+    truth = Negatives(own.graph, known=known, vocabulary=vocabulary)
     start = rng.randrange(len(rows))
     second_best = None
     for candidate in (*rows[start:], *rows[:start]):
@@ -274,7 +267,7 @@ def _other_row(
             own.graph, other.graph, vocabulary
         ):
             continue
-        if may_be_true(other.graph, stated=own.graph, known=known, vocabulary=vocabulary):
+        if truth.may_be_true(other.graph):
             continue
         if not own_predicates & _predicates(other.graph, vocabulary):
             return candidate

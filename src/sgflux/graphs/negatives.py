@@ -69,103 +69,6 @@ class NegativeUnavailableError(SgfluxError):
     """The graph has no negative of the kind asked for; the message says why."""
 
 
-def make_negative(
-    graph: SceneGraph,
-    *,
-    rng: random.Random,
-    kind: NegativeKind | Mapping[NegativeKind, float] | None = None,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-    known: SceneGraph | None = None,
-    predicates: Sequence[str] | None = None,
-    object_names: Sequence[str] = (),
-    confusion: Mapping[str, Mapping[str, float]] | None = None,
-) -> Negative:
-    """One negative of ``graph``; equal arguments and an equally seeded ``rng`` give an equal one.
-
-    Args:
-        graph: True graph.
-        rng: Only source of randomness.
-        kind: Kind, or weights of kinds (those unavailable for this graph drop out, the others
-            keep their proportions), or None for all available kinds with equal weights.
-        vocabulary: Vocabulary that says which statements are the same.
-        known: Further true statements of the image, compared by name; may repeat ``graph``.
-        predicates: Possible replacements of a predicate; None means the whole vocabulary. Give
-            ``CGIP_PREDICATES`` where the encoder knows no others. Does not concern ``INVERSE``.
-        object_names: Possible replacements of a subject or object.
-        confusion: True predicate -> replacement -> weight >= 0, for ``HARD_PREDICATE``.
-
-    Raises:
-        NegativeUnavailableError: if the graph has no negative of that kind (of any of these kinds).
-        SgfluxError: if ``kind`` asks for ``OBJECT`` without ``object_names`` or for
-            ``HARD_PREDICATE`` without ``confusion``; on a malformed weight.
-        UnknownPredicateError: if ``predicates`` or ``confusion`` has a word not in ``vocabulary``.
-    """
-    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
-    return maker.make(maker.weights(kind), rng)
-
-
-def make_negatives(
-    graph: SceneGraph,
-    n: int,
-    *,
-    rng: random.Random,
-    kind: NegativeKind | Mapping[NegativeKind, float] | None = None,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-    known: SceneGraph | None = None,
-    predicates: Sequence[str] | None = None,
-    object_names: Sequence[str] = (),
-    confusion: Mapping[str, Mapping[str, float]] | None = None,
-) -> tuple[Negative, ...]:
-    """``n`` negatives, drawn independently, so they may repeat; see :func:`make_negative`.
-
-    Raises:
-        SgfluxError: if ``n`` is negative, and as :func:`make_negative`.
-    """
-    if n < 0:
-        raise SgfluxError(f"n must be at least 0, got {n}")
-    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
-    weights = maker.weights(kind)
-    return tuple(maker.make(weights, rng) for _ in range(n))
-
-
-def available_kinds(
-    graph: SceneGraph,
-    *,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-    known: SceneGraph | None = None,
-    predicates: Sequence[str] | None = None,
-    object_names: Sequence[str] = (),
-    confusion: Mapping[str, Mapping[str, float]] | None = None,
-) -> tuple[NegativeKind, ...]:
-    """The kinds of which :func:`make_negative` can make a negative, in the order of the enum.
-
-    Raises:
-        UnknownPredicateError: if ``predicates`` or ``confusion`` has a word not in ``vocabulary``.
-        SgfluxError: on a malformed weight in ``confusion``.
-    """
-    maker = _Maker(graph, vocabulary, known, predicates, object_names, confusion)
-    return tuple(kind for kind in NegativeKind if maker.is_available(kind))
-
-
-def may_be_true(
-    graph: SceneGraph,
-    *,
-    stated: SceneGraph,
-    known: SceneGraph | None = None,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-) -> bool:
-    """Whether all that ``graph`` states may be true of a picture, as far as is known of it.
-
-    Args:
-        graph: Graph that may be true of the picture.
-        stated: Graph that is stated of the picture, and true.
-        known: Further statements that are known to be true.
-        vocabulary: Vocabulary that says which statements are the same.
-    """
-    truth = _Maker(stated, vocabulary, known, None, (), None)
-    return all(truth.may_be_true(graph, entry) for entry in graph.relationships)
-
-
 @dataclass(frozen=True)
 class _Fact:
     """A statement by name, as written: equal names of different objects are not told apart."""
@@ -175,18 +78,35 @@ class _Fact:
     object: str
 
 
-class _Maker:
-    """The candidates of each kind for one graph."""
+class Negatives:
+    """The negatives that can be made of one graph."""
 
     def __init__(
         self,
         graph: SceneGraph,
-        vocabulary: PredicateVocabulary,
-        known: SceneGraph | None,
-        predicates: Sequence[str] | None,
-        object_names: Sequence[str],
-        confusion: Mapping[str, Mapping[str, float]] | None,
+        *,
+        vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+        known: SceneGraph | None = None,
+        predicates: Sequence[str] | None = None,
+        object_names: Sequence[str] = (),
+        confusion: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
+        """Read what is true of the graph's picture, and what may take the place of its parts.
+
+        Args:
+            graph: True graph.
+            vocabulary: Vocabulary that says which statements are the same.
+            known: Further true statements of the image, compared by name; may repeat ``graph``.
+            predicates: Possible replacements of a predicate; None means the whole vocabulary. Give
+                ``CGIP_PREDICATES`` where the encoder knows no others. Does not concern ``INVERSE``.
+            object_names: Possible replacements of a subject or object.
+            confusion: True predicate -> replacement -> weight >= 0, for ``HARD_PREDICATE``.
+
+        Raises:
+            UnknownPredicateError: if ``predicates`` or ``confusion`` has a word not in
+                ``vocabulary``.
+            SgfluxError: on a malformed weight in ``confusion``.
+        """
         self._implied_by: dict[_Fact, list[_Fact]] = {}
         self.graph = graph
         self.vocabulary = vocabulary
@@ -200,7 +120,46 @@ class _Maker:
         self.others = [fact for fact in dict.fromkeys(others) if fact not in self.own]
         self.named = tuple(dict.fromkeys((*graph.objects, *(known.objects if known else ()))))
 
-    def weights(
+    def draw(
+        self, rng: random.Random, kind: NegativeKind | Mapping[NegativeKind, float] | None = None
+    ) -> Negative:
+        """Draw one negative; equal arguments and an equally seeded ``rng`` give an equal one.
+
+        Args:
+            rng: Only source of randomness.
+            kind: Kind, or weights of kinds (those unavailable for this graph drop out, the others
+                keep their proportions), or None for all available kinds with equal weights.
+
+        Raises:
+            NegativeUnavailableError: if the graph has no negative of these kinds.
+            SgfluxError: if ``kind`` asks for ``OBJECT`` without ``object_names`` or for
+                ``HARD_PREDICATE`` without ``confusion``; on a malformed weight.
+        """
+        return self._make(self._weights(kind), rng)
+
+    def draw_several(
+        self,
+        n: int,
+        rng: random.Random,
+        kind: NegativeKind | Mapping[NegativeKind, float] | None = None,
+    ) -> tuple[Negative, ...]:
+        """Draw ``n`` negatives independently, so that they may repeat, as :meth:`draw`."""
+        weights = self._weights(kind)
+        return tuple(self._make(weights, rng) for _ in range(n))
+
+    def kinds(self) -> tuple[NegativeKind, ...]:
+        """The kinds of which there is a negative, in the order of the enum."""
+        return tuple(
+            kind
+            for kind in NegativeKind
+            if any(next(self._candidates(kind, i), None) for i in range(len(self.own)))
+        )
+
+    def may_be_true(self, graph: SceneGraph) -> bool:
+        """Whether all that another graph states may be true of this one's picture."""
+        return all(self._may_be_stated(graph, entry) for entry in graph.relationships)
+
+    def _weights(
         self, kind: NegativeKind | Mapping[NegativeKind, float] | None
     ) -> dict[NegativeKind, float]:
         """The kinds to draw from; the settings that they need are checked."""
@@ -227,7 +186,7 @@ class _Maker:
             raise SgfluxError("negatives of kind 'hard_predicate' need confusion, which is None")
         return weights
 
-    def make(self, weights: Mapping[NegativeKind, float], rng: random.Random) -> Negative:
+    def _make(self, weights: Mapping[NegativeKind, float], rng: random.Random) -> Negative:
         remaining = dict(weights)
         while remaining:
             (kind,) = rng.choices(list(remaining), weights=list(remaining.values()))
@@ -235,7 +194,7 @@ class _Maker:
             indices = list(range(len(self.own)))
             rng.shuffle(indices)
             for index in indices:
-                candidates = list(self.candidates(kind, index))
+                candidates = list(self._candidates(kind, index))
                 if candidates:
                     (entry,) = rng.choices(
                         [candidate for candidate, _ in candidates],
@@ -247,8 +206,7 @@ class _Maker:
         reasons = "; ".join(f"{kind}: {_WHY_NOT[kind]}" for kind in weights)
         raise NegativeUnavailableError(f"no negative of {_described(self.graph)}: {reasons}")
 
-    def may_be_true(self, graph: SceneGraph, entry: Relationship) -> bool:
-        """Whether what another graph states may be true of this one's picture."""
+    def _may_be_stated(self, graph: SceneGraph, entry: Relationship) -> bool:
         claim = self._fact(graph, entry)
         if self._may_be_true(claim, replaces=None):
             return True
@@ -256,18 +214,12 @@ class _Maker:
             return False
         # Of two words that nobody knows, "drinking from" and "drinking out of", what both entail is
         # all that can be compared.
-        said = {one for one in self._implied(claim) if not self._is_symmetric(one)}
+        said = {
+            one for one in self._implied(claim) if not self.vocabulary.is_symmetric(one.predicate)
+        }
         return any(not said.isdisjoint(self._implied(fact)) for fact in (*self.own, *self.others))
 
-    def _is_symmetric(self, fact: _Fact) -> bool:
-        return self.vocabulary.is_symmetric(fact.predicate)
-
-    def is_available(self, kind: NegativeKind) -> bool:
-        return any(
-            next(self.candidates(kind, index), None) is not None for index in range(len(self.own))
-        )
-
-    def candidates(self, kind: NegativeKind, index: int) -> Iterator[tuple[_Fact | None, float]]:
+    def _candidates(self, kind: NegativeKind, index: int) -> Iterator[tuple[_Fact | None, float]]:
         """Yield replacements of the relationship ``index`` (None: drop it), with weights."""
         fact = self.own[index]
         if kind is NegativeKind.EDGE_DROP:

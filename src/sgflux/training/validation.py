@@ -26,8 +26,8 @@ from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_g
 from sgflux.graphs.negatives import (
     Negative,
     NegativeKind,
+    Negatives,
     NegativeUnavailableError,
-    make_negative,
 )
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
@@ -140,14 +140,12 @@ def choose_items(
         row = place * len(examples) // count
         example = examples[row]
         try:
-            negative = make_negative(
+            negative = Negatives(
                 example.graph,
-                rng=random.Random(derived_seed(seed, "negative", row)),
-                kind=NEGATIVE_KINDS,
                 vocabulary=vocabulary,
                 known=true_of[example.picture],
                 predicates=choices if len(choices) > 1 else None,
-            )
+            ).draw(random.Random(derived_seed(seed, "negative", row)), NEGATIVE_KINDS)
         except NegativeUnavailableError:
             negative = None
         items.append(ValidationItem(row=row, graph=example.graph, negative=negative))

@@ -21,7 +21,7 @@ from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.files import UnreadableFileError
 from sgflux.data.images import picture_sizes
 from sgflux.errors import SgfluxError
-from sgflux.graphs.negatives import available_kinds
+from sgflux.graphs.negatives import Negatives
 
 _MISSING_NEGATIVE = "no swap and no other predicate is surely false of the picture"
 _SMALL_BOX = "a box is empty or too small inside of the decoded picture"
@@ -201,12 +201,9 @@ class _Review:
             return
         self._word(row, split)
         example = self.examples[row]
-        kinds = available_kinds(
-            example.graph,
-            vocabulary=self.maker.vocabulary,
-            known=known_graphs([example])[example.picture],
-        )
-        if not set(kinds) & set(CHECKED_NEGATIVES):
+        truth = known_graphs([example])[example.picture]
+        negatives = Negatives(example.graph, vocabulary=self.maker.vocabulary, known=truth)
+        if not set(negatives.kinds()) & set(CHECKED_NEGATIVES):
             self.bad_rows[row] = _MISSING_NEGATIVE
             del self.examples[row]
 

@@ -17,10 +17,8 @@ from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import (
     NegativeKind,
+    Negatives,
     NegativeUnavailableError,
-    available_kinds,
-    make_negative,
-    make_negatives,
 )
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -199,12 +197,10 @@ class NegativeSampler:
         for place, row in enumerate(rows):
             example = self._examples[row]
             try:
-                negatives = make_negatives(
-                    example.graph,
+                negatives = self._negatives(row, confusion.weights).draw_several(
                     self._count,
-                    rng=random.Random(derived_seed(self._seed, "contrast", *numbers, place)),
-                    kind=self._kinds,
-                    **self._truth(row, confusion.weights),
+                    random.Random(derived_seed(self._seed, "contrast", *numbers, place)),
+                    self._kinds,
                 )
             except NegativeUnavailableError:
                 negatives = ()
@@ -229,21 +225,21 @@ class NegativeSampler:
         draw = random.Random(derived_seed(self._seed, "object names", row))
         return draw.sample(self._object_names, count)
 
-    def _truth(self, row: int, confusion: Confusion) -> dict[str, Any]:
+    def _negatives(self, row: int, confusion: Confusion) -> Negatives:
         example = self._examples[row]
-        return {
-            "vocabulary": self.vocabulary,
-            "known": self._known[example.picture],
+        return Negatives(
+            example.graph,
+            vocabulary=self.vocabulary,
+            known=self._known[example.picture],
             # One predicate alone could not be replaced; then any may stand in for it.
-            "predicates": self.predicates if len(self.predicates) > 1 else None,
-            "object_names": self._replacements(row),
-            "confusion": confusion if NegativeKind.HARD_PREDICATE in self._kinds else None,
-        }
+            predicates=self.predicates if len(self.predicates) > 1 else None,
+            object_names=self._replacements(row),
+            confusion=confusion if NegativeKind.HARD_PREDICATE in self._kinds else None,
+        )
 
     def _has_any(self, row: int) -> bool:
         table = ConfusionTable.uniform(self.predicates).weights
-        found = available_kinds(self._examples[row].graph, **self._truth(row, table))
-        return not self._kinds.keys().isdisjoint(found)
+        return not self._kinds.keys().isdisjoint(self._negatives(row, table).kinds())
 
 
 def predicates_of(
@@ -276,16 +272,8 @@ def replaced_predicates(
     )
     found = {}
     for predicate in predicates:
-        try:
-            make_negative(
-                alone,
-                rng=random.Random(0),
-                kind=NegativeKind.PREDICATE,
-                known=known,
-                vocabulary=vocabulary,
-                predicates=[predicate],
-            )
-        except NegativeUnavailableError:
+        negatives = Negatives(alone, known=known, vocabulary=vocabulary, predicates=[predicate])
+        if NegativeKind.PREDICATE not in negatives.kinds():
             continue
         entries = list(example.graph.relationships)
         entries[example.triple_index] = (subject, predicate, object_)
