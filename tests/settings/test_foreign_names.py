@@ -14,7 +14,7 @@ from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.exporting import ExportConfig, ImportConfig
 from sgflux.settings.flags import flag_names, parse_flags
-from sgflux.settings.foreign_names import FOREIGN_NAMES, own_name
+from sgflux.settings.foreign_names import foreign_names, own_name
 from sgflux.settings.sampling import SaliencyConfig, SampleConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.settings.world_models import TrainBaseConfig
@@ -112,21 +112,21 @@ def test_no_answer_names_a_setting_that_there_is_not() -> None:
     """A setting that is renamed must be renamed here, too."""
     full = {name for cls in CLASSES for name in setting_names(cls)}
     existing = full | {name.rpartition(".")[2] for name in full}
-    answered = {name for foreign in FOREIGN_NAMES.values() for name in foreign.names}
+    answered = {name for foreign in foreign_names().values() for name in foreign.names}
     assert answered - existing <= FUTURE
 
 
 def test_no_answer_is_needed_for_a_name_that_every_command_has() -> None:
     """An answer that is never given is a mistake in the table."""
     flags = [set(flag_names(cls)) for cls in CLASSES]
-    for name in FOREIGN_NAMES:
+    for name in foreign_names():
         assert not all(name in known for known in flags), name
         assert name == name.lower().replace("-", "_")
 
 
 def test_every_entry_says_something() -> None:
     known = [name for cls in CLASSES for name in setting_names(cls)]
-    for name, foreign in FOREIGN_NAMES.items():
+    for name, foreign in foreign_names().items():
         if not set(foreign.names) <= FUTURE or foreign.note:
             assert own_name(name, [entry for entry in known if entry != name]), name
 

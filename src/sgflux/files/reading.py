@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,3 +49,12 @@ def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, An
         if key not in found:
             raise SgfluxError(f"{path}: has no {key!r}")
     return found
+
+
+def table_beside(module: str) -> dict[str, Any]:
+    """The content of the TOML file that has the name of a module and lies beside it.
+
+    Args:
+        module: The module's ``__file__``.
+    """
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Tables of what a predicate entails, and of nouns that may name the same thing.
+"""What a predicate entails, and which nouns may name the same thing: read from entailments.toml.
 
 Both tables serve one end: a negative must not be true of the image. They lean to caution: a pair
 listed without need costs a few negatives, a pair that is missing costs wrong ones.
@@ -9,72 +9,14 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from functools import lru_cache
 
+from sgflux.files.reading import table_beside
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, PredicateVocabulary
 from sgflux.graphs.wordings import ARTICLES, bare
 
+_WORDS = table_beside(__file__)
+
 ENTAILMENTS: Mapping[str, tuple[str, ...]] = {
-    # "A p B" says, or all but says, "A q B" too. Read transitively: riding -> on -> touching.
-    "carrying": ("holding",),
-    "eating": ("touching",),
-    "hanging from": ("touching", "below"),
-    "holding": ("touching",),
-    "on": ("touching", "above"),
-    "riding": ("on", "using"),
-    "sitting on": ("on",),
-    "standing on": ("on",),
-    "touching": ("around/near",),
-    # "a man in a suit" wears it.
-    "wearing": ("touching", "in"),
-    # Frequent words of Visual Genome outside the canonical ones, of which little is certain.
-    "across": ("on",),
-    "against": ("touching",),
-    "along": ("around/near",),
-    "alongside": ("around/near",),
-    "at": ("around/near",),
-    "atop": ("on",),
-    "attached to": ("touching",),
-    "biting": ("eating", "touching"),
-    "catching": ("touching",),
-    "chewing": ("eating",),
-    "clothed in": ("wearing",),
-    "covering": ("on",),
-    "cutting": ("using", "touching"),
-    "dragging": ("pulling",),
-    "dressed in": ("wearing",),
-    "driving": ("using", "in", "riding"),
-    "facing": ("looking at",),
-    "feeding": ("touching",),
-    "flying": ("using", "holding"),
-    "grabbing": ("holding",),
-    "gripping": ("holding",),
-    "has": ("holding", "wearing"),
-    "have": ("holding", "wearing"),
-    "having": ("holding", "wearing"),
-    "hitting": ("touching",),
-    "hugging": ("holding",),
-    "kicking": ("touching", "playing with"),
-    "kissing": ("touching",),
-    "laying": ("on",),
-    "leading": ("pulling",),
-    "lifting": ("carrying",),
-    "lying": ("on",),
-    "mounted on": ("hanging from",),
-    "petting": ("touching",),
-    "playing": ("playing with", "using"),
-    "reading": ("looking at", "holding"),
-    "sipping": ("drinking",),
-    "sitting": ("sitting on",),
-    "skateboarding": ("riding",),
-    "skiing": ("riding",),
-    "standing": ("standing on",),
-    "staring at": ("looking at",),
-    "surfing": ("riding",),
-    "surrounding": ("around/near",),
-    "swinging": ("holding", "using"),
-    "throwing": ("holding", "touching"),
-    "towing": ("pulling",),
-    "typing on": ("using",),
-    "with": ("holding", "wearing"),
+    predicate: tuple(entailed) for predicate, entailed in _WORDS["entailments"].items()
 }
 """Predicate (canonical, or any other word) -> the canonical ones that it entails directly.
 
@@ -82,152 +24,29 @@ What is said of a word that no vocabulary needs to have holds for every predicat
 its words: "sitting across from" is "sitting" and "across".
 """
 
-CONVERSES: Mapping[str, str] = {
-    "carried by": "carrying",
-    "containing": "in",
-    "contains": "in",
-    "covered by": "on",
-    "covered in": "on",
-    "covered with": "on",
-    "drunk by": "drinking",
-    "eaten by": "eating",
-    "held by": "holding",
-    "pulled by": "pulling",
-    "pushed by": "pushing",
-    "ridden by": "riding",
-    "supporting": "on",
-    "surrounded by": "around/near",
-    "touched by": "touching",
-    "used by": "using",
-    "watched by": "looking at",
-    "worn by": "wearing",
-    "worn on": "wearing",
-}
+CONVERSES: Mapping[str, str] = _WORDS["converses"]
 """Words p for which "A p B" says, or all but says, "B q A": the passive, and what supports.
 
 Only for predicates outside the canonical ones, whose inverses a vocabulary knows.
 """
 
-_ALIKE: tuple[str, ...] = (
-    "lying on, laying on, lying in, laying in, resting on, sleeping on",
-    "attached to, mounted on, connected to, fixed to, hanging on",
-    "covered in, covered with, covered by",
-    "made of, made from",
-    "part of, belonging to, of",
-    "has, have, having, with",
-    "along, alongside",
-    "talking to, speaking to, talking with, speaking with",
-    "kicking, hitting, playing with",
-    "walking on, walking in, walking down, walking along, walking across",
-    "parked on, parked in, parked along, parked at",
-    "growing on, growing in, growing from",
-    "flying in, flying over, flying above",
-    "across from, opposite, opposite to",
-)
-"""Words outside the canonical predicates that data sets use for the same relation, side by side."""
-
-_SYNONYMS: tuple[str, ...] = (
-    "man guy gentleman boy",
-    "woman lady girl",
-    "child kid boy girl",
-    "person people child kid player rider surfer skier skateboarder snowboarder driver",
-    "airplane jet plane aircraft",
-    "bicycle bike motorcycle motorbike",
-    "cap hat helmet",
-    "coat jacket",
-    "couch sofa seat",
-    "chair bench seat stand",
-    "cup glass mug",
-    "dish plate bowl",
-    "hill mountain",
-    "jean pant trouser short",
-    "glasses sunglass",
-    "boot shoe sneaker",
-    "photo picture painting frame",
-    "road street track",
-    "rock stone brick",
-    "shirt top jersey t-shirt",
-    "table desk counter",
-    "face head",
-    "letter word writing number sign logo sticker",
-    "pole post",
+_SAME_THING: tuple[frozenset[str], ...] = (
+    *map(frozenset, _WORDS["nouns"]["synonyms"]),
+    *(
+        frozenset({general, specific})
+        for general, specifics in _WORDS["nouns"]["specifics"].items()
+        for specific in specifics
+    ),
 )
 
-_ANY_PERSON = "man guy gentleman boy woman lady girl child kid"
+_IRREGULAR: Mapping[str, str] = _WORDS["nouns"]["irregular"]
 
-_SPECIFICS: Mapping[str, str] = {
-    "person": _ANY_PERSON,
-    "people": _ANY_PERSON,
-    "player": _ANY_PERSON,
-    "rider": _ANY_PERSON,
-    "driver": _ANY_PERSON,
-    "skateboarder": _ANY_PERSON,
-    "skier": _ANY_PERSON,
-    "snowboarder": _ANY_PERSON,
-    "surfer": _ANY_PERSON,
-    "animal": "bear bird cat cow dog elephant giraffe horse sheep zebra",
-    "beach": "sand",
-    "building": "house tower",
-    "container": "basket bottle bowl box cup pot",
-    "field": "grass dirt",
-    "food": "apple banana orange pizza",
-    "ground": "beach dirt field floor grass road sand snow",
-    "plant": "bush flower grass tree",
-    "vehicle": "bike boat bus car motorcycle plane train truck",
-    "water": "lake ocean river sea wave",
-}
-
-_IRREGULAR: Mapping[str, str] = {
-    "children": "child",
-    "leaves": "leaf",
-    "men": "man",
-    "women": "woman",
-    "bus": "bus",
-    "glasses": "glasses",
-}
-
-
-_VERBS: tuple[str, ...] = (
-    "carrying carry carries",
-    "drinking drink drinks drank",
-    "eating eat eats ate",
-    "hanging hang hangs",
-    "holding hold holds",
-    "kicking kick kicks",
-    "leaning lean leans",
-    "looking look looks",
-    "lying lay lays laying lie lies",
-    "playing play plays",
-    "pulling pull pulls",
-    "pushing push pushes",
-    "riding ride rides rode",
-    "sitting sit sits sat seated",
-    "standing stand stands stood",
-    "touching touch touches",
-    "using use uses",
-    "watching watch watches",
-    "wearing wear wears wore",
-)
-"""The form that the tables have, then the others; passive forms ("held by") are none of them."""
-
-
-def _groups() -> Iterator[frozenset[str]]:
-    for line in _SYNONYMS:
-        yield frozenset(line.split())
-    for general, specifics in _SPECIFICS.items():
-        for specific in specifics.split():
-            yield frozenset({general, specific})
-
-
-_SAME_THING: tuple[frozenset[str], ...] = tuple(_groups())
-
-
-_GROUPS: tuple[frozenset[str], ...] = tuple(frozenset(line.split(", ")) for line in _ALIKE)
+_GROUPS: tuple[frozenset[str], ...] = tuple(map(frozenset, _WORDS["predicates"]["alike"]))
 
 _CANONICAL = frozenset(CANONICAL_PREDICATES)
 
 _VERB_FORMS: Mapping[str, str] = {
-    form: forms.split()[0] for forms in _VERBS for form in forms.split()[1:]
+    form: forms[0] for forms in _WORDS["predicates"]["verbs"] for form in forms[1:]
 }
 
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.files.reading import read_json_object
+from sgflux.files.reading import read_json_object, table_beside
 from sgflux.graphs.wordings import bare, other_wordings
 
 
@@ -33,59 +33,16 @@ class PredicateKind(StrEnum):
     """The subject does something to, with or towards the object."""
 
 
-_TABLE: dict[str, tuple[PredicateKind, tuple[str, ...]]] = {
-    "above": (PredicateKind.SPATIAL, ("over", "higher than")),
-    "around/near": (
-        PredicateKind.SPATIAL,
-        ("around", "near", "beside", "next to", "by", "close to"),
-    ),
-    "behind": (PredicateKind.SPATIAL, ("in back of", "at the back of")),
-    "below": (PredicateKind.SPATIAL, ("under", "underneath", "beneath", "lower than")),
-    "carrying": (PredicateKind.ACTION, ("carry",)),
-    "drinking": (PredicateKind.ACTION, ("drink",)),
-    "eating": (PredicateKind.ACTION, ("eat",)),
-    "hanging from": (PredicateKind.CONTACT, ("hang from", "hanging on")),
-    "holding": (PredicateKind.ACTION, ("hold", "grasping")),
-    "in": (PredicateKind.SPATIAL, ("inside", "within")),
-    "in front of": (PredicateKind.SPATIAL, ("before", "ahead of")),
-    "left of": (PredicateKind.SPATIAL, ("to the left of", "left")),
-    "looking at": (PredicateKind.ACTION, ("look at", "watching", "watch")),
-    "on": (PredicateKind.CONTACT, ("on top of", "upon")),
-    "playing with": (PredicateKind.ACTION, ("play with",)),
-    "pulling": (PredicateKind.ACTION, ("pull",)),
-    "pushing": (PredicateKind.ACTION, ("push",)),
-    "riding": (PredicateKind.ACTION, ("ride",)),
-    "right of": (PredicateKind.SPATIAL, ("to the right of", "right")),
-    "sitting on": (PredicateKind.CONTACT, ("sit on", "sat on")),
-    "standing on": (PredicateKind.CONTACT, ("stand on",)),
-    "touching": (PredicateKind.CONTACT, ("touch",)),
-    "using": (PredicateKind.ACTION, ("use",)),
-    "wearing": (PredicateKind.CONTACT, ("wears", "has on")),
-}
-"""Canonical name -> (kind, aliases)."""
+_TABLE = table_beside(__file__)
+"""Canonical name -> its entry in predicates.toml, whose head explains the fields."""
 
 CANONICAL_PREDICATES: tuple[str, ...] = tuple(sorted(_TABLE))
 """The 24 canonical predicates in alphabetical order: a predicate's class id is its index here."""
 
-_NOT_IN_SGDIFF = frozenset(
-    {"drinking", "left of", "playing with", "pulling", "pushing", "right of", "touching", "using"}
-)
-
 CGIP_PREDICATES: tuple[str, ...] = tuple(
-    name for name in CANONICAL_PREDICATES if name not in _NOT_IN_SGDIFF
+    name for name in CANONICAL_PREDICATES if _TABLE[name].get("in_sgdiff", True)
 )
 """The 16 canonical predicates that SGDiff's Visual Genome vocabulary can express."""
-
-_INVERSES: dict[str, str] = {
-    "above": "below",
-    "below": "above",
-    "behind": "in front of",
-    "in front of": "behind",
-    "left of": "right of",
-    "right of": "left of",
-}
-
-_SYMMETRIC: frozenset[str] = frozenset({"around/near", "touching"})
 
 
 class UnknownPredicateError(SgfluxError):
@@ -437,10 +394,10 @@ def _expect_fields(entry: object, where: str, *, allowed: set[str]) -> None:
 
 DEFAULT_VOCABULARY = PredicateVocabulary(
     names=CANONICAL_PREDICATES,
-    aliases={alias: name for name, (_, aliases) in _TABLE.items() for alias in aliases},
-    inverses=_INVERSES,
-    symmetric=_SYMMETRIC,
-    kinds={name: kind for name, (kind, _) in _TABLE.items()},
+    aliases={alias: name for name, entry in _TABLE.items() for alias in entry["aliases"]},
+    inverses={name: entry["inverse"] for name, entry in _TABLE.items() if "inverse" in entry},
+    symmetric=frozenset(name for name, entry in _TABLE.items() if entry.get("symmetric")),
+    kinds={name: PredicateKind(entry["kind"]) for name, entry in _TABLE.items()},
 )
 """The 24 canonical predicates with the aliases that the documentation lists."""
 

@@ -2,18 +2,21 @@
 
 A picture is a list of strokes (:class:`Polygon`, :class:`Disk`, :class:`Line`), painted in order on
 a supersampled canvas. Coordinates are in *units*: x to the right, y downward, an icon's longer side
-is about 1 unit. No fonts, no files: the same strokes give the same bytes everywhere.
+is about 1 unit. No fonts: the same strokes give the same bytes everywhere.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import ImageDraw
 
 from sgflux.data.boxes import Corners
+from sgflux.files.reading import table_beside
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
@@ -23,16 +26,10 @@ WHITE: Color = (255, 255, 255)
 OUTLINE = 0.045
 """Width of the dark line around a shape, in units."""
 
-_FIXED: Mapping[str, Color] = {
-    "ink": INK,
-    "white": WHITE,
-    "bark": (122, 78, 44),
-    "leaf": (58, 140, 62),
-    "glass": (190, 226, 245),
-    "beak": (246, 160, 32),
-    "pollen": (252, 214, 60),
-    "skin": (250, 206, 170),
-}
+_TABLE = table_beside(__file__)
+"""icons.toml, whose head explains the fields."""
+
+_FIXED: Mapping[str, Color] = {name: tuple(rgb) for name, rgb in _TABLE["tones"].items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,208 +124,56 @@ def shade(color: Color, amount: float) -> Color:
     return red, green, blue
 
 
-# --- icon definitions ---------------------------------------------------------------------------
-# ("p", tone, points) polygon; ("d", tone, x, y, rx, ry) disk; ("l", tone, width, points) line.
-# Tones: main, dark, light (from the object's random colour) or a name in _FIXED. The first tuple
-# of an icon is its silhouette, which gets an outline; the second is detail painted on top of it.
+# --- icons --------------------------------------------------------------------------------------
 
-_Part = tuple  # a heterogeneous row of the table below; read only by _strokes
-_Icon = tuple[tuple[_Part, ...], tuple[_Part, ...]]
+_Part = Mapping[str, Any]
+"""One row of icons.toml; read only by :func:`_strokes`."""
 
-
-def _sectors(x: float, y: float, radius: float, count: int) -> tuple[_Part, ...]:
-    rows = []
-    for index in range(0, count, 2):
-        start = 2 * math.pi * index / count
-        arc = [start + 2 * math.pi / count * step / 4 for step in range(5)]
-        rim = tuple((x + radius * math.cos(a), y + radius * math.sin(a)) for a in arc)
-        rows.append(("p", "white", ((x, y), *rim)))
-    return tuple(rows)
-
-
-def _petals(x: float, y: float, reach: float, radius: float, count: int) -> tuple[_Part, ...]:
-    angles = [2 * math.pi * (index + 0.25) / count for index in range(count)]
-    return tuple(
-        ("d", "main", x + reach * math.cos(a), y + reach * math.sin(a), radius, radius)
-        for a in angles
-    )
-
-
-_ICONS: dict[str, _Icon] = {
-    "man": (
-        (
-            ("l", "dark", 0.17, ((0.42, 0.62), (0.36, 0.92))),
-            ("l", "dark", 0.17, ((0.58, 0.62), (0.64, 0.92))),
-            ("l", "main", 0.13, ((0.34, 0.4), (0.22, 0.62))),
-            ("l", "main", 0.13, ((0.66, 0.4), (0.78, 0.62))),
-            ("p", "main", ((0.3, 0.33), (0.7, 0.33), (0.64, 0.68), (0.36, 0.68))),
-            ("d", "skin", 0.5, 0.17, 0.16, 0.17),
-        ),
-        (("p", "dark", ((0.34, 0.14), (0.42, 0.01), (0.58, 0.01), (0.66, 0.14))),),
-    ),
-    "horse": (
-        (
-            ("l", "dark", 0.08, ((0.17, 0.42), (0.05, 0.56), (0.04, 0.72))),
-            ("l", "main", 0.1, ((0.25, 0.6), (0.24, 0.93))),
-            ("l", "main", 0.1, ((0.62, 0.6), (0.64, 0.93))),
-            ("l", "dark", 0.1, ((0.37, 0.6), (0.39, 0.93))),
-            ("l", "dark", 0.1, ((0.52, 0.6), (0.5, 0.93))),
-            ("d", "main", 0.43, 0.5, 0.28, 0.17),
-            ("p", "main", ((0.5, 0.42), (0.7, 0.06), (0.82, 0.1), (0.72, 0.58))),
-            ("p", "main", ((0.68, 0.08), (0.78, 0.0), (1.02, 0.24), (0.94, 0.36), (0.74, 0.26))),
-        ),
-        (
-            ("l", "dark", 0.09, ((0.68, 0.06), (0.53, 0.36))),
-            ("d", "ink", 0.8, 0.15, 0.032, 0.032),
-        ),
-    ),
-    "dog": (
-        (
-            ("l", "main", 0.09, ((0.12, 0.48), (0.02, 0.24))),
-            ("p", "main", ((0.08, 0.42), (0.66, 0.42), (0.66, 0.72), (0.08, 0.72))),
-            ("l", "main", 0.13, ((0.16, 0.66), (0.16, 0.84))),
-            ("l", "main", 0.13, ((0.58, 0.66), (0.58, 0.84))),
-            ("d", "main", 0.7, 0.3, 0.22, 0.2),
-            ("d", "light", 0.92, 0.36, 0.13, 0.1),
-        ),
-        (
-            ("d", "dark", 0.55, 0.32, 0.085, 0.2),
-            ("d", "ink", 1.0, 0.32, 0.055, 0.05),
-            ("d", "ink", 0.77, 0.24, 0.04, 0.04),
-        ),
-    ),
-    "bird": (
-        (
-            ("p", "dark", ((0.3, 0.5), (-0.06, 0.32), (-0.02, 0.66))),
-            ("p", "beak", ((0.86, 0.26), (1.08, 0.38), (0.86, 0.46))),
-            ("d", "main", 0.46, 0.56, 0.34, 0.22),
-            ("d", "main", 0.76, 0.36, 0.17, 0.17),
-            ("p", "dark", ((0.28, 0.56), (0.64, 0.56), (0.3, 0.02))),
-        ),
-        (("d", "ink", 0.8, 0.32, 0.045, 0.045),),
-    ),
-    "tree": (
-        (
-            ("p", "bark", ((0.4, 0.55), (0.6, 0.55), (0.64, 1.0), (0.36, 1.0))),
-            ("d", "main", 0.27, 0.46, 0.25, 0.22),
-            ("d", "main", 0.73, 0.46, 0.25, 0.22),
-            ("d", "main", 0.5, 0.27, 0.29, 0.27),
-        ),
-        (("d", "light", 0.42, 0.22, 0.09, 0.08), ("d", "dark", 0.66, 0.5, 0.09, 0.07)),
-    ),
-    "house": (
-        (
-            ("p", "main", ((0.1, 0.42), (0.9, 0.42), (0.9, 0.95), (0.1, 0.95))),
-            ("p", "dark", ((-0.02, 0.46), (0.5, 0.0), (1.02, 0.46))),
-        ),
-        (
-            ("p", "ink", ((0.2, 0.58), (0.42, 0.58), (0.42, 0.95), (0.2, 0.95))),
-            ("p", "glass", ((0.56, 0.56), (0.8, 0.56), (0.8, 0.76), (0.56, 0.76))),
-        ),
-    ),
-    "car": (
-        (
-            ("p", "main", ((0.2, 0.34), (0.32, 0.06), (0.68, 0.06), (0.84, 0.34))),
-            (
-                "p",
-                "main",
-                ((0.0, 0.36), (0.86, 0.3), (1.02, 0.4), (1.02, 0.58), (0.0, 0.58)),
-            ),
-            ("d", "ink", 0.23, 0.58, 0.13, 0.13),
-            ("d", "ink", 0.78, 0.58, 0.13, 0.13),
-        ),
-        (
-            ("p", "glass", ((0.3, 0.32), (0.37, 0.13), (0.48, 0.13), (0.48, 0.32))),
-            ("p", "glass", ((0.54, 0.13), (0.64, 0.13), (0.74, 0.32), (0.54, 0.32))),
-            ("d", "white", 0.23, 0.58, 0.055, 0.055),
-            ("d", "white", 0.78, 0.58, 0.055, 0.055),
-        ),
-    ),
-    "box": (
-        (
-            ("p", "main", ((0.0, 0.26), (0.7, 0.26), (0.7, 0.92), (0.0, 0.92))),
-            ("p", "light", ((0.0, 0.26), (0.24, 0.02), (0.94, 0.02), (0.7, 0.26))),
-            ("p", "dark", ((0.7, 0.26), (0.94, 0.02), (0.94, 0.66), (0.7, 0.92))),
-        ),
-        (
-            ("p", "white", ((0.28, 0.26), (0.42, 0.26), (0.42, 0.54), (0.28, 0.54))),
-            ("p", "white", ((0.28, 0.26), (0.52, 0.02), (0.66, 0.02), (0.42, 0.26))),
-        ),
-    ),
-    "cup": (
-        (
-            (
-                "l",
-                "main",
-                0.11,
-                ((0.66, 0.3), (0.88, 0.28), (0.96, 0.46), (0.86, 0.64), (0.62, 0.66)),
-            ),
-            ("p", "main", ((0.02, 0.14), (0.72, 0.14), (0.62, 0.86), (0.12, 0.86))),
-            ("d", "light", 0.37, 0.14, 0.36, 0.1),
-        ),
-        (
-            ("d", "dark", 0.37, 0.14, 0.27, 0.055),
-            ("p", "light", ((0.06, 0.44), (0.68, 0.44), (0.655, 0.6), (0.085, 0.6))),
-        ),
-    ),
-    "ball": ((("d", "main", 0.5, 0.5, 0.43, 0.43),), _sectors(0.5, 0.5, 0.43, 6)),
-    "kite": (
-        (
-            ("l", "ink", 0.05, ((0.4, 0.7), (0.5, 0.82), (0.34, 0.92), (0.46, 1.03))),
-            ("p", "main", ((0.4, 0.0), (0.8, 0.28), (0.4, 0.74), (0.0, 0.28))),
-        ),
-        (
-            ("p", "light", ((0.4, 0.0), (0.8, 0.28), (0.4, 0.28))),
-            ("p", "light", ((0.4, 0.28), (0.4, 0.74), (0.0, 0.28))),
-            ("d", "main", 0.5, 0.84, 0.075, 0.06),
-            ("d", "main", 0.42, 1.0, 0.075, 0.06),
-        ),
-    ),
-    "umbrella": (
-        (
-            ("l", "bark", 0.08, ((0.5, 0.4), (0.5, 0.86), (0.58, 0.93), (0.68, 0.84))),
-            (
-                "p",
-                "main",
-                (
-                    (0.0, 0.5), (0.04, 0.32), (0.16, 0.15), (0.34, 0.04), (0.5, 0.01),
-                    (0.66, 0.04), (0.84, 0.15), (0.96, 0.32), (1.0, 0.5), (0.84, 0.42),
-                    (0.67, 0.5), (0.5, 0.42), (0.33, 0.5), (0.16, 0.42),
-                ),
-            ),
-        ),
-        (("p", "light", ((0.5, 0.01), (0.67, 0.5), (0.5, 0.42), (0.33, 0.5))),),
-    ),
-    "flower": (
-        (
-            ("l", "leaf", 0.09, ((0.4, 0.4), (0.4, 0.98))),
-            ("d", "leaf", 0.57, 0.8, 0.16, 0.085),
-            *_petals(0.4, 0.29, 0.2, 0.135, 5),
-        ),
-        (("d", "pollen", 0.4, 0.29, 0.13, 0.13),),
-    ),
-    "hat": (
-        (
-            ("p", "main", ((0.22, 0.02), (0.78, 0.02), (0.74, 0.54), (0.26, 0.54))),
-            ("d", "main", 0.5, 0.56, 0.5, 0.11),
-        ),
-        (("p", "white", ((0.245, 0.32), (0.755, 0.32), (0.745, 0.47), (0.255, 0.47))),),
-    ),
-}  # fmt: skip
+_ICONS: Mapping[str, Mapping[str, Sequence[_Part]]] = _TABLE["icons"]
 
 OBJECT_NAMES: tuple[str, ...] = tuple(_ICONS)
 """Everything that the bundled world can draw; an object's id is its index here."""
 
 
-def _stroke(part: _Part, tones: Mapping[str, Color], x: float, y: float, k: float) -> Stroke:
-    """One row of the table as a stroke: moved by (-x, -y), scaled by k."""
-    kind, tone, *rest = part
-    color = tones[tone]
-    if kind == "d":
-        cx, cy, rx, ry = rest
-        return Disk(((cx - x) * k, (cy - y) * k), (rx * k, ry * k), color)
-    points = tuple(((px - x) * k, (py - y) * k) for px, py in rest[-1])
-    return Polygon(points, color) if kind == "p" else Line(points, rest[0] * k, color)
+def _plain_parts(part: _Part) -> Iterator[_Part]:
+    """A row as polygons, lines and disks: petals and sectors are several."""
+    if not {"petals", "sectors"} & part.keys():
+        yield part
+        return
+    (x, y), radius, tone = part["center"], part["radius"], part["tone"]
+    if "petals" in part:
+        for index in range(part["petals"]):
+            angle, reach = 2 * math.pi * (index + 0.25) / part["petals"], part["reach"]
+            center = (x + reach * math.cos(angle), y + reach * math.sin(angle))
+            yield {"tone": tone, "disk": center, "radii": (radius, radius)}
+        return
+    width = 2 * math.pi / part["sectors"]
+    for index in range(0, part["sectors"], 2):
+        start = 2 * math.pi * index / part["sectors"]
+        arc = [start + width * step / 4 for step in range(5)]
+        rim = [(x + radius * math.cos(a), y + radius * math.sin(a)) for a in arc]
+        yield {"tone": tone, "polygon": [(x, y), *rim]}
+
+
+def _strokes(
+    parts: Iterable[_Part], tones: Mapping[str, Color], x: float, y: float, k: float
+) -> list[Stroke]:
+    """Rows of the table as strokes: moved by (-x, -y), scaled by k."""
+
+    def placed(point: Point) -> Point:
+        return (point[0] - x) * k, (point[1] - y) * k
+
+    strokes: list[Stroke] = []
+    for part in itertools.chain.from_iterable(map(_plain_parts, parts)):
+        color = tones[part["tone"]]
+        if "disk" in part:
+            rx, ry = part["radii"]
+            strokes.append(Disk(placed(part["disk"]), (rx * k, ry * k), color))
+        elif "line" in part:
+            strokes.append(Line(tuple(map(placed, part["line"])), part["width"] * k, color))
+        else:
+            strokes.append(Polygon(tuple(map(placed, part["polygon"])), color))
+    return strokes
 
 
 def corners_of(strokes: Sequence[Stroke]) -> Corners:
@@ -342,9 +187,9 @@ def corners_of(strokes: Sequence[Stroke]) -> Corners:
     )
 
 
-def _extent(icon: _Icon) -> tuple[Point, Point]:
+def _extent(icon: Mapping[str, Sequence[_Part]]) -> tuple[Point, Point]:
     tones = dict.fromkeys(("main", "dark", "light"), INK) | dict(_FIXED)
-    strokes = [_stroke(part, tones, 0.0, 0.0, 1.0) for part in (*icon[0], *icon[1])]
+    strokes = _strokes((*icon["silhouette"], *icon["detail"]), tones, 0.0, 0.0, 1.0)
     left, top, right, bottom = corners_of(strokes)
     return ((left + right) / 2, (top + bottom) / 2), (right - left, bottom - top)
 
@@ -380,11 +225,6 @@ def icon_strokes(
     k = size / max(width, height)
     x, y = x - center[0] / k, y - center[1] / k
     tones = {"main": color, "dark": shade(color, -0.38), "light": shade(color, 0.55), **_FIXED}
-    silhouette, detail = _ICONS[name]
-    shapes = [_stroke(part, tones, x, y, k) for part in silhouette]
+    shapes = _strokes(_ICONS[name]["silhouette"], tones, x, y, k)
     rim = [shape.edge(OUTLINE + halo, WHITE) for shape in shapes] if halo else []
-    return [
-        *rim,
-        *outlined(shapes),
-        *(_stroke(part, tones, x, y, k) for part in detail),
-    ]
+    return [*rim, *outlined(shapes), *_strokes(_ICONS[name]["detail"], tones, x, y, k)]
