@@ -16,7 +16,7 @@ import pytest
 from sgflux.errors import SgfluxError
 from sgflux.training.processes.launcher import check_launcher, option_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LAUNCH = ["python", "/somewhere/bin/accelerate", "launch"]
 
 
