@@ -37,8 +37,8 @@ def run_phase(phase: str, folder: Path, *, entries: int, side: int) -> dict[str,
     """Run one phase in this process."""
     import torch
 
-    from sgflux.data.store import CacheStore
-    from sgflux.data.tensor_rows import StoredRows
+    from sgflux.data.cache.store import CacheStore
+    from sgflux.data.cache.tensor_rows import StoredRows
 
     keys = keys_of(entries)
     before, _ = memory_mib()

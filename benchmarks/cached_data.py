@@ -98,10 +98,10 @@ def _text(prompts: Sequence[str]) -> _Features:
 
 def run_stage(stage: str, folder: Path) -> dict[str, Any]:
     """Run one stage in this process."""
+    from sgflux.data.cache.encoding import Encoders, EncodingPlan
+    from sgflux.data.cache.store import CacheStore
     from sgflux.data.check import check_dataset
-    from sgflux.data.encoding import Encoders, EncodingPlan
     from sgflux.data.examples import read_examples
-    from sgflux.data.store import CacheStore
 
     before, _ = memory_mib()
     start = time.perf_counter()

@@ -37,9 +37,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from sgflux.bases.flux1.load import model_identity
 from sgflux.bases.memory.attention_kernels import attention_kernel, without_cudnn
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache.arrays import TrainingArrays
+from sgflux.data.cache.tensor_rows import MemoryRows
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
-from sgflux.data.tensor_rows import MemoryRows
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sgflux.data.buckets import bucket_lines, bucket_sizes, nearest_size
-from sgflux.data.tensor_rows import JoinedRows, MemoryRows
+from sgflux.data.cache.tensor_rows import JoinedRows, MemoryRows
 
 
 def test_the_sizes_at_512_are_those_of_the_documentation() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from sgflux.data.cache import TrainingArrays
-from sgflux.data.encoding import Encoders, EncodingPlan
+from sgflux.data.cache.arrays import TrainingArrays
+from sgflux.data.cache.encoding import Encoders, EncodingPlan
+from sgflux.data.cache.store import CacheStore
 from sgflux.data.examples import SceneExample
-from sgflux.data.store import CacheStore
 
 
 def prepare_training_arrays(

@@ -43,7 +43,7 @@ def _bundle(folder: Path) -> None:
 
 
 def _cache(folder: Path) -> None:
-    from sgflux.data.store import CacheStore
+    from sgflux.data.cache.store import CacheStore
 
     with CacheStore(folder).writer() as writer:
         writer.add(["0" * 64], {"mean": torch.zeros(1, 3000)})

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sgflux.cli import main
 from sgflux.data.buckets import Size
-from sgflux.data.cache import latent_key
+from sgflux.data.cache.arrays import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError

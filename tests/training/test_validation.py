@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import read_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph

@@ -25,7 +25,7 @@ from sgflux.bases.flux1.load import (
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.memory.quantization import quantize_base
 from sgflux.data.buckets import Size
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sgflux.data.buckets import Size
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
 from sgflux.graphs.negatives import (
     Negative,

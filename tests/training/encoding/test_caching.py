@@ -12,7 +12,7 @@ import torch
 from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
 from sgflux.bases.hub import model_folder
 from sgflux.cli import main
-from sgflux.data.store import CacheStore
+from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.encoding import lazy_encoders

@@ -24,7 +24,7 @@ from sgflux.bases.devices import DTYPES
 from sgflux.bases.flux1.files import identify_base
 from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.bases.flux1.load import load_transformer
-from sgflux.data.cache import TrainingArrays
+from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents

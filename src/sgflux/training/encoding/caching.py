@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.data.buckets import bucket_lines
-from sgflux.data.encoding import Share
-from sgflux.data.store import CacheStore
+from sgflux.data.cache.encoding import Share
+from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.settings.conditions import PromptMix

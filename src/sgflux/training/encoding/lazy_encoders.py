@@ -11,9 +11,9 @@ from sgflux.bases.devices import DTYPES, usable_device
 from sgflux.bases.flux1.load import Autoencoder, load_autoencoder, load_text_encoders
 from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.hub import model_folder
-from sgflux.data.cache import name_key
-from sgflux.data.encoding import Encoders, name_features
-from sgflux.data.store import CacheStore
+from sgflux.data.cache.arrays import name_key
+from sgflux.data.cache.encoding import Encoders, name_features
+from sgflux.data.cache.store import CacheStore
 from sgflux.settings.training import TrainConfig
 from sgflux.training.encoding.encoder_files import (
     AUTOENCODER_PARTS,

@@ -16,11 +16,11 @@ import numpy as np
 from torch import Tensor
 
 from sgflux.data.buckets import Size, bucket_sizes
-from sgflux.data.cache import TrainingArrays
-from sgflux.data.encoding import ALL, EncodingPlan, Share
+from sgflux.data.cache.arrays import TrainingArrays
+from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
+from sgflux.data.cache.store import CacheStore
 from sgflux.data.examples import PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.seen_rows import row_digests
-from sgflux.data.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room
 from sgflux.graphs.names import graph_names

@@ -15,8 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgflux.data.shards import DamagedError, read_index
-from sgflux.data.store import CacheStore
+from sgflux.data.cache.shards import DamagedError, read_index
+from sgflux.data.cache.store import CacheStore
 
 KEY = "0" * 64
 HEAD = '{"index_sha256": "%s", "content": '

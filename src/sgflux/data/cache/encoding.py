@@ -18,7 +18,15 @@ from torch import Tensor
 
 from sgflux.data.boxes import Box, union_box
 from sgflux.data.buckets import Size, nearest_size
-from sgflux.data.cache import TextFeatures, TrainingArrays, latent_key, name_key, text_key
+from sgflux.data.cache.arrays import (
+    TextFeatures,
+    TrainingArrays,
+    latent_key,
+    name_key,
+    text_key,
+)
+from sgflux.data.cache.store import CacheStore
+from sgflux.data.cache.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.data.content import content_digest
 from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_for, resolve_image
 from sgflux.data.images import (
@@ -36,8 +44,6 @@ from sgflux.data.images import (
     upright_size,
 )
 from sgflux.data.progress import progress_bar
-from sgflux.data.store import CacheStore
-from sgflux.data.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.errors import SgfluxError
 
 _LISTED = "`sgflux data check` finds all such rows"

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgflux.data.shards import DamagedError, read_rows
-from sgflux.data.store import CacheStore
+from sgflux.data.cache.shards import DamagedError, read_rows
+from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 
 

@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgflux.data.cache import TrainingArrays, latent_key, text_key
-from sgflux.data.encoding import Encoders as EncodersOf
-from sgflux.data.encoding import EncodingPlan, Share, name_features
+from sgflux.data.cache.arrays import TrainingArrays, latent_key, text_key
+from sgflux.data.cache.encoding import Encoders as EncodersOf
+from sgflux.data.cache.encoding import EncodingPlan, Share, name_features
+from sgflux.data.cache.store import CacheStore
+from sgflux.data.cache.tensor_rows import TensorRows
 from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for, read_examples
-from sgflux.data.store import CacheStore
-from sgflux.data.tensor_rows import TensorRows
 from sgflux.errors import SgfluxError
 from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.rows import example, write_picture

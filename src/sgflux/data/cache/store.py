@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sgflux.data.shards import (
+from sgflux.data.cache.shards import (
     DamagedError,
     Shard,
     key_bytes,

@@ -1,4 +1,4 @@
-"""One shard of a :class:`~sgflux.data.store.CacheStore`: its index file, its rows, its checksums.
+"""One shard of a cache: its index file, its rows and its checksums.
 
 An index file is ``{"index_sha256": "<sha256 of the rest>", "content": {...}}``, byte for byte, so
 that it can be checked before it is parsed.
