@@ -43,7 +43,7 @@ def bucket_sizes(height: int, width: int, *, multiple: int) -> tuple[Size, ...]:
             break
         sizes |= {(longer, shorter), (shorter, longer)}
         longer += step
-    return tuple(sorted(sizes, key=lambda size: (size[1] / size[0], size)))
+    return tuple(sorted(sizes, key=_ratio))
 
 
 def nearest_size(picture: tuple[int, int], sizes: Sequence[Size]) -> Size:

@@ -33,7 +33,8 @@ def mirrored(
         width: of its upright picture in pixels.
         vocabulary: gives the new predicate's class id.
     """
-    triple = _triple(example.triple)
+    own = example.triple
+    triple = Triple(*map(mirrored_words, (own.subject, own.predicate, own.object)))
     meta: dict[str, Any] = {**example.meta, "mirrored": not example.is_mirrored}
     meta["predicate_raw"] = mirrored_words(meta.get("predicate_raw", triple.predicate))
     if "class_id" in meta and triple.predicate in vocabulary:
@@ -73,10 +74,6 @@ def _like(pattern: str, word: str) -> str:
     if pattern.isupper():
         return word.upper()
     return word.capitalize() if pattern[0].isupper() else word
-
-
-def _triple(triple: Triple) -> Triple:
-    return Triple(*map(mirrored_words, (triple.subject, triple.predicate, triple.object)))
 
 
 def _box(box: Box, width: float) -> Box:

@@ -22,11 +22,10 @@ def repairs(examples: Iterable[SceneExample]) -> str | None:
         raw = example.meta.get("relationships_raw")
         if not isinstance(raw, list | tuple):
             continue
-        own = sum(_is_self_related(entry) for entry in raw)
+        own = sum(
+            isinstance(entry, list | tuple) and len(entry) == 3 and entry[0] == entry[2]
+            for entry in raw
+        )
         self_related += own
         repeated += max(0, len(raw) - own - len(example.graph.relationships))
     return merged_line(repeated=repeated, self_related=self_related)
-
-
-def _is_self_related(entry: object) -> bool:
-    return isinstance(entry, list | tuple) and len(entry) == 3 and entry[0] == entry[2]

@@ -138,18 +138,18 @@ def _entries(path: Path) -> Iterator[tuple[str, object]]:
         raise SceneGraphError(f"{path}: cannot be read: {error.strerror or error}") from error
     except UnicodeError as error:
         raise SceneGraphError(f"{path}: not UTF-8: {error}") from error
-    lines = text.split("\n")
-    whole = _json(text)
-    if whole is not _NO_JSON:
-        if isinstance(whole, Sequence) and not isinstance(whole, str) and not _is_triples(whole):
-            for number, value in enumerate(whole):
-                yield f"{path}: graph {number + 1}", value
-        else:
-            yield f"{path}", whole
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"{path}:{number}", line.strip()
         return
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield f"{path}:{number}", line.strip()
+    if isinstance(whole, list) and not _is_triples(whole):
+        for number, value in enumerate(whole, start=1):
+            yield f"{path}: graph {number}", value
+    else:
+        yield f"{path}", whole
 
 
 def _read(value: object, vocabulary: PredicateVocabulary) -> Reading:
@@ -206,16 +206,6 @@ def _of_triples(entries: Sequence[Any], vocabulary: PredicateVocabulary) -> Read
                 f"triple {number} has a ',' or ';' in a word; give objects and relationships"
             )
     return read_text("; ".join(map(str, triples)), vocabulary)
-
-
-_NO_JSON = object()
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return _NO_JSON
 
 
 def _short(value: object) -> str:

@@ -8,17 +8,11 @@ what the evaluation's blind generator reaches (``benchmarks/chance.py``), which 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 CHANCE_FILE = Path(__file__).parent.parent / "assets" / "world_chance.json"
 """The measurement, by the bundled judge."""
-
-
-@lru_cache(maxsize=1)
-def _measured() -> dict[str, Any]:
-    return dict(json.loads(CHANCE_FILE.read_text(encoding="utf-8")))
 
 
 def random_drawing(judge: str) -> dict[str, Any] | None:
@@ -27,5 +21,5 @@ def random_drawing(judge: str) -> dict[str, Any] | None:
     Returns:
         None for a judge with whom it has not been measured.
     """
-    found = _measured()
+    found = json.loads(CHANCE_FILE.read_text(encoding="utf-8"))
     return dict(found["relation_accuracy"]) if found["judge"] == judge else None

@@ -48,14 +48,8 @@ def predicate_panels(evaluation: Evaluation, *, limit: int = len(CANONICAL_PREDI
 
 def _predicate_panel(evaluation: Evaluation, item: Item) -> str:
     statements = _any(item).statements
-    figures = [_real(evaluation, item)]
-    for arm, name in (
-        (Arm.BASE_NEUTRAL, "base"),
-        (Arm.NULL_GRAPH, "no graph"),
-        (Arm.GRAPH, "g⁺"),
-    ):
-        if arm in item:
-            figures.append(_drawn(item[arm], name, _verdict(item[arm], statements[0])))
+    arms = {Arm.BASE_NEUTRAL: "base", Arm.NULL_GRAPH: "no graph", Arm.GRAPH: "g⁺"}
+    figures = [_real(evaluation, item), *_in_arms(item, arms, statements[:1])]
     if Arm.NEGATIVE_GRAPH in item:
         picture = item[Arm.NEGATIVE_GRAPH]
         changed = changed_statement(picture)
@@ -74,15 +68,8 @@ def several_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
 
 def _several_panel(evaluation: Evaluation, item: Item) -> str:
     statements = _any(item).statements
-    figures = [_real(evaluation, item)]
-    for arm, name in (
-        (Arm.BASE_NEUTRAL, "base"),
-        (Arm.BASE_RELATIONAL, "base, in words"),
-        (Arm.GRAPH, "g⁺"),
-    ):
-        if arm in item:
-            caption = "<br>".join(_verdict(item[arm], triple) for triple in statements)
-            figures.append(_drawn(item[arm], name, caption))
+    arms = {Arm.BASE_NEUTRAL: "base", Arm.BASE_RELATIONAL: "base, in words", Arm.GRAPH: "g⁺"}
+    figures = [_real(evaluation, item), *_in_arms(item, arms, statements)]
     return _panel(
         f"graph: {_graph_text(statements)}", f"text: “{escape(_any(item).prompt)}”", figures
     )
@@ -107,11 +94,8 @@ def _contradiction_panel(item: Item) -> str:
         outcome = f'<span class="wrong">follows the text</span> ({escape(said.words)})'
     else:
         outcome = f'<span class="wrong">follows neither</span> ({_relation(said.words)})'
-    figures = []
-    for arm, name in ((Arm.BASE_NEUTRAL, "base"), (Arm.GRAPH, "g⁺, neutral text")):
-        if arm in item:
-            figures.append(_drawn(item[arm], name, _verdict(item[arm], stated)))
-    figures.append(_drawn(picture, "g⁺, this text", outcome))
+    arms = {Arm.BASE_NEUTRAL: "base", Arm.GRAPH: "g⁺, neutral text"}
+    figures = [*_in_arms(item, arms, [stated]), _drawn(picture, "g⁺, this text", outcome)]
     return _panel(f"graph: {_words(stated)}", f"text: “{escape(picture.prompt)}”", figures)
 
 
@@ -181,6 +165,15 @@ def _real(evaluation: Evaluation, item: Item) -> str:
         return _figure(path, "real", "", chief=False) if path.is_file() else nothing
     except SgfluxError:
         return nothing
+
+
+def _in_arms(item: Item, arms: Mapping[Arm, str], statements: Sequence[Triple]) -> list[str]:
+    """The item's pictures in some arms, each with the verdicts on the statements."""
+    return [
+        _drawn(item[arm], name, "<br>".join(_verdict(item[arm], triple) for triple in statements))
+        for arm, name in arms.items()
+        if arm in item
+    ]
 
 
 def _drawn(picture: Picture, name: str, caption: str) -> str:
