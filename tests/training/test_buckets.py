@@ -27,7 +27,8 @@ from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.resuming import changed_settings
 from sgflux.training.encoding import lazy_encoders
-from sgflux.training.encoding.prepare import Encoded, encode, read_splits
+from sgflux.training.encoding.encode import Encoded, encode
+from sgflux.training.encoding.splits import read_splits
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder

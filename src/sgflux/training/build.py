@@ -37,8 +37,9 @@ from sgflux.sampling.inputs import flux_schedule
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import LatentScale
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
+from sgflux.training.encoding.encode import Encoded, image_tokens_of
 from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.prepare import Encoded, Splits, image_tokens_of, images_root
+from sgflux.training.encoding.splits import Splits, images_root
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed

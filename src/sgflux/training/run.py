@@ -35,8 +35,9 @@ from sgflux.training.checkpoints.resuming import (
     check_same_transformer,
 )
 from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
-from sgflux.training.encoding.prepare import Splits, encode, plan_encoding, read_splits
+from sgflux.training.encoding.encode import encode, plan_encoding
 from sgflux.training.encoding.size import with_size
+from sgflux.training.encoding.splits import Splits, read_splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.outline import outline

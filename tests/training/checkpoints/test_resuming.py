@@ -28,7 +28,8 @@ from sgflux.training.checkpoints.checkpoint import (
 )
 from sgflux.training.checkpoints.checksum import content_checksum
 from sgflux.training.checkpoints.resuming import changed_settings
-from sgflux.training.encoding.prepare import plan_encoding, read_splits
+from sgflux.training.encoding.encode import plan_encoding
+from sgflux.training.encoding.splits import read_splits
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run import TrainResult, train
 from tests.helpers.rows import file_digests

@@ -16,8 +16,9 @@ from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.training.encoding import lazy_encoders
+from sgflux.training.encoding.encode import Encoded, encode
 from sgflux.training.encoding.encoder_files import encoder_facts, files_identity
-from sgflux.training.encoding.prepare import Encoded, encode, read_splits
+from sgflux.training.encoding.splits import read_splits
 from sgflux.training.processes.processes import Processes
 
 

@@ -22,7 +22,7 @@ from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation
-from sgflux.training.encoding.prepare import Splits
+from sgflux.training.encoding.splits import Splits
 
 WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"
 

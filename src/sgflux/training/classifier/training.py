@@ -50,8 +50,9 @@ from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier.figures import held_out_figures
-from sgflux.training.encoding.prepare import Encoded, Splits, encode, images_root, read_splits
+from sgflux.training.encoding.encode import Encoded, encode
 from sgflux.training.encoding.size import with_size
+from sgflux.training.encoding.splits import Splits, images_root, read_splits
 from sgflux.training.planning.precheck import check_inputs
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for

@@ -16,8 +16,10 @@ from sgflux.graphs.predicates import vocabulary_of
 from sgflux.settings.conditions import PromptMix
 from sgflux.settings.losses import LossConfig, NegativeMix
 from sgflux.settings.training import TrainConfig
-from sgflux.training.encoding.prepare import LazyEncoders, fill, read_splits, split_plans
+from sgflux.training.encoding.encode import fill, split_plans
+from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.size import with_size
+from sgflux.training.encoding.splits import read_splits
 from sgflux.training.planning.precheck import check_inputs
 from sgflux.training.processes.processes import Processes
 from sgflux.training.validation import choose_items

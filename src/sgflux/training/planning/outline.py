@@ -33,8 +33,9 @@ from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
+from sgflux.training.encoding.encode import image_tokens_of
 from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.prepare import Splits, image_tokens_of
+from sgflux.training.encoding.splits import Splits
 from sgflux.training.planning.estimate import Shape, estimate_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes

@@ -11,7 +11,7 @@ from sgflux.files.writing import expect_room, free_bytes, readable_size
 from sgflux.preflight.data import check_pictures, check_words
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.settings.training import TrainConfig
-from sgflux.training.encoding.prepare import Splits, images_root
+from sgflux.training.encoding.splits import Splits, images_root
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 
