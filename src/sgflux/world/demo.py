@@ -33,6 +33,7 @@ from sgflux.evaluation.report.headline import print_headline
 from sgflux.evaluation.report.page import Section, write_report
 from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
+from sgflux.files.reading import table_beside
 from sgflux.files.writing import make_folder, replacing
 from sgflux.settings.training import TrainConfig
 from sgflux.training.log.run_log import METRICS_FILE, duration
@@ -84,65 +85,16 @@ class Preset:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-DEMO_SEED, FULL_SEED = 20261127, 20261128
-"""Random seeds of the two demos' pictures. Nothing else has used these worlds: no setting was
-chosen on them, neither by hand nor by the ablation, which has a world of its own. The short demo,
-at which everybody looks, has other pictures than the one whose figures the documentation states."""
+_TABLE = table_beside(__file__)
 
-DEMO = Preset(
-    name="demo",
-    purpose="A short training on the bundled world: minutes on two CPU cores.",
-    world={
-        "train_per_class": 120,
-        "val_per_class": 3,
-        "test_per_class": 4,
-        "triples": "1,2",
-        "hold_out_combinations": 20,
-        "resolution": 64,
-        "seed": DEMO_SEED,
-    },
-    training={
-        "model_id": "tiny",
-        "height": 64,
-        "width": 64,
-        "dtype": "bf16",
-        # From the first block on, not the middle third: the first blocks settle what goes where
-        # (docs/ablation.md).
-        "block_start": 0,
-        "block_end": 6,
-        "max_steps": 700,
-        "batch_size": 24,
-        "lr": 2e-3,
-        "t_min": 0.2,
-        "gate_lr_scale": 10.0,
-        "ema_decay": 0.99,
-        "val_every": 175,
-        "val_examples": 48,
-        "save_every": 175,
-        "log_every": 10,
-        "seed": 0,
-    },
-    evaluation={
-        "model_id": "tiny",
-        "steps": 8,
-        "graph_scale": 1.5,  # chosen on the validation split of another world (docs/ablation.md)
-        "dtype": "fp32",
-        "seed": 0,
-    },
-)
+DEMO = Preset(**_TABLE["demo"])
 
 FULL = replace(
     DEMO,
-    name="full",
-    purpose="The longer training whose figures the documentation states.",
-    world={
-        **DEMO.world,
-        "train_per_class": 400,
-        "val_per_class": 5,
-        "test_per_class": 20,
-        "seed": FULL_SEED,
-    },
-    training={**DEMO.training, "max_steps": 4000, "val_every": 1000, "save_every": 500},
+    name=_TABLE["full"]["name"],
+    purpose=_TABLE["full"]["purpose"],
+    world={**DEMO.world, **_TABLE["full"]["world"]},
+    training={**DEMO.training, **_TABLE["full"]["training"]},
 )
 
 

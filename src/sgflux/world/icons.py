@@ -129,10 +129,13 @@ def shade(color: Color, amount: float) -> Color:
 _Part = Mapping[str, Any]
 """One row of icons.toml; read only by :func:`_strokes`."""
 
-_ICONS: Mapping[str, Mapping[str, Sequence[_Part]]] = _TABLE["icons"]
+_ICONS: Mapping[str, Mapping[str, Any]] = _TABLE["icons"]
 
 OBJECT_NAMES: tuple[str, ...] = tuple(_ICONS)
 """Everything that the bundled world can draw; an object's id is its index here."""
+
+COLORS: Mapping[str, tuple[Color, Color]] = {name: icon["colors"] for name, icon in _ICONS.items()}
+"""The two ends of the range of main colours of every object."""
 
 
 def _plain_parts(part: _Part) -> Iterator[_Part]:
@@ -187,7 +190,7 @@ def corners_of(strokes: Sequence[Stroke]) -> Corners:
     )
 
 
-def _extent(icon: Mapping[str, Sequence[_Part]]) -> tuple[Point, Point]:
+def _extent(icon: Mapping[str, Any]) -> tuple[Point, Point]:
     tones = dict.fromkeys(("main", "dark", "light"), INK) | dict(_FIXED)
     strokes = _strokes((*icon["silhouette"], *icon["detail"]), tones, 0.0, 0.0, 1.0)
     left, top, right, bottom = corners_of(strokes)

@@ -21,6 +21,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import (
+    COLORS,
     OBJECT_NAMES,
     OUTLINE,
     Color,
@@ -37,23 +38,6 @@ MIN_OBJECT = 11 / 64
 """Longer side below which :func:`sample_scene` draws another scene, as a share of the picture."""
 
 _SUPERSAMPLING = 4
-_COLORS: dict[str, tuple[Color, Color]] = {
-    "man": ((36, 84, 214), (76, 124, 246)),
-    "horse": ((116, 64, 30), (150, 92, 50)),
-    "dog": ((104, 108, 116), (148, 152, 160)),
-    "bird": ((206, 30, 34), (236, 62, 58)),
-    "tree": ((24, 122, 50), (52, 156, 72)),
-    "house": ((104, 182, 240), (140, 208, 250)),
-    "car": ((244, 200, 30), (250, 220, 80)),
-    "box": ((196, 150, 92), (218, 178, 124)),
-    "cup": ((10, 142, 140), (30, 176, 170)),
-    "ball": ((240, 120, 16), (250, 148, 52)),
-    "kite": ((150, 204, 40), (184, 228, 84)),
-    "umbrella": ((116, 48, 178), (150, 84, 210)),
-    "flower": ((236, 84, 162), (246, 128, 192)),
-    "hat": ((36, 40, 62), (62, 68, 96)),
-}
-"""The two ends of the range of main colours of every object."""
 
 
 @dataclass(frozen=True)
@@ -217,7 +201,7 @@ def _render(
     """The scene, or None if ``demanding`` and things meet that should not, or are too small."""
     names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
     base = _background_color(rng)
-    colors = {name: _mix(*_COLORS[name], float(rng.random())) for name in names}
+    colors = {name: _mix(*COLORS[name], float(rng.random())) for name in names}
     groups = connected(statement)
     single = len(statement) == 1
     components: list[Component] = []
@@ -268,8 +252,8 @@ def _pixel_box(place: Place, scale: tuple[float, float, float]) -> Box:
 
 def _background_color(rng: np.random.Generator) -> Color:
     """A pale colour of any hue: never as strong as an object's."""
-    names = tuple(_COLORS)
-    hue = _COLORS[names[int(rng.integers(len(names)))]][0]
+    names = tuple(COLORS)
+    hue = COLORS[names[int(rng.integers(len(names)))]][0]
     return shade(hue, float(rng.uniform(0.78, 0.92)))
 
 
