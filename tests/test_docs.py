@@ -124,6 +124,10 @@ def test_the_annotated_tree_names_the_folders_that_are_there() -> None:
     named = re.findall(r"^  (\w+)/ ", tree, flags=re.M)
     there = [path.parent.name for path in (ROOT / "src" / "sgflux").glob("*/__init__.py")]
     assert sorted(named) == sorted([*there, "assets"])
+    for line in re.findall(r"^  \w+/ .*$", tree, flags=re.M):
+        room, *inner = re.findall(r"\b(\w+)/", line)
+        for name in inner:
+            assert (ROOT / "src" / "sgflux" / room / name).is_dir(), f"{room}/{name}"
     for name in re.findall(r"\b\w+\.py\b", tree):
         found = list((ROOT / "src" / "sgflux").rglob(name))
         assert found, name
