@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import gpu
-import gpu_correctness
 import gpu_speed
 import gpu_tables
 import pytest
@@ -440,15 +439,6 @@ def test_measured_memory_stands_beside_its_estimate() -> None:
     assert "| 512², batch 23 |" in text
     plain = next(line for line in text.splitlines() if line.startswith("| plain"))
     assert plain.split("|")[5:8] == [" not measured ", " 27.3 ", " not measured "]
-
-
-def test_deterministic_training_ends_with_the_setting_that_was_there() -> None:
-    assert not torch.are_deterministic_algorithms_enabled()
-    with gpu_correctness.deterministic():
-        assert torch.are_deterministic_algorithms_enabled()
-        assert torch.is_deterministic_algorithms_warn_only_enabled()
-        assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
-    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_the_documentation_is_what_the_figures_say() -> None:

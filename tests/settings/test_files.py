@@ -159,14 +159,18 @@ def error_of(read: Callable[[], object]) -> str | None:
     return None
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(content=SETTINGS)
 def test_any_json_is_settings_or_one_line(tmp_path: Path, content: dict[str, Any]) -> None:
     path = write(tmp_path, json.dumps(content), "run.json")
     is_read_or_refused_in_one_line(path)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_an_altered_configuration_is_settings_or_one_line(
     tmp_path: Path, data: st.DataObject

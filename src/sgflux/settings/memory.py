@@ -15,7 +15,7 @@ class MemorySettings:
 
     encoder_device: str | None = None
     """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
-    None: that of --device."""
+    None: the device that trains."""
     quantize: Literal["none", "int8", "float8", "nf4"] = "none"
     """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
     slower."""

@@ -43,6 +43,7 @@ from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.outline import outline
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
+from sgflux.training.processes.determinism import deterministic_kernels
 from sgflux.training.processes.launcher import check_launcher
 from sgflux.training.processes.processes import Processes
 
@@ -95,6 +96,12 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         compiles=config.blocks.compile,
         accumulation=config.optimizer.gradient_accumulation_steps,
     )
+    with deterministic_kernels(config.compute.deterministic):  # before the first use of a GPU
+        return _train(config, validate=validate)
+
+
+def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainResult:
+    """Train with the kernels that are chosen by now."""
     processes = Processes.start(config.compute.device)
     log = RunLog(silent=not processes.is_main)
     held = ExitStack()

@@ -29,6 +29,7 @@ _NO_PART_OF_TRAINING = (
     "allow_download",
     "allow_other_base",
     "device",
+    "deterministic",
     "encoder_device",
     "offload_blocks",
     "offload_folder",
