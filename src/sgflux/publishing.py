@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from huggingface_hub import EvalResult, ModelCard
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import make_folder, naming_disk_errors
-from sgflux.models.bundle import CARD_FILE, CONFIG_FILE, load_bundle, read_base
+from sgflux.files.writing import unfinished_folder
+from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base
 from sgflux.models.card_data import card_data
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.exporting import ExportConfig
@@ -52,27 +51,21 @@ def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> Non
     """
     if folder.resolve() == adapter.resolve():
         raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
-    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
-    if not is_free and not (folder / CONFIG_FILE).is_file():
-        raise SgfluxError(f"{folder} exists and is no adapter bundle; choose another folder")
+    expect_place(folder)
     card = _card(adapter, config)
     source = (_ASSETS / PIPELINE_FILE).read_text(encoding="utf-8")
     if config.push_to_hub is not None:
         source = source.replace(
             "ADAPTER: str | None = None", f"ADAPTER: str | None = {config.push_to_hub!r}"
         )
-    make_folder(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    with naming_disk_errors(folder):
-        try:
-            shutil.copytree(adapter, temporary, ignore=shutil.ignore_patterns(".*"))
-            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-            (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with unfinished_folder(folder) as temporary:
+        hidden = shutil.ignore_patterns(".*")
+        shutil.copytree(adapter, temporary, ignore=hidden, dirs_exist_ok=True)
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
 
 
 def _card(adapter: Path, config: ExportConfig) -> str:

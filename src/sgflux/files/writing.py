@@ -1,7 +1,8 @@
 """Writing of files, whole or not at all, with one line about a full disk.
 
 Everything that sgflux writes goes through here: a single file through :func:`replacing` or
-:func:`replace_file`, a folder or a library's own writer through :func:`naming_disk_errors`.
+:func:`replace_file`, a folder through :func:`unfinished_folder`, a library's own writer through
+:func:`naming_disk_errors`.
 """
 
 from __future__ import annotations
@@ -143,6 +144,30 @@ def naming_disk_errors(path: str | os.PathLike[str], *, size: int | None = None)
             raise
         inner = error.needed if isinstance(error, WriteError) else 0
         raise write_error(path, cause, needed=size or inner) from error
+
+
+@contextmanager
+def unfinished_folder(target: str | os.PathLike[str], *, size: int | None = None) -> Iterator[Path]:
+    """A new hidden folder for a block that fills it and then puts it in a folder's place.
+
+    What is left of it at the end is removed, so that a block that raises leaves nothing behind.
+
+    Args:
+        target: Folder in whose place it will be put; the folder above it is made if need be.
+        size: Number of bytes that will be written; None: unknown.
+
+    Raises:
+        WriteError: if it cannot be written.
+    """
+    target = Path(target)
+    make_folder(target.parent)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    with naming_disk_errors(target, size=size):
+        try:
+            temporary.mkdir()
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def disk_error(error: BaseException) -> OSError | None:

@@ -27,6 +27,7 @@ from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphEncoder, NameFeatures, NativeGraphEncoder
+from sgflux.models.lora_switch import switched_off
 
 __all__ = [
     "LORA_NAME",
@@ -239,26 +240,8 @@ def adapter_disabled(model: GraphLoraModel) -> Iterator[None]:
     There it takes no graph; ``model(None, …)`` and ``model.flux(…)`` are the plain transformer. A
     training adapter in the base stays as it is, on or off.
     """
-    layers = list(model.lora_layers().values())
-    active = [list(layer.active_adapters) for layer in layers]
-    disabled = [layer.disable_adapters for layer in layers]
-    # peft's switches also decide what is trained; that is not this function's to change.
-    trained = [(p, p.requires_grad) for layer in layers for p in layer.parameters()]
-    for layer, names in zip(layers, active, strict=True):
-        others = [name for name in names if name != LORA_NAME]
-        if others:
-            layer.set_adapter(others)
-        else:
-            layer.enable_adapters(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for layer, names, was_disabled in zip(layers, active, disabled, strict=True):
-            layer.set_adapter(names)
-            layer.enable_adapters(not was_disabled)
-        for weight, requires_grad in trained:
-            weight.requires_grad_(requires_grad)
+    with switched_off(model.lora_layers().values(), LORA_NAME), torch.no_grad():
+        yield
 
 
 def check_base(

@@ -18,8 +18,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,7 @@ from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated, replace_folder
 from sgflux.files.reading import naming_unreadable
-from sgflux.files.writing import make_folder, naming_disk_errors
+from sgflux.files.writing import unfinished_folder
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle_checks import (
     WAY_OUT,
@@ -57,6 +55,17 @@ _FORMAT = 1
 _FILES = {"lora": LORA_FILE, "conditioner": CONDITIONER_FILE, "encoder": ENCODER_FILE}
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
 """Whose versions are noted, beside sgflux's own in the adapter's settings."""
+
+
+def expect_place(directory: Path) -> None:
+    """Check that a bundle can be written: a folder that is new, empty, or an older bundle.
+
+    Raises:
+        SgfluxError: if the folder holds something else.
+    """
+    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+    if not is_free and not (directory / CONFIG_FILE).is_file():
+        raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
 
 
 def save_bundle(
@@ -87,9 +96,7 @@ def save_bundle(
             cannot be written.
     """
     directory = Path(directory)
-    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-    if not is_free and not (directory / CONFIG_FILE).is_file():
-        raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
+    expect_place(directory)
     parts: dict[str, dict[str, Tensor]] = {part: {} for part in _FILES}
     for name, value in state.items():
         part, _, rest = name.partition(".")
@@ -105,26 +112,20 @@ def save_bundle(
         "metrics": dict(metrics),
         "versions": installed_versions(_LIBRARIES),
     }
-    make_folder(directory.parent)
-    temporary = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.tmp")
-    with naming_disk_errors(directory, size=sum(value.nbytes for value in state.values())):
-        try:
-            temporary.mkdir()
-            write_lora(temporary / LORA_FILE, lora, layout="diffusers")
-            save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
-            save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
-            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-            for name, content in {**(pictures or {}), **(files or {})}.items():
-                (temporary / name).write_bytes(content)
-            description["digests"] = bundle_digests(
-                temporary, _FILES, config.to_json(), others=files or ()
-            )
-            (temporary / CONFIG_FILE).write_text(
-                json.dumps(description, indent=2) + "\n", encoding="utf-8"
-            )
-            replace_folder(temporary, directory)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    size = sum(value.nbytes for value in state.values())
+    with unfinished_folder(directory, size=size) as temporary:
+        write_lora(temporary / LORA_FILE, lora, layout="diffusers")
+        save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
+        save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        for name, content in {**(pictures or {}), **(files or {})}.items():
+            (temporary / name).write_bytes(content)
+        description["digests"] = bundle_digests(
+            temporary, _FILES, config.to_json(), others=files or ()
+        )
+        text = json.dumps(description, indent=2) + "\n"
+        (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
+        replace_folder(temporary, directory)
 
 
 def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[str, Tensor]]:

@@ -20,8 +20,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +35,7 @@ from sgflux.errors import SgfluxError
 from sgflux.files.json_files import checked, read_json_bytes, typed
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.tensors import module_from_state
-from sgflux.files.writing import make_folder, naming_disk_errors
+from sgflux.files.writing import unfinished_folder
 from sgflux.settings.classifier import ClassifierKind
 
 WEIGHTS_FILE = "classifier.safetensors"
@@ -284,18 +282,11 @@ def save_classifier(
         **dataclasses.asdict(card),
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
     }
-    make_folder(folder.parent)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    with naming_disk_errors(folder, size=len(weights)):
-        try:
-            temporary.mkdir()
-            (temporary / WEIGHTS_FILE).write_bytes(weights)
-            (temporary / CARD_FILE).write_text(
-                json.dumps(content, indent=2) + "\n", encoding="utf-8"
-            )
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with unfinished_folder(folder, size=len(weights)) as temporary:
+        (temporary / WEIGHTS_FILE).write_bytes(weights)
+        text = json.dumps(content, indent=2) + "\n"
+        (temporary / CARD_FILE).write_text(text, encoding="utf-8")
+        temporary.replace(folder)
 
 
 def read_card(folder: str | os.PathLike[str]) -> ClassifierCard:

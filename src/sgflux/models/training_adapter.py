@@ -24,6 +24,7 @@ from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
 from sgflux.models.lora_formats import LoraWeights, read_lora
+from sgflux.models.lora_switch import restore, switched_off
 from sgflux.settings.model_source import FILE_ENDINGS
 
 TRAINING_NAME = "for_training"
@@ -50,28 +51,8 @@ class TrainingAdapter:
         A recomputation in a backward pass must be switched off anew, see
         :meth:`~sgflux.models.conditioning.ConditionedFlux.suffix`.
         """
-        trained = {
-            weight: weight.requires_grad
-            for layer in self.layers.values()
-            for weight in layer.parameters()
-        }
-        active = {name: list(layer.active_adapters) for name, layer in self.layers.items()}
-        disabled = {name: layer.disable_adapters for name, layer in self.layers.items()}
-        for name, layer in self.layers.items():
-            others = [adapter for adapter in active[name] if adapter != TRAINING_NAME]
-            if others:
-                layer.set_adapter(others)
-            else:
-                layer.enable_adapters(False)
-        try:
-            _restore(trained)
+        with switched_off(self.layers.values(), TRAINING_NAME):
             yield
-        finally:
-            for name, layer in self.layers.items():
-                layer.set_adapter(active[name])
-                layer.enable_adapters(not disabled[name])
-            # peft's switches also decide what is trained; that is not this function's to change.
-            _restore(trained)
 
 
 def find_training_adapter(source: str, *, allow_download: bool) -> Path:
@@ -166,7 +147,7 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
     for layer in layers.values():
         for part in (layer.lora_A[TRAINING_NAME], layer.lora_B[TRAINING_NAME]):
             part.to(transformer.dtype).requires_grad_(False)
-    _restore(trained)
+    restore(trained)
     return TrainingAdapter(layers)
 
 
@@ -216,8 +197,3 @@ def _check_taken_over(layers: Mapping[str, Any], lora: LoraWeights, path: Path) 
                 raise SgfluxError(f"{path}: {key} was not taken over")
         if layer.scaling[TRAINING_NAME] != 1:
             raise SgfluxError(f"{path}: {name} acts {layer.scaling[TRAINING_NAME]:g} times")
-
-
-def _restore(trained: Mapping[nn.Parameter, bool]) -> None:
-    for weight, requires_grad in trained.items():
-        weight.requires_grad_(requires_grad)

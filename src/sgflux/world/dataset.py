@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample, prompts_for_graph, write_examples
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import make_folder, naming_disk_errors, replacing
+from sgflux.files.writing import replacing, unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import OBJECT_NAMES
@@ -120,33 +118,26 @@ def write_world(
         "held_out_pairs": [list(pair) for pair in held_out],
         "splits": {},
     }
-    make_folder(out_dir.parent)
-    partial = out_dir.with_name(f".{out_dir.name}.partial-{uuid.uuid4().hex}")
     seen: set[bytes] = set()
-    with naming_disk_errors(out_dir):
-        try:
-            partial.mkdir()
-            total = len(PREDICATES) * sum(per_class.values())
-            with progress_bar(total, "world", show=progress) as advance:
-                for split, count in per_class.items():
-                    if not count:
-                        continue
-                    examples: list[SceneExample] = []
-                    for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
-                        example = _write_row(
-                            partial, split, len(examples), row, held_out, resolution, seed, seen
-                        )
-                        examples.append(example)
-                        advance(1)
-                    path = partial / f"{split}.jsonl"
-                    write_examples(path, examples)
-                    summary["splits"][split] = _split_summary(path, examples)
-            with replacing(partial / "summary.json") as file:
-                file.write(json.dumps(summary, indent=2).encode() + b"\n")
-            _put_in_place(partial, out_dir)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+    with unfinished_folder(out_dir) as partial:
+        total = len(PREDICATES) * sum(per_class.values())
+        with progress_bar(total, "world", show=progress) as advance:
+            for split, count in per_class.items():
+                if not count:
+                    continue
+                examples: list[SceneExample] = []
+                for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
+                    example = _write_row(
+                        partial, split, len(examples), row, held_out, resolution, seed, seen
+                    )
+                    examples.append(example)
+                    advance(1)
+                path = partial / f"{split}.jsonl"
+                write_examples(path, examples)
+                summary["splits"][split] = _split_summary(path, examples)
+        with replacing(partial / "summary.json") as file:
+            file.write(json.dumps(summary, indent=2).encode() + b"\n")
+        _put_in_place(partial, out_dir)
     return summary
 
 
