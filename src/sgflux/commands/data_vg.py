@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
+from sgflux.settings.flat import as_json
 
 _DEFAULT_PER_CLASS = {"train": 50, "val": 10, "test": 10}
 
@@ -164,7 +164,7 @@ def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
         mirror=flags.mirror,
         min_box_area=flags.min_box_area,
         allow_imbalance=flags.allow_imbalance,
-        arguments={name: _plain(value) for name, value in dataclasses.asdict(flags).items()},
+        arguments=as_json(flags),
         command=command,
         progress=sys.stderr.isatty(),
     )
@@ -213,12 +213,6 @@ def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
     lines.append(f"{flags.out_dir / summary['summary']}: every count, by predicate")
     lines.append(f"{flags.out_dir / summary['contact_sheet']}: what the examples look like")
     return lines
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 COMMAND = Command(

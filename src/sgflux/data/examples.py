@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
@@ -31,6 +31,7 @@ from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.settings.conditions import PromptKind
 
 
 class Digest(Protocol):
@@ -39,8 +40,6 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None:
         """Take the next bytes."""
 
-
-PromptKind = Literal["relational", "neutral", "empty"]
 
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 """What a text may say of the relation: all of it, its objects only, nothing."""

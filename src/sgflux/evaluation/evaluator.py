@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import sgflux
@@ -63,6 +62,7 @@ from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.evaluation import EvalConfig
+from sgflux.settings.flat import as_json
 from sgflux.versions import installed_versions
 from sgflux.world.generators import WORLD_GENERATORS
 
@@ -214,7 +214,7 @@ def _evaluate(
             "seed": config.seed,
             "noise": "of (seed, row, repeat) alone, the same in every arm",
         },
-        "settings": _plain(asdict(config)),
+        "settings": as_json(config),
         "command": command if isinstance(command, str) else shlex.join(command or sys.argv),
         "versions": _versions(),
         "timing": {
@@ -350,15 +350,6 @@ def _rank(
             advance=advance,
         )
     return ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)
-
-
-def _plain(value: Any) -> Any:
-    """Settings as JSON has them."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, Path) else value
 
 
 def _versions() -> dict[str, str]:

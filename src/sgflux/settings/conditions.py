@@ -7,7 +7,7 @@ from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect, expect_least, is_number, typed_fields
 
-PromptKind = Literal["neutral", "relational", "empty"]
+PromptKind = Literal["relational", "neutral", "empty"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,7 @@ class PromptMix:
 
     def weights(self) -> dict[PromptKind, float]:
         """Kind -> weight, in the order of the fields."""
-        return {
-            "neutral": self.neutral,
-            "relational": self.relational,
-            "empty": self.empty,
-        }
+        return {"neutral": self.neutral, "relational": self.relational, "empty": self.empty}
 
     def kinds(self) -> tuple[PromptKind, ...]:
         """The kinds that occur, in the order of the fields."""

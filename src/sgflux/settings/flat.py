@@ -7,8 +7,10 @@ A dataclass that is no group keeps its own name there: ``prompt_mix``, ``losses`
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from functools import cache, partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 _GROUP, _PREFIXLESS = "group", "prefixless"
@@ -18,6 +20,17 @@ Group = Annotated[Settings, _GROUP]
 """Annotation of a field whose own fields are settings of the class that has it."""
 Prefixless = Annotated[Settings, _PREFIXLESS]
 """Annotation of a field that is a table of its own in files, while its flags have no prefix."""
+
+
+def as_json(value: Any) -> Any:
+    """Settings, or the value of one, as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {name: as_json(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(entry) for entry in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def hints_of(cls: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Users write the settings side by side, as flags or in a file, and so do checkpoi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sgflux.settings.compute import ComputeSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.data import DataSettings
 from sgflux.settings.files import read_settings_file
-from sgflux.settings.flat import Group, Prefixless, flat_values
+from sgflux.settings.flat import Group, Prefixless, as_json, flat_values
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.losses import LossConfig
@@ -161,7 +161,7 @@ class TrainConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Every setting as plain JSON, side by side; :meth:`from_json` gives an equal config."""
-        return _plain(flat_values(self))
+        return as_json(flat_values(self))
 
     @classmethod
     def from_json(cls, settings: Mapping[str, Any]) -> TrainConfig:
@@ -180,11 +180,3 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         ConfigError: as :func:`sgflux.settings.files.read_settings_file`.
     """
     return read_settings_file(path, TrainConfig)
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
-    if isinstance(value, Mapping):
-        return {name: _plain(entry) for name, entry in value.items()}
-    return str(value) if isinstance(value, Path) else value
