@@ -22,6 +22,7 @@ from sgflux.training.build import Preparation
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
 from sgflux.training.checkpoints.run_folder import RunFolder
 from sgflux.training.log.run_log import RunLog
+from sgflux.training.log.stopwatch import Stopwatch
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.optimization import (
     Average,
@@ -35,7 +36,7 @@ from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
 from sgflux.training.terms.loss import TrainingLoss
 from sgflux.training.terms.ranking.negatives import ConfusionTable
-from sgflux.training.validation import ValidationResult, Validator
+from sgflux.training.validation import ValidationResult
 
 ExtraValidation = Callable[[GraphLoraModel, int], Mapping[str, float]]
 """(model with averaged weights and no training adapter, step) -> further figures for the log."""
@@ -108,7 +109,7 @@ class TrainingRun:
         # still on the device.
         self._unread: list[Tensor] = []
         self._window: list[list[float]] = []
-        self._stopwatch = _Stopwatch()
+        self._stopwatch = Stopwatch()
 
     # -- the loop ------------------------------------------------------------------------------
 
@@ -297,7 +298,12 @@ class TrainingRun:
         self._read()
         with self._stopwatch.paused(), self._averaged_weights(), torch.no_grad():
             started = time.perf_counter()
-            errors = self._validation_errors(validator, stop)
+            errors = validator.shared_errors(
+                self._objective,
+                processes=self._processes,
+                # Several processes could not agree on where to stop, so they finish.
+                should_stop=lambda: self._processes.count == 1 and stop.signal is not None,
+            )
             if errors is None:
                 return stop.signal
             result = validator.summarize(errors)
@@ -321,25 +327,6 @@ class TrainingRun:
         self._log.say(f"step {self.step}  {result}{best}")
         # Several processes agree at the end of a step, see _share.
         return stop.signal if self._processes.count == 1 else None
-
-    def _validation_errors(self, validator: Validator, stop: StopRequest) -> Tensor | None:
-        processes = self._processes
-        count = len(validator.items)
-        places = list(range(processes.index, count, processes.count))
-        # Several processes could not agree on where to stop, so they finish.
-        alone = processes.count == 1
-        errors = validator.errors(
-            self._objective,
-            places,
-            device=processes.device,
-            should_stop=lambda: alone and stop.signal is not None,
-        )
-        if errors is None or alone:
-            return errors
-        everywhere = torch.empty(3, count, len(validator.sigmas))
-        for place, error in processes.gather(list(zip(places, errors.unbind(1), strict=True))):
-            everywhere[:, place] = error
-        return everywhere
 
     def _keep_if_best(self, result: ValidationResult) -> bool:
         """Keep the adapter if it is the best so far, in memory and as a file."""
@@ -421,25 +408,3 @@ class TrainingRun:
         """The adapter after the last step, for ``final_graph_lora_{mode}.pt``."""
         metrics = {} if self._validation is None else self._validation.row()
         return self._adapter_weights(metrics)
-
-
-class _Stopwatch:
-    """Time spent training: not validating, not saving."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    def restart(self) -> float:
-        """Seconds since the last restart, pauses left out; starts again from 0."""
-        now = time.perf_counter()
-        elapsed = now - self._start
-        self._start = now
-        return max(elapsed, 1e-9)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        before = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._start += time.perf_counter() - before

@@ -33,6 +33,7 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.validation import SelectBy
 from sgflux.training.batches.batch import Batch, LatentScale
+from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed, generator_for
 from sgflux.training.terms.errors import ranking_accuracy
 
@@ -222,6 +223,20 @@ class Validator:
         without = [i for i, place in enumerate(places) if self.items[place].negative is None]
         errors[2, without] = math.nan
         return errors
+
+    def shared_errors(
+        self, error_of: ErrorOf, *, processes: Processes, should_stop: Callable[[], bool]
+    ) -> Tensor | None:
+        """As :meth:`errors`, of all items, each process measuring its share of them."""
+        count = len(self.items)
+        places = range(processes.index, count, processes.count)
+        errors = self.errors(error_of, places, device=processes.device, should_stop=should_stop)
+        if errors is None or processes.count == 1:
+            return errors
+        everywhere = torch.empty(3, count, len(self.sigmas))
+        for place, error in processes.gather(list(zip(places, errors.unbind(1), strict=True))):
+            everywhere[:, place] = error
+        return everywhere
 
     def chunks(self, places: Sequence[int]) -> list[list[int]]:
         """The places in batches whose pictures have one size each, in order as far as that goes."""
