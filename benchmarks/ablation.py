@@ -237,7 +237,7 @@ class Ablation:
 
     def _train_classifier(self, kind: Any, size: int) -> None:
         folder = self._classifier(kind, size)
-        config = ClassifierConfig(
+        config = ClassifierConfig.from_flat(
             train_jsonl=self._train_file(size),
             val_jsonl=self.data / "validation.jsonl",
             out_dir=folder,
@@ -299,13 +299,14 @@ class Ablation:
 
     def _evaluate(self, folder: Path, *, items: int) -> dict[str, Any]:
         return evaluate(
-            EvalConfig(
+            EvalConfig.from_flat(
                 data=self.data / "test.jsonl",
                 out_dir=folder / "evaluation",
                 adapter=folder / "training" / "final",
                 arms=ARMS,
                 items=items,
                 steps=self.scale.sampling_steps,
+                batch_size=32,
                 model_id=DEMO.training["model_id"],
                 device=self.device,
                 **self._sampling(),

@@ -44,7 +44,7 @@ def measure(folder: Path, *, per_predicate: int = PER_PREDICATE) -> dict[str, An
         triples="1,2",
         seed=WORLD_SEED,
     )
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=folder / "world" / "test.jsonl",
         out_dir=folder / "evaluation",
         generator="blind",

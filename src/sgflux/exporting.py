@@ -20,7 +20,6 @@ from sgflux.models.legacy import import_legacy
 from sgflux.models.lora_formats import LoraWeights, write_lora
 from sgflux.publishing import write_published
 from sgflux.settings.exporting import ExportConfig, ImportConfig
-from sgflux.settings.model_source import ModelSource
 
 
 def export(config: ExportConfig) -> list[str]:
@@ -100,12 +99,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
     identity, note = _identity_if_known(config)
     imported = import_legacy(
         config.legacy,
-        transformer=load_transformer(
-            config.model_id,
-            dtype=torch.bfloat16,
-            revision=config.revision,
-            allow_download=config.allow_download,
-        ),
+        transformer=load_transformer(**config.model.for_transformer, dtype=torch.bfloat16),
         encoder=CGIPEncoder.from_checkpoint(config.cgip_ckpt, vocab_path=config.vocab_path),
         graph_mode=config.graph_mode,
         lora_alpha=config.lora_alpha,
@@ -116,11 +110,11 @@ def import_adapter(config: ImportConfig) -> list[str]:
         config.out_dir,
         config=imported.model.config,
         state=imported.model.adapter_state(),
-        card=f"# Scene-graph adapter for {public_name(config.model_id)}\n\n"
+        card=f"# Scene-graph adapter for {public_name(config.model.name)}\n\n"
         f"Imported from {config.legacy.name}.\n"
         "Its gates are at zero: the LoRA acts, a graph does not, until it is trained further.\n",
         metrics={},
-        base=BaseName.of(config.model_id, config.revision),
+        base=BaseName.of(config.model.name, config.model.revision),
     )
     return [*imported.report, *note, f"{config.out_dir}: the adapter"]
 
@@ -128,11 +122,6 @@ def import_adapter(config: ImportConfig) -> list[str]:
 def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:
     """Identify the base by all its parts; None and a note if some are not on this machine."""
     try:
-        source = ModelSource(
-            model_id=str(config.model_id),
-            revision=config.revision,
-            allow_download=config.allow_download,
-        )
-        return identify_base(source), []
+        return identify_base(config.model), []
     except SgfluxError as error:
         return None, [f"the adapter does not say its base, whose parts are not all here: {error}"]

@@ -51,7 +51,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, flux: Path) -> Path:
 
 
 def settings(data: Path, out_dir: Path, flux: Path, adapter: Path, **more: Any) -> EvalConfig:
-    return EvalConfig(
+    return EvalConfig.from_flat(
         data=data,
         out_dir=out_dir,
         adapter=adapter,

@@ -11,7 +11,7 @@ from sgflux.world.dataset import write_world
 
 
 def lines_of(data: Path, out_dir: Path, *, seed: int) -> list[dict[str, Any]]:
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=data, out_dir=out_dir, generator="oracle", arms=("negative_graph",), seed=seed
     )
     evaluate(config, show_progress=False, say=lambda line: None)

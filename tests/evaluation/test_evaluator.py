@@ -53,7 +53,7 @@ def quietly(config: EvalConfig, **parts: Any) -> dict[str, Any]:
 
 
 def run(data: Path, out_dir: Path, **settings: Any) -> dict[str, Any]:
-    return quietly(EvalConfig(data=data, out_dir=out_dir, **settings))
+    return quietly(EvalConfig.from_flat(data=data, out_dir=out_dir, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ class Counting:
 
 
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path: Path) -> None:
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=data,
         out_dir=tmp_path / "out",
         items=24,
@@ -207,7 +207,9 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path
 
 
 def test_a_generator_that_leaves_a_picture_out_stops_the_run(data: Path, tmp_path: Path) -> None:
-    config = EvalConfig(data=data, out_dir=tmp_path, items=8, arms=("graph",), generator="oracle")
+    config = EvalConfig.from_flat(
+        data=data, out_dir=tmp_path, items=8, arms=("graph",), generator="oracle"
+    )
     with pytest.raises(SgfluxError, match="7 pictures for 8 requests"):
         quietly(config, generator=Counting(leave_out=1))
 
@@ -257,7 +259,7 @@ def test_a_model_is_measured_in_every_arm(
     flux, adapter = model
     said: list[str] = []
     results = evaluate(
-        EvalConfig(
+        EvalConfig.from_flat(
             data=data,
             out_dir=tmp_path,
             adapter=adapter,

@@ -36,7 +36,7 @@ def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
 
 def config_of(data: Path, **changes: Any) -> EvalConfig:
     settings: dict[str, Any] = {"data": data, "out_dir": data.parent / "out", "judge": "none"}
-    return EvalConfig(**{**settings, "adapter": data.parent / "final", **changes})
+    return EvalConfig.from_flat(**{**settings, "adapter": data.parent / "final", **changes})
 
 
 def check(config: EvalConfig) -> None:

@@ -132,7 +132,7 @@ def test_the_data_are_hashed_as_they_were_parsed(tmp_path: Path) -> None:
     def say(line: str) -> None:
         path.write_bytes(parsed + b"\n")
 
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=path, out_dir=tmp_path / "out", generator="oracle", items=2, arms=("graph",)
     )
     results = evaluate(config, show_progress=False, say=say)
@@ -159,7 +159,7 @@ def test_pictures_of_another_base_are_drawn_again(tmp_path: Path) -> None:
     save_file(weights, path, metadata={"format": "pt"})
 
     def run(model: Path) -> dict[str, Any]:
-        config = EvalConfig(
+        config = EvalConfig.from_flat(
             data=tmp_path / "w/test.jsonl",
             out_dir=tmp_path / "out",
             model_id=str(model),
@@ -181,7 +181,7 @@ def test_a_second_evaluation_of_a_folder_is_refused_while_the_first_draws(tmp_pa
     """Together they would judge each other's pictures."""
     sizes = {"train_per_class": 0, "val_per_class": 0, "test_per_class": 1}
     write_world(tmp_path / "world", **sizes)
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=tmp_path / "world" / "test.jsonl",
         out_dir=tmp_path / "out",
         generator="oracle",

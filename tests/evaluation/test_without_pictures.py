@@ -35,7 +35,7 @@ def graphs_alone(folder: Path) -> Path:
 
 def run(data: Path, model: tuple[Path, Path], out: Path, **more: Any) -> tuple[dict, list[str]]:
     said: list[str] = []
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=data,
         out_dir=out,
         model_id=str(model[0]),

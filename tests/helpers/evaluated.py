@@ -98,7 +98,7 @@ def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
     both = Remembering()
     for example in read_examples(data / "test.jsonl"):
         both.remember(np.asarray(load_image(data / example.image_rel_path)), example.graph)
-    config = EvalConfig(data=data / "test.jsonl", out_dir=folder / "evaluation")
+    config = EvalConfig.from_flat(data=data / "test.jsonl", out_dir=folder / "evaluation")
     evaluate(
         config,
         generator=both,

@@ -288,7 +288,7 @@ def test_bf16_draws_nearly_the_same(model_id: Path, adapter: Path) -> None:
 def test_the_command_writes_pictures_that_say_how_they_were_made(
     tmp_path: Path, model_id: Path, adapter: Path, pipe: SceneGraphFluxPipeline
 ) -> None:
-    config = SampleConfig(
+    config = SampleConfig.from_flat(
         graph=("man, ride, horse",),
         adapter=adapter,
         model_id=str(model_id),
@@ -330,11 +330,13 @@ def test_the_command_writes_pictures_that_say_how_they_were_made(
 )
 def test_commands_without_effect_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(SgfluxError, match=message):
-        SampleConfig(**settings)  # type: ignore[arg-type]
+        SampleConfig.from_flat(**settings)  # type: ignore[arg-type]
 
 
 def test_an_unknown_predicate_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
-    config = SampleConfig(graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model")
+    config = SampleConfig.from_flat(
+        graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model"
+    )
     with pytest.raises(SgfluxError, match="kicking"):
         sample(config)
 
@@ -349,7 +351,7 @@ def test_graphs_come_from_a_file_and_long_rows_are_wrapped(
     (tmp_path / "graphs.json").write_text(json.dumps(graphs))
     (tmp_path / "words.json").write_text('{"aliases": {"mounting": "riding"}}')
     *paths, sheet = sample(
-        SampleConfig(
+        SampleConfig.from_flat(
             graph=("cup, above, table",),
             graph_file=tmp_path / "graphs.json",
             vocabulary=tmp_path / "words.json",
@@ -437,7 +439,7 @@ def identity_json(pipeline: SceneGraphFluxPipeline) -> dict[str, str]:
 def test_a_word_that_cannot_be_read_stops_before_the_first_picture(
     model_id: Path, adapter: Path, tmp_path: Path
 ) -> None:
-    config = SampleConfig(
+    config = SampleConfig.from_flat(
         graph=("man, riding, horse", "man, " + "riding " * 40 + ", horse"),
         adapter=adapter,
         model_id=str(model_id),

@@ -152,7 +152,7 @@ def test_the_flags_that_help_shows_are_the_flags_that_are_known(
     shown = {
         name.replace("-", "_")
         for line in usage.splitlines()
-        if re.match(r"^[│\s]*-", line)
+        if re.match(r".? ?-", line)
         for name in re.findall(r"--([a-z][\w.-]*)", re.split(r"\s{2,}", line.strip("│ "))[0])
     }
     (cls,) = seen

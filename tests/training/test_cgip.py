@@ -64,7 +64,7 @@ def test_it_trains_samples_and_is_evaluated(
     with pytest.raises(SgfluxError, match="no object 'elephant'"):
         pipeline("man, riding, elephant", seed=1)
     figures = evaluate(
-        EvalConfig(
+        EvalConfig.from_flat(
             adapter=result.bundle,
             data=scenes / "train.jsonl",
             allow_seen_data=True,

@@ -75,7 +75,7 @@ def test_nf4_trains_and_draws(tmp_path: Path, make_config: MakeConfig, flux: Pat
     result = train(make_config(tmp_path / "run", quantize="nf4", dtype="bf16"))
     assert result.bundle is not None
     pictures = sample(
-        SampleConfig(
+        SampleConfig.from_flat(
             graph=("man, riding, horse",),
             adapter=result.bundle,
             model_id=str(flux),

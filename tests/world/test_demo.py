@@ -35,7 +35,7 @@ def test_presets_are_settings_that_exist(preset: Preset) -> None:
     TrainConfig.from_flat(
         train_jsonl="a", val_jsonl="b", output_dir="c", resume="auto", **preset.training
     )
-    EvalConfig(data=Path("a"), out_dir=Path("b"), adapter=Path("c"), **preset.evaluation)
+    EvalConfig.from_flat(data=Path("a"), out_dir=Path("b"), adapter=Path("c"), **preset.evaluation)
 
 
 def test_the_control_differs_by_its_text_alone() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
 from sgflux.commands.command import Command, Files
+from sgflux.settings.flat import Group
+from sgflux.settings.shared import ImagesDir
+from sgflux.settings.vocabulary import VocabularySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,14 +18,11 @@ class DataCheckFlags:
 
     jsonl: Files
     """Files to check."""
-    images_dir: Path | None = None
-    """Root of the examples' image paths; None: the folder of each JSONL."""
-    open_vocabulary: bool = False
-    """Accept any word as a predicate."""
-    vocabulary: Path | None = None
-    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
+    images_dir: ImagesDir = None
     max_problems: int = 20
     """Number of problems of each file that are printed; the rest is counted."""
+    vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
+    """Predicates that a row may have."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
@@ -33,14 +32,14 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.data.check import check_dataset
     from sgflux.graphs.predicates import vocabulary_of
 
-    vocabulary = vocabulary_of(flags.vocabulary)
+    vocabulary = vocabulary_of(flags.vocabulary.vocabulary)
     reports = []
     for path in flags.jsonl:
         report = check_dataset(
             path,
             images_dir=flags.images_dir,
             vocabulary=vocabulary,
-            open_vocabulary=flags.open_vocabulary,
+            open_vocabulary=flags.vocabulary.open_vocabulary,
             progress=sys.stderr.isatty(),
         )
         print(report.to_text(max_problems=flags.max_problems))

@@ -25,7 +25,8 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             show_progress=sys.stderr.isatty(),
         )
         # A run's folder holds the curves beside the finished adapter.
-        metrics = None if config.adapter is None else config.adapter.parent / "metrics.jsonl"
+        adapter = config.trained.adapter
+        metrics = None if adapter is None else adapter.parent / "metrics.jsonl"
         if metrics is not None and not metrics.is_file():
             metrics = None
         report = write_report(config.out_dir, metrics=metrics)

@@ -62,7 +62,7 @@ from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.evaluation import EvalConfig
-from sgflux.settings.flat import as_json
+from sgflux.settings.flat import as_json, flat_values
 from sgflux.versions import installed_versions
 from sgflux.world.generators import WORLD_GENERATORS
 
@@ -153,7 +153,7 @@ def _evaluate(
             say(looked_at)
     pictures = RealPictures(images_dir) if has_pictures else None
     seen = check_overlap(
-        config.adapter if generator is None else None,
+        config.trained.adapter if generator is None else None,
         examples,
         pictures,
         data=config.data,
@@ -196,7 +196,7 @@ def _evaluate(
         "prompts_cut": prompts_cut(pipeline, plan),
         "generator": generator.name,
         "adapter": {
-            "path": None if config.adapter is None else str(config.adapter),
+            "path": None if config.trained.adapter is None else str(config.trained.adapter),
             "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
         },
         "model": {
@@ -214,7 +214,7 @@ def _evaluate(
             "seed": config.seed,
             "noise": "of (seed, row, repeat) alone, the same in every arm",
         },
-        "settings": as_json(config),
+        "settings": as_json(flat_values(config)),
         "command": command if isinstance(command, str) else shlex.join(command or sys.argv),
         "versions": _versions(),
         "timing": {
@@ -245,8 +245,8 @@ def _read_data(
     if (line := repairs(examples)) is not None:
         say(f"{config.data.name}: {line}")
     encoder: Mapping[str, Any] = {}
-    if config.adapter is not None:
-        encoder = read_config(config.adapter).encoder
+    if config.trained.adapter is not None:
+        encoder = read_config(config.trained.adapter).encoder
     if encoder.get("kind") != "cgip":
         return examples, None
     vocabulary = CGIPVocabulary(
@@ -271,7 +271,7 @@ def _read_data(
 
 def _expect_adapter(config: EvalConfig) -> None:
     adapted = [name for name in config.arms if Arm(name).uses_adapter]
-    if config.generator == "model" and config.adapter is None and adapted:
+    if config.generator == "model" and config.trained.adapter is None and adapted:
         raise SgfluxError(
             f"the arms {adapted} need an adapter: give adapter, or only the arms "
             f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
@@ -280,15 +280,17 @@ def _expect_adapter(config: EvalConfig) -> None:
 
 def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
     if config.generator != "model":
-        return None, WORLD_GENERATORS[config.generator](resolution=config.height or 64)
-    pipeline = SceneGraphFluxPipeline.from_settings(config)
+        return None, WORLD_GENERATORS[config.generator](resolution=config.size.height or 64)
+    pipeline = SceneGraphFluxPipeline.from_settings(
+        config.model, config.trained, config.compute, config.memory
+    )
     generator = ModelGenerator(
         pipeline,
-        steps=config.steps,
-        graph_scale=config.graph_scale,
-        guidance=config.guidance,
-        height=config.height,
-        width=config.width,
+        steps=config.drawing.steps,
+        graph_scale=config.drawing.graph_scale,
+        guidance=config.size.guidance,
+        height=config.size.height,
+        width=config.size.width,
     )
     return pipeline, generator
 
@@ -311,7 +313,7 @@ def _draw_and_judge(
                 generator,
                 requests,
                 out_dir=config.out_dir,
-                batch_size=config.batch_size,
+                batch_size=config.drawing.batch_size,
                 advance=advance,
             )
     seconds = time.time() - started
@@ -340,13 +342,13 @@ def _rank(
             pipeline,
             items,
             pictures=pictures,
-            height=config.height or pipeline.default_size,
-            width=config.width or pipeline.default_size,
+            height=config.size.height or pipeline.default_size,
+            width=config.size.width or pipeline.default_size,
             crop=config.crop,
             sigmas=sigmas,
-            guidance=config.guidance,
+            guidance=config.size.guidance,
             seed=config.seed,
-            batch_size=config.batch_size,
+            batch_size=config.drawing.batch_size,
             advance=advance,
         )
     return ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)

@@ -26,15 +26,15 @@ def check_real_pictures(
     Raises:
         SgfluxError: naming the test set's line, what is wrong and the way out.
     """
-    if config.adapter is None or config.generator != "model" or not config.ranking_sigmas:
+    if config.trained.adapter is None or config.generator != "model" or not config.ranking_sigmas:
         return None
     return check_pictures(
         config.data,
         [item.example for item in items],
         images_dir=images_dir,
         crop=config.crop,
-        height=config.height or _ANY_SIZE,
-        width=config.width or _ANY_SIZE,
+        height=config.size.height or _ANY_SIZE,
+        width=config.size.width or _ANY_SIZE,
         progress=progress,
     )
 

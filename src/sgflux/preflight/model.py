@@ -121,7 +121,7 @@ def check_model(source: ModelSource, *, needs_transformer: bool = True) -> Model
     if source.autoencoder is not None:
         latent_channels = described_autoencoder(source.autoencoder)["latent_channels"]
     if channels is not None and latent_channels is not None:
-        check_input_channels(source.model_id, channels, latent_channels=latent_channels)
+        check_input_channels(source.name, channels, latent_channels=latent_channels)
     tokenizers: tuple[Any, Any] = (None, None)
     if folder is not None and folder.incomplete and not _has_tokenizers(folder):
         folder.pending.append("tokenizers")
@@ -373,7 +373,7 @@ def _check_singles(
     """The transformer's input channels and both embeddings' rows, as far as files tell them."""
     channels = clip = t5 = None
     files = {
-        "transformer": Path(source.model_id) if source.is_file and needs_transformer else None,
+        "transformer": Path(source.name) if source.is_file and needs_transformer else None,
         "vae": source.autoencoder,
         "text_encoder": source.text_encoder,
         "text_encoder_2": source.text_encoder_2,
@@ -403,7 +403,7 @@ def _lines(source: ModelSource, folder: Folder | None, sizes: Mapping[str, int])
     lines = []
     if sizes:
         lines.append(
-            f"{source.model_id}: configuration, tokenizers and the headers of "
+            f"{source.name}: configuration, tokenizers and the headers of "
             f"{readable_size(sum(sizes.values()))} of weights ({', '.join(sizes)})"
         )
     pending = ["all of it"] if folder is None else list(dict.fromkeys(folder.pending))

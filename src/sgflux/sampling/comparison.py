@@ -44,13 +44,15 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
         SgfluxError: on a bad graph, model or adapter.
     """
     rows = _rows(config, say=say)
-    pipeline = SceneGraphFluxPipeline.from_settings(config)
+    pipeline = SceneGraphFluxPipeline.from_settings(
+        config.model, config.trained, config.compute, config.memory
+    )
     check_graph_words(pipeline, [row.graph for row in rows if row.graph is not None])
     settings: dict[str, Any] = {
-        "steps": config.steps,
-        "guidance": config.guidance,
-        "height": config.height,
-        "width": config.width,
+        "steps": config.drawing.steps,
+        "guidance": config.size.guidance,
+        "height": config.size.height,
+        "width": config.size.width,
     }
     seeds = range(config.seed, config.seed + config.num_images)
     tiles: list[Image.Image] = []
@@ -59,10 +61,10 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
         own = {
             **settings,
             "use_adapter": row.use_adapter,
-            "graph_scale": 1.0 if row.graph is None else config.graph_scale,
+            "graph_scale": 1.0 if row.graph is None else config.drawing.graph_scale,
         }
-        for start in range(0, len(seeds), config.batch_size):
-            batch = seeds[start : start + config.batch_size]
+        for start in range(0, len(seeds), config.drawing.batch_size):
+            batch = seeds[start : start + config.drawing.batch_size]
             count = len(batch)
             drawn = pipeline.sample_batch([row.graph] * count, [row.prompt] * count, batch, **own)
             for picture, seed in zip(drawn, batch, strict=True):
@@ -84,7 +86,7 @@ def _rows(config: SampleConfig, *, say: Callable[[str], None]) -> list[_Row]:
     given = given_graphs(config)
     if not given:
         prompt = config.prompt or ""
-        return [_Row(prompt, None, prompt, config.adapter is not None)]
+        return [_Row(prompt, None, prompt, config.trained.adapter is not None)]
     rows = []
     for one in given:
         if (remark := one.remark()) is not None:
@@ -104,8 +106,8 @@ def given_graphs(config: SampleConfig) -> list[GivenGraph]:
         SgfluxError: naming the graph that cannot be read or states nothing.
     """
     words: dict[str, Any] = {
-        "vocabulary": vocabulary_of(config.vocabulary),
-        "open_vocabulary": config.open_vocabulary,
+        "vocabulary": vocabulary_of(config.vocabulary.vocabulary),
+        "open_vocabulary": config.vocabulary.open_vocabulary,
     }
     given = [read_graph(text, **words) for text in config.graph]
     if config.graph_file is not None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,69 +23,50 @@ from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import quantize_base
-from sgflux.errors import SgfluxError
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
-from sgflux.settings.model import FLUX_SCHNELL
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def named_base(
-    model_id: str | os.PathLike[str] | None,
-    revision: str | None,
-    *,
-    bundle_folder: Path | None,
-) -> tuple[str, str | None]:
-    """Return the base and its revision: the caller's, or else the bundle's.
+def named_base(source: ModelSource, *, bundle_folder: Path | None) -> ModelSource:
+    """Return the base and its revision: the caller's, or else those that the bundle names.
 
     Args:
-        model_id: Base that the caller names; None: the bundle's, or FLUX.1-schnell without one.
-        revision: Revision that the caller names; None: the bundle's.
+        source: Base that the caller names, or none.
         bundle_folder: Folder of the adapter; None without one.
 
     Raises:
-        SgfluxError: if the bundle does not say it.
+        SgfluxError: if neither names a base.
     """
-    if model_id is not None:
-        return os.fspath(model_id), revision
-    if bundle_folder is None:
-        return FLUX_SCHNELL, revision
-    of_bundle, its_revision = base_of(bundle_folder)
-    return of_bundle, its_revision if revision is None else revision
+    if source.model_id is not None or bundle_folder is None:
+        return source.named()
+    of_bundle, revision = base_of(bundle_folder)
+    return replace(source, model_id=of_bundle, revision=source.revision or revision)
 
 
 def load_parts(
     source: ModelSource,
+    memory: MemorySettings,
     *,
     bundle_folder: Path | None,
     dtype: torch.dtype,
     device: torch.device,
-    encoder_device: torch.device,
     max_sequence_length: int | None,
-    quantize: Any,
-    offload_blocks: bool,
-    offload_folder: Path | None,
     allow_other_base: bool,
 ) -> dict[str, Any]:
     """Load the arguments of ``SceneGraphFluxPipeline`` for those of ``from_pretrained``.
 
     Raises:
-        SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
-            settings do not go together.
+        SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
     """
-    if offload_blocks and quantize != "none":
-        raise SgfluxError(
-            f"offload_blocks does not work with quantize {quantize!r}: quantised matrices cannot "
-            "be moved back and forth; drop one"
-        )
-    if offload_folder is not None and not offload_blocks:
-        raise SgfluxError("offload_folder has no effect without offload_blocks")
-    check_libraries(quantize=quantize)
+    encoder_device = torch.device(memory.encoder_device or device)
+    check_libraries(quantize=memory.quantize)
     check_model(source)
     bundle = None if bundle_folder is None else load_bundle(bundle_folder)
     identity = identify_base(source)
@@ -102,9 +83,8 @@ def load_parts(
         device=encoder_device,
         max_sequence_length=max_sequence_length,
     )
-    comes_small = quantize != "none" or offload_blocks
     transformer = load_transformer(
-        **source.for_transformer, dtype=dtype, device="cpu" if comes_small else device
+        **source.for_transformer, dtype=dtype, device="cpu" if memory.comes_small else device
     )
     model = fingerprint = files = None
     keep: frozenset[str] = frozenset()
@@ -112,14 +92,14 @@ def load_parts(
         model = adapter_on(transformer, *bundle, text=text, allow_other_base=allow_other_base)
         fingerprint = adapter_fingerprint(*bundle)
         keep = frozenset(bundle[0].lora_modules)
-    if quantize != "none":
-        quantize_base(transformer, quantize, keep=keep, device=device)
-    if not offload_blocks:
+    if memory.quantize != "none":
+        quantize_base(transformer, memory.quantize, keep=keep, device=device)
+    if not memory.offload_blocks:
         (transformer if model is None else model).to(device)
     elif model is None:
-        files = offload_for_sampling(transformer, device=device, folder=offload_folder)
+        files = offload_for_sampling(transformer, device=device, folder=memory.offload_folder)
     else:
-        model.offload_blocks(device, folder=offload_folder)
+        model.offload_blocks(device, folder=memory.offload_folder)
     return {
         "text_encoders": text,
         "autoencoder": load_autoencoder(

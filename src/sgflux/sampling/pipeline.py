@@ -43,15 +43,13 @@ from sgflux.sampling.inputs import (
     to_uint8,
 )
 from sgflux.sampling.loading import load_parts, named_base
+from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.trained_adapter import TrainedAdapter
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
-_LOADING = (
-    *("components", "autoencoder", "text_encoder", "text_encoder_2", "revision", "allow_download"),
-    *("encoder_device", "quantize", "offload_blocks", "offload_folder", "allow_other_base"),
-)
-"""Settings that say where the model's parts are, and how they are kept."""
 
 
 class SceneGraphFluxPipeline:
@@ -147,12 +145,8 @@ class SceneGraphFluxPipeline:
             SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or
                 settings do not go together.
         """
-        bundle_folder = None
-        if adapter is not None:
-            bundle_folder = find_bundle(adapter, allow_download=allow_download)
-        model_id, revision = named_base(model_id, revision, bundle_folder=bundle_folder)
         source = ModelSource(
-            model_id=model_id,
+            model_id=None if model_id is None else os.fspath(model_id),
             components=components,
             autoencoder=autoencoder,
             text_encoder=text_encoder,
@@ -160,39 +154,71 @@ class SceneGraphFluxPipeline:
             revision=revision,
             allow_download=allow_download,
         )
-        parts = load_parts(
-            source,
-            bundle_folder=bundle_folder,
-            dtype=dtype,
-            device=torch.device(device),
-            encoder_device=torch.device(encoder_device or device),
-            max_sequence_length=max_sequence_length,
+        memory = MemorySettings(
+            encoder_device=None if encoder_device is None else str(encoder_device),
             quantize=quantize,
             offload_blocks=offload_blocks,
             offload_folder=offload_folder,
+        )
+        return cls._loaded(
+            source,
+            memory,
+            adapter=adapter,
+            dtype=dtype,
+            device=torch.device(device),
+            max_sequence_length=max_sequence_length,
             allow_other_base=allow_other_base,
         )
-        return cls(**parts, model_id=model_id, quantize=quantize)
 
     @classmethod
-    def from_settings(cls, config: Any) -> SceneGraphFluxPipeline:
+    def from_settings(
+        cls,
+        model: ModelSource,
+        trained: TrainedAdapter,
+        compute: SamplingCompute,
+        memory: MemorySettings | None = None,
+    ) -> SceneGraphFluxPipeline:
         """The pipeline of a command's settings.
-
-        Args:
-            config: Settings with ``model_id``, ``adapter``, ``device`` and ``dtype``, and those of
-                :meth:`from_pretrained`'s further arguments that the command has.
 
         Raises:
             SgfluxError: as :meth:`from_pretrained`, or if this machine has no such device.
         """
-        device = resolve_device(config.device)
-        return cls.from_pretrained(
-            config.model_id,
-            adapter=config.adapter,
-            dtype=resolve_dtype(config.dtype, device),
+        device = resolve_device(compute.device)
+        return cls._loaded(
+            model,
+            memory or MemorySettings(),
+            adapter=trained.adapter,
+            dtype=resolve_dtype(compute.dtype, device),
             device=device,
-            **{name: getattr(config, name) for name in _LOADING if hasattr(config, name)},
+            allow_other_base=trained.allow_other_base,
         )
+
+    @classmethod
+    def _loaded(
+        cls,
+        source: ModelSource,
+        memory: MemorySettings,
+        *,
+        adapter: str | os.PathLike[str] | None,
+        dtype: torch.dtype,
+        device: torch.device,
+        allow_other_base: bool,
+        max_sequence_length: int | None = None,
+    ) -> SceneGraphFluxPipeline:
+        bundle_folder = None
+        if adapter is not None:
+            bundle_folder = find_bundle(adapter, allow_download=source.allow_download)
+        source = named_base(source, bundle_folder=bundle_folder)
+        parts = load_parts(
+            source,
+            memory,
+            bundle_folder=bundle_folder,
+            dtype=dtype,
+            device=device,
+            max_sequence_length=max_sequence_length,
+            allow_other_base=allow_other_base,
+        )
+        return cls(**parts, model_id=source.name, quantize=memory.quantize)
 
     @property
     def model_fingerprint(self) -> str | None:

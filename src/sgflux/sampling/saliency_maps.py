@@ -49,14 +49,18 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     Raises:
         SgfluxError: on a bad picture, graph, model or adapter.
     """
-    vocabulary = vocabulary_of(config.vocabulary)
+    known = config.vocabulary
     graph = stating(
-        read_graph(config.graph, vocabulary=vocabulary, open_vocabulary=config.open_vocabulary)
+        read_graph(
+            config.graph,
+            vocabulary=vocabulary_of(known.vocabulary),
+            open_vocabulary=known.open_vocabulary,
+        )
     ).graph
     prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
     source = load_image(config.image)
-    pipeline = SceneGraphFluxPipeline.from_settings(config)
-    pixels = fit_image(source, *pipeline.picture_size(config.height, config.width))
+    pipeline = SceneGraphFluxPipeline.from_settings(config.model, config.trained, config.compute)
+    pixels = fit_image(source, *pipeline.picture_size(config.size.height, config.size.width))
     blocks = config.blocks or default_concept_blocks(len(pipeline.transformer.transformer_blocks))
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
     count = len(triples)
@@ -65,11 +69,11 @@ def saliency(config: SaliencyConfig) -> list[Path]:
         pixels.expand(count, -1, -1, -1),
         concepts=triples,
         prompts=[prompt] * count,
-        graphs=None if config.adapter is None else [graph] * count,
+        graphs=None if config.trained.adapter is None else [graph] * count,
         sigma=config.sigma,
         seed=config.seed,
         blocks=blocks,
-        guidance=config.guidance,
+        guidance=config.size.guidance,
         raw=config.raw,
     )
     picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
@@ -93,7 +97,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
                 "highest": float(heat.max()),
                 "model": pipeline.model_id,
                 "adapter": pipeline.adapter_fingerprint,
-                **pipeline.base_record(use_adapter=config.adapter is not None),
+                **pipeline.base_record(use_adapter=config.trained.adapter is not None),
             }
             save_picture(path, drawn, about)
             pictures.append(drawn)

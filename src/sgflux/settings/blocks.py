@@ -17,6 +17,9 @@ class BlockSettings:
     """With --gradient-checkpointing: recompute only every n-th block; 1 recomputes all."""
     compile: bool = False
     """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
+    deterministic: bool = False
+    """Use only kernels with the same result in every run, or stop with an error where there is
+    none. On a GPU this is slower and not measured yet; on a CPU the results stay the same."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sgflux.settings.checks import expect, typed_fields
-from sgflux.settings.model import FLUX_SCHNELL
+from sgflux.settings.checks import expect, expect_least, from_flat, typed_fields
+from sgflux.settings.compute import ComputeSettings
+from sgflux.settings.data import DataSettings
+from sgflux.settings.flat import Group
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.pictures import PictureSettings
+from sgflux.settings.shared import ImagesDir, LatentCacheDir
 
 ClassifierKind = Literal["latent", "saliency"]
 """What a classifier of relations reads: a picture's latents, or the model's concept maps."""
@@ -20,62 +25,57 @@ class ClassifierConfig:
     train_jsonl: Path
     """Examples to learn from, one JSON object a line."""
     val_jsonl: Path
-    """Examples to measure it on; they must show other pictures."""
+    """Examples on which the classifier is measured; they must show other pictures."""
+    images_dir: ImagesDir = None
+    latent_cache_dir: LatentCacheDir = None
     out_dir: Path
     """Folder of the classifier; must be new or empty."""
     kind: ClassifierKind = "latent"
-    """What the classifier reads: a picture's latents, or the model's concept maps."""
-    images_dir: Path | None = None
-    """Root of the examples' image paths; None: the folder of each JSONL."""
-    height: int | None = None
-    """Height of the images in pixels, as in the training that is to use it; None: the model's own
-    size, at most 512."""
-    width: int | None = None
-    """Width of the images in pixels; None: the model's own size, at most 512."""
-    crop: Literal["auto", "none", "center", "union"] = "auto"
-    """How a photo gets the shape of --height and --width, as in training (see 'sgflux train
-    --help')."""
-    latent_cache_dir: Path | None = None
-    """Folder that keeps latents and text features between runs."""
-    model_id: str = FLUX_SCHNELL
-    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
-    components: str | None = None
-    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
-    autoencoder: Path | None = None
-    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
-    text_encoder: Path | None = None
-    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
-    single file."""
-    text_encoder_2: Path | None = None
-    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
-    single file."""
-    revision: str | None = None
-    """Branch, tag or commit of the hub's repository; None: its main branch."""
-    allow_download: bool = False
-    """Download from the hub what is not on this machine yet."""
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'."""
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    """Precision of the model; the classifier is in float32."""
+    """Input of the classifier: a picture's latents, or the model's saliency maps."""
     channels: int = 96
     """Width of the classifier, a multiple of 8."""
     steps: int = 2000
-    """Training steps."""
+    """Number of training steps."""
     batch_size: int = 64
-    """Statements a step."""
+    """Number of statements in a training step."""
     lr: float = 1e-3
     """Peak learning rate of AdamW; it rises for 5 % of the steps and falls as a cosine."""
     weight_decay: float = 0.05
-    """Decoupled weight decay."""
+    """Decoupled weight decay of AdamW."""
     seed: int = 0
-    """Random seed of the run."""
+    """Random seed of the training."""
+    pictures: Group[PictureSettings] = field(default_factory=PictureSettings)
+    """Size of the pictures, as in the training that is to use the classifier."""
+    model: Group[ModelSource] = field(default_factory=ModelSource)
+    """The base model and where its parts are."""
+    compute: Group[ComputeSettings] = field(default_factory=ComputeSettings)
+    """Device and precision of the base model; the classifier itself is in float32."""
 
     def __post_init__(self) -> None:
         """Check every value."""
         typed_fields(self)
-        for name in ("steps", "batch_size"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
+        object.__setattr__(self, "model", self.model.named())
+        expect_least(self, 1, "steps", "batch_size")
         expect(self.lr > 0, "lr", self.lr, "be greater than 0")
         expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "be at least 0")
         good = self.channels >= 8 and self.channels % 8 == 0
         expect(good, "channels", self.channels, "be a multiple of 8")
+
+    @property
+    def data(self) -> DataSettings:
+        """The two files, and where their pictures are."""
+        return DataSettings(
+            train_jsonl=self.train_jsonl,
+            val_jsonl=self.val_jsonl,
+            images_dir=self.images_dir,
+            latent_cache_dir=self.latent_cache_dir,
+        )
+
+    @classmethod
+    def from_flat(cls, **settings: Any) -> ClassifierConfig:
+        """Build from the settings of all groups side by side.
+
+        Raises:
+            ConfigError: on an unknown or missing setting, or as the constructors.
+        """
+        return from_flat(cls, settings)

@@ -1,25 +1,43 @@
-"""Device, precision and kernels of the training."""
+"""Device and precision of the computation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from sgflux.settings.checks import typed_fields
+from sgflux.settings.flat import Flag
+
+Device = Annotated[
+    str,
+    Flag(
+        help="Device: 'cpu', 'cuda', 'cuda:1', 'mps', or 'auto', which takes a GPU if there is one."
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeSettings:
-    """Device, precision and kernels of the training."""
+    """Device and precision of a training."""
 
-    device: str = "auto"
-    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps'; 'auto' takes an accelerator if there is one."""
+    device: Device = "auto"
     dtype: Literal["fp32", "bf16"] = "bf16"
     """Precision of the frozen weights and of the arithmetic; trained weights stay in float32."""
-    deterministic: bool = False
-    """Use only kernels with the same result in every run, or stop with an error where there is
-    none. On a GPU this is slower and not measured yet; on a CPU the results stay the same."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
+        """Check every value."""
+        typed_fields(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingCompute:
+    """Device and precision of a model that is not trained."""
+
+    device: Device = "auto"
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of the weights and of the arithmetic; 'auto' is bf16 on an accelerator and fp32 on
+    the CPU."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
         typed_fields(self)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect, expect_least, is_number, typed_fields
+from sgflux.settings.shared import MaxSequenceLength
 
 PromptKind = Literal["relational", "neutral", "empty"]
 
@@ -53,8 +54,7 @@ class ConditionSettings:
     """Probability that a relational text is replaced by the neutral one."""
     null_graph_probability: float = 0.1
     """Probability that an example is shown without its graph."""
-    max_sequence_length: int | None = None
-    """Text tokens per prompt; None: what the tokenizer allows, at most 256."""
+    max_sequence_length: MaxSequenceLength = None
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

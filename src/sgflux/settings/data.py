@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgflux.settings.checks import typed_fields
+from sgflux.settings.shared import AspectBuckets, ImagesDir, LatentCacheDir, VocabularyFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,15 +17,10 @@ class DataSettings:
     """Training examples, one JSON object a line."""
     val_jsonl: Path | None = None
     """Validation examples, disjoint by image; without them no best checkpoint is chosen."""
-    images_dir: Path | None = None
-    """Root of the examples' image paths; None: the folder of each JSONL."""
-    vocabulary: Path | None = None
-    """JSON file with predicates and aliases of your own, beside the 24 (docs/graphs.md)."""
-    latent_cache_dir: Path | None = None
-    """Folder that keeps latents and text features between runs; None: keep them in memory."""
-    aspect_buckets: bool = False
-    """Give every picture the size of the nearest ratio among several of about the area height x
-    width, with ratios up to 2:1, so that less of it is cut off; each batch has one size."""
+    images_dir: ImagesDir = None
+    vocabulary: VocabularyFile = None
+    latent_cache_dir: LatentCacheDir = None
+    aspect_buckets: AspectBuckets = False
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.model import FLUX_SCHNELL
+from sgflux.settings.checks import from_flat
+from sgflux.settings.flat import Group
+from sgflux.settings.model_source import ModelSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +71,6 @@ class ImportConfig:
     """SGDiff's sip_vg.pt, with which that adapter was trained."""
     vocab_path: Path
     """The vocab.json of that checkpoint."""
-    model_id: str = FLUX_SCHNELL
-    """The base model that the adapter was trained on."""
     graph_mode: Literal["token", "temb"] = "token"
     """How the graph entered in that training: as tokens of the text stream, or added to the
     timestep embedding."""
@@ -78,7 +78,14 @@ class ImportConfig:
     """LoRA alpha of that training, which the file does not name; None: the rank."""
     max_sequence_length: int = 256
     """Text tokens per prompt, in that training."""
-    revision: str | None = None
-    """Branch, tag or commit of the base's repository on the hub; None: its main branch."""
-    allow_download: bool = False
-    """Fetch the base from the hub if it is not on this machine yet."""
+    model: Group[ModelSource] = field(default_factory=ModelSource)
+    """The base model that the adapter was trained on, and where its parts are."""
+
+    @classmethod
+    def from_flat(cls, **settings: Any) -> ImportConfig:
+        """Build from the settings of all groups side by side.
+
+        Raises:
+            ConfigError: on an unknown or missing setting, or as the constructors.
+        """
+        return from_flat(cls, settings)

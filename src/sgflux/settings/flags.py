@@ -18,7 +18,14 @@ from typing import Annotated, Any, TypeVar, get_args
 import tyro
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.flat import flat_hints, group_class, hints_of, is_prefixless, settings_class
+from sgflux.settings.flat import (
+    flag_of,
+    flat_hints,
+    group_class,
+    hints_of,
+    is_prefixless,
+    settings_class,
+)
 from sgflux.settings.foreign_names import own_name
 
 Flags = TypeVar("Flags")
@@ -137,6 +144,7 @@ def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefixless: bool = Fal
 def _shown(hint: Any, text: str | None, *, prefixless: bool) -> Any:
     """An annotation with the help of its field, as one paragraph."""
     changes: dict[str, Any] = {"prefix_name": False} if prefixless else {}
+    text = text or flag_of(hint).help
     if text is not None:
         changes["help"] = " ".join(text.split())
     marks = getattr(hint, "__metadata__", ())

@@ -8,7 +8,7 @@ A dataclass that is no group keeps its own name there: ``prompt_mix``, ``losses`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -39,6 +39,23 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 _hints = cache(partial(get_type_hints, include_extras=True))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Mark of an annotation that several fields share, about their flag.
+
+    Attributes:
+        help: Text of ``--help``; None: the text below the field.
+    """
+
+    help: str | None = None
+
+
+def flag_of(hint: Any) -> Flag:
+    """The mark of an annotation; one without content where there is none."""
+    marks = getattr(hint, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, Flag)), Flag())
 
 
 def settings_class(hint: Any) -> type | None:

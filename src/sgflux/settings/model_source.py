@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,25 @@ FILE_ENDINGS = (".safetensors", ".sft")
 class ModelSource:
     """Where a model's parts are: all in one place, or transformer and encoders as single files."""
 
-    model_id: str = FLUX_SCHNELL
-    """FLUX on the hub, a diffusers folder, or 'tiny', the model that comes with the package."""
+    model_id: str | None = None
+    """Base model: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny', the
+    model that comes with the package; None: FLUX.1-schnell, or where a trained adapter is given the
+    base that it names."""
     components: str | None = None
-    """If model_id is a single .safetensors file: the folder or hub id that has all else."""
+    """Folder or hub id of all other parts, if --model-id is a single .safetensors file."""
     autoencoder: Path | None = None
-    """The autoencoder as a file of its own (ae.safetensors), if model_id is a single file."""
+    """File of the autoencoder (ae.safetensors), if --model-id is a single .safetensors file; None:
+    that of --components."""
     text_encoder: Path | None = None
-    """The first text encoder, CLIP, as a file of its own (clip_l.safetensors), if model_id is a
-    single file."""
+    """File of the first text encoder, CLIP (clip_l.safetensors), if --model-id is a single
+    .safetensors file; None: that of --components."""
     text_encoder_2: Path | None = None
-    """The second text encoder, T5, as a file of its own (t5xxl_fp16.safetensors), if model_id is a
-    single file."""
+    """File of the second text encoder, T5 (t5xxl_fp16.safetensors), if --model-id is a single
+    .safetensors file; None: that of --components."""
     revision: str | None = None
-    """Branch, tag or commit of the hub's repository; None: its main branch."""
+    """Branch, tag or commit of the model's repository on the hub; None: its main branch."""
     allow_download: bool = False
-    """Download from the hub what is not on this machine yet."""
+    """Download from the hub the files that are not on this machine yet."""
 
     def __post_init__(self) -> None:
         """Check that the parts go together.
@@ -41,6 +44,8 @@ class ModelSource:
             ConfigError: if one is missing, or has no effect.
         """
         typed_fields(self)
+        if self.model_id is None:
+            return  # the base of an adapter is not known yet
         files = {
             name: getattr(self, name) for name in ("autoencoder", "text_encoder", "text_encoder_2")
         }
@@ -72,14 +77,23 @@ class ModelSource:
                 )
 
     @property
+    def name(self) -> str:
+        """The base model as it is given; FLUX.1-schnell where none is."""
+        return self.model_id or FLUX_SCHNELL
+
+    def named(self) -> ModelSource:
+        """The same with :attr:`name` as its ``model_id``."""
+        return replace(self, model_id=self.name)
+
+    @property
     def is_file(self) -> bool:
         """Whether the transformer is a single file."""
-        return self.model_id.endswith(FILE_ENDINGS)
+        return self.name.endswith(FILE_ENDINGS)
 
     @property
     def rest(self) -> str:
         """The folder or hub id of what has no file of its own."""
-        return self.model_id if self.components is None else self.components
+        return self.name if self.components is None else self.components
 
     @property
     def hub(self) -> dict[str, Any]:
@@ -90,7 +104,7 @@ class ModelSource:
     def for_transformer(self) -> dict[str, Any]:
         """Arguments of :func:`sgflux.bases.flux1.load.load_transformer`."""
         hub = {"allow_download": self.allow_download} if self.is_file else self.hub
-        return {"model_id": self.model_id, **hub}
+        return {"model_id": self.name, **hub}
 
     @property
     def for_scheduler(self) -> dict[str, Any]:

@@ -1,28 +1,30 @@
-"""The size of the pictures, and how a photo gets it."""
+"""The size of the training images, and how a photo is brought to it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect_least, typed_fields
+from sgflux.settings.shared import Crop
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSettings:
-    """The size of the pictures, and how a photo gets it."""
+    """The size of the training images, and how a photo is brought to it."""
 
     height: int | None = None
     """Height of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
     size, at most 512 (512 for FLUX, 64 for tiny)."""
     width: int | None = None
-    """Width of the training images in pixels; None: the model's own size, at most 512."""
-    crop: Literal["auto", "none", "center", "union"] = "auto"
-    """How a photo gets that shape: 'auto' keeps its own (a window around the boxes of its objects
-    where there are any, else the middle); 'none' squashes all of it."""
+    """Width of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
+    size, at most 512 (512 for FLUX, 64 for tiny)."""
+    crop: Crop = "auto"
+    """How a photo is brought to --height and --width: 'auto' cuts a window around the boxes of its
+    objects where there are any, else around the middle; 'center' cuts the middle; 'union' cuts
+    around the boxes; 'none' squashes the whole photo."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
+        """Check every value."""
         typed_fields(self)
         expect_least(self, 1, "height", "width")
 

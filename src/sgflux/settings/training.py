@@ -69,6 +69,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Check the groups against each other."""
         typed_fields(self)
+        # What is stored says which base was meant, whatever a later version means by default.
+        object.__setattr__(self, "model", self.model.named())
         self._check_validation()
         self._check_memory()
         self._check_buckets()

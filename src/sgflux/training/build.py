@@ -230,7 +230,7 @@ def build(
                     *([] if base_identity is None else [base_identity.parts["transformer"]]),
                 ],
             },
-            model_id=config.model.model_id,
+            model_id=config.model.name,
             seed=config.run.seed,
             device=device,
         ),
@@ -330,7 +330,7 @@ def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
     """
     if config.flow.guidance is not None and not is_distilled:
         raise SgfluxError(
-            f"guidance ({config.flow.guidance}) has no effect: {config.model.model_id!r} is not "
+            f"guidance ({config.flow.guidance}) has no effect: {config.model.name!r} is not "
             "guidance-distilled"
         )
     if not is_distilled:

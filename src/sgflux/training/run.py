@@ -96,7 +96,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         compiles=config.blocks.compile,
         accumulation=config.optimizer.gradient_accumulation_steps,
     )
-    with deterministic_kernels(config.compute.deterministic):  # before the first use of a GPU
+    with deterministic_kernels(config.blocks.deterministic):  # before the first use of a GPU
         return _train(config, validate=validate)
 
 
@@ -252,7 +252,7 @@ def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: Run
         where += f", {processes.count} processes"
     given = "--cgip-ckpt given" if config.encoder.cgip_ckpt else "no --cgip-ckpt given"
     why = "as asked for" if config.encoder.graph_encoder else given
-    log.say(f"model:      {config.model.model_id} on {where}")
+    log.say(f"model:      {config.model.name} on {where}")
     log.say(f"graph:      {config.adapter.graph_mode} mode, {config.encoder.kind} encoder ({why})")
     for line in plan.lines():
         log.say(line)
@@ -327,7 +327,7 @@ def _finish(
             card=model_card(config, prepared.plan, prepared.adapter, chosen, sample),
             metrics={"step": chosen.step, **chosen.metrics},
             pictures=None if sample is None else sample.pictures,
-            base=BaseName.of(config.model.model_id, config.model.revision),
+            base=BaseName.of(config.model.name, config.model.revision),
             files={SEEN_FILE: seen_bytes(prepared.seen)},
         )
     processes.wait()

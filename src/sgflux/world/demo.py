@@ -160,7 +160,7 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         return train(config).exit_status
 
     def evaluate_adapter() -> int:
-        config = EvalConfig(
+        config = EvalConfig.from_flat(
             data=data / "test.jsonl",
             out_dir=evaluation,
             adapter=training / "final",

@@ -99,7 +99,7 @@ def test_a_judge_that_covers_nothing_is_refused_before_a_picture_is_drawn(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Credulous, "covers", lambda self, predicate: predicate == "kicking")
-    config = EvalConfig(
+    config = EvalConfig.from_flat(
         data=data, out_dir=data.parent / "out", judge="credulous", generator="oracle"
     )
     with pytest.raises(SgfluxError, match=r"'credulous' covers none of the predicates.*'above'"):

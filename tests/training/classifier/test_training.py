@@ -43,7 +43,7 @@ def make(flux: Path, scenes: Path) -> Any:
             "batch_size": 3,
             "channels": 8,
         }
-        return ClassifierConfig(**{**settings, **changes})
+        return ClassifierConfig.from_flat(**{**settings, **changes})
 
     return make
 

@@ -134,7 +134,7 @@ def test_the_cache_and_a_classifier_have_the_same_size(
     assert "pictures:   16 x 16 pixels, as the model's own size" in capsys.readouterr().out
     cached = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.safetensors")}
     said: list[str] = []
-    config = ClassifierConfig(
+    config = ClassifierConfig.from_flat(
         train_jsonl=scenes / "train.jsonl",
         val_jsonl=scenes / "val.jsonl",
         out_dir=tmp_path / "classifier",

@@ -73,7 +73,7 @@ def identify_base(source: ModelSource) -> BaseIdentity:
         SgfluxError: if a part is not on this machine or cannot be read; the message names it.
     """
     single = {
-        "transformer": Path(source.model_id).expanduser() if source.is_file else None,
+        "transformer": Path(source.name).expanduser() if source.is_file else None,
         "vae": source.autoencoder,
         "text_encoder": source.text_encoder,
         "text_encoder_2": source.text_encoder_2,

@@ -30,7 +30,7 @@ def model_card(
         weights: the ones in the bundle, with their metrics.
         sample: a picture by them, if one was drawn.
     """
-    base = BaseName.of(config.model.model_id, config.model.revision)
+    base = BaseName.of(config.model.name, config.model.revision)
     named = "" if base.model_id is not None else f"--model-id {base.name} "
     texts = ", ".join(
         f"{kind} {w:g}" for kind, w in config.conditions.prompt_mix.weights().items() if w

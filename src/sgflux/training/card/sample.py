@@ -78,7 +78,7 @@ def draw_sample(
         scheduler=load_scheduler(**source.for_scheduler),
         transformer=model.flux.transformer,
         model=model,
-        model_id=config.model.model_id,
+        model_id=config.model.name,
         adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
         base_identity=prepared.adapter.base_identity,
         base_check=BaseCheck("same"),

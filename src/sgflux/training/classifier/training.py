@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ from sgflux.models.saliency import (
     softened,
 )
 from sgflux.settings.classifier import ClassifierConfig
+from sgflux.settings.flat import flat_values
 from sgflux.settings.losses import LossConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import Batch, draw_batch
@@ -99,11 +100,11 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     """
     if config.out_dir.exists() and (not config.out_dir.is_dir() or any(config.out_dir.iterdir())):
         raise SgfluxError(f"{config.out_dir} is in use; give a new folder for the classifier")
-    processes = Processes.start(config.device)
+    processes = Processes.start(config.compute.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
     training = with_size(_as_training(config), say=say)
-    config = replace(config, height=training.pictures.height, width=training.pictures.width)
+    config = replace(config, pictures=training.pictures)
     splits = read_splits(training, say=_nothing)
     _expect_other_pictures(training, splits)
     predicates = predicates_of(splits.train)
@@ -136,7 +137,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
             "sgflux": sgflux.__version__,
             "statements": len(own),
             "data": splits.digests,
-            **{name: getattr(config, name) for name in _RECORDED},
+            **{name: value for name, value in flat_values(config).items() if name in _RECORDED},
         },
     )
     save_classifier(config.out_dir, reader.model, card)
@@ -149,7 +150,7 @@ _RECORDED = ("model_id", "height", "width", "crop", "steps", "batch_size", "lr",
 def _as_training(config: ClassifierConfig) -> TrainConfig:
     """A training run that would encode the same data in the same way."""
     own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
-    shared = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in own}
+    shared = {name: value for name, value in flat_values(config).items() if name not in own}
     # Saliency as a loss is what makes a run encode its concepts.
     losses = LossConfig(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
     return TrainConfig.from_flat(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
@@ -220,7 +221,7 @@ def _make_reader(
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
     transformer = load_transformer(
-        **training.model.for_transformer, dtype=DTYPES[config.dtype], device=device
+        **training.model.for_transformer, dtype=DTYPES[config.compute.dtype], device=device
     ).requires_grad_(False)
     guidance = guidance_of(training, is_distilled=transformer.config.guidance_embeds)
     blocks = default_concept_blocks(len(transformer.transformer_blocks))

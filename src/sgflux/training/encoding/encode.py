@@ -286,7 +286,7 @@ def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[S
     height, width = config.pictures.size
     if height % patch or width % patch:
         raise SgfluxError(
-            f"height and width must be multiples of {patch} for {config.model.model_id!r}, "
+            f"height and width must be multiples of {patch} for {config.model.name!r}, "
             f"got {height} and {width}"
         )
     return max((h // patch) * (w // patch) for h, w in sizes or [config.pictures.size])

@@ -75,7 +75,7 @@ def outline(
     text_tokens = text_length(
         config.conditions.max_sequence_length,
         tokenizer.model_max_length,
-        model=config.model.model_id,
+        model=config.model.name,
     )
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(parts.transformer)
@@ -189,7 +189,7 @@ def _described(source: ModelSource) -> _Described:
     absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
     try:
         return _Described(
-            transformer=described_original(Path(source.model_id))
+            transformer=described_original(Path(source.name))
             if source.is_file
             else config_of(_Plain, "transformer"),
             autoencoder=config_of(_Plain, "vae")
@@ -205,7 +205,7 @@ def _described(source: ModelSource) -> _Described:
         )
     except (OSError, ValueError) as error:
         raise SgfluxError(
-            f"model {source.model_id!r} cannot be described: "
+            f"model {source.name!r} cannot be described: "
             + why_not_loaded(
                 error,
                 source.rest,

@@ -78,7 +78,7 @@ def _looked_at(
                 max_sequence_length=text_length(
                     config.conditions.max_sequence_length,
                     report.tokenizer_2.model_max_length,
-                    model=config.model.model_id,
+                    model=config.model.name,
                 ),
                 files=files,
             )

@@ -1,0 +1,43 @@
+"""How pictures are drawn: Euler steps, strength of the graph, batches and size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from sgflux.settings.checks import expect, expect_least, typed_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """How pictures are drawn: Euler steps, strength of the graph and batches."""
+
+    steps: int = 4
+    """Number of Euler steps of a picture: 4 suit FLUX.1-schnell, 8 the bundled model."""
+    graph_scale: float = 1.0
+    """Strength of the graph: 1 is as trained, 0 ignores it, larger values exaggerate it; any value
+    but 1 takes a second forward pass in each step."""
+    batch_size: int = 8
+    """Number of pictures that are drawn at once."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        typed_fields(self)
+        expect_least(self, 1, "steps", "batch_size")
+        expect(math.isfinite(self.graph_scale), "graph_scale", self.graph_scale, "be finite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeSettings:
+    """Size of the pictures that the model draws or looks at, and its guidance."""
+
+    height: int | None = None
+    """Height of the pictures in pixels; None: the model's own size (1024 for FLUX)."""
+    width: int | None = None
+    """Width of the pictures in pixels; None: the model's own size (1024 for FLUX)."""
+    guidance: float | None = None
+    """Guidance that a guidance-distilled model (FLUX.1-dev) is given; None: 3.5 for such a one."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        typed_fields(self)

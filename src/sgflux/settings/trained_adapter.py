@@ -1,0 +1,24 @@
+"""Which trained adapter is put onto the base model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgflux.settings.checks import typed_fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedAdapter:
+    """Which trained adapter is put onto the base model."""
+
+    adapter: Path | None = None
+    """Folder of a trained adapter (final/ of a run), or its id[@revision] on the hub; None: the
+    base model alone, which reads no graph."""
+    allow_other_base: bool = False
+    """Accept an adapter that was trained on another base (a merge, a fine-tune); records and the
+    report then name both (docs/resume.md)."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        typed_fields(self)
