@@ -21,8 +21,8 @@ class Box(NamedTuple):
     Attributes:
         left: distance of its left side from the picture's, in pixels.
         top: distance of its upper side from the picture's, in pixels.
-        width: its width in pixels.
-        height: its height in pixels.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     left: float

@@ -50,7 +50,7 @@ def nearest_size(picture: tuple[int, int], sizes: Sequence[Size]) -> Size:
     """The size whose ratio is nearest to a picture's, on a logarithmic scale; of two, the first.
 
     Args:
-        picture: its (width, height).
+        picture: (width, height) of the picture.
         sizes: The sizes that :func:`bucket_sizes` gives.
     """
     ratio = math.log(picture[0] / picture[1])

@@ -59,7 +59,7 @@ class SceneExample:
         graph: what the picture is conditioned on, with canonical predicates: the row's whole graph
             or, where it has none, that of ``triple`` (object 0 is its subject, 1 its object).
         boxes: one box for each object of ``graph``, or None.
-        meta: at least ``image_rel_path``; every other field is kept.
+        meta: Further fields, at least ``image_rel_path``; all are kept.
         extra: the row's unknown top-level fields, kept for the way back.
         explicit_graph: whether the row spells its graph out even if that is only its triple.
         line: number of its line in its file, from 1; None if it is of no file. Equal rows of
@@ -134,7 +134,7 @@ class SceneExample:
         """What an error calls the example: its line, or without one its number from 1.
 
         Args:
-            row: its index among the examples at hand, from 0.
+            row: Index among the examples at hand, from 0.
             kind: Word for the row in a message where its line is not known.
         """
         place = f"{kind} {row + 1}" if self.line is None else f"line {self.line}"

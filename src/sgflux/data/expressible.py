@@ -67,7 +67,7 @@ def keep_expressible(
     objects go that cannot, with their boxes.
 
     Args:
-        examples: with canonical predicates.
+        examples: Examples with canonical predicates.
         predicates: canonical names that can be expressed.
         knows_object: whether an object can be; None: leave out none for its objects.
     """

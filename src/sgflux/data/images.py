@@ -148,7 +148,7 @@ def picture_sizes(
     Decoding runs in one thread a core.
 
     Args:
-        paths: below ``images_dir``.
+        paths: Paths below ``images_dir``.
         images_dir: the folder of the pictures.
         progress: show a bar on stderr.
     """
@@ -289,9 +289,9 @@ def fit_image(
 
     Args:
         image: RGB.
-        height: of the result.
-        width: of the result.
-        crop: see :data:`CROPS`.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        crop: Name of the crop, one of :data:`CROPS`.
         box: the union of the boxes (x, y, width, height), for crop ``union`` and ``auto``.
 
     Returns:

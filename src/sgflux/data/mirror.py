@@ -30,7 +30,7 @@ def mirrored(
 
     Args:
         example: any example.
-        width: of its upright picture in pixels.
+        width: Width of the upright picture in pixels.
         vocabulary: gives the new predicate's class id.
     """
     own = example.triple

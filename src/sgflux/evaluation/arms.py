@@ -69,7 +69,7 @@ class EvaluationItem:
     """One test example and what it is compared with.
 
     Attributes:
-        row: its place in the test file, from 0.
+        row: Place in the test file, from 0.
         example: the example.
         swapped: the negative with the roles of an asymmetric relationship swapped, if there is one.
         replaced: the negative with another predicate, if there is one.
@@ -109,7 +109,7 @@ class PictureRequest:
         item: the item that it is for.
         arm: the arm that it belongs to.
         repeat: number of the noise, from 0.
-        seed: of the noise; the same in every arm.
+        seed: Seed of the noise; the same in every arm.
         graph: what the adapter is told; None means no graph.
         text: what the prompt states (for a neutral one, objects only).
         prompt: the text itself.
@@ -193,7 +193,7 @@ def make_items(
     Args:
         examples: the whole test set: all that is known of its pictures.
         rows: which of them are evaluated.
-        seed: of the choices; an item's choices do not depend on which other rows are chosen
+        seed: Seed of the choices; an item's choices do not depend on which other rows are chosen
             (except whose graph it gets).
         predicates: canonical ones that the adapter can read; None: all of the vocabulary.
         vocabulary: the known predicates, and which statements are the same.

@@ -186,7 +186,7 @@ def calibrate(
     Args:
         judge: is asked.
         examples: the test set.
-        pictures: its pictures.
+        pictures: Pictures of the examples.
         scorer: makes the figures; its seed chooses the false pairs.
         batch_size: pictures read at once.
         advance: called with the number of pictures just read.

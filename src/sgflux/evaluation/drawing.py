@@ -53,8 +53,8 @@ class DrawingCount:
     """What became of an arm's pictures.
 
     Attributes:
-        drawn: of which there was none, or a broken one.
-        replaced: of which there was one that was made differently.
+        drawn: Number of pictures that were missing or broken before.
+        replaced: Number of pictures that had been made differently before.
         reused: that were there already.
     """
 

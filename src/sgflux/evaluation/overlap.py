@@ -25,8 +25,8 @@ def check_overlap(
     Args:
         adapter: the bundle; None: nothing was trained.
         examples: the test set.
-        pictures: its pictures; None: it has none.
-        data: its file, for the message.
+        pictures: Pictures of the test data; None: it has none.
+        data: Path of the test data, for the message.
         allowed: name an overlap instead of refusing it.
 
     Returns:

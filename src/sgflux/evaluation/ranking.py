@@ -50,15 +50,15 @@ def measure_errors(
     """e of every item under every alternative, with the neutral prompt.
 
     Args:
-        pipeline: with an adapter.
+        pipeline: Pipeline with an adapter.
         items: the test items.
-        pictures: their pictures.
-        height: to which pictures are scaled.
-        width: to which pictures are scaled.
-        crop: see :data:`sgflux.data.images.CROPS`; as in training.
+        pictures: Pictures of the items.
+        height: Height in pixels to which pictures are scaled.
+        width: Width in pixels to which pictures are scaled.
+        crop: Name of the crop in :data:`sgflux.data.images.CROPS`, as in training.
         sigmas: K noise levels.
-        guidance: for a guidance-distilled model only.
-        seed: of the noise, which depends on the row and the sigma alone.
+        guidance: Guidance scale, for a guidance-distilled model only.
+        seed: Seed of the noise, which depends on the row and the sigma alone.
         batch_size: items at once.
         advance: called with the number of items just done.
 
@@ -164,7 +164,7 @@ def ranking_summary(
 
     Args:
         items: N test items.
-        errors: of :func:`measure_errors`, (4, N, K).
+        errors: Errors of :func:`measure_errors`, (4, N, K).
         sigmas: K noise levels.
         scorer: makes the figures.
     """

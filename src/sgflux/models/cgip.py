@@ -105,7 +105,7 @@ class CGIPEncoder(nn.Module):
     the features are SGDiff's.
 
     Attributes:
-        vocabulary: its words.
+        vocabulary: Words of the encoder.
         local_dim: 3 D.
         global_dim: D.
         trainable: whether it is trained with the adapter, or kept as it is.
@@ -126,7 +126,7 @@ class CGIPEncoder(nn.Module):
         """Build it untrained.
 
         Args:
-            objects, predicates, synonyms: see :class:`CGIPVocabulary`.
+            objects, predicates, synonyms: Tables of the :class:`CGIPVocabulary`.
             embed_dim: D.
             hidden_dim: H.
             layers: graph convolutions after the first.

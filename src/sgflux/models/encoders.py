@@ -73,7 +73,7 @@ def make_encoder(
     """The untrained encoder of these settings.
 
     Args:
-        settings: see :func:`complete_settings`.
+        settings: Settings of :func:`complete_settings`.
         name_features: features of the graphs' words; the cgip encoder has its own.
 
     Raises:

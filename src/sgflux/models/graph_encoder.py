@@ -144,7 +144,7 @@ class _GraphBatch:
         node_mask: (B, N) bool.
         edges: features of the predicates, (B, K, D_text).
         rank: a triple's place in its graph's reading order, from 0, (B, K).
-        words: of subject, predicate and object in their statement, (B, K, 3, D_text).
+        words: Features of subject, predicate and object in their statement, (B, K, 3, D_text).
         edge_mask: (B, K) bool.
         subject: one-hot over the nodes, zero for padding, (B, K, N).
         object: likewise.
@@ -220,7 +220,7 @@ class NativeGraphEncoder(nn.Module):
             text_dim: D_text.
             hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.
-            number_triples: in reading order; without it nothing tells which one comes first.
+            number_triples: Number the triples in reading order; else their order is not encoded.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
         Raises:

@@ -83,7 +83,7 @@ def push_to_hub(
         directory: the bundle's folder.
         repo_id: ``user/name`` on the hub; made if it is not there.
         private: make it private, if it is made.
-        message: of the commit.
+        message: Message of the commit.
         api: a ``huggingface_hub.HfApi``; None: one with the token that this machine is logged in
             with.
 

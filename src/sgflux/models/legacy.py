@@ -49,7 +49,7 @@ class LegacyAdapter:
     """An imported adapter.
 
     Attributes:
-        model: with the imported weights in it.
+        model: Model with the imported weights.
         report: one line for every key of the file, then one for every weight that it does not have.
     """
 

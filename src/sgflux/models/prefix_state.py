@@ -24,7 +24,7 @@ class PrefixState:
         temb: embedding of timestep, pooled text (and guidance), (B, D).
         image_rotary_emb: cosines and sines of all positions, two of (L + S, C).
         concepts: concept tokens that look on, if there are any.
-        concept_scores: of the blocks so far, each (B, N, S) float32.
+        concept_scores: Scores of the blocks so far, each (B, N, S) float32.
     """
 
     hidden_states: Tensor

@@ -102,7 +102,7 @@ class LatentRelationClassifier(nn.Module):
         Args:
             predicates: the P classes.
             text_dim: D_text.
-            channels: of the latents.
+            channels: Number of channels of the latents.
             width: W, a multiple of 8.
         """
         super().__init__()
@@ -120,7 +120,7 @@ class LatentRelationClassifier(nn.Module):
         Args:
             latents: (n, channels, h, w).
             subject: features of the subject's name, (n, D_text).
-            object_: of the object's.
+            object_: Features of the object's name, as ``subject``.
         """
         with torch.autocast(latents.device.type, enabled=False):
             tokens = self.trunk(latents.float()).flatten(2).transpose(1, 2)
@@ -156,7 +156,7 @@ class SaliencyRelationClassifier(nn.Module):
         """Logits, (n, P) float32.
 
         Args:
-            maps: in [0, 1], summing to 1 over the concepts, (n, 2 + P, rows, columns).
+            maps: Shares in [0, 1], summing to 1 over the concepts, (n, 2 + P, rows, columns).
         """
         with torch.autocast(maps.device.type, enabled=False):
             # Most of a softmax over many concepts is near 1 / their number.
@@ -216,7 +216,7 @@ class ClassifierCard:
 
     Attributes:
         kind: what it reads.
-        predicates: its classes.
+        predicates: Classes of the classifier.
         settings: the other arguments of its class.
         reads: identity of what makes its input: the autoencoder, or the transformer.
         held_out: figures on pictures that it was not trained on: accuracy, ci95 (low, high),

@@ -56,7 +56,7 @@ def concept_attention_maps(
         img_ids: positions, (S, 3).
         txt_ids: positions, (L, 3).
         blocks: whose scores are returned: indices of double blocks, each at most once.
-        guidance: for a guidance-distilled model, and only for it, (B,) float32.
+        guidance: Guidance scale, for a guidance-distilled model only, (B,) float32.
 
     Returns:
         (M, B, C, S) float32, in the order of ``blocks``; any real number.

@@ -37,7 +37,7 @@ class TrainingAdapter:
     """The LoRA layers that a training adapter is in; on unless it is switched off.
 
     Attributes:
-        layers: by their name in the transformer.
+        layers: Layers by their names in the transformer.
     """
 
     def __init__(self, layers: Mapping[str, LoraLayer]) -> None:

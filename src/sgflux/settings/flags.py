@@ -120,7 +120,7 @@ def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefixless: bool = Fal
 
     Args:
         cls: the dataclass.
-        defaults: as for :func:`parse_flags`.
+        defaults: Default settings of :func:`parse_flags`.
         prefixless: Whether the flags are called by their own names only; the box of their group in
             ``--help`` has the group's name nevertheless.
     """

@@ -57,8 +57,8 @@ class Preparation:
         adapter: what the adapter is.
         train: encoded training set.
         validator: None without a validation set.
-        latent_scale: of the autoencoder.
-        dtype: of the arithmetic.
+        latent_scale: Latent scale of the autoencoder.
+        dtype: Precision of the arithmetic.
         guidance: what a guidance-distilled model is told, else None.
         digests: split, or what else was given as a file -> SHA-256 of that file.
         content: split -> digest of its rows and the bytes of their pictures.
@@ -66,7 +66,7 @@ class Preparation:
         plan: the numbers of the run.
         terms: Terms of the loss.
         parts: What the terms are made of.
-        sigma_shift: of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
+        sigma_shift: Shift of the noise levels, as in :func:`sgflux.flow_matching.shifted`.
         training_adapter: what is in the base while it is trained, if anything is.
         sigma_shifts: the shift of each size, with aspect buckets; else empty.
     """
@@ -115,7 +115,7 @@ def build(
 
     Args:
         config: Configuration of the run.
-        splits: its data.
+        splits: Data of the run.
         encoded: the same, encoded.
         processes: that share the work.
         base_identity: Identity of the base; None: the adapter will record none.

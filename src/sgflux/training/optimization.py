@@ -23,7 +23,7 @@ def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, floor:
     A pure function of the step, so that there is no scheduler whose state could be lost.
 
     Args:
-        step: from 0; the first step already moves the weights.
+        step: Number of the step, from 0; the first one already moves the weights.
         warmup_steps: the factor is 1 in step ``warmup_steps`` for the first time.
         max_steps: the last step, ``max_steps - 1``, is just above the floor.
         floor: where the cosine ends, in [0, 1].
@@ -125,7 +125,7 @@ class Average:
 
         Args:
             weights: name -> weight; kept, not copied.
-            decay: of a long run, in (0, 1).
+            decay: Decay of a long run, in (0, 1).
         """
         self._weights = dict(weights)
         self._decay = decay

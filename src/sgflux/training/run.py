@@ -53,7 +53,7 @@ class TrainResult:
     """What became of a run.
 
     Attributes:
-        output_dir: its folder.
+        output_dir: Folder of the run.
         step: optimizer steps done.
         max_steps: optimizer steps planned.
         best: metrics of the best checkpoint and its step; None without validation.

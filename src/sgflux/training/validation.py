@@ -129,7 +129,7 @@ def choose_items(
         count: how many; 0 means all.
         predicates: what a wrong predicate is chosen from; words outside of the vocabulary are
             passed over.
-        seed: of the negatives; they are the same in every validation of a run.
+        seed: Seed of the negatives, which are the same in every validation of a run.
         known: all rows about these pictures, if that is more than ``examples``.
         vocabulary: the known predicates, and which statements are the same.
     """
@@ -173,9 +173,9 @@ class Validator:
             arrays: the encoded validation set.
             items: which examples of it, with their negatives.
             sigmas: K noise levels.
-            latent_scale: of the autoencoder that encoded it.
+            latent_scale: Latent scale of the autoencoder that encoded the data.
             prompt_kind: the text that every example gets.
-            seed: of the noise, which depends on the example and the sigma alone.
+            seed: Seed of the noise, which depends on the example and the sigma alone.
             batch_size: examples at once; the errors do not depend on it.
         """
         self.items = list(items)

@@ -220,8 +220,8 @@ def icon_strokes(
     Args:
         name: one of :data:`OBJECT_NAMES`.
         center: middle of the icon's extent, units.
-        size: its longer side, units.
-        color: its main colour, RGB 0-255.
+        size: Longer side of the icon, units.
+        color: Main colour of the icon, RGB 0-255.
         halo: width of a white rim outside of the dark outline, units; 0 for none.
     """
     (x, y), (width, height) = _EXTENT[name]

@@ -202,7 +202,7 @@ class WorldJudge(nn.Module):
         """Name the relation of pairs.
 
         Args:
-            features: of B images.
+            features: Features of B images.
             subjects, objects: (B,) or (B, Q) long, indices into ``OBJECT_NAMES``.
 
         Returns:

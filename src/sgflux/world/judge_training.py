@@ -144,7 +144,7 @@ def measure_judge(judge: WorldJudge, data: Mapping[int, JudgeData]) -> dict[str,
     """Accuracy on fresh pictures: what ``world_judge.json`` reports.
 
     Args:
-        judge: in eval mode.
+        judge: Judge in eval mode.
         data: pictures by their number of triples; 1 must be among them.
     """
     confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
@@ -227,7 +227,7 @@ def train_judge(
         out_path: the ``.safetensors`` file to write.
         scenes: training pictures; 30 % with one triple, 40 % with two, 30 % with three.
         steps, batch_size, peak_rate: AdamW with a one-cycle rate, bf16 autocast.
-        seed: of weights, pictures and order.
+        seed: Seed of weights, pictures and order.
         measure_single, measure_multi: pictures to measure on, one triple and two or three.
         minutes: if given, the rate follows the clock and training ends after so many minutes.
         data: ``scenes`` training pictures that were rendered before; rendered here if None.

@@ -133,7 +133,7 @@ def find_candidates(
         table: all relationships.
         classes: the predicates asked for, canonical and sorted.
         images_dir: where the pictures are; here only their names are looked at.
-        min_box_area: in square pixels, of each of the two boxes, inside of the picture.
+        min_box_area: Least area of each of the two boxes inside the picture, square pixels.
         vocabulary: the aliases, inverses and symmetries that hold.
 
     Raises:

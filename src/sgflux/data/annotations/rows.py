@@ -56,10 +56,10 @@ class RowMaker:
         table: all relationships.
         candidates: which of them are fit to be stated.
         classes: the predicates of the data set.
-        template: of the prompt.
+        template: Template of the prompt.
         whole_graphs: give every row all that is fit to be stated of its picture, not its triple
             alone.
-        seed: of the order of the objects in a graph.
+        seed: Seed of the order of the objects in a graph.
         vocabulary: gives canonical names and class ids.
     """
 

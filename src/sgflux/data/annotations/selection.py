@@ -35,7 +35,7 @@ class Selection:
     """What was chosen.
 
     Attributes:
-        examples: by split, in a random order.
+        examples: Examples by split, in a random order.
         choice: the relationships they are, and what came short.
         broken: image path -> why its picture is of no use.
         sizes: image path -> (width, height) of the decoded pictures.
@@ -83,7 +83,7 @@ def select(
         pool: what can be chosen from.
         wanted: split -> examples of each class.
         images_dir: the folder of the pictures.
-        min_box_area: in square pixels, of both boxes, inside of the decoded picture.
+        min_box_area: Least area of both boxes inside the decoded picture, square pixels.
         seed: decides everything random.
         held_out: combinations for the test split alone.
         progress: show bars on stderr.

@@ -31,7 +31,7 @@ def examples_sheet(
     """The first examples of every predicate, subject in orange, object in blue.
 
     Args:
-        examples: at least one, whose pictures can be read.
+        examples: Examples, at least one, whose pictures can be read.
         images_dir: the folder of the pictures.
         title: what they are, for the line above them.
         per_predicate: examples of each.

@@ -28,8 +28,8 @@ class Pool:
 
     Attributes:
         rows: the relationships, ascending, (n,) int64.
-        labels: their classes, (n,) int64.
-        groups: their pictures, (n,) int64.
+        labels: Classes of the rows, (n,) int64.
+        groups: Pictures of the rows, (n,) int64.
         splits: the split of each one's picture as the form has it, or ``ANY_SPLIT``, (n,) int64.
         combinations: (subject name, class, object name) of each, (n, 3) int64.
     """
@@ -56,7 +56,7 @@ class Choice:
     """The chosen relationships.
 
     Attributes:
-        rows: by split, in a random order.
+        rows: Rows by split, in a random order.
         shortages: classes that came short.
     """
 

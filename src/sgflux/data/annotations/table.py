@@ -67,7 +67,7 @@ class Relations:
     Attributes:
         images: each one's image, ascending, (R,) int64.
         ids: relationship ids of the source, (R,) int64.
-        places: its place among those of its image in the file, (R,) int64.
+        places: Place of each relation among those of its image in the file, (R,) int64.
         predicates: index into ``Annotations.predicates``, (R,) int64.
         subjects: index of an object, (R,) int64.
         objects: index of an object, (R,) int64.

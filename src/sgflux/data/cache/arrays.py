@@ -109,13 +109,13 @@ def latent_key(
     """The key of a picture's posterior: all that it depends on.
 
     Args:
-        image_sha256: of the file's content.
-        crop: how it is cut.
-        box: the box of a union crop.
-        height: of the fitted picture.
-        width: of the fitted picture.
-        identity: of the encoder and its precision.
-        mirrored: whether it is the mirror image of the file.
+        image_sha256: SHA-256 of the file's content.
+        crop: Name of the crop.
+        box: Box of a union crop.
+        height: Height of the fitted picture in pixels.
+        width: Width of the fitted picture in pixels.
+        identity: Identity of the encoder and its precision.
+        mirrored: Whether the picture is the mirror image of the file's.
     """
     where = None if box is None else [float(number) for number in box]
     return _key("latent", image_sha256, crop, where, height, width, identity, mirrored)

@@ -114,10 +114,10 @@ class EncodingPlan:
         """Read every picture's file for its digest; nothing is decoded yet.
 
         Args:
-            examples: at least one.
+            examples: Examples, at least one.
             images_dir: the folder of the pictures.
-            height: to which pictures are fitted.
-            width: to which pictures are fitted.
+            height: Height in pixels to which pictures are fitted.
+            width: Width in pixels to which pictures are fitted.
             crop: Name of the crop; ``union`` needs rows with boxes, ``auto`` uses them.
             encoder_identity: changes whenever the autoencoder would give other values.
             text_identity: the same for the text encoders.

@@ -48,8 +48,8 @@ class Shard:
         digests: the keys, (n, 32) uint8.
         checksums: one a row, n times 8 bytes.
         shapes: name -> shape of one entry.
-        size: of the tensor file in bytes.
-        sha256: of the tensor file.
+        size: Size of the tensor file in bytes.
+        sha256: SHA-256 of the tensor file.
     """
 
     index_path: Path

@@ -96,7 +96,7 @@ class CacheStore:
         """Open a store.
 
         Args:
-            root: its folder.
+            root: Folder of the store.
             shard_entries: entries after which a new shard is written.
             shard_bytes: bytes after which one is written, if these are reached first.
 
@@ -310,7 +310,7 @@ class ShardWriter:
 
         Args:
             keys: n different keys, sha256 in hex.
-            tensors: by name, (n, ...) bf16 or float32 each, on the CPU.
+            tensors: Tensors by name, (n, ...) bf16 or float32 each, on the CPU.
 
         Raises:
             ValueError: if the tensors are not of that kind.

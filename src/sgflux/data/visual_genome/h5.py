@@ -56,8 +56,8 @@ class Vocabulary:
     Attributes:
         objects: index -> name.
         predicates: index -> predicate.
-        sha256: of the two lists in their order, which is what a pretrained encoder depends on; the
-            same number as the encoder's own vocabulary has for its fingerprint.
+        sha256: SHA-256 of the two lists in their order, which a pretrained encoder depends on; it
+            is the fingerprint of the encoder's own vocabulary, too.
     """
 
     objects: tuple[str, ...]

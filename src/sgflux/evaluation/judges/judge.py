@@ -142,7 +142,7 @@ class Judge(Protocol):
 
         Args:
             images: N pictures, (H, W, 3) uint8; in a list, their sizes may differ.
-            statements: for each picture, the statements about it, whose predicates are covered.
+            statements: Statements about each picture, whose predicates are covered.
 
         Returns:
             N readings, each with a verdict on every statement of its picture.
@@ -172,7 +172,7 @@ def read_pictures(
     Args:
         judge: the judge.
         images: N pictures, (H, W, 3) uint8.
-        statements: for each picture, the statements about it.
+        statements: Statements about each picture.
 
     Returns:
         N readings; a statement without a verdict is one that the judge does not cover.

@@ -23,9 +23,9 @@ class Bar:
     """A share with its interval.
 
     Attributes:
-        value: in [0, 1]; None where nothing was observed.
-        low: lower end of the interval, or None.
-        high: its upper end, or None.
+        value: Share in [0, 1]; None where nothing was observed.
+        low: Lower end of the interval, or None.
+        high: Upper end of the interval, or None.
     """
 
     value: float | None
@@ -38,10 +38,10 @@ class BarRow:
     """One line of a bar chart.
 
     Attributes:
-        label: at its left.
-        main: the thick bar.
-        reference: the thin one below, to compare it with.
-        further: shares that stand at the right as numbers only.
+        label: Text at the left of the line.
+        main: Thick bar.
+        reference: Thin bar below, to compare the main one with.
+        further: Shares that stand at the right as numbers only.
     """
 
     label: str
@@ -55,10 +55,10 @@ class Series:
     """One line of a line chart.
 
     Attributes:
-        label: for the legend.
-        points: (x, y), sorted by x.
-        style: a class of the page's style: it gives the colour.
-        dots: mark every point.
+        label: Name in the legend.
+        points: Points (x, y), sorted by x.
+        style: Class of the page's style, which gives the colour.
+        dots: Mark every point.
     """
 
     label: str
@@ -71,9 +71,9 @@ def bar_chart(rows: Sequence[BarRow], *, columns: Sequence[str], title: str) -> 
     """Horizontal bars from 0 to 100 %, each with its 95 % whisker and its value at the right.
 
     Args:
-        rows: from top to bottom.
-        columns: headings of the values: of the main bars, the references, and what is further.
-        title: what a screen reader says.
+        rows: Lines from top to bottom.
+        columns: Headings of the values of main bars, references and further shares.
+        title: Text for screen readers.
     """
     left, right = _LABELS, WIDTH - 16 - _COLUMN * len(columns)
     bottom = _TOP + _ROW * len(rows)
@@ -133,10 +133,10 @@ def line_chart(
     """Lines over a common axis, with a legend below.
 
     Args:
-        series: at least one of them with a point.
-        title: what a screen reader says.
-        reference: a dashed horizontal line.
-        percent: whether the ordinates are shares.
+        series: Lines, at least one of them with a point.
+        title: Text for screen readers.
+        reference: Height of a dashed horizontal line; None: no line.
+        percent: Whether the ordinates are shares.
     """
     width, height, left, right, top, bottom = 350, 236, 46, 18, 10, 46
     points = [point for one in series for point in one.points]

@@ -36,8 +36,8 @@ class Figure:
 
     Attributes:
         value: None where there was nothing to observe.
-        low: of the 95 % interval, or None.
-        high: of the 95 % interval, or None.
+        low: Lower end of the 95 % interval, or None.
+        high: Upper end of the 95 % interval, or None.
         n: number of observations.
         is_share: whether it is shown in per cent; errors and gaps are plain numbers.
     """
@@ -83,7 +83,7 @@ class HeadlineRow:
 
     Attributes:
         group: heading that it stands under.
-        label: its name.
+        label: Name of the figure.
         note: what is compared, or what it means.
         figure: the figure.
         arm: the arm that it is of, if it is of one.

@@ -44,7 +44,7 @@ class Section:
     """A part of the page.
 
     Attributes:
-        title: its heading.
+        title: Heading of the section.
         body: HTML; a section with an empty one is left out.
     """
 
@@ -63,7 +63,7 @@ def write_report(
 
     Args:
         folder: where ``sgflux eval`` wrote its results.
-        title: of the page.
+        title: Title of the page.
         metrics: the training's ``metrics.jsonl``, for the curves; None leaves them out.
         extra_sections: come before the last one, which says how everything was measured.
 

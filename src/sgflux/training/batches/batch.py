@@ -82,13 +82,13 @@ def draw_batch(
     Args:
         arrays: the encoded data set.
         rows: which B examples.
-        latent_scale: of the autoencoder that encoded them.
+        latent_scale: Latent scale of the autoencoder that encoded them.
         prompt_weights: how often each kind of text is used.
         null_graph_probability: how often an example goes without its graph.
-        sigma_scheme: see :func:`sgflux.flow_matching.sample_sigmas`.
+        sigma_scheme: Scheme of :func:`sgflux.flow_matching.sample_sigmas`.
         t_min: lowest sigma.
         t_max: highest sigma.
-        sigma_shift: see :func:`sgflux.flow_matching.sample_sigmas`.
+        sigma_shift: Shift of :func:`sgflux.flow_matching.sample_sigmas`.
         generator: the only source of randomness.
     """
     count = len(rows)

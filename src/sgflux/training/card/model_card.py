@@ -24,8 +24,8 @@ def model_card(
     """The card, in Markdown.
 
     Args:
-        config: of the run.
-        plan: of the run.
+        config: Configuration of the run.
+        plan: Plan of the run.
         adapter: what the adapter is.
         weights: the ones in the bundle, with their metrics.
         sample: a picture by them, if one was drawn.

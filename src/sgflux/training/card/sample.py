@@ -34,7 +34,7 @@ class CardSample:
     Attributes:
         statement: the graph, in words.
         prompt: the text, which leaves the relation open.
-        seed: of the noise.
+        seed: Seed of the noise.
         steps: Euler steps.
         pictures: file name -> PNG, which says how it was made.
     """
@@ -54,10 +54,10 @@ def draw_sample(
     The same noise is drawn with the graph and without; a training adapter is off.
 
     Args:
-        config: of the run.
-        splits: its data.
-        prepared: its model, which takes over the weights.
-        weights: of the finished adapter.
+        config: Configuration of the run.
+        splits: Data of the run.
+        prepared: Model of the run, which takes over the weights.
+        weights: Weights of the finished adapter.
 
     Raises:
         SgfluxError: if an encoder cannot be loaded.

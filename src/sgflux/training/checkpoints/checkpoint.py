@@ -42,7 +42,7 @@ class AdapterWeights:
     Attributes:
         step: optimizer steps behind it.
         trainable: name -> float32 weight, as ``GraphLoraModel.trainable_state`` names them.
-        ema: their moving average, or None where the run keeps none.
+        ema: Moving average of the weights, or None where the run keeps none.
         adapter: the ``AdapterConfig`` as JSON.
         metrics: what is known of it; includes ``select_by`` and its value for a best one.
     """
@@ -85,7 +85,7 @@ class TrainingState:
         epoch: passes over the data done, the running one not counted.
         position: examples drawn from the training set since the start, over all processes.
         trainable: name -> float32 weight.
-        ema: their moving average, or None.
+        ema: Moving average of the weights, or None.
         optimizer: AdamW's ``state_dict``.
         rng: torch's global generator on the CPU, uint8.
         config: the ``TrainConfig`` as JSON.

@@ -54,7 +54,7 @@ class InitialAdapter:
     """What a run starts from.
 
     Attributes:
-        name: as it was given.
+        name: Name of the adapter as it was given.
         config: Settings of the bundle; None for a LoRA file.
         state: Weights of the bundle.
         lora: Weights of the LoRA file.

@@ -69,7 +69,7 @@ def check_resumable(
 
     Args:
         state: the checkpoint.
-        path: its file, for messages.
+        path: Path of the checkpoint, for messages.
         config: the settings now.
         data: split, or what else was given as a file -> SHA-256 of the file.
         content: split -> digest of its rows and the bytes of their pictures.

@@ -67,7 +67,7 @@ class Statement:
     """One thing said about one picture.
 
     Attributes:
-        row: of the data set.
+        row: Row of the data set.
         triple: what is said, with a canonical predicate.
     """
 
@@ -183,7 +183,7 @@ class Reader:
 
     Attributes:
         model: the classifier.
-        identity: of what makes its input.
+        identity: Identity of the model that makes the classifier's input.
         logits: (batch of n, their statements) -> (n, P).
         encoded: the data's scale, for drawing batches.
         device: where it computes.

@@ -39,9 +39,9 @@ def fill_from_files(
 
     Args:
         paths: the files of the run: training and, where it has one, validation set.
-        kinds: of text.
+        kinds: Kinds of text.
         negatives: kinds of corrupted graph of a ranking loss, whose statements are encoded, too.
-        settings: of ``TrainConfig``; ``latent_cache_dir`` is the cache.
+        settings: Settings of ``TrainConfig``; ``latent_cache_dir`` is the cache.
         shard: the part of the work that is done here, from 0.
         num_shards: how many parts there are.
         processes: that share this part.

@@ -42,7 +42,7 @@ class Encoded:
         train: encoded training set.
         val: encoded validation set, or None.
         names: features of every object's and predicate's name.
-        latent_scale: of the autoencoder.
+        latent_scale: Latent scale of the autoencoder.
         text_tokens: tokens a prompt.
         image_tokens: tokens a picture; with aspect buckets, of the largest one.
         patch: pixels a side of a token.
@@ -123,7 +123,7 @@ def encode(
 
     Args:
         config: Configuration of the run.
-        splits: its data.
+        splits: Data of the run.
         processes: that share the work.
         say: gets lines for the user.
         planned: Result of :func:`plan_encoding`, if that has been done already.
@@ -192,7 +192,7 @@ def fill(
 
     Args:
         store: the cache.
-        plans: of the data sets.
+        plans: Encoding plans of the data sets.
         encoders: loaded if something is missing.
         names: whose features are kept as well, by the process with the first part.
         processes: those of this run.

@@ -54,9 +54,9 @@ def encoder_facts(
     """Read the configuration files, or the headers of single files.
 
     Args:
-        folder: of the model.
+        folder: Folder of the model.
         max_sequence_length: tokens a prompt; None: what the tokenizer allows, at most 256.
-        autoencoder: as a file of its own.
+        autoencoder: Autoencoder as a file of its own.
         text_encoder_2: T5 as a file of its own.
 
     Raises:

@@ -34,7 +34,7 @@ class Splits:
             a file: a classifier, a training adapter, a cgip checkpoint with its vocabulary and the
             map of the objects that it lacks.
         terms: Terms of the loss.
-        training_adapter: its file, if there is one.
+        training_adapter: File of the training adapter, if there is one.
     """
 
     train: Sequence[SceneExample]

@@ -24,7 +24,7 @@ class Shape:
         tokens: S.
         batch_size: B, of one forward pass.
         examples_per_step: over all processes and accumulated forward passes.
-        bytes_per_number: of the base's weights and the arithmetic, 2 or 4.
+        bytes_per_number: Bytes of a number in the base's weights and the arithmetic, 2 or 4.
         checkpoint_every: recompute every n-th block in the backward pass; 0: none.
         teaches: whether the base runs a second time, without gradient, as a teacher.
     """
@@ -88,7 +88,7 @@ def estimate_lines(
     """The cost in words.
 
     Args:
-        shape: of the run.
+        shape: Sizes of the run.
         encoder_bytes: weights of text encoders and autoencoder.
         base_bytes: weights of the transformer.
         trained_numbers: weights of the adapter.

@@ -61,7 +61,7 @@ def outline(
 
     Args:
         config: Configuration of the run.
-        splits: its data.
+        splits: Data of the run.
         processes: that share the work.
         sizes: Size of each training picture, with aspect buckets.
 

@@ -39,7 +39,7 @@ def check_inputs(
 
     Args:
         config: Configuration of the run.
-        splits: its data.
+        splits: Data of the run.
         processes: The processes of the run.
         needs_transformer: whether the transformer's files are needed, too.
         names: that are looked up; None: those of the run.
@@ -104,7 +104,7 @@ def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]
 
     Args:
         config: Configuration of the run.
-        plan: its numbers.
+        plan: Numbers of the run.
         say: gets a warning, if the disk has no room for all checkpoints that are to be kept.
 
     Raises:

@@ -74,7 +74,7 @@ class TrainingLoss:
 
         Args:
             batch: B examples.
-            rows: Their rows.
+            rows: Rows of the examples.
             step: Number of optimizer steps done.
             draws: Numbers that random draws follow from, beside the seed: the pass and the process.
         """

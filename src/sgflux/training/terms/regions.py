@@ -26,8 +26,8 @@ def box_coverage(
     Args:
         boxes: (left, top, width, height) in pixels of the picture.
         window: (left, top, right, bottom) of what is shown of it.
-        rows: of tokens.
-        columns: of tokens.
+        rows: Number of rows of tokens.
+        columns: Number of columns of tokens.
     """
     left, top, right, bottom = window
     covered = torch.zeros(rows, columns)
@@ -58,7 +58,7 @@ def relation_regions(
     Args:
         examples: N rows with boxes.
         images_dir: root of their pictures, whose sizes are read.
-        sizes: to which they are fitted, N of them.
+        sizes: N sizes to which the pictures are fitted.
         crop: Name of the crop by which pictures are fitted.
         patch: pixels a side of a token.
 

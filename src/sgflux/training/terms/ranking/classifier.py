@@ -23,8 +23,8 @@ class LoadedClassifier:
     """A classifier with its card.
 
     Attributes:
-        folder: Its folder.
-        model: Its frozen weights.
+        folder: Folder of the classifier.
+        model: Classifier with frozen weights.
         card: What is known of it.
     """
 

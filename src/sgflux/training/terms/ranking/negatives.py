@@ -71,7 +71,7 @@ class ConfusionTable:
 
     Attributes:
         step: Step before which the table was measured; 0 if it was not measured.
-        weights: For every predicate, how often it is mistaken for others.
+        weights: Predicate -> other predicate -> how often it is mistaken for it.
     """
 
     step: int

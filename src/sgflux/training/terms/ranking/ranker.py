@@ -80,7 +80,7 @@ def surprise(logits: Tensor, predicates: Sequence[str], statements: Sequence[Tri
 
     Args:
         logits: A classifier's answers, (n, P).
-        predicates: Its P classes.
+        predicates: P classes of the ranker.
         statements: The n statements.
     """
     place = {predicate: number for number, predicate in enumerate(predicates)}
