@@ -29,7 +29,8 @@ from pathlib import Path
 import numpy as np
 from frechet import frechet_distance
 
-from sgflux.data.examples import prompts_for_graph, read_examples
+from sgflux.data.examples import read_examples
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.evaluation.judges.judge import read_pictures
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import Observations, macro_estimate

@@ -39,7 +39,8 @@ from sgflux.bases.flux1.load import model_identity
 from sgflux.bases.memory.attention_kernels import attention_kernel, without_cudnn
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.tensor_rows import MemoryRows
-from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompts_for_graph
+from sgflux.data.examples import SceneExample
+from sgflux.data.prompts import PROMPT_KINDS, prompts_for_graph
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph

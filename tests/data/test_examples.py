@@ -11,12 +11,11 @@ import pytest
 from sgflux.data.examples import (
     SceneExample,
     known_graphs,
-    prompt_for,
-    prompts_for_graph,
     read_examples,
     resolve_image,
     write_examples,
 )
+from sgflux.data.prompts import prompt_for, prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
 from sgflux.graphs.scene_graph import SceneGraph, Triple

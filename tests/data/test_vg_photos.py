@@ -12,8 +12,9 @@ import torch
 from sgflux.cli import main
 from sgflux.data.boxes import union_box
 from sgflux.data.check import check_dataset
-from sgflux.data.examples import prompt_for, read_examples, resolve_image
+from sgflux.data.examples import read_examples, resolve_image
 from sgflux.data.images import fit_image, load_image
+from sgflux.data.prompts import prompt_for
 from tests.helpers.rows import VG_PHOTOS
 from tests.helpers.visual_genome import Release
 

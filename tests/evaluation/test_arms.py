@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from sgflux.data.examples import SceneExample, prompts_for_graph
+from sgflux.data.examples import SceneExample
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import (
     ALL_ARMS,

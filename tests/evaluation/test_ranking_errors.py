@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
-from sgflux.data.examples import prompt_for
 from sgflux.data.images import fit_image, load_image
+from sgflux.data.prompts import prompt_for
 from sgflux.evaluation.arms import EvaluationItem, derived_seed, make_items
 from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
 from sgflux.evaluation.real_pictures import RealPictures

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sgflux.data.examples import SceneExample, prompts_for_graph
+from sgflux.data.examples import SceneExample
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.graphs.scene_graph import SceneGraph
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
@@ -29,9 +29,7 @@ from sgflux.data.schema import (
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.settings.conditions import PromptKind
 
 
 class Digest(Protocol):
@@ -40,9 +38,6 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None:
         """Take the next bytes."""
 
-
-PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
-"""What a text may say of the relation: all of it, its objects only, nothing."""
 
 _REQUIRED = ("prompt", "concepts", "triple", "meta")
 _FIELDS = frozenset({*_REQUIRED, "graph", "boxes"})
@@ -358,62 +353,6 @@ def resolve_image(example: SceneExample, images_dir: str | os.PathLike[str]) -> 
     return resolve_path(example.image_rel_path, images_dir)
 
 
-def prompts_for_graph(
-    graph: SceneGraph,
-    kind: PromptKind,
-    *,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-) -> str:
-    """The text of a graph.
-
-    - relational: "a photo of man riding horse and man wearing hat", in canonical words
-      ("around/near" is written "near"), then the objects without a relationship;
-    - neutral: "a photo of man and horse and hat", each object once, in the graph's own order (a
-      data set that shuffles its objects gives no role away);
-    - empty: "".
-
-    A graph without objects gives "" for every kind.
-
-    Raises:
-        SgfluxError: on an unknown ``kind``.
-    """
-    if kind not in PROMPT_KINDS:
-        raise SgfluxError(f"kind of prompt must be one of {list(PROMPT_KINDS)}, got {kind!r}")
-    if kind == "empty" or not graph.objects:
-        return ""
-    names = graph.objects
-    if kind == "neutral":
-        parts = list(names)
-    else:
-        mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
-        alone = [i for i in range(len(names)) if i not in mentioned]
-        parts = [
-            f"{names[s]} {in_prose(vocabulary.normalize(predicate))} {names[o]}"
-            for s, predicate, o in graph.relationships
-        ]
-        parts += [names[i] for i in alone]
-    return f"a photo of {' and '.join(parts)}"
-
-
-def prompt_for(example: SceneExample, kind: PromptKind) -> str:
-    """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
-
-    The relational text is the row's own ``prompt`` where its triple is all that its graph states.
-    Several triples are stated in reading order, in which the native graph encoder numbers them too:
-    equal graphs have equal texts, whose pictures an adapter told the graph alone can foresee.
-
-    Raises:
-        SgfluxError: on an unknown ``kind``.
-    """
-    graph = example.graph
-    if kind != "relational":
-        return prompts_for_graph(graph, kind)
-    if len(graph.relationships) == 1:
-        return example.prompt
-    stated = tuple(graph.relationships[index] for index in reading_order(graph))
-    return prompts_for_graph(SceneGraph(objects=graph.objects, relationships=stated), kind)
-
-
 def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], SceneGraph]:
     """``SceneExample.picture`` -> all that the rows know of it, compared by name.
 
@@ -441,11 +380,6 @@ def _graph_of(triple: Triple) -> SceneGraph:
     return SceneGraph(
         objects=(triple.subject, triple.object), relationships=((0, triple.predicate, 1),)
     )
-
-
-def in_prose(predicate: str) -> str:
-    """A canonical predicate as a sentence has it."""
-    return "near" if predicate == "around/near" else predicate
 
 
 def _folded(triple: Triple) -> tuple[str, str, str]:

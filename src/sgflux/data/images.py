@@ -19,7 +19,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from sgflux.data.boxes import Box
+from sgflux.data.boxes import Box, union_box
 from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -201,6 +201,24 @@ def shown(
         2.0, 2.0 * width / height
     )
     return ("union" if is_kept else "auto"), box
+
+
+def crop_box(boxes: Sequence[Box] | None, crop: Crop, *, name: str) -> Box | None:
+    """The box that a crop needs: the union of a row's boxes; None where it needs none.
+
+    Args:
+        boxes: the boxes of the row's objects, or None.
+        crop: Name of the crop; ``union`` needs boxes, ``auto`` uses them.
+        name: what an error calls the row.
+
+    Raises:
+        SgfluxError: if the crop needs boxes and the row has none.
+    """
+    if crop == "union" and boxes is None:
+        raise SgfluxError(
+            f"{name} has no boxes, which the crop 'union' needs; use 'auto' or 'center'"
+        )
+    return union_box(boxes) if boxes is not None and crop in ("union", "auto") else None
 
 
 def squash(window: Window, *, height: int, width: int) -> float:

@@ -13,13 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sgflux.data.examples import (
-    PromptKind,
-    SceneExample,
-    known_graphs,
-    prompt_for,
-    prompts_for_graph,
-)
+from sgflux.data.examples import SceneExample, known_graphs
+from sgflux.data.prompts import PromptKind, prompt_for, prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeUnavailableError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
-from sgflux.data.boxes import union_box
-from sgflux.data.examples import prompt_for
-from sgflux.data.images import Crop, fit_image
+from sgflux.data.images import Crop, crop_box, fit_image
+from sgflux.data.prompts import prompt_for
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import EvaluationItem, derived_seed
 from sgflux.evaluation.real_pictures import RealPictures
@@ -118,16 +117,8 @@ def _latents(
     """The posterior's mean, scaled, so that the measurement adds no noise of its own."""
     pictures = []
     for item in items:
-        box = None
-        if crop == "union":
-            if item.example.boxes is None:
-                raise SgfluxError(
-                    f"{item.example.named(item.row, kind='row')} of the test set has no boxes: "
-                    "crop 'union' needs them"
-                )
-            box = union_box(item.example.boxes)
-        elif crop == "auto" and item.example.boxes is not None:
-            box = union_box(item.example.boxes)
+        name = f"{item.example.named(item.row, kind='row')} of the test set"
+        box = crop_box(item.example.boxes, crop, name=name)
         pictures.append(fit_image(real.load(item.example), height, width, crop=crop, box=box))
     mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
     return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture, tile
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file

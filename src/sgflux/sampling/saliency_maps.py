@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
-from sgflux.data.examples import prompts_for_graph
 from sgflux.data.images import fit_image, load_image
 from sgflux.data.pictures import contact_sheet, save_picture
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import vocabulary_of

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import TrainingArrays
-from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, known_graphs
+from sgflux.data.examples import SceneExample, known_graphs
+from sgflux.data.prompts import PROMPT_KINDS, PromptKind
 from sgflux.graphs.negatives import (
     Negative,
     NegativeKind,

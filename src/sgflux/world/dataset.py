@@ -20,8 +20,9 @@ from PIL import Image
 
 from sgflux import __version__
 from sgflux.data.boxes import Box
-from sgflux.data.examples import SceneExample, prompts_for_graph, write_examples
+from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.progress import progress_bar
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import replacing, unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY

@@ -22,7 +22,8 @@ from sgflux.data.cache.encoding import Encoders as EncodersOf
 from sgflux.data.cache.encoding import EncodingPlan, Share, name_features
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import TensorRows
-from sgflux.data.examples import PROMPT_KINDS, SceneExample, prompt_for, read_examples
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.prompts import PROMPT_KINDS, prompt_for
 from sgflux.errors import SgfluxError
 from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.rows import example, write_picture

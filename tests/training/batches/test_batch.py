@@ -10,7 +10,7 @@ import torch
 
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.tensor_rows import MemoryRows
-from sgflux.data.examples import PROMPT_KINDS
+from sgflux.data.prompts import PROMPT_KINDS
 from sgflux.training.batches.batch import Batch, LatentScale, draw_batch
 from sgflux.training.randomness import generator_for
 from tests.helpers.scenes import example

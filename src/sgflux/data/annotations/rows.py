@@ -18,7 +18,8 @@ from sgflux.data.annotations.filters import (
 )
 from sgflux.data.annotations.table import Annotations
 from sgflux.data.boxes import Box
-from sgflux.data.examples import SceneExample, in_prose
+from sgflux.data.examples import SceneExample
+from sgflux.data.prompts import in_prose
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple

@@ -23,8 +23,9 @@ from torch import Tensor
 from sgflux.data.boxes import Box
 from sgflux.data.buckets import Size
 from sgflux.data.cache.tensor_rows import TensorRows
-from sgflux.data.examples import PROMPT_KINDS, SceneExample
+from sgflux.data.examples import SceneExample
 from sgflux.data.images import Crop
+from sgflux.data.prompts import PROMPT_KINDS
 
 
 class TextFeatures(Protocol):

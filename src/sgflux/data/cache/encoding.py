@@ -9,44 +9,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from sgflux.data.boxes import Box, union_box
 from sgflux.data.buckets import Size, nearest_size
 from sgflux.data.cache.arrays import (
     TextFeatures,
     TrainingArrays,
-    latent_key,
     name_key,
     text_key,
 )
+from sgflux.data.cache.pictures import Picture, fitted_picture, read_files
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.data.content import content_digest
-from sgflux.data.examples import PROMPT_KINDS, PromptKind, SceneExample, prompt_for, resolve_image
+from sgflux.data.examples import SceneExample
 from sgflux.data.images import (
     CROPS,
     Crop,
-    Window,
-    crop_window,
-    decode_image,
-    fit_image,
-    image_digest,
-    read_image_bytes,
-    shown,
     squash,
     squash_line,
-    upright_size,
 )
 from sgflux.data.progress import progress_bar
+from sgflux.data.prompts import PROMPT_KINDS, PromptKind, prompt_for
 from sgflux.errors import SgfluxError
-
-_LISTED = "`sgflux data check` finds all such rows"
 
 
 @dataclass(frozen=True)
@@ -137,34 +126,17 @@ class EncodingPlan:
             raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
         self._size, self._length = (height, width), max_sequence_length
         sizes: list[Size] = []
-        paths = _paths(self.examples, Path(images_dir))
-        files = _files(self.examples, paths)
-        self.files = [files[paths[one.image_rel_path]][0] for one in self.examples]
+        files = read_files(self.examples, images_dir)
+        self.files = [files[one.image_rel_path].sha256 for one in self.examples]
         self.content = content_digest(self.examples, self.files)
         self.pictures: dict[str, Picture] = {}
         self._picture_keys: list[str] = []
         for row, example in enumerate(self.examples):
-            path = paths[example.image_rel_path]
-            sha256, size = files[path]
-            height, width = nearest_size(size, buckets) if buckets else self._size
-            sizes.append((height, width))
-            box = _crop_box(example, row, crop)
-            try:
-                own, box = shown(size, height=height, width=width, crop=crop, box=box)
-                window = crop_window(size, height=height, width=width, crop=own, box=box)
-            except SgfluxError as error:
-                raise SgfluxError(f"{example.named(row)}: {error}") from error
-            picture = Picture(path, sha256, own, box, example.named(row), window, (height, width))
-            key = latent_key(
-                sha256,
-                crop=own,
-                box=box,
-                height=height,
-                width=width,
-                identity=encoder_identity,
-                mirrored=example.is_mirrored,
-            )
-            self.pictures.setdefault(key, replace(picture, mirrored=example.is_mirrored))
+            file = files[example.image_rel_path]
+            sizes.append(nearest_size(file.size, buckets) if buckets else self._size)
+            picture = fitted_picture(file, example, row=row, size=sizes[-1], crop=crop)
+            key = picture.key(encoder_identity)
+            self.pictures.setdefault(key, picture)
             self._picture_keys.append(key)
         self.sizes = tuple(sizes) if buckets else ()
         # What has one size stands together; sorting keeps the order within it.
@@ -338,79 +310,6 @@ def name_features(
             features = encode(list(new.values())).detach().to("cpu", torch.float32)
             writer.add(list(new), {"name": features})
     return StoredRows(store, keys).rows(torch.arange(len(keys)))["name"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture to encode, and what an error calls the first example that asks for it."""
-
-    path: Path
-    sha256: str
-    crop: Crop
-    box: Box | None
-    example: str
-    window: Window
-    size: Size
-    mirrored: bool = False
-
-    def load(self) -> Tensor:
-        """(3, height, width) float32 in [-1, 1], in its size."""
-        try:
-            data = read_image_bytes(self.path)
-            if image_digest(data) != self.sha256:
-                raise SgfluxError(f"the picture {str(self.path)!r} changes while it is cached")
-            image = decode_image(data, name=self.path, mirrored=self.mirrored)
-            return fit_image(image, *self.size, crop=self.crop, box=self.box)
-        except SgfluxError as error:
-            raise SgfluxError(f"{self.example}: {error}") from error
-
-    def __str__(self) -> str:
-        """Its file."""
-        return str(self.path)
-
-
-def _paths(examples: Sequence[SceneExample], images_dir: Path) -> dict[str, Path]:
-    """Where the picture of every ``image_rel_path`` is."""
-    paths: dict[str, Path] = {}
-    for row, example in enumerate(examples):
-        if example.image_rel_path not in paths:
-            try:
-                paths[example.image_rel_path] = resolve_image(example, images_dir)
-            except SgfluxError as error:
-                raise SgfluxError(f"{example.named(row)}: {error}; {_LISTED}") from error
-    return paths
-
-
-def _files(
-    examples: Sequence[SceneExample], paths: Mapping[str, Path]
-) -> dict[Path, tuple[str, tuple[int, int]]]:
-    """Digest and upright (width, height) of every picture; one thread a core reads them."""
-    rows: dict[Path, str] = {}
-    for row, example in enumerate(examples):
-        rows.setdefault(paths[example.image_rel_path], example.named(row))
-
-    def look_at(path: Path) -> tuple[str, tuple[int, int]]:
-        try:
-            data = read_image_bytes(path)
-            return image_digest(data), upright_size(data, name=path)
-        except SgfluxError as error:
-            raise SgfluxError(f"{rows[path]}: {error}; {_LISTED}") from error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(rows, pool.map(look_at, rows), strict=True))
-
-
-def _crop_box(example: SceneExample, row: int, crop: Crop) -> Box | None:
-    if crop not in ("union", "auto"):
-        return None
-    if example.boxes is None and crop == "auto":
-        return None
-    if example.boxes is None:
-        raise SgfluxError(
-            f"{example.named(row)} has no boxes, which the crop 'union' "
-            "needs; use 'auto' or 'center'"
-        )
-    return union_box(example.boxes)
 
 
 def _rounded(tensors: Mapping[str, Tensor], batch: Sequence[object]) -> dict[str, Tensor]:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sgflux.data.examples import prompts_for_graph
 from sgflux.data.files import resolve_path
 from sgflux.data.images import load_image
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import CHANGED_SINCE, pixels_digest

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sgflux.data.cache.arrays import TrainingArrays
-from sgflux.data.examples import PROMPT_KINDS, PromptKind
+from sgflux.data.prompts import PROMPT_KINDS, PromptKind
 from sgflux.flow_matching import sample_sigmas
 from sgflux.graphs.scene_graph import SceneGraph
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from sgflux.bases.devices import DTYPES
 from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.bases.identity import BaseCheck
-from sgflux.data.examples import prompts_for_graph
 from sgflux.data.pictures import picture_bytes
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.training import TrainConfig

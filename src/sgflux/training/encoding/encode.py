@@ -17,7 +17,8 @@ from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
 from sgflux.data.cache.store import CacheStore
-from sgflux.data.examples import PromptKind, SceneExample, prompt_for
+from sgflux.data.examples import SceneExample
+from sgflux.data.prompts import PromptKind, prompt_for
 from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sgflux.data.boxes import Box, union_box
+from sgflux.data.boxes import Box
 from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample, resolve_image
-from sgflux.data.images import Crop, crop_window, load_image
+from sgflux.data.images import Crop, crop_box, crop_window, load_image
 from sgflux.errors import SgfluxError
 
 
@@ -81,7 +81,7 @@ def relation_regions(
             height=height,
             width=width,
             crop=crop,
-            box=union_box(example.boxes) if crop in ("union", "auto") else None,
+            box=crop_box(example.boxes, crop, name=example.named(number)),
         )
         subject, _, object_ = example.graph.relationships[example.triple_index]
         boxes = [example.boxes[subject], example.boxes[object_]]

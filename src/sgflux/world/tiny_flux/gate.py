@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sgflux.data.examples import PromptKind, prompts_for_graph
 from sgflux.data.pictures import contact_sheet, save_picture
+from sgflux.data.prompts import PromptKind, prompts_for_graph
 from sgflux.evaluation.judges.judge import read_pictures
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import Observations, macro_estimate

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgflux.data.examples import prompts_for_graph
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.world.tiny_flux.config import TrainBaseConfig

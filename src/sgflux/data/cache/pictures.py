@@ -1,0 +1,149 @@
+"""The pictures of a data set as they are encoded: their files, and what a crop shows of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from sgflux.data.boxes import Box
+from sgflux.data.buckets import Size
+from sgflux.data.cache.arrays import latent_key
+from sgflux.data.examples import SceneExample, resolve_image
+from sgflux.data.images import (
+    Crop,
+    Window,
+    crop_box,
+    crop_window,
+    decode_image,
+    fit_image,
+    image_digest,
+    read_image_bytes,
+    shown,
+    upright_size,
+)
+from sgflux.errors import SgfluxError
+
+_LISTED = "`sgflux data check` finds all such rows"
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture's file.
+
+    Attributes:
+        path: where it is.
+        sha256: SHA-256 of its content, in hex.
+        size: (width, height) of the upright picture.
+    """
+
+    path: Path
+    sha256: str
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture to encode.
+
+    Attributes:
+        file: its file.
+        crop: the crop; not ``auto`` where that comes to another one.
+        box: the union of the row's boxes, if the crop needs it.
+        window: what the crop shows of the picture.
+        size: (height, width) to which the window is scaled.
+        mirrored: whether it is the mirror image of the file.
+        example: what an error calls the first example that asks for it.
+    """
+
+    file: PictureFile
+    crop: Crop
+    box: Box | None
+    window: Window
+    size: Size
+    mirrored: bool
+    example: str
+
+    def key(self, identity: str) -> str:
+        """The key of its posterior by the encoder with this identity."""
+        height, width = self.size
+        return latent_key(
+            self.file.sha256,
+            crop=self.crop,
+            box=self.box,
+            height=height,
+            width=width,
+            identity=identity,
+            mirrored=self.mirrored,
+        )
+
+    def load(self) -> Tensor:
+        """(3, height, width) float32 in [-1, 1], in its size."""
+        path = self.file.path
+        try:
+            data = read_image_bytes(path)
+            if image_digest(data) != self.file.sha256:
+                raise SgfluxError(f"the picture {str(path)!r} changes while it is cached")
+            image = decode_image(data, name=path, mirrored=self.mirrored)
+            return fit_image(image, *self.size, crop=self.crop, box=self.box)
+        except SgfluxError as error:
+            raise SgfluxError(f"{self.example}: {error}") from error
+
+    def __str__(self) -> str:
+        """The path of its file."""
+        return str(self.file.path)
+
+
+def read_files(
+    examples: Sequence[SceneExample], images_dir: str | os.PathLike[str]
+) -> dict[str, PictureFile]:
+    """``image_rel_path`` -> the picture's file; one thread a core reads them.
+
+    Raises:
+        SgfluxError: naming the first row whose picture is missing or no picture.
+    """
+    rows: dict[str, int] = {}
+    for row, example in enumerate(examples):
+        rows.setdefault(example.image_rel_path, row)
+
+    def look_at(row: int) -> PictureFile:
+        try:
+            path = resolve_image(examples[row], images_dir)
+            data = read_image_bytes(path)
+            return PictureFile(path, image_digest(data), upright_size(data, name=path))
+        except SgfluxError as error:
+            raise SgfluxError(f"{examples[row].named(row)}: {error}; {_LISTED}") from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(rows, pool.map(look_at, rows.values()), strict=True))
+
+
+def fitted_picture(
+    file: PictureFile, example: SceneExample, *, row: int, size: Size, crop: Crop
+) -> Picture:
+    """What is encoded of an example's picture.
+
+    Args:
+        file: the picture's file.
+        example: the example.
+        row: its index in the data set, from 0.
+        size: (height, width) to which the picture is fitted.
+        crop: Name of the crop.
+
+    Raises:
+        SgfluxError: naming the example, if it lacks the boxes that the crop needs or they do not
+            meet the picture.
+    """
+    height, width = size
+    name = example.named(row)
+    box = crop_box(example.boxes, crop, name=name)
+    try:
+        own, box = shown(file.size, height=height, width=width, crop=crop, box=box)
+        window = crop_window(file.size, height=height, width=width, crop=own, box=box)
+    except SgfluxError as error:
+        raise SgfluxError(f"{name}: {error}") from error
+    return Picture(file, own, box, window, size, example.is_mirrored, name)
