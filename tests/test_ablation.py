@@ -1,4 +1,8 @@
-"""The parts of the ablation that train nothing: its plan, its estimate, its report."""
+"""The parts of the ablation that train nothing: its plan, its estimate, its report.
+
+If one of these failed, the ablation would train other recipes than its plan says, or its report
+would state other figures than its rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The command line: what it lists, how it ends, and the whole way through it on a miniature."""
+"""The command line: what it lists, how it ends, and the whole way through it on a miniature.
+
+If one of these failed, a command would be missing, end with the wrong status, or wait for torch
+before it prints its help.
+"""
 
 from __future__ import annotations
 

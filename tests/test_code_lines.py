@@ -1,4 +1,8 @@
-"""The count of lines that the size of the package is judged by, and the comparison of records."""
+"""The count of lines that the size of the package is judged by, and the comparison of records.
+
+If one of these failed, the size of the package would be counted differently from one day to the
+next.
+"""
 
 from __future__ import annotations
 

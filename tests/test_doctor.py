@@ -1,4 +1,7 @@
-"""``sgflux doctor``: a screen that can be pasted into an issue as it is."""
+"""``sgflux doctor``: a screen that can be pasted into an issue as it is.
+
+If one of these failed, an issue report would lack what it needs, or contain a name or a token.
+"""
 
 from __future__ import annotations
 

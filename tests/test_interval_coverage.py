@@ -1,4 +1,8 @@
-"""The simulation of how often intervals hold: a part of it, and what it found when run whole."""
+"""The simulation of how often intervals hold: a part of it, and what it found when run whole.
+
+If one of these failed, the stated coverage of the intervals would not be what the simulation
+measures.
+"""
 
 from __future__ import annotations
 

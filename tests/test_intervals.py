@@ -1,4 +1,7 @@
-"""Intervals of shares: against exact values, at the borders, with clusters, and turned around."""
+"""Intervals of shares: against exact values, at the borders, with clusters, and turned around.
+
+If one of these failed, 95 % intervals would cover less than 95 %, or leave the range of a share.
+"""
 
 from __future__ import annotations
 

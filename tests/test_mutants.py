@@ -1,4 +1,8 @@
-"""The mutants' list follows the code, and its tool tells a killed mutant from a living one."""
+"""The mutants' list follows the code, and its tool tells a killed mutant from a living one.
+
+If one of these failed, the list of mutants would test nothing, because its lines are no longer in
+the code.
+"""
 
 from __future__ import annotations
 

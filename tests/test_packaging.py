@@ -1,4 +1,8 @@
-"""What pip, make and continuous integration take from the project's own files agrees."""
+"""What pip, make and continuous integration take from the project's own files agrees.
+
+If one of these failed, an installation from the package would lack files, or install other
+versions than the documentation says.
+"""
 
 from __future__ import annotations
 

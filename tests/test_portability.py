@@ -2,6 +2,8 @@
 
 Windows writes text in cp1252 unless it is told otherwise, cannot fork, and lacks some modules;
 macOS and Python 3.14 do not fork by default, and a fork of a process with threads may hang.
+
+If one of these failed, sgflux would fail on Windows or macOS where it works on Linux.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "src" / "sgflux"
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "src" / "sgflux"
+MODULES = sorted(TESTS.rglob("test_*.py"))
 
 PREPOSITIONS = frozenset(
     "about above after as at before below between by for from in inside into like of on per than "
@@ -51,6 +53,13 @@ def stubs(source: str) -> Iterator[tuple[int, str]]:
 def test_arguments_are_described_by_statements(path: Path) -> None:
     found = list(stubs(path.read_text(encoding="utf-8")))
     assert not found, f"{path}: begin with a noun, like 'Number of examples'"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(TESTS)))
+def test_a_module_of_tests_says_what_would_be_broken(path: Path) -> None:
+    """A test that nobody knows the purpose of is changed until it passes."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    assert re.search(r"\bBroken, |\bIf one of these|\bwould\b", text), text
 
 
 def test_a_stub_is_found() -> None:

@@ -1,4 +1,8 @@
-"""The folder that is published: its card, its figures, and the pipeline that diffusers loads."""
+"""The folder that is published: its card, its figures, and the pipeline that diffusers loads.
+
+If one of these failed, a published adapter would state figures of another one, or its pipeline
+would not load in diffusers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The comparison of training steps, rehearsed: every way runs, and is a way of its own."""
+"""The comparison of training steps, rehearsed: every way runs, and is a way of its own.
+
+If one of these failed, the benchmark of training steps would compare a way with itself, or stop
+in the middle of an hour of measurement.
+"""
 
 from __future__ import annotations
 

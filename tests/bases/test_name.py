@@ -1,4 +1,8 @@
-"""An adapter's bundle says where its base is, and the commands believe it unless told otherwise."""
+"""An adapter's bundle says where its base is, and the commands believe it unless told otherwise.
+
+If one of these failed, an adapter would be sampled or evaluated on another base than the one that
+its bundle names.
+"""
 
 from __future__ import annotations
 

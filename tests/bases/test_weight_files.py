@@ -1,4 +1,8 @@
-"""ComfyUI's 8-bit files are the weights times their factors, for the transformer and for T5."""
+"""ComfyUI's 8-bit files are the weights times their factors, for the transformer and for T5.
+
+If one of these failed, a file with scaled 8-bit weights would load as weights of the wrong size,
+without an error.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The flags: ``sgflux train`` with its config files, and the original training script's."""
+"""The flags: ``sgflux train`` with its config files, and the original training script's.
+
+If one of these failed, a documented flag or config file would be refused, or would set something
+else than it says.
+"""
 
 from __future__ import annotations
 

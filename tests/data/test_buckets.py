@@ -1,4 +1,8 @@
-"""The sizes of aspect buckets, which one a picture gets, and rows of several sizes."""
+"""The sizes of aspect buckets, which one a picture gets, and rows of several sizes.
+
+If one of these failed, pictures would be squashed into a bucket of another shape, or a batch
+would mix shapes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The check of a data set lists every problem, and only problems."""
+"""The check of a data set lists every problem, and only problems.
+
+If one of these failed, ``sgflux data check`` would pass a data set that a run stops at, or report
+problems that are none.
+"""
 
 from __future__ import annotations
 

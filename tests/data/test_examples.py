@@ -1,4 +1,8 @@
-"""Rows: what is accepted, what is kept, and that errors say where and what."""
+"""Rows: what is accepted, what is kept, and that errors say where and what.
+
+If one of these failed, a malformed row would be trained on, a field would be lost on the way back
+to JSON, or an error would not name the line.
+"""
 
 from __future__ import annotations
 

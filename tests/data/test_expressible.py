@@ -1,4 +1,8 @@
-"""What an encoder has no word for is left out, and said."""
+"""What an encoder has no word for is left out, and said.
+
+If one of these failed, a graph with words that the encoder does not have would be encoded as
+something else.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pictures are ordinary files: whatever else stands under their name is refused, and at once."""
+"""Pictures are ordinary files: whatever else stands under their name is refused, and at once.
+
+If one of these failed, a folder, pipe or device under a picture's name would hang a run or end it
+with a traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pictures: every mode becomes upright RGB, bad files are named, crops show what they claim."""
+"""Pictures: every mode becomes upright RGB, bad files are named, crops show what they claim.
+
+If one of these failed, pictures would be trained on sideways, in wrong colours, or cropped so
+that an object of the graph is missing.
+"""
 
 from __future__ import annotations
 

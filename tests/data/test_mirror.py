@@ -1,4 +1,8 @@
-"""The mirror image of a row: every word that says a side, every box, and the picture itself."""
+"""The mirror image of a row: every word that says a side, every box, and the picture itself.
+
+If one of these failed, a mirrored picture would go with a graph that says left where the picture
+shows right.
+"""
 
 from __future__ import annotations
 

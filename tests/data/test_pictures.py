@@ -1,4 +1,8 @@
-"""Generated pictures on disk, and sheets of them."""
+"""Generated pictures on disk, and sheets of them.
+
+If one of these failed, a saved picture would lose its record, or a sheet would show pictures
+under the wrong captions.
+"""
 
 from __future__ import annotations
 

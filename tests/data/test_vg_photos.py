@@ -1,4 +1,8 @@
-"""Real Visual Genome photographs with whole graphs and boxes."""
+"""Real Visual Genome photographs with whole graphs and boxes.
+
+If one of these failed, the reader would work on made-up files only, and not on Visual Genome's
+own.
+"""
 
 from __future__ import annotations
 

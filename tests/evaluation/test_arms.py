@@ -1,4 +1,8 @@
-"""The plan of an evaluation: the same noise in every arm, and what each arm is told."""
+"""The plan of an evaluation: the same noise in every arm, and what each arm is told.
+
+If one of these failed, two arms would differ in their noise, or an arm would be told something
+else than its name says.
+"""
 
 from __future__ import annotations
 

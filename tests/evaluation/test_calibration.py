@@ -1,4 +1,8 @@
-"""A judge is asked about what is true and about what is not, and both stand in the results."""
+"""A judge is asked about what is true and about what is not, and both stand in the results.
+
+If one of these failed, a judge's accuracy would be measured on easy cases only, and its errors
+would count as the adapter's.
+"""
 
 from __future__ import annotations
 

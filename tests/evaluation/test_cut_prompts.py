@@ -1,4 +1,8 @@
-"""Prompts that the text encoder reads only in part are counted, arm by arm."""
+"""Prompts that the text encoder reads only in part are counted, arm by arm.
+
+If one of these failed, an arm whose prompts are cut would look worse than it is, and nothing
+would say why.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""An evaluation's files with a wrong type, size or character: one clear error, no traceback."""
+"""An evaluation's files with a wrong type, size or character: one clear error, no traceback.
+
+If one of these failed, a damaged file would end in a traceback, or in figures that are made up
+from half of it.
+"""
 
 from __future__ import annotations
 

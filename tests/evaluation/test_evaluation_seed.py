@@ -1,4 +1,8 @@
-"""The seed of an evaluation decides its negatives and its noise."""
+"""The seed of an evaluation decides its negatives and its noise.
+
+If one of these failed, two evaluations with one seed would not be comparable, or two seeds would
+be the same evaluation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The evaluation, evaluated: generators whose score is known beforehand, and the model itself."""
+"""The evaluation, evaluated: generators whose score is known beforehand, and the model itself.
+
+If one of these failed, a perfect generator would not reach 100 %, a blind one would not stay at
+chance, or results would not say what was run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Figures and their intervals, against worked numbers and against what theory says."""
+"""Figures and their intervals, against worked numbers and against what theory says.
+
+If one of these failed, accuracies would be averaged over the wrong units, or intervals would
+claim too much.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The model's generator: every picture of a batch is drawn from its own graph, prompt and noise."""
+"""The model's generator: every picture of a batch is drawn from its own graph, prompt and noise.
+
+If one of these failed, pictures of a batch would be drawn from their neighbour's graph, prompt or
+noise.
+"""
 
 from __future__ import annotations
 

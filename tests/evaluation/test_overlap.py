@@ -1,4 +1,7 @@
-"""Test data that were trained or selected on are noticed by what they are, not by their names."""
+"""Test data that were trained or selected on are noticed by what they are, not by their names.
+
+If one of these failed, an adapter would be measured on pictures or rows that it was trained on.
+"""
 
 from __future__ import annotations
 

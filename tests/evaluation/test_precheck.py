@@ -1,4 +1,8 @@
-"""What would stop an evaluation after every arm is drawn stops it before the first."""
+"""What would stop an evaluation after every arm is drawn stops it before the first.
+
+If one of these failed, a missing picture or an unreadable word would stop an evaluation after
+hours of drawing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The errors behind the ranking accuracy belong to the items' graphs and the stated sigmas."""
+"""The errors behind the ranking accuracy belong to the items' graphs and the stated sigmas.
+
+If one of these failed, the ranking accuracy would compare errors of other graphs, pictures or
+noise levels.
+"""
 
 from __future__ import annotations
 

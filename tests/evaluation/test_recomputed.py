@@ -1,4 +1,8 @@
-"""Point values recomputed from ``results.jsonl`` and the test file alone, by other code."""
+"""Point values recomputed from ``results.jsonl`` and the test file alone, by other code.
+
+If one of these failed, the published point values would not follow from the readings that stand
+beside them.
+"""
 
 from __future__ import annotations
 

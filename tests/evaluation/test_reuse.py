@@ -1,4 +1,7 @@
-"""Pictures of an earlier evaluation are kept only where today's would be the same."""
+"""Pictures of an earlier evaluation are kept only where today's would be the same.
+
+If one of these failed, pictures of other settings would be judged as those of today's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Figures of hand-made readings: what each of them counts, and against what."""
+"""Figures of hand-made readings: what each of them counts, and against what.
+
+If one of these failed, a figure would count something else than its name says.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Graphs without pictures are evaluated: what needs real pictures is left out and said."""
+"""Graphs without pictures are evaluated: what needs real pictures is left out and said.
+
+If one of these failed, graphs without pictures could not be evaluated, or figures that need
+pictures would be made up.
+"""
 
 from __future__ import annotations
 

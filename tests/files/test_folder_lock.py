@@ -1,4 +1,8 @@
-"""One writer a folder: the second is refused by name, and what a kill left is taken over."""
+"""One writer a folder: the second is refused by name, and what a kill left is taken over.
+
+If one of these failed, two processes would write into one folder, or a killed run would lock its
+folder for ever.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Foreign .pt files: tensors and plain containers, of the size that the file really stores."""
+"""Foreign .pt files: tensors and plain containers, of the size that the file really stores.
+
+If one of these failed, a foreign checkpoint would run code, or fill the memory with a tensor that
+its file does not store.
+"""
 
 from __future__ import annotations
 

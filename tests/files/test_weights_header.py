@@ -1,4 +1,8 @@
-"""What is no whole file of weights is named before anything is loaded."""
+"""What is no whole file of weights is named before anything is loaded.
+
+If one of these failed, a cut-off download would be loaded for minutes before an error that does
+not name it.
+"""
 
 from __future__ import annotations
 

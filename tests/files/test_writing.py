@@ -2,6 +2,9 @@
 
 Three ways to have a disk without room: a write that raises ``ENOSPC``, a process whose files may
 not grow (``RLIMIT_FSIZE``, every write is real and fails with ``EFBIG``), and ``/dev/full``.
+
+If one of these failed, a full disk would leave half a file under its final name, or end a run
+with a traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Negatives: of the kind asked for, one change only, and never true of the image."""
+"""Negatives: of the kind asked for, one change only, and never true of the image.
+
+If one of these failed, training and evaluation would treat true statements as false ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The predicate tables as documented, exact lookup, and extension by the user."""
+"""The predicate tables as documented, exact lookup, and extension by the user.
+
+If one of these failed, a predicate's class id, kind, inverse or symmetry would change under
+trained adapters, or an extension would be misread.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Graphs in whatever form people have them, one or many in a file."""
+"""Graphs in whatever form people have them, one or many in a file.
+
+If one of these failed, a graph that a user writes would be refused, or be read as another graph.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Text and JSON forms of a scene graph, their round trips, and what is refused."""
+"""Text and JSON forms of a scene graph, their round trips, and what is refused.
+
+If one of these failed, a graph would change on its way through text or JSON, or a malformed one
+would be accepted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""When two statements, or two graphs, are the same: a negative must never be."""
+"""When two statements, or two graphs, are the same: a negative must never be.
+
+If one of these failed, two wordings of one statement would count as different, and one of them as
+false.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Other wordings of known predicates: what is understood, and what stays unknown on purpose."""
+"""Other wordings of known predicates: what is understood, and what stays unknown on purpose.
+
+If one of these failed, a common wording would be an unknown word, or an ambiguous one would be
+read as one of its meanings.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,9 @@
 
 Set COMFYUI_PATH to a copy of ComfyUI, in an environment with its requirements, to test against its
 own classes.
+
+If one of these failed, ComfyUI would draw something else than sgflux from the same adapter, graph
+and noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The adapter as a thing that is built, saved, loaded, switched off and used elsewhere."""
+"""The adapter as a thing that is built, saved, loaded, switched off and used elsewhere.
+
+If one of these failed, an untrained adapter would change the base, a saved one would come back
+different, or one that is switched off would still act.
+"""
 
 import json
 from pathlib import Path

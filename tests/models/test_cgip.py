@@ -1,4 +1,8 @@
-"""SGDiff's encoder: its arithmetic against a plain one, its checkpoint, its vocabulary."""
+"""SGDiff's encoder: its arithmetic against a plain one, its checkpoint, its vocabulary.
+
+If one of these failed, SGDiff's published weights would be used with another arithmetic or
+vocabulary than they were trained with.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Recomputing activations, wholly or every n-th block, changes neither outputs nor gradients."""
+"""Recomputing activations, wholly or every n-th block, changes neither outputs nor gradients.
+
+If one of these failed, gradient checkpointing would train on wrong gradients without an error.
+"""
 
 from __future__ import annotations
 

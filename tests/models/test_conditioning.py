@@ -1,4 +1,8 @@
-"""ConditionedFlux: the base exactly where it must be, the graph exactly where it should be."""
+"""ConditionedFlux: the base exactly where it must be, the graph exactly where it should be.
+
+If one of these failed, the graph would act where it must not, or the base would change without a
+graph.
+"""
 
 import math
 from dataclasses import replace

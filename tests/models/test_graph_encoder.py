@@ -1,4 +1,8 @@
-"""The native encoder: what a graph says, and nothing about the batch it came in."""
+"""The native encoder: what a graph says, and nothing about the batch it came in.
+
+If one of these failed, a graph's features would depend on the other graphs of its batch, or lose
+the direction of its statements.
+"""
 
 import pytest
 import torch

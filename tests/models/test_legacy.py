@@ -1,4 +1,8 @@
-"""Adapters of the earlier training script, and adapters on the hub."""
+"""Adapters of the earlier training script, and adapters on the hub.
+
+If one of these failed, an adapter of the earlier script would be imported with weights in the
+wrong places, or a hub adapter not be found.
+"""
 
 from __future__ import annotations
 

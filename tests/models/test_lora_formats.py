@@ -1,4 +1,7 @@
-"""An adapter's LoRA in other programs' files, and back; stronger, weaker, merged."""
+"""An adapter's LoRA in other programs' files, and back; stronger, weaker, merged.
+
+If one of these failed, an exported LoRA would act with another strength in other programs.
+"""
 
 from __future__ import annotations
 

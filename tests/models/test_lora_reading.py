@@ -1,4 +1,8 @@
-"""LoRA files of other trainers: every layout, every layer's own alpha, and what is refused."""
+"""LoRA files of other trainers: every layout, every layer's own alpha, and what is refused.
+
+If one of these failed, somebody else's LoRA would be read with a wrong alpha or layer, without an
+error.
+"""
 
 from __future__ import annotations
 

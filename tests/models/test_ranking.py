@@ -1,4 +1,8 @@
-"""e(g): the error of the velocity, on the same latents, noise and sigma for every graph."""
+"""e(g): the error of the velocity, on the same latents, noise and sigma for every graph.
+
+If one of these failed, graphs would be ranked by errors that were measured on different latents,
+noise or noise levels.
+"""
 
 from __future__ import annotations
 

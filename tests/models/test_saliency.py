@@ -1,4 +1,8 @@
-"""Concept attention maps against the formula written out, and what they must leave alone."""
+"""Concept attention maps against the formula written out, and what they must leave alone.
+
+If one of these failed, saliency maps would show other attention than the model's, or taking them
+would change its output.
+"""
 
 from __future__ import annotations
 

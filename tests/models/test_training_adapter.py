@@ -1,4 +1,8 @@
-"""A frozen LoRA in the base that is there in training, and gone where it is switched off."""
+"""A frozen LoRA in the base that is there in training, and gone where it is switched off.
+
+If one of these failed, a training adapter would stay in the base that pictures are drawn with, or
+act in another strength.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Pictures, boxes and words are looked at before anything is encoded."""
+"""Pictures, boxes and words are looked at before anything is encoded.
+
+If one of these failed, a broken picture, missing box or unreadable word would stop a run after
+hours of encoding.
+"""
 
 from __future__ import annotations
 

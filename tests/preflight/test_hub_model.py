@@ -1,4 +1,8 @@
-"""A base in the hub's cache: complete, incomplete, or not there."""
+"""A base in the hub's cache: complete, incomplete, or not there.
+
+If one of these failed, a base that is half downloaded would be loaded until its first missing
+file.
+"""
 
 from __future__ import annotations
 

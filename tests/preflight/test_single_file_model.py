@@ -1,4 +1,7 @@
-"""FLUX as single files: each is known by its header to be whole, and of the right model."""
+"""FLUX as single files: each is known by its header to be whole, and of the right model.
+
+If one of these failed, a single file of another model would be loaded as FLUX.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Sampling: the base is diffusers' own, a seed is a noise, and the graph has its say."""
+"""Sampling: the base is diffusers' own, a seed is a noise, and the graph has its say.
+
+If one of these failed, the base's pictures would differ from diffusers', a seed would not fix the
+noise, or a graph would have no effect.
+"""
 
 from __future__ import annotations
 

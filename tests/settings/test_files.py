@@ -1,4 +1,8 @@
-"""Files of settings: what is read, under which name, and one line for whatever cannot be read."""
+"""Files of settings: what is read, under which name, and one line for whatever cannot be read.
+
+If one of these failed, a setting in a file would be ignored, or a file with an error would end in
+a traceback.
+"""
 
 from __future__ import annotations
 

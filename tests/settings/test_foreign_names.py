@@ -1,4 +1,8 @@
-"""Names that users of other trainers type: each is answered with ours, in flags and in files."""
+"""Names that users of other trainers type: each is answered with ours, in flags and in files.
+
+If one of these failed, somebody who comes from another trainer would be told that a setting is
+unknown, and not what it is called here.
+"""
 
 from __future__ import annotations
 

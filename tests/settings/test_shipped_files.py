@@ -1,4 +1,7 @@
-"""The configuration files that come with the project are configurations."""
+"""The configuration files that come with the project are configurations.
+
+If one of these failed, a configuration that the documentation names would not be accepted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Settings: what is accepted, what is refused and in which words, and the way to JSON and back."""
+"""Settings: what is accepted, what is refused and in which words, and the way to JSON and back.
+
+If one of these failed, a setting would be accepted and have no effect, or would change on its way
+to JSON and back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where standard output is not UTF-8, commands end as they should and say it in ASCII."""
+"""Where standard output is not UTF-8, commands end as they should and say it in ASCII.
+
+If one of these failed, a command would end with an encoding error on Windows or in a C locale.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Control characters of data never reach a terminal."""
+"""Control characters of data never reach a terminal.
+
+If one of these failed, a predicate of a data set could change the title or colours of a terminal.
+"""
 
 from __future__ import annotations
 

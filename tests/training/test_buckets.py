@@ -1,4 +1,8 @@
-"""Training on pictures of several shapes: whole batches of one shape, nobody dropped, resumable."""
+"""Training on pictures of several shapes: whole batches of one shape, nobody dropped, resumable.
+
+If one of these failed, a batch would mix shapes, pictures would be dropped, or a resumed run
+would see other batches.
+"""
 
 from __future__ import annotations
 

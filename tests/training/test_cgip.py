@@ -1,4 +1,7 @@
-"""A run with SGDiff's encoder: from the original command line to pictures and figures."""
+"""A run with SGDiff's encoder: from the original command line to pictures and figures.
+
+If one of these failed, the earlier script's users could not train with SGDiff's encoder any more.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Runs that save memory train what a plain run trains; what does not work together is refused."""
+"""Runs that save memory train what a plain run trains; what does not work together is refused.
+
+If one of these failed, a setting that saves memory would change what is learned, or two that
+exclude each other would be accepted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Learning rate, AdamW's groups, the average over time, the order and seeds of examples."""
+"""Learning rate, AdamW's groups, the average over time, the order and seeds of examples.
+
+If one of these failed, the learning rate, weight decay, moving average or order of examples would
+differ from what the plan says.
+"""
 
 from __future__ import annotations
 

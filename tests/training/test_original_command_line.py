@@ -3,6 +3,8 @@
 A machine that has downloaded FLUX.1-schnell once, no connection, and the flags that the earlier
 training script's users type: it trains, and what it writes loads in plain diffusers. The model is
 small, but in FLUX's shape (19 and 38 blocks), in the cache's layout, and under FLUX's name.
+
+If one of these failed, the command line of the earlier training script would not train any more.
 """
 
 from __future__ import annotations

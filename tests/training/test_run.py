@@ -1,4 +1,8 @@
-"""Whole runs on a FLUX in miniature: what they write, how they stop, and how they go on."""
+"""Whole runs on a FLUX in miniature: what they write, how they stop, and how they go on.
+
+If one of these failed, a run would leave its folder incomplete, or could not be stopped and
+resumed.
+"""
 
 from __future__ import annotations
 

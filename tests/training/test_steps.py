@@ -1,4 +1,8 @@
-"""What one optimizer step learns from: its own examples, noise and share of the gradient."""
+"""What one optimizer step learns from: its own examples, noise and share of the gradient.
+
+If one of these failed, two devices would learn from one noise, or accumulated gradients would be
+summed instead of averaged.
+"""
 
 from __future__ import annotations
 

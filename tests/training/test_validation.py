@@ -1,4 +1,8 @@
-"""The validation grid: fixed, the same for every graph, and honest about ties and gaps."""
+"""The validation grid: fixed, the same for every graph, and honest about ties and gaps.
+
+If one of these failed, the best adapter would be chosen by noise that changes between
+validations, or by figures of other weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The bundled world on disk: balanced, disjoint, reproducible, held out as promised."""
+"""The bundled world on disk: balanced, disjoint, reproducible, held out as promised.
+
+If one of these failed, training and test worlds would overlap, or a held-out combination would be
+trained on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The demo: every stage once, nothing twice, and never over something else."""
+"""The demo: every stage once, nothing twice, and never over something else.
+
+If one of these failed, the demo would repeat or skip a stage, or overwrite somebody's folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The bundled judge: what it says of pictures whose truth is known."""
+"""The bundled judge: what it says of pictures whose truth is known.
+
+If one of these failed, the bundled judge's accuracy would not be what its card states.
+"""
 
 from __future__ import annotations
 

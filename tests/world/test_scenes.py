@@ -1,4 +1,7 @@
-"""The bundled world: what it draws is what it says."""
+"""The bundled world: what it draws is what it says.
+
+If one of these failed, pictures of the bundled world would not show what their graphs state.
+"""
 
 from __future__ import annotations
 

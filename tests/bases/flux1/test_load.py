@@ -1,4 +1,8 @@
-"""Our parts of a pipeline are the pipeline's own."""
+"""Our parts of a pipeline are the pipeline's own.
+
+If one of these failed, a part of the base would differ from diffusers' own: another scheduler,
+tokenizer or precision, and pictures that plain diffusers does not draw.
+"""
 
 import hashlib
 import shutil

@@ -1,4 +1,8 @@
-"""FLUX in one file of the original release, and what is said when a model cannot be had."""
+"""FLUX in one file of the original release, and what is said when a model cannot be had.
+
+If one of these failed, a single-file FLUX would load with weights in the wrong places, or a model
+that cannot be had would end in a traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""FLUX's encoders in files of their own are the same encoders, bit for bit."""
+"""FLUX's encoders in files of their own are the same encoders, bit for bit.
+
+If one of these failed, text encoders or an autoencoder from single files would give other
+features than those of the diffusers folder.
+"""
 
 from __future__ import annotations
 

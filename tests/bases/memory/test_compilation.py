@@ -1,4 +1,8 @@
-"""torch.compile gives up after 8 variants of a function, unless it is told otherwise."""
+"""torch.compile gives up after 8 variants of a function, unless it is told otherwise.
+
+If one of these failed, a compiled run would silently fall back to eager code after eight shapes
+and lose its speed.
+"""
 
 from __future__ import annotations
 

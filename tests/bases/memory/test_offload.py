@@ -2,6 +2,9 @@
 
 The weights go to files here, which shows on a CPU what a device would show: the blocks themselves
 hold nothing.
+
+If one of these failed, a run that offloads blocks would train or draw something else than one
+that does not, or save no memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""A base in eight or four bits draws nearly the same, and its adapter learns nearly the same."""
+"""A base in eight or four bits draws nearly the same, and its adapter learns nearly the same.
+
+If one of these failed, a quantised base would draw noise, train an adapter that only fits the
+rounded weights, or use as much memory as before.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""From a release to a data set: every quirk dropped and counted, sets that can be trusted."""
+"""From a release to a data set: every quirk dropped and counted, sets that can be trusted.
+
+If one of these failed, a data set would contain statements that its source does not make, or its
+summary would count something else than its rows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Splits of any data: disjoint, as balanced as asked for, and the same for the same seed."""
+"""Splits of any data: disjoint, as balanced as asked for, and the same for the same seed.
+
+If one of these failed, test pictures would be trained on, or the same command would give other
+splits tomorrow.
+"""
 
 from __future__ import annotations
 

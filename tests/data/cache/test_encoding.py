@@ -1,4 +1,8 @@
-"""Caches: nothing is encoded twice, nothing broken is used, disk and memory agree."""
+"""Caches: nothing is encoded twice, nothing broken is used, disk and memory agree.
+
+If one of these failed, training would read latents or text features of another picture, prompt,
+size or encoder.
+"""
 
 from __future__ import annotations
 

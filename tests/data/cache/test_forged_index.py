@@ -1,6 +1,9 @@
 """An index whose checksum is right and whose content is not: the shard does not count, that is all.
 
 The checksum guards against accidents; anybody can write one.
+
+If one of these failed, a damaged or forged index would make training read the wrong bytes, or end
+it with a traceback.
 """
 
 from __future__ import annotations

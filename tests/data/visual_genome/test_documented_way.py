@@ -1,4 +1,8 @@
-"""The documented commands, word for word, lead from a release on disk to a training run."""
+"""The documented commands, word for word, lead from a release on disk to a training run.
+
+If one of these failed, somebody who copies the commands of the documentation would not get a data
+set.
+"""
 
 from __future__ import annotations
 

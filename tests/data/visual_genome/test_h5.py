@@ -1,4 +1,8 @@
-"""sg2im's HDF5 layout: read exactly, checked against its vocabulary, refused by name."""
+"""sg2im's HDF5 layout: read exactly, checked against its vocabulary, refused by name.
+
+If one of these failed, a predicate or box of sg2im's files would be read from the wrong column,
+or a foreign file be read as one of them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The raw release: every quirk is handled and counted, every malformed file is named."""
+"""The raw release: every quirk is handled and counted, every malformed file is named.
+
+If one of these failed, statements would be dropped or read wrongly without a count, or a
+malformed file would end in a traceback.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What is asked of a judge, what it may not leave out, and who of several is asked."""
+"""What is asked of a judge, what it may not leave out, and who of several is asked.
+
+If one of these failed, a judge that leaves out a statement, or is asked about predicates that it
+does not know, would shift the figures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The bundled world's judge answers for every picture and statement, and says what it lacks."""
+"""The bundled world's judge answers for every picture and statement, and says what it lacks.
+
+If one of these failed, the bundled judge's verdicts would be assigned to other pictures or
+statements than those it was asked about.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The headline: every row shows the figure of the arm that it names."""
+"""The headline: every row shows the figure of the arm that it names.
+
+If one of these failed, a row of the headline would show the figure of another arm.
+"""
 
 from __future__ import annotations
 

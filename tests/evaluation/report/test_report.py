@@ -1,4 +1,8 @@
-"""The report: one page that needs nothing else and says what the figures say."""
+"""The report: one page that needs nothing else and says what the figures say.
+
+If one of these failed, the report would show other figures or pictures than the evaluation has,
+or need files beside it.
+"""
 
 from __future__ import annotations
 

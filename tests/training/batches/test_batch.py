@@ -1,4 +1,8 @@
-"""What one forward pass learns from: drawn from the generator alone, in the stated proportions."""
+"""What one forward pass learns from: drawn from the generator alone, in the stated proportions.
+
+If one of these failed, a batch would depend on something else than its generator, or show texts
+and graphs in other proportions than asked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What a model card says of the errors behind its ranking accuracy."""
+"""What a model card says of the errors behind its ranking accuracy.
+
+If one of these failed, a model card would state a ranking accuracy without the errors that it
+hides.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a finished adapter travels with: its picture, its card, the versions it was made by."""
+"""What a finished adapter travels with: its picture, its card, the versions it was made by.
+
+If one of these failed, a finished adapter would travel with a picture that it did not draw.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Checkpoints: the round trip, and what is no checkpoint."""
+"""Checkpoints: the round trip, and what is no checkpoint.
+
+If one of these failed, a checkpoint would lose a part of the run's state, or a damaged file would
+be resumed from.
+"""
 
 from __future__ import annotations
 

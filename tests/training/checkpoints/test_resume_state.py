@@ -1,4 +1,8 @@
-"""What a resumed run remembers beside its weights: nothing is measured twice, nothing forgotten."""
+"""What a resumed run remembers beside its weights: nothing is measured twice, nothing forgotten.
+
+If one of these failed, a resumed run would validate twice, forget its best adapter, or draw other
+random numbers than an uninterrupted one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""A classifier's figures on answers that can be counted by hand."""
+"""A classifier's figures on answers that can be counted by hand.
+
+If one of these failed, a classifier that knows nothing would be reported as one that knows
+something.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Classifiers of relations: made by a command, measured, refused if they know nothing, and used."""
+"""Classifiers of relations: made by a command, measured, refused if they know nothing, and used.
+
+If one of these failed, a ranker would be trained with a classifier that is no better than chance,
+or was measured on its own training data.
+"""
 
 from __future__ import annotations
 

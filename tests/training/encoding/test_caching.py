@@ -1,4 +1,8 @@
-"""A complete cache is enough: no encoder is loaded, and another encoder finds nothing in it."""
+"""A complete cache is enough: no encoder is loaded, and another encoder finds nothing in it.
+
+If one of these failed, a run would load encoders that it does not need, or train on another
+encoder's entries.
+"""
 
 from __future__ import annotations
 

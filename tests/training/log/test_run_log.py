@@ -1,4 +1,7 @@
-"""What a run says, where, and what is left of it after a resume."""
+"""What a run says, where, and what is left of it after a resume.
+
+If one of these failed, the log of a resumed run would have rows twice, or lack them.
+"""
 
 from __future__ import annotations
 

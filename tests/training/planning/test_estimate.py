@@ -1,4 +1,7 @@
-"""What a run costs, against the figures worked out by hand for FLUX.1."""
+"""What a run costs, against the figures worked out by hand for FLUX.1.
+
+If one of these failed, ``--dry-run`` would announce a run that fits, and the run would not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The first signal is a request, an echo of it is nothing, a later one is obeyed."""
+"""The first signal is a request, an echo of it is nothing, a later one is obeyed.
+
+If one of these failed, a signal would end a run without a checkpoint, or could not end it at all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Two processes under accelerate's launcher: they share the work, and agree."""
+"""Two processes under accelerate's launcher: they share the work, and agree.
+
+If one of these failed, several devices would learn from the same examples, or end with different
+weights.
+"""
 
 from __future__ import annotations
 

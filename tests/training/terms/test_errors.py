@@ -1,4 +1,8 @@
-"""The losses, on numbers that can be checked by hand."""
+"""The losses, on numbers that can be checked by hand.
+
+If one of these failed, the loss would weigh examples, noise levels or channels differently from
+its formula.
+"""
 
 from __future__ import annotations
 

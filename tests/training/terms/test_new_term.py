@@ -1,4 +1,8 @@
-"""A loss term of one's own: everything about it stands here, and a run trains with it."""
+"""A loss term of one's own: everything about it stands here, and a run trains with it.
+
+If one of these failed, a new loss term would need a change in another room, or a term that is
+switched on would have no effect.
+"""
 
 from __future__ import annotations
 

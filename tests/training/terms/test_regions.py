@@ -1,4 +1,7 @@
-"""Where boxes say that a relation is, on grids that can be drawn on paper."""
+"""Where boxes say that a relation is, on grids that can be drawn on paper.
+
+If one of these failed, the loss would weigh other parts of a picture than those of the relation.
+"""
 
 from __future__ import annotations
 

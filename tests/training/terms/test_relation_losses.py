@@ -1,4 +1,7 @@
-"""The losses about relations, on numbers that can be checked by hand."""
+"""The losses about relations, on numbers that can be checked by hand.
+
+If one of these failed, a loss about relations would differ from its formula.
+"""
 
 from __future__ import annotations
 

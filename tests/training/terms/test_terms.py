@@ -1,4 +1,8 @@
-"""The terms of the loss within a run: which examples and noise levels they look at."""
+"""The terms of the loss within a run: which examples and noise levels they look at.
+
+If one of these failed, a term would look at other examples or noise levels than the flow-matching
+loss beside it.
+"""
 
 from __future__ import annotations
 

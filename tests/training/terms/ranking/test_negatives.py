@@ -1,4 +1,8 @@
-"""Which negatives are drawn: by weights, by confusions, never true, and the same again."""
+"""Which negatives are drawn: by weights, by confusions, never true, and the same again.
+
+If one of these failed, a true statement would be trained on as a false one, or a resumed run
+would draw other negatives.
+"""
 
 from __future__ import annotations
 

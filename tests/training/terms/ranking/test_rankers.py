@@ -1,4 +1,8 @@
-"""What each ranker says a graph costs, on made-up answers of the model."""
+"""What each ranker says a graph costs, on made-up answers of the model.
+
+If one of these failed, a ranker would reward the false graph, or give a gradient where the true
+one already wins.
+"""
 
 from __future__ import annotations
 

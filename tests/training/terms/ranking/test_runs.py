@@ -1,4 +1,8 @@
-"""Whole runs with the further losses: what they log, save, and how they go on."""
+"""Whole runs with the further losses: what they log, save, and how they go on.
+
+If one of these failed, a ranking loss would be logged and not trained, or a resumed run would end
+with other weights.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The recipe of tiny-flux, at a toy size: what it writes, and that plain diffusers can use it."""
+"""The recipe of tiny-flux, at a toy size: what it writes, and that plain diffusers can use it.
+
+If one of these failed, the recipe would write a folder that plain diffusers cannot load.
+"""
 
 from __future__ import annotations
 

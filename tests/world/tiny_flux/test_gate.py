@@ -1,4 +1,7 @@
-"""The base's gate: what is counted, and what it writes."""
+"""The base's gate: what is counted, and what it writes.
+
+If one of these failed, a base that cannot draw two statements would pass as fit for adapters.
+"""
 
 from __future__ import annotations
 
