@@ -1,4 +1,8 @@
-"""Broken bases are refused in one line that names the file, before anything is loaded."""
+"""Broken bases are refused in one line that names the file, before anything is loaded.
+
+If one of these failed, a damaged or mismatched base would load with random weights, or end in a
+library's traceback.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Picture:
     """A picture to encode.
 
     Attributes:
-        file: its file.
+        file: Path of the picture.
         crop: the crop; not ``auto`` where that comes to another one.
         box: the union of the row's boxes, if the crop needs it.
         window: what the crop shows of the picture.
@@ -130,7 +130,7 @@ def fitted_picture(
     Args:
         file: the picture's file.
         example: the example.
-        row: its index in the data set, from 0.
+        row: Index of the example in the data set, from 0.
         size: (height, width) to which the picture is fitted.
         crop: Name of the crop.
 
