@@ -53,22 +53,22 @@ class Preparation:
     """All that the loop needs.
 
     Attributes:
-        model: the frozen transformer with its adapter, on the device.
-        adapter: what the adapter is.
-        train: encoded training set.
+        model: Frozen transformer with its adapter, on the device.
+        adapter: Description of the adapter.
+        train: Encoded training set.
         validator: None without a validation set.
-        latent_scale: Latent scale of the autoencoder.
+        latent_scale: Shift and scale of the autoencoder.
         dtype: Precision of the arithmetic.
-        guidance: what a guidance-distilled model is told, else None.
-        digests: split, or what else was given as a file -> SHA-256 of that file.
-        content: split -> digest of its rows and the bytes of their pictures.
-        seen: split -> digests of each of its rows and pictures.
-        plan: the numbers of the run.
+        guidance: Guidance that a guidance-distilled model is told; None for any other model.
+        digests: Split, or name of another file that decides the training -> SHA-256 of that file.
+        content: Split -> digest of its rows and the bytes of their pictures.
+        seen: Split -> digests of each of its rows and pictures.
+        plan: Numbers of the run.
         terms: Terms of the loss.
         parts: What the terms are made of.
-        sigma_shift: Shift of the noise levels, as in :func:`sgflux.flow_matching.shifted`.
-        training_adapter: what is in the base while it is trained, if anything is.
-        sigma_shifts: the shift of each size, with aspect buckets; else empty.
+        sigma_shift: Shift of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
+        training_adapter: Frozen LoRA that is in the base while it is trained; None without.
+        sigma_shifts: Shift of each size, with aspect buckets; else empty.
     """
 
     model: GraphLoraModel
@@ -95,7 +95,7 @@ class Preparation:
         return self.sigma_shifts[self.train.sizes[rows[0]]]
 
     def as_sampled(self) -> AbstractContextManager[None]:
-        """Within it the model is what it is in sampling."""
+        """A context in which the training adapter is off, as it is in sampling."""
         if self.training_adapter is None:
             return nullcontext()
         return self.training_adapter.switched_off()
@@ -115,12 +115,12 @@ def build(
 
     Args:
         config: Configuration of the run.
-        splits: Data of the run.
-        encoded: the same, encoded.
-        processes: that share the work.
+        splits: Examples of the run.
+        encoded: The same examples, encoded.
+        processes: Processes that share the work.
         base_identity: Identity of the base; None: the adapter will record none.
         initial: Weights from which the adapter starts; None: it starts untrained.
-        say: gets lines about that.
+        say: Takes lines for the user.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
@@ -287,7 +287,7 @@ def adapter_config(
 def frozen_encoder(
     config: TrainConfig, adapter: AdapterConfig, names: NameFeatures
 ) -> NativeGraphEncoder | CGIPEncoder | None:
-    """The native encoder as it is drawn, without gradient, if the run asks for that."""
+    """The native encoder at its random initial weights, frozen, if the run asks for that."""
     if not config.encoder.freeze_graph_encoder:
         return None
     encoder = make_encoder(adapter.encoder, name_features=names)
@@ -323,7 +323,7 @@ def plan_of(
 
 
 def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
-    """What the model is told about guidance; None for one that is not guidance-distilled.
+    """Guidance that the model is told; None for a model that is not guidance-distilled.
 
     Raises:
         SgfluxError: if a guidance is given that the model would not listen to.

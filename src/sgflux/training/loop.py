@@ -50,8 +50,8 @@ class TrainingRun:
     """A run between its first step and its last one.
 
     Attributes:
-        step: optimizer steps done.
-        best: the best adapter so far, or None.
+        step: Number of optimizer steps done.
+        best: Best adapter so far; None before the first validation.
     """
 
     def __init__(

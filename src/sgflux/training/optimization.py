@@ -23,10 +23,10 @@ def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, floor:
     A pure function of the step, so that there is no scheduler whose state could be lost.
 
     Args:
-        step: Number of the step, from 0; the first one already moves the weights.
-        warmup_steps: the factor is 1 in step ``warmup_steps`` for the first time.
-        max_steps: the last step, ``max_steps - 1``, is just above the floor.
-        floor: where the cosine ends, in [0, 1].
+        step: Number of the step, from 0; the first step already moves the weights.
+        warmup_steps: First step in which the factor is 1.
+        max_steps: Number of steps; the last one, ``max_steps - 1``, is just above the floor.
+        floor: Factor at which the cosine ends, in [0, 1].
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
@@ -91,8 +91,8 @@ def average_gradients(
     that every process sends the same buffer, and AdamW's state never depends on the draw.
 
     Args:
-        weights: the trained weights; their ``grad`` is replaced.
-        extra: (n,) float32 on the same device.
+        weights: Trained weights; their ``grad`` is replaced.
+        extra: Further numbers to average, (n,) float32 on the same device.
 
     Returns:
         (n,) float32, averaged.
@@ -124,7 +124,7 @@ class Average:
         """Start at the weights as they are.
 
         Args:
-            weights: name -> weight; kept, not copied.
+            weights: Name -> weight; the weights are kept, not copied.
             decay: Decay of a long run, in (0, 1).
         """
         self._weights = dict(weights)

@@ -1,4 +1,4 @@
-"""Where every random number of a run comes from: (seed, purpose, step, process), nothing else.
+"""Seeds of all random numbers of a run, which follow from (seed, purpose, step, process) alone.
 
 So a resumed run draws what the uninterrupted one would have drawn, and neither validation nor
 saving shifts what comes after it.

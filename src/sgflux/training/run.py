@@ -50,15 +50,15 @@ from sgflux.training.processes.processes import Processes
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What became of a run.
+    """The result of a run.
 
     Attributes:
         output_dir: Folder of the run.
-        step: optimizer steps done.
-        max_steps: optimizer steps planned.
-        best: metrics of the best checkpoint and its step; None without validation.
-        bundle: the finished adapter's folder; None for a dry run or an interrupted one.
-        interrupted_by: the signal that stopped it, or None.
+        step: Number of optimizer steps done.
+        max_steps: Number of optimizer steps planned.
+        best: Metrics of the best checkpoint and its step; None without validation.
+        bundle: Folder of the finished adapter; None for a dry run or an interrupted one.
+        interrupted_by: Signal that stopped the run; None if none did.
     """
 
     output_dir: Path
@@ -70,7 +70,7 @@ class TrainResult:
 
     @property
     def exit_status(self) -> int:
-        """For the shell: 0, or 130 (SIGINT), or 143 (SIGTERM)."""
+        """Exit status for the shell: 0, or 130 (SIGINT), or 143 (SIGTERM)."""
         return 0 if self.interrupted_by is None else 128 + self.interrupted_by
 
 
@@ -78,13 +78,13 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
     """Train a scene-graph adapter, or go on with it.
 
     Args:
-        config: everything about the run.
-        validate: called after every validation, in the main process, with the model (averaged
+        config: Configuration of the run.
+        validate: Called after every validation, in the main process, with the model (averaged
             weights) and the step; the figures that it returns go to metrics.jsonl beside the rest
             and do not choose the best checkpoint.
 
     Returns:
-        What became of it; also when SIGINT or SIGTERM asked for an early end, in which case
+        The result; also when SIGINT or SIGTERM asked for an early end, in which case
         everything is saved that is needed to resume.
 
     Raises:

@@ -39,8 +39,8 @@ from sgflux.training.randomness import derived_seed, generator_for
 from sgflux.training.terms.errors import ranking_accuracy
 
 NEGATIVE_KINDS = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
-"""Who is the subject, and which predicate it is: an adapter learns the second long before the
-first, so both are asked, equally often where both exist."""
+"""Kind of negative -> weight. An adapter learns the predicate long before it learns which thing is
+the subject, so both kinds are used, equally often where both exist."""
 
 
 class ErrorOf(Protocol):
@@ -52,7 +52,7 @@ class ErrorOf(Protocol):
 
 @dataclass(frozen=True)
 class ValidationItem:
-    """One validation example and the graph that it must prefer its own to."""
+    """One validation example, its graph, and the corrupted graph that is compared with it."""
 
     row: int
     graph: SceneGraph
@@ -61,17 +61,18 @@ class ValidationItem:
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """The mean errors, and how often the true graph wins.
+    """The mean errors, and how often the true graph has the smaller one.
 
     Attributes:
-        loss: e(g+) over all examples and sigmas.
-        loss_null: e without a graph.
-        loss_negative: e(g-) over the examples that have a negative; None without any.
-        negative_gap: e(g-) - e(g+) over the same examples; None without any.
-        ranking_accuracy: how often e(g+) < e(g-), ties one half; None without any.
-        ranking_n: how many pairs that is.
-        ranking_by_kind: the same by kind of negative.
-        by_sigma: one dictionary a sigma: sigma, loss, loss_null, loss_negative, ranking_accuracy.
+        loss: Error e(g+) over all examples and sigmas.
+        loss_null: Error without a graph.
+        loss_negative: Error e(g-) over the examples that have a negative; None without any.
+        negative_gap: Difference e(g-) - e(g+) over the same examples; None without any.
+        ranking_accuracy: Share of pairs with e(g+) < e(g-), ties one half; None without any.
+        ranking_n: Number of pairs.
+        ranking_by_kind: Ranking accuracy by kind of negative.
+        by_sigma: One dictionary for each sigma: sigma, loss, loss_null, loss_negative,
+            ranking_accuracy.
     """
 
     loss: float
@@ -84,7 +85,7 @@ class ValidationResult:
     by_sigma: list[dict[str, float | None]]
 
     def row(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The figures as plain JSON."""
         return dict(vars(self))
 
     def is_better_than(self, other: Mapping[str, Any], *, by: SelectBy) -> bool:
@@ -126,13 +127,13 @@ def choose_items(
     """Up to ``count`` examples, spread evenly over the file, each with its negative.
 
     Args:
-        examples: the validation set.
-        count: how many; 0 means all.
-        predicates: what a wrong predicate is chosen from; words outside of the vocabulary are
-            passed over.
+        examples: Validation set.
+        count: Number of examples to choose; 0 means all.
+        predicates: Predicates that a wrong one is chosen from; words outside of the vocabulary are
+            not used.
         seed: Seed of the negatives, which are the same in every validation of a run.
-        known: all rows about these pictures, if that is more than ``examples``.
-        vocabulary: the known predicates, and which statements are the same.
+        known: All rows about these pictures, if that is more than ``examples``.
+        vocabulary: Known predicates, and which statements are the same.
     """
     count = min(count, len(examples)) or len(examples)
     true_of = known_graphs(examples if known is None else known)
@@ -155,7 +156,7 @@ def choose_items(
 
 
 class Validator:
-    """The fixed grid, and how to walk it."""
+    """Measures the errors of all items on the fixed grid of noise levels."""
 
     def __init__(
         self,
@@ -171,13 +172,13 @@ class Validator:
         """Keep the parts.
 
         Args:
-            arrays: the encoded validation set.
-            items: which examples of it, with their negatives.
+            arrays: Encoded validation set.
+            items: Examples of it that are judged, with their negatives.
             sigmas: K noise levels.
-            latent_scale: Latent scale of the autoencoder that encoded the data.
-            prompt_kind: the text that every example gets.
+            latent_scale: Shift and scale of the autoencoder that encoded it.
+            prompt_kind: Kind of text that every example gets.
             seed: Seed of the noise, which depends on the example and the sigma alone.
-            batch_size: examples at once; the errors do not depend on it.
+            batch_size: Number of examples at once; the errors do not depend on it.
         """
         self.items = list(items)
         self.sigmas = tuple(sigmas)
@@ -293,9 +294,9 @@ def summarize(
     """Means and ranking accuracy.
 
     Args:
-        errors: e(g+), e(no graph), e(g-), (3, V, K).
-        kinds: the kind of each item's negative, V of them; None where it has none.
-        sigmas: the K noise levels.
+        errors: Errors e(g+), e(no graph), e(g-), (3, V, K).
+        kinds: Kind of each item's negative, V of them; None where it has none.
+        sigmas: The K noise levels.
     """
     positive, null, negative = errors.double()
     paired = torch.tensor([kind is not None for kind in kinds], dtype=torch.bool)

@@ -36,11 +36,11 @@ class Batch:
 
     Attributes:
         graphs: B graphs; the null graph where it was dropped.
-        latents: scaled, (B, 16, h, w) float32.
-        noise: standard normal, (B, 16, h, w) float32.
-        sigma: (B,) float32 in [0, 1].
-        encoder_hidden_states: (B, L, D) bf16.
-        pooled_projections: (B, P) bf16.
+        latents: Scaled latents, (B, 16, h, w) float32.
+        noise: Standard normal noise, (B, 16, h, w) float32.
+        sigma: Noise levels, (B,) float32 in [0, 1].
+        encoder_hidden_states: T5 features of the texts, (B, L, D) bf16.
+        pooled_projections: CLIP features of the texts, (B, P) bf16.
     """
 
     graphs: tuple[SceneGraph, ...]
@@ -80,16 +80,17 @@ def draw_batch(
     """Draw everything random about one forward pass, in a fixed order, on the CPU.
 
     Args:
-        arrays: the encoded data set.
-        rows: which B examples.
-        latent_scale: Latent scale of the autoencoder that encoded them.
-        prompt_weights: how often each kind of text is used.
-        null_graph_probability: how often an example goes without its graph.
-        sigma_scheme: Scheme of :func:`sgflux.flow_matching.sample_sigmas`.
-        t_min: lowest sigma.
-        t_max: highest sigma.
-        sigma_shift: Shift of :func:`sgflux.flow_matching.sample_sigmas`.
-        generator: the only source of randomness.
+        arrays: Encoded data set.
+        rows: Rows of the B examples.
+        latent_scale: Shift and scale of the autoencoder that encoded them.
+        prompt_weights: Kind of text -> how often it is used.
+        null_graph_probability: Probability that an example goes without its graph.
+        sigma_scheme: Distribution of sigma, as :func:`sgflux.flow_matching.sample_sigmas` has it.
+        t_min: Lowest sigma.
+        t_max: Highest sigma.
+        sigma_shift: Shift of sigma towards noise, as :func:`sgflux.flow_matching.sample_sigmas` has
+            it.
+        generator: Only source of randomness.
     """
     count = len(rows)
     index = torch.tensor(rows, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""In which order a run with aspect buckets shows its examples: batches of one size each."""
+"""The order in which a run with aspect buckets shows its examples: batches of one size each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BucketOrder:
 
         Args:
             sizes: Size of each of the N examples' pictures.
-            batch_size: examples in a batch.
+            batch_size: Number of examples in a batch.
             seed: Random seed of the run.
         """
         rows: dict[Size, list[int]] = {}
@@ -55,7 +55,7 @@ class BucketOrder:
 
         Args:
             number: Number of the batch, from 0.
-            size: examples in a batch, as the order was made for.
+            size: Number of examples in a batch, as in the constructor.
         """
         if size != self._batch_size:
             raise ValueError(f"the order is for batches of {self._batch_size}, not of {size}")

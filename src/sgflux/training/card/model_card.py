@@ -25,10 +25,10 @@ def model_card(
 
     Args:
         config: Configuration of the run.
-        plan: Plan of the run.
-        adapter: what the adapter is.
-        weights: the ones in the bundle, with their metrics.
-        sample: a picture by them, if one was drawn.
+        plan: Numbers of the run.
+        adapter: Description of the adapter.
+        weights: Weights in the bundle, with their metrics.
+        sample: Picture by them; None if none was drawn.
     """
     base = BaseName.of(config.model.name, config.model.revision)
     named = "" if base.model_id is not None else f"--model-id {base.name} "

@@ -29,14 +29,14 @@ WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"
 
 @dataclass(frozen=True)
 class CardSample:
-    """What the model card shows.
+    """The picture of a model card, and how it was made.
 
     Attributes:
-        statement: the graph, in words.
-        prompt: the text, which leaves the relation open.
+        statement: Graph, in words.
+        prompt: Text, which leaves the relation open.
         seed: Seed of the noise.
         steps: Euler steps.
-        pictures: file name -> PNG, which says how it was made.
+        pictures: File name -> PNG, which says how it was made.
     """
 
     statement: str
@@ -55,7 +55,7 @@ def draw_sample(
 
     Args:
         config: Configuration of the run.
-        splits: Data of the run.
+        splits: Examples of the run.
         prepared: Model of the run, which takes over the weights.
         weights: Weights of the finished adapter.
 

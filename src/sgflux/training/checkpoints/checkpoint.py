@@ -40,11 +40,11 @@ class AdapterWeights:
     """A trained adapter, as ``best_graph_lora_{mode}.pt`` and ``final_graph_…`` keep it.
 
     Attributes:
-        step: optimizer steps behind it.
-        trainable: name -> float32 weight, as ``GraphLoraModel.trainable_state`` names them.
-        ema: Moving average of the weights, or None where the run keeps none.
-        adapter: the ``AdapterConfig`` as JSON.
-        metrics: what is known of it; includes ``select_by`` and its value for a best one.
+        step: Number of optimizer steps behind the weights.
+        trainable: Name -> float32 weight, as ``GraphLoraModel.trainable_state`` names them.
+        ema: Moving average of the weights; None where the run keeps none.
+        adapter: ``AdapterConfig`` as JSON.
+        metrics: Figures of the last validation; those of a best adapter include ``select_by``.
     """
 
     step: int
@@ -81,21 +81,22 @@ class TrainingState:
     torch's global generator, for the sake of modules that might use it.
 
     Attributes:
-        step: optimizer steps done.
-        epoch: passes over the data done, the running one not counted.
-        position: examples drawn from the training set since the start, over all processes.
-        trainable: name -> float32 weight.
-        ema: Moving average of the weights, or None.
+        step: Number of optimizer steps done.
+        epoch: Number of passes over the data done, without the running one.
+        position: Number of examples drawn from the training set since the start, over all
+            processes.
+        trainable: Name -> float32 weight.
+        ema: Moving average of the weights; None where the run keeps none.
         optimizer: AdamW's ``state_dict``.
-        rng: torch's global generator on the CPU, uint8.
-        config: the ``TrainConfig`` as JSON.
-        adapter: the ``AdapterConfig`` as JSON.
-        data: split, or what else was given as a file -> SHA-256 of that file.
-        processes: how many shared the work.
-        validated_step: the last step after which validation has run, 0 before the first.
-        best: the best adapter so far, or None.
-        confusion: what hard negatives are drawn by, or None where there are none.
-        content: split -> digest of its rows and the bytes of their pictures; None in a checkpoint
+        rng: State of torch's global generator on the CPU, uint8.
+        config: ``TrainConfig`` as JSON.
+        adapter: ``AdapterConfig`` as JSON.
+        data: Split, or name of another file that decides the training -> SHA-256 of that file.
+        processes: Number of processes that shared the work.
+        validated_step: Last step after which validation has run; 0 before the first.
+        best: Best adapter so far; None before the first validation.
+        confusion: Table that hard negatives are drawn by; None where there are none.
+        content: Split -> digest of its rows and the bytes of their pictures; None in a checkpoint
             of an older sgflux.
     """
 

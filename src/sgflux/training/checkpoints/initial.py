@@ -54,7 +54,7 @@ class InitialAdapter:
     """What a run starts from.
 
     Attributes:
-        name: Name of the adapter as it was given.
+        name: Name by which the adapter was given.
         config: Settings of the bundle; None for a LoRA file.
         state: Weights of the bundle.
         lora: Weights of the LoRA file.
@@ -70,8 +70,8 @@ def read_initial(source: str, *, allow_download: bool) -> InitialAdapter:
     """Read what ``--init-from`` names.
 
     Args:
-        source: a bundle's folder or hub id, or a ``.safetensors`` file.
-        allow_download: fetch a bundle from the hub if it is not on this machine.
+        source: Folder or hub id of a bundle, or a ``.safetensors`` file.
+        allow_download: Whether a bundle is fetched from the hub if it is not on this machine.
 
     Raises:
         SgfluxError: if it cannot be read.

@@ -68,12 +68,12 @@ def check_resumable(
     """Check that going on with ``config`` continues the run that ``state`` is of.
 
     Args:
-        state: the checkpoint.
-        path: Path of the checkpoint, for messages.
-        config: the settings now.
-        data: split, or what else was given as a file -> SHA-256 of the file.
-        content: split -> digest of its rows and the bytes of their pictures.
-        base: the base now.
+        state: Checkpoint to go on from.
+        path: File of the checkpoint, for messages.
+        config: Configuration of the run that goes on.
+        data: Split, or name of another file that decides the training -> SHA-256 of that file.
+        content: Split -> digest of its rows and the bytes of their pictures.
+        base: Identity of the base of the run that goes on.
         processes: Number of processes now.
 
     Returns:
@@ -163,9 +163,9 @@ def changed_settings(
 
     Args:
         old: Settings of the checkpoint.
-        new: now.
-        by_content: data is compared by content, so its paths are free.
-        by_identity: the base is compared by its identity, so its paths are free.
+        new: Settings of the run that goes on.
+        by_content: Whether data is compared by content, so that paths may differ.
+        by_identity: Whether the base is compared by its identity, so that paths may differ.
     """
     old, new = {**_SINCE, **old}, {**_SINCE, **new}
     free = {*CADENCE, *LENGTH, *_NO_PART_OF_TRAINING, "init_from"}

@@ -26,11 +26,11 @@ def held_out_figures(
     predicate.
 
     Args:
-        logits: (n, P).
-        labels: the true classes, (n,) int64.
-        pictures: which picture each statement is about; several statements about one picture are
-            one cluster of the interval.
-        predicates: the P classes.
+        logits: Answers of the classifier, (n, P).
+        labels: True classes, (n,) int64.
+        pictures: Picture of each statement; several statements about one picture are one cluster of
+            the interval.
+        predicates: The P classes.
 
     Raises:
         ValueError: if the lengths differ or there is nothing to measure.
@@ -63,8 +63,8 @@ def calibration(confidence: Tensor, hits: Tensor) -> dict[str, Any]:
     """Whether the classifier is right as often as it says.
 
     Args:
-        confidence: probability of its own answer, (n,) in [0, 1].
-        hits: whether that was right, (n,) bool.
+        confidence: Probability of the classifier's own answer, (n,) in [0, 1].
+        hits: Whether that answer was right, (n,) bool.
 
     Returns:
         ``ece``, the expected calibration error over ten equal bins of confidence (Guo et al. 2017,

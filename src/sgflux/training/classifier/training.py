@@ -68,7 +68,7 @@ class Statement:
 
     Attributes:
         row: Row of the data set.
-        triple: what is said, with a canonical predicate.
+        triple: Statement with a canonical predicate.
     """
 
     row: int
@@ -92,8 +92,8 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     """Train a classifier, measure it on held-out pictures, and write its folder.
 
     Args:
-        config: everything about it.
-        say: takes lines of progress.
+        config: Settings of the classifier.
+        say: Takes lines of progress.
 
     Raises:
         SgfluxError: on bad input, a folder in use, or held-out pictures that are trained on.
@@ -182,11 +182,11 @@ class Reader:
     """A classifier, and what puts a batch into the form that it reads.
 
     Attributes:
-        model: the classifier.
-        identity: Identity of the model that makes the classifier's input.
-        logits: (batch of n, their statements) -> (n, P).
-        encoded: the data's scale, for drawing batches.
-        device: where it computes.
+        model: The classifier.
+        identity: Identity of the model that makes its input.
+        logits: Batch of n examples and their statements -> (n, P).
+        encoded: Encoded data, whose scale is needed to draw batches.
+        device: Device of the classifier.
     """
 
     model: RelationClassifier

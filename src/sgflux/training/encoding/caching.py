@@ -38,13 +38,13 @@ def fill_from_files(
     """Encode what a training run over these files would, as far as the cache lacks it.
 
     Args:
-        paths: the files of the run: training and, where it has one, validation set.
+        paths: Files of the run: the training set and, where it has one, the validation set.
         kinds: Kinds of text.
-        negatives: kinds of corrupted graph of a ranking loss, whose statements are encoded, too.
+        negatives: Kinds of corrupted graph of a ranking loss, whose statements are encoded as well.
         settings: Settings of ``TrainConfig``; ``latent_cache_dir`` is the cache.
-        shard: the part of the work that is done here, from 0.
-        num_shards: how many parts there are.
-        processes: that share this part.
+        shard: Number of this part of the work, from 0.
+        num_shards: Number of parts.
+        processes: Processes that share this part.
 
     Yields:
         What was done with each file, for a person.
@@ -126,8 +126,8 @@ def verify_cache(folder: Path, *, rebuilds: bool) -> int:
     """Read every shard, name the damaged ones and set them aside; returns how many there are.
 
     Args:
-        folder: the cache.
-        rebuilds: whether their entries are about to be encoded again.
+        folder: Folder of the cache.
+        rebuilds: Whether the damaged entries are about to be encoded again.
 
     Raises:
         SgfluxError: if there is no such folder.

@@ -1,7 +1,7 @@
-"""Before the model is loaded: read the data, and encode it once.
+"""The data of a run is encoded once, before the model is loaded.
 
-The encoders are in memory only while they are needed: FLUX's text encoder alone is ten gigabytes.
-Where a cache has everything, they are not loaded at all.
+The encoders are in memory only while they are needed: FLUX's text encoder alone takes ten
+gigabytes. Where a cache has everything, they are not loaded at all.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ class Encoded:
     """The data as the model reads it.
 
     Attributes:
-        train: encoded training set.
-        val: encoded validation set, or None.
-        names: features of every object's and predicate's name.
-        latent_scale: Latent scale of the autoencoder.
-        text_tokens: tokens a prompt.
-        image_tokens: tokens a picture; with aspect buckets, of the largest one.
-        patch: pixels a side of a token.
-        autoencoder_identity: changes with the autoencoder.
-        content: split -> digest of its rows and the bytes of their pictures.
-        seen: split -> digests of each of its rows and pictures, as ``row_digests`` has them.
-        concept_pooled: pooled features of the empty text, (1, D_clip), for concepts that must not
-            be told what to find; None where there are no concepts.
+        train: Encoded training set.
+        val: Encoded validation set; None without one.
+        names: Features of every object's and predicate's name.
+        latent_scale: Shift and scale of the autoencoder.
+        text_tokens: Number of tokens of a prompt.
+        image_tokens: Number of tokens of a picture; with aspect buckets, of the largest one.
+        patch: Pixels on a side of a token.
+        autoencoder_identity: Name that changes with the autoencoder.
+        content: Split -> digest of its rows and the bytes of their pictures.
+        seen: Split -> digests of each of its rows and pictures, as ``row_digests`` has them.
+        concept_pooled: Pooled features of the empty text, (1, D_clip), for concepts, which must not
+            be told what to find; None without concepts.
     """
 
     train: TrainingArrays
@@ -69,7 +69,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class PlannedEncoding:
-    """What is to be encoded: all pictures have been looked at, and nothing was loaded.
+    """Plan of what is encoded, made from all pictures before any encoder is loaded.
 
     Attributes:
         encoders: The run's encoders.
@@ -124,9 +124,9 @@ def encode(
 
     Args:
         config: Configuration of the run.
-        splits: Data of the run.
-        processes: that share the work.
-        say: gets lines for the user.
+        splits: Examples of the run.
+        processes: Processes that share the work.
+        say: Takes lines for the user.
         planned: Result of :func:`plan_encoding`, if that has been done already.
 
     Raises:
@@ -192,13 +192,13 @@ def fill(
     """Encode what the store lacks, each process its part; returns how many entries this one did.
 
     Args:
-        store: the cache.
-        plans: Encoding plans of the data sets.
-        encoders: loaded if something is missing.
-        names: whose features are kept as well, by the process with the first part.
-        processes: those of this run.
-        share: this run's part, where several runs divide the work.
-        progress: show bars on stderr.
+        store: The cache.
+        plans: Plans of the data sets.
+        encoders: Encoders, which are loaded if something is missing.
+        names: Names whose features are kept as well, by the process with the first part.
+        processes: Processes of this run.
+        share: Part of this run, where several runs divide the work.
+        progress: Whether bars are shown on stderr.
     """
     mine = Share(
         index=share.index * processes.count + processes.index,

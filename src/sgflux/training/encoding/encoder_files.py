@@ -30,11 +30,11 @@ class EncoderFacts:
     """The numbers of a model's encoders, from its configuration files.
 
     Attributes:
-        text_dim: features of a text token.
-        text_tokens: tokens a prompt.
-        downsample: pixels a side for one latent pixel.
-        latent_shift: subtracted from latents before the transformer sees them.
-        latent_scale: multiplied with them afterwards.
+        text_dim: Number of features of a text token.
+        text_tokens: Number of tokens of a prompt.
+        downsample: Pixels on a side of one latent pixel.
+        latent_shift: Number subtracted from latents before the transformer sees them.
+        latent_scale: Factor of the latents after that.
     """
 
     text_dim: int
@@ -55,7 +55,8 @@ def encoder_facts(
 
     Args:
         folder: Folder of the model.
-        max_sequence_length: tokens a prompt; None: what the tokenizer allows, at most 256.
+        max_sequence_length: Number of tokens of a prompt; None: what the tokenizer allows, at most
+            256.
         autoencoder: Autoencoder as a file of its own.
         text_encoder_2: T5 as a file of its own.
 

@@ -41,10 +41,10 @@ def readable_examples(
     """The examples of a file that the run's graph encoder can read; what it cannot is said.
 
     Args:
-        config: the run's settings.
-        path: the JSONL file.
-        say: gets lines for the user.
-        digest: gets every byte that is read, so that it is of what was parsed.
+        config: Configuration of the run.
+        path: JSONL file.
+        say: Takes lines for the user.
+        digest: Digest that takes every byte that is read, so that it is of what was parsed.
 
     Raises:
         SgfluxError: on a bad file, on an object that the encoder lacks (unless the config says

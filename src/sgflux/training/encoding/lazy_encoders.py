@@ -80,12 +80,12 @@ class LazyEncoders:
 
     @cached_property
     def picture_identity(self) -> str:
-        """Of the autoencoder, for the keys of a cache and for what was trained behind it."""
+        """Identity of the autoencoder, for the keys of a cache and for a classifier."""
         return self._identity(AUTOENCODER_PARTS, "fp32")
 
     @cached_property
     def text_identity(self) -> str:
-        """Of the text encoders and tokenizers in the run's precision."""
+        """Identity of the text encoders and tokenizers in the run's precision."""
         return self._identity(TEXT_PARTS, self._config.compute.dtype)
 
     def callables(self) -> Encoders:

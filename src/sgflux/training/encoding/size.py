@@ -20,8 +20,8 @@ def with_size(config: TrainConfig, *, say: Callable[[str], None]) -> TrainConfig
     """The run with both sides of its pictures; one that is not given is the model's own.
 
     Args:
-        config: the run.
-        say: gets a line if a side was not given.
+        config: Configuration of the run.
+        say: Takes a line if a side was not given.
 
     Raises:
         SgfluxError: if the model is not on this machine, or does not say its size.

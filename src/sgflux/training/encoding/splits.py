@@ -27,14 +27,14 @@ class Splits:
     """The two data sets, as read.
 
     Attributes:
-        train: the training examples.
-        items: the validation examples that are judged, with their negatives.
-        val: the examples that the items are rows of.
-        digests: split -> SHA-256 of its JSONL as it was parsed; also of whatever else was given as
-            a file: a classifier, a training adapter, a cgip checkpoint with its vocabulary and the
-            map of the objects that it lacks.
+        train: Training examples.
+        items: Validation examples that are judged, with their negatives.
+        val: Examples that the items are rows of.
+        digests: Split -> SHA-256 of its JSONL as it was parsed; also of every other file that
+            decides the training: a classifier, a training adapter, a cgip checkpoint with its
+            vocabulary and the map of the objects that it lacks.
         terms: Terms of the loss.
-        training_adapter: File of the training adapter, if there is one.
+        training_adapter: File of the training adapter; None without.
     """
 
     train: Sequence[SceneExample]

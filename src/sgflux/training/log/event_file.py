@@ -28,7 +28,7 @@ class EventFile:
         """Start a file.
 
         Args:
-            folder: made if it is missing.
+            folder: Folder of the file, made if it is missing.
             purge_step: TensorBoard forgets what older files say of this step and later ones; None:
                 of none.
 

@@ -1,6 +1,6 @@
-"""What a run says: on the screen, in training.log, in metrics.jsonl and to TensorBoard.
+"""The log of a run: on the screen, in training.log, in metrics.jsonl and for TensorBoard.
 
-Only the main process has one that says anything; in the others every method is silent.
+Only the main process writes; in the others every method does nothing.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 class _Row(msgspec.Struct):
-    """What every row of the metrics says."""
+    """What every row of the metrics has."""
 
     step: int
 
 
 class RunLog:
-    """The one voice of a run.
+    """Writes everything that a run reports.
 
     Messages from before the output folder is in use are kept and written to its log later, so that
     a run that fails while it reads its data leaves an empty folder behind.
     """
 
     def __init__(self, *, silent: bool) -> None:
-        """Speak on standard output, unless ``silent``."""
+        """Write on standard output, unless ``silent``."""
         self._silent = silent
         self._early: list[str] = []
         self._file: _LineFile | None = None
@@ -49,7 +49,7 @@ class RunLog:
     def open(self, output_dir: Path, *, step: int, max_steps: int) -> None:
         """Write into ``output_dir`` from now on, after ``step`` steps of ``max_steps``.
 
-        What the files already say about later steps is taken out: those steps come again.
+        Rows of later steps are removed from the files: those steps come again.
 
         Raises:
             SgfluxError: if one of the files cannot be written.
@@ -71,7 +71,7 @@ class RunLog:
             self._bar = tqdm(total=max_steps, initial=step, unit="step", dynamic_ncols=True)
 
     def say(self, text: str) -> None:
-        """A message for people."""
+        """Write a message for the user."""
         if self._silent:
             return
         self._record(text)
@@ -133,7 +133,7 @@ class RunLog:
 
 
 class _LineFile:
-    """A text file that grows by whole lines, each of which is on its way to the disk at once."""
+    """A text file that grows by whole lines, each of which is written at once."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

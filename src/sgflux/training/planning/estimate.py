@@ -18,15 +18,15 @@ class Shape:
     """What the cost of a step depends on.
 
     Attributes:
-        inner_dim: h.
-        blocks: double and single blocks.
-        first_adapted: number of blocks before the first adapted one.
+        inner_dim: Inner width h.
+        blocks: Number of double and single blocks.
+        first_adapted: Number of blocks before the first adapted one.
         tokens: S.
         batch_size: B, of one forward pass.
-        examples_per_step: over all processes and accumulated forward passes.
-        bytes_per_number: Bytes of a number in the base's weights and the arithmetic, 2 or 4.
-        checkpoint_every: recompute every n-th block in the backward pass; 0: none.
-        teaches: whether the base runs a second time, without gradient, as a teacher.
+        examples_per_step: Number of examples over all processes and accumulated forward passes.
+        bytes_per_number: Bytes of a number of the base's weights and of the arithmetic, 2 or 4.
+        checkpoint_every: Every how many blocks one is recomputed in the backward pass; 0: none.
+        teaches: Whether the base runs a second time, without gradient, as a teacher.
     """
 
     inner_dim: int
@@ -88,14 +88,14 @@ def estimate_lines(
     """The cost in words.
 
     Args:
-        shape: Sizes of the run.
-        encoder_bytes: weights of text encoders and autoencoder.
-        base_bytes: weights of the transformer.
-        trained_numbers: weights of the adapter.
-        averaged: whether their moving average is kept as well.
-        encoders_aside: whether the encoders are on another device than the training.
-        offloaded_bytes: those of the transformer's weights that are on the device only while
-            their block runs.
+        shape: Shape of the run.
+        encoder_bytes: Bytes of the weights of text encoders and autoencoder.
+        base_bytes: Bytes of the weights of the transformer.
+        trained_numbers: Number of weights of the adapter.
+        averaged: Whether their moving average is kept as well.
+        encoders_aside: Whether the encoders are on another device than the training.
+        offloaded_bytes: Bytes of those of the transformer's weights that are on the device only
+            while their block runs.
     """
     # Weight, gradient and AdamW's two moments in float32.
     trained = trained_numbers * 4 * (5 if averaged else 4)

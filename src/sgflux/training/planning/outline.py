@@ -46,8 +46,8 @@ class Outline:
     """A run whose model has been described but not loaded.
 
     Attributes:
-        plan: the numbers of the run.
-        costs: what it will cost, a line each.
+        plan: Numbers of the run.
+        costs: Lines that say what the run will cost.
     """
 
     plan: RunPlan
@@ -61,8 +61,8 @@ def outline(
 
     Args:
         config: Configuration of the run.
-        splits: Data of the run.
-        processes: that share the work.
+        splits: Examples of the run.
+        processes: Processes that share the work.
         sizes: Size of each training picture, with aspect buckets.
 
     Raises:

@@ -17,20 +17,20 @@ class RunPlan:
     """The numbers that follow from a config, a data set and a model.
 
     Attributes:
-        train_examples: Number of examples in the training file.
-        val_examples: judged in a validation; 0 without one.
-        val_pairs: how many of these have a negative.
-        examples_per_step: over all processes and accumulated forward passes.
-        max_steps: optimizer steps.
-        warmup_steps: Number of warm-up steps among them.
-        block_start: first double block that the adapter changes.
-        block_end: one past the last.
-        num_layers: double blocks of the model.
-        image_tokens: Image tokens of a sample; with aspect buckets, of the largest one.
-        text_tokens: Text tokens of a sample.
-        trainable: trained numbers.
-        total: numbers of the transformer and the adapter.
-        buckets: sizes of the training pictures, with aspect buckets; else 0.
+        train_examples: Number of training examples.
+        val_examples: Number of examples judged in a validation; 0 without one.
+        val_pairs: Number of these that have a negative.
+        examples_per_step: Number of examples over all processes and accumulated forward passes.
+        max_steps: Number of optimizer steps.
+        warmup_steps: Number of these that are warmup.
+        block_start: First double block that the adapter changes.
+        block_end: One past the last double block that the adapter changes.
+        num_layers: Number of double blocks of the model.
+        image_tokens: Number of image tokens of a sample; with aspect buckets, of the largest one.
+        text_tokens: Number of text tokens of a sample.
+        trainable: Number of trained weights.
+        total: Number of weights of the transformer and the adapter.
+        buckets: Number of sizes of the training pictures, with aspect buckets; else 0.
     """
 
     train_examples: int

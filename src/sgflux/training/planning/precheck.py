@@ -39,10 +39,10 @@ def check_inputs(
 
     Args:
         config: Configuration of the run.
-        splits: Data of the run.
+        splits: Examples of the run.
         processes: The processes of the run.
-        needs_transformer: whether the transformer's files are needed, too.
-        names: that are looked up; None: those of the run.
+        needs_transformer: Whether the transformer's files are needed, too.
+        names: Names that are looked up; None: those of the run.
 
     Returns:
         What was looked at, a line each.
@@ -105,7 +105,7 @@ def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]
     Args:
         config: Configuration of the run.
         plan: Numbers of the run.
-        say: gets a warning, if the disk has no room for all checkpoints that are to be kept.
+        say: Takes a warning, if the disk has no room for all checkpoints that are to be kept.
 
     Raises:
         SgfluxError: if there is no room for one checkpoint and the finished adapter.

@@ -13,24 +13,24 @@ _ECHO_SECONDS = 3.0
 
 
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM is noted instead of obeyed.
+    """A context in which the first SIGINT or SIGTERM is noted and does not end the process.
 
-    One that comes later has its usual effect again, so that nobody is locked out by a long step;
-    later by a few seconds, since a terminal and a launcher may both pass on the same Ctrl-C.
-    Outside of the main thread Python delivers no signals; there this does nothing.
+    A signal that comes some seconds later has its usual effect, so that a long step can be ended;
+    some seconds, since a terminal and a launcher may both pass on the same Ctrl-C. Outside of the
+    main thread Python delivers no signals, and the context does nothing.
 
     Attributes:
-        signal: the signal that came, or None.
+        signal: Signal that came; None before one comes.
     """
 
     def __init__(self) -> None:
-        """Nothing has come yet."""
+        """Begin without a signal."""
         self.signal: int | None = None
         self._came_at = 0.0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        """Start to listen."""
+        """Replace the signals' handlers."""
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._note)
@@ -42,7 +42,7 @@ class StopRequest:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give the signals back."""
+        """Restore the signals' handlers."""
         self._restore()
 
     def _note(self, number: int, _frame: FrameType | None) -> None:

@@ -29,11 +29,11 @@ def check_launcher(
     """Refuse what the launcher was told and the run does not do.
 
     Args:
-        dtype: the run's precision, fp32 or bf16.
-        compiles: whether the run compiles its blocks; None: it has no such setting.
-        accumulation: the run's gradient accumulation steps; None: it has no such setting.
-        environment: the process's variables; None: its own.
-        command: the launcher's command line; None: that of the process's parent.
+        dtype: Precision of the run, fp32 or bf16.
+        compiles: Whether the run compiles its blocks; None: the run has no such setting.
+        accumulation: Gradient accumulation steps of the run; None: the run has no such setting.
+        environment: Variables of the environment; None: those of this process.
+        command: Command line of the launcher; None: that of this process's parent.
 
     Raises:
         SgfluxError: naming the launcher's option and the run's flag that says the same.

@@ -38,8 +38,8 @@ class Processes:
 
     Attributes:
         index: 0 is the one that writes and prints.
-        count: how many there are, on all machines.
-        device: where this one computes.
+        count: Number of processes, on all machines.
+        device: Device of this process.
     """
 
     index: int

@@ -13,9 +13,7 @@ from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, Te
 
 
 class Anchor:
-    """Mean distance from the base's velocity, see
-    :meth:`~sgflux.training.objective.FlowMatchingObjective.anchor_errors`.
-    """
+    """Mean distance from the base's velocity, on random levels of its four-step sampling."""
 
     name = "anchor"
     figures: Mapping[str, str | None] = {}

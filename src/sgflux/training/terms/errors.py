@@ -18,8 +18,8 @@ def flow_matching_loss(velocity: Tensor, target: Tensor) -> Tensor:
     latents, noise and sigma; the training loss L_gen is its mean over B.
 
     Args:
-        velocity: what the model predicts, (B, ...), any floating dtype.
-        target: the velocity of the straight path from the image to the noise, same shape.
+        velocity: Velocity that the model predicts, (B, ...), any floating dtype.
+        target: Velocity of the straight path from the image to the noise, same shape.
 
     Returns:
         (B,) float32, >= 0.
@@ -43,8 +43,8 @@ def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
     """How often the true graph explains the same noisy latents better than a corrupted one.
 
     Args:
-        error_positive: e(g+), any shape.
-        error_negative: e(g-) of the same latents, noise and sigma, same shape.
+        error_positive: Error e(g+), any shape.
+        error_negative: Error e(g-) on the same latents, noise and sigma, same shape.
 
     Returns:
         Scalar float32 in [0, 1], the mean of :func:`preference`; NaN if there is nothing to
@@ -62,8 +62,8 @@ def preference(error_positive: Tensor, error_negative: Tensor) -> Tensor:
     A tie counts one half, so that a model that ignores the graph scores chance, not zero.
 
     Args:
-        error_positive: e(g+), any shape.
-        error_negative: e(g-) of the same latents, noise and sigma, same shape.
+        error_positive: Error e(g+), any shape.
+        error_negative: Error e(g-) on the same latents, noise and sigma, same shape.
 
     Returns:
         1, 1/2 or 0, same shape, float32 without gradient.

@@ -24,8 +24,8 @@ def box_coverage(
     """How much of each token's cell the boxes cover, the fuller box counting: (S,) in [0, 1].
 
     Args:
-        boxes: (left, top, width, height) in pixels of the picture.
-        window: (left, top, right, bottom) of what is shown of it.
+        boxes: Boxes (left, top, width, height) in pixels of the picture.
+        window: Part of the picture that is shown, (left, top, right, bottom).
         rows: Number of rows of tokens.
         columns: Number of columns of tokens.
     """
@@ -57,10 +57,10 @@ def relation_regions(
 
     Args:
         examples: N rows with boxes.
-        images_dir: root of their pictures, whose sizes are read.
-        sizes: N sizes to which the pictures are fitted.
+        images_dir: Root of their pictures, whose sizes are read.
+        sizes: Sizes to which the pictures are fitted, N of them.
         crop: Name of the crop by which pictures are fitted.
-        patch: pixels a side of a token.
+        patch: Pixels on a side of a token.
 
     Raises:
         SgfluxError: naming the first row without boxes, or whose picture cannot be read.

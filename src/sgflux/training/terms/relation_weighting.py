@@ -23,7 +23,7 @@ from sgflux.training.terms.term import (
 
 
 class RelationWeighting:
-    """Stands in the place of L_gen, and is L_gen until the weighting begins."""
+    """Takes the place of L_gen, and equals L_gen until the weighting begins."""
 
     name = "gen_rel"
     schedule = Schedule()

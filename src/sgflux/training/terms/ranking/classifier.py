@@ -24,8 +24,8 @@ class LoadedClassifier:
 
     Attributes:
         folder: Folder of the classifier.
-        model: Classifier with frozen weights.
-        card: What is known of it.
+        model: Frozen weights.
+        card: What is known of the classifier.
     """
 
     folder: Path

@@ -13,7 +13,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RankingForm:
-    """Which ranking loss, and how far it pushes.
+    """Form of the ranking loss, and the numbers that bound it.
 
     Attributes:
         temperature: Factor beta of the logistic form, > 0.

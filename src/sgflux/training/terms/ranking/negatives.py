@@ -71,7 +71,7 @@ class ConfusionTable:
 
     Attributes:
         step: Step before which the table was measured; 0 if it was not measured.
-        weights: Predicate -> other predicate -> how often it is mistaken for it.
+        weights: True predicate -> predicate that it is mistaken for -> how often.
     """
 
     step: int

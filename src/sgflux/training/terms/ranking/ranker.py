@@ -80,7 +80,7 @@ def surprise(logits: Tensor, predicates: Sequence[str], statements: Sequence[Tri
 
     Args:
         logits: A classifier's answers, (n, P).
-        predicates: P classes of the ranker.
+        predicates: The P classes of the classifier.
         statements: The n statements.
     """
     place = {predicate: number for number, predicate in enumerate(predicates)}

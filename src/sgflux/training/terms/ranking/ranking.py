@@ -44,7 +44,7 @@ _ERRORS = ("error_positive", "error_negative", "error_gap", "train_ranking_accur
 
 
 class Ranking:
-    """The true graph costs less than corrupted ones.
+    """Mean over the examples of the loss that prefers the true graph to corrupted ones.
 
     Attributes:
         sampler: Draws the corrupted graphs.
