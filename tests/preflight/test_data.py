@@ -19,7 +19,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.names import graph_names, names_in_context
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.preflight import data as preflight
-from sgflux.preflight.data import check_pictures, check_words
+from sgflux.preflight.data import check_names, check_pictures
 from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource
 
@@ -111,7 +111,7 @@ def test_a_slash_is_a_part_of_a_word(predicate: str, tokenizer: Any) -> None:
     )
     graph = SceneGraph(objects=("man", "box"), relationships=((0, predicate, 1),))
     names = graph_names([graph])
-    assert check_words(names, tokenizer=tokenizer, max_sequence_length=24).startswith("6 names")
+    assert check_names(names, tokenizer=tokenizer, max_sequence_length=24).startswith("6 names")
 
 
 @pytest.mark.parametrize(
@@ -129,5 +129,5 @@ def test_a_word_that_cannot_be_read_is_named_with_its_line(
     examples = read_examples(path, open_vocabulary=True)
     names = graph_names(example.graph for example in examples)
     with pytest.raises(SgfluxError, match=said) as caught:
-        check_words(names, tokenizer=tokenizer, max_sequence_length=24, files=[path])
+        check_names(names, tokenizer=tokenizer, max_sequence_length=24, files=[path])
     assert str(caught.value).startswith(f"{path}:3: ")

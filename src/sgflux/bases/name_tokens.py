@@ -63,7 +63,7 @@ def unreadable(name: str, *, max_sequence_length: int) -> SgfluxError:
     )
 
 
-def check_names(
+def unreadable_names(
     tokenizer: Any, names: Iterable[str], *, max_sequence_length: int
 ) -> Iterator[tuple[str, SgfluxError]]:
     """The names that a text encoder could not read, each with what is wrong with it."""

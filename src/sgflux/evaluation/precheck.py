@@ -9,7 +9,7 @@ from sgflux.evaluation.arms import EvaluationItem, PictureRequest
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.sampling.words import check_graph_words
+from sgflux.sampling.names import check_graph_names
 from sgflux.settings.evaluation import EvalConfig
 
 _ANY_SIZE = 1024  # a box is outside a picture or not, whatever the size of the result
@@ -56,4 +56,4 @@ def check_graphs(
         graphs.append(item.graph)
         changed = (item.negative, item.swapped, item.replaced)
         graphs += [negative.graph for negative in changed if negative is not None]
-    check_graph_words(pipeline, graphs, files=[data])
+    check_graph_names(pipeline, graphs, files=[data])

@@ -52,25 +52,43 @@ def equivalent(
     """
     graphs = (graph_a, graph_b)
     names = [[name.casefold() for name in graph.objects] for graph in graphs]
-    edges = [statements(graph, vocabulary) for graph in graphs]
-    if sorted(names[0]) != sorted(names[1]) or len(edges[0]) != len(edges[1]):
+    stated = [statements(graph, vocabulary) for graph in graphs]
+    if sorted(names[0]) != sorted(names[1]) or len(stated[0]) != len(stated[1]):
         return False
-    colors_a, colors_b = _refine(names, edges, vocabulary)
-    if sorted(colors_a) != sorted(colors_b):
+    colors_a, colors_b = _refine(names, stated, vocabulary)
+
+    def can_extend(mapping: dict[int, int]) -> bool:
+        """Whether ``mapping`` (a -> b) can be extended to one that carries all statements over."""
+        node = len(mapping)
+        if node == len(colors_a):
+            return True
+        own = [statement for statement in stated[0] if max(statement[0], statement[2]) == node]
+        for image in range(len(colors_b)):
+            if colors_b[image] != colors_a[node] or image in mapping.values():
+                continue
+            mapping[node] = image
+            # There are equally many: it is enough that every statement of a is one of b.
+            if all(
+                canonical_statement(mapping[s], predicate, mapping[o], vocabulary) in stated[1]
+                for s, predicate, o in own
+            ) and can_extend(mapping):
+                return True
+            del mapping[node]
         return False
-    return _match({}, colors_a, colors_b, edges[0], edges[1], vocabulary)
+
+    return sorted(colors_a) == sorted(colors_b) and can_extend({})
 
 
 def _refine(
-    names: list[list[str]], edges: list[frozenset[Statement]], vocabulary: PredicateVocabulary
+    names: list[list[str]], stated: list[frozenset[Statement]], vocabulary: PredicateVocabulary
 ) -> list[list[int]]:
     """Color objects of both graphs by name, then by the colors around them, until stable."""
     palette: dict[Any, int] = {}
     colors = [[palette.setdefault(name, len(palette)) for name in side] for side in names]
     while True:
         around: list[list[list[Any]]] = [[[] for _ in side] for side in names]
-        for side, side_edges in enumerate(edges):
-            for subject, predicate, object_ in side_edges:
+        for side, own in enumerate(stated):
+            for subject, predicate, object_ in own:
                 # Which side of a symmetric statement comes first is an accident of numbering.
                 back = "to" if vocabulary.is_symmetric(predicate) else "from"
                 around[side][subject].append(("to", predicate, colors[side][object_]))
@@ -86,30 +104,3 @@ def _refine(
         if len(palette_next) == len({color for side in colors for color in side}):
             return refined
         colors = refined
-
-
-def _match(
-    mapping: dict[int, int],
-    colors_a: list[int],
-    colors_b: list[int],
-    edges_a: frozenset[Statement],
-    edges_b: frozenset[Statement],
-    vocabulary: PredicateVocabulary,
-) -> bool:
-    """Extend ``mapping`` (a -> b) to one that carries ``edges_a`` onto ``edges_b``."""
-    node = len(mapping)
-    if node == len(colors_a):
-        return True
-    own = [edge for edge in edges_a if max(edge[0], edge[2]) == node]
-    for image in range(len(colors_b)):
-        if colors_b[image] != colors_a[node] or image in mapping.values():
-            continue
-        mapping[node] = image
-        # The edge counts agree, so carrying every edge of a onto one of b is enough.
-        if all(
-            canonical_statement(mapping[s], predicate, mapping[o], vocabulary) in edges_b
-            for s, predicate, o in own
-        ) and _match(mapping, colors_a, colors_b, edges_a, edges_b, vocabulary):
-            return True
-        del mapping[node]
-    return False

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sgflux.bases.name_tokens import check_names
+from sgflux.bases.name_tokens import unreadable_names
 from sgflux.data.boxes import union_box
 from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
 from sgflux.data.images import (
@@ -101,7 +101,7 @@ def check_pictures(
     return f"{jsonl}: {pictures} {decoded}{boxes}" + (f"; {squashed}" if squashed else "")
 
 
-def check_words(
+def check_names(
     names: Sequence[str],
     *,
     tokenizer: Any,
@@ -122,7 +122,7 @@ def check_words(
     Raises:
         SgfluxError: naming the word, the line that has it, and the way out.
     """
-    bad = list(check_names(tokenizer, names, max_sequence_length=max_sequence_length))
+    bad = list(unreadable_names(tokenizer, names, max_sequence_length=max_sequence_length))
     if bad:
         name, problem = bad[0]
         lines = [line for path in files if (line := _line_of(path, _says(name))) != str(path)]

@@ -15,8 +15,8 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
+from sgflux.sampling.names import check_graph_names
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
-from sgflux.sampling.words import check_graph_words
 from sgflux.settings.sampling import SampleConfig
 
 
@@ -47,7 +47,7 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
     pipeline = SceneGraphFluxPipeline.from_settings(
         config.model, config.trained, config.compute, config.memory
     )
-    check_graph_words(pipeline, [row.graph for row in rows if row.graph is not None])
+    check_graph_names(pipeline, [row.graph for row in rows if row.graph is not None])
     settings: dict[str, Any] = {
         "steps": config.drawing.steps,
         "guidance": config.size.guidance,

@@ -78,15 +78,15 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     )
     picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     pictures, captions, paths = [], [], []
-    for number, (words, own) in enumerate(zip(triples, maps, strict=True)):
+    for number, (names, own) in enumerate(zip(triples, maps, strict=True)):
         pictures.append(picture)
-        captions.append(", ".join(words))
-        for part, word, heat in zip(("subject", "predicate", "object"), words, own, strict=True):
+        captions.append(", ".join(names))
+        for part, name, heat in zip(("subject", "predicate", "object"), names, own, strict=True):
             drawn = heat_map(picture, heat.numpy())
             path = config.out_dir / f"{number:03d}-{part}.png"
             about: dict[str, Any] = {
-                "concept": word,
-                "triple": list(words),
+                "concept": name,
+                "triple": list(names),
                 "image": str(config.image),
                 "prompt": prompt,
                 "sigma": config.sigma,
@@ -101,7 +101,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
             }
             save_picture(path, drawn, about)
             pictures.append(drawn)
-            captions.append(f"{part}: {word}\n{heat.min():.2f} to {heat.max():.2f}")
+            captions.append(f"{part}: {name}\n{heat.min():.2f} to {heat.max():.2f}")
             paths.append(path)
     sheet = config.out_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(pictures, captions, columns=4), {"graph": config.graph})
@@ -127,7 +127,7 @@ def concept_maps(
     Args:
         pipeline: Pipeline of a base, with an adapter or without.
         images: (B, 3, H, W) in [-1, 1], of a size that the model takes.
-        concepts: C words for each of the B pictures.
+        concepts: C names for each of the B pictures.
         prompts: B texts.
         graphs: B graphs that the adapter is given; None: no graph.
         sigma: Noise level in [0, 1].
@@ -154,7 +154,7 @@ def concept_maps(
     noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
     rows, columns = noisy.shape[2] // 2, noisy.shape[3] // 2
     text = pipeline.encode_text(prompts)
-    words = pipeline.text_encoders.encode_names([word for own in concepts for word in own])
+    states = pipeline.text_encoders.encode_names([name for own in concepts for name in own])
     inputs: dict[str, Any] = {
         "hidden_states": pack_latents(noisy).to(pipeline.dtype),
         "encoder_hidden_states": text.encoder_hidden_states,
@@ -163,8 +163,8 @@ def concept_maps(
         "img_ids": image_ids(rows, columns).to(device),
         "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(device),
         "guidance": pipeline.guidance_input(count, guidance),
-        "concept_states": words.unflatten(0, (count, -1)).to(device),
-        # All words of a picture in one text, as the paper's authors do it.
+        "concept_states": states.unflatten(0, (count, -1)).to(device),
+        # All names of a picture in one text, as the paper's authors do it.
         "concept_pooled_projections": pipeline.encode_text(
             [" ".join(own) for own in concepts]
         ).pooled_projections,

@@ -51,7 +51,7 @@ class Picture:
     """A picture to encode.
 
     Attributes:
-        file: Path of the picture.
+        file: File of the picture.
         crop: the crop; not ``auto`` where that comes to another one.
         box: the union of the row's boxes, if the crop needs it.
         window: what the crop shows of the picture.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from sgflux.bases.flux1.text import text_length
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
-from sgflux.preflight.data import check_pictures, check_words
+from sgflux.preflight.data import check_names, check_pictures
 from sgflux.preflight.model import check_libraries, check_model
 from sgflux.settings.training import TrainConfig
 from sgflux.training.encoding.splits import Splits, images_root
@@ -72,7 +72,7 @@ def _looked_at(
     files = [path for path in (config.data.train_jsonl, config.data.val_jsonl) if path is not None]
     if report.tokenizer_2 is not None and wanted:
         lines.append(
-            check_words(
+            check_names(
                 wanted,
                 tokenizer=report.tokenizer_2,
                 max_sequence_length=text_length(

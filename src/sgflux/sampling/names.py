@@ -1,4 +1,4 @@
-"""Check, before the first picture is drawn, that the text encoder can read a graph's words."""
+"""Check, before the first picture is drawn, that the text encoder can read a graph's names."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.preflight.data import check_words
+from sgflux.preflight.data import check_names
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 
-def check_graph_words(
+def check_graph_names(
     pipeline: SceneGraphFluxPipeline, graphs: Iterable[SceneGraph], *, files: Sequence[Path] = ()
 ) -> None:
-    """Tokenise every name of graphs that an adapter will read; the cgip encoder has its own words.
+    """Tokenise every name of graphs that an adapter will read; the cgip encoder has its own vocabulary.
 
     Args:
         pipeline: Pipeline of a base, with an adapter or without.
@@ -22,12 +22,12 @@ def check_graph_words(
         files: Data sets that have the graphs, for the message.
 
     Raises:
-        SgfluxError: naming the word, and the line of the file that has it.
+        SgfluxError: which says the name, and the line of the file that has it.
     """
     if pipeline.model is None or pipeline.model.config.encoder.get("kind") != "native":
         return
     encoders = pipeline.text_encoders
-    check_words(
+    check_names(
         graph_names(graphs),
         tokenizer=encoders.tokenizer_2,
         max_sequence_length=encoders.max_sequence_length,
