@@ -14,7 +14,9 @@ from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 def check_graph_names(
     pipeline: SceneGraphFluxPipeline, graphs: Iterable[SceneGraph], *, files: Sequence[Path] = ()
 ) -> None:
-    """Tokenise every name of graphs that an adapter will read; the cgip encoder has its own vocabulary.
+    """Check that the text encoder can read every name of graphs that an adapter will read.
+
+    The cgip encoder has a vocabulary of its own, and nothing is checked for it.
 
     Args:
         pipeline: Pipeline of a base, with an adapter or without.
