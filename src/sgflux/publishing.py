@@ -82,34 +82,22 @@ def _card(adapter: Path, config: ExportConfig) -> str:
         for name in ("license_name", "license_link"):
             card.data.pop(name)
         card.data.license = config.license
-    where = config.push_to_hub or "."
-    card.text = card.text.rstrip() + "\n\n" + _in_diffusers(where, card.data.get("base_model"))
+    in_diffusers = (
+        (_ASSETS / "in_diffusers.md")
+        .read_text(encoding="utf-8")
+        .format(
+            base=card.data.get("base_model") or "the base model",
+            where=config.push_to_hub or ".",
+            remote="\n    trust_remote_code=True," if config.push_to_hub else "",
+        )
+    )
+    card.text = f"{card.text.rstrip()}\n\n{in_diffusers}"
     if config.evaluation is not None:
         results = _results_of(config.evaluation, adapter)
         card.data.model_name = (config.push_to_hub or adapter.resolve().name).rpartition("/")[2]
         card.data.eval_results = list(eval_results(results))
         card.text += "\n" + judged(results)
     return f"---\n{card.data.to_yaml()}\n---\n{card.text}"
-
-
-def _in_diffusers(where: str, base: str | None) -> str:
-    remote = "" if where == "." else "\n    trust_remote_code=True,"
-    return f"""\
-## In diffusers
-
-With the package sgflux installed, `pipeline.py` in this folder draws graphs in diffusers:
-
-```python
-from diffusers import DiffusionPipeline
-
-pipe = DiffusionPipeline.from_pretrained(
-    {base or "the base model"!r},
-    custom_pipeline={where!r},
-    adapter={where!r},{remote}
-)
-image = pipe(graph="man, riding, horse", num_inference_steps=4).images[0]
-```
-"""
 
 
 def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:

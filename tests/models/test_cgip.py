@@ -187,7 +187,7 @@ def test_a_vocabulary_of_another_size_or_order_is_refused(
     table = json.loads(files[1].read_text())
     table["pred_name_to_idx"]["on"] = 5
     files[1].write_text(json.dumps(table))
-    with pytest.raises(SgfluxError, match=r"vocab\.json: pred_idx_to_name .* differ of 'on'"):
+    with pytest.raises(SgfluxError, match=r"vocab\.json: 'pred_idx_to_name' .* about 'on'"):
         CGIPVocabulary.from_file(files[1])
 
 

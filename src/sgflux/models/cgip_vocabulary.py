@@ -8,13 +8,11 @@ vocabulary has a fingerprint, and the published weights know the one they were t
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 
+from sgflux.data.visual_genome.vocabulary import read_vocabulary, words_digest
 from sgflux.errors import SgfluxError
 from sgflux.files.reading import read_json_object
 from sgflux.graphs.names import plain_name
@@ -93,38 +91,16 @@ class CGIPVocabulary:
             SgfluxError: if it cannot be read, or its two directions contradict each other; the
                 message names the file and the entry.
         """
-        path = Path(path)
-        content = read_json_object(path)
-        tables: dict[str, list[str]] = {}
-        for kind in ("object", "pred"):
-            names, ids = content.get(f"{kind}_idx_to_name"), content.get(f"{kind}_name_to_idx")
-            if not isinstance(names, list) or not isinstance(ids, dict):
-                raise SgfluxError(
-                    f"{path}: expected the list {kind}_idx_to_name and the object "
-                    f"{kind}_name_to_idx of sg2im's vocab.json"
-                )
-            wrong_words = [name for name in names if not isinstance(name, str)]
-            if wrong_words:
-                raise SgfluxError(
-                    f"{path}: {kind}_idx_to_name must be a list of words, has {wrong_words[0]!r}"
-                )
-            if ids != {name: index for index, name in enumerate(names)}:
-                wrong = [name for index, name in enumerate(names) if ids.get(name) != index]
-                where = f"of {wrong[0]!r}" if wrong else "in their number"
-                raise SgfluxError(
-                    f"{path}: {kind}_idx_to_name and {kind}_name_to_idx differ {where}"
-                )
-            tables[kind] = names
+        words = read_vocabulary(path, both_ways=True)
         try:
-            return cls(objects=tables["object"], predicates=tables["pred"], synonyms=synonyms)
+            return cls(objects=words.objects, predicates=words.predicates, synonyms=synonyms)
         except SgfluxError as error:
             raise SgfluxError(f"{path}: {error}") from error
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the words in their order."""
-        words = json.dumps([self.objects, self.predicates], ensure_ascii=False)
-        return hashlib.sha256(words.encode()).hexdigest()
+        return words_digest(self.objects, self.predicates)
 
     def knows_object(self, name: str) -> bool:
         """Whether :meth:`object_id` has an answer."""

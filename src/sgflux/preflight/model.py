@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 from huggingface_hub import snapshot_download
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.bases.flux1.original_layout import described_state
@@ -200,15 +201,11 @@ def _check_index(folder: Folder) -> None:
 
 def _check_transformer(folder: Folder, sizes: dict[str, int]) -> int | None:
     path, settings = _settings(folder, "transformer", _TRANSFORMER, FluxTransformer2DModel)
-    weights = read_weights(folder, "transformer", stem="diffusion_pytorch_model")
-    if weights is not None and settings is not None:
-        sizes["transformer"] = weights.size
-        layers = {
-            "num_layers": r"^transformer_blocks\.(\d+)\.",
-            "num_single_layers": r"^single_transformer_blocks\.(\d+)\.",
-        }
-        expect_layers(path, settings, weights, layers)
-        expect_weights(path, weights, lambda: FluxTransformer2DModel.from_config(settings))
+    layers = {
+        "num_layers": r"^transformer_blocks\.(\d+)\.",
+        "num_single_layers": r"^single_transformer_blocks\.(\d+)\.",
+    }
+    _check_weights(folder, path, settings, sizes, layers, FluxTransformer2DModel.from_config)
     if settings is not None:
         width, axes = (settings.get(name) for name in ("attention_head_dim", "axes_dims_rope"))
         if width is not None and axes is not None and sum(axes) != width:
@@ -220,55 +217,56 @@ def _check_transformer(folder: Folder, sizes: dict[str, int]) -> int | None:
 
 def _check_autoencoder(folder: Folder, sizes: dict[str, int]) -> int | None:
     path, settings = _settings(folder, "vae", _AUTOENCODER, AutoencoderKL)
-    weights = read_weights(folder, "vae", stem="diffusion_pytorch_model")
     if settings is not None and settings.get("scaling_factor", 1.0) == 0:
         raise SgfluxError(f"{path}: 'scaling_factor' must not be 0")
-    if weights is not None and settings is not None:
-        sizes["vae"] = weights.size
-        expect_layers(
-            path,
-            settings,
-            weights,
-            {"layers_per_block": r"^encoder\.down_blocks\.0\.resnets\.(\d+)"},
-        )
-        expect_weights(
-            path,
-            weights,
-            lambda: AutoencoderKL.from_config(settings),
-            rename=_of_autoencoder,
-        )
+    layers = {"layers_per_block": r"^encoder\.down_blocks\.0\.resnets\.(\d+)"}
+    build = AutoencoderKL.from_config
+    _check_weights(folder, path, settings, sizes, layers, build, rename=_of_autoencoder)
     return None if settings is None else int(settings.get("latent_channels", 4))
 
 
 def _check_clip(folder: Folder, sizes: dict[str, int]) -> int | None:
-    path, settings = _settings(folder, "text_encoder", _CLIP)
-    weights = read_weights(folder, "text_encoder", stem="model")
-    if weights is not None and settings is not None:
-        sizes["text_encoder"] = weights.size
-        layers = {"num_hidden_layers": r"encoder\.layers\.(\d+)\."}
-        expect_layers(path, settings, weights, layers)
-        expect_weights(
-            path,
-            weights,
-            lambda: CLIPTextModel(CLIPTextConfig.from_dict(settings)),
-            rename=lambda name: name.removeprefix("text_model."),
-        )
+    weights = _check_weights(
+        folder,
+        *_settings(folder, "text_encoder", _CLIP),
+        sizes,
+        {"num_hidden_layers": r"encoder\.layers\.(\d+)\."},
+        lambda settings: CLIPTextModel(CLIPTextConfig.from_dict(settings)),
+        rename=lambda name: name.removeprefix("text_model."),
+    )
     return _rows(weights, r"token_embedding\.weight$")
 
 
 def _check_t5(folder: Folder, sizes: dict[str, int]) -> int | None:
-    path, settings = _settings(folder, "text_encoder_2", _T5)
-    weights = read_weights(folder, "text_encoder_2", stem="model")
-    if weights is not None and settings is not None:
-        sizes["text_encoder_2"] = weights.size
-        expect_layers(path, settings, weights, {"num_layers": r"^encoder\.block\.(\d+)\."})
-        expect_weights(
-            path,
-            weights,
-            lambda: T5EncoderModel(T5Config.from_dict(settings)),
-            shared=_TIED,
-        )
+    weights = _check_weights(
+        folder,
+        *_settings(folder, "text_encoder_2", _T5),
+        sizes,
+        {"num_layers": r"^encoder\.block\.(\d+)\."},
+        lambda settings: T5EncoderModel(T5Config.from_dict(settings)),
+        shared=_TIED,
+    )
     return _rows(weights, r"^(shared|encoder\.embed_tokens)\.weight$")
+
+
+def _check_weights(
+    folder: Folder,
+    path: Path,
+    settings: dict[str, Any] | None,
+    sizes: dict[str, int],
+    layers: Mapping[str, str],
+    build: Callable[[dict[str, Any]], nn.Module],
+    **names: Any,
+) -> PartWeights | None:
+    """Compare a part's weights with its configuration ``path``, and note their size."""
+    part = path.parent.name
+    stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+    weights = read_weights(folder, part, stem=stem)
+    if weights is not None and settings is not None:
+        sizes[part] = weights.size
+        expect_layers(path, settings, weights, layers)
+        expect_weights(path, weights, lambda: build(settings), **names)
+    return weights
 
 
 def _settings(

@@ -12,6 +12,7 @@ import contextlib
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,49 +53,34 @@ DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as
 _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
 
 
+@dataclass(kw_only=True, eq=False)
 class SceneGraphFluxPipeline:
-    """A FLUX model with an adapter or without; a call does not change it."""
+    """A FLUX model with an adapter or without; a call does not change it.
 
-    def __init__(
-        self,
-        *,
-        text_encoders: TextEncoders,
-        autoencoder: Autoencoder,
-        scheduler: FlowMatchEulerDiscreteScheduler,
-        transformer: FluxTransformer2DModel,
-        model: GraphLoraModel | None = None,
-        model_id: str = "",
-        adapter_fingerprint: str | None = None,
-        base_identity: BaseIdentity | None = None,
-        base_check: BaseCheck | None = None,
-        quantize: str = "none",
-        files: Any = None,
-    ) -> None:
-        """Keep the parts of the base and its adapter.
+    Attributes:
+        text_encoders, autoencoder, transformer: Parts of the base.
+        scheduler: Scheduler of the base; copied before use.
+        model: Transformer of the base with the adapter on it; None: no adapter.
+        model_id: Name of the base, for the record.
+        adapter_fingerprint: Digest of the adapter, for the record.
+        base_identity: Identity of the base; None: unknown, as for parts made by hand.
+        base_check: Comparison of the base with the one that the adapter was trained on; None: there
+            is no adapter, or nothing was compared.
+        quantize: Rounding of the base's matrices, for the record.
+        files: Object that must live as long as the pipeline, such as offloaded weights.
+    """
 
-        Args:
-            text_encoders, autoencoder, transformer: Parts of the base.
-            scheduler: Scheduler of the base; copied before use.
-            model: Transformer of the base with the adapter on it; None: no adapter.
-            model_id: Name of the base, for the record.
-            adapter_fingerprint: Digest of the adapter, for the record.
-            base_identity: Identity of the base; None: unknown, as for parts made by hand.
-            base_check: Comparison of the base with the one that the adapter was trained on; None:
-                there is no adapter, or nothing was compared.
-            quantize: Rounding of the base's matrices, for the record.
-            files: Object that must live as long as the pipeline, such as offloaded weights.
-        """
-        self.text_encoders = text_encoders
-        self.autoencoder = autoencoder
-        self.scheduler = scheduler
-        self.transformer = transformer
-        self.model = model
-        self.model_id = model_id
-        self.base_identity = base_identity
-        self.base_check = base_check
-        self.adapter_fingerprint = adapter_fingerprint
-        self.quantize = quantize
-        self._files = files
+    text_encoders: TextEncoders
+    autoencoder: Autoencoder
+    scheduler: FlowMatchEulerDiscreteScheduler
+    transformer: FluxTransformer2DModel
+    model: GraphLoraModel | None = None
+    model_id: str = ""
+    adapter_fingerprint: str | None = None
+    base_identity: BaseIdentity | None = None
+    base_check: BaseCheck | None = None
+    quantize: str = "none"
+    files: Any = None
 
     @classmethod
     def from_pretrained(

@@ -79,19 +79,6 @@ class JudgeFeatures:
     presence_logits: Tensor
 
 
-@dataclass(frozen=True)
-class JudgeOutput:
-    """Answers to one query per image.
-
-    Attributes:
-        relation_logits: (B, C) float32.
-        presence_logits: (B, N) float32.
-    """
-
-    relation_logits: Tensor
-    presence_logits: Tensor
-
-
 class _Residual(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -203,28 +190,19 @@ class WorldJudge(nn.Module):
 
         Args:
             features: Features of B images.
-            subjects, objects: (B,) or (B, Q) long, indices into ``OBJECT_NAMES``.
+            subjects, objects: (B, Q) long, indices into ``OBJECT_NAMES``.
 
         Returns:
-            (B, C) or (B, Q, C) float32.
+            (B, Q, C) float32.
         """
-        single = subjects.ndim == 1
-        if single:
-            subjects, objects = subjects[:, None], objects[:, None]
         # each row starts from what the picture shows where its object is
         first = self.subjects(subjects) + _read_at(features, subjects)
         second = self.objects(objects) + _read_at(features, objects)
         query = torch.stack([first, second, self.pair(torch.cat([first, second], -1))], dim=2)
         for look in self.looks:
             query = look(query, features.tokens)
-        logits = self.head(query.flatten(2)).float()
-        return logits[:, 0] if single else logits
-
-    def forward(self, images: Tensor, subjects: Tensor, objects: Tensor) -> JudgeOutput:
-        """One query per image: images (B, 3, 64, 64), subjects and objects (B,) long."""
-        features = self.encode(images)
-        logits = self.relation_logits(features, subjects, objects)
-        return JudgeOutput(logits, features.presence_logits)
+        logits: Tensor = self.head(query.flatten(2)).float()
+        return logits
 
 
 def _read_at(features: JudgeFeatures, objects: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sgflux.data.visual_genome.h5 import read_h5, read_vocabulary
+from sgflux.data.visual_genome.h5 import read_h5
+from sgflux.data.visual_genome.vocabulary import read_vocabulary
 from sgflux.errors import SgfluxError
 from sgflux.models.cgip_vocabulary import PUBLISHED_FINGERPRINT, CGIPVocabulary
 from tests.helpers.rows import VG_PHOTOS

@@ -6,10 +6,10 @@ Shapes: I images, O objects, R relationships, the last two in the order of their
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -121,6 +121,26 @@ class Annotations:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     folders: tuple[str, ...] = ()
     attributes: Callable[[Iterable[int]], dict[int, list[str]]] | None = None
+
+
+_Columns = TypeVar("_Columns", Objects, Relations)
+
+
+def joined(parts: Sequence[_Columns], **starts: np.ndarray) -> _Columns:
+    """Several tables as one, in their order.
+
+    Args:
+        parts: Tables of one kind.
+        starts: Column of indices -> what is added to those of each part.
+    """
+
+    def column(name: str) -> np.ndarray:
+        values = [getattr(part, name) for part in parts]
+        if name in starts:
+            values = [own + start for own, start in zip(values, starts[name], strict=True)]
+        return np.concatenate(values)
+
+    return type(parts[0])(**{entry.name: column(entry.name) for entry in fields(parts[0])})
 
 
 def clean_name(name: str) -> str:

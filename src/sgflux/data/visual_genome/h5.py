@@ -6,13 +6,9 @@ files), int32, padded with -1.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +23,12 @@ from sgflux.data.annotations.table import (
     Objects,
     Relations,
     clean_name,
+    joined,
     source,
 )
 from sgflux.data.visual_genome.raw_files import FOLDERS
+from sgflux.data.visual_genome.vocabulary import Vocabulary, read_vocabulary
 from sgflux.errors import SgfluxError
-from sgflux.files.reading import read_json_object
 
 IN_IMAGE, IMAGE = "__in_image__", "__image__"
 """The predicate and the object that stand for the picture as a whole."""
@@ -47,46 +44,6 @@ _TABLES = ("object_ids", "object_names", *_RELATIONSHIP_TABLES)
 
 MAX_DATASET_BYTES = 4 * 2**30
 """Larger datasets are refused before they are allocated; the published ones have 50 MB."""
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words of a preprocessed form.
-
-    Attributes:
-        objects: index -> name.
-        predicates: index -> predicate.
-        sha256: SHA-256 of the two lists in their order, which a pretrained encoder depends on; it
-            is the fingerprint of the encoder's own vocabulary, too.
-    """
-
-    objects: tuple[str, ...]
-    predicates: tuple[str, ...]
-    sha256: str
-
-
-def read_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
-    """Read a ``vocab.json``.
-
-    Raises:
-        SgfluxError: naming the file and the key, if it is no such file, or the two directions of
-            a table contradict each other.
-    """
-    content = read_json_object(path)
-    lists: list[tuple[str, ...]] = []
-    for kind in ("object", "pred"):
-        forward, back = f"{kind}_idx_to_name", f"{kind}_name_to_idx"
-        words = content.get(forward)
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise SgfluxError(f"{path}: {forward!r} must be a list of words; is it a vocab.json?")
-        table = content.get(back)
-        if table is not None and table != {word: index for index, word in enumerate(words)}:
-            raise SgfluxError(f"{path}: {forward!r} and {back!r} contradict each other")
-        lists.append(tuple(words))
-    text = json.dumps(lists, ensure_ascii=False)
-    return Vocabulary(
-        objects=lists[0], predicates=lists[1], sha256=hashlib.sha256(text.encode()).hexdigest()
-    )
 
 
 def read_h5(paths: Sequence[Path]) -> Annotations:
@@ -115,18 +72,9 @@ def read_h5(paths: Sequence[Path]) -> Annotations:
     for part in reversed(parts):
         for path in part.paths:
             home.setdefault(path, part.split)
-    tables = [part.columns(home, quirks) for part in parts]
-    starts = np.cumsum([0, *(len(part.paths) for part in parts)])
-    object_starts = np.cumsum([0, *(len(table["object_images"]) for table in tables)])
-    for table, start, object_start in zip(tables, starts, object_starts, strict=False):
-        for name in ("object_images", "images"):
-            table[name] += start
-        for name in ("subjects", "objects"):
-            table[name] += object_start
-
-    def column(name: str) -> np.ndarray:
-        return np.concatenate([table[name] for table in tables])
-
+    objects, relations = zip(*(part.columns(home, quirks) for part in parts), strict=True)
+    starts = np.cumsum([0, *(len(part.paths) for part in parts[:-1])])
+    firsts = np.cumsum([0, *(len(table.ids) for table in objects[:-1])])
     pictures = [path for part in parts for path in part.paths]
     number: dict[str, int] = {}
     groups = np.array([number.setdefault(path, len(number)) for path in pictures], dtype=np.int64)
@@ -143,20 +91,8 @@ def read_h5(paths: Sequence[Path]) -> Annotations:
                 [np.full(len(part.paths), part.split, dtype=np.int8) for part in parts]
             ),
         ),
-        objects=Objects(
-            images=column("object_images"),
-            ids=column("object_ids"),
-            names=column("names"),
-            boxes=column("boxes"),
-        ),
-        relations=Relations(
-            images=column("images"),
-            ids=column("ids"),
-            places=column("places"),
-            predicates=column("predicates"),
-            subjects=column("subjects"),
-            objects=column("objects"),
-        ),
+        objects=joined(objects, images=starts),
+        relations=joined(relations, images=starts, subjects=firsts, objects=firsts),
         names=["" if word == IMAGE else clean_name(word) for word in vocabulary.objects],
         predicates=list(vocabulary.predicates),
         relation_aliases={},
@@ -200,7 +136,7 @@ class _File:
         self._boxes = boxes
         self.paths = [self._image_path(entry, row) for row, entry in enumerate(paths)]
 
-    def columns(self, home: dict[str, int], quirks: Counter[str]) -> dict[str, np.ndarray]:
+    def columns(self, home: dict[str, int], quirks: Counter[str]) -> tuple[Objects, Relations]:
         """Objects and relationships as columns, with rows and objects numbered from 0."""
         tables = self._tables
         present = self._present("objects_per_image", "object_names")
@@ -238,18 +174,21 @@ class _File:
         whole = is_image[predicates] & keep
         quirks[f"relationships with the predicate {IN_IMAGE}, left out"] += int(whole.sum())
         keep &= ~whole
-        return {
-            "object_images": np.nonzero(present)[0].astype(np.int64),
-            "object_ids": tables["object_ids"][present].astype(np.int64),
-            "names": names,
-            "boxes": self._boxes[present].astype(np.float32),
-            "images": rows[keep].astype(np.int64),
-            "ids": tables["relationship_ids"][used].astype(np.int64)[keep],
-            "places": places[keep].astype(np.int64),
-            "predicates": predicates[keep],
-            "subjects": ends["relationship_subjects"][keep],
-            "objects": ends["relationship_objects"][keep],
-        }
+        objects = Objects(
+            images=np.nonzero(present)[0].astype(np.int64),
+            ids=tables["object_ids"][present].astype(np.int64),
+            names=names,
+            boxes=self._boxes[present].astype(np.float32),
+        )
+        relations = Relations(
+            images=rows[keep].astype(np.int64),
+            ids=tables["relationship_ids"][used].astype(np.int64)[keep],
+            places=places[keep].astype(np.int64),
+            predicates=predicates[keep],
+            subjects=ends["relationship_subjects"][keep],
+            objects=ends["relationship_objects"][keep],
+        )
+        return objects, relations
 
     def _dataset(
         self, file: Any, name: str, ndim: int, count: int | None = None, *, numeric: bool = True

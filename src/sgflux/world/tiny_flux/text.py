@@ -20,33 +20,11 @@ from transformers import (
     T5EncoderModel,
 )
 
+from sgflux.files.reading import table_beside
+
 SEQUENCE_LENGTH = 24
 T5_WIDTH = 128
 CLIP_WIDTH = 64
-
-# Common nouns beyond the bundled world's, so that a prompt about everyday photographs costs one
-# token a word. They are not trained; their random embeddings only keep them apart.
-EVERYDAY_WORDS = (
-    "airplane apple arm bag banana basket beach bear bed bench bicycle bike board boat book "
-    "boot bottle bowl boy branch bread broccoli building bus bush cabinet cake camera cap "
-    "carrot cat chair child clock cloud coat computer couch counter cow curtain desk door ear "
-    "elephant eye face fence field flag floor food foot fork fruit giraffe girl glass glasses "
-    "glove grass ground hair hand handle head helmet hill jacket jeans keyboard kitchen knife "
-    "lady lamp laptop leaf leg light lion mirror motorcycle mountain mouse mouth nose ocean "
-    "orange oven pants paper people person phone pillow pizza plane plant plate player pole "
-    "racket refrigerator river road rock roof room sand sandwich screen sea seat shadow sheep "
-    "shelf shirt shoe short sidewalk sign sink skateboard ski sky snow snowboard sofa spoon "
-    "stone street suitcase sunglasses surfboard table tail teddy tie tire toilet tower towel "
-    "toy track train truck vase vegetable vehicle wall water wave wheel window wine wing woman "
-    "wood zebra"
-).split()
-
-# Every word of the 24 canonical predicates and of the prompts' own template.
-TEMPLATE_WORDS = (
-    "a photo of and the above around near behind below carrying drinking eating hanging from "
-    "holding in front left looking at on playing with pulling pushing riding right sitting "
-    "standing touching using wearing"
-).split()
 
 
 def make_tokenizer(
@@ -59,7 +37,8 @@ def make_tokenizer(
         max_length: ``model_max_length`` of the saved tokenizer, in tokens.
         start: Whether a prompt begins with a start token, as for CLIP (T5 has none).
     """
-    words = sorted({*world_objects, *TEMPLATE_WORDS, *EVERYDAY_WORDS})
+    table = table_beside(__file__)
+    words = sorted({*world_objects, *table["template"], *table["everyday"]})
     letters = string.ascii_lowercase + string.digits + string.punctuation
     pieces = ["<pad>", "</s>", "<unk>", "<s>", *words]
     pieces += [letter for letter in letters if letter not in words]
