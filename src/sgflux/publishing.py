@@ -142,30 +142,24 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
     args = {"judge": judge.get("name"), "judge_accuracy": judge.get("accuracy")}
     if notes := caveats(results):
         args["caveats"] = notes
-    found = []
-    for arm, name in _ARMS:
-        accuracy = _accuracy(results, arm)
-        if accuracy is not None:
-            found.append(
-                EvalResult(
-                    **about,
-                    metric_type="accuracy",
-                    metric_name=f"Relation accuracy, {name}",
-                    metric_value=round(100 * accuracy["macro"], 1),
-                    metric_args={**args, "ci95": _percent(accuracy["ci95"]), "n": accuracy["n"]},
-                )
-            )
+
+    def figure(kind: str, name: str, measured: Mapping[str, Any], key: str) -> EvalResult:
+        return EvalResult(
+            **about,
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(100 * measured[key], 1),
+            metric_args={**args, "ci95": _percent(measured["ci95"]), "n": measured["n"]},
+        )
+
+    found = [
+        figure("accuracy", f"Relation accuracy, {name}", accuracy, "macro")
+        for arm, name in _ARMS
+        if (accuracy := _accuracy(results, arm)) is not None
+    ]
     wins = results.get("win_rate") or {}
     if wins.get("value") is not None:
-        found.append(
-            EvalResult(
-                **about,
-                metric_type="win_rate",
-                metric_name="Win rate, roles swapped",
-                metric_value=round(100 * wins["value"], 1),
-                metric_args={**args, "ci95": _percent(wins["ci95"]), "n": wins["n"]},
-            )
-        )
+        found.append(figure("win_rate", "Win rate, roles swapped", wins, "value"))
     return found
 
 

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.writing import disk_error, write_error
 from sgflux.settings.model_source import FILE_ENDINGS
 
@@ -50,7 +50,7 @@ def why_not_loaded(
             f"(--allow-download), or fetch it with `hf download {model_id}"
             + (f" --revision {revision}`" if revision is not None else "`")
         )
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+    reason = first_line(error)
     if allow_download:
         return reason
     return (

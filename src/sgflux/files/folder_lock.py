@@ -157,13 +157,13 @@ def _sweep(folder: Path, *, beside: bool, part: str, say: Callable[[str], None])
         say(line)
 
 
-def check_not_held(folder: str | os.PathLike[str], *, beside: bool = False, part: str = "") -> None:
+def check_not_held(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that somebody holds, and write nothing.
 
     Raises:
         SgfluxError: as :func:`hold_folder`.
     """
-    lock = _lock_file(Path(folder), beside=beside, part=part)
+    lock = _lock_file(Path(folder), beside=False, part="")
     holder = _read_holder(lock)
     mine = _held.get(lock) == threading.get_ident()
     if holder is not None and not mine and (not holder.is_here or holder.is_alive):
@@ -248,7 +248,7 @@ def _read_holder(lock: Path) -> Holder | None:
     """Return the holder on file; None if there is none, or the file cannot be read."""
     try:
         with _holder_file(lock).open("rb") as file:
-            content = json.loads(file.read(_LARGEST))
+            content = dict(json.loads(file.read(_LARGEST)))
         started = content["process_started"]
         return Holder(
             command=str(content["command"])[:200],
@@ -258,9 +258,7 @@ def _read_holder(lock: Path) -> Holder | None:
             since=str(content["since"])[:40],
             arguments=str(content.get("arguments", "")),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        return None
-    except RecursionError:
+    except (OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
         return None
 
 

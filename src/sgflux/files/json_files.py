@@ -38,16 +38,16 @@ def read_json(path: str | os.PathLike[str], shape: type[Shape], *, way_out: str)
     return typed(read_json_bytes(path), shape, where=os.fspath(path), way_out=way_out)
 
 
-def read_json_bytes(path: str | os.PathLike[str], *, limit: int = MAX_FILE) -> bytes:
-    """The content of a file of at most ``limit`` bytes.
+def read_json_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file of at most :data:`MAX_FILE` bytes.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read or is larger.
     """
     with naming_unreadable(path), Path(path).open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise SgfluxError(f"{path}: is larger than {limit} bytes, which no such file is")
+        content = file.read(MAX_FILE + 1)
+    if len(content) > MAX_FILE:
+        raise SgfluxError(f"{path}: is larger than {MAX_FILE} bytes, which no such file is")
     return content
 
 

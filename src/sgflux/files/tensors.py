@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.weights_header import explain_other_file
 
 _DEEPEST = 32
@@ -41,9 +41,8 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError),
         *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError),
     ) as error:
-        reason = str(error).strip().splitlines()
         raise SgfluxError(
-            f"{path}: is no checkpoint of weights alone: {reason[0] if reason else repr(error)}"
+            f"{path}: is no checkpoint of weights alone: {first_line(error)}"
         ) from error
 
 
@@ -87,8 +86,7 @@ def module_from_state(
         with torch.device("meta"):
             module = make()
     except (AssertionError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise SgfluxError(f"{where}: states impossible sizes: {reason}") from error
+        raise SgfluxError(f"{where}: states impossible sizes: {first_line(error)}") from error
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     for name in sorted(expected.keys() | found.keys()):

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from sgflux.bases.hub import why_not_loaded
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.models.adapter_config import FLUX_SIZES
 from sgflux.models.bundle import load_bundle, read_base, read_config
 from sgflux.settings.model import FLUX_SCHNELL
@@ -106,10 +106,8 @@ def push_to_hub(
             commit_message=message,
         )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()
         raise SgfluxError(
-            f"{directory} cannot be published as {repo_id!r}: "
-            f"{reason[0] if reason else repr(error)}. "
+            f"{directory} cannot be published as {repo_id!r}: {first_line(error)}. "
             "Log in with `hf auth login`, with a token that may write to that repository"
         ) from error
     return str(address)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.weights_header import (
     AGAIN,
     StoredTensor,
@@ -265,10 +265,8 @@ def expect_weights(
         with torch.device("meta"):
             module = build()
     except Exception as error:  # a foreign constructor stumbles over bad settings in any way
-        reason = str(error).strip().splitlines()
         raise SgfluxError(
-            f"{path}: describes no model that can be built: "
-            f"{reason[0] if reason else type(error).__name__}"
+            f"{path}: describes no model that can be built: {first_line(error)}"
         ) from error
     found = {rename(name): (entry, name) for name, entry in weights.tensors.items()}
     for one, other in shared:

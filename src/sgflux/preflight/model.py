@@ -28,7 +28,7 @@ from sgflux.bases.flux1.single_files import described_autoencoder, described_cli
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.bases.memory.quantization import LIBRARIES, not_installed
 from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.weights_header import StoredTensor, read_header
 from sgflux.files.writing import readable_size
 from sgflux.preflight.folder import (
@@ -349,10 +349,9 @@ def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tu
         )
         tokenizers = (pipeline.tokenizer, pipeline.tokenizer_2)
     except Exception as error:  # damaged files make the tokenizers library raise anything at all
-        reason = str(error).strip().splitlines()
         raise SgfluxError(
             f"{folder.path}: its tokenizers cannot be read (tokenizer/, tokenizer_2/): "
-            f"{reason[0] if reason else type(error).__name__}; download them again"
+            f"{first_line(error)}; download them again"
         ) from error
     for tokenizer, rows, part in zip(
         tokenizers, (clip, t5), ("tokenizer", "tokenizer_2"), strict=True

@@ -15,7 +15,7 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName
 from sgflux.data.buckets import Size, bucket_lines
 from sgflux.data.seen_rows import SEEN_FILE, seen_bytes
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.settings.training import TrainConfig
@@ -236,8 +236,7 @@ def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> Non
     except SgfluxError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = (str(error) or repr(error)).splitlines()[0]
-        raise CheckpointError(f"{path}: is damaged: {reason}") from error
+        raise CheckpointError(f"{path}: is damaged: {first_line(error)}") from error
 
 
 def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.writing import replacing
 from sgflux.training.checkpoints.checksum import content_checksum
 
@@ -179,8 +179,7 @@ def _load(path: Path, cls: type) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises a different type for each way to be no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: is no checkpoint: {reason}") from error
+        raise CheckpointError(f"{path}: is no checkpoint: {first_line(error)}") from error
     fields = dataclasses.fields(cls)
     checksum = content.pop(_CHECKSUM, None) if isinstance(content, dict) else None
     known = {"format", *(field.name for field in fields)}
