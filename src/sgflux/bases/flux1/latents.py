@@ -27,8 +27,8 @@ def unpack_latents(tokens: Tensor, height: int, width: int) -> Tensor:
 
     Args:
         tokens: packed latents.
-        height: in latent pixels, even.
-        width: in latent pixels, even.
+        height: Height in latent pixels, even.
+        width: Width in latent pixels, even.
 
     Raises:
         ValueError: if the tokens do not fill that size.

@@ -103,12 +103,12 @@ def load_text_encoders(
     """Load both text encoders and their tokenizers.
 
     Args:
-        model_id: see :func:`resolve_model_id`.
-        dtype: of the weights.
-        device: where they go.
+        model_id: Model as :func:`resolve_model_id` takes it.
+        dtype: Precision of the weights.
+        device: Device of the weights.
         max_sequence_length: T5's tokens of a prompt; None: what the tokenizer allows, at most 256.
-        allow_download: fetch from the hub what is not on this machine.
-        revision: of the hub's repository: a branch, tag or commit.
+        allow_download: Fetch from the hub what is not on this machine.
+        revision: Branch, tag or commit of the hub's repository.
         text_encoder: CLIP as a single file; None: of ``model_id``.
         text_encoder_2: T5 as a single file; None: of ``model_id``.
 

@@ -129,7 +129,7 @@ def layer_of(layer: str) -> tuple[str, bool]:
     """A layer's name in FLUX.1's transformer.
 
     Args:
-        layer: as a file calls it.
+        layer: Name of the layer in the file.
 
     Returns:
         The name, and whether it is one of the original release (``double_blocks.7.img_attn.qkv``)

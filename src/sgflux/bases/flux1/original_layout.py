@@ -176,8 +176,8 @@ def original_targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
     """diffusers' modules that an original one becomes, each with its rows of ``value``.
 
     Args:
-        module: like ``double_blocks.7.img_attn.qkv``.
-        value: its weight or bias, or the upper factor of a LoRA on it: anything with its rows.
+        module: Name like ``double_blocks.7.img_attn.qkv``.
+        value: Weight or bias of the module, or the upper factor of a LoRA on it.
 
     Raises:
         SgfluxError: if FLUX.1's transformer has no such module.

@@ -153,9 +153,9 @@ def load_clip(path: Path, *, end_token: int, dtype: torch.dtype) -> CLIPTextMode
     """CLIP's text model of a file, in ``dtype`` on the CPU.
 
     Args:
-        path: like ``clip_l.safetensors``; keys with ``text_model.`` before them or without.
+        path: File like ``clip_l.safetensors``; keys with ``text_model.`` before them or without.
         end_token: id of the token at which the pooled output is read.
-        dtype: of the weights.
+        dtype: Precision of the weights.
 
     Raises:
         SgfluxError: if the file cannot be read, or holds something else; the message names the key.
@@ -210,8 +210,8 @@ def load_t5(path: Path, *, dtype: torch.dtype) -> T5EncoderModel:
     """T5's encoder of a file, in ``dtype`` on the CPU.
 
     Args:
-        path: like ``t5xxl_fp16.safetensors``.
-        dtype: of the weights.
+        path: File like ``t5xxl_fp16.safetensors``.
+        dtype: Precision of the weights.
 
     Raises:
         SgfluxError: if the file cannot be read, or holds something else; the message names the key.

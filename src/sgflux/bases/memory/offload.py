@@ -103,9 +103,9 @@ def offload_for_sampling(
     """Let diffusers fetch the weights of a transformer that is called as it is, without gradient.
 
     Args:
-        transformer: with nothing put into it.
+        transformer: Transformer without an adapter.
         device: where it runs.
-        folder: see :class:`BlockOffload`.
+        folder: Folder of the weights, as for :class:`BlockOffload`.
 
     Returns:
         What the weights' files live as long as; None if they are in the CPU's memory.

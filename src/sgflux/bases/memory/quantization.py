@@ -59,7 +59,7 @@ def quantize_base(
     Args:
         transformer: frozen, with its LoRA in it.
         kind: ``int8``, ``float8`` (e4m3) or ``nf4``.
-        keep: see :func:`quantizable`.
+        keep: Layers that :func:`quantizable` leaves out.
         device: each matrix goes there to be rounded, and stays; None: where it is.
 
     Raises:
