@@ -43,7 +43,7 @@ class Mutant:
     """One deliberate fault.
 
     Attributes:
-        id: Its short name.
+        id: Short name of the mutant.
         what: What is wrong with it, in words.
         file: The file that it changes.
         old: The text that is replaced; it must occur exactly once.

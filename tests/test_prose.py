@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-PACKAGE = TESTS.parent / "src" / "sgflux"
+ROOT = TESTS.parent
+PACKAGE = ROOT / "src" / "sgflux"
 MODULES = sorted(TESTS.rglob("test_*.py"))
 
 PREPOSITIONS = frozenset(
@@ -28,7 +29,9 @@ UNFINISHED = ("bases", "models/adapter", "models/conditioning", "models/errors",
 
 
 def is_unfinished(path: Path) -> bool:
-    return path.relative_to(PACKAGE).as_posix().startswith(UNFINISHED)
+    return path.is_relative_to(PACKAGE) and path.relative_to(PACKAGE).as_posix().startswith(
+        UNFINISHED
+    )
 
 
 def stubs(source: str) -> Iterator[tuple[int, str]]:
@@ -47,8 +50,13 @@ def stubs(source: str) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(PACKAGE.rglob("*.py")) if not is_unfinished(path)],
-    ids=lambda path: str(path.relative_to(PACKAGE)),
+    [
+        path
+        for folder in (PACKAGE, ROOT / "integrations", ROOT / "benchmarks", ROOT / "scripts")
+        for path in sorted(folder.rglob("*.py"))
+        if not is_unfinished(path)
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_arguments_are_described_by_statements(path: Path) -> None:
     found = list(stubs(path.read_text(encoding="utf-8")))

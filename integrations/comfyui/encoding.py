@@ -28,7 +28,7 @@ class Adapter:
     """A loaded adapter.
 
     Attributes:
-        folder: of its bundle.
+        folder: Folder of the bundle.
         config: what it is.
         part: what it brings into the model beside its LoRA.
         encoder: the graph encoder's weights, by their names in the encoder.
@@ -49,7 +49,7 @@ def load_adapter(adapter: str, *, allow_download: bool = False) -> Adapter:
     """Read a bundle.
 
     Args:
-        adapter: its folder (a run's ``final/``), or ``user/name[@revision]`` on the hub.
+        adapter: Folder of the adapter (a run's ``final/``), or ``user/name[@revision]`` on the hub.
         allow_download: fetch it from the hub if it is not on this machine.
 
     Raises:
@@ -94,7 +94,7 @@ def encode_graph(adapter: Adapter, clip: Any, text: str, *, open_vocabulary: boo
     Args:
         adapter: whose graph encoder reads it.
         clip: ComfyUI's CLIP object of FLUX (CLIP-L and T5 XXL, loaded as type "flux").
-        text: like ``man, riding, horse; man, wearing, hat``.
+        text: Text form of a graph, like ``man, riding, horse; man, wearing, hat``.
         open_vocabulary: take predicates that are not among the 24 and their aliases.
 
     Raises:
