@@ -93,10 +93,7 @@ class CheckReport:
             "triples": {str(size): count for size, count in self.triples.items()},
             "negatives": dict(self.negatives),
             "repairs": self.repairs,
-            "problems": [
-                {"line": problem.line, "kind": problem.kind, "message": problem.message}
-                for problem in self.problems
-            ],
+            "problems": [vars(problem) for problem in self.problems],
         }
 
     def to_text(self, *, max_problems: int | None = None) -> str:

@@ -10,7 +10,7 @@ have a width; numbers without bounds have Student's t over images.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,9 @@ class Observations:
         """Number of observations."""
         return len(self.values)
 
-    def select(self, keep: Sequence[bool]) -> Observations:
-        """The observations whose entry in ``keep`` is true."""
-        if len(keep) != len(self):
-            raise ValueError(f"keep has {len(keep)} entries for {len(self)} observations")
-        return self.take([index for index, kept in enumerate(keep) if kept])
-
-    def take(self, rows: Sequence[int]) -> Observations:
-        """The observations with these numbers."""
+    def of_groups(self, groups: Collection[str]) -> Observations:
+        """The observations of these groups, in their order."""
+        rows = [row for row, group in enumerate(self.groups) if group in groups]
         return Observations(
             [self.values[i] for i in rows],
             [self.groups[i] for i in rows],
@@ -88,12 +83,7 @@ class Estimate:
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {
-            "value": self.value,
-            "ci95": None if self.ci95 is None else list(self.ci95),
-            "n": self.n,
-            "clusters": self.clusters,
-        }
+        return {**vars(self), "ci95": None if self.ci95 is None else list(self.ci95)}
 
     def __str__(self) -> str:
         """As a percentage with its interval."""
@@ -150,10 +140,8 @@ def macro_estimate(observations: Observations) -> MacroEstimate:
     Raises:
         ValueError: on a value outside of [0, 1].
     """
-    rows: dict[str, list[int]] = {}
-    for row, group in enumerate(observations.groups):
-        rows.setdefault(group, []).append(row)
-    per_group = {name: _share(observations.take(rows[name])) for name in sorted(rows)}
+    names = sorted(set(observations.groups))
+    per_group = {name: _share(observations.of_groups({name})) for name in names}
     return MacroEstimate(_share(observations), per_group)
 
 
@@ -170,10 +158,9 @@ def difference_estimate(first: Observations, second: Observations) -> Estimate:
         ``n`` is the number of observations of both sides together.
     """
     shared = set(first.groups) & set(second.groups)
-    first = first.select([group in shared for group in first.groups])
-    second = second.select([group in shared for group in second.groups])
     if not shared:
         return NOTHING
+    first, second = first.of_groups(shared), second.of_groups(shared)
     found = difference_interval(
         np.asarray(first.values), _layout(first), np.asarray(second.values), _layout(second)
     )

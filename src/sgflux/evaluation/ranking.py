@@ -73,13 +73,11 @@ def measure_errors(
         latents = _latents(pipeline, batch, pictures, height, width, crop)
         text = pipeline.encode_text([prompt_for(item.example, "neutral") for item in batch])
         # A true graph stands in where there is no negative; its error is then discarded.
-        swapped = [item.graph if item.swapped is None else item.swapped.graph for item in batch]
-        replaced = [item.graph if item.replaced is None else item.replaced.graph for item in batch]
         alternatives = [
             [item.graph for item in batch],
             [SceneGraph.null()] * len(batch),
-            swapped,
-            replaced,
+            [(item.swapped or item.example).graph for item in batch],
+            [(item.replaced or item.example).graph for item in batch],
         ]
         for k, sigma in enumerate(sigmas):
             with pipeline.mixed_precision():
@@ -125,10 +123,9 @@ def _latents(
 
 
 def _noise(items: Sequence[EvaluationItem], k: int, latents: Tensor, *, seed: int) -> Tensor:
-    rows = []
-    for item in items:
-        generator = torch.Generator("cpu").manual_seed(derived_seed(seed, "ranking", item.row, k))
-        rows.append(torch.randn(latents.shape[1:], generator=generator))
+    seeds = [derived_seed(seed, "ranking", item.row, k) for item in items]
+    generators = [torch.Generator("cpu").manual_seed(one) for one in seeds]
+    rows = [torch.randn(latents.shape[1:], generator=one) for one in generators]
     return torch.stack(rows).to(latents.device)
 
 

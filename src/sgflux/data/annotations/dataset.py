@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +16,12 @@ from sgflux.data.annotations.locating import located
 from sgflux.data.annotations.rows import PROMPT_TEMPLATE, RowMaker, check_template
 from sgflux.data.annotations.selection import Selection, make_pool, select
 from sgflux.data.annotations.sheet import examples_sheet
-from sgflux.data.annotations.splits import Combination, choose_combinations
+from sgflux.data.annotations.splits import choose_combinations
 from sgflux.data.annotations.table import SPLITS, Annotations
 from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.mirror import mirrored
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import make_folder, naming_disk_errors
+from sgflux.files.writing import unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 
 MIN_BOX_AREA = 1024.0
@@ -113,7 +111,15 @@ def write_dataset(
         held_out=held_out,
         progress=progress,
     )
-    shortages = _shortages(selection, classes)
+    shortages: list[dict[str, Any]] = [
+        {
+            "predicate": classes[shortage.label],
+            "split": shortage.split,
+            "wanted": shortage.wanted,
+            "found": shortage.found,
+        }
+        for shortage in selection.choice.shortages
+    ]
     if shortages and not allow_imbalance:
         raise SgfluxError(
             _shortage_message(shortages, candidates.ledger.found)
@@ -145,7 +151,10 @@ def write_dataset(
         "other_predicates": candidates.other_predicates,
         "broken_pictures": dict(selection.broken),
         "shortages": shortages,
-        "held_out_combinations": [_words(entry, table, classes) for entry in held_out],
+        "held_out_combinations": [
+            [table.names[subject], classes[label], table.names[target]]
+            for subject, label, target in held_out
+        ],
         "not_mirrored": dict(not_mirrored),
         "splits": {},
         "contact_sheet": files["sheet"].name,
@@ -168,18 +177,6 @@ def _files(out_dir: Path, tag: str) -> dict[str, Path]:
             f"{', '.join(there)} is there already; give another --tag or --out-dir, or delete it"
         )
     return files
-
-
-def _shortages(selection: Selection, classes: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "predicate": classes[shortage.label],
-            "split": shortage.split,
-            "wanted": shortage.wanted,
-            "found": shortage.found,
-        }
-        for shortage in selection.choice.shortages
-    ]
 
 
 def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str, int]) -> str:
@@ -243,10 +240,6 @@ def _with_mirror_images(
     return result
 
 
-def _words(entry: Combination, table: Annotations, classes: Sequence[str]) -> list[str]:
-    return [table.names[entry[0]], classes[entry[1]], table.names[entry[2]]]
-
-
 def _vocabulary_hash(classes: Sequence[str]) -> str:
     """Of the classes in their order and of the aliases that made them canonical."""
     aliases = sorted(DEFAULT_VOCABULARY.aliases.items())
@@ -261,27 +254,20 @@ def _write(
     images_dir: Path,
 ) -> None:
     """Write everything beside its place, then move it there."""
-    out_dir = files["summary"].parent
-    make_folder(out_dir)
-    partial = out_dir / f".{files['summary'].stem}.partial-{uuid.uuid4().hex}"
-    with naming_disk_errors(out_dir):
-        try:
-            partial.mkdir()
-            for split, examples in rows.items():
-                if examples:
-                    write_examples(partial / files[split].name, examples)
-                    summary["splits"][split] = _split_summary(partial / files[split].name, examples)
-            split, shown = next((split, found) for split, found in rows.items() if found)
-            title = f"{summary['dataset']}, {split}: the first examples of each predicate"
-            sheet = examples_sheet(shown, images_dir=images_dir, title=title)
-            sheet.save(partial / files["sheet"].name, quality=88)
-            text = json.dumps(summary, indent=2, ensure_ascii=False)
-            (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")
-            for path in files.values():
-                if (partial / path.name).exists():
-                    (partial / path.name).replace(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with unfinished_folder(files["summary"]) as partial:
+        for split, examples in rows.items():
+            if examples:
+                write_examples(partial / files[split].name, examples)
+                summary["splits"][split] = _split_summary(partial / files[split].name, examples)
+        split, shown = next((split, found) for split, found in rows.items() if found)
+        title = f"{summary['dataset']}, {split}: the first examples of each predicate"
+        sheet = examples_sheet(shown, images_dir=images_dir, title=title)
+        sheet.save(partial / files["sheet"].name, quality=88)
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        (partial / files["summary"].name).write_text(text + "\n", encoding="utf-8")
+        for path in files.values():
+            if (partial / path.name).exists():
+                (partial / path.name).replace(path)
 
 
 def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
@@ -29,7 +30,6 @@ FORMAT = "sgflux-cache-2"
 
 _HEAD = b'{"index_sha256": "%s", "content": '
 _HEAD_SIZE = len(_HEAD % (b"0" * 64))
-_FIELDS = {"format", "keys", "rows", "shapes", "size", "sha256"}
 _CHECKSUM_BYTES = 8
 _CHUNK = 2**22
 _DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
@@ -37,6 +37,28 @@ _DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 
 class DamagedError(Exception):
     """The reason why a shard does not count; never leaves the store."""
+
+
+class _Content(msgspec.Struct, forbid_unknown_fields=True):
+    """What an index file states."""
+
+    format: Literal["sgflux-cache-2"]
+    keys: Annotated[list[str], Meta(min_length=1)]
+    rows: str
+    shapes: Annotated[
+        dict[str, tuple[Annotated[int, Meta(gt=0, lt=2**48)], ...]], Meta(min_length=1)
+    ]
+    size: int
+    sha256: str
+
+
+class _Index(msgspec.Struct):
+    """An index file, whose checksum is compared before it is parsed."""
+
+    content: _Content
+
+
+_INDEX = msgspec.json.Decoder(_Index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,10 +183,9 @@ def read_index(path: Path) -> Shard:
             "its checksum does not match"
         )
     try:
-        content = msgspec.json.decode(data)["content"]
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise DamagedError(f"is no index: {error}") from error
-    shard = _shard(path, content)
+        shard = _shard(path, _INDEX.decode(data).content)
+    except msgspec.MsgspecError as error:
+        raise DamagedError(f"is no index of the format {FORMAT!r}: {error}") from error
     try:
         status, written = shard.path.stat(), path.stat().st_mtime_ns
     except OSError as error:
@@ -179,26 +200,11 @@ def read_index(path: Path) -> Shard:
     return shard
 
 
-def _shard(path: Path, content: Any) -> Shard:
+def _shard(path: Path, content: _Content) -> Shard:
     """What an index states, whose checksum says only that nobody has changed it by accident."""
-    if (
-        not isinstance(content, dict)
-        or set(content) != _FIELDS
-        or content["format"] != FORMAT
-        or not isinstance(content["keys"], list)
-        or not content["keys"]
-        or not isinstance(content["shapes"], dict)
-        or not content["shapes"]
-        or type(content["size"]) is not int
-        or not isinstance(content["sha256"], str)
-    ):
-        raise DamagedError(f"is no index of the format {FORMAT!r}")
-    shapes = content["shapes"].values()
-    if not all(isinstance(shape, list) and all(map(_is_size, shape)) for shape in shapes):
-        raise DamagedError("states shapes that no tensor can have")
     try:
-        digests, checksums = key_bytes(content["keys"]), bytes.fromhex(content["rows"])
-    except (TypeError, ValueError) as error:
+        digests, checksums = key_bytes(content.keys), bytes.fromhex(content.rows)
+    except ValueError as error:
         raise DamagedError(f"has a key or checksum that is none: {error}") from error
     if len(checksums) != _CHECKSUM_BYTES * len(digests):
         raise DamagedError(f"has {len(digests)} keys, but checksums of another number of rows")
@@ -206,14 +212,10 @@ def _shard(path: Path, content: Any) -> Shard:
         index_path=path,
         digests=digests,
         checksums=checksums,
-        shapes={name: tuple(shape) for name, shape in content["shapes"].items()},
-        size=content["size"],
-        sha256=content["sha256"],
+        shapes=content.shapes,
+        size=content.size,
+        sha256=content.sha256,
     )
-
-
-def _is_size(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**48
 
 
 def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+from msgspec import Raw
 
 from sgflux.data.annotations.table import (
     ANY_SPLIT,
@@ -26,7 +27,6 @@ from sgflux.data.annotations.table import (
     clean_name,
     source,
 )
-from sgflux.data.progress import progress_bar
 from sgflux.data.visual_genome.raw_files import (
     FOLDERS,
     IMAGE_ENTRY,
@@ -39,10 +39,8 @@ from sgflux.data.visual_genome.raw_files import (
     RELATIONSHIPS_ENTRY,
     Relationship,
     Thing,
-    entries_of,
-    entry_named,
+    for_each_entry,
     image_id_of,
-    mapped,
     object_id_of,
     read_aliases,
     read_attributes,
@@ -120,40 +118,41 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
     ids, sizes, groups = array("q"), array("q"), array("q")
     row_of: dict[int, int] = {}
     group_of: dict[tuple[str, str | int], int] = {}
-    with mapped(path) as data:
-        for number, raw in enumerate(entries_of(path, data)):
-            with entry_named(raw, path, number):
-                entry = IMAGE_ENTRY.decode(raw)
-                image_id = image_id_of(entry)
-            try:
-                parts = [part for part in urlsplit(entry.url).path.split("/") if part]
-            except ValueError:
-                parts = [""]
-            if not entry.url.strip():
-                # Release 1.0 has empty ones; where the file is, it is found by its name.
-                parts = [f"{image_id}.jpg"]
-                quirks["images without a url, looked for by their number"] += 1
-            elif len(parts) < 2 or ".." in parts[-2:]:
-                raise SgfluxError(
-                    f"{path}: entry {number} (image {image_id}): the url {entry.url!r} must "
-                    "end in a folder and a file, like .../VG_100K/2317504.jpg"
-                )
-            if image_id in row_of:
-                quirks["images listed twice, read once"] += 1
-                continue
-            row_of[image_id] = len(paths)
-            same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
-            same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
-            same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
-            known = [group_of[key] for key in same if key in group_of]
-            group = min(known, default=len(paths))
-            quirks["images of a picture that another image shows, kept in its split"] += bool(known)
-            for key in same:
-                group_of.setdefault(key, group)
-            paths.append("/".join(parts[-2:]))
-            ids.append(image_id)
-            sizes.extend((entry.width, entry.height))
-            groups.append(group)
+
+    def take(number: int, raw: Raw) -> None:
+        entry = IMAGE_ENTRY.decode(raw)
+        image_id = image_id_of(entry)
+        try:
+            parts = [part for part in urlsplit(entry.url).path.split("/") if part]
+        except ValueError:
+            parts = [""]
+        if not entry.url.strip():
+            # Release 1.0 has empty ones; where the file is, it is found by its name.
+            parts = [f"{image_id}.jpg"]
+            quirks["images without a url, looked for by their number"] += 1
+        elif len(parts) < 2 or ".." in parts[-2:]:
+            raise SgfluxError(
+                f"{path}: entry {number} (image {image_id}): the url {entry.url!r} must "
+                "end in a folder and a file, like .../VG_100K/2317504.jpg"
+            )
+        if image_id in row_of:
+            quirks["images listed twice, read once"] += 1
+            return
+        row_of[image_id] = len(paths)
+        same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
+        same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
+        same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
+        known = [group_of[key] for key in same if key in group_of]
+        group = min(known, default=len(paths))
+        quirks["images of a picture that another image shows, kept in its split"] += bool(known)
+        for key in same:
+            group_of.setdefault(key, group)
+        paths.append("/".join(parts[-2:]))
+        ids.append(image_id)
+        sizes.extend((entry.width, entry.height))
+        groups.append(group)
+
+    for_each_entry(path, take)
     table = Images(
         paths=paths,
         ids=_int64(ids),
@@ -225,23 +224,20 @@ def _read_objects(
     """The objects, and the id of a merged object -> the row of what it was merged into."""
     things = _Things()
     merged: dict[int, int] = {}
-    with mapped(path) as data:
-        entries = entries_of(path, data)
-        with progress_bar(len(entries), path.name, show=show) as advance:
-            for number, raw in enumerate(entries):
-                with entry_named(raw, path, number):
-                    entry = OBJECTS_ENTRY.decode(raw)
-                    row = row_of.get(image_id_of(entry))
-                    ids = [object_id_of(thing) for thing in entry.objects]
-                if row is None:
-                    quirks["entries of objects.json about an unknown image, left out"] += 1
-                    continue
-                for place, thing in enumerate(entry.objects):
-                    for other in thing.merged_object_ids or ():
-                        merged[other] = len(things) + place
-                things.extend(row, entry.objects, ids, names.of_thing)
-                if number % 1000 == 999:
-                    advance(1000)
+
+    def take(_: int, raw: Raw) -> None:
+        entry = OBJECTS_ENTRY.decode(raw)
+        row = row_of.get(image_id_of(entry))
+        ids = [object_id_of(thing) for thing in entry.objects]
+        if row is None:
+            quirks["entries of objects.json about an unknown image, left out"] += 1
+            return
+        for place, thing in enumerate(entry.objects):
+            for other in thing.merged_object_ids or ():
+                merged[other] = len(things) + place
+        things.extend(row, entry.objects, ids, names.of_thing)
+
+    for_each_entry(path, take, show=show)
     return things.table(), merged
 
 
@@ -256,26 +252,23 @@ def _read_relationships(
 ) -> _Found:
     images, ids, places, words = array("q"), array("q"), array("q"), array("q")
     ends = _Things()
-    with mapped(path) as data:
-        entries = entries_of(path, data)
-        with progress_bar(len(entries), path.name, show=show) as advance:
-            for number, raw in enumerate(entries):
-                with entry_named(raw, path, number):
-                    entry = RELATIONSHIPS_ENTRY.decode(raw)
-                    row = row_of.get(image_id_of(entry))
-                    found = entry.relationships
-                    both = [end for one in found for end in (one.subject, one.object)]
-                    end_ids = [object_id_of(thing) for thing in both]
-                if row is None:
-                    quirks["relationships of an unknown image, left out"] += len(found)
-                    continue
-                images.extend([row] * len(found))
-                places.extend(range(len(found)))
-                ids.extend([_relationship_id(one) for one in found])
-                words.extend([predicates(one.predicate) for one in found])
-                ends.extend(row, both, end_ids, names.of_thing)
-                if number % 1000 == 999:
-                    advance(1000)
+
+    def take(_: int, raw: Raw) -> None:
+        entry = RELATIONSHIPS_ENTRY.decode(raw)
+        row = row_of.get(image_id_of(entry))
+        found = entry.relationships
+        both = [end for one in found for end in (one.subject, one.object)]
+        end_ids = [object_id_of(thing) for thing in both]
+        if row is None:
+            quirks["relationships of an unknown image, left out"] += len(found)
+            return
+        images.extend([row] * len(found))
+        places.extend(range(len(found)))
+        ids.extend([_relationship_id(one) for one in found])
+        words.extend([predicates(one.predicate) for one in found])
+        ends.extend(row, both, end_ids, names.of_thing)
+
+    for_each_entry(path, take, show=show)
     return _Found(
         images=_int64(images),
         ids=_int64(ids),

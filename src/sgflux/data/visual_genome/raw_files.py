@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from sgflux.data.annotations.table import clean_name
+from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
 
@@ -164,16 +165,15 @@ def read_attributes(folder: Path, image_ids: Iterable[int]) -> dict[int, list[st
         return {}
     wanted = set(image_ids)
     found: dict[int, list[str]] = {}
-    with mapped(path) as data:
-        entries = entries_of(path, data)
-        for number, entry in enumerate(entries):
-            with entry_named(entry, path, number):
-                if image_id_of(_IMAGE_ID.decode(entry)) not in wanted:
-                    continue
-                for thing in _ATTRIBUTES.decode(entry).attributes:
-                    if thing.attributes:
-                        words = dict.fromkeys(map(clean_name, thing.attributes))
-                        found[object_id_of(thing)] = [word for word in words if word]
+
+    def take(_: int, raw: Raw) -> None:
+        if image_id_of(_IMAGE_ID.decode(raw)) in wanted:
+            for thing in _ATTRIBUTES.decode(raw).attributes:
+                if thing.attributes:
+                    words = dict.fromkeys(map(clean_name, thing.attributes))
+                    found[object_id_of(thing)] = [word for word in words if word]
+
+    for_each_entry(path, take)
     return found
 
 
@@ -214,15 +214,27 @@ def entries_of(path: Path, data: memoryview) -> list[Raw]:
         ) from error
 
 
-@contextmanager
-def entry_named(entry: Raw, path: Path, number: int) -> Iterator[None]:
-    """Name the file and the entry in the errors of reading it.
+def for_each_entry(path: Path, take: Callable[[int, Raw], None], *, show: bool = False) -> None:
+    """Call a function with the number of every entry of a file and the entry, not yet decoded.
+
+    Args:
+        path: The file.
+        take: Function that decodes an entry and uses it.
+        show: Whether a bar is shown on stderr.
 
     Raises:
-        SgfluxError: instead of msgspec's own error.
+        SgfluxError: naming the file and the entry, if the file or an entry cannot be decoded.
     """
-    try:
-        yield
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        text = bytes(memoryview(entry)[:80])
-        raise SgfluxError(f"{path}: entry {number}: {error}; it starts {text!r}") from error
+    with mapped(path) as data:
+        entries = entries_of(path, data)
+        with progress_bar(len(entries), path.name, show=show) as advance:
+            for number, raw in enumerate(entries):
+                try:
+                    take(number, raw)
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                    text = bytes(memoryview(raw)[:80])
+                    raise SgfluxError(
+                        f"{path}: entry {number}: {error}; it starts {text!r}"
+                    ) from error
+                if number % 1000 == 999:
+                    advance(1000)

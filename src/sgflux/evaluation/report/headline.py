@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -58,6 +58,11 @@ class Figure:
         low, high = entry.get("ci95") or (None, None)
         return cls(float(entry[key]), low, high, int(entry.get("n", 0)), is_share)
 
+    def negated(self) -> Figure:
+        """The figure with the other sign."""
+        value, low, high = (None if n is None else -n for n in (self.value, self.high, self.low))
+        return replace(self, value=value, low=low, high=high)
+
     @property
     def percent(self) -> str:
         """The value, like "74.2 %", with a blank at which no line breaks; "0.963" of no share."""
@@ -107,11 +112,8 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         note = f"{judge.get('name', '')}, on {judge.get('calibrated_on', 'real pictures')}"
         yield HeadlineRow("The judge", "Judge accuracy", note, Figure.of(judge, key="accuracy"))
         for kind, entry in (judge.get("false_acceptance") or {}).items():
-            label, note = (
-                f"False acceptance, {kind}",
-                f"a relation is named between {entry.get('pairs', kind)}",
-            )
-            yield HeadlineRow("The judge", label, note, Figure.of(entry))
+            note = f"a relation is named between {entry.get('pairs', kind)}"
+            yield HeadlineRow("The judge", f"False acceptance, {kind}", note, Figure.of(entry))
     arms = results.get("arms", {})
     for arm, (label, note) in ARM_TITLES.items():
         figure = arm_figure(results, arm)
@@ -134,20 +136,15 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
     yield HeadlineRow(group, "Gain over the base", note, Figure.of(difference))
     contradiction = results.get("contradiction") or {}
     note = "the text states another predicate than the graph"
-    for key, label in (
-        ("follows_graph", "Contradiction: follows the graph"),
-        ("follows_text", "Contradiction: follows the text"),
-    ):
-        yield HeadlineRow(group, label, note, Figure.of(contradiction.get(key)))
+    for who in ("graph", "text"):
+        figure = Figure.of(contradiction.get(f"follows_{who}"))
+        yield HeadlineRow(group, f"Contradiction: follows the {who}", note, figure)
     group = "Relation accuracy by pairs of objects, with the true graph"
     graph = arms.get(str(Arm.GRAPH), {})
     held_out = graph.get("held_out_combinations") or {}
+    apart = "not in its training; the base may have seen them"
     for key, label, note in (
-        (
-            "held_out",
-            "Pairs new to the adapter",
-            "not in its training; the base may have seen them",
-        ),
+        ("held_out", "Pairs new to the adapter", apart),
         ("seen", "Pairs in the adapter's training", "the others"),
     ):
         entry = held_out.get(key)
@@ -176,35 +173,16 @@ def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
     """Ranking accuracy, and the errors that it compares and does not tell."""
     note = "e(g⁺) < e(g⁻) on real pictures, without sampling or judge; chance is 50 %"
     yield HeadlineRow(group, "Ranking accuracy", note, Figure.of(ranking))
-    errors = ranking.get("errors") or {}
-    gap = (ranking.get("gap") or {}).get("null_graph")
-    turned = None
-    if gap and gap.get("value") is not None:
-        ends = gap.get("ci95")
-        turned = {
-            **gap,
-            "value": -gap["value"],
-            "ci95": None if ends is None else [-ends[1], -ends[0]],
-        }
-    for label, note, entry in (
-        (
-            "e(g⁺), error under the true graph",
-            "of the velocity, on real pictures",
-            errors.get("graph"),
-        ),
-        (
-            "e(g⁻), error under a false graph",
-            "role swaps and other predicates",
-            errors.get("negative_graph"),
-        ),
-        (
-            "e(∅), error without a graph",
-            "the same adapter, pictures and noise",
-            errors.get("null_graph"),
-        ),
-        ("e(g⁺) less e(∅)", "above 0: the graph moves the velocity away from the data's", turned),
+    for key, label, note in (
+        ("graph", "e(g⁺), error under the true graph", "of the velocity, on real pictures"),
+        ("negative_graph", "e(g⁻), error under a false graph", "role swaps and other predicates"),
+        ("null_graph", "e(∅), error without a graph", "the same adapter, pictures and noise"),
     ):
+        entry = (ranking.get("errors") or {}).get(key)
         yield HeadlineRow(group, label, note, Figure.of(entry, is_share=False))
+    gap = Figure.of((ranking.get("gap") or {}).get("null_graph"), is_share=False)
+    note = "above 0: the graph moves the velocity away from the data's"
+    yield HeadlineRow(group, "e(g⁺) less e(∅)", note, gap.negated())
 
 
 def _over(entry: Mapping[str, Any] | None) -> str:
@@ -278,16 +256,12 @@ def ranking_sentence(ranking: Results) -> str | None:
 
 def _cut_notes(cut: Results) -> list[str]:
     """One sentence about every arm's cut prompts; that there are none is said, too."""
-    arms = cut.get("arms") or {}
-    if not arms:
-        return []
+    arms = (cut.get("arms") or {}).items()
     named = [
-        f"{name} {entry['cut']} of {entry['pictures']}"
-        for name, entry in arms.items()
-        if entry["cut"]
+        f"{name} {entry['cut']} of {entry['pictures']}" for name, entry in arms if entry["cut"]
     ]
     if not named:
-        return [f"No prompt was cut at the text encoder's {cut['limit']} tokens."]
+        return [f"No prompt was cut at the text encoder's {cut['limit']} tokens."] if arms else []
     return [
         f"Prompts cut at the text encoder's {cut['limit']} tokens, so that their end was not read: "
         f"{', '.join(named)}."
