@@ -16,6 +16,7 @@ from torch import Tensor
 from ways import SCALE, Ours, Task, make_arrays, statement_graph
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.models.adapter import adapter_disabled
 from sgflux.sampling import SceneGraphFluxPipeline
@@ -39,29 +40,29 @@ def exact(bench: Bench) -> dict[str, Any]:
     task, device = bench.task(512), bench.place.device
     transformer = bench.flux()
     config, count = transformer.config, 2
-    inputs = {
+    tensors = {
         "hidden_states": torch.randn(count, task.image_tokens, 64),
         "encoder_hidden_states": torch.randn(count, task.text_tokens, config.joint_attention_dim),
         "pooled_projections": torch.randn(count, config.pooled_projection_dim),
         "img_ids": image_ids(*task.grid),
         "txt_ids": text_ids(task.text_tokens),
     }
-    inputs = {name: value.to(device, torch.bfloat16) for name, value in inputs.items()}
+    tensors = {name: value.to(device, torch.bfloat16) for name, value in tensors.items()}
     # diffusers rounds the noise level to bf16, sgflux does not: these are bf16 numbers.
-    inputs["timestep"] = torch.tensor([0.5, 0.25], device=device)
+    inputs = FluxInputs(**tensors, timestep=torch.tensor([0.5, 0.25], device=device))
     with torch.no_grad():
-        plain = transformer(**inputs).sample
+        plain = transformer(**vars(inputs)).sample
     with bench.ours(task) as ours, torch.no_grad():
         graphs = [statement_graph(0, 1), statement_graph(1, 2)]
         ours.add_names(graphs)
         ours.activate()
-        told = ours.model(graphs, **inputs)
+        told = ours.model(graphs, inputs)
         with torch.autocast(device.type, torch.bfloat16):
-            mixed = ours.model(graphs, **inputs)
+            mixed = ours.model(graphs, inputs)
             with adapter_disabled(ours.model):
-                mixed_plain = ours.model(None, **inputs)
+                mixed_plain = ours.model(None, inputs)
         ours.model.flux.gate_image.fill_(0.5)
-        opened = ours.model(graphs, **inputs)
+        opened = ours.model(graphs, inputs)
     return {
         "equal": torch.equal(told, plain),
         "largest_difference": float((told - plain).abs().max()),

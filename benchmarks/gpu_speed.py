@@ -24,7 +24,7 @@ from torch.optim.optimizer import (
 )
 from ways import LOSSES, VANILLA, Ours, Vanilla, statement_graph
 
-from sgflux.bases.flux1.text import TextFeatures
+from sgflux.bases.base import Text
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.run import train
 from sgflux.world.tiny_flux.config import TrainBaseConfig
@@ -374,12 +374,12 @@ class _Texts:
     def __init__(self, hidden: Tensor, pooled: Tensor) -> None:
         self._hidden, self._pooled = hidden, pooled
 
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode(self, prompts: Sequence[str]) -> Text:
         """The same features for every prompt."""
-        return TextFeatures(
-            encoder_hidden_states=self._hidden.expand(len(prompts), -1, -1),
-            pooled_projections=self._pooled.expand(len(prompts), -1),
-        )
+        return {
+            "hidden": self._hidden.expand(len(prompts), -1, -1),
+            "pooled": self._pooled.expand(len(prompts), -1),
+        }
 
 
 def sampling(bench: Bench, size: int, batch: int, *, compiled: bool = False) -> dict[str, Any]:

@@ -230,7 +230,7 @@ class Vanilla:
         arrays = make_arrays(task, transformer, statements=1)
         index = torch.arange(len(arrays))
         # A data set hands out rows without copies of its own, whatever the batch is.
-        self._data = TensorDataset(*arrays.posterior(index), *arrays.words(index.tolist()))
+        self._data = TensorDataset(*arrays.posterior(index), *arrays.words(index.tolist()).values())
         self._batches: Iterator[list[Tensor]] = iter(())
         self._batch = 0
 
@@ -435,7 +435,7 @@ class Ours:
             examples=arrays.examples,
             names=self._names,
             captions=arrays.words,
-            concept_pooled=torch.zeros(1, transformer.config.pooled_projection_dim),
+            concept_text={"pooled": torch.zeros(1, transformer.config.pooled_projection_dim)},
             regions=list,
             sampling_sigmas=torch.ones,
             image_tokens=task.image_tokens,

@@ -80,7 +80,7 @@ def test_t5_in_scaled_fp8(files: SingleFiles, tmp_path: Path, later: bool) -> No
         ).encode(["a photo of man and horse"])
         for path in (small, plain)
     ]
-    assert torch.equal(texts[0].encoder_hidden_states, texts[1].encoder_hidden_states)
+    assert torch.equal(texts[0]["hidden"], texts[1]["hidden"])
     assert described_t5(small).to_dict() == described_t5(files.text_encoder_2).to_dict()
     assert t5_state(small)[1].keys() == t5_state(files.text_encoder_2)[1].keys()
 

@@ -13,14 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.data.images import fit_image, load_image
 from sgflux.data.prompts import prompt_for
 from sgflux.evaluation.arms import EvaluationItem, derived_seed, make_items
 from sgflux.evaluation.ranking import ALTERNATIVES, measure_errors
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.ranking import ranking_errors_of_each
+from sgflux.models.errors import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
@@ -68,10 +67,8 @@ def error_by_hand(
         latents=latents,
         noise=torch.randn(latents.shape[1:], generator=generator)[None],
         sigma=torch.tensor([SIGMAS[k]]),
-        text_features=text,
+        text=text,
         alternatives=[[graph]],
-        image_ids=image_ids(latents.shape[2] // 2, latents.shape[3] // 2),
-        text_ids=text_ids(text.encoder_hidden_states.shape[1]),
     )
     return float(error)
 

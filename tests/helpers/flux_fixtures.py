@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.models.graph_encoder import NameFeatures
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.models import random_inputs, random_names
@@ -33,5 +33,5 @@ def names() -> NameFeatures:
 
 
 @pytest.fixture
-def inputs() -> dict[str, Any]:
+def inputs() -> FluxInputs:
     return random_inputs()

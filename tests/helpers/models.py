@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from diffusers import FluxTransformer2DModel
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.bases.flux1.load import load_transformer, model_identity
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
@@ -35,16 +37,23 @@ def random_names() -> NameFeatures:
     return NameFeatures(32, random_name_features)
 
 
-def random_inputs() -> dict[str, Any]:
+def random_inputs() -> FluxInputs:
     """Three examples of 4 by 6 image tokens and 7 text tokens."""
-    return {
-        "hidden_states": torch.randn(3, 24, 64),
-        "encoder_hidden_states": torch.randn(3, 7, 32),
-        "pooled_projections": torch.randn(3, 24),
-        "timestep": torch.tensor([1.0, 0.371, 0.7313]),
-        "img_ids": image_ids(4, 6),
-        "txt_ids": text_ids(7),
-    }
+    return FluxInputs(
+        hidden_states=torch.randn(3, 24, 64),
+        encoder_hidden_states=torch.randn(3, 7, 32),
+        pooled_projections=torch.randn(3, 24),
+        timestep=torch.tensor([1.0, 0.371, 0.7313]),
+        img_ids=image_ids(4, 6),
+        txt_ids=text_ids(7),
+    )
+
+
+def rows_of(inputs: FluxInputs, index: list[int]) -> FluxInputs:
+    """Some of the examples."""
+    shared = ("img_ids", "txt_ids", "guidance")
+    rows = {name: value[index] for name, value in vars(inputs).items() if name not in shared}
+    return replace(inputs, **rows)
 
 
 def make_config(transformer: FluxTransformer2DModel, **settings: Any) -> AdapterConfig:

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.reading import read_graph
 from sgflux.models.bundle import LORA_FILE
 from sgflux.sampling import SceneGraphFluxPipeline
@@ -194,8 +195,8 @@ def test_the_hooks_compute_what_sgflux_computes(
     generator = torch.Generator().manual_seed(0)
     text = ours.text_encoders.encode(["a photo of man and horse"])
     latents = torch.randn(2, 16, 64, generator=generator)
-    hidden = text.encoder_hidden_states.expand(2, -1, -1).clone()
-    pooled = text.pooled_projections.expand(2, -1)
+    hidden = text["hidden"].expand(2, -1, -1).clone()
+    pooled = text["pooled"].expand(2, -1)
     sigma = torch.tensor([0.7, 0.7])
     flux.load_state_dict(with_lora(state, adapter))
 
@@ -216,19 +217,19 @@ def test_the_hooks_compute_what_sgflux_computes(
                 transformer_options=options,
             )
 
-    inputs: dict[str, Any] = {
-        "hidden_states": latents,
-        "encoder_hidden_states": hidden,
-        "pooled_projections": pooled,
-        "timestep": sigma,
-        "img_ids": image_ids(4, 4),
-        "txt_ids": text_ids(hidden.shape[1]),
-    }
+    inputs = FluxInputs(
+        hidden_states=latents,
+        encoder_hidden_states=hidden,
+        pooled_projections=pooled,
+        timestep=sigma,
+        img_ids=image_ids(4, 4),
+        txt_ids=text_ids(hidden.shape[1]),
+    )
     model = ours.model
     assert model is not None
     own = read_graph(GRAPH, open_vocabulary=False).graph
     with torch.no_grad():
-        told, alone = model([own, own], **inputs), model(None, **inputs)
+        told, alone = model([own, own], inputs), model(None, inputs)
     assert (told - alone).abs().mean() > 0.01, "the graph has its say"
     tolerance = {"rtol": 1e-3, "atol": 2e-4}
     torch.testing.assert_close(theirs(None), told, **tolerance)

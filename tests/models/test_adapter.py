@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import (
@@ -28,7 +29,7 @@ from sgflux.models.adapter import (
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import METADATA_KEY
 from tests.helpers.flux import make_transformer
-from tests.helpers.models import GRAPHS, make_config, make_model, train_by_chance
+from tests.helpers.models import GRAPHS, make_config, make_model, rows_of, train_by_chance
 
 MODES = ("token", "temb")
 
@@ -36,12 +37,12 @@ MODES = ("token", "temb")
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("targets", ["all", "image"])
 def test_untrained_it_is_the_base(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], mode: str, targets: str
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, mode: str, targets: str
 ) -> None:
-    base = load_transformer(str(flux_folder))(**inputs).sample
+    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
     model = make_model(flux_folder, names, graph_mode=mode, lora_targets=targets)
-    assert torch.equal(model(None, **inputs), base)
-    assert torch.equal(model(GRAPHS, **inputs), base)
+    assert torch.equal(model(None, inputs), base)
+    assert torch.equal(model(GRAPHS, inputs), base)
 
 
 def test_what_is_trained(flux_folder: Path, names: NameFeatures) -> None:
@@ -70,11 +71,11 @@ def test_a_bf16_base_gets_float32_weights_that_learn(
     matrix = model.trainable_state()["lora.transformer_blocks.3.attn.to_q.lora_A.weight"]
     assert not torch.equal(matrix, matrix.bfloat16().float())
     train_by_chance(model)
-    assert model(GRAPHS, **inputs).dtype == torch.bfloat16
+    assert model(GRAPHS, inputs).dtype == torch.bfloat16
     for autocast in (False, True):
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            velocity = model(GRAPHS, gradient_checkpointing=True, **inputs)
+            velocity = model(GRAPHS, inputs, gradient_checkpointing=True)
         velocity.float().square().mean().backward()
         for name, parameter in model.trainable_parameters().items():
             assert parameter.grad is not None, name
@@ -84,7 +85,7 @@ def test_a_bf16_base_gets_float32_weights_that_learn(
 def test_switched_off_it_is_the_base_and_comes_back(
     flux_folder: Path, names: NameFeatures, inputs: dict[str, Any]
 ) -> None:
-    base = load_transformer(str(flux_folder))(**inputs).sample
+    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
     model = make_model(flux_folder, names)
     train_by_chance(model)
     # Somebody trains only a part: neither the encoder nor one half of LoRA.
@@ -92,15 +93,15 @@ def test_switched_off_it_is_the_base_and_comes_back(
     for layer in model.lora_layers().values():
         layer.lora_A.requires_grad_(False)
     trained = [name for name, p in model.trainable_parameters().items() if p.requires_grad]
-    on = model(GRAPHS, **inputs)
+    on = model(GRAPHS, inputs)
     with adapter_disabled(model):
-        off = model(None, **inputs)
+        off = model(None, inputs)
         with pytest.raises(ValueError, match="switched off"):
-            model(GRAPHS, **inputs)
+            model(GRAPHS, inputs)
     assert not off.requires_grad
     assert torch.equal(off, base)
-    assert torch.equal(model(GRAPHS, **inputs), on)
-    assert not torch.equal(model(None, **inputs), base)
+    assert torch.equal(model(GRAPHS, inputs), on)
+    assert not torch.equal(model(None, inputs), base)
     assert [n for n, p in model.trainable_parameters().items() if p.requires_grad] == trained
     model.requires_grad_(False)
     with adapter_disabled(model):
@@ -110,7 +111,7 @@ def test_switched_off_it_is_the_base_and_comes_back(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_two_graphs_learn_two_pictures_from_the_same_text(
-    names: NameFeatures, inputs: dict[str, Any], mode: str
+    names: NameFeatures, inputs: FluxInputs, mode: str
 ) -> None:
     """The graph alone carries what the text does not say, and only its direction tells them apart.
 
@@ -118,17 +119,16 @@ def test_two_graphs_learn_two_pictures_from_the_same_text(
     than their mean.
     """
     transformer = make_transformer()
-    shared = ("img_ids", "txt_ids")
-    inputs = {name: value if name in shared else value[[1, 1]] for name, value in inputs.items()}
+    inputs = rows_of(inputs, [1, 1])
     with torch.no_grad():
         texts = 3 * torch.randn(2, 7, 32)
-        target = transformer(**{**inputs, "encoder_hidden_states": texts}).sample
+        target = transformer(**{**vars(inputs), "encoder_hidden_states": texts}).sample
     blind = (target - target.mean(dim=0)).square().mean()
     config = make_config(transformer, graph_mode=mode)
     model = build_model(transformer=transformer, config=config, name_features=names)
     optimizer = torch.optim.Adam(model.trainable_parameters().values(), lr=0.01)
     graphs = [SceneGraph.parse("man, above, horse"), SceneGraph.parse("horse, above, man")]
-    prefix = model.flux.prefix(**inputs)
+    prefix = model.flux.prefix(inputs)
     for _ in range(80):
         optimizer.zero_grad()
         loss = (model.flux.suffix(prefix, model.encoder(graphs)) - target).square().mean()
@@ -136,13 +136,13 @@ def test_two_graphs_learn_two_pictures_from_the_same_text(
         optimizer.step()
     assert loss < 0.4 * blind
     with torch.no_grad():
-        swapped = model(graphs[::-1], **inputs)
+        swapped = model(graphs[::-1], inputs)
     assert (swapped - target.flip(0)).square().mean() < 0.4 * blind
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_bundle_brings_back_the_same_model(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], tmp_path: Path, mode: str
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, tmp_path: Path, mode: str
 ) -> None:
     model = make_model(flux_folder, names, graph_mode=mode, lora_alpha=8.0, lora_targets="image")
     state = train_by_chance(model)
@@ -164,12 +164,12 @@ def test_a_bundle_brings_back_the_same_model(
     check_base(config, transformer)
     again = build_model(transformer=transformer, config=config, name_features=names)
     again.load_trainable_state(loaded)
-    assert torch.equal(again(GRAPHS, **inputs), model(GRAPHS, **inputs))
+    assert torch.equal(again(GRAPHS, inputs), model(GRAPHS, inputs))
     assert all(torch.equal(value, state[name]) for name, value in loaded.items())
 
 
 def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], tmp_path: Path
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, tmp_path: Path
 ) -> None:
     """Its alpha, 2.5 times the rank, is in the weights; older bundles, which kept it, load too."""
     model = make_model(flux_folder, names, lora_alpha=10.0)
@@ -188,7 +188,7 @@ def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
     with safe_open(path, framework="pt") as file:
         settings = json.loads(file.metadata()[METADATA_KEY])
     assert settings["transformer.lora_alpha"] == 4
-    expected = model(GRAPHS, **inputs)
+    expected = model(GRAPHS, inputs)
     for rewrite in (False, True):
         if rewrite:
             settings["transformer.lora_alpha"] = 10.0
@@ -201,14 +201,14 @@ def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
         transformer = load_transformer(str(flux_folder))
         again = build_model(transformer=transformer, config=config, name_features=names)
         again.load_trainable_state(loaded)
-        torch.testing.assert_close(again(GRAPHS, **inputs), expected)
+        torch.testing.assert_close(again(GRAPHS, inputs), expected)
 
 
 @pytest.mark.parametrize("targets", ["all", "image"])
 def test_plain_diffusers_loads_the_lora(
     flux_folder: Path,
     names: NameFeatures,
-    inputs: dict[str, Any],
+    inputs: FluxInputs,
     tmp_path: Path,
     targets: str,
     caplog: pytest.LogCaptureFixture,
@@ -229,9 +229,9 @@ def test_plain_diffusers_loads_the_lora(
     assert loaded.keys() == stored.keys()
     assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
     assert f"transformer.transformer_blocks.3.attn.{'to_q'}.lora_A.weight" in stored
-    torch.testing.assert_close(pipeline.transformer(**inputs).sample, model(None, **inputs))
-    base = load_transformer(str(flux_folder))(**inputs).sample
-    assert (model(None, **inputs) - base).abs().max() > 1e-3
+    torch.testing.assert_close(pipeline.transformer(**vars(inputs)).sample, model(None, inputs))
+    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
+    assert (model(None, inputs) - base).abs().max() > 1e-3
 
 
 def test_another_base_is_refused_with_both_sides_named(

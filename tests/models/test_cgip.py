@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
@@ -31,6 +32,7 @@ from tests.helpers.cgip import (
     write_vocabulary,
 )
 from tests.helpers.flux import make_transformer
+from tests.helpers.models import rows_of
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),
@@ -240,7 +242,7 @@ def test_words_are_found_or_named_with_their_neighbours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trainable", [False, True])
 def test_frozen_or_trained_it_goes_through_the_conditioner_and_into_a_bundle(
-    files: tuple[Path, Path], inputs: dict[str, Any], tmp_path: Path, trainable: bool
+    files: tuple[Path, Path], inputs: FluxInputs, tmp_path: Path, trainable: bool
 ) -> None:
     transformer = make_transformer()
     encoder = CGIPEncoder.from_checkpoint(files[0], vocab_path=files[1], trainable=trainable)
@@ -256,14 +258,13 @@ def test_frozen_or_trained_it_goes_through_the_conditioner_and_into_a_bundle(
     model = build_model(
         transformer=transformer, config=config, name_features=names, encoder=encoder
     )
-    inputs = {n: v[:1].repeat(4, *(1,) * (v.ndim - 1)) if v.shape[0] == 3 else v
-              for n, v in inputs.items()}  # fmt: skip
+    inputs = rows_of(inputs, [0] * 4)
     with torch.no_grad():
-        base = make_transformer()(**inputs).sample
-        assert torch.equal(model(GRAPHS, **inputs), base)
+        base = make_transformer()(**vars(inputs)).sample
+        assert torch.equal(model(GRAPHS, inputs), base)
         for gate in (model.flux.gate_image, model.flux.gate_text):
             gate.fill_(0.5)
-    model(GRAPHS, **inputs).square().mean().backward()
+    model(GRAPHS, inputs).square().mean().backward()
     weight = encoder.graph_projection.weight
     assert (weight.grad is not None and bool(weight.grad.any())) == trainable
     trained = [name for name in model.trainable_parameters() if name.startswith("encoder.")]
@@ -275,7 +276,7 @@ def test_frozen_or_trained_it_goes_through_the_conditioner_and_into_a_bundle(
     again = build_model(transformer=make_transformer(), config=loaded, name_features=names)
     again.load_trainable_state(state)
     with torch.no_grad():
-        assert torch.equal(again(GRAPHS, **inputs), model(GRAPHS, **inputs))
+        assert torch.equal(again(GRAPHS, inputs), model(GRAPHS, inputs))
     without = {name: v for name, v in state.items() if name != "encoder.graph_projection.bias"}
     with pytest.raises(SgfluxError, match=r"missing encoder\.graph_projection\.bias"):
         again.load_trainable_state(without)

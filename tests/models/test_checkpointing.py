@@ -6,11 +6,11 @@ If one of these failed, gradient checkpointing would train on wrong gradients wi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.models.graph_encoder import NameFeatures
 from tests.helpers.models import GRAPHS, make_model, train_by_chance
 
@@ -18,7 +18,7 @@ from tests.helpers.models import GRAPHS, make_model, train_by_chance
 @pytest.mark.parametrize("mode", ["token", "temb"])
 @pytest.mark.parametrize("every", [True, 2, 3, 100])
 def test_gradients_are_those_of_the_plain_model(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], mode: str, every: bool | int
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, mode: str, every: bool | int
 ) -> None:
     model = make_model(flux_folder, names, graph_mode=mode)
     train_by_chance(model)
@@ -32,7 +32,7 @@ def test_gradients_are_those_of_the_plain_model(
 
         model.zero_grad()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            velocity = model(GRAPHS, gradient_checkpointing=gradient_checkpointing, **inputs)
+            velocity = model(GRAPHS, inputs, gradient_checkpointing=gradient_checkpointing)
         velocity.square().mean().backward()
         found = [p.grad for p in model.trainable_parameters().values()]
         return [grad for grad in found if grad is not None], sum(kept.values())

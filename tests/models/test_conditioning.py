@@ -15,15 +15,17 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgflux.bases.base import GraphTokens, State
 from sgflux.bases.flux1.graph_block import graph_block
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
 from tests.helpers.flux import make_transformer
+from tests.helpers.models import rows_of
 
 MODES = ("token", "temb")
-Inputs = dict[str, Any]
 
 
 @pytest.fixture
@@ -55,11 +57,6 @@ def rows(graph: GraphFeatures, index: list[int]) -> GraphFeatures:
     return GraphFeatures(graph.local[index], graph.mask[index], graph.global_[index])
 
 
-def rows_of(inputs: Inputs, index: list[int]) -> Inputs:
-    shared = ("img_ids", "txt_ids")
-    return {name: value if name in shared else value[index] for name, value in inputs.items()}
-
-
 # --- identity -----------------------------------------------------------------------------------
 
 
@@ -67,52 +64,55 @@ def rows_of(inputs: Inputs, index: list[int]) -> Inputs:
 @pytest.mark.parametrize("mode", MODES)
 def test_untrained_it_is_the_base_bit_for_bit(
     transformer: FluxTransformer2DModel,
-    inputs: Inputs,
+    inputs: FluxInputs,
     graph: GraphFeatures,
     mode: str,
     checkpointing: bool,
 ) -> None:
-    base = transformer(**inputs).sample
+    base = transformer(**vars(inputs)).sample
     model = conditioned(transformer, mode)
     for features in (None, graph):
-        velocity = model(**inputs, graph=features, gradient_checkpointing=checkpointing)
+        velocity = model(inputs, graph=features, gradient_checkpointing=checkpointing)
         assert torch.equal(velocity, base)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("start_end", [(0, 1), (0, 8), (7, 8)])
 def test_identity_holds_for_any_blocks_and_for_a_distilled_model(
-    inputs: Inputs, graph: GraphFeatures, mode: str, start_end: tuple[int, int]
+    inputs: FluxInputs, graph: GraphFeatures, mode: str, start_end: tuple[int, int]
 ) -> None:
     transformer = make_transformer(guidance_embeds=True)
     guidance = torch.tensor([1.0, 3.5, 2.0])
-    base = transformer(**inputs, guidance=guidance).sample
+    guided = replace(inputs, guidance=guidance)
+    base = transformer(**vars(guided)).sample
     start, end = start_end
     model = conditioned(transformer, mode, block_start=start, block_end=end)
-    assert torch.equal(model(**inputs, guidance=guidance, graph=graph), base)
+    assert torch.equal(model(guided, graph=graph), base)
     with pytest.raises(ValueError, match="needs `guidance`"):
-        model(**inputs)
+        model(inputs)
     with pytest.raises(ValueError, match="no effect"):
-        conditioned(make_transformer(), mode)(**inputs, guidance=guidance)
+        conditioned(make_transformer(), mode)(guided)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_in_bf16_it_is_the_base_where_the_base_does_not_round_sigma(
-    inputs: Inputs, graph: GraphFeatures, mode: str
+    inputs: FluxInputs, graph: GraphFeatures, mode: str
 ) -> None:
     transformer = make_transformer().to(torch.bfloat16)
-    inputs["timestep"] = torch.tensor([1.0, 0.5, 0.25])  # 1000, 500 and 250 are bf16 numbers
-    halves = {name: value.to(torch.bfloat16) for name, value in inputs.items()}
-    base = transformer(**{**halves, "timestep": inputs["timestep"]}).sample
+    sigma = torch.tensor([1.0, 0.5, 0.25])  # 1000, 500 and 250 are bf16 numbers
+    tensors = {name: value for name, value in vars(inputs).items() if value is not None}
+    halves = {name: value.to(torch.bfloat16) for name, value in tensors.items()}
+    base = transformer(**{**halves, "timestep": sigma}).sample
+    inputs = replace(inputs, timestep=sigma)
     model = conditioned(transformer, mode)
-    assert torch.equal(model(**inputs, graph=graph), base)
+    assert torch.equal(model(inputs, graph=graph), base)
 
 
-def test_sigma_keeps_its_precision_in_bf16(inputs: Inputs) -> None:
+def test_sigma_keeps_its_precision_in_bf16(inputs: FluxInputs) -> None:
     # 0.7300 and 0.7305 are the same bf16 number.
     model = conditioned(make_transformer().to(torch.bfloat16), "token")
     temb = [
-        model.prefix(**{**inputs, "timestep": torch.full((3,), sigma)}).temb
+        model.prefix(replace(inputs, timestep=torch.full((3,), sigma))).state.temb
         for sigma in (0.7300, 0.7305)
     ]
     assert not torch.equal(*temb)
@@ -123,42 +123,42 @@ def test_sigma_keeps_its_precision_in_bf16(inputs: Inputs) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_graph_changes_its_own_row_alone_and_a_null_graph_none(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures, mode: str
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures, mode: str
 ) -> None:
     model = conditioned(transformer, mode, gate_init=1.0)
-    base, told = model(**inputs), model(**inputs, graph=graph)
+    base, told = model(inputs), model(inputs, graph=graph)
     assert (told - base).abs().amax(dim=(1, 2))[[0, 2]].min() > 1e-3
     assert torch.equal(told[1], base[1])
     other = GraphFeatures(graph.local.clone(), graph.mask, graph.global_.clone())
     other.local[0] += 1
     other.global_[0] += torch.randn(6)
-    changed = model(**inputs, graph=other)
+    changed = model(inputs, graph=other)
     assert (changed[0] - told[0]).abs().max() > 1e-4
     torch.testing.assert_close(changed[1:], told[1:])
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_padding_has_no_effect(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures, mode: str
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures, mode: str
 ) -> None:
     model = conditioned(transformer, mode, gate_init=1.0)
-    together = model(**inputs, graph=graph)
+    together = model(inputs, graph=graph)
     garbage = GraphFeatures(
         local=torch.cat([graph.local, torch.full((3, 2, 10), math.nan)], dim=1),
         mask=F.pad(graph.mask, (0, 2)),
         global_=graph.global_.masked_fill(~graph.present[:, None], math.inf),
     )
     garbage.local[2, 1] = 1e6
-    torch.testing.assert_close(model(**inputs, graph=garbage), together)
+    torch.testing.assert_close(model(inputs, graph=garbage), together)
     for row, count in ((0, 2), (1, 0), (2, 1)):
         alone = rows(graph, [row])
         alone = GraphFeatures(alone.local[:, :count], alone.mask[:, :count], alone.global_)
-        velocity = model(**rows_of(inputs, [row]), graph=alone)
+        velocity = model(rows_of(inputs, [row]), graph=alone)
         torch.testing.assert_close(velocity[0], together[row])
 
 
 def test_tokens_live_in_the_chosen_blocks_alone(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures
 ) -> None:
     """After the last chosen block the plain blocks go on with plain streams."""
     model = conditioned(transformer, "token", gate_init=1.0, block_start=2, block_end=5)
@@ -169,24 +169,24 @@ def test_tokens_live_in_the_chosen_blocks_alone(
 
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     handles = [block.register_forward_hook(record) for block in blocks]
-    model(**inputs, graph=graph)
+    model(inputs, graph=graph)
     for handle in handles:
         handle.remove()
     assert lengths == [(7, 24)] * 7  # 2 before, 3 after, 2 single; the chosen 3 are explicit
 
 
-def test_each_gate_opens_its_own_stream(inputs: Inputs, graph: GraphFeatures) -> None:
+def test_each_gate_opens_its_own_stream(inputs: FluxInputs, graph: GraphFeatures) -> None:
     """Swapped, a gate that was trained for the image would let the graph into the text."""
     transformer = make_transformer(num_layers=2, num_single_layers=0)
-    base = transformer(**inputs).sample
+    base = transformer(**vars(inputs)).sample
     model = conditioned(transformer, "token", block_start=1, block_end=2)
     with torch.no_grad():
         model.gate_text.fill_(1.0)
     # Nothing follows the last double block's text here, so a gate of its own changes nothing.
-    assert torch.equal(model(**inputs, graph=graph), base)
+    assert torch.equal(model(inputs, graph=graph), base)
     with torch.no_grad():
         model.gate_image.fill_(1.0)
-    assert (model(**inputs, graph=graph) - base).abs().max() > 1e-3
+    assert (model(inputs, graph=graph) - base).abs().max() > 1e-3
 
 
 def naive_block(
@@ -268,9 +268,9 @@ def test_the_block_is_its_formula() -> None:
     angle[:7] = 0  # text has no position
     rotary = (angle.cos(), angle.sin())
     gates = torch.randn(2, 2, 1, 32)
-    ours = graph_block(
-        block, image, text, graph, mask[:, None, None], temb, rotary, gates[0], gates[1], False
-    )
+    state = State(image, text, temb, rotary)
+    tokens = GraphTokens(graph, mask[:, None, None], gates[0], gates[1], is_last=False)
+    ours = graph_block(block, state, tokens)
     for row in range(2):
         expected = naive_block(
             block,
@@ -284,29 +284,27 @@ def test_the_block_is_its_formula() -> None:
         )
         for stream, reference in zip(ours, expected, strict=True):
             torch.testing.assert_close(stream[row], reference, rtol=1e-4, atol=1e-5)
-    last = graph_block(
-        block, image, text, graph, mask[:, None, None], temb, rotary, gates[0], gates[1], True
-    )
+    last = graph_block(block, state, tokens._replace(is_last=True))
     assert last[2] is None
     assert torch.equal(last[0], ours[0])
     assert torch.equal(last[1], ours[1])
 
 
 def test_temb_mode_is_a_shift_of_the_chosen_blocks_timestep_embedding(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures
 ) -> None:
     model = conditioned(transformer, "temb", gate_init=0.5, block_start=2, block_end=4)
-    prefix = model.prefix(**inputs)
+    prefix = model.prefix(inputs).state
     shift = 0.5 * model.graph_global_to_temb(model.graph_global_norm(graph.global_))
     shift[1] = 0
-    image, text, rotary = prefix.hidden_states, prefix.encoder_hidden_states, prefix.temb
+    image, text = prefix.hidden_states, prefix.encoder_hidden_states
     rotary = prefix.image_rotary_emb
     blocks = (*transformer.transformer_blocks[2:], *transformer.single_transformer_blocks)
     for index, block in enumerate(blocks):
         temb = prefix.temb + shift if index < 2 else prefix.temb
         text, image = block(image, text, temb, rotary)
     expected = transformer.proj_out(transformer.norm_out(image, prefix.temb))
-    torch.testing.assert_close(model(**inputs, graph=graph), expected)
+    torch.testing.assert_close(model(inputs, graph=graph), expected)
 
 
 # --- parts, gradients, precision ----------------------------------------------------------------
@@ -314,13 +312,13 @@ def test_temb_mode_is_a_shift_of_the_chosen_blocks_timestep_embedding(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_one_prefix_serves_many_graphs(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures, mode: str
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures, mode: str
 ) -> None:
     model = conditioned(transformer, mode, gate_init=1.0)
-    inputs["hidden_states"].requires_grad_(True)
-    prefix = model.prefix(**inputs)
-    assert not prefix.hidden_states.requires_grad
-    expected = model(**inputs, graph=graph)
+    inputs.hidden_states.requires_grad_(True)
+    prefix = model.prefix(inputs)
+    assert not prefix.state.hidden_states.requires_grad
+    expected = model(inputs, graph=graph)
     assert torch.equal(model.suffix(prefix, graph), expected)
     twice = model.suffix(prefix.repeat(2), rows(graph, [0, 1, 2, 2, 0, 1]))
     torch.testing.assert_close(twice[:3], expected)
@@ -330,7 +328,7 @@ def test_one_prefix_serves_many_graphs(
 
 @pytest.mark.parametrize("mode", MODES)
 def test_gradient_checkpointing_changes_no_gradient(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures, mode: str
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures, mode: str
 ) -> None:
     model = conditioned(transformer, mode, gate_init=0.3)
     for index in (3, 4):  # trained weights inside the blocks, as LoRA's are
@@ -341,10 +339,10 @@ def test_gradient_checkpointing_changes_no_gradient(
         features = GraphFeatures(
             graph.local.clone().requires_grad_(), graph.mask, graph.global_.clone().requires_grad_()
         )
-        velocity = model(**inputs, graph=features, gradient_checkpointing=checkpointing)
+        velocity = model(inputs, graph=features, gradient_checkpointing=checkpointing)
         # Another forward in between must not matter: nothing is remembered on the module.
         with torch.no_grad():
-            model(**inputs)
+            model(inputs)
         velocity.square().mean().backward()
         found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         gradients.append({**found, "global": features.global_.grad, "local": features.local.grad})
@@ -359,29 +357,29 @@ def test_gradient_checkpointing_changes_no_gradient(
 
 
 def test_words_of_a_statement_go_through_the_base_own_embedder(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures
 ) -> None:
     """With words, each token starts as the base's own; padding and null graphs stay without."""
     model = conditioned(transformer, "token", gate_init=1.0)
     count, width = graph.mask.shape[1], transformer.config.joint_attention_dim
     words = torch.randn(3, count, 3, width)
     worded = replace(graph, words=words)
-    plain = model._graph_tokens(graph, dtype=torch.float32)
-    tokens = model._graph_tokens(worded, dtype=torch.float32)
-    added = (tokens.states - plain.states)[:, 1:]
+    plain, plain_mask = model._graph_tokens(graph, dtype=torch.float32)
+    tokens, mask = model._graph_tokens(worded, dtype=torch.float32)
+    added = (tokens - plain)[:, 1:]
     expected = transformer.context_embedder(words).flatten(1, 2)
     torch.testing.assert_close(added, expected)
-    assert torch.equal(tokens.mask, plain.mask)
-    output = model(**inputs, graph=worded)
-    assert not torch.allclose(output, model(**inputs, graph=graph))
+    assert torch.equal(mask, plain_mask)
+    output = model(inputs, graph=worded)
+    assert not torch.allclose(output, model(inputs, graph=graph))
     other = words.masked_fill(graph.mask[:, :, None, None], 0) + words
     other = torch.where(graph.mask[:, :, None, None], words, 2 * other)
-    assert torch.equal(model(**inputs, graph=replace(graph, words=other)), output)
+    assert torch.equal(model(inputs, graph=replace(graph, words=other)), output)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_gates_learn_first_and_all_else_after_one_step(
-    transformer: FluxTransformer2DModel, inputs: Inputs, names: NameFeatures, mode: str
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, names: NameFeatures, mode: str
 ) -> None:
     encoder = NativeGraphEncoder(name_features=names, text_dim=32, hidden_dim=16)
     model = ConditionedFlux(
@@ -400,7 +398,7 @@ def test_gates_learn_first_and_all_else_after_one_step(
     optimizer = torch.optim.SGD(trained.values(), lr=0.1)
     for step in range(2):
         optimizer.zero_grad()
-        model(**inputs, graph=encoder(graphs)).square().mean().backward()
+        model(inputs, graph=encoder(graphs)).square().mean().backward()
         for name, parameter in trained.items():
             moves = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
             assert moves == (step > 0 or name.startswith("gate")), (step, name)
@@ -408,7 +406,7 @@ def test_gates_learn_first_and_all_else_after_one_step(
 
 
 def test_a_forward_leaves_nothing_behind(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures
 ) -> None:
     def snapshot() -> list[tuple[str, list[str], int]]:
         return [
@@ -417,10 +415,10 @@ def test_a_forward_leaves_nothing_behind(
         ]
 
     model = conditioned(transformer, "token", gate_init=1.0)
-    before, base = snapshot(), model(**inputs)
-    model(**inputs, graph=graph)
+    before, base = snapshot(), model(inputs)
+    model(inputs, graph=graph)
     assert snapshot() == before
-    assert torch.equal(model(**inputs), base)
+    assert torch.equal(model(inputs), base)
     assert all(
         type(module).__module__.startswith("diffusers")
         for module in transformer.children()
@@ -432,14 +430,14 @@ def test_a_forward_leaves_nothing_behind(
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_mixed_precision_is_close_and_trains_in_float32(
-    inputs: Inputs, graph: GraphFeatures, mode: str, base_dtype: torch.dtype, autocast: bool
+    inputs: FluxInputs, graph: GraphFeatures, mode: str, base_dtype: torch.dtype, autocast: bool
 ) -> None:
     model = conditioned(make_transformer(), mode, gate_init=0.5)
-    exact = model(**inputs, graph=graph)
+    exact = model(inputs, graph=graph)
     model.transformer.to(base_dtype)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         for checkpointing in (False, True):
-            velocity = model(**inputs, graph=graph, gradient_checkpointing=checkpointing)
+            velocity = model(inputs, graph=graph, gradient_checkpointing=checkpointing)
     assert (velocity.float() - exact).norm() < 0.03 * exact.norm()
     velocity.float().square().mean().backward()
     for name, parameter in model.conditioner_parameters().items():
@@ -448,12 +446,12 @@ def test_mixed_precision_is_close_and_trains_in_float32(
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_it_compiles_without_a_graph_break(inputs: Inputs, graph: GraphFeatures) -> None:
+def test_it_compiles_without_a_graph_break(inputs: FluxInputs, graph: GraphFeatures) -> None:
     transformer = make_transformer(num_layers=2, num_single_layers=1)
     model = conditioned(transformer, "token", gate_init=1.0)
-    plain = model(**inputs, graph=graph)
+    plain = model(inputs, graph=graph)
     model.compile_blocks(backend="eager", fullgraph=True)
-    torch.testing.assert_close(model(**inputs, graph=graph), plain)
+    torch.testing.assert_close(model(inputs, graph=graph), plain)
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -473,11 +471,11 @@ def test_a_wrong_construction_is_refused(transformer: FluxTransformer2DModel) ->
 
 
 def test_features_that_do_not_fit_are_refused(
-    transformer: FluxTransformer2DModel, inputs: Inputs, graph: GraphFeatures
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, graph: GraphFeatures
 ) -> None:
     model = conditioned(transformer, "token")
     with pytest.raises(ValueError, match=r"graph\.local is \(2, 2, 10\), expected \(3, 2, 10\)"):
-        model(**inputs, graph=rows(graph, [0, 1]))
+        model(inputs, graph=rows(graph, [0, 1]))
     narrow = GraphFeatures(graph.local, graph.mask, graph.global_[:, :5])
     with pytest.raises(ValueError, match=r"global_ is \(3, 5\), expected \(3, 6\)"):
-        model(**inputs, graph=narrow)
+        model(inputs, graph=narrow)

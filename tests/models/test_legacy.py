@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from sgflux.bases.flux1.files import identify_base
 from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle
@@ -54,7 +55,7 @@ def legacy_weights(*, inner: int = 32, rank: int = 3) -> dict[str, torch.Tensor]
 @pytest.mark.parametrize("mode", ["token", "temb"])
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_every_key_is_taken_over_or_reported(
-    flux_folder: Path, encoder: CGIPEncoder, inputs: dict[str, Any], tmp_path: Path,
+    flux_folder: Path, encoder: CGIPEncoder, inputs: FluxInputs, tmp_path: Path,
     mode: Any, wrapped: bool,
 ) -> None:  # fmt: skip
     weights = legacy_weights()
@@ -87,10 +88,10 @@ def test_every_key_is_taken_over_or_reported(
     expected = weights[name].bfloat16().float() if wrapped else weights[name]
     assert torch.equal(model.trainable_state()[f"lora.{name}"], expected)
     # Its LoRA acts, its graph does not yet.
-    base = load_transformer(str(flux_folder))(**inputs).sample
+    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
     with torch.no_grad():
-        alone = model(None, **inputs)
-        assert torch.equal(model(GRAPHS[:2] + GRAPHS[:1], **inputs), alone)
+        alone = model(None, inputs)
+        assert torch.equal(model(GRAPHS[:2] + GRAPHS[:1], inputs), alone)
     assert (alone - base).abs().max() > 1e-3
 
 

@@ -14,6 +14,7 @@ from diffusers import FluxPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
@@ -120,7 +121,7 @@ def test_a_file_says_its_rank_and_alpha_as_other_programs_look_for_them(tmp_path
 
 @pytest.mark.parametrize("layout", ["diffusers", "kohya"])
 def test_plain_diffusers_draws_the_same_with_it(
-    flux_folder: Path, names: NameFeatures, inputs: dict[str, Any], tmp_path: Path, layout: Any
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, tmp_path: Path, layout: Any
 ) -> None:
     model = make_model(flux_folder, names, lora_alpha=10.0)
     state = train_by_chance(model)
@@ -129,7 +130,7 @@ def test_plain_diffusers_draws_the_same_with_it(
     pipeline.load_lora_weights(tmp_path / "lora.safetensors")
     with torch.no_grad():
         torch.testing.assert_close(
-            pipeline.transformer(**inputs).sample, model(None, **inputs), rtol=1e-4, atol=1e-5
+            pipeline.transformer(**vars(inputs)).sample, model(None, inputs), rtol=1e-4, atol=1e-5
         )
 
 

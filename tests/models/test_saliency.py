@@ -15,19 +15,35 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
+from sgflux.models.block_range import default_concept_blocks
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.saliency import (
     concept_attention_maps,
     concept_probabilities,
-    default_concept_blocks,
     mean_over_blocks,
     softened,
 )
 from tests.helpers.flux import make_transformer
 
 Inputs = dict[str, Any]
+
+
+def looking_on(
+    model: ConditionedFlux,
+    inputs: FluxInputs,
+    concepts: Inputs,
+    *,
+    blocks: list[int],
+    graph: GraphFeatures | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """Velocity and scores of a conditioned model with concepts beside it."""
+    text = {"pooled": concepts["concept_pooled_projections"]}
+    prefix = model.prefix(inputs, concepts=concepts["concept_states"], concept_text=text)
+    return model.suffix_with_concepts(prefix, graph, blocks=blocks, **options)
 
 
 @pytest.fixture
@@ -62,18 +78,18 @@ def conditioned(transformer: FluxTransformer2DModel, mode: str = "token") -> Con
 
 
 def reference(
-    transformer: FluxTransformer2DModel, inputs: Inputs, concepts: Inputs, row: int
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, concepts: Inputs, row: int
 ) -> list[Tensor]:
     """One example's scores by block, (C, S) each: loops over heads and tokens, no shared code."""
-    image = transformer.x_embedder(inputs["hidden_states"][row])
-    text = transformer.context_embedder(inputs["encoder_hidden_states"][row])
+    image = transformer.x_embedder(inputs.hidden_states[row])
+    text = transformer.context_embedder(inputs.encoder_hidden_states[row])
     concept = transformer.context_embedder(concepts["concept_states"][row])
-    time = inputs["timestep"][row : row + 1] * 1000
-    temb = transformer.time_text_embed(time, inputs["pooled_projections"][row : row + 1])[0]
+    time = inputs.timestep[row : row + 1] * 1000
+    temb = transformer.time_text_embed(time, inputs.pooled_projections[row : row + 1])[0]
     own = transformer.time_text_embed(time, concepts["concept_pooled_projections"][row : row + 1])[
         0
     ]
-    rotary = transformer.pos_embed(torch.cat([inputs["txt_ids"], inputs["img_ids"]]))
+    rotary = transformer.pos_embed(torch.cat([inputs.txt_ids, inputs.img_ids]))
     found = []
     for block in transformer.transformer_blocks:
         attn = block.attn
@@ -133,9 +149,9 @@ def reference(
 
 
 def test_scores_are_the_formula(
-    transformer: FluxTransformer2DModel, inputs: Inputs, concepts: Inputs
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, concepts: Inputs
 ) -> None:
-    scores = concept_attention_maps(transformer, **inputs, **concepts, blocks=[2, 0, 3])
+    scores = concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[2, 0, 3])
     assert scores.shape == (3, 3, 2, 24)
     for row in range(3):
         expected = reference(transformer, inputs, concepts, row)
@@ -148,46 +164,42 @@ def test_scores_are_the_formula(
 
 
 def test_concepts_look_at_each_other_and_have_their_own_modulation(
-    transformer: FluxTransformer2DModel, inputs: Inputs, concepts: Inputs
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, concepts: Inputs
 ) -> None:
-    scores = concept_attention_maps(transformer, **inputs, **concepts, blocks=[3])
+    scores = concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[3])
     alone = {**concepts, "concept_states": concepts["concept_states"][:, :1]}
-    without = concept_attention_maps(transformer, **inputs, **alone, blocks=[3])
+    without = concept_attention_maps(transformer, **vars(inputs), **alone, blocks=[3])
     assert not torch.allclose(without[:, :, 0], scores[:, :, 0])
     other = {**concepts, "concept_pooled_projections": torch.randn(3, 24)}
-    changed = concept_attention_maps(transformer, **inputs, **other, blocks=[3])
+    changed = concept_attention_maps(transformer, **vars(inputs), **other, blocks=[3])
     assert not torch.allclose(changed, scores)
 
 
 def test_nobody_looks_at_the_concepts(
-    transformer: FluxTransformer2DModel, inputs: Inputs, concepts: Inputs
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, concepts: Inputs
 ) -> None:
     """The image's output has the same bits, and nothing is left behind on the transformer."""
-    before = transformer(**inputs).sample
-    concept_attention_maps(transformer, **inputs, **concepts, blocks=[3])
-    assert torch.equal(transformer(**inputs).sample, before)
-    velocity, scores = conditioned(transformer).forward_with_concepts(
-        **inputs, **concepts, blocks=[0, 3]
-    )
+    before = transformer(**vars(inputs)).sample
+    concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[3])
+    assert torch.equal(transformer(**vars(inputs)).sample, before)
+    velocity, scores = looking_on(conditioned(transformer), inputs, concepts, blocks=[0, 3])
     assert torch.equal(velocity, before)
-    plain = concept_attention_maps(transformer, **inputs, **concepts, blocks=[0, 3])
+    plain = concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[0, 3])
     torch.testing.assert_close(scores, plain)
 
 
 @pytest.mark.parametrize("mode", ["token", "temb"])
 def test_with_a_graph_they_see_what_the_graph_did(
     transformer: FluxTransformer2DModel,
-    inputs: Inputs,
+    inputs: FluxInputs,
     concepts: Inputs,
     graph: GraphFeatures,
     mode: str,
 ) -> None:
     model = conditioned(transformer, mode)
-    velocity, scores = model.forward_with_concepts(
-        **inputs, **concepts, blocks=[0, 1, 3], graph=graph
-    )
-    assert torch.equal(velocity, model(**inputs, graph=graph))
-    plain = concept_attention_maps(transformer, **inputs, **concepts, blocks=[0, 1, 3])
+    velocity, scores = looking_on(model, inputs, concepts, blocks=[0, 1, 3], graph=graph)
+    assert torch.equal(velocity, model(inputs, graph=graph))
+    plain = concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[0, 1, 3])
     torch.testing.assert_close(scores[0], plain[0])  # before the graph
     assert (scores[1:] - plain[1:]).abs().amax(dim=(0, 2, 3))[[0, 2]].min() > 1e-4
     torch.testing.assert_close(scores[:, 1], plain[:, 1])  # the null graph's row
@@ -196,7 +208,7 @@ def test_with_a_graph_they_see_what_the_graph_did(
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_flow_with_and_without_checkpointing(
     transformer: FluxTransformer2DModel,
-    inputs: Inputs,
+    inputs: FluxInputs,
     concepts: Inputs,
     graph: GraphFeatures,
     checkpointing: bool,
@@ -205,8 +217,8 @@ def test_gradients_flow_with_and_without_checkpointing(
         model = make_transformer(num_layers=4, num_single_layers=1)
         if on:
             model.enable_gradient_checkpointing()
-        latents = inputs["hidden_states"].clone().requires_grad_()
-        moved = {**inputs, "hidden_states": latents}
+        latents = inputs.hidden_states.clone().requires_grad_()
+        moved = {**vars(inputs), "hidden_states": latents}
         maps = concept_attention_maps(model.train(), **moved, **concepts, blocks=[1, 3])
         concept_probabilities(maps)[:, 0].square().sum().backward()
         assert latents.grad is not None
@@ -217,8 +229,13 @@ def test_gradients_flow_with_and_without_checkpointing(
     torch.testing.assert_close(plain_gradient(checkpointing), expected)
 
     model = conditioned(transformer)
-    _, scores = model.forward_with_concepts(
-        **inputs, **concepts, blocks=[2, 3], graph=graph, gradient_checkpointing=checkpointing
+    _, scores = looking_on(
+        model,
+        inputs,
+        concepts,
+        blocks=[2, 3],
+        graph=graph,
+        gradient_checkpointing=checkpointing,
     )
     scores.square().sum().backward()
     gradient = model.gate_image.grad
@@ -227,11 +244,11 @@ def test_gradients_flow_with_and_without_checkpointing(
 
 
 def test_a_bf16_model_gives_float32_scores(
-    inputs: Inputs, concepts: Inputs, transformer: FluxTransformer2DModel
+    inputs: FluxInputs, concepts: Inputs, transformer: FluxTransformer2DModel
 ) -> None:
-    exact = concept_attention_maps(transformer, **inputs, **concepts, blocks=[0])
+    exact = concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=[0])
     scores = concept_attention_maps(
-        transformer.to(torch.bfloat16), **inputs, **concepts, blocks=[0]
+        transformer.to(torch.bfloat16), **vars(inputs), **concepts, blocks=[0]
     )
     assert scores.dtype == torch.float32
     torch.testing.assert_close(scores, exact, rtol=0.2, atol=0.1 * exact.abs().max().item())
@@ -275,13 +292,13 @@ def test_scores_of_a_real_size_have_a_gradient() -> None:
 
 
 def test_blocks_that_do_not_exist_are_named(
-    transformer: FluxTransformer2DModel, inputs: Inputs, concepts: Inputs
+    transformer: FluxTransformer2DModel, inputs: FluxInputs, concepts: Inputs
 ) -> None:
     for blocks in ([], [4], [1, 1], [-1]):
         with pytest.raises(SgfluxError, match=r"between 0 and 3, at least one, got \["):
-            concept_attention_maps(transformer, **inputs, **concepts, blocks=blocks)
+            concept_attention_maps(transformer, **vars(inputs), **concepts, blocks=blocks)
     model = conditioned(transformer)
-    prefix = model.prefix(**inputs)
+    prefix = model.prefix(inputs)
     with pytest.raises(ValueError, match="has no concepts"):
         model.suffix_with_concepts(prefix, blocks=[0])
     assert default_concept_blocks(19) == tuple(range(9, 19))

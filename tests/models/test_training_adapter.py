@@ -15,6 +15,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
 from sgflux.models.graph_encoder import NameFeatures
@@ -56,13 +57,13 @@ def test_on_it_is_the_merged_base_and_off_the_base_itself(
     )
     adapter = add_training_adapter(transformer, file)
     with torch.no_grad():
-        on = model(GRAPHS, **inputs)
-        torch.testing.assert_close(on, merged(load_file(file))(**inputs).sample)
+        on = model(GRAPHS, inputs)
+        torch.testing.assert_close(on, merged(load_file(file))(**vars(inputs)).sample)
         with adapter.switched_off():
-            assert torch.equal(model(GRAPHS, **inputs), make_transformer()(**inputs).sample)
+            assert torch.equal(model(GRAPHS, inputs), make_transformer()(**vars(inputs)).sample)
             with adapter_disabled(model):
-                assert torch.equal(model(None, **inputs), make_transformer()(**inputs).sample)
-        assert torch.equal(model(GRAPHS, **inputs), on)
+                assert torch.equal(model(None, inputs), make_transformer()(**vars(inputs)).sample)
+        assert torch.equal(model(GRAPHS, inputs), on)
 
 
 def test_alpha_is_read_from_a_files_header_or_its_keys(
@@ -93,7 +94,8 @@ def test_alpha_is_read_from_a_files_header_or_its_keys(
         add_training_adapter(transformer, path)
         with torch.no_grad():
             torch.testing.assert_close(
-                transformer(**inputs).sample, merged(weights, scale=2.0)(**inputs).sample
+                transformer(**vars(inputs)).sample,
+                merged(weights, scale=2.0)(**vars(inputs)).sample,
             )
 
 
@@ -109,14 +111,14 @@ def test_alpha_of_one_layer_is_that_layers_alone(
     add_training_adapter(transformer, path)
     half = {**weights, f"{layer}.lora_B.weight": 0.5 * weights[f"{layer}.lora_B.weight"]}
     with torch.no_grad():
-        found = transformer(**inputs).sample
-        torch.testing.assert_close(found, merged(half)(**inputs).sample)
-        assert not torch.allclose(found, merged(weights, scale=0.5)(**inputs).sample)
+        found = transformer(**vars(inputs)).sample
+        torch.testing.assert_close(found, merged(half)(**vars(inputs)).sample)
+        assert not torch.allclose(found, merged(weights, scale=0.5)(**vars(inputs)).sample)
 
 
 @pytest.mark.parametrize("layout", LORA_FORMATS)
 def test_our_own_exports_are_training_adapters(
-    names: NameFeatures, tmp_path: Path, inputs: dict[str, Any], layout: Any
+    names: NameFeatures, tmp_path: Path, inputs: FluxInputs, layout: Any
 ) -> None:
     """In every layout, with an alpha that is not the rank."""
     base = make_transformer()
@@ -130,7 +132,7 @@ def test_our_own_exports_are_training_adapters(
     transformer = make_transformer()
     add_training_adapter(transformer, path)
     with torch.no_grad():
-        torch.testing.assert_close(transformer(**inputs).sample, model(None, **inputs))
+        torch.testing.assert_close(transformer(**vars(inputs)).sample, model(None, inputs))
 
 
 def test_switching_our_adapter_off_leaves_it_on(
@@ -144,23 +146,25 @@ def test_switching_our_adapter_off_leaves_it_on(
     train_by_chance(model)
     adapter = add_training_adapter(transformer, file)
     learning = {name: p.requires_grad for name, p in model.named_parameters()}
-    on = model(GRAPHS, **inputs)
+    on = model(GRAPHS, inputs)
     with adapter_disabled(model):
-        torch.testing.assert_close(model(None, **inputs), merged(load_file(file))(**inputs).sample)
+        torch.testing.assert_close(
+            model(None, inputs), merged(load_file(file))(**vars(inputs)).sample
+        )
         with pytest.raises(ValueError, match="switched off"):
-            model(GRAPHS, **inputs)
+            model(GRAPHS, inputs)
         with adapter.switched_off():
-            assert torch.equal(model(None, **inputs), make_transformer()(**inputs).sample)
-    assert torch.equal(model(GRAPHS, **inputs), on)
+            assert torch.equal(model(None, inputs), make_transformer()(**vars(inputs)).sample)
+    assert torch.equal(model(GRAPHS, inputs), on)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == learning
     with adapter.switched_off(), adapter_disabled(model):
-        assert torch.equal(model(None, **inputs), make_transformer()(**inputs).sample)
-    assert torch.equal(model(GRAPHS, **inputs), on)
+        assert torch.equal(model(None, inputs), make_transformer()(**vars(inputs)).sample)
+    assert torch.equal(model(GRAPHS, inputs), on)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
 def test_only_our_adapter_learns_and_it_is_all_that_is_kept(
-    file: Path, names: NameFeatures, inputs: dict[str, Any], recompute: bool
+    file: Path, names: NameFeatures, inputs: FluxInputs, recompute: bool
 ) -> None:
     """Its gradients are those that it has on the merged base."""
     model, expected = (
@@ -176,7 +180,7 @@ def test_only_our_adapter_learns_and_it_is_all_that_is_kept(
     assert not [name for name in learning if TRAINING_NAME in name]
     assert set(model.trainable_parameters()) == before == set(expected.trainable_parameters())
     for one in (model, expected):
-        velocity = one(GRAPHS, gradient_checkpointing=recompute, **inputs)
+        velocity = one(GRAPHS, inputs, gradient_checkpointing=recompute)
         velocity.square().mean().backward()
     for name, weight in expected.trainable_parameters().items():
         own = model.trainable_parameters()[name].grad
@@ -199,7 +203,7 @@ def test_a_recomputation_is_switched_off_as_the_forward_pass_was(
         model.zero_grad()
         with adapter.switched_off():
             velocity = model.flux.suffix(
-                model.flux.prefix(**inputs),
+                model.flux.prefix(inputs),
                 model.encoder(GRAPHS),
                 gradient_checkpointing=recompute,
                 recompute_within=within,

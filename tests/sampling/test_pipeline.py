@@ -286,7 +286,7 @@ def test_bf16_draws_nearly_the_same(model_id: Path, adapter: Path) -> None:
     assert np.abs(images[0] - images[1]).mean() < 6
     assert half.model is not None
     text = load_text_encoders(str(model_id), dtype=torch.bfloat16)
-    assert text.encode([PROMPT]).encoder_hidden_states.dtype == torch.bfloat16
+    assert text.encode([PROMPT])["hidden"].dtype == torch.bfloat16
 
 
 def test_the_command_writes_pictures_that_say_how_they_were_made(

@@ -62,8 +62,7 @@ def batch() -> Batch:
         latents=draw(2, 16, 4, 4),
         noise=draw(2, 16, 4, 4),
         sigma=torch.tensor([0.3, 0.8]),
-        encoder_hidden_states=draw(2, 6, 32),
-        pooled_projections=draw(2, 24),
+        text={"hidden": draw(2, 6, 32), "pooled": draw(2, 24)},
     )
 
 
@@ -80,9 +79,9 @@ def test_the_branches_of_a_step_are_each_as_alone(
     runs = []
     original = model.flux.prefix
 
-    def counting(**inputs: Any) -> Any:
-        runs.append(inputs["hidden_states"].shape[0])
-        return original(**inputs)
+    def counting(inputs: Any, **options: Any) -> Any:
+        runs.append(inputs.hidden_states.shape[0])
+        return original(inputs, **options)
 
     monkeypatch.setattr(model.flux, "prefix", counting)
     together = objective(model).branches(batch, [SWAPPED, OTHERS])
@@ -95,7 +94,7 @@ def test_concepts_look_on_and_change_nothing(model: GraphLoraModel, batch: Batch
     generator = torch.Generator().manual_seed(2)
     concepts = Concepts(
         states=torch.randn(2, 3, 32, generator=generator),
-        pooled=torch.randn(2, 24, generator=generator),
+        text={"pooled": torch.randn(2, 24, generator=generator)},
         blocks=(1, 3),
     )
     plain = objective(model).branches(batch, [SWAPPED])
@@ -107,9 +106,8 @@ def test_concepts_look_on_and_change_nothing(model: GraphLoraModel, batch: Batch
 
 
 def test_the_velocity_in_words_is_the_bases_own(model: GraphLoraModel, batch: Batch) -> None:
-    hidden, pooled = batch.encoder_hidden_states, batch.pooled_projections
-    other = torch.randn_like(hidden), torch.randn_like(pooled)
-    told = replace(batch, encoder_hidden_states=other[0], pooled_projections=other[1])
+    other = {name: torch.randn_like(own) for name, own in batch.text.items()}
+    told = replace(batch, text=other)
     velocity = objective(model).base_velocity(told_in_words(batch, other))
     assert not velocity.requires_grad
     with adapter_disabled(model):

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,10 +44,10 @@ def arrays(tmp_path: Path) -> TrainingArrays:
             images.mean(1, keepdim=True).repeat(1, 16, 1, 1),
             images[:, :1] * 0,
         ),
-        encode_text=lambda prompts: SimpleNamespace(
-            encoder_hidden_states=torch.tensor([[[float(len(p))]] for p in prompts]),
-            pooled_projections=torch.zeros(len(prompts), 1),
-        ),
+        encode_text=lambda prompts: {
+            "hidden": torch.tensor([[[float(len(p))]] for p in prompts]),
+            "pooled": torch.zeros(len(prompts), 1),
+        },
         encoder_identity="a",
         text_identity="b",
         max_sequence_length=1,

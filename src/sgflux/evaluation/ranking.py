@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.data.images import Crop, crop_box, fit_image
 from sgflux.data.prompts import prompt_for
 from sgflux.errors import SgfluxError
@@ -23,7 +22,7 @@ from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.ranking import ranking_errors_of_each
+from sgflux.models.errors import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
 
 ALTERNATIVES = ("graph", "null_graph", str(NegativeKind.ROLE_SWAP), str(NegativeKind.PREDICATE))
@@ -86,13 +85,9 @@ def measure_errors(
                     latents=latents,
                     noise=_noise(batch, k, latents, seed=seed),
                     sigma=torch.full((len(batch),), sigma, device=pipeline.device),
-                    text_features=text,
+                    text=text,
                     alternatives=alternatives,
-                    image_ids=image_ids(latents.shape[2] // 2, latents.shape[3] // 2).to(
-                        pipeline.device
-                    ),
-                    text_ids=text_ids(text.encoder_hidden_states.shape[1]).to(pipeline.device),
-                    guidance=pipeline.guidance_input(len(batch), guidance),
+                    guidance=pipeline.guidance_scale(guidance),
                 )
             errors[:, start : start + len(batch), k] = torch.stack(rows).float().cpu()
         advance(len(batch))

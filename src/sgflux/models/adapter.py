@@ -75,16 +75,16 @@ class GraphLoraModel(nn.Module):
     def forward(
         self,
         graphs: Sequence[SceneGraph] | None,
+        inputs: Any,
         *,
         gradient_checkpointing: bool | int = False,
-        **inputs: Any,
     ) -> Tensor:
         """The velocity (B, S, 64) under B graphs, or under none.
 
         Args:
             graphs: B graphs, the null graph among them or not; None: LoRA alone.
-            gradient_checkpointing: see :meth:`ConditionedFlux.forward`.
-            inputs: the other arguments of :meth:`ConditionedFlux.forward`.
+            inputs: What the network is called with, see :meth:`ConditionedFlux.forward`.
+            gradient_checkpointing: See :meth:`ConditionedFlux.forward`.
 
         Raises:
             ValueError: if graphs are given to a model that is switched off.
@@ -92,7 +92,7 @@ class GraphLoraModel(nn.Module):
         if graphs is not None and self._is_disabled:
             raise ValueError("the adapter is switched off: the base takes no graph")
         features = None if graphs is None else self.encoder(graphs)
-        return self.flux(graph=features, gradient_checkpointing=gradient_checkpointing, **inputs)
+        return self.flux(inputs, graph=features, gradient_checkpointing=gradient_checkpointing)
 
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
         """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""
@@ -102,7 +102,7 @@ class GraphLoraModel(nn.Module):
 
     @property
     def _is_disabled(self) -> bool:
-        layer = self.flux.transformer.get_submodule(self.config.lora_modules[0])
+        layer: Any = self.flux.transformer.get_submodule(self.config.lora_modules[0])
         return bool(layer.disable_adapters) or LORA_NAME not in layer.active_adapters
 
     def lora_layers(self) -> dict[str, LoraLayer]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import sgflux
-from sgflux.bases.flux1.load import validate_block_range
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
+from sgflux.models.block_range import validate_block_range
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.encoders import complete_settings
 

@@ -12,21 +12,20 @@ Source: Helbling et al. 2025, arXiv:2502.04320.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from sgflux.bases.flux1.concept_block import concept_block
-from sgflux.bases.flux1.graph_block import check_plain_attention
-from sgflux.errors import SgfluxError
+from sgflux.bases.base import Network, Text
+from sgflux.bases.families import network_of
+from sgflux.bases.flux1.network import FluxInputs
+from sgflux.bases.memory.recomputation import Recompute
+from sgflux.models.block_range import check_concept_blocks
 
 
 def concept_attention_maps(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     *,
     hidden_states: Tensor,
     encoder_hidden_states: Tensor,
@@ -66,72 +65,63 @@ def concept_attention_maps(
             plain one.
         ValueError: if ``guidance`` does not fit the model.
     """
-    check_concept_blocks(blocks, num_layers=len(transformer.transformer_blocks))
-    used = transformer.transformer_blocks[: max(blocks) + 1]
-    for index, block in enumerate(used):
-        check_plain_attention(block.attn, index)
+    network = network_of(transformer)
     recompute = transformer.gradient_checkpointing and torch.is_grad_enabled()
-    run: Any = partial(checkpoint, use_reentrant=False) if recompute else _call
+    return concept_scores(
+        network,
+        FluxInputs(
+            hidden_states=hidden_states,
+            encoder_hidden_states=encoder_hidden_states,
+            pooled_projections=pooled_projections,
+            timestep=timestep,
+            img_ids=img_ids,
+            txt_ids=txt_ids,
+            guidance=guidance,
+        ),
+        concepts=concept_states,
+        concept_text={"pooled": concept_pooled_projections},
+        blocks=blocks,
+        run=Recompute(int(recompute)),
+    )
 
-    dtype = transformer.x_embedder.weight.dtype
-    image = transformer.x_embedder(hidden_states.to(dtype))
-    text = transformer.context_embedder(encoder_hidden_states.to(dtype))
-    concepts = transformer.context_embedder(concept_states.to(dtype))
-    temb = embed_time(transformer, timestep, guidance, pooled_projections.to(dtype))
-    concept_temb = embed_time(transformer, timestep, guidance, concept_pooled_projections.to(dtype))
-    rotary = transformer.pos_embed(torch.cat((txt_ids, img_ids), dim=0))
-    scores = []
-    for block in used:
-        text, image, _, concepts, found = run(
-            concept_block, block, image, text, temb, rotary, None, concepts, concept_temb
-        )
-        scores.append(found)
-    return torch.stack([scores[index] for index in blocks])
 
-
-def embed_time(
-    transformer: FluxTransformer2DModel, timestep: Tensor, guidance: Tensor | None, pooled: Tensor
+def concept_scores(
+    network: Network,
+    inputs: Any,
+    *,
+    concepts: Tensor,
+    concept_text: Text,
+    blocks: Sequence[int],
+    run: Recompute | None = None,
 ) -> Tensor:
-    """The modulation of a timestep and a pooled text, (B, D).
+    """Raw scores of every concept at every image token in a base without a graph, differentiable.
 
-    diffusers rounds the timestep to the hidden states' precision first; in bf16 that merges 730 and
-    732, so here it keeps its own.
+    The blocks after the last one asked for are not run.
 
     Args:
-        transformer: whose embedding it is.
-        timestep: sigma in [0, 1], (B,) float32.
-        guidance: (B,) float32 for a guidance-distilled model, and only for it.
-        pooled: (B, D_clip).
+        network: Network of the base, with or without LoRA in it.
+        inputs: What it is called with, B examples.
+        concepts: Features of the concepts, one token each, (B, C, D_text).
+        concept_text: Features of the texts that modulate the concepts.
+        blocks: Blocks whose scores are returned, each at most once.
+        run: Calls the blocks, with recomputation or without; None: without.
+
+    Returns:
+        (M, B, C, S) float32, in the order of ``blocks``; any real number.
 
     Raises:
-        ValueError: if ``guidance`` does not fit the model.
+        SgfluxError: if ``blocks`` does not fit the model, or a block cannot take concepts.
     """
-    embed = transformer.time_text_embed
-    if transformer.config.guidance_embeds:
-        if guidance is None:
-            raise ValueError("this model is guidance-distilled: it needs `guidance`")
-        return embed(timestep * 1000, guidance * 1000, pooled)
-    if guidance is not None:
-        raise ValueError("`guidance` has no effect: this model is not guidance-distilled")
-    return embed(timestep * 1000, pooled)
-
-
-def default_concept_blocks(num_layers: int) -> tuple[int, ...]:
-    """The later half of the double blocks, as the paper has it: 9 to 18 of FLUX's 19."""
-    return tuple(range(num_layers // 2, num_layers))
-
-
-def check_concept_blocks(blocks: Sequence[int], *, num_layers: int) -> None:
-    """Check that ``blocks`` are different double blocks of a model, at least one.
-
-    Raises:
-        SgfluxError: if they are not.
-    """
-    if not blocks or len(set(blocks)) < len(blocks) or not set(blocks) <= set(range(num_layers)):
-        raise SgfluxError(
-            f"blocks of concept maps must be different double blocks between 0 and "
-            f"{num_layers - 1}, at least one, got {list(blocks)}"
-        )
+    check_concept_blocks(blocks, num_layers=network.num_layers)
+    run = Recompute(0) if run is None else run
+    state = network.embed(inputs, concepts=concepts, concept_text=concept_text)
+    for index in range(max(blocks) + 1):
+        network.check_block(index)
+    scores = []
+    for block in network.blocks[: max(blocks) + 1]:
+        state, _, found = run(block.with_concepts, state, None)
+        scores.append(found)
+    return torch.stack([scores[index] for index in blocks])
 
 
 # --- from scores to maps ------------------------------------------------------------------------
@@ -186,7 +176,3 @@ def softened(scores: Tensor) -> Tensor:
 def mean_over_blocks(maps: Tensor) -> Tensor:
     """(M, B, C, S) -> (B, C, S)."""
     return maps.mean(dim=0)
-
-
-def _call(function: Any, *arguments: Any) -> Any:
-    return function(*arguments)

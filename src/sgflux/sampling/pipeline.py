@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +23,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from PIL import Image
 from torch import Tensor
 
+from sgflux.bases.base import Network, Text
 from sgflux.bases.devices import resolve_device, resolve_dtype
-from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
+from sgflux.bases.families import network_of
 from sgflux.bases.flux1.load import Autoencoder
-from sgflux.bases.flux1.text import TextEncoders, TextFeatures
+from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.identity import BaseCheck, BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
@@ -211,15 +213,20 @@ class SceneGraphFluxPipeline:
         """One digest of all parts of the base, see :class:`BaseIdentity`; None if it is unknown."""
         return None if self.base_identity is None else self.base_identity.fingerprint
 
+    @cached_property
+    def network(self) -> Network:
+        """Network of the base, with the adapter's LoRA in it or without."""
+        return network_of(self.transformer) if self.model is None else self.model.flux.network
+
     @property
     def device(self) -> torch.device:
         """Device of the transformer."""
-        return self.transformer.x_embedder.weight.device
+        return self.network.device
 
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the frozen weights and of the latents between two steps."""
-        return self.transformer.x_embedder.weight.dtype
+        return self.network.dtype
 
     @property
     def default_size(self) -> int:
@@ -291,7 +298,7 @@ class SceneGraphFluxPipeline:
             use_adapter=use_adapter,
         )
         if output_type == "latent":
-            return PipelineOutput(pack_latents(latents), prompts, seeds)
+            return PipelineOutput(self.network.pack(latents), prompts, seeds)
         images: Any = self._decode(latents).permute(0, 2, 3, 1).cpu().numpy()
         if output_type == "pil":
             images = [Image.fromarray(picture) for picture in to_uint8(images)]
@@ -346,28 +353,27 @@ class SceneGraphFluxPipeline:
         )
         return to_uint8(output.images)
 
-    def encode_text(self, prompts: Sequence[str]) -> TextFeatures:
+    def encode_text(self, prompts: Sequence[str]) -> Text:
         """Features of the prompts, each different one encoded once, in the model's precision."""
         unique = list(dict.fromkeys(prompts))
         features = self.text_encoders.encode(unique)
         rows = torch.tensor([unique.index(prompt) for prompt in prompts])
-        hidden, pooled = (
-            part[rows.to(part.device)].to(self.device, self.dtype)
-            for part in (features.encoder_hidden_states, features.pooled_projections)
-        )
-        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
+        return {
+            name: part[rows.to(part.device)].to(self.device, self.dtype)
+            for name, part in features.items()
+        }
 
-    def guidance_input(self, count: int, guidance: float | None) -> Tensor | None:
-        """Return the guidance input of a guidance-distilled model, (B,) float32; else None.
+    def guidance_scale(self, guidance: float | None) -> float | None:
+        """Return the guidance scale that a guidance-distilled model is given; else None.
 
         Raises:
             SgfluxError: if ``guidance`` is given and has no effect.
         """
-        if self.transformer.config.guidance_embeds:
+        if self.network.is_guided:
             value = DEFAULT_GUIDANCE if guidance is None else guidance
             if not math.isfinite(value):
                 raise SgfluxError(f"guidance must be a finite number, got {value}")
-            return torch.full((count,), value, device=self.device, dtype=torch.float32)
+            return value
         if guidance is not None:
             raise SgfluxError(
                 f"guidance ({guidance}) has no effect: {self.model_id!r} is not guidance-distilled"
@@ -442,7 +448,7 @@ class SceneGraphFluxPipeline:
 
     def _latent_shape(self, count: int, height: int, width: int) -> tuple[int, int, int, int]:
         factor = self.autoencoder.downsample
-        return count, self.transformer.config.in_channels // 4, height // factor, width // factor
+        return count, self.network.channels, height // factor, width // factor
 
     def _sample(
         self,
@@ -464,19 +470,13 @@ class SceneGraphFluxPipeline:
             graph_scale=graph_scale,
             use_adapter=use_adapter,
         )
-        count, _, rows, columns = noise.shape
-        # Everything that does not change from step to step.
-        text = self.encode_text(prompts)
-        inputs = {
-            "encoder_hidden_states": text.encoder_hidden_states,
-            "pooled_projections": text.pooled_projections,
-            "img_ids": image_ids(rows // 2, columns // 2).to(self.device),
-            "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(self.device),
-            "guidance": self.guidance_input(count, guidance),
-        }
-        latents = pack_latents(noise).to(self.dtype)
+        text, guidance = self.encode_text(prompts), self.guidance_scale(guidance)
+        latents = noise.to(self.dtype)
         scheduler, timesteps = flux_schedule(
-            self.scheduler, steps, image_tokens=latents.shape[1], device=self.device
+            self.scheduler,
+            steps,
+            image_tokens=math.prod(self.network.grid(latents)),
+            device=self.device,
         )
         with contextlib.ExitStack() as settings:
             if self.model is not None and not use_adapter:
@@ -485,15 +485,15 @@ class SceneGraphFluxPipeline:
             settings.enter_context(torch.inference_mode())
             settings.enter_context(self.mixed_precision())
             for timestep in timesteps:
-                inputs["hidden_states"] = latents
                 # diffusers' scheduler counts from 0 to 1000, its transformer from 0 to 1.
-                inputs["timestep"] = timestep.expand(count) / 1000
+                sigma = timestep.expand(len(latents)) / 1000
+                inputs = self.network.inputs(latents, text, sigma, guidance=guidance)
                 velocity, *without = self._velocities(inputs, features)
                 if without:
                     velocity = without[0] + graph_scale * (velocity - without[0])
-                velocity = velocity.to(latents.dtype)
+                velocity = self.network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
                 latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
-        return unpack_latents(latents, rows, columns)
+        return latents
 
     # Not in inference mode: the encoder remembers the features of names for others, too.
     @torch.no_grad()
@@ -506,14 +506,12 @@ class SceneGraphFluxPipeline:
         encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
         return [encoded] if graph_scale == 1 else [encoded, None]
 
-    def _velocities(
-        self, inputs: dict[str, Any], features: Sequence[GraphFeatures | None]
-    ) -> list[Tensor]:
+    def _velocities(self, inputs: Any, features: Sequence[GraphFeatures | None]) -> list[Tensor]:
         """Predict a velocity for each of the features; their common prefix is computed once."""
         if self.model is None:
-            return [self.transformer(**inputs, return_dict=False)[0]]
+            return [self.network.plain(inputs)]
         flux = self.model.flux
-        prefix = flux.prefix(**inputs)
+        prefix = flux.prefix(inputs)
         return [flux.suffix(prefix, graph) for graph in features]
 
     def _decode(self, latents: Tensor) -> Tensor:

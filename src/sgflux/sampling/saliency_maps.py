@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.data.images import fit_image, load_image
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.prompts import prompts_for_graph
@@ -25,13 +24,8 @@ from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.saliency import (
-    check_concept_blocks,
-    concept_attention_maps,
-    concept_probabilities,
-    default_concept_blocks,
-    softened,
-)
+from sgflux.models.block_range import check_concept_blocks, default_concept_blocks
+from sgflux.models.saliency import concept_probabilities, concept_scores, softened
 from sgflux.sampling.comparison import stating
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
@@ -61,7 +55,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     source = load_image(config.image)
     pipeline = SceneGraphFluxPipeline.from_settings(config.model, config.trained, config.compute)
     pixels = fit_image(source, *pipeline.picture_size(config.size.height, config.size.width))
-    blocks = config.blocks or default_concept_blocks(len(pipeline.transformer.transformer_blocks))
+    blocks = config.blocks or default_concept_blocks(pipeline.network.num_layers)
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
     count = len(triples)
     maps = concept_maps(
@@ -143,7 +137,7 @@ def concept_maps(
     Raises:
         SgfluxError: if ``blocks`` does not fit the model, or graphs are given without an adapter.
     """
-    check_concept_blocks(blocks, num_layers=len(pipeline.transformer.transformer_blocks))
+    check_concept_blocks(blocks, num_layers=pipeline.network.num_layers)
     if graphs is not None and pipeline.model is None:
         raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
     count, device = len(images), pipeline.device
@@ -152,32 +146,29 @@ def concept_maps(
     noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
     levels = torch.full((count,), sigma, device=device)
     noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
-    rows, columns = noisy.shape[2] // 2, noisy.shape[3] // 2
-    text = pipeline.encode_text(prompts)
-    states = pipeline.text_encoders.encode_names([name for own in concepts for name in own])
-    inputs: dict[str, Any] = {
-        "hidden_states": pack_latents(noisy).to(pipeline.dtype),
-        "encoder_hidden_states": text.encoder_hidden_states,
-        "pooled_projections": text.pooled_projections,
-        "timestep": levels,
-        "img_ids": image_ids(rows, columns).to(device),
-        "txt_ids": text_ids(text.encoder_hidden_states.shape[1]).to(device),
-        "guidance": pipeline.guidance_input(count, guidance),
-        "concept_states": states.unflatten(0, (count, -1)).to(device),
-        # All names of a picture in one text, as the paper's authors do it.
-        "concept_pooled_projections": pipeline.encode_text(
-            [" ".join(own) for own in concepts]
-        ).pooled_projections,
-        "blocks": blocks,
-    }
+    network = pipeline.network
+    inputs = network.inputs(
+        noisy.to(pipeline.dtype),
+        pipeline.encode_text(prompts),
+        levels,
+        guidance=pipeline.guidance_scale(guidance),
+    )
+    names = pipeline.text_encoders.encode_names([name for own in concepts for name in own])
+    states = names.unflatten(0, (count, -1)).to(device)
+    # All names of a picture in one text, as the paper's authors do it.
+    text = pipeline.encode_text([" ".join(own) for own in concepts])
     with pipeline.mixed_precision():
         if pipeline.model is None:
-            scores = concept_attention_maps(pipeline.transformer, **inputs)
+            scores = concept_scores(
+                network, inputs, concepts=states, concept_text=text, blocks=blocks
+            )
         else:
             features = None if graphs is None else pipeline.model.encoder(graphs)
-            _, scores = pipeline.model.flux.forward_with_concepts(graph=features, **inputs)
+            flux = pipeline.model.flux
+            prefix = flux.prefix(inputs, concepts=states, concept_text=text)
+            _, scores = flux.suffix_with_concepts(prefix, features, blocks=blocks)
     scores = scores if raw else softened(scores)
-    return concept_probabilities(scores).unflatten(2, (rows, columns)).cpu()
+    return concept_probabilities(scores).unflatten(2, network.grid(noisy)).cpu()
 
 
 def heat_map(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

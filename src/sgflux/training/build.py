@@ -15,13 +15,7 @@ from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from sgflux.bases.devices import DTYPES
-from sgflux.bases.flux1.load import (
-    default_block_range,
-    load_scheduler,
-    load_transformer,
-    model_identity,
-    validate_block_range,
-)
+from sgflux.bases.flux1.load import load_scheduler, load_transformer, model_identity
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.memory.quantization import quantize_base
 from sgflux.data.buckets import Size
@@ -29,6 +23,7 @@ from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.block_range import default_block_range, validate_block_range
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
@@ -209,7 +204,7 @@ def build(
             examples=splits.train,
             names=encoded.names,
             captions=encoded.train.words,
-            concept_pooled=encoded.concept_pooled,
+            concept_text=encoded.concept_text,
             regions=lambda: relation_regions(
                 splits.train,
                 images_dir=images_root(config, config.data.train_jsonl),

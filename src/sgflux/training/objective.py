@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
+from sgflux.bases.base import Network, Text
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
+from sgflux.models.errors import flow_matching_loss, graph_errors
 from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
 from sgflux.training.batches.batch import Batch
-from sgflux.training.terms.errors import flow_matching_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,13 +28,13 @@ class Concepts:
     """Words that look on while the model predicts a batch.
 
     Attributes:
-        states: T5 features of the words, (B, C, D_t5).
-        pooled: CLIP features that modulate them, (B, D_clip).
-        blocks: Double blocks whose maps are averaged.
+        states: Text features of the words, (B, C, D_text).
+        text: Features of the texts that modulate them.
+        blocks: Blocks whose maps are averaged.
     """
 
     states: Tensor
-    pooled: Tensor
+    text: Text
     blocks: tuple[int, ...]
 
 
@@ -46,13 +46,15 @@ class Branches:
     corrupted graphs did not go through the network.
 
     Attributes:
-        noisy: Latents at sigma, (B, 16, h, w).
+        network: Network that answered, for the shapes of its tokens.
+        noisy: Latents at sigma, (B, c, h, w).
         sigma: Noise levels, (B,).
         errors: e(g), (branches, B) float32.
-        velocity: Predicted velocity, packed, (branches, B, S, 64).
+        velocity: Predicted velocity, packed, (branches, B, S, c').
         maps: Concept probabilities, (branches, B, C, S); None without concepts.
     """
 
+    network: Network
     noisy: Tensor
     sigma: Tensor
     errors: Tensor
@@ -87,7 +89,6 @@ class FlowMatchingObjective:
         self._guidance = guidance
         self._gradient_checkpointing = gradient_checkpointing
         self._training_adapter = training_adapter
-        self._ids: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, batch: Batch, alternatives: Sequence[Sequence[SceneGraph]]) -> list[Tensor]:
         """e(g) for each list of B graphs, on the same latents, noise and sigma: (B,) float32 each.
@@ -97,19 +98,17 @@ class FlowMatchingObjective:
         target = self.target(batch)
         prefix = self._prefix(batch, batch.sigma)
         with self._precision(batch):
-            velocities = [
-                self._model.flux.suffix(
-                    prefix,
-                    self._model.encoder(graphs),
-                    gradient_checkpointing=self._gradient_checkpointing,
-                )
-                for graphs in alternatives
-            ]
-        return [flow_matching_loss(velocity, target) for velocity in velocities]
+            return graph_errors(
+                self._model,
+                prefix,
+                target,
+                alternatives,
+                gradient_checkpointing=self._gradient_checkpointing,
+            )
 
     def target(self, batch: Batch) -> Tensor:
-        """The velocity that every branch should have, packed, (B, S, 64)."""
-        return pack_latents(velocity_target(batch.latents, batch.noise))
+        """The velocity that every branch should have, packed, (B, S, c')."""
+        return self._model.flux.network.pack(velocity_target(batch.latents, batch.noise))
 
     def branches(
         self,
@@ -147,6 +146,7 @@ class FlowMatchingObjective:
                 maps = concept_probabilities(softened(scores)).unflatten(0, (number, count))
         target = self.target(batch)
         return Branches(
+            network=self._model.flux.network,
             noisy=noise_latents(batch.latents, batch.noise, batch.sigma),
             sigma=batch.sigma,
             errors=flow_matching_loss(velocity, target.repeat(number, 1, 1)).view(number, count),
@@ -184,7 +184,7 @@ class FlowMatchingObjective:
 
     @torch.no_grad()
     def base_velocity(self, batch: Batch) -> Tensor:
-        """The velocity of the base without the adapter, packed, (B, S, 64), without gradient.
+        """The velocity of the base without the adapter, packed, (B, S, c'), without gradient.
 
         A training adapter stays on: it is on for the velocity that is compared with this one.
 
@@ -198,20 +198,11 @@ class FlowMatchingObjective:
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
         """The blocks that all graphs and the base share, at these noise levels."""
         noisy = noise_latents(batch.latents, batch.noise, sigma)
-        img_ids, txt_ids = self._position_ids(noisy, batch.encoder_hidden_states)
-        guidance = None
-        if self._guidance is not None:
-            guidance = torch.full((len(sigma),), self._guidance, device=sigma.device)
+        network = self._model.flux.network
         return self._model.flux.prefix(
-            hidden_states=pack_latents(noisy),
-            encoder_hidden_states=batch.encoder_hidden_states,
-            pooled_projections=batch.pooled_projections,
-            timestep=sigma,
-            img_ids=img_ids,
-            txt_ids=txt_ids,
-            guidance=guidance,
-            concept_states=None if concepts is None else concepts.states,
-            concept_pooled_projections=None if concepts is None else concepts.pooled,
+            network.inputs(noisy, batch.text, sigma, guidance=self._guidance),
+            concepts=None if concepts is None else concepts.states,
+            concept_text=None if concepts is None else concepts.text,
         )
 
     def _precision(self, batch: Batch) -> torch.autocast:
@@ -219,13 +210,3 @@ class FlowMatchingObjective:
         return torch.autocast(
             batch.latents.device.type, dtype=self._dtype, enabled=self._dtype != torch.float32
         )
-
-    def _position_ids(self, latents: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        height, width, length = latents.shape[2] // 2, latents.shape[3] // 2, text.shape[1]
-        key = (height, width, length)
-        if key not in self._ids:
-            self._ids[key] = (
-                image_ids(height, width).to(latents.device),
-                text_ids(length).to(latents.device),
-            )
-        return self._ids[key]

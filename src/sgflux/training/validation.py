@@ -272,14 +272,12 @@ class Validator:
             ]
         )
         kind = torch.full_like(rows, PROMPT_KINDS.index(self._prompt_kind))
-        hidden, pooled = self._arrays.text(rows, kind)
         return Batch(
             graphs=tuple(item.graph for item in items),
             latents=mean,
             noise=noise,
             sigma=torch.full((len(items),), self.sigmas[sigma_index]),
-            encoder_hidden_states=hidden,
-            pooled_projections=pooled,
+            text=self._arrays.text(rows, kind),
         )
 
     def summarize(self, errors: Tensor) -> ValidationResult:

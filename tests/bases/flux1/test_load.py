@@ -16,17 +16,16 @@ from torch.nn import functional as F
 from sgflux.bases import hub
 from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
 from sgflux.bases.flux1.load import (
-    default_block_range,
     load_autoencoder,
     load_scheduler,
     load_text_encoders,
     load_transformer,
     model_identity,
-    validate_block_range,
 )
 from sgflux.bases.hub import BUNDLED_MODEL, resolve_model_id
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import names_in_context
+from sgflux.models.block_range import default_block_range, validate_block_range
 from tests.helpers.flux import make_flux_folder, make_transformer
 
 
@@ -52,8 +51,8 @@ def test_text_features_are_those_of_flux_pipeline(
     with torch.no_grad():  # as FluxPipeline itself runs it; the kernels differ otherwise
         hidden, pooled, ids = pipeline.encode_prompt(prompts, max_sequence_length=12)
     ours = encoders.encode(prompts)
-    assert torch.equal(ours.encoder_hidden_states, hidden)
-    assert torch.equal(ours.pooled_projections, pooled)
+    assert torch.equal(ours["hidden"], hidden)
+    assert torch.equal(ours["pooled"], pooled)
     assert torch.equal(text_ids(12), ids)
     assert hidden.shape == (3, 12, 32)
     assert pooled.shape == (3, 24)
@@ -86,7 +85,7 @@ def test_a_marked_name_is_read_as_the_prompt_of_its_statement_has_it(flux_folder
     encoders = load_text_encoders(str(flux_folder))
     marked = names_in_context("man", "sitting on", "horse")
     features = encoders.encode_names([*marked, "man"])
-    hidden = encoders.encode(["a photo of man sitting on horse"]).encoder_hidden_states[0]
+    hidden = encoders.encode(["a photo of man sitting on horse"])["hidden"][0]
     # a photo of | man | sitting on | horse: one token a word
     expected = (hidden[3], hidden[4:6].mean(dim=0), hidden[6])
     for feature, part in zip(features, expected, strict=False):

@@ -65,8 +65,8 @@ def test_the_text_encoders(files: SingleFiles) -> None:
     ids = tokenizer(prompts, padding="max_length", max_length=77, return_tensors="pt").input_ids
     ids_2 = tokenizer_2(prompts, padding="max_length", max_length=32, return_tensors="pt").input_ids
     with torch.no_grad():
-        assert torch.equal(features.pooled_projections, clip(ids).pooler_output)
-        assert torch.equal(features.encoder_hidden_states, t5(ids_2)[0])
+        assert torch.equal(features["pooled"], clip(ids).pooler_output)
+        assert torch.equal(features["hidden"], t5(ids_2)[0])
     assert loaded.encode_names(["man", "riding"]).shape == (2, 32)
     assert not any(p.requires_grad for p in loaded.text_encoder_2.parameters())
     assert described_clip(files.text_encoder).num_hidden_layers == 2
@@ -138,5 +138,5 @@ def test_unused_halves_are_passed_over(files: SingleFiles, tmp_path: Path) -> No
             (tmp_path / "clip.safetensors", tmp_path / "t5.safetensors"),
         )
     )
-    assert torch.equal(one.encoder_hidden_states, other.encoder_hidden_states)
-    assert torch.equal(one.pooled_projections, other.pooled_projections)
+    assert torch.equal(one["hidden"], other["hidden"])
+    assert torch.equal(one["pooled"], other["pooled"])

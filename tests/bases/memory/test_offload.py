@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.bases.memory.offload import BlockOffload, offload_for_sampling
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
@@ -49,14 +50,14 @@ def away(model: GraphLoraModel) -> list[Any]:
 @pytest.mark.parametrize("mode", ["token", "temb"])
 @pytest.mark.parametrize("recompute", [True, 2, False])
 def test_gradients_are_those_of_the_plain_model(
-    names: NameFeatures, inputs: dict[str, Any], tmp_path: Path, mode: str, recompute: bool | int
+    names: NameFeatures, inputs: FluxInputs, tmp_path: Path, mode: str, recompute: bool | int
 ) -> None:
     plain, offloaded = make_pair(names, tmp_path, mode=mode)
     for _ in range(2):  # the second step fetches them again
         found = []
         for model in (plain, offloaded):
             model.zero_grad()
-            velocity = model(GRAPHS, gradient_checkpointing=recompute, **inputs)
+            velocity = model(GRAPHS, inputs, gradient_checkpointing=recompute)
             velocity.square().mean().backward()
             found.append((velocity, [p.grad for p in model.trainable_parameters().values()]))
         (velocity, gradients), (other_velocity, other_gradients) = found
@@ -66,7 +67,7 @@ def test_gradients_are_those_of_the_plain_model(
 
 
 def test_its_weights_are_gone_when_nobody_needs_them(
-    names: NameFeatures, inputs: dict[str, Any], tmp_path: Path
+    names: NameFeatures, inputs: FluxInputs, tmp_path: Path
 ) -> None:
     """Fetched weights live as long as a block runs, or as its activations."""
     _, offloaded = make_pair(names, tmp_path)
@@ -80,7 +81,7 @@ def test_its_weights_are_gone_when_nobody_needs_them(
     def bytes_kept(recompute: bool) -> int:
         kept.clear()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            offloaded(GRAPHS, gradient_checkpointing=recompute, **inputs)
+            offloaded(GRAPHS, inputs, gradient_checkpointing=recompute)
         return sum(kept.values())
 
     blocks = [make_transformer().transformer_blocks[5]] * 3
@@ -89,26 +90,26 @@ def test_its_weights_are_gone_when_nobody_needs_them(
 
 
 def test_without_gradients_it_draws_the_same(
-    names: NameFeatures, inputs: dict[str, Any], tmp_path: Path
+    names: NameFeatures, inputs: FluxInputs, tmp_path: Path
 ) -> None:
     plain, offloaded = make_pair(names, tmp_path)
     with torch.inference_mode():
-        expected = plain(GRAPHS, **inputs)
+        expected = plain(GRAPHS, inputs)
         for _ in range(2):
-            assert torch.equal(offloaded(GRAPHS, **inputs), expected)
-    velocity = offloaded(GRAPHS, gradient_checkpointing=True, **inputs)
+            assert torch.equal(offloaded(GRAPHS, inputs), expected)
+    velocity = offloaded(GRAPHS, inputs, gradient_checkpointing=True)
     velocity.square().mean().backward()
 
 
 def test_what_would_not_work_is_refused(
-    names: NameFeatures, inputs: dict[str, Any], tmp_path: Path
+    names: NameFeatures, inputs: FluxInputs, tmp_path: Path
 ) -> None:
     _, offloaded = make_pair(names, tmp_path)
     with pytest.raises(ValueError, match="concepts look into blocks whose weights are offloaded"):
         offloaded.flux.prefix(
-            **inputs,
-            concept_states=torch.zeros(3, 2, 32),
-            concept_pooled_projections=torch.zeros(3, 24),
+            inputs,
+            concepts=torch.zeros(3, 2, 32),
+            concept_text={"pooled": torch.zeros(3, 24)},
         )
     blocks = make_transformer().transformer_blocks
     with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):
@@ -130,16 +131,14 @@ def test_its_files_go_with_it(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_diffusers_own_hooks_serve_a_base_that_draws(
-    inputs: dict[str, Any], tmp_path: Path
-) -> None:
+def test_diffusers_own_hooks_serve_a_base_that_draws(inputs: FluxInputs, tmp_path: Path) -> None:
     plain, offloaded = make_transformer(), make_transformer()
     files = offload_for_sampling(offloaded, device="cpu", folder=tmp_path)
     with torch.inference_mode():
         for _ in range(2):
             for weight in offloaded.transformer_blocks.parameters():
                 weight.data.fill_(torch.nan)  # what is left of a weight that is away
-            assert torch.equal(offloaded(**inputs).sample, plain(**inputs).sample)
+            assert torch.equal(offloaded(**vars(inputs)).sample, plain(**vars(inputs)).sample)
     assert list(tmp_path.rglob("*.safetensors"))
     files.cleanup()
     with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.bases.memory.quantization import quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
@@ -67,11 +68,11 @@ def make_pair(names: NameFeatures, kind: Any) -> tuple[GraphLoraModel, GraphLora
 
 
 def results(
-    model: GraphLoraModel, inputs: dict[str, Any], *, recompute: bool
+    model: GraphLoraModel, inputs: FluxInputs, *, recompute: bool
 ) -> Sequence[torch.Tensor]:
     """The velocity, and all gradients in one row."""
     model.zero_grad()
-    velocity = model(GRAPHS, gradient_checkpointing=recompute, **inputs)
+    velocity = model(GRAPHS, inputs, gradient_checkpointing=recompute)
     velocity.square().mean().backward()
     gradients = [p.grad for p in model.trainable_parameters().values() if p.grad is not None]
     assert len(gradients) == len(model.trainable_parameters())
@@ -81,7 +82,7 @@ def results(
 @pytest.mark.parametrize("kind", list(ALLOWED))
 @pytest.mark.parametrize("recompute", [False, True])
 def test_outputs_and_gradients_are_close_to_the_plain_models(
-    names: NameFeatures, inputs: dict[str, Any], kind: str, recompute: bool
+    names: NameFeatures, inputs: FluxInputs, kind: str, recompute: bool
 ) -> None:
     plain, quantized = make_pair(names, kind)
     pairs = zip(*(results(m, inputs, recompute=recompute) for m in (plain, quantized)), strict=True)
@@ -96,7 +97,7 @@ def test_a_validation_between_two_steps_leaves_nf4s_gradients_alone(
     _, quantized = make_pair(names, "nf4")
     before = results(quantized, inputs, recompute=False)
     with torch.no_grad():
-        quantized.eval()(GRAPHS, **inputs)
+        quantized.eval()(GRAPHS, inputs)
     after = results(quantized, inputs, recompute=False)
     for one, other in zip(before, after, strict=True):
         assert torch.equal(one, other)

@@ -33,12 +33,6 @@ from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.rows import example, write_picture
 
 
-@dataclass(frozen=True)
-class Features:
-    encoder_hidden_states: Tensor
-    pooled_projections: Tensor
-
-
 @dataclass
 class Encoders:
     """Deterministic stand-ins that count what they are asked for."""
@@ -57,11 +51,12 @@ class Encoders:
         mean = level + torch.linspace(0, 1, 64).view(1, 16, 2, 2)
         return mean, mean.exp() / 3
 
-    def text(self, prompts: Sequence[str]) -> Features:
+    def text(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         self.prompts += prompts
         rows = [[float(len(prompt)), float(sum(map(ord, prompt)) % 97)] for prompt in prompts]
         pooled = torch.tensor(rows) / 7
-        return Features(pooled[:, None, :].expand(-1, 5, -1) * torch.arange(5)[:, None], pooled)
+        hidden = pooled[:, None, :].expand(-1, 5, -1) * torch.arange(5)[:, None]
+        return {"hidden": hidden, "pooled": pooled}
 
 
 def prepare(
@@ -148,11 +143,11 @@ def test_batches_are_taken_by_row_and_kind(data):
     mean, std = arrays.posterior(torch.tensor([6, 2]))
     assert mean.dtype == std.dtype == torch.float32
     assert torch.equal(mean, arrays.latents.rows(torch.tensor([0, 2]))["mean"].float())
-    hidden, pooled = arrays.text(torch.tensor([1, 1]), torch.tensor([1, 2]))
+    text = arrays.text(torch.tensor([1, 1]), torch.tensor([1, 2]))
     wanted = [arrays.prompts.index(text) for text in ("a photo of cup and box", "")]
     expected = arrays.texts.rows(torch.tensor(wanted))
-    assert torch.equal(hidden, expected["hidden"])
-    assert torch.equal(pooled, expected["pooled"])
+    assert torch.equal(text["hidden"], expected["hidden"])
+    assert torch.equal(text["pooled"], expected["pooled"])
 
 
 def test_disk_and_memory_give_the_same_values_and_a_full_store_needs_no_encoder(data, tmp_path):

@@ -62,7 +62,7 @@ def test_latents_are_shifted_and_scaled_and_sigma_lies_in_its_range(arrays: Trai
     assert batch.latents.dtype == batch.sigma.dtype == torch.float32
     assert ((batch.sigma >= 0.25) & (batch.sigma <= 0.5)).all()
     assert list(batch.graphs) == [arrays.examples[row].graph for row in (1, 0, 1)]
-    assert batch.encoder_hidden_states.flatten().tolist() == [4.0, 1.0, 4.0]
+    assert batch.text["hidden"].flatten().tolist() == [4.0, 1.0, 4.0]
 
 
 def test_the_posterior_is_sampled_anew(arrays: TrainingArrays) -> None:
@@ -91,7 +91,7 @@ def test_graphs_and_texts_come_in_the_proportions_asked_for(arrays: TrainingArra
     )
     nulls = sum(graph.is_null for graph in batch.graphs) / 2000
     assert nulls == pytest.approx(0.25, abs=0.03)
-    counts = torch.bincount(batch.pooled_projections.flatten().long(), minlength=3) / 2000
+    counts = torch.bincount(batch.text["pooled"].flatten().long(), minlength=3) / 2000
     shares = dict(zip(PROMPT_KINDS, counts.tolist(), strict=True))
     assert shares == pytest.approx({"relational": 0.5, "neutral": 0.25, "empty": 0.25}, abs=0.04)
 

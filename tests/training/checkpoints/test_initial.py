@@ -169,7 +169,7 @@ def test_a_lora_in_any_layout_acts_as_it_did(tmp_path: Path, layout: str) -> Non
     write_lora(path, LoraWeights.with_alpha(weights, 3.0), layout=layout)  # type: ignore[arg-type]
     state = source.trainable_state()
     source.load_trainable_state({**state, **{f"lora.{n}": v for n, v in weights.items()}})
-    expected = source(None, **inputs)
+    expected = source(None, inputs)
 
     base = load_transformer(str(flux_folder))
     model = build_model(
@@ -178,7 +178,7 @@ def test_a_lora_in_any_layout_acts_as_it_did(tmp_path: Path, layout: str) -> Non
         name_features=names,
     )
     lines = load_initial(model, InitialAdapter(name="theirs", lora=read_lora(path)))
-    torch.testing.assert_close(model(None, **inputs), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(None, inputs), expected, rtol=1e-4, atol=1e-4)
     assert "16 of its 16 layers are taken over" in lines[0]
     assert "graph encoder and the conditioner start untrained" in lines[0]
     assert len(lines) == 1

@@ -9,7 +9,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgflux.training.terms.errors import flow_matching_loss, ranking_accuracy
+from sgflux.models.errors import flow_matching_loss
+from sgflux.training.terms.errors import ranking_accuracy
 from sgflux.training.terms.ranking.form import mean_of_counted
 
 

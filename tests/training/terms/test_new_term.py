@@ -57,7 +57,7 @@ class Stillness:
     def ready(self, parts: Parts) -> TermLoss:
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
             velocity = step.branches.velocity[0]
-            assert parts.captions(step.rows)[0].shape[0] == len(velocity)
+            assert parts.captions(step.rows)["hidden"].shape[0] == len(velocity)
             return velocity.square().mean(), {"largest_velocity": velocity.abs().max()}
 
         return loss

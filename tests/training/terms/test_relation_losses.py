@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from sgflux.training.terms.errors import flow_matching_loss
+from sgflux.models.errors import flow_matching_loss
 from sgflux.training.terms.ranking.form import RankingForm
 from sgflux.training.terms.relation_weighting import (
     relation_weights,

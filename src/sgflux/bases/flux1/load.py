@@ -10,7 +10,6 @@ latents (B, 16, h, w); packed 2 by 2 they are (B, h/2 * w/2, 64).
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -316,22 +315,3 @@ def model_identity(transformer: FluxTransformer2DModel) -> dict[str, Any]:
         "guidance_embeds": config.guidance_embeds,
         "fingerprint": digest.hexdigest(),
     }
-
-
-def default_block_range(num_layers: int) -> tuple[int, int]:
-    """The middle third of the double blocks, (start, end): FLUX's 7..13 of 19, scaled."""
-    start = round(num_layers * 7 / 19)
-    return start, max(start + 1, math.ceil(num_layers * 13 / 19))
-
-
-def validate_block_range(start: int, end: int, num_layers: int) -> None:
-    """Check that ``start <= block < end`` is a non-empty range of the model's double blocks.
-
-    Raises:
-        SgfluxError: if it is not.
-    """
-    if not 0 <= start < end <= num_layers:
-        raise SgfluxError(
-            f"block range {start}..{end} does not fit the model: expected "
-            f"0 <= block_start < block_end <= {num_layers}, its number of double blocks"
-        )

@@ -15,6 +15,7 @@ from diffusers import FluxPipeline
 from torch import Tensor
 from torch.nn import functional as F
 
+from sgflux.bases.base import Text
 from sgflux.bases.name_tokens import (
     is_statement,
     name_ids,
@@ -51,19 +52,6 @@ def text_length(wanted: int | None, tokenizer_length: float, *, model: str) -> i
     return tokens
 
 
-@dataclass(frozen=True)
-class TextFeatures:
-    """What FLUX reads of B prompts.
-
-    Attributes:
-        encoder_hidden_states: T5's output, (B, L, D_t5), in the encoder's dtype.
-        pooled_projections: CLIP's pooled output, (B, D_clip), in the encoder's dtype.
-    """
-
-    encoder_hidden_states: Tensor
-    pooled_projections: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class TextEncoders:
     """FLUX's two text encoders: CLIP (``text_encoder``) and T5 (``text_encoder_2``)."""
@@ -77,10 +65,14 @@ class TextEncoders:
     dtype: torch.dtype
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> TextFeatures:
-        """Encode prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
+    def encode(self, prompts: Sequence[str]) -> Text:
+        """Encode B prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
 
         Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest.
+
+        Returns:
+            ``hidden``: T5's output, (B, L, D_t5); ``pooled``: CLIP's pooled output, (B, D_clip);
+            both in the encoders' dtype.
         """
         pipeline = FluxPipeline(
             scheduler=None,
@@ -96,7 +88,7 @@ class TextEncoders:
             device=self.device,
             max_sequence_length=self.max_sequence_length,
         )
-        return TextFeatures(encoder_hidden_states=hidden, pooled_projections=pooled)
+        return {"hidden": hidden, "pooled": pooled}
 
     def cuts(self, prompts: Sequence[str]) -> list[bool]:
         """Whether T5 reads each prompt only in part, since it has too many tokens."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.checkpoint import checkpoint
 
 Within = Callable[[], AbstractContextManager[Any]]
@@ -19,21 +20,34 @@ class Recompute:
 
         Args:
             every: n; 0: no recomputation at all.
-            within: what a recomputation runs in: whatever the forward pass ran in and the
+            within: Context that a recomputation runs in: whatever the forward pass ran in and the
                 backward pass will not.
         """
         self._every = every
         self._within = within
         self._count = 0
 
-    def __call__(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """``function(*arguments)``."""
+    def __call__(self, function: Callable[..., Any], *records: Any) -> Any:
+        """``function(*records)``.
+
+        Args:
+            function: Runs a block.
+            records: Tensors, None, or named tuples of these.
+        """
         recompute = self._every > 0 and self._count % self._every == 0
         self._count += 1
         if not recompute:
-            return function(*arguments)
+            return function(*records)
         options: dict[str, Any] = {}
         within = self._within
         if within is not None:
             options["context_fn"] = lambda: (nullcontext(), within())
-        return checkpoint(function, *arguments, use_reentrant=False, **options)
+
+        # Autograd frees a checkpoint's own arguments as the backward pass goes on; tensors inside a
+        # record would live as long as the loss.
+        tensors, shape = tree_flatten(records)
+
+        def again(*own: Any) -> Any:
+            return function(*tree_unflatten(own, shape))
+
+        return checkpoint(again, *tensors, use_reentrant=False, **options)

@@ -15,7 +15,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -26,18 +25,6 @@ from sgflux.data.cache.tensor_rows import TensorRows
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import Crop
 from sgflux.data.prompts import PROMPT_KINDS
-
-
-class TextFeatures(Protocol):
-    """What a text encoder gives for B prompts."""
-
-    @property
-    def encoder_hidden_states(self) -> Tensor:
-        """(B, L, D)."""
-
-    @property
-    def pooled_projections(self) -> Tensor:
-        """(B, D_pooled)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +38,7 @@ class TrainingArrays:
         latents: U rows of ``mean`` and ``std``, unscaled, (16, h, w) each.
         image_index: each example's row in ``latents``, (N,) int64.
         prompts: the P different prompts.
-        texts: P rows of ``hidden``, (L, D), and ``pooled``, (D_pooled,).
+        texts: P rows of text features under the base's own names.
         prompt_index: each example's row in ``texts`` by kind of prompt, in the order of
             ``PROMPT_KINDS`` (relational, neutral, empty), (N, 3) int64.
         sizes: the size of each example's picture, with aspect buckets; else empty: all have one.
@@ -77,7 +64,7 @@ class TrainingArrays:
         found = self.latents.rows(self.image_index[rows])
         return found["mean"].float(), found["std"].float()
 
-    def text(self, rows: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+    def text(self, rows: Tensor, kinds: Tensor) -> dict[str, Tensor]:
         """Text features of the examples ``rows`` (B,), each with its own kind of prompt.
 
         Args:
@@ -85,12 +72,11 @@ class TrainingArrays:
             kinds: (B,) int64, indices into ``PROMPT_KINDS``.
 
         Returns:
-            (B, L, D) and (B, D_pooled), bf16.
+            The base's own names -> (B, ...), bf16.
         """
-        found = self.texts.rows(self.prompt_index[rows, kinds])
-        return found["hidden"], found["pooled"]
+        return self.texts.rows(self.prompt_index[rows, kinds])
 
-    def words(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def words(self, rows: Sequence[int]) -> dict[str, Tensor]:
         """Features of the texts that state the relations of B examples, as :meth:`text`."""
         index = torch.tensor(rows, dtype=torch.int64)
         kinds = torch.full_like(index, PROMPT_KINDS.index("relational"))

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from sgflux.data.buckets import Size, nearest_size
 from sgflux.data.cache.arrays import (
-    TextFeatures,
     TrainingArrays,
     name_key,
     text_key,
@@ -60,12 +59,13 @@ class Encoders:
 
     Attributes:
         images: (B, 3, H, W) float32 in [-1, 1] on the CPU -> mean and std, (B, 16, h, w).
-        text: B prompts -> features of exactly ``max_sequence_length`` tokens.
+        text: B prompts -> features by name, (B, ...) each; those of tokens, (B, L, D), have
+            exactly ``max_sequence_length`` of them.
         batch_size: pictures or prompts an encoder gets at once.
     """
 
     images: Callable[[Tensor], tuple[Tensor, Tensor]]
-    text: Callable[[list[str]], TextFeatures]
+    text: Callable[[list[str]], Mapping[str, Tensor]]
     batch_size: int = 16
 
     def __post_init__(self) -> None:
@@ -276,14 +276,13 @@ class EncodingPlan:
                 texts = [self.prompts[key] for key in keys]
                 with torch.no_grad():
                     features = encoders.text(texts)
-                hidden = features.encoder_hidden_states
-                if hidden.shape[1] != self._length:
-                    raise SgfluxError(
-                        f"the text encoder gave {hidden.shape[1]} tokens a prompt where "
-                        f"max_sequence_length is {self._length}"
-                    )
-                tensors = {"hidden": hidden, "pooled": features.pooled_projections}
-                yield keys, _rounded(tensors, texts)
+                for tensor in features.values():
+                    if tensor.ndim == 3 and tensor.shape[1] != self._length:
+                        raise SgfluxError(
+                            f"the text encoder gave {tensor.shape[1]} tokens a prompt where "
+                            f"max_sequence_length is {self._length}"
+                        )
+                yield keys, _rounded(features, texts)
                 advance(len(keys))
 
 

@@ -39,29 +39,32 @@ class Batch:
         latents: Scaled latents, (B, 16, h, w) float32.
         noise: Standard normal noise, (B, 16, h, w) float32.
         sigma: Noise levels, (B,) float32 in [0, 1].
-        encoder_hidden_states: T5 features of the texts, (B, L, D) bf16.
-        pooled_projections: CLIP features of the texts, (B, P) bf16.
+        text: Features of the texts under the base's own names, (B, ...) bf16 each.
     """
 
     graphs: tuple[SceneGraph, ...]
     latents: Tensor
     noise: Tensor
     sigma: Tensor
-    encoder_hidden_states: Tensor
-    pooled_projections: Tensor
+    text: Mapping[str, Tensor]
 
     def to(self, device: torch.device) -> Batch:
         """The same on ``device``."""
         if device.type == "cpu":
             return self
-        names = ("latents", "noise", "sigma", "encoder_hidden_states", "pooled_projections")
         # Pinned, the copies run beside the computation of the step before.
         pinned = device.type == "cuda"
-        tensors = {
-            name: (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
-            for name, tensor in ((name, getattr(self, name)) for name in names)
-        }
-        return Batch(graphs=self.graphs, **tensors)
+
+        def moved(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=pinned)
+
+        return Batch(
+            graphs=self.graphs,
+            latents=moved(self.latents),
+            noise=moved(self.noise),
+            sigma=moved(self.sigma),
+            text={name: moved(tensor) for name, tensor in self.text.items()},
+        )
 
 
 def draw_batch(
@@ -108,7 +111,6 @@ def draw_batch(
     weights = torch.tensor([float(prompt_weights.get(kind, 0.0)) for kind in PROMPT_KINDS])
     kinds = torch.multinomial(weights, count, replacement=True, generator=generator)
     is_null = (torch.rand(count, generator=generator) < null_graph_probability).tolist()
-    hidden, pooled = arrays.text(index, kinds)
     return Batch(
         graphs=tuple(
             SceneGraph.null() if dropped else arrays.examples[row].graph
@@ -117,6 +119,5 @@ def draw_batch(
         latents=latents,
         noise=noise,
         sigma=sigma,
-        encoder_hidden_states=hidden,
-        pooled_projections=pooled,
+        text=arrays.text(index, kinds),
     )

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 import sgflux
 from sgflux.bases.devices import DTYPES
+from sgflux.bases.families import network_of
 from sgflux.bases.flux1.files import identify_base
-from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.bases.flux1.load import load_transformer
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
@@ -30,6 +30,7 @@ from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
+from sgflux.models.block_range import default_concept_blocks
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
@@ -38,12 +39,7 @@ from sgflux.models.relation_classifier import (
     SaliencyRelationClassifier,
     save_classifier,
 )
-from sgflux.models.saliency import (
-    concept_attention_maps,
-    concept_probabilities,
-    default_concept_blocks,
-    softened,
-)
+from sgflux.models.saliency import concept_probabilities, concept_scores, softened
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.flat import flat_values
 from sgflux.settings.losses import LossConfig
@@ -223,14 +219,15 @@ def _make_reader(
     transformer = load_transformer(
         **training.model.for_transformer, dtype=DTYPES[config.compute.dtype], device=device
     ).requires_grad_(False)
-    guidance = guidance_of(training, is_distilled=transformer.config.guidance_embeds)
-    blocks = default_concept_blocks(len(transformer.transformer_blocks))
+    network = network_of(transformer)
+    guidance = guidance_of(training, is_distilled=network.is_guided)
+    blocks = default_concept_blocks(network.num_layers)
     saliency = SaliencyRelationClassifier(
         predicates=predicates, blocks=blocks, width=config.channels
     ).to(device)
     every = names.lookup(predicates).to(device)
-    assert encoded.concept_pooled is not None, "it was asked for by _as_training"
-    pooled = encoded.concept_pooled.to(device)
+    assert encoded.concept_text is not None, "it was asked for by _as_training"
+    concept_text = {name: tensor.to(device) for name, tensor in encoded.concept_text.items()}
 
     def read_maps(batch: Batch, triples: Sequence[Triple]) -> Tensor:
         subject, object_ = _lookup(names, triples, device=device)
@@ -238,24 +235,18 @@ def _make_reader(
             [subject[:, None], object_[:, None], every.expand(len(triples), -1, -1)], dim=1
         )
         noisy = noise_latents(batch.latents, batch.noise, batch.sigma)
-        rows, columns = (size // 2 for size in noisy.shape[2:])
         with torch.no_grad():
-            scores = concept_attention_maps(
-                transformer,
-                hidden_states=pack_latents(noisy),
-                encoder_hidden_states=batch.encoder_hidden_states,
-                concept_states=states,
-                pooled_projections=batch.pooled_projections,
-                concept_pooled_projections=pooled.expand(len(triples), -1),
-                timestep=batch.sigma,
-                img_ids=image_ids(rows, columns).to(device),
-                txt_ids=text_ids(batch.encoder_hidden_states.shape[1]).to(device),
+            scores = concept_scores(
+                network,
+                network.inputs(noisy, batch.text, batch.sigma, guidance=guidance),
+                concepts=states,
+                concept_text={
+                    name: tensor.expand(len(triples), *tensor.shape[1:])
+                    for name, tensor in concept_text.items()
+                },
                 blocks=blocks,
-                guidance=None
-                if guidance is None
-                else torch.full((len(triples),), guidance, device=device),
             )
-            maps = concept_probabilities(softened(scores)).unflatten(2, (rows, columns))
+            maps = concept_probabilities(softened(scores)).unflatten(2, network.grid(noisy))
         return saliency(maps)
 
     identity = identify_base(training.model).parts["transformer"]

@@ -7,7 +7,7 @@ gigabytes. Where a cache has everything, they are not loaded at all.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,8 +50,8 @@ class Encoded:
         autoencoder_identity: Name that changes with the autoencoder.
         content: Split -> digest of its rows and the bytes of their pictures.
         seen: Split -> digests of each of its rows and pictures, as ``row_digests`` has them.
-        concept_pooled: Pooled features of the empty text, (1, D_clip), for concepts, which must not
-            be told what to find; None without concepts.
+        concept_text: Features of the empty text, (1, ...) each, for concepts, which must not be
+            told what to find; None without concepts.
     """
 
     train: TrainingArrays
@@ -64,7 +64,7 @@ class Encoded:
     autoencoder_identity: str
     content: dict[str, str]
     seen: dict[str, dict[str, np.ndarray]]
-    concept_pooled: Tensor | None
+    concept_text: Mapping[str, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,9 @@ def encode(
         arrays = [plan.opened(store) for plan in plans]
         if names:
             features.add(names, encoders.name_features(names, store))
-    concept_pooled = None
+    concept_text = None
     if any(need.concepts is not None for need in splits.needs):
-        concept_pooled = encoders.text.encode([""]).pooled_projections
+        concept_text = encoders.text.encode([""])
     train = arrays[0]
     say(
         f"encoded {len(train)} training and {len(splits.val)} validation examples: "
@@ -175,7 +175,7 @@ def encode(
         autoencoder_identity=encoders.picture_identity,
         content=planned.content,
         seen=planned.seen,
-        concept_pooled=concept_pooled,
+        concept_text=concept_text,
     )
 
 

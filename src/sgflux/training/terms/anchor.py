@@ -32,8 +32,7 @@ class Anchor:
 
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
             latents = step.batch.latents
-            height, width = latents.shape[2:]
-            levels = parts.sampling_sigmas((height // 2) * (width // 2))
+            levels = parts.sampling_sigmas(step.branches.velocity.shape[2])
             generator = generator_for(parts.seed, "anchor", *step.draws)
             drawn = torch.randint(len(levels), (len(latents),), generator=generator)
             sigma = levels[drawn].to(latents.device)

@@ -9,36 +9,6 @@ import torch
 from torch import Tensor
 
 
-def flow_matching_loss(velocity: Tensor, target: Tensor) -> Tensor:
-    """e(g): the error of the predicted velocity under one graph, per example.
-
-        e = mean_{...}[ (velocity - target)^2 ],   target = noise - latents
-
-    Per example, because an error under g+ is only comparable with that under g- on the same
-    latents, noise and sigma; the training loss L_gen is its mean over B.
-
-    Args:
-        velocity: Velocity that the model predicts, (B, ...), any floating dtype.
-        target: Velocity of the straight path from the image to the noise, same shape.
-
-    Returns:
-        (B,) float32, >= 0.
-
-    Raises:
-        ValueError: if the shapes differ or there is nothing to average over.
-
-    Source:
-        Liu et al. 2022, arXiv:2209.03003, Eq. 1, with the time running from image to noise.
-    """
-    if velocity.shape != target.shape or velocity.ndim < 2:
-        raise ValueError(
-            "velocity and target must have the same shape (B, ...), "
-            f"got {tuple(velocity.shape)} and {tuple(target.shape)}"
-        )
-    # In bf16 a mean over 2^17 squares would keep two digits.
-    return (velocity.float() - target.float()).square().flatten(1).mean(dim=1)
-
-
 def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
     """How often the true graph explains the same noisy latents better than a corrupted one.
 

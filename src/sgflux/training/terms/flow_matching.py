@@ -10,7 +10,7 @@ from sgflux.training.terms.term import Needs, Parts, Schedule, Step, TermLoss
 
 
 class FlowMatching:
-    """The mean over the batch of :func:`~sgflux.training.terms.errors.flow_matching_loss`."""
+    """The mean over the batch of :func:`~sgflux.models.errors.flow_matching_loss`."""
 
     name = "gen"
     schedule = Schedule()

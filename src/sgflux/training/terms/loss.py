@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.saliency import check_concept_blocks, default_concept_blocks
+from sgflux.models.block_range import check_concept_blocks, default_concept_blocks
 from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from sgflux.training.terms.ranking.ranking import Ranking
@@ -143,11 +143,14 @@ class TrainingLoss:
 
     def _looking_on(self, words: Sequence[Sequence[str]], *, device: torch.device) -> Concepts:
         """The features of B lists of words."""
-        pooled = self._parts.concept_pooled
-        assert pooled is not None, "it was encoded for a run with concepts"
+        text = self._parts.concept_text
+        assert text is not None, "it was encoded for a run with concepts"
         features = self._parts.names.lookup([word for own in words for word in own])
         return Concepts(
             states=features.unflatten(0, (len(words), -1)).to(device),
-            pooled=pooled.to(device).expand(len(words), -1),
+            text={
+                name: tensor.to(device).expand(len(words), *tensor.shape[1:])
+                for name, tensor in text.items()
+            },
             blocks=self._blocks,
         )

@@ -101,7 +101,7 @@ def weighted_flow_matching_loss(velocity: Tensor, target: Tensor, weights: Tenso
 
         e_rel = mean_n[ w_n * mean_c[ (velocity - target)^2 ] ]
 
-    With weights of 1 it is :func:`~sgflux.training.terms.errors.flow_matching_loss`.
+    With weights of 1 it is :func:`~sgflux.models.errors.flow_matching_loss`.
 
     Args:
         velocity: Predicted velocity, packed, (B, S, 64), any floating dtype.

@@ -163,9 +163,10 @@ class Parts:
     Attributes:
         examples: Training set, N rows.
         names: Features of the graphs' words.
-        captions: Rows -> features (B, L, D) and pooled features (B, P) of the texts that state
+        captions: Rows -> features by name, (B, ...) each, of the texts that state
             their graphs.
-        concept_pooled: CLIP features that modulate concepts, (1, D_clip); None without concepts.
+        concept_text: Features of the text that modulates concepts, (1, ...) each; None without
+            concepts.
         regions: Computes where each example's relation is from its boxes, N times (S,).
         sampling_sigmas: Number of image tokens -> noise levels of the model's own four-step
             sampling, (4,) float32.
@@ -179,8 +180,8 @@ class Parts:
 
     examples: Sequence[SceneExample]
     names: NameFeatures
-    captions: Callable[[Sequence[int]], tuple[Tensor, Tensor]]
-    concept_pooled: Tensor | None
+    captions: Callable[[Sequence[int]], Mapping[str, Tensor]]
+    concept_text: Mapping[str, Tensor] | None
     regions: Callable[[], Sequence[Tensor]]
     sampling_sigmas: Callable[[int], Tensor]
     image_tokens: int

@@ -1,6 +1,6 @@
 """L_words: distillation from the base model prompted with the relation in text.
 
-Shapes: B examples, L text tokens, S image tokens.
+Shapes: B examples.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from sgflux.models.errors import flow_matching_loss
 from sgflux.settings.losses import LossConfig
 from sgflux.training.batches.batch import Batch
-from sgflux.training.terms.errors import flow_matching_loss
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 
 
@@ -45,19 +45,17 @@ class Words:
         return loss
 
 
-def told_in_words(batch: Batch, text: tuple[Tensor, Tensor]) -> Batch:
+def told_in_words(batch: Batch, text: Mapping[str, Tensor]) -> Batch:
     """The batch with other texts; an example without its graph keeps its own.
 
     Args:
         batch: B examples.
-        text: Features (B, L, D) and pooled features (B, P).
+        text: Features of B texts by name, (B, ...) each.
     """
-    hidden, pooled = (part.to(batch.encoder_hidden_states) for part in text)
-    has_graph = torch.tensor([not graph.is_null for graph in batch.graphs]).to(hidden.device)
-    return replace(
-        batch,
-        encoder_hidden_states=torch.where(
-            has_graph[:, None, None], hidden, batch.encoder_hidden_states
-        ),
-        pooled_projections=torch.where(has_graph[:, None], pooled, batch.pooled_projections),
-    )
+    has_graph = torch.tensor([not graph.is_null for graph in batch.graphs])
+
+    def told(own: Tensor, stated: Tensor) -> Tensor:
+        where = has_graph.to(own.device).view(-1, *(1 for _ in own.shape[1:]))
+        return torch.where(where, stated.to(own), own)
+
+    return replace(batch, text={name: told(own, text[name]) for name, own in batch.text.items()})

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.network import FluxNetwork
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
@@ -25,6 +26,7 @@ from sgflux.training.terms.ranking.latent import LatentRanker
 from sgflux.training.terms.ranking.negatives import Contrast
 from sgflux.training.terms.ranking.saliency import SaliencyRanker
 from sgflux.training.terms.term import Schedule
+from tests.helpers.flux import make_transformer
 
 PREDICATES = ("above", "riding")
 SWAP = Contrast(
@@ -57,6 +59,7 @@ class Saliency(SaliencyRelationClassifier):
 def branches(number: int, *, maps: Tensor | None = None) -> Branches:
     generator = torch.Generator().manual_seed(0)
     return Branches(
+        network=FluxNetwork(make_transformer(num_layers=1, num_single_layers=0)),
         noisy=torch.randn(2, 16, 4, 4, generator=generator),
         sigma=torch.tensor([0.5, 0.25]),
         errors=torch.rand(number, 2, generator=generator),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sgflux.bases.flux1.latents import unpack_latents
 from sgflux.flow_matching import denoised
 from sgflux.graphs.scene_graph import Triple
 from sgflux.models.graph_encoder import NameFeatures
@@ -38,7 +37,7 @@ class LatentRanker:
 
         def cost(branch: int, statements: Sequence[Triple]) -> Tensor:
             packed = branches.velocity[branch].float()
-            velocity = unpack_latents(packed, *branches.noisy.shape[2:])
+            velocity = branches.network.unpack(packed, *branches.noisy.shape[2:])
             picture = denoised(branches.noisy, velocity, branches.sigma)
             device = picture.device
             logits = self._classifier(

@@ -48,7 +48,7 @@ class SaliencyRanker:
         roles swapped reads them with subject and object exchanged.
         """
         (own,) = contrasts
-        rows, columns = (size // 2 for size in branches.noisy.shape[2:])
+        rows, columns = branches.network.grid(branches.noisy)
 
         def cost(branch: int, statements: Sequence[Triple]) -> Tensor:
             assert branches.maps is not None, "the term's needs ask for concepts"

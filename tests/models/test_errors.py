@@ -6,18 +6,20 @@ noise or noise levels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
 from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids
 from sgflux.bases.flux1.load import model_identity
-from sgflux.bases.flux1.text import TextFeatures
+from sgflux.bases.flux1.network import FluxInputs
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.errors import ranking_errors_of_each
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.ranking import ranking_errors_of_each
 from tests.helpers.flux import make_transformer
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
@@ -47,7 +49,7 @@ def model() -> GraphLoraModel:
     return model
 
 
-def inputs() -> dict[str, object]:
+def inputs() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -57,27 +59,24 @@ def inputs() -> dict[str, object]:
         "latents": draw(2, 16, 4, 4),
         "noise": draw(2, 16, 4, 4),
         "sigma": torch.tensor([0.3, 0.8]),
-        "text_features": TextFeatures(draw(2, 6, 32), draw(2, 24)),
-        "image_ids": image_ids(2, 2),
-        "text_ids": text_ids(6),
+        "text": {"hidden": draw(2, 6, 32), "pooled": draw(2, 24)},
     }
 
 
 def test_the_error_is_that_of_the_models_velocity(model: GraphLoraModel) -> None:
     given = inputs()
     latents, noise, sigma = given["latents"], given["noise"], given["sigma"]
-    text = given["text_features"]
-    assert isinstance(text, TextFeatures)
+    text = given["text"]
+    by_name = FluxInputs(
+        hidden_states=pack_latents(noise_latents(latents, noise, sigma)),
+        encoder_hidden_states=text["hidden"],
+        pooled_projections=text["pooled"],
+        timestep=sigma,
+        img_ids=image_ids(2, 2),
+        txt_ids=text_ids(6),
+    )
     with torch.no_grad():
-        velocity = model(
-            GRAPHS,
-            hidden_states=pack_latents(noise_latents(latents, noise, sigma)),
-            encoder_hidden_states=text.encoder_hidden_states,
-            pooled_projections=text.pooled_projections,
-            timestep=sigma,
-            img_ids=image_ids(2, 2),
-            txt_ids=text_ids(6),
-        )
+        velocity = model(GRAPHS, by_name)
     by_hand = (velocity - pack_latents(noise - latents)).square().mean(dim=(1, 2))
     (errors,) = ranking_errors_of_each(model, alternatives=[GRAPHS], **given)
     assert errors.shape == (2,)
