@@ -63,7 +63,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
 from sgflux.files.writing import replacing
 from sgflux.models.relation_classifier import CARD_FILE, read_card
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
 from sgflux.terminal.quiet import hide_loading_bars
@@ -343,7 +343,7 @@ class Ablation:
             "resume": "auto",
         }
         return TrainConfig.from_flat(
-            **{**settings, **unit.recipe.settings}, losses=LossConfig(**losses)
+            **{**settings, **unit.recipe.settings}, losses=LossSettings.from_flat(**losses)
         )
 
     def _steps(self, unit: Unit) -> int:

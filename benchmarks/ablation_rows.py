@@ -21,7 +21,7 @@ class Recipe:
         what: Description of what it adds to the recipe that it is compared with.
         over: Name of the recipe that it is compared with; None for the first one.
         settings: Settings of :class:`sgflux.settings.training.TrainConfig` beside the shared ones.
-        losses: Settings of :class:`sgflux.settings.losses.LossConfig`.
+        losses: Settings of :class:`sgflux.settings.losses.LossSettings`.
         cost: Approximate time of a step, in steps of the recipe ``plain``.
         classifier: Kind of the classifier that it reads, if it reads one.
     """

@@ -46,7 +46,7 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import LatentScale
 from sgflux.training.build import Preparation, guidance_of
@@ -399,7 +399,7 @@ class Ours:
             block_end=self.task.block_end,
             lora_rank=self.task.rank,
             lora_alpha=float(self.task.rank),
-            losses=LossConfig(**LOSSES[name]),
+            losses=LossSettings.from_flat(**LOSSES[name]),
             **settings,
         )
         prepared = self._prepare(config, STATEMENTS.get(name, 1))

@@ -37,7 +37,7 @@ from ablation_report import (
 from ablation_rows import PLAIN, RECIPES, Recipe
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.world.dataset import write_world
 from sgflux.world.demo import DEMO, FULL
 
@@ -49,10 +49,11 @@ def test_every_recipe_can_be_trained(recipe: Recipe, tmp_path: Path) -> None:
     config = ablation.training_config(unit, tmp_path / "training", 4)
     length = config.optimizer
     assert (length.max_steps, length.batch_size, length.lr) == (4, 4, DEMO.training["lr"])
-    assert config.losses.measures_confusion == recipe.measures_confusion
+    assert config.losses.ranking.measures_confusion == recipe.measures_confusion
     made = ("classifier", "hard_negatives_every")  # what a recipe cannot know beforehand
-    own = {name: getattr(config.losses, name) for name in made if getattr(config.losses, name)}
-    assert config.losses == LossConfig(**{"lambda_words": 0, **own, **recipe.losses})
+    ranking = config.losses.ranking
+    own = {name: getattr(ranking, name) for name in made if getattr(ranking, name)}
+    assert config.losses == LossSettings.from_flat(**{"lambda_words": 0, **own, **recipe.losses})
 
 
 def test_no_picture_of_a_demo_is_one_of_the_ablation_or_of_another_demo(tmp_path: Path) -> None:

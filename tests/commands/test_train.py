@@ -17,7 +17,7 @@ from sgflux.commands.train import (
     parse_train_config,
 )
 from sgflux.settings import ConfigError
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.optimizer import DEFAULT_EPOCHS
 from sgflux.settings.training import TrainConfig
 from tests.helpers.flags import settings_as_flags
@@ -131,7 +131,7 @@ def test_without_further_flags_it_means_schnell_and_our_defaults() -> None:
 def test_the_script_takes_every_term_of_the_loss() -> None:
     flags = ["--lambda-rel-rank", "0.1", "--negatives-per-example", "3", "--lambda-anchor", "0.2"]
     config = parse_original([*FILES, *flags, "--alpha-gen-rel", "1", "--gen-rel-from", "boxes"])
-    assert config.losses == LossConfig(
+    assert config.losses == LossSettings.from_flat(
         lambda_rel_rank=0.1,
         negatives_per_example=3,
         lambda_anchor=0.2,
@@ -143,15 +143,15 @@ def test_the_script_takes_every_term_of_the_loss() -> None:
 def test_the_original_flags_of_the_losses_mean_our_losses() -> None:
     flags = ["--lambda-rel-rank", "0.5", "--rel-rank-margin", "0.2", "--use-negative-graph"]
     config = parse_original([*FILES, *flags, "--alpha-gen-rel", "1"])
-    assert config.losses == LossConfig(
+    assert config.losses == LossSettings.from_flat(
         lambda_rel_rank=0.5, rel_rank_margin=0.2, use_negative_graph=True, alpha_gen_rel=1.0
     )
-    assert config.losses.ranker == "flow"
+    assert config.losses.ranking.ranker == "flow"
 
 
 @pytest.mark.parametrize("flags", [["--rel-rank-margin", "0.2"], ["--use-negative-graph"]])
 def test_a_flag_of_a_loss_that_is_off_is_refused(flags: list[str]) -> None:
-    with pytest.raises(ConfigError, match="has no effect: lambda_rel_rank is 0"):
+    with pytest.raises(ConfigError, match="has no effect while lambda_rel_rank is 0"):
         parse_original([*FILES, *flags])
 
 

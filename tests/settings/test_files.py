@@ -83,7 +83,7 @@ def test_later_files_and_flags_override_setting_by_setting(tmp_path: Path) -> No
         [*FILES, "--config", str(one), "--config", str(two), "--words-start", "5"]
     )
     assert (config.optimizer.lr, config.optimizer.batch_size) == (1.0, 7)
-    assert (config.losses.lambda_words, config.losses.words_start) == (4.0, 5)
+    assert (config.losses.words.lambda_words, config.losses.words.words_start) == (4.0, 5)
 
 
 def test_a_setting_of_a_file_counts_as_given(tmp_path: Path) -> None:

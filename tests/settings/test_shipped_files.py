@@ -18,5 +18,5 @@ FILES = ["--train-jsonl", "train.jsonl", "--val-jsonl", "val.jsonl", "--output-d
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_it_is_read(path: Path) -> None:
     config = parse_train_config(["--config", str(path), *FILES])
-    assert bool(config.losses.lambda_rel_rank) == (path.stem == "tiny_ranking")
-    assert bool(config.losses.lambda_words) == (path.stem != "tiny_photos")
+    assert bool(config.losses.ranking.lambda_rel_rank) == (path.stem == "tiny_ranking")
+    assert bool(config.losses.words.lambda_words) == (path.stem != "tiny_photos")

@@ -14,7 +14,7 @@ import pytest
 
 from sgflux.settings import ConfigError
 from sgflux.settings.conditions import PromptMix
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig, read_settings
 
 
@@ -120,7 +120,7 @@ def test_the_configs_that_we_ship_are_valid(path: Path) -> None:
 
 def test_a_run_that_gives_the_flow_matching_error_up_is_not_selected_by_it() -> None:
     plain = {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"}
-    without = LossConfig(lambda_words=0)
+    without = LossSettings.from_flat(lambda_words=0)
     assert TrainConfig.from_flat(**plain).selection == "last"
     assert TrainConfig.from_flat(**plain, losses=without).selection == "val_loss"
     assert TrainConfig.from_flat(**plain, select_by="val_loss").selection == "val_loss"

@@ -22,7 +22,7 @@ from sgflux.data.cache.arrays import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training import build, loop
 from sgflux.training.batches.batch import Batch, draw_batch
@@ -329,7 +329,7 @@ def test_terms_and_noise_levels_follow_each_batch(
 
     monkeypatch.setattr(loop, "draw_batch", watched)
     monkeypatch.setattr(build, "sampling_sigmas_of", anchor)
-    losses = LossConfig(
+    losses = LossSettings.from_flat(
         lambda_rel_rank=0.5,
         lambda_anchor=0.5,
         lambda_words=1.0,
@@ -346,7 +346,7 @@ def test_terms_and_noise_levels_follow_each_batch(
         assert shift == sigma_shift_of(config, image_tokens=tokens)
         assert tokens in asked
     assert len(set(shifts.values())) == len(asked) == 2
-    saliency = LossConfig(alpha_gen_rel=0.5, gen_rel_from="saliency")
+    saliency = LossSettings.from_flat(alpha_gen_rel=0.5, gen_rel_from="saliency")
     assert train(bucketed(tmp_path / "saliency", losses=saliency)).step == 4
 
 
@@ -413,7 +413,7 @@ def test_the_key_of_a_picture_of_one_size_is_what_it_was() -> None:
         ({"compile": True}, "aspect_buckets does not work with compile"),
         (
             {
-                "losses": LossConfig(
+                "losses": LossSettings.from_flat(
                     lambda_rel_rank=1.0, ranker="latent", classifier=Path("classifier")
                 )
             },

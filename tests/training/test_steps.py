@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from sgflux.models.adapter import GraphLoraModel
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.training import loop
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.processes.processes import Processes
@@ -65,7 +65,7 @@ def test_accumulated_passes_are_averaged(
             max_steps=1,
             gradient_accumulation_steps=parts,
             **NO_VALIDATION,
-            losses=LossConfig(lambda_words=0),
+            losses=LossSettings.from_flat(lambda_words=0),
         )
         train(config)
         (first[parts],) = training_rows(config.run.output_dir)

@@ -203,7 +203,10 @@ def expect_defaults(settings: Any, when: str, *names: str, more: str = "") -> No
     Raises:
         ConfigError: naming the first that was set.
     """
-    defaults = {entry.name: entry.default for entry in fields(settings)}
+    defaults = {
+        entry.name: entry.default if entry.default_factory is MISSING else entry.default_factory()
+        for entry in fields(settings)
+    }
     for name in names:
         value = getattr(settings, name)
         if value != defaults[name]:

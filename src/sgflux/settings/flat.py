@@ -8,7 +8,7 @@ A dataclass that is no group keeps its own name there: ``prompt_mix``, ``losses`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -25,7 +25,7 @@ Prefixless = Annotated[Settings, _PREFIXLESS]
 def as_json(value: Any) -> Any:
     """Settings, or the value of one, as JSON has them."""
     if is_dataclass(value) and not isinstance(value, type):
-        value = asdict(value)
+        value = flat_values(value)
     if isinstance(value, Mapping):
         return {name: as_json(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):

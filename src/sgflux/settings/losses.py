@@ -1,18 +1,46 @@
-"""Settings of the losses beside the flow-matching error, and of the negatives that they need.
+"""Settings of the terms of the loss beside flow matching: one group a term.
 
-See :mod:`sgflux.training.terms` for the formulas. Each term has a weight, and enters between two
-steps: not before ``start``, in full after ``warm_in`` further steps.
+The formulas are in :mod:`sgflux.training.terms`. The first field of a group is the weight of its
+term, which is off at 0; the term enters between two steps: not before ``start``, in full after
+``warm_in`` further steps.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from sgflux.settings.checks import ConfigError, expect, typed_fields
+from sgflux.settings.checks import (
+    ConfigError,
+    expect,
+    expect_defaults,
+    expect_least,
+    from_flat,
+    typed_fields,
+)
+from sgflux.settings.flat import Group
 
 RankerKind = Literal["flow", "latent", "saliency"]
+
+
+def weight_of(term: Any) -> float:
+    """The weight of a term: the first field of its settings."""
+    return float(getattr(term, fields(term)[0].name))
+
+
+def check_term(term: Any) -> None:
+    """Check the settings of a term as far as all terms have them alike.
+
+    Raises:
+        ConfigError: on a wrong type, a negative weight or number of steps, or a setting without
+            effect: everything beside a weight of 0 must have its default.
+    """
+    typed_fields(term)
+    weight, *others = (entry.name for entry in fields(term))
+    expect_least(term, 0, weight, *(n for n in others if n.endswith(("_start", "_warm_in"))))
+    if not weight_of(term):
+        expect_defaults(term, f"while {weight} is 0", *others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +74,13 @@ class NegativeMix:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """What is learned from beside the flow-matching error."""
+class RankingSettings:
+    """Ranking of the true graph before corrupted ones."""
 
-    # -- ranking -------------------------------------------------------------------------------
     lambda_rel_rank: float = 0.0
-    """Weight of the ranking loss: the true graph is to be preferred to a corrupted one."""
+    """Weight of the ranking loss, which prefers the true graph to corrupted ones; 0: none."""
     ranker: RankerKind = "flow"
-    """What measures how well a graph fits a picture: the model's own error, or a classifier."""
+    """Measure of how well a graph fits a picture: the model's own error, or a classifier."""
     classifier: Path | None = None
     """Folder that `sgflux train-classifier` wrote, for the rankers 'latent' and 'saliency'."""
     use_negative_graph: bool = False
@@ -67,111 +94,51 @@ class LossConfig:
     """Gap between two errors beyond which a negative adds no loss; None: 0.05 for 'flow', 4 for a
     classifier."""
     rel_rank_start: int = 0
-    """Steps before the ranking loss begins."""
+    """Number of steps before the ranking loss begins."""
     rel_rank_warm_in: int = 0
-    """Steps in which it then grows to its full weight."""
-
-    # -- negatives -----------------------------------------------------------------------------
+    """Number of steps in which the ranking loss then grows to its full weight."""
     negatives: NegativeMix = field(default_factory=NegativeMix)
     """How graphs are corrupted."""
     negatives_per_example: int = 1
-    """Corrupted graphs for each true one."""
+    """Number of corrupted graphs for each true one."""
     hard_negatives_from: Literal["model", "classifier"] = "model"
-    """Whose confusions 'hard_predicate' uses; the model's are measured on the validation set."""
+    """Source of the confusions that 'hard_predicate' uses; the model's own are measured on the
+    validation set."""
     hard_negatives_every: int = 500
-    """Steps between two measurements of the model's confusions."""
-
-    # -- relation-weighted loss ----------------------------------------------------------------
-    alpha_gen_rel: float = 0.0
-    """How much more the flow-matching error counts where the relation is to be seen."""
-    gen_rel_from: Literal["saliency", "boxes"] = "saliency"
-    """Where alpha_gen_rel finds the relation: in the model's attention to the predicate, or in the
-    rows' boxes."""
-    gen_rel_start: int = 0
-    """Steps before the weighting begins."""
-    gen_rel_warm_in: int = 0
-    """Steps in which it then grows to its full strength."""
-
-    # -- words ---------------------------------------------------------------------------------
-    lambda_words: float = 20.0
-    """Weight of distillation from the base model prompted with the relation in text; 0: none, for a
-    base that cannot draw what the graphs say."""
-    words_start: int = 0
-    """Steps before the distillation from words begins."""
-    words_warm_in: int = 0
-    """Steps in which it then grows to its full weight."""
-
-    # -- anchor --------------------------------------------------------------------------------
-    lambda_anchor: float = 0.0
-    """Weight of staying near the base's velocity at the sigmas of its four-step sampling."""
-    anchor_start: int = 0
-    """Steps before the anchor begins."""
-    anchor_warm_in: int = 0
-    """Steps in which it then grows to its full weight."""
+    """Number of steps between two measurements of the model's confusions."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        for name in ("negatives_per_example", "hard_negatives_every"):
-            expect(getattr(self, name) >= 1, name, getattr(self, name), "be at least 1")
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if entry.name in self.weights() or entry.name.endswith(("_start", "_warm_in")):
-                expect(value >= 0, entry.name, value, "be at least 0")
+        check_term(self)
+        expect_least(self, 1, "negatives_per_example", "hard_negatives_every")
         for name in ("rel_rank_margin", "rel_rank_temperature", "rel_rank_ceiling"):
             value = getattr(self, name)
             expect(value is None or value > 0, name, value, "be greater than 0")
-        self._check_effects()
         if self.lambda_rel_rank:
-            self._check_ranking()
-
-    def weights(self) -> dict[str, float]:
-        """Setting of each term's weight -> its value, in the order of the fields."""
-        return {
-            entry.name: getattr(self, entry.name)
-            for entry in fields(self)
-            if entry.name.startswith(("lambda_", "alpha_"))
-        }
-
-    @property
-    def reads_saliency(self) -> bool:
-        """Whether concept maps are needed."""
-        ranks = bool(self.lambda_rel_rank) and self.ranker == "saliency"
-        return ranks or (bool(self.alpha_gen_rel) and self.gen_rel_from == "saliency")
+            self._check_effects()
+            self._check_classifier()
 
     @property
     def measures_confusion(self) -> bool:
         """Whether the model's own confusions are measured on the validation set."""
-        return (
-            bool(self.lambda_rel_rank)
-            and self.negatives.hard_predicate > 0
+        return bool(
+            self.lambda_rel_rank
+            and self.negatives.hard_predicate
             and self.hard_negatives_from == "model"
         )
 
     def _check_effects(self) -> None:
-        """Every setting of a term that is off must have its default."""
-        for name, weight in self.weights().items():
-            if not weight:
-                prefixes = [f"{name.partition('_')[2]}_"]
-                if name == "lambda_rel_rank":
-                    prefixes += ["ranker", "classifier", "use_negative_graph"]
-                    prefixes += ["negatives", "hard_negatives_"]
-                self._expect_defaults(
-                    f"{name} is 0",
-                    *(f.name for f in fields(self) if f.name.startswith(tuple(prefixes))),
-                )
-
-    def _check_ranking(self) -> None:
         if self.rel_rank_margin is not None:
-            self._expect_defaults(
-                "with rel_rank_margin", "rel_rank_temperature", "rel_rank_ceiling"
+            expect_defaults(
+                self, "with rel_rank_margin", "rel_rank_temperature", "rel_rank_ceiling"
             )
         if not self.negatives.hard_predicate:
-            self._expect_defaults(
-                "negatives.hard_predicate is 0", "hard_negatives_from", "hard_negatives_every"
-            )
+            names = ("hard_negatives_from", "hard_negatives_every")
+            expect_defaults(self, "while negatives.hard_predicate is 0", *names)
         elif self.hard_negatives_from == "classifier":
-            self._expect_defaults("with hard_negatives_from 'classifier'", "hard_negatives_every")
+            expect_defaults(self, "with hard_negatives_from 'classifier'", "hard_negatives_every")
+
+    def _check_classifier(self) -> None:
         needs_classifier = self.ranker != "flow" or self.hard_negatives_from == "classifier"
         if needs_classifier and self.classifier is None:
             by_ranker = self.ranker != "flow"
@@ -180,7 +147,7 @@ class LossConfig:
                 f"{what} needs classifier, the folder that `sgflux train-classifier` wrote"
             )
         if not needs_classifier:
-            self._expect_defaults("with ranker 'flow'", "classifier")
+            expect_defaults(self, "with ranker 'flow'", "classifier")
         if self.ranker == "saliency" and self.negatives_per_example > 1:
             raise ConfigError(
                 "negatives_per_example must be 1 with ranker 'saliency', whose maps are of one "
@@ -195,11 +162,85 @@ class LossConfig:
                         "one picture cannot be compared with itself under such a negative"
                     )
 
-    def _expect_defaults(self, why: str, *names: str) -> None:
-        for entry in fields(self):
-            if entry.name not in names:
-                continue
-            default = NegativeMix() if entry.name == "negatives" else entry.default
-            value = getattr(self, entry.name)
-            if value != default:
-                raise ConfigError(f"{entry.name} ({value!r}) has no effect: {why}")
+
+@dataclass(frozen=True, kw_only=True)
+class WeightingSettings:
+    """Weighting of the flow-matching error by where the relation is."""
+
+    alpha_gen_rel: float = 0.0
+    """How much more the flow-matching error counts where the relation is to be seen; 0: no more."""
+    gen_rel_from: Literal["saliency", "boxes"] = "saliency"
+    """Where alpha_gen_rel finds the relation: in the model's attention to the predicate, or in the
+    rows' boxes."""
+    gen_rel_start: int = 0
+    """Number of steps before the weighting of alpha_gen_rel begins."""
+    gen_rel_warm_in: int = 0
+    """Number of steps in which that weighting then grows to its full strength."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        check_term(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsSettings:
+    """Distillation from the base model prompted with the relation in text."""
+
+    lambda_words: float = 20.0
+    """Weight of distillation from the base model prompted with the relation in text; 0: none, for a
+    base that cannot draw what the graphs say."""
+    words_start: int = 0
+    """Number of steps before the distillation from text begins."""
+    words_warm_in: int = 0
+    """Number of steps in which the distillation from text then grows to its full weight."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        check_term(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorSettings:
+    """Distance from the base model at the noise levels of its sampling."""
+
+    lambda_anchor: float = 0.0
+    """Weight of the anchor, the distance from the base's velocity at the sigmas of its four-step
+    sampling; 0: none."""
+    anchor_start: int = 0
+    """Number of steps before the anchor begins."""
+    anchor_warm_in: int = 0
+    """Number of steps in which the anchor then grows to its full weight."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        check_term(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """Terms of the loss beside the flow-matching error."""
+
+    ranking: Group[RankingSettings] = field(default_factory=RankingSettings)
+    """Ranking of the true graph before corrupted ones."""
+    weighting: Group[WeightingSettings] = field(default_factory=WeightingSettings)
+    """Weighting of the flow-matching error by where the relation is."""
+    words: Group[WordsSettings] = field(default_factory=WordsSettings)
+    """Distillation from the base model prompted with the relation in text."""
+    anchor: Group[AnchorSettings] = field(default_factory=AnchorSettings)
+    """Distance from the base model at the noise levels of its sampling."""
+
+    @property
+    def reads_saliency(self) -> bool:
+        """Whether concept maps are needed."""
+        ranks = bool(self.ranking.lambda_rel_rank) and self.ranking.ranker == "saliency"
+        weighting = self.weighting
+        return ranks or (bool(weighting.alpha_gen_rel) and weighting.gen_rel_from == "saliency")
+
+    @classmethod
+    def from_flat(cls, **settings: Any) -> LossSettings:
+        """Build from the settings of all terms side by side, as flags and files have them.
+
+        Raises:
+            ConfigError: on an unknown setting, or as the constructors.
+        """
+        return from_flat(cls, settings)

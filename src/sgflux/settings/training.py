@@ -21,7 +21,7 @@ from sgflux.settings.files import read_settings_file
 from sgflux.settings.flat import Group, Prefixless, as_json, flat_values
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.graph_encoder import GraphEncoderSettings
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
@@ -51,7 +51,7 @@ class TrainConfig:
     """Place and size of the adapter."""
     flow: Group[FlowSettings] = field(default_factory=FlowSettings)
     """Noise levels and guidance."""
-    losses: Prefixless[LossConfig] = field(default_factory=LossConfig)
+    losses: Prefixless[LossSettings] = field(default_factory=LossSettings)
     """What is learned from beside the flow-matching error."""
     optimizer: Group[OptimizerSettings] = field(default_factory=OptimizerSettings)
     """Length of the run, batches and learning rates."""
@@ -78,7 +78,7 @@ class TrainConfig:
     def _check_validation(self) -> None:
         if self.data.val_jsonl is not None:
             return
-        if self.losses.measures_confusion:
+        if self.losses.ranking.measures_confusion:
             raise ConfigError(
                 "hard negatives of the model's own errors are measured on the validation set: give "
                 "val_jsonl, or hard_negatives_from 'classifier'"
@@ -125,8 +125,8 @@ class TrainConfig:
                 "each picture keeps its shape by a crop; use 'auto'",
             ),
             (
-                f"ranker {self.losses.ranker!r}",
-                self.losses.ranker != "flow",
+                f"ranker {self.losses.ranking.ranker!r}",
+                self.losses.ranking.ranker != "flow",
                 "a relation classifier is trained on pictures of one size; use 'flow'",
             ),
             (
@@ -141,7 +141,7 @@ class TrainConfig:
     @property
     def selection(self) -> SelectBy:
         """What ``select_by`` says, after the default is applied."""
-        default: SelectBy = "last" if self.losses.lambda_words else "val_loss"
+        default: SelectBy = "last" if self.losses.words.lambda_words else "val_loss"
         return self.validation.select_by or default
 
     @classmethod

@@ -69,7 +69,7 @@ def test_the_pipeline_reproduces_the_trainers_samples_bit_for_bit(
         assert said in card
     # The guided teacher is explained where there is one.
     taught = "The loss with the graph can be the higher one" in card
-    assert taught == (make_config(tmp_path / "run", **settings).losses.lambda_words > 0)
+    assert taught == (make_config(tmp_path / "run", **settings).losses.words.lambda_words > 0)
     versions = json.loads((bundle / "sgflux_adapter.json").read_text())["versions"]
     assert versions["torch"] == torch.__version__
     assert {"diffusers", "transformers", "peft", "safetensors"} < set(versions)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState
 from sgflux.training.run import train
 from tests.helpers.training import MakeConfig, equal
@@ -61,7 +61,7 @@ def test_the_best_adapter_is_remembered(make_config: MakeConfig, tmp_path: Path)
 
 def test_what_the_model_confuses_is_remembered(make_config: MakeConfig, tmp_path: Path) -> None:
     """A run that forgets it draws other hard negatives until it has measured again."""
-    losses = LossConfig(
+    losses = LossSettings.from_flat(
         lambda_rel_rank=0.5,
         negatives=NegativeMix(role_swap=0.0, predicate=0.0, hard_predicate=1.0),
         hard_negatives_every=2,

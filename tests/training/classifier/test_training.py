@@ -23,7 +23,7 @@ from sgflux.models.relation_classifier import (
     read_card,
     save_classifier,
 )
-from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.classifier.training import ClassifierConfig, train_classifier
 from sgflux.training.run import train
 from tests.helpers.training import MakeConfig, training_rows
@@ -86,7 +86,7 @@ def test_one_that_may_know_nothing_is_refused_as_a_loss(
     classifiers: Path, make_config: MakeConfig, tmp_path: Path, kind: str
 ) -> None:
     assert not read_card(classifiers / kind).is_better_than_chance
-    losses = LossConfig(lambda_rel_rank=1.0, ranker=kind, classifier=classifiers / kind)
+    losses = LossSettings.from_flat(lambda_rel_rank=1.0, ranker=kind, classifier=classifiers / kind)
     with pytest.raises(SgfluxError, match=r"refused as a loss.*not above chance"):
         train(make_config(tmp_path / "run", losses=losses))
 
@@ -97,7 +97,7 @@ def test_one_that_is_good_ranks(
     classifiers: Path, make_config: MakeConfig, tmp_path: Path, kind: str, compares: bool
 ) -> None:
     folder = believed(classifiers, kind, tmp_path / "good")
-    losses = LossConfig(
+    losses = LossSettings.from_flat(
         lambda_words=0.0,
         lambda_rel_rank=1.0,
         ranker=kind,
@@ -116,7 +116,7 @@ def test_its_confusions_are_hard_negatives(
     classifiers: Path, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     folder = believed(classifiers, "latent", tmp_path / "good")
-    losses = LossConfig(
+    losses = LossSettings.from_flat(
         lambda_rel_rank=1.0,
         classifier=folder,
         hard_negatives_from="classifier",
@@ -139,7 +139,7 @@ def test_one_of_another_base_is_refused_whichever_weight_differs(
     weights = load_file(path)
     name = next(key for key, value in weights.items() if value.ndim >= 2 and "block" in key)
     save_file({**weights, name: weights[name] + 0.1}, path, metadata={"format": "pt"})
-    losses = LossConfig(lambda_rel_rank=1.0, ranker=kind, classifier=folder)
+    losses = LossSettings.from_flat(lambda_rel_rank=1.0, ranker=kind, classifier=folder)
     with pytest.raises(SgfluxError, match=r"was made on another (autoencoder|transformer) than"):
         train(make_config(tmp_path / "run", losses=losses, model_id=str(other)))
 
@@ -150,7 +150,7 @@ def test_one_of_before_names_the_transformer_by_two_of_its_layers(
     model, card = load_classifier(believed(classifiers, "saliency", tmp_path / "good"))
     old = model_identity(load_transformer(str(flux)))["fingerprint"]
     save_classifier(tmp_path / "old", model, dataclasses.replace(card, reads=old))
-    losses = LossConfig(
+    losses = LossSettings.from_flat(
         lambda_words=0.0, lambda_rel_rank=1.0, ranker="saliency", classifier=tmp_path / "old"
     )
     train(make_config(tmp_path / "run", losses=losses, max_steps=1, val_every=0, save_every=0))
@@ -160,10 +160,12 @@ def test_a_classifier_of_another_kind_or_folder_is_named(
     classifiers: Path, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     folder = believed(classifiers, "latent", tmp_path / "good")
-    losses = LossConfig(lambda_rel_rank=1.0, ranker="saliency", classifier=folder)
+    losses = LossSettings.from_flat(lambda_rel_rank=1.0, ranker="saliency", classifier=folder)
     with pytest.raises(SgfluxError, match="is of kind 'latent', but ranker is 'saliency'"):
         train(make_config(tmp_path / "run", losses=losses))
-    losses = LossConfig(lambda_rel_rank=1.0, ranker="latent", classifier=tmp_path / "nothing")
+    losses = LossSettings.from_flat(
+        lambda_rel_rank=1.0, ranker="latent", classifier=tmp_path / "nothing"
+    )
     with pytest.raises(SgfluxError, match="`sgflux train-classifier` writes one"):
         train(make_config(tmp_path / "run", losses=losses))
 

@@ -18,7 +18,7 @@ from sgflux.bases.hub import model_folder
 from sgflux.cli import main
 from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
-from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.encoding import lazy_encoders
 from sgflux.training.encoding.encode import Encoded, encode
 from sgflux.training.encoding.encoder_files import encoder_facts, files_identity
@@ -123,10 +123,10 @@ def test_the_command_works_in_parts_verifies_and_rebuilds(
 @pytest.mark.parametrize(
     ("flags", "losses"),
     [
-        ([], LossConfig()),
+        ([], LossSettings.from_flat()),
         (
             ["--negatives", "role_swap", "inverse"],
-            LossConfig(
+            LossSettings.from_flat(
                 lambda_rel_rank=0.1,
                 negatives=NegativeMix(role_swap=2.0, predicate=0.0, inverse=1.0),
             ),

@@ -7,7 +7,7 @@ switched on would have no effect.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.flat import Group
+from sgflux.settings.losses import LossSettings, check_term
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
 from sgflux.training.run import train
 from sgflux.training.terms.table import TERMS, read_terms
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 from tests.helpers.training import MakeConfig, training_rows
 
-PLAIN = LossConfig(lambda_words=0.0)
+PLAIN = LossSettings.from_flat(lambda_words=0.0)
 SHORT: dict[str, Any] = {
     "val_jsonl": None,
     "val_every": 250,
@@ -35,11 +36,22 @@ SHORT: dict[str, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossesWithStillness(LossConfig):
-    """The settings of the losses with one more field, as settings/losses.py would have it."""
+class StillnessSettings:
+    """A small velocity."""
 
     lambda_stillness: float = 0.0
     """Weight of a small velocity."""
+
+    def __post_init__(self) -> None:
+        check_term(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossesWithStillness(LossSettings):
+    """The settings of the losses with one more term, as settings/losses.py would have it."""
+
+    stillness: Group[StillnessSettings] = field(default_factory=StillnessSettings)
+    """A small velocity."""
 
 
 class Stillness:
@@ -48,8 +60,8 @@ class Stillness:
     name = "stillness"
     figures: Mapping[str, str | None] = {"largest_velocity": None}
 
-    def __init__(self, losses: LossesWithStillness, sources: Sources) -> None:
-        self.schedule = Schedule(losses.lambda_stillness)
+    def __init__(self, settings: StillnessSettings, sources: Sources) -> None:
+        self.schedule = Schedule(settings.lambda_stillness)
 
     def needs(self) -> Needs:
         return Needs(captions=True)
@@ -70,10 +82,10 @@ def trained(folder: Path) -> dict[str, Tensor]:
 def test_a_term_of_ones_own_trains_and_is_logged(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One class, one setting and one line are all that a new term takes."""
+    """One class, its settings and one line are all that a new term takes."""
     train(make_config(tmp_path / "plain", losses=PLAIN, **SHORT))
-    monkeypatch.setitem(TERMS, "lambda_stillness", Stillness)
-    losses = LossesWithStillness(lambda_words=0.0, lambda_stillness=0.5)
+    monkeypatch.setitem(TERMS, StillnessSettings, Stillness)
+    losses = LossesWithStillness.from_flat(lambda_words=0.0, lambda_stillness=0.5)
     train(make_config(tmp_path / "still", losses=losses, **SHORT))
     for row in training_rows(tmp_path / "still"):
         expected = row["loss_gen"] + 0.5 * row["loss_stillness"]
@@ -83,13 +95,14 @@ def test_a_term_of_ones_own_trains_and_is_logged(
     assert any(not torch.equal(plain[name], still[name]) for name in plain)
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("kind", TERMS)
 def test_every_term_that_is_switched_on_changes_what_is_learned(
-    make_config: MakeConfig, tmp_path: Path, name: str
+    make_config: MakeConfig, tmp_path: Path, kind: type
 ) -> None:
     """A weight that nothing reads would train plain flow matching in silence."""
     train(make_config(tmp_path / "plain", losses=PLAIN, **SHORT))
-    losses = replace(PLAIN, **{name: 1.0})
+    weight = fields(kind)[0].name
+    losses = LossSettings.from_flat(**{"lambda_words": 0.0, weight: 1.0})
     train(make_config(tmp_path / "with", losses=losses, **SHORT))
     plain, changed = trained(tmp_path / "plain"), trained(tmp_path / "with")
     assert any(not torch.equal(plain[name], changed[name]) for name in plain)
@@ -97,8 +110,10 @@ def test_every_term_that_is_switched_on_changes_what_is_learned(
 
 def test_a_weight_without_a_term_is_refused(make_config: MakeConfig, tmp_path: Path) -> None:
     """Also at weight 0: the line of the table is missing, whoever sets the weight first."""
-    config = make_config(tmp_path / "run", losses=LossesWithStillness(lambda_words=0.0), **SHORT)
-    with pytest.raises(SgfluxError, match="give each weight one line in the table"):
+    config = make_config(
+        tmp_path / "run", losses=LossesWithStillness.from_flat(lambda_words=0.0), **SHORT
+    )
+    with pytest.raises(SgfluxError, match=r"StillnessSettings.* a line in the other"):
         train(config)
 
 
@@ -107,8 +122,8 @@ def test_a_term_that_does_not_give_its_figures_is_refused(
 ) -> None:
     """A figure that is named and never given would be logged as 0."""
     monkeypatch.setattr(Stillness, "figures", {"smallest_velocity": None})
-    monkeypatch.setitem(TERMS, "lambda_stillness", Stillness)
-    losses = LossesWithStillness(lambda_words=0.0, lambda_stillness=0.5)
+    monkeypatch.setitem(TERMS, StillnessSettings, Stillness)
+    losses = LossesWithStillness.from_flat(lambda_words=0.0, lambda_stillness=0.5)
     with pytest.raises(ValueError, match="'stillness' must give the figures"):
         train(make_config(tmp_path / "run", losses=losses, **SHORT))
 
@@ -116,5 +131,5 @@ def test_a_term_that_does_not_give_its_figures_is_refused(
 def test_flow_matching_is_a_term_of_every_run() -> None:
     sources = Sources(examples=[], seed=0, vocabulary=None, say=print)  # type: ignore[arg-type]
     assert [term.name for term in read_terms(PLAIN, sources)] == ["gen"]
-    weighted = replace(PLAIN, alpha_gen_rel=1.0, lambda_anchor=1.0)
+    weighted = LossSettings.from_flat(lambda_words=0.0, alpha_gen_rel=1.0, lambda_anchor=1.0)
     assert [term.name for term in read_terms(weighted, sources)] == ["gen_rel", "anchor"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.run import train
@@ -26,7 +26,7 @@ def test_an_example_without_its_graph_is_not_ranked(
     """Its branch saw no graph, so that it has nothing to prefer."""
     config = make_config(
         tmp_path / "run",
-        losses=LossConfig(lambda_rel_rank=0.1, lambda_words=0),
+        losses=LossSettings.from_flat(lambda_rel_rank=0.1, lambda_words=0),
         null_graph_probability=0.999,
     )
     train(config)
@@ -47,6 +47,6 @@ def test_the_anchor_looks_at_all_noise_levels_of_sampling(
         return original(self, batch, sigma)
 
     monkeypatch.setattr(FlowMatchingObjective, "anchor_errors", noting)
-    losses = LossConfig(lambda_words=0, lambda_anchor=0.5)
+    losses = LossSettings.from_flat(lambda_words=0, lambda_anchor=0.5)
     train(make_config(tmp_path / "run", losses=losses, batch_size=6, max_steps=4))
     assert len(levels) == 4

@@ -135,13 +135,13 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
         f"- flow-matching loss with the true graph: {metrics['loss']:.4f}",
         f"- without a graph: {metrics['loss_null']:.4f}",
     ]
-    if config.losses.lambda_words:
+    if weight := config.losses.words.lambda_words:
         lines += [
             "",
             "The loss with the graph can be the higher one, and is no sign of worse pictures: this "
             "adapter also learned from the base itself, prompted with the relation in text "
-            f"(weight {config.losses.lambda_words:g}). That teacher's velocity is guided and made "
-            "for few steps; the data's, against which the flow-matching loss is taken, is neither.",
+            f"(weight {weight:g}). That teacher's velocity is guided and made for few steps; the "
+            "data's, against which the flow-matching loss is taken, is neither.",
             "",
         ]
     if metrics["ranking_accuracy"] is not None:

@@ -42,7 +42,7 @@ from sgflux.models.relation_classifier import (
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.flat import flat_values
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.build import guidance_of
@@ -148,7 +148,7 @@ def _as_training(config: ClassifierConfig) -> TrainConfig:
     own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
     shared = {name: value for name, value in flat_values(config).items() if name not in own}
     # Saliency as a loss is what makes a run encode its concepts.
-    losses = LossConfig(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
+    losses = LossSettings.from_flat(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
     return TrainConfig.from_flat(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
 
 

@@ -14,7 +14,7 @@ from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.settings.conditions import PromptMix
-from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.settings.training import TrainConfig
 from sgflux.training.encoding.encode import fill, split_plans
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
@@ -52,9 +52,9 @@ def fill_from_files(
     Raises:
         SgfluxError: on a bad file, picture, model or setting.
     """
-    losses = LossConfig(lambda_words=0)  # the kinds of text are said
+    losses = LossSettings.from_flat(lambda_words=0)  # the kinds of text are said
     if negatives:
-        losses = LossConfig(
+        losses = LossSettings.from_flat(
             lambda_words=0,
             lambda_rel_rank=1.0,
             negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),

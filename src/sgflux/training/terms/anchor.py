@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import AnchorSettings
 from sgflux.training.randomness import generator_for
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 
@@ -18,9 +18,11 @@ class Anchor:
     name = "anchor"
     figures: Mapping[str, str | None] = {}
 
-    def __init__(self, losses: LossConfig, sources: Sources) -> None:  # noqa: ARG002
+    def __init__(self, settings: AnchorSettings, sources: Sources) -> None:  # noqa: ARG002
         """Read the settings."""
-        self.schedule = Schedule(losses.lambda_anchor, losses.anchor_start, losses.anchor_warm_in)
+        self.schedule = Schedule(
+            settings.lambda_anchor, settings.anchor_start, settings.anchor_warm_in
+        )
 
     def needs(self) -> Needs:
         """Nothing beside the batch."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import WeightingSettings
 from sgflux.training.terms.term import (
     ConceptWords,
     Needs,
@@ -29,10 +29,12 @@ class RelationWeighting:
     schedule = Schedule()
     figures: Mapping[str, str | None] = {"loss_gen": None}
 
-    def __init__(self, losses: LossConfig, sources: Sources) -> None:  # noqa: ARG002
+    def __init__(self, settings: WeightingSettings, sources: Sources) -> None:  # noqa: ARG002
         """Read the settings."""
-        self._alpha = Schedule(losses.alpha_gen_rel, losses.gen_rel_start, losses.gen_rel_warm_in)
-        self._from_boxes = losses.gen_rel_from == "boxes"
+        self._alpha = Schedule(
+            settings.alpha_gen_rel, settings.gen_rel_start, settings.gen_rel_warm_in
+        )
+        self._from_boxes = settings.gen_rel_from == "boxes"
 
     def needs(self) -> Needs:
         """Attention to the statement's parts, unless boxes tell where the relation is."""

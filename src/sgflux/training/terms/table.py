@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import (
+    AnchorSettings,
+    LossSettings,
+    RankingSettings,
+    WeightingSettings,
+    WordsSettings,
+    weight_of,
+)
 from sgflux.training.terms.anchor import Anchor
 from sgflux.training.terms.flow_matching import FlowMatching
 from sgflux.training.terms.ranking.ranking import Ranking
@@ -13,26 +22,33 @@ from sgflux.training.terms.relation_weighting import RelationWeighting
 from sgflux.training.terms.term import Sources, Term
 from sgflux.training.terms.words import Words
 
-TERMS: dict[str, Callable[[LossConfig, Sources], Term]] = {
-    "alpha_gen_rel": RelationWeighting,  # in the place of plain flow matching
-    "lambda_rel_rank": Ranking,
-    "lambda_words": Words,
-    "lambda_anchor": Anchor,
+TERMS: dict[type, Callable[[Any, Sources], Term]] = {
+    WeightingSettings: RelationWeighting,  # in the place of plain flow matching
+    RankingSettings: Ranking,
+    WordsSettings: Words,
+    AnchorSettings: Anchor,
 }
-"""Setting of the term's weight -> the term. They are summed in this order."""
+"""Settings of a term -> the term. Terms are summed in this order."""
 
 
-def read_terms(losses: LossConfig, sources: Sources) -> list[Term]:
+def read_terms(losses: LossSettings, sources: Sources) -> list[Term]:
     """The terms of a run: flow matching, and every term whose weight is not 0.
 
     Raises:
-        SgfluxError: if the table lacks a term that is switched on, or as the terms.
+        SgfluxError: if the table and the settings do not have the same terms, or as the terms.
     """
-    weights = losses.weights()
-    if weights.keys() != TERMS.keys():
+    settings = {type(term): term for term in (getattr(losses, f.name) for f in fields(losses))}
+    if settings.keys() != TERMS.keys():
         raise SgfluxError(
-            f"the settings have the weights {sorted(weights)} of loss terms, and the table TERMS "
-            f"has {sorted(TERMS)}; give each weight one line in the table"
+            f"{type(losses).__name__} has the terms {sorted(map(_name, settings))}, and the table "
+            f"TERMS has {sorted(map(_name, TERMS))}; each term needs its settings in the one and a "
+            "line in the other"
         )
-    terms = [make(losses, sources) for name, make in TERMS.items() if weights[name]]
-    return terms if losses.alpha_gen_rel else [FlowMatching(), *terms]
+    terms = [
+        make(settings[kind], sources) for kind, make in TERMS.items() if weight_of(settings[kind])
+    ]
+    return terms if weight_of(losses.weighting) else [FlowMatching(), *terms]
+
+
+def _name(kind: type) -> str:
+    return kind.__name__

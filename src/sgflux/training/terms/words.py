@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sgflux.models.errors import flow_matching_loss
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import WordsSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 
@@ -26,9 +26,11 @@ class Words:
     name = "words"
     figures: Mapping[str, str | None] = {}
 
-    def __init__(self, losses: LossConfig, sources: Sources) -> None:  # noqa: ARG002
+    def __init__(self, settings: WordsSettings, sources: Sources) -> None:  # noqa: ARG002
         """Read the settings."""
-        self.schedule = Schedule(losses.lambda_words, losses.words_start, losses.words_warm_in)
+        self.schedule = Schedule(
+            settings.lambda_words, settings.words_start, settings.words_warm_in
+        )
 
     def needs(self) -> Needs:
         """The texts, and a forward pass of the base in each step."""

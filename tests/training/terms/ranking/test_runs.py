@@ -17,13 +17,13 @@ from sgflux.bases.flux1.load import load_scheduler
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.models.bundle import load_bundle
-from sgflux.settings.losses import LossConfig, NegativeMix
+from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.build import sampling_sigmas_of
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.run import TrainResult, train
 from tests.helpers.training import MakeConfig, equal, training_rows
 
-FLOW = LossConfig(
+FLOW = LossSettings.from_flat(
     lambda_rel_rank=0.1,
     negatives=NegativeMix(role_swap=1.0, predicate=0.0, hard_predicate=1.0),
     negatives_per_example=2,
@@ -88,7 +88,9 @@ def test_a_resumed_ranking_run_equals_an_uninterrupted_one(
 
 
 def test_saliency_weights_and_the_anchor_warm_in(make_config: MakeConfig, tmp_path: Path) -> None:
-    losses = LossConfig(lambda_words=0, alpha_gen_rel=2.0, lambda_anchor=0.5, anchor_start=2)
+    losses = LossSettings.from_flat(
+        lambda_words=0, alpha_gen_rel=2.0, lambda_anchor=0.5, anchor_start=2
+    )
     train(make_config(tmp_path / "run", losses=losses, max_steps=3))
     rows = training_rows(tmp_path / "run")
     assert [row["loss_anchor"] > 0 for row in rows] == [False, False, True]
@@ -99,7 +101,7 @@ def test_saliency_weights_and_the_anchor_warm_in(make_config: MakeConfig, tmp_pa
 
 
 def test_boxes_are_asked_for_where_there_are_none(make_config: MakeConfig, tmp_path: Path) -> None:
-    losses = LossConfig(alpha_gen_rel=2.0, gen_rel_from="boxes")
+    losses = LossSettings.from_flat(alpha_gen_rel=2.0, gen_rel_from="boxes")
     with pytest.raises(SgfluxError, match=r"has no boxes.*use 'saliency'"):
         train(make_config(tmp_path / "run", losses=losses))
 
@@ -125,9 +127,9 @@ def test_the_adapter_says_whether_triples_are_numbered(
 
 def test_settings_of_losses_without_effect_are_refused() -> None:
     with pytest.raises(SgfluxError, match=r"hard_negatives_every .* has no effect"):
-        LossConfig(lambda_rel_rank=1.0, hard_negatives_every=10)
+        LossSettings.from_flat(lambda_rel_rank=1.0, hard_negatives_every=10)
     with pytest.raises(SgfluxError, match="needs classifier, the folder"):
-        LossConfig(lambda_rel_rank=1.0, ranker="latent")
+        LossSettings.from_flat(lambda_rel_rank=1.0, ranker="latent")
     with pytest.raises(SgfluxError, match="at least one of the weights must be > 0"):
         NegativeMix(role_swap=0.0, predicate=0.0)
 
@@ -135,7 +137,7 @@ def test_settings_of_losses_without_effect_are_refused() -> None:
 def test_the_anchor_is_at_the_models_own_four_levels(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = make_config(tmp_path / "run", losses=LossConfig(lambda_anchor=1.0))
+    config = make_config(tmp_path / "run", losses=LossSettings.from_flat(lambda_anchor=1.0))
     shift = load_scheduler(**config.model.for_scheduler).config["shift"]
     levels = sampling_sigmas_of(config, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
@@ -144,7 +146,7 @@ def test_the_anchor_is_at_the_models_own_four_levels(
 def test_the_base_in_words_teaches_and_its_texts_are_encoded(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    losses = LossConfig(lambda_words=2.0, words_start=1)
+    losses = LossSettings.from_flat(lambda_words=2.0, words_start=1)
     config = make_config(tmp_path / "run", losses=losses, max_steps=3)
     assert config.conditions.prompt_mix.kinds() == ("neutral",)
     train(config)
@@ -153,4 +155,4 @@ def test_the_base_in_words_teaches_and_its_texts_are_encoded(
     for row in rows:
         assert row["loss"] == pytest.approx(row["loss_gen"] + 2.0 * row["loss_words"], rel=1e-5)
     with pytest.raises(SgfluxError, match="lambda_words is 0"):
-        LossConfig(lambda_words=0, words_start=1)
+        LossSettings.from_flat(lambda_words=0, words_start=1)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.settings.losses import LossConfig
+from sgflux.settings.losses import RankingSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
@@ -54,18 +54,18 @@ class Ranking:
 
     name = "rank"
 
-    def __init__(self, losses: LossConfig, sources: Sources) -> None:
+    def __init__(self, settings: RankingSettings, sources: Sources) -> None:
         """Look at the training set's negatives, and load the classifier.
 
         Raises:
             SgfluxError: if no example has a negative, or the classifier does not fit.
         """
         self.schedule = Schedule(
-            losses.lambda_rel_rank, losses.rel_rank_start, losses.rel_rank_warm_in
+            settings.lambda_rel_rank, settings.rel_rank_start, settings.rel_rank_warm_in
         )
-        self._losses = losses
+        self._settings = settings
         # A classifier may read one picture under both statements; the errors need both graphs.
-        self._compares_graphs = losses.ranker == "flow" or losses.use_negative_graph
+        self._compares_graphs = settings.ranker == "flow" or settings.use_negative_graph
         summed = (*_ERRORS, *_COSTS) if self._compares_graphs else _COSTS
         self.figures: Mapping[str, str | None] = {
             "rank_pairs": None,
@@ -74,8 +74,8 @@ class Ranking:
         self._examples = examples = sources.examples
         self.sampler = NegativeSampler(
             examples,
-            weights=losses.negatives.weights(),
-            count=losses.negatives_per_example,
+            weights=settings.negatives.weights(),
+            count=settings.negatives_per_example,
             seed=sources.seed,
             vocabulary=sources.vocabulary,
         )
@@ -86,17 +86,17 @@ class Ranking:
             )
         self.confusion = ConfusionTable.uniform(self.sampler.predicates)
         self._classifier: LoadedClassifier | None = None
-        if losses.classifier is not None:
+        if settings.classifier is not None:
             stated = {p for one in examples for _, p, _ in one.graph.relationships}
             self._classifier = read_classifier(
-                losses.classifier,
-                ranker=losses.ranker,
+                settings.classifier,
+                ranker=settings.ranker,
                 predicates=[*stated, *self.sampler.inverses()],
             )
-            if losses.hard_negatives_from == "classifier":
+            if settings.hard_negatives_from == "classifier":
                 self.confusion = ConfusionTable(0, self._classifier.card.confusion())
         model = None if self._classifier is None else self._classifier.model
-        self._ranker = RANKERS[losses.ranker](model)
+        self._ranker = RANKERS[settings.ranker](model)
 
     def needs(self) -> Needs:
         """Every statement that a negative may make, and the classifier's words."""
@@ -118,11 +118,11 @@ class Ranking:
         """
         if self._classifier is not None:
             self._classifier.ready(parts.reads, model_id=parts.model_id, device=parts.device)
-        losses, ranker = self._losses, self._ranker
+        settings, ranker = self._settings, self._ranker
         form = RankingForm(
-            temperature=losses.rel_rank_temperature or ranker.temperature,
-            ceiling=losses.rel_rank_ceiling or ranker.ceiling,
-            margin=losses.rel_rank_margin,
+            temperature=settings.rel_rank_temperature or ranker.temperature,
+            ceiling=settings.rel_rank_ceiling or ranker.ceiling,
+            margin=settings.rel_rank_margin,
         )
 
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -176,7 +176,7 @@ class Ranking:
         The things of a validation graph need not stand together anywhere in the training set.
         """
         yield from self.sampler.statements()
-        if self._losses.measures_confusion:
+        if self._settings.measures_confusion:
             for graph in validation:
                 for one in graph.triples():
                     for predicate in self.sampler.predicates:
@@ -187,9 +187,9 @@ class Ranking:
     def is_due(self, step: int) -> bool:
         """Whether the model's confusions are to be measured before this step."""
         return bool(
-            self._losses.measures_confusion
+            self._settings.measures_confusion
             and step
-            and step % self._losses.hard_negatives_every == 0
+            and step % self._settings.hard_negatives_every == 0
             and self.confusion.step != step
             and self.schedule.at(step)
         )
