@@ -70,7 +70,7 @@ from sgflux.terminal.quiet import hide_loading_bars
 from sgflux.training.classifier.training import ClassifierConfig, train_classifier
 from sgflux.training.log.run_log import duration
 from sgflux.training.loop import NotFiniteError
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from sgflux.world.dataset import write_world
 from sgflux.world.demo import DEMO
 

@@ -23,7 +23,7 @@ from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import draw_batch
 from sgflux.training.objective import FlowMatchingObjective
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 
 BF16_GRADIENT_TOLERANCE = 0.05
 """Largest relative error, in norm, of a whole bf16 gradient compared with float32."""

@@ -26,7 +26,7 @@ from ways import LOSSES, VANILLA, Ours, Vanilla, statement_graph
 
 from sgflux.bases.base import Text
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from sgflux.world.tiny_flux.config import TrainBaseConfig
 from sgflux.world.tiny_flux.distillation import distil
 from sgflux.world.tiny_flux.model import LinearCode

@@ -50,12 +50,12 @@ from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import LatentScale
 from sgflux.training.build import Preparation, guidance_of
-from sgflux.training.checkpoints.run_folder import RunFolder
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
 from sgflux.training.planning.plan import make_plan
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
+from sgflux.training.run.stages import start_run
 from sgflux.training.terms.table import read_terms
 from sgflux.training.terms.term import Parts, Sources
 
@@ -403,11 +403,10 @@ class Ours:
             **settings,
         )
         prepared = self._prepare(config, STATEMENTS.get(name, 1))
-        run = TrainingRun(
+        run = start_run(
             config,
             prepared,
             processes=Processes(index=0, count=1, device=self.place.device),
-            folder=RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode),
             log=RunLog(silent=True),
         )
         return OursRun(self, run, batch, prepared)
@@ -441,7 +440,7 @@ class Ours:
             image_tokens=task.image_tokens,
             num_layers=transformer.config.num_layers,
             reads={},
-            model_id=config.model.model_id,
+            model_id=config.model.name,
             seed=config.run.seed,
             device=self.place.device,
         )
@@ -452,12 +451,14 @@ class Ours:
             validator=None,
             latent_scale=SCALE,
             dtype=task.torch_dtype,
-            guidance=guidance_of(config, is_distilled=transformer.config.guidance_embeds),
+            guidance=guidance_of(
+                None, is_distilled=transformer.config.guidance_embeds, model=config.model.name
+            ),
             digests={},
             content={},
             seen={},
             plan=make_plan(
-                config,
+                config.optimizer,
                 train_examples=len(arrays),
                 val_examples=0,
                 val_pairs=0,

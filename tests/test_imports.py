@@ -34,6 +34,7 @@ FLOORS = (
     {"publishing", "assets"},
     {"exporting"},
     {"training", "evaluation"},
+    {"training.run"},
     {"world.tiny_flux"},
     {"world.demo", "doctor"},
     {"commands"},
@@ -45,8 +46,8 @@ FLOORS = (
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 CONFIGURATION = "sgflux.settings.training"
-READERS_OF_CONFIG = {"training", "world.demo", "commands", "cli", "settings"}
-"""Every other room takes plain keyword arguments."""
+READERS_OF_CONFIG = {"settings", "commands", "cli", "training.run"}
+"""Every other room takes the one group of settings, or the plain arguments, that it reads."""
 
 DISTRIBUTIONS = {"PIL": "pillow"}
 """Modules whose distribution has another name."""
@@ -94,7 +95,7 @@ def violations(path: Path, *, root: Path = PACKAGE) -> list[str]:
         if target != room and FLOOR[target] >= FLOOR[room]:
             found.append(f"{path.name}:{line}: {room} imports {name}, which is not below it")
         elif name.startswith(CONFIGURATION) and room not in READERS_OF_CONFIG:
-            found.append(f"{path.name}:{line}: {room} reads {name}; take keyword arguments")
+            found.append(f"{path.name}:{line}: {room} reads {name}; take a group")
     return found
 
 

@@ -18,7 +18,7 @@ import hashlib, sys
 from sgflux.training import loop
 from sgflux.commands.train import parse_train_config
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 
 seen = {}
 original = loop.TrainingRun.finished

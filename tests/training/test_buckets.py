@@ -23,6 +23,7 @@ from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
 from sgflux.settings.losses import LossSettings
+from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 from sgflux.training import build, loop
 from sgflux.training.batches.batch import Batch, draw_batch
@@ -31,12 +32,12 @@ from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.resuming import changed_settings
 from sgflux.training.encoding import lazy_encoders
-from sgflux.training.encoding.encode import Encoded, encode
-from sgflux.training.encoding.splits import read_splits
+from sgflux.training.encoding.encode import Encoded
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder
-from sgflux.training.run import train
+from sgflux.training.run.stages import encode_data, plan_data, read_data
+from sgflux.training.run.train import train
 from sgflux.training.terms.regions import box_coverage, relation_regions
 from sgflux.training.validation import Validator
 from tests.helpers.scenes import example
@@ -91,8 +92,9 @@ def bucketed(make_config: MakeConfig, photos: Path) -> MakeConfig:
 
 def encoded(config: TrainConfig) -> Encoded:
     processes = Processes.start("cpu")
-    splits = read_splits(config, say=lambda text: None)
-    return encode(config, splits, processes=processes, say=lambda text: None)
+    splits = read_data(config, say=lambda text: None)
+    planned = plan_data(config, splits, processes=processes)
+    return encode_data(config, splits, planned, processes=processes, say=lambda text: None)
 
 
 def weights_of(folder: Path, step: int) -> dict[str, torch.Tensor]:
@@ -160,7 +162,7 @@ def test_epochs_become_as_many_steps_as_whole_batches_need(bucketed: MakeConfig)
     def plan(**changes: Any) -> RunPlan:
         config = bucketed(Path("run"), max_steps=None, epochs=3, batch_size=4, **changes)
         return make_plan(
-            config,
+            config.optimizer,
             train_examples=12,
             val_examples=0,
             val_pairs=0,
@@ -283,7 +285,7 @@ def test_validation_errors_do_not_depend_on_how_sizes_are_batched(
 def test_each_error_is_that_of_its_own_item(bucketed: MakeConfig, tmp_path: Path) -> None:
     """Items are walked size by size, but their errors come in the order of the question."""
     config = bucketed(tmp_path / "run")
-    splits, found = read_splits(config, say=lambda text: None), encoded(config)
+    splits, found = read_data(config, say=lambda text: None), encoded(config)
     assert found.val is not None
     validator = Validator(
         found.val,
@@ -323,9 +325,9 @@ def test_terms_and_noise_levels_follow_each_batch(
 
     asked: set[int] = set()
 
-    def anchor(config: TrainConfig, *, image_tokens: int) -> torch.Tensor:
+    def anchor(model: ModelSource, *, image_tokens: int) -> torch.Tensor:
         asked.add(image_tokens)
-        return sampling_sigmas_of(config, image_tokens=image_tokens)
+        return sampling_sigmas_of(model, image_tokens=image_tokens)
 
     monkeypatch.setattr(loop, "draw_batch", watched)
     monkeypatch.setattr(build, "sampling_sigmas_of", anchor)
@@ -343,7 +345,7 @@ def test_terms_and_noise_levels_follow_each_batch(
     assert len(shifts) == 3
     for (height, width), shift in shifts.items():
         tokens = (height // 2) * (width // 2)
-        assert shift == sigma_shift_of(config, image_tokens=tokens)
+        assert shift == sigma_shift_of(config.flow, config.model, image_tokens=tokens)
         assert tokens in asked
     assert len(set(shifts.values())) == len(asked) == 2
     saliency = LossSettings.from_flat(alpha_gen_rel=0.5, gen_rel_from="saliency")
@@ -351,7 +353,7 @@ def test_terms_and_noise_levels_follow_each_batch(
 
 
 def test_regions_lie_on_the_grid_of_their_own_picture(photos: Path, bucketed: MakeConfig) -> None:
-    splits = read_splits(bucketed(Path("run"), val_jsonl=None, **NO_VAL), say=lambda text: None)
+    splits = read_data(bucketed(Path("run"), val_jsonl=None, **NO_VAL), say=lambda text: None)
     sizes = [(24, 40), (40, 24), (24, 40), (32, 32), (40, 24), (24, 40), (24, 40)]
     regions = relation_regions(splits.train, images_dir=photos, sizes=sizes, crop="center", patch=8)
     assert [len(region) for region in regions] == [15, 15, 15, 16, 15, 15, 15]

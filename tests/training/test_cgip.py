@@ -16,7 +16,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.models.bundle import load_bundle
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.cgip import own_weights, write_checkpoint, write_vocabulary
 from tests.helpers.training import MakeConfig
 

@@ -23,7 +23,7 @@ from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
 from sgflux.training import build
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
 from sgflux.training.encoding import lazy_encoders
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.single_files import write_single_files
 from tests.helpers.training import MakeConfig
 from tests.helpers.training_adapter import write_training_adapter
@@ -205,7 +205,7 @@ def test_a_training_adapter_that_does_not_fit_is_found_before_anything_is_encode
     def encode(*_: Any, **__: Any) -> None:
         raise AssertionError("something was encoded")
 
-    monkeypatch.setattr("sgflux.training.run.encode", encode)
+    monkeypatch.setattr("sgflux.training.run.train.encode_data", encode)
     lora = tmp_path / "lora.safetensors"
     write_training_adapter(lora, load_transformer(str(flux)))
     good = load_file(lora)

@@ -23,10 +23,10 @@ import torch
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.settings.training import TrainConfig
-from sgflux.training import run as trainer
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
 from sgflux.training.encoding.graph_encoder import other_words
-from sgflux.training.run import TrainResult, train
+from sgflux.training.run import train as trainer
+from sgflux.training.run.train import TrainResult, train
 from tests.helpers.scenes import example
 from tests.helpers.training import MakeConfig, equal
 
@@ -350,7 +350,7 @@ def test_a_broken_base_is_refused_before_anything_is_encoded(
     shutil.copytree(flux, broken)
     weights = broken / "transformer" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    monkeypatch.setattr(trainer, "encode", lambda *_, **__: pytest.fail("it was encoded"))
+    monkeypatch.setattr(trainer, "encode_data", lambda *_, **__: pytest.fail("it was encoded"))
     config = make_config(tmp_path / "run", model_id=str(broken), dry_run=dry_run)
     with pytest.raises(SgfluxError, match=rf"{weights.name}: has .* \(1 bytes are missing\)"):
         train(config)

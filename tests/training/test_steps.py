@@ -17,7 +17,7 @@ from sgflux.settings.losses import LossSettings
 from sgflux.training import loop
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.training import Drawn, MakeConfig, TwoInOne, training_rows
 
 NO_VALIDATION: dict[str, Any] = {"val_jsonl": None, "val_every": 250, "val_sigmas": 4}

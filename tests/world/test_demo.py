@@ -18,7 +18,7 @@ from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.settings.training import TrainConfig
-from sgflux.training.run import TrainResult, train
+from sgflux.training.run.train import TrainResult, train_by_settings
 from sgflux.world.demo import (
     CONTROL,
     DEMO,
@@ -143,16 +143,16 @@ def test_training_selection_and_reporting_have_files_of_their_own(
     """A demo that selects on the pictures that it reports would flatter itself."""
     used: dict[str, str | None] = {}
 
-    def note_training(config: TrainConfig) -> TrainResult:
-        used["trained on"] = config.data.train_jsonl.name
-        used["selected on"] = config.data.val_jsonl and config.data.val_jsonl.name
-        return train(config)
+    def note_training(**settings: Any) -> TrainResult:
+        used["trained on"] = settings["train_jsonl"].name
+        used["selected on"] = settings["val_jsonl"].name
+        return train_by_settings(**settings)
 
     def note_evaluation(config: EvalConfig, **settings: Any) -> Any:
         used["reported on"] = config.data.name
         return evaluate(config, **settings)
 
-    monkeypatch.setattr("sgflux.world.demo.train", note_training)
+    monkeypatch.setattr("sgflux.world.demo.train_by_settings", note_training)
     monkeypatch.setattr("sgflux.world.demo.evaluate", note_evaluation)
     run(small, tmp_path / "demo")
     assert used == {

@@ -9,8 +9,10 @@ from typing import Literal
 
 from sgflux.commands.command import Command, Files
 from sgflux.errors import SgfluxError
+from sgflux.settings.checks import expect_least
 from sgflux.settings.compute import ComputeSettings
-from sgflux.settings.flat import Group, flat_values
+from sgflux.settings.data import DataSettings
+from sgflux.settings.flat import Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
 from sgflux.settings.shared import AspectBuckets, ImagesDir, MaxSequenceLength, VocabularyFile
@@ -58,12 +60,24 @@ class CacheFlags:
     """Device and precision of the text encoders."""
 
     def __post_init__(self) -> None:
-        """Check the division of the work."""
+        """Check the division of the work, and what a training run would check, too."""
+        expect_least(self, 1, "max_sequence_length")
+        expect_least(self, 0, "val_examples", "seed")
         if not 0 <= self.shard < self.num_shards:
             raise SgfluxError(
                 f"shard must lie between 0 and num_shards - 1, got shard {self.shard} and "
                 f"num_shards {self.num_shards}"
             )
+
+    def data(self, path: Path) -> DataSettings:
+        """One of the files as that of a training run."""
+        return DataSettings(
+            train_jsonl=path,
+            images_dir=self.images_dir,
+            vocabulary=self.vocabulary,
+            latent_cache_dir=self.latent_cache_dir,
+            aspect_buckets=self.aspect_buckets,
+        )
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
@@ -71,6 +85,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(CacheFlags, arguments)
     if not flags.verify:
         command.expect_files(flags.jsonl)
+    from sgflux.data.cache.encoding import Share
     from sgflux.training.encoding.caching import fill_from_files, verify_cache
     from sgflux.training.processes.launcher import check_launcher
     from sgflux.training.processes.processes import Processes
@@ -85,18 +100,19 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         if flags.verify and processes.is_main:
             verify_cache(flags.latent_cache_dir, rebuilds=True)
         processes.wait()  # nobody reads a shard that is being set aside
-        settings = flat_values(flags)
-        kinds, negatives = settings.pop("prompts"), settings.pop("negatives")
-        shard, num_shards = settings.pop("shard"), settings.pop("num_shards")
-        del settings["jsonl"], settings["verify"]
         hide_loading_bars()
         for line in fill_from_files(
-            flags.jsonl,
-            kinds=kinds,
-            negatives=negatives,
-            settings=settings,
-            shard=shard,
-            num_shards=num_shards,
+            [flags.data(path) for path in flags.jsonl],
+            cache=flags.latent_cache_dir,
+            kinds=flags.prompts,
+            negatives=flags.negatives,
+            model=flags.model.named(),
+            pictures=flags.pictures,
+            dtype=flags.compute.dtype,
+            max_sequence_length=flags.max_sequence_length,
+            val_examples=flags.val_examples,
+            seed=flags.seed,
+            share=Share(index=flags.shard, count=flags.num_shards),
             processes=processes,
         ):
             if processes.is_main:

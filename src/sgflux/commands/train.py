@@ -39,7 +39,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 
 def _train(config: TrainConfig) -> int:
-    from sgflux.training import run as trainer
+    from sgflux.training.run import train as trainer
 
     hide_loading_bars()
     return trainer.train(config).exit_status

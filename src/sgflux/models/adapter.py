@@ -50,8 +50,9 @@ class GraphLoraModel(nn.Module):
 
     On a GPU, a training step belongs inside
     :func:`~sgflux.bases.memory.attention_kernels.attention_kernel`, forward and backward pass both,
-    since the gradients of cuDNN's bf16 attention may be NaN. :func:`sgflux.training.run.train`
-    does so; code of your own that calls ``backward`` must do it as well.
+    since the gradients of cuDNN's bf16 attention may be NaN.
+    :func:`sgflux.training.run.train.train` does so; code of your own that calls ``backward`` must
+    do it as well.
 
     Attributes:
         flux: the conditioned transformer.

@@ -8,6 +8,8 @@ from typing import Literal
 
 from sgflux.settings.checks import ConfigError, typed_fields
 
+Quantization = Literal["none", "int8", "float8", "nf4"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemorySettings:
@@ -16,7 +18,7 @@ class MemorySettings:
     encoder_device: str | None = None
     """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
     None: the device that trains."""
-    quantize: Literal["none", "int8", "float8", "nf4"] = "none"
+    quantize: Quantization = "none"
     """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
     slower."""
     offload_blocks: bool = False

@@ -1,1 +1,1 @@
-"""Training of adapters: :mod:`~sgflux.training.run` is a run from its settings to its bundle."""
+"""Training of adapters; :mod:`~sgflux.training.run` goes from settings to a finished bundle."""

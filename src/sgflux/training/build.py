@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import FluxTransformer2DModel
-from torch import nn
 
-from sgflux.bases.devices import DTYPES
 from sgflux.bases.flux1.load import load_scheduler, load_transformer, model_identity
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.memory.quantization import quantize_base
@@ -29,18 +28,26 @@ from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.sampling.inputs import flux_schedule
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.adapter import AdapterSettings
+from sgflux.settings.conditions import PromptKind
+from sgflux.settings.data import DataSettings
+from sgflux.settings.flow import FlowSettings
+from sgflux.settings.graph_encoder import GraphEncoderSettings
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.optimizer import OptimizerSettings
+from sgflux.settings.pictures import PictureSettings
 from sgflux.training.batches.batch import LatentScale
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
-from sgflux.training.encoding.encode import Encoded, image_tokens_of
+from sgflux.training.encoding.encode import Encoded
 from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.splits import Splits, images_root
+from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts, Term
-from sgflux.training.validation import Validator
+from sgflux.training.validation import ValidationItem, Validator
 
 
 @dataclass(frozen=True)
@@ -96,155 +103,178 @@ class Preparation:
         return self.training_adapter.switched_off()
 
 
-def build(
-    config: TrainConfig,
-    splits: Splits,
+def adapted_model(
     encoded: Encoded,
     *,
-    processes: Processes,
-    base_identity: BaseIdentity | None = None,
-    initial: InitialAdapter | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Preparation:
+    model: ModelSource,
+    adapter: AdapterSettings,
+    encoder: GraphEncoderSettings,
+    dtype: torch.dtype,
+    comes_small: bool,
+    seed: int,
+    device: torch.device,
+    base_identity: BaseIdentity | None,
+    initial: InitialAdapter | None,
+    say: Say,
+) -> GraphLoraModel:
     """Load the transformer and put the adapter into it.
 
     Args:
-        config: Configuration of the run.
-        splits: Examples of the run.
-        encoded: The same examples, encoded.
-        processes: Processes that share the work.
+        encoded: Data of the run, encoded.
+        model: Base model.
+        adapter: Settings of the adapter.
+        encoder: Settings of the graph encoder.
+        dtype: Precision of the frozen weights.
+        comes_small: Whether the base stays on the CPU until it is quantised or offloaded.
+        seed: Random seed of the adapter's first weights.
+        device: Device of the training.
         base_identity: Identity of the base; None: the adapter will record none.
         initial: Weights from which the adapter starts; None: it starts untrained.
-        say: Takes lines for the user.
+        say: Function that shows a line to the user.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
     """
-    device = processes.device
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
-    # A base that is to be quantised or offloaded may not fit the device before.
-    comes_small = config.memory.quantize != "none" or config.memory.offload_blocks
     transformer = load_transformer(
-        **config.model.for_transformer,
-        dtype=DTYPES[config.compute.dtype],
-        device="cpu" if comes_small else device,
+        **model.for_transformer, dtype=dtype, device="cpu" if comes_small else device
     )
-    encoder = pretrained_encoder(config)
-    adapter = adapter_config(
-        config,
+    pretrained = pretrained_encoder(encoder)
+    config = adapter_config(
         transformer,
+        adapter=adapter,
+        number_triples=encoder.number_triples,
         text_tokens=encoded.text_tokens,
-        encoder=encoder,
+        encoder=pretrained,
         base_identity=base_identity,
     )
     # The adapter's first weights are drawn from torch's global generator.
-    torch.manual_seed(derived_seed(config.run.seed, "weights"))
-    model = build_model(
+    torch.manual_seed(derived_seed(seed, "weights"))
+    built = build_model(
         transformer=transformer,
-        config=adapter,
+        config=config,
         name_features=encoded.names,
-        encoder=encoder or frozen_encoder(config, adapter, encoded.names),
+        encoder=pretrained or frozen_encoder(encoder, config, encoded.names),
     )
     if initial is not None:
-        for line in load_initial(model, initial):
-            if say is not None:
-                say(line)
-    plan = plan_of(
-        config,
-        splits,
-        adapter,
-        model,
-        processes=processes,
-        image_tokens=encoded.image_tokens,
-        sizes=encoded.train.sizes,
-    )
-    training_adapter = None
-    if splits.training_adapter is not None:
-        training_adapter = add_training_adapter(transformer, splits.training_adapter)
-    if config.memory.quantize != "none":
-        quantize_base(
-            transformer, config.memory.quantize, keep=frozenset(adapter.lora_modules), device=device
-        )
-    if config.memory.offload_blocks:
-        model.offload_blocks(device, folder=config.memory.offload_folder)
+        for line in load_initial(built, initial):
+            say(line)
+    return built
+
+
+def place(
+    model: GraphLoraModel,
+    memory: MemorySettings,
+    *,
+    compiles: bool,
+    training_adapter: Path | None,
+    device: torch.device,
+) -> TrainingAdapter | None:
+    """Bring a model to the device in the form in which it is trained.
+
+    Args:
+        model: Model with its adapter.
+        memory: Whether it is quantised or offloaded.
+        compiles: Whether its blocks are compiled.
+        training_adapter: File of the training adapter; None: there is none.
+        device: Device of the training.
+
+    Returns:
+        The training adapter, which is in the base now.
+
+    Raises:
+        SgfluxError: if the training adapter does not fit the model.
+    """
+    transformer, added = model.flux.transformer, None
+    if training_adapter is not None:
+        added = add_training_adapter(transformer, training_adapter)
+    if memory.quantize != "none":
+        keep = frozenset(model.config.lora_modules)
+        quantize_base(transformer, memory.quantize, keep=keep, device=device)
+    if memory.offload_blocks:
+        model.offload_blocks(device, folder=memory.offload_folder)
     else:
         model.to(device)
-    if config.blocks.compile:
+    if compiles:
         model.flux.compile_blocks()
-    guidance = guidance_of(config, is_distilled=transformer.config.guidance_embeds)
-    validator = None
-    if encoded.val is not None:
-        validator = Validator(
-            encoded.val,
-            splits.items,
-            sigmas=sigma_grid(
-                config.validation.val_sigmas, t_min=config.flow.t_min, t_max=config.flow.t_max
-            ),
-            latent_scale=encoded.latent_scale,
-            prompt_kind=config.conditions.texts.heaviest,
-            seed=config.run.seed,
-            batch_size=config.optimizer.batch_size,
-        )
-    return Preparation(
-        model=model,
-        adapter=adapter,
-        train=encoded.train,
-        validator=validator,
+    return added
+
+
+def validator_of(
+    encoded: Encoded,
+    items: Sequence[ValidationItem],
+    *,
+    val_sigmas: int,
+    flow: FlowSettings,
+    prompt_kind: PromptKind,
+    batch_size: int,
+    seed: int,
+) -> Validator | None:
+    """What validates the run; None without a validation set."""
+    if encoded.val is None:
+        return None
+    return Validator(
+        encoded.val,
+        items,
+        sigmas=sigma_grid(val_sigmas, t_min=flow.t_min, t_max=flow.t_max),
         latent_scale=encoded.latent_scale,
-        dtype=DTYPES[config.compute.dtype],
-        guidance=guidance,
-        digests=splits.digests,
-        content=encoded.content,
-        seen=encoded.seen,
-        plan=plan,
-        terms=splits.terms,
-        parts=Parts(
-            examples=splits.train,
-            names=encoded.names,
-            captions=encoded.train.words,
-            concept_text=encoded.concept_text,
-            regions=lambda: relation_regions(
-                splits.train,
-                images_dir=images_root(config, config.data.train_jsonl),
-                sizes=encoded.train.sizes or [config.pictures.size] * len(splits.train),
-                crop=config.pictures.crop,
-                patch=encoded.patch,
-            ),
-            sampling_sigmas=cache(
-                lambda image_tokens: sampling_sigmas_of(config, image_tokens=image_tokens)
-            ),
-            image_tokens=encoded.image_tokens,
-            num_layers=adapter.base["num_layers"],
-            reads={
-                "latent": [encoded.autoencoder_identity],
-                # Older cards have the fingerprint of two layers, and not the digest of all weights.
-                "saliency": [
-                    adapter.base["fingerprint"],
-                    *([] if base_identity is None else [base_identity.parts["transformer"]]),
-                ],
-            },
-            model_id=config.model.name,
-            seed=config.run.seed,
-            device=device,
+        prompt_kind=prompt_kind,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def parts_of_terms(
+    splits: Splits,
+    encoded: Encoded,
+    adapter: AdapterConfig,
+    *,
+    data: DataSettings,
+    pictures: PictureSettings,
+    model: ModelSource,
+    seed: int,
+    device: torch.device,
+) -> Parts:
+    """What the terms of the loss are made of."""
+    identity = adapter.base_identity
+    return Parts(
+        examples=splits.train,
+        names=encoded.names,
+        captions=encoded.train.words,
+        concept_text=encoded.concept_text,
+        regions=lambda: relation_regions(
+            splits.train,
+            images_dir=data.images_root(data.train_jsonl),
+            sizes=encoded.train.sizes or [pictures.size] * len(splits.train),
+            crop=pictures.crop,
+            patch=encoded.patch,
         ),
-        sigma_shift=sigma_shift_of(config, image_tokens=encoded.image_tokens),
-        training_adapter=training_adapter,
-        sigma_shifts={
-            size: sigma_shift_of(
-                config,
-                image_tokens=image_tokens_of(config, downsample=encoded.patch // 2, sizes=[size]),
-            )
-            for size in sorted(set(encoded.train.sizes))
+        sampling_sigmas=cache(
+            lambda image_tokens: sampling_sigmas_of(model, image_tokens=image_tokens)
+        ),
+        image_tokens=encoded.image_tokens,
+        num_layers=adapter.base["num_layers"],
+        reads={
+            "latent": [encoded.autoencoder_identity],
+            # Older cards have the fingerprint of two layers, and not the digest of all weights.
+            "saliency": [
+                adapter.base["fingerprint"],
+                *([] if identity is None else [identity.parts["transformer"]]),
+            ],
         },
+        model_id=model.name,
+        seed=seed,
+        device=device,
     )
 
 
 def adapter_config(
-    config: TrainConfig,
     transformer: FluxTransformer2DModel,
     *,
+    adapter: AdapterSettings,
+    number_triples: bool,
     text_tokens: int,
     encoder: CGIPEncoder | None,
     base_identity: BaseIdentity | None = None,
@@ -256,18 +286,18 @@ def adapter_config(
     """
     layers = transformer.config.num_layers
     start, end = default_block_range(layers)
-    if config.adapter.block_start is not None and config.adapter.block_end is not None:
-        start, end = config.adapter.block_start, config.adapter.block_end
+    if adapter.block_start is not None and adapter.block_end is not None:
+        start, end = adapter.block_start, adapter.block_end
         validate_block_range(start, end, layers)
     return AdapterConfig(
-        graph_mode=config.adapter.graph_mode,
+        graph_mode=adapter.graph_mode,
         block_start=start,
         block_end=end,
-        lora_rank=config.adapter.lora_rank,
-        lora_alpha=config.adapter.lora_alpha,
-        lora_targets=config.adapter.lora_targets,
+        lora_rank=adapter.lora_rank,
+        lora_alpha=adapter.lora_alpha,
+        lora_targets=adapter.lora_targets,
         encoder=(
-            {"kind": "native", "number_triples": config.encoder.number_triples}
+            {"kind": "native", "number_triples": number_triples}
             if encoder is None
             else encoder.config()
         ),
@@ -280,29 +310,28 @@ def adapter_config(
 
 
 def frozen_encoder(
-    config: TrainConfig, adapter: AdapterConfig, names: NameFeatures
+    settings: GraphEncoderSettings, adapter: AdapterConfig, names: NameFeatures
 ) -> NativeGraphEncoder | CGIPEncoder | None:
     """The native encoder at its random initial weights, frozen, if the run asks for that."""
-    if not config.encoder.freeze_graph_encoder:
+    if not settings.freeze_graph_encoder:
         return None
     encoder = make_encoder(adapter.encoder, name_features=names)
     return encoder.requires_grad_(False)
 
 
 def plan_of(
-    config: TrainConfig,
+    optimizer: OptimizerSettings,
     splits: Splits,
-    adapter: AdapterConfig,
-    model: nn.Module,
+    model: GraphLoraModel,
     *,
     processes: Processes,
     image_tokens: int,
     sizes: Sequence[Size] = (),
 ) -> RunPlan:
     """The numbers of the run; ``sizes`` are those of its pictures, with aspect buckets."""
-    weights = list(model.parameters())
+    weights, adapter = list(model.parameters()), model.config
     return make_plan(
-        config,
+        optimizer,
         train_examples=len(splits.train),
         val_examples=len(splits.items),
         val_pairs=sum(item.negative is not None for item in splits.items),
@@ -317,32 +346,31 @@ def plan_of(
     )
 
 
-def guidance_of(config: TrainConfig, *, is_distilled: bool) -> float | None:
+def guidance_of(guidance: float | None, *, is_distilled: bool, model: str) -> float | None:
     """Guidance that the model is told; None for a model that is not guidance-distilled.
 
     Raises:
         SgfluxError: if a guidance is given that the model would not listen to.
     """
-    if config.flow.guidance is not None and not is_distilled:
+    if guidance is not None and not is_distilled:
         raise SgfluxError(
-            f"guidance ({config.flow.guidance}) has no effect: {config.model.name!r} is not "
-            "guidance-distilled"
+            f"guidance ({guidance}) has no effect: {model!r} is not guidance-distilled"
         )
     if not is_distilled:
         return None
-    return 1.0 if config.flow.guidance is None else config.flow.guidance
+    return 1.0 if guidance is None else guidance
 
 
-def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
+def sigma_shift_of(flow: FlowSettings, model: ModelSource, *, image_tokens: int) -> float:
     """How far the drawn noise levels are moved towards noise; 1: not at all.
 
     Raises:
         SgfluxError: if the model's scheduler cannot be loaded.
     """
-    if config.flow.sigma_shift == "none" or config.flow.sigma_scheme == "schnell":
+    if flow.sigma_shift == "none" or flow.sigma_scheme == "schnell":
         return 1.0
-    settings = load_scheduler(**config.model.for_scheduler).config
-    if config.flow.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
+    settings = load_scheduler(**model.for_scheduler).config
+    if flow.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
         return 1.0
     return resolution_shift(
         image_tokens,
@@ -353,13 +381,13 @@ def sigma_shift_of(config: TrainConfig, *, image_tokens: int) -> float:
     )
 
 
-def sampling_sigmas_of(config: TrainConfig, *, image_tokens: int) -> torch.Tensor:
+def sampling_sigmas_of(model: ModelSource, *, image_tokens: int) -> torch.Tensor:
     """The noise levels of the model's own four-step sampling, (4,) float32.
 
     Raises:
         SgfluxError: if the model's scheduler cannot be loaded.
     """
-    scheduler = load_scheduler(**config.model.for_scheduler)
+    scheduler = load_scheduler(**model.for_scheduler)
     _, timesteps = flux_schedule(
         scheduler, SCHNELL_STEPS, image_tokens=image_tokens, device=torch.device("cpu")
     )

@@ -15,7 +15,11 @@ from torch import Tensor
 from sgflux.bases.memory.attention_kernels import attention_kernel
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.conditions import ConditionSettings
+from sgflux.settings.flow import FlowSettings
+from sgflux.settings.optimizer import OptimizerSettings
+from sgflux.settings.run import RunSettings
+from sgflux.settings.validation import SelectBy
 from sgflux.training.batches.batch import draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
@@ -56,18 +60,43 @@ class TrainingRun:
 
     def __init__(
         self,
-        config: TrainConfig,
         preparation: Preparation,
         *,
+        optimizer: OptimizerSettings,
+        conditions: ConditionSettings,
+        flow: FlowSettings,
+        run: RunSettings,
+        val_every: int,
+        selection: SelectBy,
+        recompute_every: int,
+        settings: Mapping[str, Any],
         processes: Processes,
         folder: RunFolder,
         log: RunLog,
         extra_validation: ExtraValidation | None = None,
     ) -> None:
-        """Set up the optimizer and what goes with it; nothing is written yet."""
+        """Set up the optimizer and what goes with it; nothing is written yet.
+
+        Args:
+            preparation: Model and data of the run.
+            optimizer: Settings of the optimizer.
+            conditions: Texts and graphs that the pictures come with.
+            flow: Noise levels.
+            run: Seed of the run, and how often it logs and saves.
+            val_every: Steps between two validations; 0: only after the last step.
+            selection: Way in which the best adapter is chosen.
+            recompute_every: Every n-th block is recomputed in the backward pass; 0: none.
+            settings: All settings of the run as JSON has them, for its checkpoints.
+            processes: Processes that share the work.
+            folder: Folder of the run.
+            log: Log of the run.
+            extra_validation: Function that is called after each validation.
+        """
         self.step = 0
         self.best: AdapterWeights | None = None
-        self._config = config
+        self._settings, self._conditions, self._flow = optimizer, conditions, flow
+        self._run, self._val_every, self._selection = run, val_every, selection
+        self._stored = settings
         self._plan = preparation.plan
         self._data = preparation
         self._processes = processes
@@ -80,28 +109,26 @@ class TrainingRun:
         self._weight_list = list(self._weights.values())
         self._optimizer = make_optimizer(
             self._weights,
-            lr=config.optimizer.lr,
-            weight_decay=config.optimizer.weight_decay,
-            gate_lr_scale=config.optimizer.gate_lr_scale,
+            lr=optimizer.lr,
+            weight_decay=optimizer.weight_decay,
+            gate_lr_scale=optimizer.gate_lr_scale,
         )
         self._average = (
-            Average(self._weights, decay=config.optimizer.ema_decay)
-            if config.optimizer.ema_decay
-            else None
+            Average(self._weights, decay=optimizer.ema_decay) if optimizer.ema_decay else None
         )
         self._objective = FlowMatchingObjective(
             self._model,
             dtype=preparation.dtype,
             guidance=preparation.guidance,
-            gradient_checkpointing=config.blocks.recompute_every,
+            gradient_checkpointing=recompute_every,
             training_adapter=preparation.training_adapter,
         )
         self._loss = TrainingLoss(preparation.terms, preparation.parts, objective=self._objective)
         sizes = preparation.train.sizes
         self._order = (
-            BucketOrder(sizes, batch_size=config.optimizer.batch_size, seed=config.run.seed)
+            BucketOrder(sizes, batch_size=optimizer.batch_size, seed=run.seed)
             if sizes
-            else ExampleOrder(num_examples=self._plan.train_examples, seed=config.run.seed)
+            else ExampleOrder(num_examples=self._plan.train_examples, seed=run.seed)
         )
         self._validated_step = 0
         self._validation: ValidationResult | None = None
@@ -127,11 +154,11 @@ class TrainingRun:
                 self._measure_confusion_if_due()
                 stopped_by = self.train_step(stop)
                 self._log.advance()
-                if self.step % self._config.run.log_every == 0 or self.step == self._plan.max_steps:
+                if self.step % self._run.log_every == 0 or self.step == self._plan.max_steps:
                     self._log_training()
                 if stopped_by is None:
                     stopped_by = self._validate_if_due(stop)
-                if stopped_by is None and self._is_due(self._config.run.save_every):
+                if stopped_by is None and self._is_due(self._run.save_every):
                     self.save()
             if stopped_by is not None:
                 self.save()
@@ -154,22 +181,20 @@ class TrainingRun:
         Returns:
             The signal that came to any of the processes, or None.
         """
-        config = self._config
+        settings = self._settings
         factor = learning_rate_factor(
             self.step,
             warmup_steps=self._plan.warmup_steps,
             max_steps=self._plan.max_steps,
-            floor=config.optimizer.lr_floor,
+            floor=settings.lr_floor,
         )
         set_learning_rate(self._optimizer, factor)
         figures = self._accumulate_gradients()
         figures, stopped_by = self._share(figures, stop)
         gradients = [weight.grad for weight in self._weight_list if weight.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if config.optimizer.max_grad_norm:
-            torch.nn.utils.clip_grads_with_norm_(
-                self._weight_list, config.optimizer.max_grad_norm, norm
-            )
+        if settings.max_grad_norm:
+            torch.nn.utils.clip_grads_with_norm_(self._weight_list, settings.max_grad_norm, norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -184,24 +209,24 @@ class TrainingRun:
         Returns:
             Its mean loss and the means of the terms' figures, (1 + F,).
         """
-        config, processes = self._config, self._processes
-        parts = config.optimizer.gradient_accumulation_steps
+        settings, processes = self._settings, self._processes
+        parts = settings.gradient_accumulation_steps
         total = torch.zeros(1 + len(self._loss.names), device=processes.device)
         for part in range(parts):
             pass_index = self.step * parts + part
             number = pass_index * processes.count + processes.index
-            rows = self._order.batch(number, config.optimizer.batch_size)
+            rows = self._order.batch(number, settings.batch_size)
             batch = draw_batch(
                 self._data.train,
                 rows,
                 latent_scale=self._data.latent_scale,
-                prompt_weights=config.conditions.texts.weights(),
-                null_graph_probability=config.conditions.null_graph_probability,
-                sigma_scheme=config.flow.sigma_scheme,
-                t_min=config.flow.t_min,
-                t_max=config.flow.t_max,
+                prompt_weights=self._conditions.texts.weights(),
+                null_graph_probability=self._conditions.null_graph_probability,
+                sigma_scheme=self._flow.sigma_scheme,
+                t_min=self._flow.t_min,
+                t_max=self._flow.t_max,
                 sigma_shift=self._data.sigma_shift_of(rows),
-                generator=generator_for(config.run.seed, "batch", pass_index, processes.index),
+                generator=generator_for(self._run.seed, "batch", pass_index, processes.index),
             ).to(processes.device)
             with attention_kernel(processes.device):
                 loss, figures = self._loss(
@@ -291,7 +316,7 @@ class TrainingRun:
         validator = self._data.validator
         if (
             validator is None
-            or not self._is_due(self._config.validation.val_every)
+            or not self._is_due(self._val_every)
             or self._validated_step == self.step
         ):
             return None
@@ -323,14 +348,14 @@ class TrainingRun:
                 }
             )
         is_best = self._keep_if_best(result)
-        best = "  (best so far)" if is_best and self._config.selection != "last" else ""
+        best = "  (best so far)" if is_best and self._selection != "last" else ""
         self._log.say(f"step {self.step}  {result}{best}")
         # Several processes agree at the end of a step, see _share.
         return stop.signal if self._processes.count == 1 else None
 
     def _keep_if_best(self, result: ValidationResult) -> bool:
         """Keep the adapter if it is the best so far, in memory and as a file."""
-        by = self._config.selection
+        by = self._selection
         if self.best is not None and not result.is_better_than(self.best.metrics, by=by):
             return False
         metrics = {**result.row(), "select_by": by}
@@ -369,7 +394,7 @@ class TrainingRun:
             ema=None if self._average is None else self._average.values,
             optimizer=self._optimizer.state_dict(),
             rng=torch.get_rng_state(),
-            config=self._config.to_json(),
+            config=dict(self._stored),
             adapter=self._data.adapter.to_json(),
             data=self._data.digests,
             content=self._data.content,
@@ -385,7 +410,7 @@ class TrainingRun:
         with self._stopwatch.paused():
             if self._processes.is_main:
                 self.state().save(self._folder.step(self.step))
-                self._folder.prune(keep=self._config.run.keep_checkpoints)
+                self._folder.prune(keep=self._run.keep_checkpoints)
             self._processes.wait()
 
     def resume(self, state: TrainingState) -> None:

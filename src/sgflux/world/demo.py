@@ -35,9 +35,8 @@ from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.reading import table_beside
 from sgflux.files.writing import make_folder, replacing
-from sgflux.settings.training import TrainConfig
 from sgflux.training.log.run_log import METRICS_FILE, duration
-from sgflux.training.run import train
+from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
 
 RECORD = "demo.json"
@@ -129,7 +128,7 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
         console: where to print.
 
     Returns:
-        0, or what :attr:`sgflux.training.run.TrainResult.exit_status` says of an interruption.
+        0, or :attr:`sgflux.training.run.train.TrainResult.exit_status` of an interruption.
 
     Raises:
         SgfluxError: if the folder holds anything else, or as the stages do.
@@ -150,14 +149,14 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         return 0
 
     def train_adapter() -> int:
-        config = TrainConfig.from_flat(
+        result = train_by_settings(
             train_jsonl=data / "train.jsonl",
             val_jsonl=data / "validation.jsonl",
             output_dir=training,
             resume="auto",
             **preset.training,
         )
-        return train(config).exit_status
+        return result.exit_status
 
     def evaluate_adapter() -> int:
         config = EvalConfig.from_flat(

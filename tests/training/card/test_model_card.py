@@ -6,13 +6,9 @@ hides.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from sgflux.settings.training import TrainConfig
 from sgflux.training.card.model_card import _figures
-from sgflux.training.checkpoints.checkpoint import AdapterWeights
 
 METRICS = {
     "loss": 0.9675,
@@ -32,11 +28,7 @@ METRICS = {
     ],
 )
 def test_the_gap_stands_beside_the_ranking_accuracy(loss: float, said: str) -> None:
-    config = TrainConfig.from_flat(train_jsonl=Path("a"), val_jsonl=Path("b"), output_dir=Path("c"))
-    weights = AdapterWeights(
-        step=1, trainable={}, ema=None, adapter={}, metrics={**METRICS, "loss": loss}
-    )
-    text = _figures(config, weights)
+    text = _figures({**METRICS, "loss": loss}, lambda_words=20.0, selection="last")
     assert "ranking accuracy (chance 0.5): 0.932 over 192 pairs" in text
     assert said in text
     assert ("guided teacher" in text) == (loss > 0.8383)

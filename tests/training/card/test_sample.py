@@ -15,7 +15,7 @@ import pytest
 from sgflux.data.pictures import read_picture
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from sgflux.versions import installed_versions
 from tests.helpers.training import MakeConfig
 from tests.helpers.training_adapter import write_training_adapter

@@ -20,7 +20,7 @@ from sgflux.models.adapter import build_model, load_bundle
 from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
-from sgflux.training.run import TrainResult, train
+from sgflux.training.run.train import TrainResult, train
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.models import make_config as make_adapter_config
 from tests.helpers.models import random_inputs, random_names

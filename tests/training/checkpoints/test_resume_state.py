@@ -17,7 +17,7 @@ import torch
 
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig, equal
 
 

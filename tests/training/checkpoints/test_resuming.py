@@ -28,10 +28,9 @@ from sgflux.training.checkpoints.checkpoint import (
 )
 from sgflux.training.checkpoints.checksum import content_checksum
 from sgflux.training.checkpoints.resuming import changed_settings
-from sgflux.training.encoding.encode import plan_encoding
-from sgflux.training.encoding.splits import read_splits
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run import TrainResult, train
+from sgflux.training.run.stages import plan_data, read_data
+from sgflux.training.run.train import TrainResult, train
 from tests.helpers.rows import file_digests
 from tests.helpers.training import MakeConfig, equal, training_state
 
@@ -410,7 +409,7 @@ def test_the_digest_of_a_split_is_of_the_rows_that_were_parsed(
             rows.write_bytes(parsed + b"\n")
 
     config = make_config(tmp_path / "run", train_jsonl=rows, images_dir=data)
-    splits = read_splits(config, say=say)
+    splits = read_data(config, say=say)
     assert rows.read_bytes() != parsed
     assert splits.digests["training"] == hashlib.sha256(parsed).hexdigest()
 
@@ -423,9 +422,9 @@ def test_what_a_bundle_calls_seen_are_the_pictures_that_were_encoded(
     shutil.copytree(scenes, data)
     paths = {"train_jsonl": data / "train.jsonl", "val_jsonl": data / "val.jsonl"}
     config = make_config(tmp_path / "run", **paths)
-    splits = read_splits(config, say=print)
+    splits = read_data(config, say=print)
     expected = row_digests(splits.train, file_digests(splits.train, data))
-    planned = plan_encoding(config, splits, processes=Processes.start("cpu"))
+    planned = plan_data(config, splits, processes=Processes.start("cpu"))
     for picture in data.rglob("*.png"):
         Image.new("RGB", (16, 16)).save(picture)
     assert set(planned.seen) == {"training", "validation"}

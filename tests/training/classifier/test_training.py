@@ -25,7 +25,7 @@ from sgflux.models.relation_classifier import (
 )
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.classifier.training import ClassifierConfig, train_classifier
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig, training_rows
 
 KINDS: tuple[ClassifierKind, ...] = ("latent", "saliency")

@@ -20,10 +20,10 @@ from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.encoding import lazy_encoders
-from sgflux.training.encoding.encode import Encoded, encode
+from sgflux.training.encoding.encode import Encoded
 from sgflux.training.encoding.encoder_files import encoder_facts, files_identity
-from sgflux.training.encoding.splits import read_splits
 from sgflux.training.processes.processes import Processes
+from sgflux.training.run.stages import encode_data, plan_data, read_data
 
 
 def say(text: str) -> None:
@@ -32,14 +32,16 @@ def say(text: str) -> None:
 
 def encoded(config) -> Encoded:
     processes = Processes.start("cpu")
-    return encode(config, read_splits(config, say=say), processes=processes, say=say)
+    splits = read_data(config, say=say)
+    planned = plan_data(config, splits, processes=processes)
+    return encode_data(config, splits, planned, processes=processes, say=say)
 
 
 def batch_of(found: Encoded) -> list[torch.Tensor]:
     rows = torch.arange(len(found.train))
     kinds = torch.ones(len(rows), dtype=torch.int64)
     names = found.names.lookup(["man"])
-    return [*found.train.posterior(rows), *found.train.text(rows, kinds), names]
+    return [*found.train.posterior(rows), *found.train.text(rows, kinds).values(), names]
 
 
 def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(

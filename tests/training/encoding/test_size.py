@@ -22,7 +22,7 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 from sgflux.training.classifier.training import train_classifier
 from sgflux.training.encoding.size import model_size, with_size
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.single_files import make_autoencoder, original_autoencoder_state
 from tests.helpers.training import MakeConfig
 
@@ -40,7 +40,7 @@ def model_of_size(folder: Path, flux: Path, size: object) -> Path:
 
 def sizes(config: TrainConfig) -> tuple[tuple[int, int], str]:
     said: list[str] = []
-    return with_size(config, say=said.append).pictures.size, "".join(said)
+    return with_size(config.pictures, config.model, say=said.append).size, "".join(said)
 
 
 def test_the_bundled_model_is_trained_at_64() -> None:

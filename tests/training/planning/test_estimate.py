@@ -20,7 +20,7 @@ from sgflux.training.planning.estimate import (
     estimate_lines,
     operations_per_example,
 )
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.original_layout import make_transformer, original_state
 from tests.helpers.training import MakeConfig
 

@@ -21,7 +21,7 @@ from sgflux.training.processes.determinism import (
     CUBLAS_WORKSPACE,
     deterministic_kernels,
 )
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig, equal
 
 

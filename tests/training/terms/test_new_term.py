@@ -19,7 +19,7 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.flat import Group
 from sgflux.settings.losses import LossSettings, check_term
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from sgflux.training.terms.table import TERMS, read_terms
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 from tests.helpers.training import MakeConfig, training_rows

@@ -16,7 +16,7 @@ from torch import Tensor
 from sgflux.settings.losses import LossSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import FlowMatchingObjective
-from sgflux.training.run import train
+from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig
 
 

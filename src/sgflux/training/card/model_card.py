@@ -8,36 +8,59 @@ from typing import Any
 from sgflux.bases.name import BaseName, public_name
 from sgflux.models.adapter import AdapterConfig
 from sgflux.models.card_data import card_data, license_of
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.conditions import ConditionSettings
+from sgflux.settings.data import DataSettings
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.pictures import PictureSettings
+from sgflux.settings.start import StartSettings
+from sgflux.settings.validation import SelectBy
 from sgflux.training.card.sample import WITH_GRAPH, WITHOUT_GRAPH, CardSample
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
 from sgflux.training.planning.plan import RunPlan
 
 
 def model_card(
-    config: TrainConfig,
     plan: RunPlan,
     adapter: AdapterConfig,
     weights: AdapterWeights,
     sample: CardSample | None = None,
+    *,
+    model: ModelSource,
+    data: DataSettings,
+    pictures: PictureSettings,
+    conditions: ConditionSettings,
+    start: StartSettings,
+    lr: float,
+    seed: int,
+    lambda_words: float,
+    selection: SelectBy,
 ) -> str:
     """The card, in Markdown.
 
     Args:
-        config: Configuration of the run.
-        plan: Numbers of the run.
-        adapter: Description of the adapter.
+        plan: Plan of the run.
+        adapter: Configuration of the adapter.
         weights: Weights in the bundle, with their metrics.
-        sample: Picture by them; None if none was drawn.
+        sample: Picture by these weights, if one was drawn.
+        model: Base model.
+        data: Files of the run.
+        pictures: Settings of the pictures.
+        conditions: Texts and graphs that the pictures came with.
+        start: Adapter that the run started from, and its training adapter.
+        lr: Peak learning rate.
+        seed: Random seed of the run.
+        lambda_words: Weight of the distillation from words.
+        selection: Way in which the weights were chosen.
     """
-    base = BaseName.of(config.model.name, config.model.revision)
+    base = BaseName.of(model.name, model.revision)
     named = "" if base.model_id is not None else f"--model-id {base.name} "
-    texts = ", ".join(
-        f"{kind} {w:g}" for kind, w in config.conditions.prompt_mix.weights().items() if w
-    )
-    data = f"{config.data.train_jsonl.name}: {plan.train_examples} examples"
-    if config.data.val_jsonl is not None:
-        data += f"; validation on {config.data.val_jsonl.name}"
+    texts = ", ".join(f"{kind} {w:g}" for kind, w in conditions.prompt_mix.weights().items() if w)
+    files = f"{data.train_jsonl.name}: {plan.train_examples} examples"
+    if data.val_jsonl is not None:
+        files += f"; validation on {data.val_jsonl.name}"
+    size = " x ".join(map(str, pictures.size)) + " pixels"
+    if data.aspect_buckets:
+        size = f"about {size}, in aspect buckets"
     return f"""\
 ---
 {card_data(base).to_yaml()}
@@ -63,15 +86,15 @@ the graph conditioner beside it, nothing reads a graph.
 | blocks | double blocks {adapter.block_start} to {adapter.block_end - 1} of {plan.num_layers} |
 | LoRA | rank {adapter.lora_rank}, alpha {adapter.lora_alpha:g}, targets {adapter.lora_targets} |
 | weights | {plan.trainable:,} trained of {plan.total:,} |
-| data | {data} |
-| pictures | {_size(config)} |
-| text in training | {texts}; no graph at p = {config.conditions.null_graph_probability:g} |
+| data | {files} |
+| pictures | {size} |
+| text in training | {texts}; no graph at p = {conditions.null_graph_probability:g} |
 | training | step {weights.step} of {plan.max_steps}, {plan.examples_per_step} examples each, \
-lr {config.optimizer.lr:g}, seed {config.run.seed} |
-{_initial(config)}{_training_adapter(config)}
+lr {lr:g}, seed {seed} |
+{_started_from(start)}
 {_picture(sample)}## Validation
 
-{_figures(config, weights)}
+{_figures(weights.metrics, lambda_words=lambda_words, selection=selection)}
 """
 
 
@@ -82,18 +105,14 @@ def _licence(base: BaseName) -> str:
     return f"that of the base, {known}; the data's licence applies as well"
 
 
-def _initial(config: TrainConfig) -> str:
-    if config.start.init_from is None:
-        return ""
-    return f"| started from | {public_name(config.start.init_from)} |\n"
-
-
-def _training_adapter(config: TrainConfig) -> str:
-    if config.start.training_adapter is None:
-        return ""
-    return (
-        f"| training adapter | {public_name(config.start.training_adapter)}, in training alone |\n"
-    )
+def _started_from(start: StartSettings) -> str:
+    rows = ""
+    if start.init_from is not None:
+        rows += f"| started from | {public_name(start.init_from)} |\n"
+    if start.training_adapter is not None:
+        name = public_name(start.training_adapter)
+        rows += f"| training adapter | {name}, in training alone |\n"
+    return rows
 
 
 def _picture(sample: CardSample | None) -> str:
@@ -125,8 +144,7 @@ def _what_ranking_leaves_out(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
-    metrics = weights.metrics
+def _figures(metrics: Mapping[str, Any], *, lambda_words: float, selection: SelectBy) -> str:
     if "loss" not in metrics:
         return "None: this run had no validation set."
     lines = [
@@ -135,13 +153,13 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
         f"- flow-matching loss with the true graph: {metrics['loss']:.4f}",
         f"- without a graph: {metrics['loss_null']:.4f}",
     ]
-    if weight := config.losses.words.lambda_words:
+    if lambda_words:
         lines += [
             "",
             "The loss with the graph can be the higher one, and is no sign of worse pictures: this "
             "adapter also learned from the base itself, prompted with the relation in text "
-            f"(weight {weight:g}). That teacher's velocity is guided and made for few steps; the "
-            "data's, against which the flow-matching loss is taken, is neither.",
+            f"(weight {lambda_words:g}). That teacher's velocity is guided and made "
+            "for few steps; the data's, against which the flow-matching loss is taken, is neither.",
             "",
         ]
     if metrics["ranking_accuracy"] is not None:
@@ -153,14 +171,7 @@ def _figures(config: TrainConfig, weights: AdapterWeights) -> str:
             "",
             _what_ranking_leaves_out(metrics),
         ]
-    if config.data.val_jsonl is not None:
-        chosen = "The checkpoint is the last one."
-        if config.selection != "last":
-            chosen = f"The checkpoint was chosen by {config.selection} on this very set."
-        lines += ["", chosen]
-    return "\n".join(lines)
-
-
-def _size(config: TrainConfig) -> str:
-    size = " x ".join(map(str, config.pictures.size)) + " pixels"
-    return f"about {size}, in aspect buckets" if config.data.aspect_buckets else size
+    chosen = "The checkpoint is the last one."
+    if selection != "last":
+        chosen = f"The checkpoint was chosen by {selection} on this very set."
+    return "\n".join([*lines, "", chosen])

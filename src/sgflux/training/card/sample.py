@@ -13,14 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.bases.devices import DTYPES
 from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.bases.identity import BaseCheck
+from sgflux.data.buckets import Size
 from sgflux.data.pictures import picture_bytes
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.build import Preparation
 from sgflux.training.encoding.splits import Splits
 
@@ -47,17 +48,29 @@ class CardSample:
 
 
 def draw_sample(
-    config: TrainConfig, splits: Splits, prepared: Preparation, weights: Mapping[str, Tensor]
+    splits: Splits,
+    prepared: Preparation,
+    weights: Mapping[str, Tensor],
+    *,
+    source: ModelSource,
+    memory: MemorySettings,
+    size: Size,
+    steps: int,
+    seed: int,
 ) -> CardSample:
     """Draw the first validation example's graph, or else the first training example's.
 
     The same noise is drawn with the graph and without; a training adapter is off.
 
     Args:
-        config: Configuration of the run.
-        splits: Examples of the run.
+        splits: Data of the run.
         prepared: Model of the run, which takes over the weights.
         weights: Weights of the finished adapter.
+        source: Base model.
+        memory: Device of the encoders, and rounding of the base.
+        size: Height and width in pixels.
+        steps: Number of Euler steps.
+        seed: Random seed of the noise.
 
     Raises:
         SgfluxError: if an encoder cannot be loaded.
@@ -66,8 +79,7 @@ def draw_sample(
     model.load_trainable_state(weights)
     graph = splits.items[0].graph if splits.items else splits.train[0].graph
     prompt = prompts_for_graph(graph, "neutral")
-    source, dtype = config.model, DTYPES[config.compute.dtype]
-    aside: dict[str, Any] = {"dtype": dtype, "device": config.memory.encoder_device or "cpu"}
+    aside: dict[str, Any] = {"dtype": prepared.dtype, "device": memory.encoder_device or "cpu"}
     pipeline = SceneGraphFluxPipeline(
         text_encoders=load_text_encoders(
             **source.for_text_encoders,
@@ -78,28 +90,25 @@ def draw_sample(
         scheduler=load_scheduler(**source.for_scheduler),
         transformer=model.flux.transformer,
         model=model,
-        model_id=config.model.name,
+        model_id=source.name,
         adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
         base_identity=prepared.adapter.base_identity,
         base_check=BaseCheck("same"),
-        quantize=config.memory.quantize,
+        quantize=memory.quantize,
     )
-    settings: dict[str, Any] = {
-        "steps": config.run.sample_steps,
-        **dict(zip(("height", "width"), config.pictures.size, strict=True)),
-    }
+    settings: dict[str, Any] = {"steps": steps, "height": size[0], "width": size[1]}
     pictures = {}
     with prepared.as_sampled(), torch.no_grad():
         for name, own in ((WITH_GRAPH, graph), (WITHOUT_GRAPH, None)):
-            (drawn,) = pipeline.sample_batch([own], [prompt], [config.run.seed], **settings)
-            info = pipeline.record(graph=own, prompt=prompt, seed=config.run.seed, **settings)
+            (drawn,) = pipeline.sample_batch([own], [prompt], [seed], **settings)
+            info = pipeline.record(graph=own, prompt=prompt, seed=seed, **settings)
             pictures[name] = picture_bytes(drawn, info)
     return CardSample(
         statement="; ".join(
             f"{triple.subject}, {triple.predicate}, {triple.object}" for triple in graph.triples()
         ),
         prompt=prompt,
-        seed=config.run.seed,
-        steps=config.run.sample_steps,
+        seed=seed,
+        steps=steps,
         pictures=pictures,
     )

@@ -27,8 +27,7 @@ from sgflux.models.lora_formats import LoraWeights, read_lora
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
-from sgflux.settings.graph_encoder import GraphEncoderSettings
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
 _SIZES = (
@@ -42,11 +41,8 @@ _SIZES = (
 )
 """Settings of a run that an adapter has, too."""
 
-_DEFAULTS = {
-    name: value
-    for group in (AdapterSettings(), ConditionSettings(), GraphEncoderSettings())
-    for name, value in flat_values(group).items()
-}
+_NUMBERS = "number_triples"
+"""A setting of the native graph encoder that counts among the sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,50 +82,66 @@ def read_initial(source: str, *, allow_download: bool) -> InitialAdapter:
     return InitialAdapter(name=source, config=config, state=state)
 
 
-def adopted(config: TrainConfig, initial: InitialAdapter) -> tuple[TrainConfig, list[str]]:
-    """The run's settings with the sizes of what it starts from.
+def sizes_of(
+    adapter: AdapterSettings, encoder: GraphEncoderSettings, conditions: ConditionSettings
+) -> dict[str, Any]:
+    """Setting -> value, for those settings of a run that an adapter has, too."""
+    settings = flat_values(adapter) | flat_values(encoder) | flat_values(conditions)
+    return {name: settings[name] for name in (*_SIZES, _NUMBERS)}
+
+
+_DEFAULTS = sizes_of(AdapterSettings(), GraphEncoderSettings(), ConditionSettings())
+
+
+def adopted(
+    initial: InitialAdapter, sizes: Mapping[str, Any], *, kind: EncoderKind
+) -> tuple[dict[str, Any], list[str]]:
+    """Which of a run's sizes become those of what it starts from.
+
+    Args:
+        initial: Adapter from which the run starts.
+        sizes: Sizes of the run, from :func:`sizes_of`.
+        kind: Graph encoder of the run.
 
     Returns:
-        The settings, and what was adopted, a line each.
+        The changed settings, and what was adopted, a line each.
 
     Raises:
         SgfluxError: if a setting contradicts it.
     """
     if initial.config is not None:
-        return _with_sizes_of(config, initial.config, name=initial.name)
+        return _with_sizes_of(initial.config, sizes, kind=kind, name=initial.name)
     assert initial.lora is not None
-    rank = max(initial.lora.ranks.values())
-    if rank <= config.adapter.lora_rank:
-        return config, []
-    if config.adapter.lora_rank != AdapterSettings().lora_rank:
+    rank, own = max(initial.lora.ranks.values()), sizes["lora_rank"]
+    if rank <= own:
+        return {}, []
+    if own != _DEFAULTS["lora_rank"]:
         raise SgfluxError(
-            f"init_from: {initial.name} has rank {rank}, more than lora_rank "
-            f"{config.adapter.lora_rank}; give lora_rank {rank} or more"
+            f"init_from: {initial.name} has rank {rank}, more than lora_rank {own}; give lora_rank "
+            f"{rank} or more"
         )
     # The scale, alpha / rank, stays.
-    alpha = config.adapter.lora_alpha * rank / config.adapter.lora_rank
-    changed = config.changed(lora_rank=rank, lora_alpha=alpha)
-    return changed, [f"from {initial.name}: lora_rank {rank}, lora_alpha {alpha:g}"]
+    alpha = sizes["lora_alpha"] * rank / own
+    line = f"from {initial.name}: lora_rank {rank}, lora_alpha {alpha:g}"
+    return {"lora_rank": rank, "lora_alpha": alpha}, [line]
 
 
-def as_started(config: TrainConfig, state: TrainingState) -> TrainConfig:
-    """The settings of a run that started from an adapter, when it is resumed.
+def as_started(state: TrainingState, sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """Which sizes change when a run that started from an adapter is resumed.
 
     Its sizes are in the checkpoint; what it started from need not be there any more.
     """
-    own, defaults = flat_values(config), _DEFAULTS
-    changed: dict[str, Any] = {
+    return {
         name: state.config[name]
-        for name in (*_SIZES, "number_triples")
-        if name in state.config and own[name] == defaults[name]
+        for name, value in sizes.items()
+        if name in state.config and value == _DEFAULTS[name]
     }
-    return config.changed(**changed)
 
 
 def _with_sizes_of(
-    config: TrainConfig, adapter: AdapterConfig, *, name: str
-) -> tuple[TrainConfig, list[str]]:
-    if adapter.encoder["kind"] != config.encoder.kind:
+    adapter: AdapterConfig, sizes: Mapping[str, Any], *, kind: EncoderKind, name: str
+) -> tuple[dict[str, Any], list[str]]:
+    if adapter.encoder["kind"] != kind:
         way_out = (
             "give the cgip_ckpt and vocab_path that it was trained with"
             if adapter.encoder["kind"] == "cgip"
@@ -137,26 +149,24 @@ def _with_sizes_of(
         )
         raise SgfluxError(
             f"init_from: {name} has the {adapter.encoder['kind']} graph encoder, this run the "
-            f"{config.encoder.kind} one; {way_out}"
+            f"{kind} one; {way_out}"
         )
     wanted: dict[str, Any] = {name: getattr(adapter, name) for name in _SIZES}
-    if config.encoder.kind == "native":
-        wanted["number_triples"] = adapter.encoder["number_triples"]
-    given, defaults = flat_values(config), _DEFAULTS
+    if kind == "native":
+        wanted[_NUMBERS] = adapter.encoder[_NUMBERS]
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
-        own = given[setting]
+        own = sizes[setting]
         if own == value:
             continue
-        if own != defaults[setting]:
+        if own != _DEFAULTS[setting]:
             raise SgfluxError(
                 f"init_from: {name} has {setting} {value!r}, this run {own!r}; leave it out, or "
                 "start without init_from"
             )
         changed[setting] = value
     said = ", ".join(f"{setting} {value}" for setting, value in changed.items())
-    lines = [f"from {name}: {said}"] if changed else []
-    return config.changed(**changed), lines
+    return changed, [f"from {name}: {said}"] if changed else []
 
 
 def check_initial_base(

@@ -14,7 +14,6 @@ from typing import Any
 from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
 CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
@@ -59,21 +58,23 @@ def check_resumable(
     state: TrainingState,
     *,
     path: Path,
-    config: TrainConfig,
+    settings: Mapping[str, Any],
     data: Mapping[str, str],
     content: Mapping[str, str],
     base: BaseIdentity,
+    allow_other_base: bool,
     processes: int,
 ) -> list[str]:
-    """Check that going on with ``config`` continues the run that ``state`` is of.
+    """Check that going on with ``settings`` continues the run that ``state`` is of.
 
     Args:
         state: Checkpoint to go on from.
         path: File of the checkpoint, for messages.
-        config: Configuration of the run that goes on.
+        settings: Settings of the run now, as JSON has them.
         data: Split, or name of another file that decides the training -> SHA-256 of that file.
         content: Split -> digest of its rows and the bytes of their pictures.
-        base: Identity of the base of the run that goes on.
+        base: Identity of the base now.
+        allow_other_base: Whether the base may be another one than the run's.
         processes: Number of processes now.
 
     Returns:
@@ -83,7 +84,7 @@ def check_resumable(
         SgfluxError: naming everything that differs.
     """
     said = []
-    old, new = state.config, config.to_json()
+    old, new = state.config, settings
     trained_on = _base_of(state)
     differing = changed_settings(
         old, new, by_content=state.content is not None, by_identity=trained_on is not None
@@ -105,9 +106,7 @@ def check_resumable(
             f"{path} is of an older sgflux and knows its data by the JSONL alone: whether the "
             "pictures are the same was not compared"
         )
-    check = check_identity(
-        trained_on, base, what="the run", allow_other=config.start.allow_other_base
-    )
+    check = check_identity(trained_on, base, what="the run", allow_other=allow_other_base)
     if check.status != "same":
         said.append(f"{path}: {check.text}")
     if processes != state.processes:

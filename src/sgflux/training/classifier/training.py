@@ -41,15 +41,17 @@ from sgflux.models.relation_classifier import (
 )
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
 from sgflux.settings.classifier import ClassifierConfig
+from sgflux.settings.conditions import PromptMix
+from sgflux.settings.data import DataSettings
 from sgflux.settings.flat import flat_values
-from sgflux.settings.losses import LossSettings
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.build import guidance_of
 from sgflux.training.classifier.figures import held_out_figures
-from sgflux.training.encoding.encode import Encoded, encode
+from sgflux.training.encoding.encode import Encoded, encode, plan_encoding
+from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import Splits, images_root, read_splits
+from sgflux.training.encoding.splits import Splits, read_splits
 from sgflux.training.planning.precheck import check_inputs
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
@@ -99,10 +101,10 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     processes = Processes.start(config.compute.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
-    training = with_size(_as_training(config), say=say)
-    config = replace(config, pictures=training.pictures)
-    splits = read_splits(training, say=_nothing)
-    _expect_other_pictures(training, splits)
+    config = replace(config, pictures=with_size(config.pictures, config.model, say=say))
+    native, data = GraphEncoderSettings(), config.data
+    splits = read_splits(data, encoder=native, val_examples=0, seed=config.seed, say=_nothing)
+    _expect_other_pictures(data, splits)
     predicates = predicates_of(splits.train)
     if len(predicates) < 2:
         raise SgfluxError(
@@ -114,10 +116,33 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
         raise SgfluxError(
             f"{config.val_jsonl}: says nothing with the predicates of {config.train_jsonl}"
         )
-    check_inputs(training, splits, processes=processes, needs_transformer=config.kind == "saliency")
-    encoded = encode(training, splits, processes=processes, say=say)
+    names = splits.names(native.kind)
+    check_inputs(
+        splits,
+        names,
+        data=data,
+        model=config.model,
+        pictures=config.pictures,
+        max_sequence_length=None,
+        processes=processes,
+        needs_transformer=config.kind == "saliency",
+    )
+    encoders = LazyEncoders(
+        config.model,
+        device=processes.device,
+        dtype=config.compute.dtype,
+        max_sequence_length=None,
+    )
+    encoded = encode(
+        plan_encoding(splits, encoders, data=data, pictures=config.pictures, texts=PromptMix()),
+        names=names,
+        concepts=config.kind == "saliency",
+        latent_cache_dir=config.latent_cache_dir,
+        processes=processes,
+        say=say,
+    )
     assert encoded.val is not None, "there is a validation file"
-    reader = _make_reader(config, training, encoded, predicates, device=processes.device)
+    reader = _make_reader(config, encoded, predicates, device=processes.device)
     say(
         f"{config.kind} classifier of {len(predicates)} predicates: {len(own)} statements to learn "
         f"from, {len(held_out)} to measure it on"
@@ -143,29 +168,17 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
 _RECORDED = ("model_id", "height", "width", "crop", "steps", "batch_size", "lr", "seed")
 
 
-def _as_training(config: ClassifierConfig) -> TrainConfig:
-    """A training run that would encode the same data in the same way."""
-    own = ("out_dir", "kind", "channels", "steps", "lr", "weight_decay")
-    shared = {name: value for name, value in flat_values(config).items() if name not in own}
-    # Saliency as a loss is what makes a run encode its concepts.
-    losses = LossSettings.from_flat(lambda_words=0, alpha_gen_rel=float(config.kind == "saliency"))
-    return TrainConfig.from_flat(**shared, output_dir=config.out_dir, val_examples=0, losses=losses)
-
-
 def _nothing(text: str) -> None:
     """Take a message that is about a training run."""
 
 
-def _expect_other_pictures(training: TrainConfig, splits: Splits) -> None:
-    assert training.data.val_jsonl is not None, "a classifier has held-out data"
-    roots = [
-        images_root(training, path) for path in (training.data.train_jsonl, training.data.val_jsonl)
-    ]
+def _expect_other_pictures(data: DataSettings, splits: Splits) -> None:
+    roots = [data.images_root(path) for path in data.files]
     seen = {resolve_image(example, roots[0]) for example in splits.train}
     for number, example in enumerate(splits.val):
         if resolve_image(example, roots[1]) in seen:
             raise SgfluxError(
-                f"{training.data.val_jsonl}: {example.named(number)} shows a "
+                f"{data.val_jsonl}: {example.named(number)} shows a "
                 "picture that is trained on; a classifier is measured on other pictures"
             )
 
@@ -194,7 +207,6 @@ class Reader:
 
 def _make_reader(
     config: ClassifierConfig,
-    training: TrainConfig,
     encoded: Encoded,
     predicates: Sequence[str],
     *,
@@ -217,16 +229,16 @@ def _make_reader(
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
     transformer = load_transformer(
-        **training.model.for_transformer, dtype=DTYPES[config.compute.dtype], device=device
+        **config.model.for_transformer, dtype=DTYPES[config.compute.dtype], device=device
     ).requires_grad_(False)
     network = network_of(transformer)
-    guidance = guidance_of(training, is_distilled=network.is_guided)
+    guidance = guidance_of(None, is_distilled=network.is_guided, model=config.model.name)
     blocks = default_concept_blocks(network.num_layers)
     saliency = SaliencyRelationClassifier(
         predicates=predicates, blocks=blocks, width=config.channels
     ).to(device)
     every = names.lookup(predicates).to(device)
-    assert encoded.concept_text is not None, "it was asked for by _as_training"
+    assert encoded.concept_text is not None, "it was asked for"
     concept_text = {name: tensor.to(device) for name, tensor in encoded.concept_text.items()}
 
     def read_maps(batch: Batch, triples: Sequence[Triple]) -> Tensor:
@@ -249,7 +261,7 @@ def _make_reader(
             maps = concept_probabilities(softened(scores)).unflatten(2, network.grid(noisy))
         return saliency(maps)
 
-    identity = identify_base(training.model).parts["transformer"]
+    identity = identify_base(config.model).parts["transformer"]
     return Reader(saliency, identity, read_maps, encoded, device)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sgflux.data.buckets import bucket_lines
 from sgflux.data.cache.encoding import Share
@@ -14,36 +13,49 @@ from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.settings.conditions import PromptMix
+from sgflux.settings.data import DataSettings
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.losses import LossSettings, NegativeMix
-from sgflux.settings.training import TrainConfig
-from sgflux.training.encoding.encode import fill, split_plans
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.pictures import PictureSettings
+from sgflux.training.encoding.encode import fill, plan_encoding
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import read_splits
+from sgflux.training.encoding.splits import read_splits, with_terms
 from sgflux.training.planning.precheck import check_inputs
 from sgflux.training.processes.processes import Processes
 from sgflux.training.validation import choose_items
 
 
 def fill_from_files(
-    paths: Sequence[Path],
+    files: Sequence[DataSettings],
     *,
+    cache: Path,
     kinds: Sequence[str],
     negatives: Sequence[str],
-    settings: Mapping[str, Any],
-    shard: int,
-    num_shards: int,
+    model: ModelSource,
+    pictures: PictureSettings,
+    dtype: str,
+    max_sequence_length: int | None,
+    val_examples: int,
+    seed: int,
+    share: Share,
     processes: Processes,
 ) -> Iterator[str]:
     """Encode what a training run over these files would, as far as the cache lacks it.
 
     Args:
-        paths: Files of the run: the training set and, where it has one, the validation set.
+        files: Files of the run, each as a training file: training and validation set.
+        cache: Folder of the cache.
         kinds: Kinds of text.
-        negatives: Kinds of corrupted graph of a ranking loss, whose statements are encoded as well.
-        settings: Settings of ``TrainConfig``; ``latent_cache_dir`` is the cache.
-        shard: Number of this part of the work, from 0.
-        num_shards: Number of parts.
+        negatives: Kinds of negative of a ranking loss, whose statements are encoded, too.
+        model: Model whose encoders encode.
+        pictures: Settings of the pictures.
+        dtype: Precision of the text encoders.
+        max_sequence_length: Text tokens of a prompt; None: as many as the tokenizer allows.
+        val_examples: Number of validation examples of the run; 0: all.
+        seed: Random seed of the run.
+        share: Part of the work that is done here.
         processes: Processes that share this part.
 
     Yields:
@@ -52,63 +64,72 @@ def fill_from_files(
     Raises:
         SgfluxError: on a bad file, picture, model or setting.
     """
-    losses = LossSettings.from_flat(lambda_words=0)  # the kinds of text are said
+    texts = PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0)))
+    losses = LossSettings.from_flat(lambda_words=0)  # the kinds of text are given
     if negatives:
         losses = LossSettings.from_flat(
             lambda_words=0,
             lambda_rel_rank=1.0,
             negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),
         )
-    configs = [
-        TrainConfig.from_flat(
-            train_jsonl=path,
-            output_dir=settings["latent_cache_dir"],
-            prompt_mix=PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0))),
-            losses=losses,
-            **settings,
+    native = GraphEncoderSettings()
+    read = []
+    for data in files:
+        splits = read_splits(
+            data, encoder=native, val_examples=val_examples, seed=seed, say=_say_nothing
         )
-        for path in paths
-    ]
-    read = [read_splits(config, say=_say_nothing) for config in configs]
+        read.append(
+            with_terms(splits, losses, seed=seed, vocabulary=data.vocabulary, say=_say_nothing)
+        )
     said_size: list[str] = []
     with processes.main_first():
-        configs = [with_size(config, say=said_size.append) for config in configs]
-    yield from said_size[:1]
+        pictures = with_size(pictures, model, say=said_size.append)
+    yield from said_size
     # What a validation on any of the files would compare with.
     said = [p for splits in read for row in splits.train for _, p, _ in row.graph.relationships]
-    store = CacheStore(settings["latent_cache_dir"])
-    for config, splits in zip(configs, read, strict=True):
-        encoders = LazyEncoders(config, device=processes.device)
-        plans = split_plans(config, splits, encoders)
+    store = CacheStore(cache)
+    for data, splits in zip(files, read, strict=True):
+        encoders = LazyEncoders(
+            model, device=processes.device, dtype=dtype, max_sequence_length=max_sequence_length
+        )
+        plans = plan_encoding(splits, encoders, data=data, pictures=pictures, texts=texts).plans
         items = choose_items(
             splits.train,
-            count=config.validation.val_examples,
+            count=val_examples,
             predicates=said,
-            seed=config.run.seed,
-            vocabulary=vocabulary_of(config.data.vocabulary),
+            seed=seed,
+            vocabulary=vocabulary_of(data.vocabulary),
         )
-        names = replace(splits, items=items).names(config)
-        check_inputs(config, splits, processes=processes, needs_transformer=False, names=names)
+        names = replace(splits, items=items).names(native.kind)
+        check_inputs(
+            splits,
+            names,
+            data=data,
+            model=model,
+            pictures=pictures,
+            max_sequence_length=max_sequence_length,
+            processes=processes,
+            needs_transformer=False,
+        )
         done = fill(
             store,
             plans,
             encoders,
             names=names,
             processes=processes,
-            share=Share(index=shard, count=num_shards),
+            share=share,
             progress=processes.is_main and sys.stderr.isatty(),
         )
         total = sum(processes.gather([done]))
         missing = sum(plan.missing(store) for plan in plans)
         missing += encoders.missing_names(names, store)
-        pictures = sum(len(plan.pictures) for plan in plans)
+        count = sum(len(plan.pictures) for plan in plans)
         prompts = sum(len(plan.prompts) for plan in plans)
-        part = "" if num_shards == 1 else f", as part {shard} of {num_shards}"
+        part = "" if share.count == 1 else f", as part {share.index} of {share.count}"
         rest = f"; {missing:,} are left to other parts" if missing else ""
         yield (
-            f"{config.data.train_jsonl}: {len(splits.train):,} examples with "
-            f"{pictures:,} pictures, {prompts:,} texts and {len(names):,} names; "
-            f"{total:,} encoded now{part}{rest}"
+            f"{data.train_jsonl}: {len(splits.train):,} examples with {count:,} pictures, "
+            f"{prompts:,} texts and {len(names):,} names; {total:,} encoded now{part}{rest}"
         )
         for line in bucket_lines(plans[0].sizes):
             yield f"bucket:     {line}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
@@ -23,11 +24,13 @@ from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.conditions import PromptMix
+from sgflux.settings.data import DataSettings
+from sgflux.settings.pictures import PictureSettings
 from sgflux.training.batches.batch import LatentScale
 from sgflux.training.encoding.encoder_files import EncoderFacts
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
-from sgflux.training.encoding.splits import Say, Splits, images_root
+from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.term import Needs
 
@@ -74,10 +77,12 @@ class PlannedEncoding:
     Attributes:
         encoders: The run's encoders.
         plans: Plans for the training set and, where there is one, the validation set.
+        image_tokens: Image tokens of a picture; with aspect buckets, of the largest one.
     """
 
     encoders: LazyEncoders
     plans: Sequence[EncodingPlan]
+    image_tokens: int
 
     @property
     def content(self) -> dict[str, str]:
@@ -102,49 +107,86 @@ class PlannedEncoding:
         return all(one.crop == crop for plan in self.plans for one in plan.pictures.values())
 
 
-def plan_encoding(config: TrainConfig, splits: Splits, *, processes: Processes) -> PlannedEncoding:
+def plan_encoding(
+    splits: Splits,
+    encoders: LazyEncoders,
+    *,
+    data: DataSettings,
+    pictures: PictureSettings,
+    texts: PromptMix,
+) -> PlannedEncoding:
     """Look at all pictures of a run.
 
+    Args:
+        splits: Data of the run.
+        encoders: Encoders of the run.
+        data: Files of the run.
+        pictures: Settings of the pictures, with both sides of their size.
+        texts: Kinds of text that go with the examples.
+
     Raises:
-        SgfluxError: if the model is not on this machine, or a picture cannot be read.
+        SgfluxError: if the model is not on this machine, the size does not fit it, or a picture
+            cannot be read.
     """
-    encoders = LazyEncoders(config, device=processes.device)
-    return PlannedEncoding(encoders, split_plans(config, splits, encoders))
+    # Without a cache nothing is looked up by its key.
+    cached = data.latent_cache_dir is not None
+    of_pictures = encoders.picture_identity if cached else ""
+    of_texts = encoders.text_identity if cached else ""
+    size, patch = pictures.size, 2 * encoders.facts.downsample
+    check_size(size, patch=patch, model=encoders.source.name)
+    buckets = bucket_sizes(*size, multiple=patch) if data.aspect_buckets else None
+    plans = []
+    for jsonl, examples in zip(data.files, (splits.train, splits.val), strict=False):
+        try:
+            plan = EncodingPlan(
+                examples,
+                images_dir=data.images_root(jsonl),
+                height=size[0],
+                width=size[1],
+                crop=pictures.crop,
+                encoder_identity=of_pictures,
+                text_identity=of_texts,
+                max_sequence_length=encoders.facts.text_tokens,
+                prompt=_prompts_of(texts, splits.needs),
+                buckets=buckets,
+            )
+        except SgfluxError as error:
+            raise SgfluxError(f"{jsonl}: {error}") from error
+        plans.append(plan)
+    return PlannedEncoding(
+        encoders, plans, image_tokens=image_tokens_of(plans[0].sizes or [size], patch=patch)
+    )
 
 
 def encode(
-    config: TrainConfig,
-    splits: Splits,
+    planned: PlannedEncoding,
     *,
+    names: Sequence[str],
+    concepts: bool,
+    latent_cache_dir: Path | None,
     processes: Processes,
     say: Say,
-    planned: PlannedEncoding | None = None,
 ) -> Encoded:
     """Encode everything once, or find it in the cache: encoders are loaded for what is missing.
 
     Args:
-        config: Configuration of the run.
-        splits: Examples of the run.
+        planned: Result of :func:`plan_encoding`.
+        names: Names and statements whose features are looked up.
+        concepts: Encode what saliency needs, too.
+        latent_cache_dir: Folder of the cache; None: everything is kept in memory.
         processes: Processes that share the work.
-        say: Takes lines for the user.
-        planned: Result of :func:`plan_encoding`, if that has been done already.
+        say: Function that shows a line to the user.
 
     Raises:
-        SgfluxError: if a model or picture cannot be read, or the size does not fit the model.
+        SgfluxError: if a model or picture cannot be read.
     """
-    if planned is None:
-        planned = plan_encoding(config, splits, processes=processes)
     encoders, plans = planned.encoders, planned.plans
     for split, plan in zip(_SPLITS, plans, strict=False):
         if (line := plan.shape_line()) is not None:
             say(f"{split}: {line}")
     facts = encoders.facts
-    image_tokens = image_tokens_of(config, downsample=facts.downsample, sizes=planned.sizes)
     bar = processes.is_main and sys.stderr.isatty()
-    store = (
-        None if config.data.latent_cache_dir is None else CacheStore(config.data.latent_cache_dir)
-    )
-    names = splits.names(config)
+    store = None if latent_cache_dir is None else CacheStore(latent_cache_dir)
     features = NameFeatures(facts.text_dim)
     if store is None:
         arrays = [plan.in_memory(encoders.callables(), progress=bar) for plan in plans]
@@ -155,22 +197,20 @@ def encode(
         arrays = [plan.opened(store) for plan in plans]
         if names:
             features.add(names, encoders.name_features(names, store))
-    concept_text = None
-    if any(need.concepts is not None for need in splits.needs):
-        concept_text = encoders.text.encode([""])
-    train = arrays[0]
+    concept_text = encoders.text.encode([""]) if concepts else None
+    train, val = arrays[0], arrays[1] if len(arrays) > 1 else None
     say(
-        f"encoded {len(train)} training and {len(splits.val)} validation examples: "
+        f"encoded {len(train)} training and {0 if val is None else len(val)} validation examples: "
         f"{len(train.latents)} training pictures, {len(train.prompts)} texts, "
         f"{len(names)} names" + ("" if encoders.loaded else "; all of it was in the cache")
     )
     return Encoded(
         train=train,
-        val=arrays[1] if len(arrays) > 1 else None,
+        val=val,
         names=features,
         latent_scale=LatentScale(shift=facts.latent_shift, scale=facts.latent_scale),
         text_tokens=facts.text_tokens,
-        image_tokens=image_tokens,
+        image_tokens=planned.image_tokens,
         patch=2 * facts.downsample,
         autoencoder_identity=encoders.picture_identity,
         content=planned.content,
@@ -235,73 +275,38 @@ def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: Encode
     )
 
 
-def split_plans(config: TrainConfig, splits: Splits, encoders: LazyEncoders) -> list[EncodingPlan]:
-    """What the training and, where there is one, the validation set need encoded."""
-    # Without a cache nothing is looked up by its key.
-    cached = config.data.latent_cache_dir is not None
-    of_pictures = encoders.picture_identity if cached else ""
-    of_texts = encoders.text_identity if cached else ""
-    buckets = None
-    if config.data.aspect_buckets:
-        downsample = encoders.facts.downsample
-        image_tokens_of(config, downsample=downsample)  # checks that the size comes out even
-        buckets = bucket_sizes(*config.pictures.size, multiple=2 * downsample)
-    plans = []
-    for jsonl, examples in (
-        (config.data.train_jsonl, splits.train),
-        (config.data.val_jsonl, splits.val),
-    ):
-        if jsonl is None:
-            continue
-        try:
-            plan = EncodingPlan(
-                examples,
-                images_dir=images_root(config, jsonl),
-                height=config.pictures.size[0],
-                width=config.pictures.size[1],
-                crop=config.pictures.crop,
-                encoder_identity=of_pictures,
-                text_identity=of_texts,
-                max_sequence_length=encoders.facts.text_tokens,
-                prompt=_prompts_of(config, splits.needs),
-                buckets=buckets,
-            )
-        except SgfluxError as error:
-            raise SgfluxError(f"{jsonl}: {error}") from error
-        plans.append(plan)
-    return plans
-
-
-def image_tokens_of(config: TrainConfig, *, downsample: int, sizes: Collection[Size] = ()) -> int:
-    """Image tokens a sample has behind an autoencoder that makes pictures so much smaller.
+def check_size(size: Size, *, patch: int, model: str) -> None:
+    """Check that the pictures are a whole number of image tokens high and wide.
 
     Args:
-        config: Configuration of the run.
-        downsample: Factor by which latents are smaller than pictures.
-        sizes: Size of each picture with aspect buckets: the largest one counts.
+        size: Height and width in pixels.
+        patch: Pixels a side of an image token.
+        model: Name of the model, for the message.
 
     Raises:
-        SgfluxError: if the size of the pictures does not come out even.
+        SgfluxError: naming both sides.
     """
-    patch = 2 * downsample
-    height, width = config.pictures.size
+    height, width = size
     if height % patch or width % patch:
         raise SgfluxError(
-            f"height and width must be multiples of {patch} for {config.model.name!r}, "
-            f"got {height} and {width}"
+            f"height and width must be multiples of {patch} for {model!r}, got {height} and {width}"
         )
-    return max((h // patch) * (w // patch) for h, w in sizes or [config.pictures.size])
+
+
+def image_tokens_of(sizes: Collection[Size], *, patch: int) -> int:
+    """Number of image tokens of the largest picture, whose tokens are ``patch`` pixels a side."""
+    return max((height // patch) * (width // patch) for height, width in sizes)
 
 
 def _prompts_of(
-    config: TrainConfig, needs: Sequence[Needs]
+    texts: PromptMix, needs: Sequence[Needs]
 ) -> Callable[[SceneExample, PromptKind], str]:
     """Texts by kind; a kind that is never asked for costs no encoding, it gets one that exists."""
-    kinds: set[PromptKind] = {*config.conditions.texts.kinds()}
+    kinds: set[PromptKind] = {*texts.kinds()}
     if any(need.captions for need in needs):
         kinds.add("relational")
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
-        return prompt_for(example, kind if kind in kinds else config.conditions.texts.heaviest)
+        return prompt_for(example, kind if kind in kinds else texts.heaviest)
 
     return prompt

@@ -10,60 +10,65 @@ from sgflux.data.examples import Digest, SceneExample, read_examples
 from sgflux.data.expressible import keep_expressible
 from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, vocabulary_of
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 
 _NAMED_WORDS = 5
 
 
-def pretrained_encoder(config: TrainConfig) -> CGIPEncoder | None:
+def pretrained_encoder(settings: GraphEncoderSettings) -> CGIPEncoder | None:
     """SGDiff's encoder with its weights; None for the native one, which starts untrained.
 
     Raises:
         SgfluxError: if checkpoint and vocabulary cannot be read or do not belong together.
     """
-    if config.encoder.kind == "native":
+    if settings.kind == "native":
         return None
-    assert config.encoder.cgip_ckpt is not None, "checked by the config"
+    assert settings.cgip_ckpt is not None, "checked by the settings"
     return CGIPEncoder.from_checkpoint(
-        config.encoder.cgip_ckpt,
-        vocab_path=_vocab_path(config),
-        synonyms=_synonyms(config),
-        trainable=config.encoder.train_graph_encoder,
+        settings.cgip_ckpt,
+        vocab_path=_vocab_path(settings),
+        synonyms=_synonyms(settings),
+        trainable=settings.train_graph_encoder,
     )
 
 
 def readable_examples(
-    config: TrainConfig, path: Path, *, say: Callable[[str], None], digest: Digest | None = None
+    path: Path,
+    *,
+    encoder: GraphEncoderSettings,
+    known: PredicateVocabulary,
+    say: Callable[[str], None],
+    digest: Digest | None = None,
 ) -> list[SceneExample]:
     """The examples of a file that the run's graph encoder can read; what it cannot is said.
 
     Args:
-        config: Configuration of the run.
         path: JSONL file.
-        say: Takes lines for the user.
-        digest: Digest that takes every byte that is read, so that it is of what was parsed.
+        encoder: Settings of the graph encoder.
+        known: Predicates whose spelling is made canonical.
+        say: Function that shows a line to the user.
+        digest: Hash that gets every byte that is parsed.
 
     Raises:
         SgfluxError: on a bad file, on an object that the encoder lacks (unless the config says
             what to do about it), or if nothing is left.
     """
     # The native encoder reads any word; the vocabulary only makes the known ones canonical.
-    known = vocabulary_of(config.data.vocabulary)
     examples = read_examples(path, vocabulary=known, open_vocabulary=True, digest=digest)
     if (line := repairs(examples)) is not None:
         say(f"{path.name}: {line}")
-    if config.encoder.kind == "native":
+    if encoder.kind == "native":
         if (line := other_words(examples, known)) is not None:
             say(f"{path.name}: {line}")
         return examples
-    vocabulary = CGIPVocabulary.from_file(_vocab_path(config), synonyms=_synonyms(config))
+    vocabulary = CGIPVocabulary.from_file(_vocab_path(encoder), synonyms=_synonyms(encoder))
     kept = keep_expressible(
         examples,
         predicates=vocabulary.canonical_predicates,
-        knows_object=vocabulary.knows_object if config.encoder.oov == "skip" else None,
+        knows_object=vocabulary.knows_object if encoder.oov == "skip" else None,
     )
     for line in kept.lines():
         say(f"{path.name}: {line}")
@@ -104,13 +109,13 @@ def other_words(
     return f"predicates beyond the known ones, taken as they are: {', '.join(named)}{more}"
 
 
-def _vocab_path(config: TrainConfig) -> Path:
-    if config.encoder.vocab_path is None:
+def _vocab_path(settings: GraphEncoderSettings) -> Path:
+    if settings.vocab_path is None:
         raise SgfluxError(
             "graph_encoder 'cgip' needs vocab_path, the vocab.json its checkpoint was trained with"
         )
-    return config.encoder.vocab_path
+    return settings.vocab_path
 
 
-def _synonyms(config: TrainConfig) -> dict[str, str]:
-    return {} if config.encoder.oov_map is None else read_synonyms(config.encoder.oov_map)
+def _synonyms(settings: GraphEncoderSettings) -> dict[str, str]:
+    return {} if settings.oov_map is None else read_synonyms(settings.oov_map)

@@ -14,7 +14,7 @@ from sgflux.bases.hub import model_folder
 from sgflux.data.cache.arrays import name_key
 from sgflux.data.cache.encoding import Encoders, name_features
 from sgflux.data.cache.store import CacheStore
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.encoding.encoder_files import (
     AUTOENCODER_PARTS,
     TEXT_PARTS,
@@ -27,19 +27,30 @@ from sgflux.training.encoding.encoder_files import (
 class LazyEncoders:
     """The encoders of a run, each loaded when it is first needed, and what is known before."""
 
-    def __init__(self, config: TrainConfig, *, device: torch.device) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        *,
+        device: torch.device,
+        encoder_device: str | None = None,
+        dtype: str,
+        max_sequence_length: int | None,
+    ) -> None:
         """Find the model's folder and read its configuration.
+
+        Args:
+            source: Model whose encoders these are.
+            device: Device of the run.
+            encoder_device: Device of the encoders; None: that of the run.
+            dtype: Precision of the text encoders, "fp32" or "bf16".
+            max_sequence_length: Text tokens of a prompt; None: as many as the tokenizer allows.
 
         Raises:
             SgfluxError: if it is not on this machine, or a setting does not fit it.
         """
-        self._config, self._source = config, config.model
-        self._device = (
-            device
-            if config.memory.encoder_device is None
-            else usable_device(config.memory.encoder_device)
-        )
-        source = self._source
+        self.source = source
+        self._dtype, self._max_sequence_length = dtype, max_sequence_length
+        self._device = device if encoder_device is None else usable_device(encoder_device)
         files = {
             "vae": source.autoencoder,
             "text_encoder": source.text_encoder,
@@ -53,7 +64,7 @@ class LazyEncoders:
         )
         self.facts: EncoderFacts = encoder_facts(
             self._folder,
-            max_sequence_length=config.conditions.max_sequence_length,
+            max_sequence_length=max_sequence_length,
             autoencoder=source.autoencoder,
             text_encoder_2=source.text_encoder_2,
         )
@@ -67,16 +78,16 @@ class LazyEncoders:
     def text(self) -> TextEncoders:
         """The text encoders, loaded."""
         return load_text_encoders(
-            **self._source.for_text_encoders,
-            dtype=DTYPES[self._config.compute.dtype],
+            **self.source.for_text_encoders,
+            dtype=DTYPES[self._dtype],
             device=self._device,
-            max_sequence_length=self._config.conditions.max_sequence_length,
+            max_sequence_length=self._max_sequence_length,
         )
 
     @cached_property
     def pictures(self) -> Autoencoder:
         """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
-        return load_autoencoder(**self._source.for_autoencoder, device=self._device)
+        return load_autoencoder(**self.source.for_autoencoder, device=self._device)
 
     @cached_property
     def picture_identity(self) -> str:
@@ -86,7 +97,7 @@ class LazyEncoders:
     @cached_property
     def text_identity(self) -> str:
         """Identity of the text encoders and tokenizers in the run's precision."""
-        return self._identity(TEXT_PARTS, self._config.compute.dtype)
+        return self._identity(TEXT_PARTS, self._dtype)
 
     def callables(self) -> Encoders:
         """What encodes, loading nothing before it is called."""

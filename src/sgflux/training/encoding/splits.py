@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sgflux.data.examples import SceneExample, resolve_image
@@ -13,7 +13,10 @@ from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.training_adapter import find_training_adapter
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.data import DataSettings
+from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
+from sgflux.settings.losses import LossSettings
+from sgflux.settings.validation import SelectBy
 from sgflux.training.encoding.graph_encoder import readable_examples
 from sgflux.training.terms.table import read_terms
 from sgflux.training.terms.term import Needs, Sources, Term
@@ -41,7 +44,7 @@ class Splits:
     val: Sequence[SceneExample]
     items: Sequence[ValidationItem]
     digests: dict[str, str]
-    terms: Sequence[Term]
+    terms: Sequence[Term] = ()
     training_adapter: Path | None = None
 
     @property
@@ -49,9 +52,9 @@ class Splits:
         """What each term needs."""
         return [term.needs() for term in self.terms]
 
-    def names(self, config: TrainConfig) -> list[str]:
-        """Every name and statement whose features the run may look up."""
-        is_native, needs = config.encoder.kind == "native", self.needs
+    def names(self, encoder: EncoderKind) -> list[str]:
+        """Every name and statement whose features a run with this graph encoder may look up."""
+        is_native, needs = encoder == "native", self.needs
         if not is_native and not any(need.names for need in needs):
             return []  # the cgip encoder has embeddings of its own
         graphs: list[SceneGraph] = [example.graph for example in self.train]
@@ -66,31 +69,45 @@ class Splits:
         return list(dict.fromkeys([*graph_names(graphs), *words]))
 
 
-def read_splits(config: TrainConfig, *, say: Say) -> Splits:
-    """Read both files and choose what validation judges.
+def read_splits(
+    data: DataSettings,
+    *,
+    encoder: GraphEncoderSettings,
+    val_examples: int,
+    seed: int,
+    say: Say,
+) -> Splits:
+    """Read both files and choose the validation examples.
+
+    Args:
+        data: Files of the run.
+        encoder: Settings of the graph encoder, which has to read the graphs.
+        val_examples: Number of validation examples; 0: all.
+        seed: Random seed of their negatives.
+        say: Function that shows a line to the user.
 
     Raises:
-        SgfluxError: on a bad file, or if validation has nothing to select the best checkpoint by.
+        SgfluxError: on a bad file.
     """
-    # What is hashed is what was parsed, whatever happens to the file in the meantime.
-    parsed = hashlib.sha256()
-    train = readable_examples(config, config.data.train_jsonl, say=say, digest=parsed)
-    digests = {"training": parsed.hexdigest()}
+    known = vocabulary_of(data.vocabulary)
+
+    def read(path: Path) -> tuple[list[SceneExample], str]:
+        # What is hashed is what was parsed, whatever happens to the file in the meantime.
+        parsed = hashlib.sha256()
+        rows = readable_examples(path, encoder=encoder, known=known, say=say, digest=parsed)
+        return rows, parsed.hexdigest()
+
+    train, digest = read(data.train_jsonl)
+    digests = {"training": digest}
     val: list[SceneExample] = []
     items: list[ValidationItem] = []
-    if config.data.val_jsonl is not None:
-        parsed = hashlib.sha256()
-        rows = readable_examples(config, config.data.val_jsonl, say=say, digest=parsed)
-        digests["validation"] = parsed.hexdigest()
+    if data.val_jsonl is not None:
+        rows, digests["validation"] = read(data.val_jsonl)
         words = [p for row in train for _, p, _ in row.graph.relationships]
-        if config.encoder.kind == "cgip" and len(set(words)) == 1:
+        if encoder.kind == "cgip" and len(set(words)) == 1:
             words = list(CGIP_PREDICATES)  # the other predicate of a negative must be readable
         chosen = choose_items(
-            rows,
-            count=config.validation.val_examples,
-            predicates=words,
-            seed=config.run.seed,
-            vocabulary=vocabulary_of(config.data.vocabulary),
+            rows, count=val_examples, predicates=words, seed=seed, vocabulary=known
         )
         # Only these are encoded.
         val = [rows[item.row] for item in chosen]
@@ -98,36 +115,57 @@ def read_splits(config: TrainConfig, *, say: Say) -> Splits:
             ValidationItem(row=place, graph=item.graph, negative=item.negative)
             for place, item in enumerate(chosen)
         ]
-        _check_validation(config, train, val, items, say=say)
-    sources = Sources(
-        examples=train,
-        seed=config.run.seed,
-        vocabulary=vocabulary_of(config.data.vocabulary),
-        say=say,
-    )
-    terms = read_terms(config.losses, sources)
-    files = _given_files(config)
+        _say_validation(data, train, val, items, say=say)
+    digests |= {name: _digest(path) for name, path in _given_files(data, encoder).items()}
+    return Splits(train=train, val=val, items=items, digests=digests)
+
+
+def with_terms(
+    splits: Splits, losses: LossSettings, *, seed: int, vocabulary: Path | None, say: Say
+) -> Splits:
+    """The same data with the terms of a loss, and with the digests of the files that they read.
+
+    Raises:
+        SgfluxError: if a term does not fit the data.
+    """
+    known = vocabulary_of(vocabulary)
+    terms = read_terms(losses, Sources(examples=splits.train, seed=seed, vocabulary=known, say=say))
+    files: dict[str, Path] = {}
     for term in terms:
         files |= term.needs().files
-    digests |= {name: _digest(path) for name, path in files.items()}
-    training_adapter = None
-    if config.start.training_adapter is not None:
-        training_adapter = find_training_adapter(
-            config.start.training_adapter, allow_download=config.model.allow_download
+    digests = {**splits.digests, **{name: _digest(path) for name, path in files.items()}}
+    return replace(splits, terms=terms, digests=digests)
+
+
+def with_training_adapter(splits: Splits, name: str | None, *, allow_download: bool) -> Splits:
+    """The same data with the file of a training adapter, and its digest.
+
+    Raises:
+        SgfluxError: if there is no such adapter on this machine.
+    """
+    if name is None:
+        return splits
+    path = find_training_adapter(name, allow_download=allow_download)
+    digests = {**splits.digests, "training adapter": _digest(path)}
+    return replace(splits, training_adapter=path, digests=digests)
+
+
+def check_selection(splits: Splits, selection: SelectBy, *, jsonl: Path | None) -> None:
+    """Check that validation can rank graphs, if the best adapter is chosen by that.
+
+    Raises:
+        SgfluxError: naming the file, if none of its examples has a negative graph.
+    """
+    ranked = any(item.negative is not None for item in splits.items)
+    if splits.items and not ranked and selection == "ranking_accuracy":
+        raise SgfluxError(
+            f"{jsonl}: select_by is 'ranking_accuracy', but no example has a negative graph to be "
+            "ranked against; use 'val_loss'"
         )
-        digests["training adapter"] = _digest(training_adapter)
-    return Splits(
-        train=train,
-        val=val,
-        items=items,
-        digests=digests,
-        terms=terms,
-        training_adapter=training_adapter,
-    )
 
 
-def _check_validation(
-    config: TrainConfig,
+def _say_validation(
+    data: DataSettings,
     train: Sequence[SceneExample],
     val: Sequence[SceneExample],
     items: Sequence[ValidationItem],
@@ -135,18 +173,9 @@ def _check_validation(
     say: Say,
 ) -> None:
     lonely = sum(item.negative is None for item in items)
-    if lonely == len(items) and config.selection == "ranking_accuracy":
-        raise SgfluxError(
-            f"{config.data.val_jsonl}: select_by is 'ranking_accuracy', but no example has a "
-            "negative graph to be ranked against; use 'val_loss'"
-        )
     if lonely:
         say(f"{lonely} of {len(items)} validation examples have no negative graph")
-    roots = [
-        images_root(config, path)
-        for path in (config.data.train_jsonl, config.data.val_jsonl)
-        if path
-    ]
+    roots = [data.images_root(path) for path in data.files]
     seen = {resolve_image(example, roots[0]) for example in train}
     shared = sum(resolve_image(example, roots[1]) in seen for example in val)
     if shared:
@@ -156,19 +185,14 @@ def _check_validation(
         )
 
 
-def images_root(config: TrainConfig, jsonl: Path) -> Path:
-    """Where the pictures of a file are."""
-    return jsonl.parent if config.data.images_dir is None else config.data.images_dir
-
-
-def _given_files(config: TrainConfig) -> dict[str, Path]:
-    """What else decides the training and was given as a file, by what messages call it."""
-    own = config.data.vocabulary
+def _given_files(data: DataSettings, encoder: GraphEncoderSettings) -> dict[str, Path]:
+    """Name in messages -> file, for files that decide the training beside the examples."""
+    own = data.vocabulary
     files = {
-        "cgip checkpoint": config.encoder.cgip_ckpt,
+        "cgip checkpoint": encoder.cgip_ckpt,
         # A predicate vocabulary of the user's own has this name already.
-        "vocabulary" if own is None else "cgip vocabulary": config.encoder.vocab_path,
-        "map of objects that the encoder lacks": config.encoder.oov_map,
+        "vocabulary" if own is None else "cgip vocabulary": encoder.vocab_path,
+        "map of objects that the encoder lacks": encoder.oov_map,
         **({} if own is None else {"vocabulary": own}),
     }
     return {name: path for name, path in files.items() if path is not None}

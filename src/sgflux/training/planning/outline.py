@@ -25,58 +25,48 @@ from sgflux.bases.flux1.single_files import (
 from sgflux.bases.flux1.text import text_length
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.bases.memory.quantization import BITS, quantizable
-from sgflux.data.buckets import Size
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import build_model
+from sgflux.models.adapter import GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import check_training_adapter_file
+from sgflux.settings.adapter import AdapterSettings
+from sgflux.settings.graph_encoder import GraphEncoderSettings
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
-from sgflux.settings.training import TrainConfig
-from sgflux.training.build import adapter_config, frozen_encoder, guidance_of, plan_of
-from sgflux.training.encoding.encode import image_tokens_of
+from sgflux.settings.optimizer import OptimizerSettings
+from sgflux.training.build import adapter_config, frozen_encoder
 from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.splits import Splits
 from sgflux.training.planning.estimate import Shape, estimate_lines
 from sgflux.training.planning.plan import RunPlan
-from sgflux.training.processes.processes import Processes
 
 
 @dataclass(frozen=True)
-class Outline:
-    """A run whose model has been described but not loaded.
+class DescribedModel:
+    """A base model that has been described but not loaded: its weights have no content.
 
     Attributes:
-        plan: Numbers of the run.
-        costs: Lines that say what the run will cost.
+        transformer: Transformer on the meta device.
+        text_encoders: Both text encoders on the meta device.
+        autoencoder: Autoencoder on the meta device.
+        text_tokens: Text tokens of a prompt.
+        patch: Pixels a side of an image token.
     """
 
-    plan: RunPlan
-    costs: list[str]
+    transformer: FluxTransformer2DModel
+    text_encoders: Sequence[nn.Module]
+    autoencoder: nn.Module
+    text_tokens: int
+    patch: int
 
 
-def outline(
-    config: TrainConfig, splits: Splits, *, processes: Processes, sizes: Sequence[Size] = ()
-) -> Outline:
-    """Work out a run from its model's descriptions.
-
-    Args:
-        config: Configuration of the run.
-        splits: Examples of the run.
-        processes: Processes that share the work.
-        sizes: Size of each training picture, with aspect buckets.
+def describe_model(source: ModelSource, *, max_sequence_length: int | None) -> DescribedModel:
+    """Make a model from its configuration files, without its weights.
 
     Raises:
-        SgfluxError: if a description is not on this machine, or a setting does not fit it.
+        SgfluxError: if a description is not on this machine, or the text is too long for it.
     """
-    parts = _described(config.model)
-    vae, tokenizer = parts.autoencoder, parts.tokenizer_2
-    downsample = 2 ** (len(vae["block_out_channels"]) - 1)
-    image_tokens = image_tokens_of(config, downsample=downsample, sizes=sizes)
-    text_tokens = text_length(
-        config.conditions.max_sequence_length,
-        tokenizer.model_max_length,
-        model=config.model.name,
-    )
+    parts = _described(source)
+    vae = parts.autoencoder
     with torch.device("meta"):
         transformer = FluxTransformer2DModel.from_config(parts.transformer)
         text_encoders = (CLIPTextModel(parts.clip), T5EncoderModel(parts.t5))
@@ -86,48 +76,98 @@ def outline(
         layer.to_empty(device="cpu")
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    if splits.training_adapter is not None:
-        check_training_adapter_file(transformer, splits.training_adapter)
-    encoder = pretrained_encoder(config)
-    adapter = adapter_config(config, transformer, text_tokens=text_tokens, encoder=encoder)
-    guidance_of(config, is_distilled=transformer.config.guidance_embeds)
-    names = NameFeatures(adapter.base["joint_attention_dim"])
-    model = build_model(
+    return DescribedModel(
         transformer=transformer,
-        config=adapter,
+        text_encoders=text_encoders,
+        autoencoder=autoencoder,
+        text_tokens=text_length(
+            max_sequence_length, parts.tokenizer_2.model_max_length, model=source.name
+        ),
+        patch=2 * 2 ** (len(vae["block_out_channels"]) - 1),
+    )
+
+
+def adapted(
+    described_model: DescribedModel,
+    *,
+    adapter: AdapterSettings,
+    encoder: GraphEncoderSettings,
+    training_adapter: Path | None,
+) -> GraphLoraModel:
+    """A described model with an adapter, as :func:`sgflux.training.build.adapted_model` makes it.
+
+    Raises:
+        SgfluxError: if a setting does not fit the model.
+    """
+    transformer = described_model.transformer
+    if training_adapter is not None:
+        check_training_adapter_file(transformer, training_adapter)
+    pretrained = pretrained_encoder(encoder)
+    config = adapter_config(
+        transformer,
+        adapter=adapter,
+        number_triples=encoder.number_triples,
+        text_tokens=described_model.text_tokens,
+        encoder=pretrained,
+    )
+    names = NameFeatures(config.base["joint_attention_dim"])
+    return build_model(
+        transformer=transformer,
+        config=config,
         name_features=names,
-        encoder=encoder or frozen_encoder(config, adapter, names),
+        encoder=pretrained or frozen_encoder(encoder, config, names),
     )
-    plan = plan_of(
-        config,
-        splits,
-        adapter,
-        model,
-        processes=processes,
-        image_tokens=image_tokens,
-        sizes=sizes,
-    )
-    width = 4 if config.compute.dtype == "fp32" else 2
+
+
+def cost_lines(
+    described_model: DescribedModel,
+    plan: RunPlan,
+    *,
+    optimizer: OptimizerSettings,
+    memory: MemorySettings,
+    dtype: str,
+    recompute_every: int,
+    lora_modules: Sequence[str],
+    training_adapter: Path | None,
+    teaches: bool,
+    device: torch.device,
+) -> list[str]:
+    """What a run will cost, a line each.
+
+    Args:
+        described_model: Base model, with the adapter in it.
+        plan: Numbers of the run.
+        optimizer: Settings of the optimizer.
+        memory: Ways to need less memory.
+        dtype: Precision of the base, "fp32" or "bf16".
+        recompute_every: Every n-th block is recomputed in the backward pass; 0: none.
+        lora_modules: Layers with a LoRA.
+        training_adapter: File of the training adapter, if there is one.
+        teaches: Whether a second forward pass of the base is needed in each step.
+        device: Device of the training.
+    """
+    transformer = described_model.transformer
+    width = 4 if dtype == "fp32" else 2
     shape = Shape(
         inner_dim=transformer.inner_dim,
         blocks=plan.num_layers + transformer.config.num_single_layers,
         first_adapted=plan.block_start,
         tokens=plan.image_tokens + plan.text_tokens,
-        batch_size=config.optimizer.batch_size,
+        batch_size=optimizer.batch_size,
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
-        checkpoint_every=config.blocks.recompute_every,
-        teaches=any(need.teacher for need in splits.needs),
+        checkpoint_every=recompute_every,
+        teaches=teaches,
     )
     base_bytes = width * (plan.total - plan.trainable)
-    if splits.training_adapter is not None:
-        base_bytes += width * sum(w.numel() for w in described(splits.training_adapter).values())
-    if config.memory.quantize != "none":
-        layers = quantizable(transformer, keep=frozenset(adapter.lora_modules))
+    if training_adapter is not None:
+        base_bytes += width * sum(w.numel() for w in described(training_adapter).values())
+    if memory.quantize != "none":
+        layers = quantizable(transformer, keep=frozenset(lora_modules))
         rounded = sum(layer.weight.numel() for _, layer in layers)
-        base_bytes -= round(rounded * (width - BITS[config.memory.quantize] / 8))
+        base_bytes -= round(rounded * (width - BITS[memory.quantize] / 8))
     offloaded = 0
-    if config.memory.offload_blocks:
+    if memory.offload_blocks:
         double = transformer.transformer_blocks
         away = (
             *double[: plan.block_start],
@@ -135,18 +175,18 @@ def outline(
             *transformer.single_transformer_blocks,
         )
         offloaded = width * sum(map(_numbers, away))
-    costs = estimate_lines(
+    aside = memory.encoder_device
+    return estimate_lines(
         shape,
         # The autoencoder runs in float32 whatever the rest is in.
-        encoder_bytes=width * sum(map(_numbers, text_encoders)) + 4 * _numbers(autoencoder),
+        encoder_bytes=width * sum(map(_numbers, described_model.text_encoders))
+        + 4 * _numbers(described_model.autoencoder),
         base_bytes=base_bytes,
         trained_numbers=plan.trainable,
-        averaged=config.optimizer.ema_decay > 0,
-        encoders_aside=config.memory.encoder_device is not None
-        and usable_device(config.memory.encoder_device).type != processes.device.type,
+        averaged=optimizer.ema_decay > 0,
+        encoders_aside=aside is not None and usable_device(aside).type != device.type,
         offloaded_bytes=offloaded,
     )
-    return Outline(plan=plan, costs=costs)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.optimizer import DEFAULT_EPOCHS
-from sgflux.settings.training import TrainConfig
+from sgflux.settings.optimizer import DEFAULT_EPOCHS, OptimizerSettings
 from sgflux.training.batches.bucket_order import batches_by
 
 
@@ -69,7 +68,7 @@ class RunPlan:
 
 
 def make_plan(
-    config: TrainConfig,
+    optimizer: OptimizerSettings,
     *,
     train_examples: int,
     val_examples: int,
@@ -91,20 +90,18 @@ def make_plan(
     Raises:
         SgfluxError: if the warmup is as long as the run.
     """
-    per_step = (
-        config.optimizer.batch_size * config.optimizer.gradient_accumulation_steps * processes
-    )
-    steps = config.optimizer.max_steps
+    per_step = optimizer.batch_size * optimizer.gradient_accumulation_steps * processes
+    steps = optimizer.max_steps
     if steps is None:
-        epochs = config.optimizer.epochs or DEFAULT_EPOCHS
+        epochs = optimizer.epochs or DEFAULT_EPOCHS
         steps = math.ceil(epochs * train_examples / per_step)
         if bucket_counts:
             batches = sum(
-                batches_by(epochs, examples=count, batch_size=config.optimizer.batch_size)
+                batches_by(epochs, examples=count, batch_size=optimizer.batch_size)
                 for count in bucket_counts
             )
-            steps = math.ceil(batches * config.optimizer.batch_size / per_step)
-    warmup = config.optimizer.warmup_steps
+            steps = math.ceil(batches * optimizer.batch_size / per_step)
+    warmup = optimizer.warmup_steps
     if warmup is None:
         warmup = min(100, steps // 20)
     elif warmup >= steps:

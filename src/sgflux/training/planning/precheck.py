@@ -10,8 +10,12 @@ from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
 from sgflux.preflight.data import check_names, check_pictures
 from sgflux.preflight.model import check_libraries, check_model
-from sgflux.settings.training import TrainConfig
-from sgflux.training.encoding.splits import Splits, images_root
+from sgflux.settings.data import DataSettings
+from sgflux.settings.memory import Quantization
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.pictures import PictureSettings
+from sgflux.settings.run import RunSettings
+from sgflux.training.encoding.splits import Splits
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 
@@ -26,23 +30,31 @@ _ADAM = 2
 
 
 def check_inputs(
-    config: TrainConfig,
     splits: Splits,
+    names: Sequence[str],
     *,
+    data: DataSettings,
+    model: ModelSource,
+    pictures: PictureSettings,
+    max_sequence_length: int | None,
     processes: Processes,
+    quantize: Quantization = "none",
     needs_transformer: bool = True,
-    names: Sequence[str] | None = None,
 ) -> list[str]:
     """Look at the model's files, the pictures and the words of a run.
 
     The main process looks; the others learn what it found.
 
     Args:
-        config: Configuration of the run.
-        splits: Examples of the run.
-        processes: The processes of the run.
+        splits: Data of the run.
+        names: Names and statements that are looked up.
+        data: Files of the run.
+        model: Base model.
+        pictures: Settings of the pictures.
+        max_sequence_length: Text tokens of a prompt; None: as many as the tokenizer allows.
+        processes: Processes of the run.
+        quantize: Rounding of the base's matrices.
         needs_transformer: Whether the transformer's files are needed, too.
-        names: Names that are looked up; None: those of the run.
 
     Returns:
         What was looked at, a line each.
@@ -50,10 +62,37 @@ def check_inputs(
     Raises:
         SgfluxError: in every process, naming the file, what is wrong and the way out.
     """
-    lines, problems = [], []
+    lines: list[str] = []
+    problems: list[str] = []
     if processes.is_main:
         try:
-            lines = _looked_at(config, splits, needs_transformer=needs_transformer, names=names)
+            check_libraries(quantize=quantize)
+            report = check_model(model, needs_transformer=needs_transformer)
+            lines += report.lines
+            if report.tokenizer_2 is not None and names:
+                longest = report.tokenizer_2.model_max_length
+                length = text_length(max_sequence_length, longest, model=model.name)
+                lines.append(
+                    check_names(
+                        list(names),
+                        tokenizer=report.tokenizer_2,
+                        max_sequence_length=length,
+                        files=data.files,
+                    )
+                )
+            for path, examples in zip(data.files, (splits.train, splits.val), strict=False):
+                if examples:
+                    lines.append(
+                        check_pictures(
+                            path,
+                            examples,
+                            images_dir=data.images_root(path),
+                            crop=pictures.crop,
+                            height=pictures.size[0],
+                            width=pictures.size[1],
+                            progress=sys.stderr.isatty(),
+                        )
+                    )
         except SgfluxError as error:
             problems.append(str(error))
     problems = processes.gather(problems)
@@ -62,68 +101,40 @@ def check_inputs(
     return lines
 
 
-def _looked_at(
-    config: TrainConfig, splits: Splits, *, needs_transformer: bool, names: Sequence[str] | None
-) -> list[str]:
-    check_libraries(quantize=config.memory.quantize)
-    report = check_model(config.model, needs_transformer=needs_transformer)
-    lines = [*report.lines]
-    wanted = splits.names(config) if names is None else list(names)
-    files = [path for path in (config.data.train_jsonl, config.data.val_jsonl) if path is not None]
-    if report.tokenizer_2 is not None and wanted:
-        lines.append(
-            check_names(
-                wanted,
-                tokenizer=report.tokenizer_2,
-                max_sequence_length=text_length(
-                    config.conditions.max_sequence_length,
-                    report.tokenizer_2.model_max_length,
-                    model=config.model.name,
-                ),
-                files=files,
-            )
-        )
-    for path, examples in zip(files, (splits.train, splits.val), strict=False):
-        if examples:
-            lines.append(
-                check_pictures(
-                    path,
-                    examples,
-                    images_dir=images_root(config, path),
-                    crop=config.pictures.crop,
-                    height=config.pictures.size[0],
-                    width=config.pictures.size[1],
-                    progress=sys.stderr.isatty(),
-                )
-            )
-    return lines
-
-
-def check_room(config: TrainConfig, plan: RunPlan, *, say: Callable[[str], None]) -> None:
+def check_room(
+    run: RunSettings,
+    plan: RunPlan,
+    *,
+    averages: bool,
+    validates: bool,
+    say: Callable[[str], None],
+) -> None:
     """Compare what the run will write with what its disk has free.
 
     Args:
-        config: Configuration of the run.
+        run: Folder of the run, and how often it writes.
         plan: Numbers of the run.
-        say: Takes a warning, if the disk has no room for all checkpoints that are to be kept.
+        averages: Whether a moving average of the weights is kept.
+        validates: Whether the best adapter is kept.
+        say: Function that shows a warning, if the disk has no room for all checkpoints that are to
+            be kept.
 
     Raises:
         SgfluxError: if there is no room for one checkpoint and the finished adapter.
     """
-    weights = 4 * plan.trainable * (2 if config.optimizer.ema_decay else 1)
-    validates = config.data.val_jsonl is not None
+    weights = 4 * plan.trainable * (2 if averages else 1)
     # A checkpoint has the best weights so far, too.
     state = weights * (2 if validates else 1) + 4 * _ADAM * plan.trainable
     # The best, the last, and the bundle.
     finished = weights * (2 if validates else 1) + 4 * plan.trainable
-    expect_room(config.run.output_dir, state + finished, "a checkpoint and the finished adapter")
-    count = plan.max_steps // config.run.save_every if config.run.save_every else 0
-    if config.run.keep_checkpoints:
-        count = min(count, config.run.keep_checkpoints + 1)
-    total, free = count * state + finished, free_bytes(config.run.output_dir)
+    folder = run.output_dir
+    expect_room(folder, state + finished, "a checkpoint and the finished adapter")
+    count = plan.max_steps // run.save_every if run.save_every else 0
+    if run.keep_checkpoints:
+        count = min(count, run.keep_checkpoints + 1)
+    total, free = count * state + finished, free_bytes(folder)
     if free is not None and total > free:
         say(
             f"warning: {count} checkpoints and the adapter take {readable_size(total)}, and the "
-            f"disk of {config.run.output_dir} has {readable_size(free)} free; --keep-checkpoints "
-            "keeps fewer"
+            f"disk of {folder} has {readable_size(free)} free; --keep-checkpoints keeps fewer"
         )

@@ -20,7 +20,7 @@ from sgflux.models.bundle import load_bundle
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.build import sampling_sigmas_of
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
-from sgflux.training.run import TrainResult, train
+from sgflux.training.run.train import TrainResult, train
 from tests.helpers.training import MakeConfig, equal, training_rows
 
 FLOW = LossSettings.from_flat(
@@ -139,7 +139,7 @@ def test_the_anchor_is_at_the_models_own_four_levels(
 ) -> None:
     config = make_config(tmp_path / "run", losses=LossSettings.from_flat(lambda_anchor=1.0))
     shift = load_scheduler(**config.model.for_scheduler).config["shift"]
-    levels = sampling_sigmas_of(config, image_tokens=64)
+    levels = sampling_sigmas_of(config.model, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
 
 

@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from sgflux.errors import SgfluxError, first_line
 from sgflux.files.folder_lock import check_not_held
 from sgflux.models.adapter import save_bundle
 from sgflux.settings.training import TrainConfig
-from sgflux.training.build import Preparation, build
+from sgflux.training.build import (
+    Preparation,
+)
 from sgflux.training.card.model_card import model_card
 from sgflux.training.card.sample import draw_sample
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
@@ -28,6 +30,7 @@ from sgflux.training.checkpoints.initial import (
     as_started,
     check_initial_base,
     read_initial,
+    sizes_of,
 )
 from sgflux.training.checkpoints.resuming import (
     check_length,
@@ -35,17 +38,25 @@ from sgflux.training.checkpoints.resuming import (
     check_same_transformer,
 )
 from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
-from sgflux.training.encoding.encode import encode, plan_encoding
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import Splits, read_splits
+from sgflux.training.encoding.splits import (
+    Splits,
+)
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
-from sgflux.training.planning.outline import outline
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
 from sgflux.training.processes.determinism import deterministic_kernels
 from sgflux.training.processes.launcher import check_launcher
 from sgflux.training.processes.processes import Processes
+from sgflux.training.run.stages import (
+    encode_data,
+    outline,
+    plan_data,
+    prepare,
+    read_data,
+    start_run,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +111,15 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         return _train(config, validate=validate)
 
 
+def train_by_settings(**settings: Any) -> TrainResult:
+    """As :func:`train`, with the settings of a run by name, as a settings file has them.
+
+    Raises:
+        SgfluxError: as :func:`train`, and on an unknown or bad setting.
+    """
+    return train(TrainConfig.from_flat(**settings))
+
+
 def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainResult:
     """Train with the kernels that are chosen by now."""
     processes = Processes.start(config.compute.device)
@@ -119,21 +139,24 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         if resume_path is not None:
             state = TrainingState.load(resume_path)
             if config.start.init_from is not None:
-                config = as_started(config, state)
+                config = config.changed(**as_started(state, _sizes(config)))
         elif config.start.init_from is not None:
             initial = read_initial(
                 config.start.init_from, allow_download=config.model.allow_download
             )
-            config, lines = adopted(config, initial)
+            changes, lines = adopted(initial, _sizes(config), kind=config.encoder.kind)
+            config = config.changed(**changes)
             for line in lines:
                 log.say(line)
         folder = RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode)
-        splits = read_splits(config, say=log.say)
+        splits = read_data(config, say=log.say)
+        names = splits.names(config.encoder.kind)
         with processes.main_first():
-            config = with_size(config, say=log.say)
+            sized = with_size(config.pictures, config.model, say=log.say)
+        config = replace(config, pictures=sized)
         if state is not None and resume_path is not None:
             identity = _identify(config, processes=processes)
-            planned = plan_encoding(config, splits, processes=processes)
+            planned = plan_data(config, splits, processes=processes)
             was: Any = state.config.get("crop")
             if config.pictures.crop == "auto" and was != "auto" and planned.is_shown_as(was):
                 # What older versions had as their default; the pictures are the same.
@@ -141,10 +164,11 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             for line in check_resumable(
                 state,
                 path=resume_path,
-                config=config,
+                settings=config.to_json(),
                 data=splits.digests,
                 content=planned.content,
                 base=identity,
+                allow_other_base=config.start.allow_other_base,
                 processes=processes.count,
             ):
                 log.say(line)
@@ -153,10 +177,19 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             allow_other = config.start.allow_other_base
             for line in check_initial_base(initial, identity, allow_other=allow_other):
                 log.say(line)
-        checked = check_inputs(config, splits, processes=processes)
+        checked = check_inputs(
+            splits,
+            names,
+            data=config.data,
+            model=config.model,
+            pictures=config.pictures,
+            max_sequence_length=config.conditions.max_sequence_length,
+            processes=processes,
+            quantize=config.memory.quantize,
+        )
         sizes: Sequence[Size] = ()
         if config.data.aspect_buckets:
-            planned = planned or plan_encoding(config, splits, processes=processes)
+            planned = planned or plan_data(config, splits, processes=processes)
             sizes = planned.sizes
         if config.run.dry_run:
             return _dry_run(
@@ -170,10 +203,12 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         for line in checked:
             log.say(f"checked:    {line}")
         folder.create()
-        encoded = encode(config, splits, processes=processes, say=log.say, planned=planned)
+        planned = planned or plan_data(config, splits, processes=processes)
+        encoded = encode_data(config, splits, planned, processes=processes, say=log.say)
+        planned = None  # the encoders need not be kept
         if identity is None:
             identity = _identify(config, processes=processes)
-        prepared = build(
+        prepared = prepare(
             config,
             splits,
             encoded,
@@ -189,14 +224,7 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
                 path=resume_path,
                 allow_other=config.start.allow_other_base,
             )
-        run = TrainingRun(
-            config,
-            prepared,
-            processes=processes,
-            folder=folder,
-            log=log,
-            extra_validation=validate,
-        )
+        run = start_run(config, prepared, processes=processes, log=log, extra_validation=validate)
         if state is not None:
             _resume(run, state, path=resume_path)
         if processes.is_main:
@@ -239,22 +267,14 @@ def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> Non
         raise CheckpointError(f"{path}: is damaged: {first_line(error)}") from error
 
 
+def _sizes(config: TrainConfig) -> dict[str, Any]:
+    return sizes_of(config.adapter, config.encoder, config.conditions)
+
+
 def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:
     """What the base is; the main process reads its weights, and the others hear of it."""
     with processes.main_first():
         return identify_base(config.model)
-
-
-def _say_plan(config: TrainConfig, plan: RunPlan, processes: Processes, log: RunLog) -> None:
-    where = f"{processes.device}, {config.compute.dtype}"
-    if processes.count > 1:
-        where += f", {processes.count} processes"
-    given = "--cgip-ckpt given" if config.encoder.cgip_ckpt else "no --cgip-ckpt given"
-    why = "as asked for" if config.encoder.graph_encoder else given
-    log.say(f"model:      {config.model.name} on {where}")
-    log.say(f"graph:      {config.adapter.graph_mode} mode, {config.encoder.kind} encoder ({why})")
-    for line in plan.lines():
-        log.say(line)
 
 
 def _say_outline(
@@ -266,14 +286,28 @@ def _say_outline(
     sizes: Sequence[Size],
 ) -> RunPlan:
     """Say what the run is and what it will cost, before any model is loaded."""
-    described = outline(config, splits, processes=processes, sizes=sizes)
-    _say_plan(config, described.plan, processes, log)
+    plan, costs = outline(config, splits, processes=processes, sizes=sizes)
+    where = f"{processes.device}, {config.compute.dtype}"
+    if processes.count > 1:
+        where += f", {processes.count} processes"
+    given = "--cgip-ckpt given" if config.encoder.cgip_ckpt else "no --cgip-ckpt given"
+    why = "as asked for" if config.encoder.graph_encoder else given
+    log.say(f"model:      {config.model.name} on {where}")
+    log.say(f"graph:      {config.adapter.graph_mode} mode, {config.encoder.kind} encoder ({why})")
+    for line in plan.lines():
+        log.say(line)
     for line in bucket_lines(sizes, batch_size=config.optimizer.batch_size):
         log.say(f"bucket:     {line}")
-    for line in described.costs:
+    for line in costs:
         log.say(line)
-    check_room(config, described.plan, say=log.say)
-    return described.plan
+    check_room(
+        config.run,
+        plan,
+        averages=config.optimizer.ema_decay > 0,
+        validates=config.data.val_jsonl is not None,
+        say=log.say,
+    )
+    return plan
 
 
 def _dry_run(
@@ -318,12 +352,36 @@ def _finish(
         sample = None
         if config.run.sample_steps:
             log.say(f"drawing the model card's sample in {config.run.sample_steps} steps")
-            sample = draw_sample(config, splits, prepared, chosen.weights)
+            sample = draw_sample(
+                splits,
+                prepared,
+                chosen.weights,
+                source=config.model,
+                memory=config.memory,
+                size=config.pictures.size,
+                steps=config.run.sample_steps,
+                seed=config.run.seed,
+            )
+        card = model_card(
+            prepared.plan,
+            prepared.adapter,
+            chosen,
+            sample,
+            model=config.model,
+            data=config.data,
+            pictures=config.pictures,
+            conditions=config.conditions,
+            start=config.start,
+            lr=config.optimizer.lr,
+            seed=config.run.seed,
+            lambda_words=config.losses.words.lambda_words,
+            selection=config.selection,
+        )
         save_bundle(
             folder.bundle,
             config=prepared.adapter,
             state={**chosen.weights, **prepared.model.frozen_parameters()},
-            card=model_card(config, prepared.plan, prepared.adapter, chosen, sample),
+            card=card,
             metrics={"step": chosen.step, **chosen.metrics},
             pictures=None if sample is None else sample.pictures,
             base=BaseName.of(config.model.name, config.model.revision),
