@@ -33,7 +33,7 @@ from sgflux.data.examples import read_examples
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.evaluation.judges.judge import read_pictures
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
-from sgflux.evaluation.metrics import Observations, macro_estimate
+from sgflux.evaluation.metrics import macro_estimate
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.intervals import exact_interval
@@ -101,11 +101,10 @@ class Bench:
         readings = read_pictures(self.judge, pictures, statements)
         rows = list(zip(readings, statements, self.graphs, strict=True))
         overall = macro_estimate(
-            Observations(
-                values=[float(all(map(reading.is_right, said))) for reading, said, _ in rows],
-                groups=[said[0].predicate for _, said, _ in rows],
-                clusters=self.clusters,
-            )
+            [
+                (float(all(map(reading.is_right, said))), said[0].predicate, cluster)
+                for (reading, said, _), cluster in zip(rows, self.clusters, strict=True)
+            ]
         ).overall
         return Drawn(
             who=who,

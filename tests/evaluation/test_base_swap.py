@@ -22,7 +22,6 @@ from sgflux.evaluation.arms import make_items
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.ranking import ALTERNATIVES, ranking_summary
 from sgflux.evaluation.report.page import write_report
-from sgflux.evaluation.scoring import Scorer
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world
 from tests.helpers.adapters import noisy, with_identity, write_adapter
@@ -132,12 +131,11 @@ def test_an_error_that_is_no_number_is_never_skipped() -> None:
         [example("man, riding, horse"), example("cat, above, dog", number=1)], [0, 1], seed=0
     )
     errors = torch.rand(len(ALTERNATIVES), 2, 3)
-    scorer = Scorer(seed=0)
     sigmas = (0.2, 0.5, 0.8)
     assert all(item.swapped and item.replaced for item in items)
-    ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)
+    ranking_summary(items, errors, sigmas=sigmas)
     for index, name in enumerate(ALTERNATIVES):
         broken = errors.clone()
         broken[index, 1, 2] = float("nan")
         with pytest.raises(SgfluxError, match=rf"row 2 \(.*its error under '{name}'"):
-            ranking_summary(items, broken, sigmas=sigmas, scorer=scorer)
+            ranking_summary(items, broken, sigmas=sigmas)

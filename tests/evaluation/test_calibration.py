@@ -22,13 +22,10 @@ from sgflux.evaluation.judges.world import WorldJudgeAdapter, reading_of
 from sgflux.evaluation.real_pictures import RealPictures
 from sgflux.evaluation.records import judge_line
 from sgflux.evaluation.report.headline import headline
-from sgflux.evaluation.scoring import Scorer
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.dataset import write_world
 from sgflux.world.judge import CLASSES
 from tests.helpers.graph_examples import example
-
-SCORER = Scorer()
 
 
 class NeverNone:
@@ -66,7 +63,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def figures(world: Path, judge: Any) -> dict[str, Any]:
     examples = read_examples(world / "test.jsonl")
-    return calibrate(judge, examples, RealPictures(world), SCORER)
+    return calibrate(judge, examples, RealPictures(world), seed=0)
 
 
 def test_a_judge_that_never_says_none_no_longer_calibrates_at_everything(world: Path) -> None:

@@ -7,12 +7,13 @@ claim too much.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from sgflux.evaluation.metrics import (
-    Observations,
+    Row,
     difference_estimate,
     level_estimate,
     macro_estimate,
@@ -20,10 +21,8 @@ from sgflux.evaluation.metrics import (
 )
 
 
-def observations(*rows: tuple[float, str, str]) -> Observations:
-    return Observations(
-        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-    )
+def observations(*rows: Row) -> list[Row]:
+    return list(rows)
 
 
 def test_a_macro_figure_counts_every_group_the_same() -> None:
@@ -127,10 +126,7 @@ def test_nothing_observed_is_no_figure() -> None:
     assert mean_estimate(observations()).value is None
 
 
-@pytest.mark.parametrize(
-    ("values", "groups", "message"),
-    [([1.0, 0.0], ["on"], "differ in length"), ([math.nan], ["on"], "finite")],
-)
-def test_bad_observations_are_refused(values: list[float], groups: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Observations(values, groups, ["a"] * len(groups))
+@pytest.mark.parametrize("estimate", [mean_estimate, macro_estimate, level_estimate])
+def test_a_value_that_is_not_finite_is_refused(estimate: Callable[[list[Row]], object]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        estimate(observations((1.0, "on", "a"), (math.nan, "on", "b")))

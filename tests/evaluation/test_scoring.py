@@ -19,7 +19,13 @@ from sgflux.evaluation.drawing import JudgedPicture, picture_path
 from sgflux.evaluation.judges.judge import Reading
 from sgflux.evaluation.judges.world import reading_of
 from sgflux.evaluation.ranking import ranking_summary
-from sgflux.evaluation.scoring import Scorer, changed_statement
+from sgflux.evaluation.scoring import (
+    arm_figures,
+    changed_statement,
+    contradiction,
+    differences,
+    win_rates,
+)
 from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.judge import CLASSES
@@ -32,7 +38,6 @@ EXAMPLES = [
     example("dog, around/near, tree; man, holding, ball", number=2, held_out=False),
 ]
 ITEMS = make_items(EXAMPLES, range(3), seed=0)
-SCORER = Scorer()
 
 
 def reading(*statements: str) -> Reading:
@@ -74,7 +79,7 @@ HALF = [
 
 
 def test_relation_accuracy_is_macro_over_predicates_and_all_right_is_by_picture() -> None:
-    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, HALF))
+    figures = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, HALF))
     accuracy = figures["relation_accuracy"]
     assert accuracy["macro"] == pytest.approx(2 / 4)
     assert accuracy["n"] == 4, "four statements in three pictures"
@@ -92,7 +97,7 @@ def test_relation_accuracy_is_macro_over_predicates_and_all_right_is_by_picture(
 def test_objects_are_right_only_where_all_of_them_are_there() -> None:
     """One object of two would count an empty half of a picture as a whole one."""
     one_of_two = replace(RIGHT[0], present=frozenset({"man"}))
-    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, [one_of_two, *RIGHT[1:]]))
+    figures = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, [one_of_two, *RIGHT[1:]]))
     assert figures["objects_right"]["value"] == pytest.approx(2 / 3)
 
 
@@ -102,7 +107,7 @@ def test_every_arm_is_asked_for_the_items_own_statement() -> None:
     for item in ITEMS:
         assert item.negative is not None
         drawn.append(reading(*(str(triple) for triple in item.negative.graph.triples())))
-    figures = SCORER.arm(Arm.NEGATIVE_GRAPH, judged(Arm.NEGATIVE_GRAPH, drawn))
+    figures = arm_figures(Arm.NEGATIVE_GRAPH, judged(Arm.NEGATIVE_GRAPH, drawn))
     per_predicate = figures["relation_accuracy"]["per_predicate"]
     assert per_predicate["riding"]["value"] == 0.0
     assert per_predicate["above"]["value"] == 0.0
@@ -111,14 +116,14 @@ def test_every_arm_is_asked_for_the_items_own_statement() -> None:
 
 
 def test_held_out_combinations_stand_beside_the_others() -> None:
-    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, HALF))["held_out_combinations"]
+    figures = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, HALF))["held_out_combinations"]
     assert figures["held_out"]["macro"] == 1.0
     assert figures["held_out"]["n"] == 1
     assert figures["seen"]["n"] == 2, "by the rows' own triples: riding and near"
     seen_only = [
         picture for picture in judged(Arm.GRAPH, HALF) if not picture.request.item.held_out
     ]
-    assert "held_out_combinations" not in SCORER.arm(Arm.GRAPH, seen_only)
+    assert "held_out_combinations" not in arm_figures(Arm.GRAPH, seen_only)
 
 
 def negatives_drawn() -> list[Reading]:
@@ -139,7 +144,7 @@ def test_win_rate(on_graph: str, on_negative: str, expected: float) -> None:
     negatives = negatives_drawn()
     true = RIGHT if on_graph == "right" else negatives
     false = {"right": negatives, "wrong": RIGHT, "same as graph": true}[on_negative]
-    figures = SCORER.win_rates(
+    figures = win_rates(
         {
             Arm.GRAPH: judged(Arm.GRAPH, true),
             Arm.NEGATIVE_GRAPH: judged(Arm.NEGATIVE_GRAPH, false),
@@ -155,7 +160,7 @@ def test_a_judge_without_an_opinion_gives_one_half() -> None:
     same = {triple: replace(one, score=-3.0) for triple, one in RIGHT[0].verdicts.items()}
     blank = replace(RIGHT[0], verdicts=same)
     arms = {arm: judged(arm, [blank] * 3) for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH)}
-    assert SCORER.win_rates(arms)["win_rate"]["value"] == 0.5
+    assert win_rates(arms)["win_rate"]["value"] == 0.5
 
 
 def test_kinds_of_negatives_are_told_apart() -> None:
@@ -169,14 +174,14 @@ def test_kinds_of_negatives_are_told_apart() -> None:
             JudgedPicture(request, "", reading(str(triple)))
             for request, triple in zip(requests, triples, strict=True)
         ]
-    rates = SCORER.win_rates(figures)
+    rates = win_rates(figures)
     assert rates["win_rate"]["n"] == 1
     assert {kind: one["n"] for kind, one in rates["win_rate_by_kind"].items()} == {
         "role_swap": 1,
         "predicate": 1,
     }
     near_alone = {arm: pictures[:1] for arm, pictures in figures.items()}
-    assert SCORER.win_rates(near_alone)["win_rate"]["value"] is None
+    assert win_rates(near_alone)["win_rate"]["value"] is None
 
 
 def test_a_statement_that_no_judge_covers_is_in_no_figure() -> None:
@@ -186,12 +191,12 @@ def test_a_statement_that_no_judge_covers_is_in_no_figure() -> None:
         for one in RIGHT
     ]
     arms = {arm: judged(arm, partly) for arm in (Arm.GRAPH, Arm.NEGATIVE_GRAPH)}
-    figures = SCORER.arm(Arm.GRAPH, arms[Arm.GRAPH])
+    figures = arm_figures(Arm.GRAPH, arms[Arm.GRAPH])
     assert figures["relation_accuracy"]["macro"] == 1.0
     assert set(figures["relation_accuracy"]["per_predicate"]) == {"riding", "above", "around/near"}
     assert figures["relation_by_objects"]["found"]["n"] == 3
     assert set(figures["all_triples_right"]) == {"1"}, "half of a picture is not all of it"
-    kinds = SCORER.win_rates(arms)["win_rate_by_kind"]
+    kinds = win_rates(arms)["win_rate_by_kind"]
     assert sum(kind["n"] for kind in kinds.values()) == sum(
         item.negative is not None
         and all(t.predicate != "holding" for t in changed_statement(item, item.negative))
@@ -201,7 +206,7 @@ def test_a_statement_that_no_judge_covers_is_in_no_figure() -> None:
 
 def test_a_judge_that_does_not_look_for_objects_has_no_figure_of_them() -> None:
     silent = [replace(one, present=None) for one in RIGHT]
-    figures = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, silent))
+    figures = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, silent))
     assert "objects_right" not in figures
     assert figures["relation_by_objects"]["found"]["value"] == 1.0, "all of its verdicts hold"
 
@@ -215,16 +220,16 @@ def test_contradiction_says_whom_the_pictures_follow() -> None:
         JudgedPicture(request, "", one)
         for request, one in zip(requests, [RIGHT[0], by_text, neither], strict=True)
     ]
-    figures = SCORER.contradiction({Arm.CONTRADICTION: pictures})
+    figures = contradiction({Arm.CONTRADICTION: pictures})
     assert figures is not None
     for name in ("follows_graph", "follows_text", "neither"):
         assert figures[name]["value"] == pytest.approx(1 / 3)
     by_graph = [replace(picture, reading=RIGHT[0]) for picture in pictures[:1]]
-    alone = SCORER.contradiction({Arm.CONTRADICTION: by_graph})
+    alone = contradiction({Arm.CONTRADICTION: by_graph})
     assert alone is not None
     outcome = {name: alone[name]["value"] for name in ("follows_graph", "follows_text", "neither")}
     assert outcome == {"follows_graph": 1.0, "follows_text": 0.0, "neither": 0.0}
-    assert SCORER.contradiction({}) is None
+    assert contradiction({}) is None
 
 
 def test_differences_are_between_arms() -> None:
@@ -232,7 +237,7 @@ def test_differences_are_between_arms() -> None:
         Arm.GRAPH: judged(Arm.GRAPH, RIGHT),
         Arm.BASE_NEUTRAL: judged(Arm.BASE_NEUTRAL, HALF),
     }
-    figures = SCORER.differences(arms)
+    figures = differences(arms)
     assert figures["graph_minus_base_neutral"]["value"] == pytest.approx(0.5)
 
 
@@ -241,13 +246,13 @@ def test_pairs_of_different_noise_are_a_defect() -> None:
     moved: PictureRequest = replace(graph[0].request, seed=1)
     negative = [replace(graph[0], request=moved), *graph[1:]]
     with pytest.raises(AssertionError, match="same in every arm"):
-        SCORER.win_rates({Arm.GRAPH: graph, Arm.NEGATIVE_GRAPH: negative})
+        win_rates({Arm.GRAPH: graph, Arm.NEGATIVE_GRAPH: negative})
 
 
 def test_a_relation_without_its_objects_is_told_apart() -> None:
     """The second picture shows no cat and no box, yet the judge reads the stated relation."""
     painted_over = replace(RIGHT[1], present=frozenset({"dog"}))
-    arm = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, [RIGHT[0], painted_over, RIGHT[2]]))
+    arm = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, [RIGHT[0], painted_over, RIGHT[2]]))
     found = arm["relation_by_objects"]
     assert arm["relation_accuracy"]["macro"] == 1.0, "asks for the relation alone"
     assert found["right_and_found"]["macro"] == 0.75, "of four predicates"
@@ -255,7 +260,7 @@ def test_a_relation_without_its_objects_is_told_apart() -> None:
     assert (found["right_if_found"]["value"], found["right_if_found"]["n"]) == (1.0, 3)
     assert (found["right_if_missing"]["value"], found["right_if_missing"]["n"]) == (1.0, 1)
     assert arm["relation_accuracy"]["predicates"] == 4
-    whole = SCORER.arm(Arm.GRAPH, judged(Arm.GRAPH, RIGHT))["relation_by_objects"]
+    whole = arm_figures(Arm.GRAPH, judged(Arm.GRAPH, RIGHT))["relation_by_objects"]
     assert whole["right_if_missing"]["value"] is None
 
 
@@ -271,7 +276,7 @@ def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
         ]
     )
     items = [*ITEMS[:2], replace(ITEMS[2], swapped=None)]
-    figures = ranking_summary(items, errors, sigmas=sigmas, scorer=SCORER)
+    figures = ranking_summary(items, errors, sigmas=sigmas)
     assert figures["n"] == 10
     assert figures["value"] == pytest.approx((2 + 0.5 + 0 + 5) / 10)
     assert figures["by_kind"]["role_swap"]["value"] == pytest.approx(2.5 / 4)
@@ -284,6 +289,6 @@ def test_ranking_accuracy_counts_pairs_and_ties_one_half() -> None:
         {"graph": 0.5, "null_graph": 0.6, "negative_graph": (1.4 + 0.9 + 3.6 + 1.0) / 10}
     )
     with pytest.raises(SgfluxError, match="3 items and 1 sigmas"):
-        ranking_summary(items, errors, sigmas=[0.5], scorer=SCORER)
+        ranking_summary(items, errors, sigmas=[0.5])
     with pytest.raises(SgfluxError, match="its error under 'role_swap' is not finite"):
-        ranking_summary(ITEMS, errors, sigmas=sigmas, scorer=SCORER)
+        ranking_summary(ITEMS, errors, sigmas=sigmas)

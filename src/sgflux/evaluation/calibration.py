@@ -25,8 +25,8 @@ from sgflux.evaluation.judges.judge import (
     predicate_of,
     read_pictures,
 )
+from sgflux.evaluation.metrics import Row, macro_estimate, mean_estimate
 from sgflux.evaluation.real_pictures import RealPictures
-from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.entailments import entailed
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -121,9 +121,9 @@ def judge_figures(
     judge: Judge | None,
     examples: Sequence[SceneExample],
     items: Sequence[EvaluationItem],
-    scorer: Scorer,
     pictures: RealPictures | None,
     *,
+    seed: int,
     show_progress: bool,
 ) -> dict[str, Any]:
     """How good the judge is, before it is believed anything, and what it does not cover.
@@ -132,8 +132,8 @@ def judge_figures(
         judge: is asked; None: nobody judges.
         examples: the test set.
         items: what is evaluated.
-        scorer: makes the figures.
         pictures: those of the test set; None if it has none.
+        seed: Random seed of the false statements.
         show_progress: show a bar on stderr.
 
     Raises:
@@ -162,7 +162,7 @@ def judge_figures(
         }
     else:
         with progress_bar(len(examples), "judge", show=show_progress) as advance:
-            figures = calibrate(judge, examples, pictures, scorer, advance=advance)
+            figures = calibrate(judge, examples, pictures, seed=seed, advance=advance)
     if judge.identity.parts:
         figures["judges"] = [
             {"name": part.name, "sha256": part.sha256} for part in judge.identity.parts
@@ -176,8 +176,8 @@ def calibrate(
     judge: Judge,
     examples: Sequence[SceneExample],
     pictures: RealPictures,
-    scorer: Scorer,
     *,
+    seed: int,
     batch_size: int = 128,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
@@ -187,11 +187,11 @@ def calibrate(
         judge: is asked.
         examples: the test set.
         pictures: Pictures of the examples.
-        scorer: makes the figures; its seed chooses the false pairs.
+        seed: Random seed of the false statements.
         batch_size: pictures read at once.
         advance: called with the number of pictures just read.
     """
-    questions = false_questions(examples, seed=scorer.seed)
+    questions = false_questions(examples, seed=seed)
     readings: list[Reading] = []
     for start in range(0, len(examples), batch_size):
         batch = examples[start : start + batch_size]
@@ -202,7 +202,7 @@ def calibrate(
         readings += read_pictures(judge, [pictures.pixels(one) for one in batch], asked)
         if advance is not None:
             advance(len(batch))
-    return calibration_figures(judge, examples, readings, questions, scorer)
+    return calibration_figures(judge, examples, readings, questions)
 
 
 def calibration_figures(
@@ -210,12 +210,11 @@ def calibration_figures(
     examples: Sequence[SceneExample],
     readings: Sequence[Reading],
     questions: Sequence[Sequence[FalseQuestion]],
-    scorer: Scorer,
 ) -> dict[str, Any]:
     """How often the judge is right about true statements, and how often it accepts false ones."""
-    relations: Rows = []
-    objects: Rows = []
-    accepted: dict[str, Rows] = {kind: [] for kind in FALSE_KINDS}
+    relations: list[Row] = []
+    objects: list[Row] = []
+    accepted: dict[str, list[Row]] = {kind: [] for kind in FALSE_KINDS}
     for example, reading, own in zip(examples, readings, questions, strict=True):
         cluster = example.image_rel_path
         relations += [
@@ -230,17 +229,17 @@ def calibration_figures(
                 continue
             wrong = float(question.is_accepted(reading))
             accepted[question.kind].append((wrong, "all", cluster))
-    accuracy = scorer.macro(relations).to_json()
+    accuracy = macro_estimate(relations).to_json()
     return {
         "name": judge.identity.name,
         "sha256": judge.identity.sha256,
         "accuracy": accuracy.pop("macro"),
         **accuracy,
         "false_acceptance": {
-            kind: {**scorer.mean(rows).to_json(), "pairs": FALSE_KINDS[kind]}
+            kind: {**mean_estimate(rows).to_json(), "pairs": FALSE_KINDS[kind]}
             for kind, rows in accepted.items()
         },
-        "objects_right": scorer.mean(objects).to_json(),
+        "objects_right": mean_estimate(objects).to_json(),
         "classes": list(judge.identity.classes),
         "calibrated_on": f"the {len(examples)} real pictures of the data set",
     }

@@ -53,7 +53,7 @@ from sgflux.evaluation.ranking import (
 )
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import coverage_line, judge_line, write_lines
-from sgflux.evaluation.scoring import Scorer
+from sgflux.evaluation.scoring import summary
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replacing
 from sgflux.flow_matching import sigma_grid
@@ -138,7 +138,6 @@ def _evaluate(
         )
         for name in config.arms
     }
-    scorer = Scorer(seed=config.seed)
     has_pictures = any_picture(examples, images_dir)
     if not has_pictures:
         say(
@@ -161,7 +160,9 @@ def _evaluate(
     )
     if seen["text"] is not None:
         say(f"{config.data.name}: {seen['text']}")
-    of_judge = judge_figures(judge, examples, items, scorer, pictures, show_progress=show_progress)
+    of_judge = judge_figures(
+        judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
+    )
     say(judge_line(of_judge))
     if (line := coverage_line(of_judge)) is not None:
         say(line)
@@ -181,10 +182,8 @@ def _evaluate(
     )
     figures = {
         "judge": of_judge,
-        **scorer.summary(judged, out_dir=config.out_dir, judge=of_judge["name"]),
-        "ranking_accuracy": _rank(
-            pipeline, items, scorer, config, pictures, show_progress=show_progress
-        ),
+        **summary(judged, out_dir=config.out_dir, judge=of_judge["name"]),
+        "ranking_accuracy": _rank(pipeline, items, config, pictures, show_progress=show_progress),
         "items": {
             "rows": len(items),
             "of": len(examples),
@@ -328,7 +327,6 @@ def _draw_and_judge(
 def _rank(
     pipeline: SceneGraphFluxPipeline | None,
     items: Sequence[EvaluationItem],
-    scorer: Scorer,
     config: EvalConfig,
     pictures: RealPictures | None,
     *,
@@ -351,7 +349,7 @@ def _rank(
             batch_size=config.drawing.batch_size,
             advance=advance,
         )
-    return ranking_summary(items, errors, sigmas=sigmas, scorer=scorer)
+    return ranking_summary(items, errors, sigmas=sigmas)
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Figures with their 95 % intervals: pure functions of observations.
+"""Figures with their 95 % intervals: pure functions of rows, one for each observation.
 
 Observations of one image (its triples, its noise seeds) are not independent, so the image is their
 cluster. A macro figure is the mean of the groups' means, so that every predicate counts the same
@@ -24,44 +24,9 @@ from sgflux.intervals import (
     share_interval,
 )
 
-
-@dataclass(frozen=True)
-class Observations:
-    """N numbers, each with the group that it counts for and the cluster that it belongs to.
-
-    Attributes:
-        values: what was observed, mostly 0, 1/2 or 1.
-        groups: the predicate, or any other label.
-        clusters: the image.
-
-    Raises:
-        ValueError: if the three differ in length, or a value is not finite.
-    """
-
-    values: Sequence[float]
-    groups: Sequence[str]
-    clusters: Sequence[Hashable]
-
-    def __post_init__(self) -> None:
-        """Check that every value has a group and a cluster."""
-        lengths = len(self.values), len(self.groups), len(self.clusters)
-        if len(set(lengths)) > 1:
-            raise ValueError(f"values, groups and clusters differ in length: {lengths}")
-        if not all(math.isfinite(value) for value in self.values):
-            raise ValueError("every observed value must be finite")
-
-    def __len__(self) -> int:
-        """Number of observations."""
-        return len(self.values)
-
-    def of_groups(self, groups: Collection[str]) -> Observations:
-        """The observations of these groups, in their order."""
-        rows = [row for row, group in enumerate(self.groups) if group in groups]
-        return Observations(
-            [self.values[i] for i in rows],
-            [self.groups[i] for i in rows],
-            [self.clusters[i] for i in rows],
-        )
+Row = tuple[float, str, Hashable]
+"""(value, group, cluster) of an observation: mostly 0, 1/2 or 1; the predicate; the image."""
+Rows = Sequence[Row]
 
 
 @dataclass(frozen=True)
@@ -119,84 +84,90 @@ NOTHING = Estimate(value=None, ci95=None, n=0, clusters=0)
 """The figure of no observations."""
 
 
-def mean_estimate(observations: Observations) -> Estimate:
+def mean_estimate(rows: Rows) -> Estimate:
     """The plain mean of shares over all observations, whatever their groups.
 
     Args:
-        observations: values from 0 to 1; may be none at all.
+        rows: Observations with values from 0 to 1; may be none at all.
 
     Raises:
         ValueError: on a value outside of [0, 1].
     """
-    return _share(_ungrouped(observations))
+    return _share(_ungrouped(rows))
 
 
-def macro_estimate(observations: Observations) -> MacroEstimate:
+def macro_estimate(rows: Rows) -> MacroEstimate:
     """The mean of the groups' mean shares, and the groups' means.
 
     Args:
-        observations: values from 0 to 1; may be none at all.
+        rows: Observations with values from 0 to 1; may be none at all.
 
     Raises:
         ValueError: on a value outside of [0, 1].
     """
-    names = sorted(set(observations.groups))
-    per_group = {name: _share(observations.of_groups({name})) for name in names}
-    return MacroEstimate(_share(observations), per_group)
+    names = sorted({group for _, group, _ in rows})
+    per_group = {name: _share(_of_groups(rows, {name})) for name in names}
+    return MacroEstimate(_share(rows), per_group)
 
 
-def difference_estimate(first: Observations, second: Observations) -> Estimate:
+def difference_estimate(first: Rows, second: Rows) -> Estimate:
     """Macro share of ``first`` minus macro share of ``second``, over the groups that both have.
 
     What two arms say of the same image stays paired.
 
     Args:
-        first: values from 0 to 1.
-        second: values from 0 to 1.
+        first: Observations with values from 0 to 1.
+        second: Observations with values from 0 to 1.
 
     Returns:
         ``n`` is the number of observations of both sides together.
     """
-    shared = set(first.groups) & set(second.groups)
+    shared = {group for _, group, _ in first} & {group for _, group, _ in second}
     if not shared:
         return NOTHING
-    first, second = first.of_groups(shared), second.of_groups(shared)
-    found = difference_interval(
-        np.asarray(first.values), _layout(first), np.asarray(second.values), _layout(second)
-    )
-    clusters = len({*first.clusters, *second.clusters})
-    return _estimate(found, n=len(first) + len(second), clusters=clusters)
+    sides = [_of_groups(rows, shared) for rows in (first, second)]
+    (one, one_layout), (two, two_layout) = map(_columns, sides)
+    found = difference_interval(one, one_layout, two, two_layout)
+    clusters = len({cluster for side in sides for _, _, cluster in side})
+    return _estimate(found, n=len(one) + len(two), clusters=clusters)
 
 
-def level_estimate(observations: Observations) -> Estimate:
+def level_estimate(rows: Rows) -> Estimate:
     """The plain mean of numbers without bounds: errors, gaps, distances.
 
     Args:
-        observations: may be none at all; groups do not count.
+        rows: Observations; may be none at all; groups do not count.
     """
-    if not len(observations):
+    if not rows:
         return NOTHING
-    one_group = _ungrouped(observations)
-    layout = _layout(one_group)
-    found = mean_interval(np.asarray(one_group.values), layout)
-    return _estimate(found, n=len(one_group), clusters=layout.num_clusters)
+    values, layout = _columns(_ungrouped(rows))
+    found = mean_interval(values, layout)
+    return _estimate(found, n=len(rows), clusters=layout.num_clusters)
 
 
-def _share(observations: Observations) -> Estimate:
+def _share(rows: Rows) -> Estimate:
     """The macro share of values from 0 to 1."""
-    if not len(observations):
+    if not rows:
         return NOTHING
-    layout = _layout(observations)
-    found = share_interval(np.asarray(observations.values), layout)
-    return _estimate(found, n=len(observations), clusters=layout.num_clusters)
+    values, layout = _columns(rows)
+    found = share_interval(values, layout)
+    return _estimate(found, n=len(rows), clusters=layout.num_clusters)
 
 
-def _ungrouped(observations: Observations) -> Observations:
-    return Observations(observations.values, ["all"] * len(observations), observations.clusters)
+def _columns(rows: Rows) -> tuple[np.ndarray, Layout]:
+    """The values, which must be finite, and how they are grouped."""
+    values, groups, clusters = zip(*rows, strict=True)
+    if not all(map(math.isfinite, values)):
+        raise ValueError("every observed value must be finite")
+    return np.asarray(values), Layout(groups, clusters)
 
 
-def _layout(observations: Observations) -> Layout:
-    return Layout(observations.groups, observations.clusters)
+def _ungrouped(rows: Rows) -> Rows:
+    return [(value, "all", cluster) for value, _, cluster in rows]
+
+
+def _of_groups(rows: Rows, groups: Collection[str]) -> Rows:
+    return [row for row in rows if row[1] in groups]
 
 
 def _estimate(found: Interval, *, n: int, clusters: int) -> Estimate:

@@ -18,8 +18,8 @@ from sgflux.data.images import Crop, crop_box, fit_image
 from sgflux.data.prompts import prompt_for
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import EvaluationItem, derived_seed
+from sgflux.evaluation.metrics import Row, Rows, level_estimate, macro_estimate, mean_estimate
 from sgflux.evaluation.real_pictures import RealPictures
-from sgflux.evaluation.scoring import Rows, Scorer
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.errors import ranking_errors_of_each
@@ -137,7 +137,7 @@ def _expect_finite(items: Sequence[EvaluationItem], errors: Tensor) -> None:
 
 
 def ranking_summary(
-    items: Sequence[EvaluationItem], errors: Tensor, *, sigmas: Sequence[float], scorer: Scorer
+    items: Sequence[EvaluationItem], errors: Tensor, *, sigmas: Sequence[float]
 ) -> dict[str, Any]:
     """Ranking accuracy over all negatives, by their kind and by sigma, and the errors themselves.
 
@@ -149,7 +149,6 @@ def ranking_summary(
         items: N test items.
         errors: Errors of :func:`measure_errors`, (4, N, K).
         sigmas: K noise levels.
-        scorer: makes the figures.
     """
     if errors.shape != (len(ALTERNATIVES), len(items), len(sigmas)):
         raise SgfluxError(
@@ -157,11 +156,11 @@ def ranking_summary(
         )
     values = errors.double()
     _expect_finite(items, values)
-    everything: Rows = []
-    by_kind: dict[str, Rows] = {}
-    by_sigma: dict[str, Rows] = {}
-    gaps: dict[str, Rows] = {}
-    negatives: Rows = []
+    everything: list[Row] = []
+    by_kind: dict[str, list[Row]] = {}
+    by_sigma: dict[str, list[Row]] = {}
+    gaps: dict[str, list[Row]] = {}
+    negatives: list[Row] = []
     for index, kind in enumerate(ALTERNATIVES):
         if kind in ("graph", "null_graph"):
             continue
@@ -187,19 +186,19 @@ def ranking_summary(
         ]
 
     return {
-        **scorer.mean(everything).to_json(),
-        "by_kind": {kind: scorer.mean(rows).to_json() for kind, rows in by_kind.items()},
-        "by_sigma": {sigma: scorer.mean(rows).to_json() for sigma, rows in by_sigma.items()},
-        "per_predicate": scorer.macro(everything).to_json()["per_predicate"],
+        **mean_estimate(everything).to_json(),
+        "by_kind": {kind: mean_estimate(rows).to_json() for kind, rows in by_kind.items()},
+        "by_sigma": {sigma: mean_estimate(rows).to_json() for sigma, rows in by_sigma.items()},
+        "per_predicate": macro_estimate(everything).to_json()["per_predicate"],
         "error_graph": float(values[0].mean()),
         "error_null_graph": float(values[1].mean()),
         "errors": {
-            "graph": scorer.level(of_each(values[0])).to_json(),
-            "negative_graph": scorer.level(negatives).to_json(),
-            "null_graph": scorer.level(of_each(values[1])).to_json(),
+            "graph": level_estimate(of_each(values[0])).to_json(),
+            "negative_graph": level_estimate(negatives).to_json(),
+            "null_graph": level_estimate(of_each(values[1])).to_json(),
         },
         "gap": {
-            "null_graph": scorer.level(of_each(values[1] - values[0])).to_json(),
-            **{kind: scorer.level(rows).to_json() for kind, rows in gaps.items()},
+            "null_graph": level_estimate(of_each(values[1] - values[0])).to_json(),
+            **{kind: level_estimate(rows).to_json() for kind, rows in gaps.items()},
         },
     }

@@ -8,7 +8,6 @@ graph that it was really given stands beside it. A statement that no judge cover
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
 from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
 from sgflux.evaluation.judges.judge import predicate_of
 from sgflux.evaluation.metrics import (
-    Estimate,
-    MacroEstimate,
-    Observations,
+    Row,
+    Rows,
     difference_estimate,
     level_estimate,
     macro_estimate,
@@ -30,219 +28,201 @@ from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.world.chance import random_drawing
 
 Judged = Mapping[Arm, Sequence[JudgedPicture]]
-Rows = list[tuple[float, str, str]]
-"""(value, group, cluster) of every observation."""
 
 
-@dataclass(frozen=True)
-class Scorer:
-    """Turns observations into figures.
+# --- the arms -----------------------------------------------------------------------------------
 
-    Attributes:
-        seed: Random seed of the false pairs that the judge's calibration asks about.
-    """
 
-    seed: int = 0
-
-    def mean(self, rows: Rows) -> Estimate:
-        """The mean share over all rows."""
-        return mean_estimate(_observed(rows))
-
-    def macro(self, rows: Rows) -> MacroEstimate:
-        """The mean over groups of their mean shares."""
-        return macro_estimate(_observed(rows))
-
-    def level(self, rows: Rows) -> Estimate:
-        """The mean over all rows of numbers that are no shares: errors, gaps, distances."""
-        return level_estimate(_observed(rows))
-
-    def difference(self, first: Rows, second: Rows) -> Estimate:
-        """Macro share of the first minus that of the second."""
-        return difference_estimate(_observed(first), _observed(second))
-
-    # --- the arms -------------------------------------------------------------------------------
-
-    def arm(self, arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
-        """All figures of one arm by itself."""
-        result: dict[str, Any] = {
-            "prompt": arm.prompt_kind,
-            "pictures": len(pictures),
-            "relation_accuracy": self.macro(relation_rows(pictures)).to_json(),
-        }
-        read = [picture for picture in pictures if picture.reading is not None]
-        if not read:
-            return result
-        result["relation_by_objects"] = self._by_objects(read)
-        if objects := _objects_rows(read):
-            result["objects_right"] = self.mean(objects).to_json()
-        by_size: dict[int, Rows] = {}
-        for size, row in _all_right_rows(read):
-            by_size.setdefault(size, []).append(row)
-        result["all_triples_right"] = {
-            str(size): self.mean(by_size[size]).to_json() for size in sorted(by_size)
-        }
-        if 2 in by_size:
-            result["both_right"] = result["all_triples_right"]["2"]
-        if arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH):
-            result["given_graph_accuracy"] = self.macro(
-                relation_rows(read, of=_given_triples)
-            ).to_json()
-        held_out = self._held_out(read)
-        if held_out is not None:
-            result["held_out_combinations"] = held_out
+def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
+    """All figures of one arm."""
+    result: dict[str, Any] = {
+        "prompt": arm.prompt_kind,
+        "pictures": len(pictures),
+        "relation_accuracy": macro_estimate(relation_rows(pictures)).to_json(),
+    }
+    read = [picture for picture in pictures if picture.reading is not None]
+    if not read:
         return result
-
-    def _by_objects(self, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
-        """Relations by whether the judge finds both objects of the statement.
-
-        ``relation_accuracy`` asks for the relation alone: a judge names one from an object that is
-        not there, too, and is right by chance or by habit. Here that is seen.
-        """
-        right = relation_rows(pictures)
-        found = [
-            picture.reading.finds(triple)
-            for picture in pictures
-            for triple in covered(picture, item_triples(picture.request))
-            if picture.reading is not None
-        ]
-        together = list(zip(right, found, strict=True))
-        both = self.macro(
-            [(value * there, group, cluster) for (value, group, cluster), there in together]
+    result["relation_by_objects"] = _by_objects(read)
+    if objects := _objects_rows(read):
+        result["objects_right"] = mean_estimate(objects).to_json()
+    by_size: dict[int, list[Row]] = {}
+    for size, row in _all_right_rows(read):
+        by_size.setdefault(size, []).append(row)
+    result["all_triples_right"] = {
+        str(size): mean_estimate(by_size[size]).to_json() for size in sorted(by_size)
+    }
+    if 2 in by_size:
+        result["both_right"] = result["all_triples_right"]["2"]
+    if arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH):
+        result["given_graph_accuracy"] = macro_estimate(
+            relation_rows(read, of=_given_triples)
         ).to_json()
-        del both["per_predicate"]
-        return {
-            "right_and_found": both,
-            "found": self.mean([(float(there), g, c) for (_, g, c), there in together]).to_json(),
-            "right_if_found": self.mean([row for row, there in together if there]).to_json(),
-            "right_if_missing": self.mean([row for row, there in together if not there]).to_json(),
-        }
+    held_out = _held_out(read)
+    if held_out is not None:
+        result["held_out_combinations"] = held_out
+    return result
 
-    def _held_out(self, pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
-        """Combinations that were never trained on beside the others; None unless there are both.
 
-        By each row's own triple alone: it is the one whose combination is held out, or not.
-        """
-        sides = {
-            flag: relation_rows(
-                [picture for picture in pictures if picture.request.item.held_out is flag],
-                of=lambda request: [request.item.example.triple],
-            )
-            for flag in (True, False)
-        }
-        if not sides[True] or not sides[False]:
-            return None
-        return {
-            "held_out": self.macro(sides[True]).to_json(),
-            "seen": self.macro(sides[False]).to_json(),
-            "difference": self.difference(sides[True], sides[False]).to_json(),
-        }
+def _by_objects(pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
+    """Relations by whether the judge finds both objects of the statement.
 
-    def differences(self, judged: Judged) -> dict[str, Any]:
-        """Relation accuracy of the graph arm minus that of every other arm, paired by image."""
-        rows = {arm: relation_rows(pictures) for arm, pictures in judged.items()}
-        if not rows.get(Arm.GRAPH):
-            return {}
-        return {
-            f"graph_minus_{arm}": self.difference(rows[Arm.GRAPH], rows[arm]).to_json()
-            for arm in rows
-            if arm is not Arm.GRAPH
-        }
+    ``relation_accuracy`` asks for the relation alone: a judge names one from an object that is
+    not there, too, and is right by chance or by habit. Here that is seen.
+    """
+    right = relation_rows(pictures)
+    found = [
+        picture.reading.finds(triple)
+        for picture in pictures
+        for triple in covered(picture, item_triples(picture.request))
+        if picture.reading is not None
+    ]
+    together = list(zip(right, found, strict=True))
+    both = macro_estimate(
+        [(value * there, group, cluster) for (value, group, cluster), there in together]
+    ).to_json()
+    del both["per_predicate"]
+    return {
+        "right_and_found": both,
+        "found": mean_estimate([(float(there), g, c) for (_, g, c), there in together]).to_json(),
+        "right_if_found": mean_estimate([row for row, there in together if there]).to_json(),
+        "right_if_missing": mean_estimate([row for row, there in together if not there]).to_json(),
+    }
 
-    # --- pairs of arms --------------------------------------------------------------------------
 
-    def win_rates(self, judged: Judged) -> dict[str, Any]:
-        """How often the judge prefers what was asked for, by kind of negative.
+def _held_out(pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
+    """Combinations that were never trained on beside the others; None unless there are both.
 
-        The mean over two comparisons: g+'s statement against g-'s on the picture of g+, and g-'s
-        against g+'s on the picture of g-. Who ignores the graph gets exactly one half.
-        """
-        by_kind: dict[str, list[tuple[float, float, str, str]]] = {}
-        pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(Arm.NEGATIVE_GRAPH, ()))
-        for true, false in pairs:
-            negative = true.request.item.negative
-            if negative is None or true.reading is None or false.reading is None:
-                continue
-            statement, other = both = changed_statement(true.request.item, negative)
-            if len(covered(true, both)) < 2 or len(covered(false, both)) < 2:
-                continue
-            wins = (
-                true.reading.preference(statement, other),
-                false.reading.preference(other, statement),
-            )
-            row = (*wins, predicate_of(statement), _cluster(true.request))
-            by_kind.setdefault(str(negative.kind), []).append(row)
-        figures = {kind: self._win_rate(kind, rows) for kind, rows in sorted(by_kind.items())}
-        headline = str(NegativeKind.ROLE_SWAP)
-        return {
-            "win_rate": figures.get(headline) or self._win_rate(headline, []),
-            "win_rate_by_kind": figures,
-        }
+    By each row's own triple alone: it is the one whose combination is held out, or not.
+    """
+    sides = {
+        flag: relation_rows(
+            [picture for picture in pictures if picture.request.item.held_out is flag],
+            of=lambda request: [request.item.example.triple],
+        )
+        for flag in (True, False)
+    }
+    if not sides[True] or not sides[False]:
+        return None
+    return {
+        "held_out": macro_estimate(sides[True]).to_json(),
+        "seen": macro_estimate(sides[False]).to_json(),
+        "difference": difference_estimate(sides[True], sides[False]).to_json(),
+    }
 
-    def _win_rate(self, kind: str, rows: list[tuple[float, float, str, str]]) -> dict[str, Any]:
-        both: Rows = [((one + two) / 2, group, cluster) for one, two, group, cluster in rows]
-        return {
-            **self.mean(both).to_json(),
-            "negatives": kind,
-            "on_graph_pictures": self.mean([(one, g, c) for one, _, g, c in rows]).to_json(),
-            "on_negative_pictures": self.mean([(two, g, c) for _, two, g, c in rows]).to_json(),
-            "per_predicate": self.macro(both).to_json()["per_predicate"],
-        }
 
-    def contradiction(self, judged: Judged) -> dict[str, Any] | None:
-        """Whom the pictures follow where the text says one predicate and the graph another."""
-        outcomes: dict[str, Rows] = {"follows_graph": [], "follows_text": [], "neither": []}
-        for picture in judged.get(Arm.CONTRADICTION, ()):
-            item, reading = picture.request.item, picture.reading
-            if reading is None or item.replaced is None:
-                continue
-            by_graph, by_text = both = changed_statement(item, item.replaced)
-            if len(covered(picture, both)) < 2:
-                continue
-            hits = [reading.is_right(by_graph), reading.is_right(by_text)]
-            hits.append(not any(hits))
-            for rows, hit in zip(outcomes.values(), hits, strict=True):
-                rows.append((float(hit), predicate_of(by_graph), _cluster(picture.request)))
-        if not outcomes["neither"]:
-            return None
-        return {name: self.mean(rows).to_json() for name, rows in outcomes.items()}
+def differences(judged: Judged) -> dict[str, Any]:
+    """Relation accuracy of the graph arm minus that of every other arm, paired by image."""
+    rows = {arm: relation_rows(pictures) for arm, pictures in judged.items()}
+    if not rows.get(Arm.GRAPH):
+        return {}
+    return {
+        f"graph_minus_{arm}": difference_estimate(rows[Arm.GRAPH], rows[arm]).to_json()
+        for arm in rows
+        if arm is not Arm.GRAPH
+    }
 
-    def sensitivity(self, judged: Judged, *, out_dir: Path) -> dict[str, Any]:
-        """How far pictures move, in mean absolute pixel difference from 0 to 1, same noise."""
-        result = {}
-        for arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.NULL_GRAPH, Arm.BASE_NEUTRAL):
-            pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
-            if not pairs:
-                continue
-            distances = pixel_distances(pairs, out_dir=out_dir)
-            rows: Rows = [
-                (distance, "all", _cluster(one.request))
-                for distance, (one, _) in zip(distances, pairs, strict=True)
-            ]
-            result[f"graph_to_{arm}"] = self.level(rows).to_json()
-        return {"pixel_distance": result}
 
-    def summary(self, judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
-        """Every figure that comes from pictures.
+# --- pairs of arms ------------------------------------------------------------------------------
 
-        Args:
-            judged: the pictures of each arm, with what was read in them.
-            out_dir: Folder of the evaluation, in which the pictures lie.
-            judge: name of who read them, with whom chance may have been measured.
-        """
-        arms = {str(arm): self.arm(arm, pictures) for arm, pictures in judged.items()}
-        base = arms.get(str(Arm.BASE_NEUTRAL))
-        return {
-            "arms": arms,
-            **self.win_rates(judged),
-            "differences": self.differences(judged),
-            "contradiction": self.contradiction(judged),
-            "graph_sensitivity": self.sensitivity(judged, out_dir=out_dir),
-            "chance": {
-                "random_drawing": random_drawing(judge),
-                "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
-                "base_neutral": None if base is None else base["relation_accuracy"]["macro"],
-            },
-        }
+
+def win_rates(judged: Judged) -> dict[str, Any]:
+    """How often the judge prefers what was asked for, by kind of negative.
+
+    The mean over two comparisons: g+'s statement against g-'s on the picture of g+, and g-'s
+    against g+'s on the picture of g-. Who ignores the graph gets exactly one half.
+    """
+    by_kind: dict[str, list[tuple[float, float, str, str]]] = {}
+    pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(Arm.NEGATIVE_GRAPH, ()))
+    for true, false in pairs:
+        negative = true.request.item.negative
+        if negative is None or true.reading is None or false.reading is None:
+            continue
+        statement, other = both = changed_statement(true.request.item, negative)
+        if len(covered(true, both)) < 2 or len(covered(false, both)) < 2:
+            continue
+        wins = (
+            true.reading.preference(statement, other),
+            false.reading.preference(other, statement),
+        )
+        row = (*wins, predicate_of(statement), _cluster(true.request))
+        by_kind.setdefault(str(negative.kind), []).append(row)
+    figures = {kind: _win_rate(kind, rows) for kind, rows in sorted(by_kind.items())}
+    headline = str(NegativeKind.ROLE_SWAP)
+    return {
+        "win_rate": figures.get(headline) or _win_rate(headline, []),
+        "win_rate_by_kind": figures,
+    }
+
+
+def _win_rate(kind: str, rows: list[tuple[float, float, str, str]]) -> dict[str, Any]:
+    both: list[Row] = [((one + two) / 2, group, cluster) for one, two, group, cluster in rows]
+    return {
+        **mean_estimate(both).to_json(),
+        "negatives": kind,
+        "on_graph_pictures": mean_estimate([(one, g, c) for one, _, g, c in rows]).to_json(),
+        "on_negative_pictures": mean_estimate([(two, g, c) for _, two, g, c in rows]).to_json(),
+        "per_predicate": macro_estimate(both).to_json()["per_predicate"],
+    }
+
+
+def contradiction(judged: Judged) -> dict[str, Any] | None:
+    """Whom the pictures follow where the text says one predicate and the graph another."""
+    outcomes: dict[str, list[Row]] = {"follows_graph": [], "follows_text": [], "neither": []}
+    for picture in judged.get(Arm.CONTRADICTION, ()):
+        item, reading = picture.request.item, picture.reading
+        if reading is None or item.replaced is None:
+            continue
+        by_graph, by_text = both = changed_statement(item, item.replaced)
+        if len(covered(picture, both)) < 2:
+            continue
+        hits = [reading.is_right(by_graph), reading.is_right(by_text)]
+        hits.append(not any(hits))
+        for rows, hit in zip(outcomes.values(), hits, strict=True):
+            rows.append((float(hit), predicate_of(by_graph), _cluster(picture.request)))
+    if not outcomes["neither"]:
+        return None
+    return {name: mean_estimate(rows).to_json() for name, rows in outcomes.items()}
+
+
+def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
+    """How far pictures move, in mean absolute pixel difference from 0 to 1, same noise."""
+    result = {}
+    for arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.NULL_GRAPH, Arm.BASE_NEUTRAL):
+        pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
+        if not pairs:
+            continue
+        distances = pixel_distances(pairs, out_dir=out_dir)
+        rows: Rows = [
+            (distance, "all", _cluster(one.request))
+            for distance, (one, _) in zip(distances, pairs, strict=True)
+        ]
+        result[f"graph_to_{arm}"] = level_estimate(rows).to_json()
+    return {"pixel_distance": result}
+
+
+def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
+    """Every figure that comes from pictures.
+
+    Args:
+        judged: the pictures of each arm, with what was read in them.
+        out_dir: Folder of the evaluation, in which the pictures lie.
+        judge: name of who read them, with whom chance may have been measured.
+    """
+    arms = {str(arm): arm_figures(arm, pictures) for arm, pictures in judged.items()}
+    base = arms.get(str(Arm.BASE_NEUTRAL))
+    return {
+        "arms": arms,
+        **win_rates(judged),
+        "differences": differences(judged),
+        "contradiction": contradiction(judged),
+        "graph_sensitivity": sensitivity(judged, out_dir=out_dir),
+        "chance": {
+            "random_drawing": random_drawing(judge),
+            "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
+            "base_neutral": None if base is None else base["relation_accuracy"]["macro"],
+        },
+    }
 
 
 # --- observations -------------------------------------------------------------------------------
@@ -327,12 +307,6 @@ def _pairs(
         assert same_item, "arms are planned in one order"
         assert one.request.seed == other.request.seed, "the noise is the same in every arm"
     return pairs
-
-
-def _observed(rows: Rows) -> Observations:
-    return Observations(
-        [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
-    )
 
 
 def _cluster(request: PictureRequest) -> str:

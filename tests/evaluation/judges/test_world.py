@@ -44,10 +44,11 @@ def test_scores_are_log_probabilities_of_the_networks_own_answers() -> None:
     readings = judge.read(images, statements)
     pairs = [[(e["subject"], e["object"]) for e in r.evidence["scores"]] for r in readings]
     assert pairs == [[("man", "horse"), ("horse", "man")], [], [("dog", "tree")]]
-    pair = torch.tensor([OBJECT_NAMES.index("dog")]), torch.tensor([OBJECT_NAMES.index("tree")])
+    pair = [torch.tensor([[OBJECT_NAMES.index(name)]]) for name in ("dog", "tree")]
     with torch.inference_mode():
-        alone = judge._network(to_judge_images(images[2:]), *pair)
-    wanted = torch.log_softmax(alone.relation_logits[0], -1)
+        alone = judge._network.encode(to_judge_images(images[2:]))
+        logits = judge._network.relation_logits(alone, *pair)
+    wanted = torch.log_softmax(logits[0, 0], -1)
     scores = [readings[2].verdicts[triple].score for triple in statements[2]]
     assert np.allclose(np.array(scores), wanted[:-1], atol=1e-5), "the last class is none"
     there = (alone.presence_logits[0] > 0).tolist()

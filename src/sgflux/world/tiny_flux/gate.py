@@ -18,7 +18,7 @@ from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.prompts import PromptKind, prompts_for_graph
 from sgflux.evaluation.judges.judge import read_pictures
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
-from sgflux.evaluation.metrics import Observations, macro_estimate
+from sgflux.evaluation.metrics import macro_estimate
 from sgflux.files.writing import replace_file
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
@@ -57,7 +57,7 @@ def _interval(drawn: _Drawn, predicates: Sequence[str] | None = None) -> list[fl
     """The 95 % interval of the pictures that are right, as a mean over predicates if there are."""
     groups = ["all"] * len(drawn.right) if predicates is None else predicates
     right = drawn.right.astype(float).tolist()
-    ends = macro_estimate(Observations(right, groups, range(len(right)))).overall.ci95
+    ends = macro_estimate(list(zip(right, groups, range(len(right)), strict=True))).overall.ci95
     assert ends is not None, "there are pictures"
     return list(ends)
 
