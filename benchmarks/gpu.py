@@ -58,6 +58,8 @@ from gpu_speed import (  # noqa: E402
 from gpu_tables import short_table  # noqa: E402
 from measuring import Place, commit, source_digest, today, versions, write_json  # noqa: E402
 
+from sgflux.errors import first_line  # noqa: E402
+
 DONE, RUNNING, FAILED, DROPPED = "done", "running", "failed", "dropped"
 PATIENCE = 2.5
 """A row is stopped after this many times its expected seconds."""
@@ -286,7 +288,7 @@ def affordable(rows: Sequence[Row], seconds: float) -> tuple[list[Row], list[Row
 
 def error_line(error: Exception) -> str:
     """An error's type and the first line of its message, to which CUDA adds lines of advice."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def card_is_lost(error: str) -> bool:

@@ -44,7 +44,7 @@ class Mutant:
 
     Attributes:
         id: Short name of the mutant.
-        what: What is wrong with it, in words.
+        what: Description of the fault.
         file: The file that it changes.
         old: The text that is replaced; it must occur exactly once.
         new: The wrong text in its place.

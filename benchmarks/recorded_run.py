@@ -103,7 +103,7 @@ class Run:
     """One recorded run.
 
     Attributes:
-        found: what was computed, by name: a digest, or a JSON value.
+        found: Name of each result -> a digest or a JSON value.
     """
 
     def __init__(self, checkout: Path, folder: Path) -> None:

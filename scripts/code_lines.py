@@ -52,7 +52,7 @@ def count(folder: Path) -> dict[str, int]:
     """Lines of code of every room: the folders directly within, and the modules as ".".
 
     Args:
-        folder: Where the rooms are.
+        folder: Folder of the rooms.
     """
     found: dict[str, int] = {}
     for path in sorted(folder.rglob("*.py")):

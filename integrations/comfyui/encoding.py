@@ -29,8 +29,8 @@ class Adapter:
 
     Attributes:
         folder: Folder of the bundle.
-        config: what it is.
-        part: what it brings into the model beside its LoRA.
+        config: Description of the adapter.
+        part: Modules that it adds to the model beside its LoRA.
         encoder: the graph encoder's weights, by their names in the encoder.
     """
 

@@ -80,7 +80,7 @@ class GraphHooks:
         Args:
             model: ComfyUI's ``Flux`` (``model.model.diffusion_model`` of a MODEL).
             part: the adapter's.
-            graph: what to draw.
+            graph: Graph to draw.
             strength: factor of what the graph contributes; 0 leaves the LoRA alone.
 
         Raises:

@@ -17,6 +17,7 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
+from tests.helpers.flux import make_transformer
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),
@@ -76,3 +77,28 @@ def train_by_chance(model: GraphLoraModel) -> dict[str, torch.Tensor]:
     }
     model.load_trainable_state(state)
     return state
+
+
+def perturbed_model(words: Sequence[str]) -> GraphLoraModel:
+    """An adapter of blocks 1 and 2 of four, with trained weights off their first values.
+
+    Args:
+        words: Names that have random features; no other name has any.
+    """
+    transformer = make_transformer(num_layers=4)
+    names = NameFeatures(32)
+    generator = torch.Generator().manual_seed(0)
+    names.add(words, torch.randn(len(words), 32, generator=generator))
+    config = AdapterConfig(
+        block_start=1,
+        block_end=3,
+        lora_rank=2,
+        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
+        base=model_identity(transformer),
+        max_sequence_length=6,
+    )
+    model = build_model(transformer=transformer, config=config, name_features=names)
+    with torch.no_grad():
+        for parameter in model.trainable_parameters().values():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model

@@ -12,15 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from sgflux.bases.flux1.load import model_identity
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, adapter_disabled, build_model
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import Concepts, FlowMatchingObjective
 from sgflux.training.terms.words import told_in_words
-from tests.helpers.flux import make_transformer
+from tests.helpers.models import perturbed_model
 
 GRAPHS = [SceneGraph.parse("man, riding, horse"), SceneGraph.parse("cat, on, box; box, in, car")]
 SWAPPED = [SceneGraph.parse("horse, riding, man"), SceneGraph.parse("box, on, cat; box, in, car")]
@@ -31,23 +29,7 @@ WORDS = graph_names([*GRAPHS, *SWAPPED, *OTHERS])
 
 @pytest.fixture(scope="module")
 def model() -> GraphLoraModel:
-    transformer = make_transformer(num_layers=4)
-    names = NameFeatures(32)
-    generator = torch.Generator().manual_seed(0)
-    names.add(WORDS, torch.randn(len(WORDS), 32, generator=generator))
-    config = AdapterConfig(
-        block_start=1,
-        block_end=3,
-        lora_rank=2,
-        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
-        base=model_identity(transformer),
-        max_sequence_length=6,
-    )
-    model = build_model(transformer=transformer, config=config, name_features=names)
-    with torch.no_grad():
-        for parameter in model.trainable_parameters().values():
-            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
-    return model
+    return perturbed_model(WORDS)
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ class GraphTokens(NamedTuple):
 
     Attributes:
         states: Graph tokens, (B, G, D).
-        mask: Which of them may be attended to, (B, 1, 1, G) bool.
+        mask: True at the tokens that may be attended to, (B, 1, 1, G) bool.
         gate_image: Weight of the graph in the image stream, (B, 1, D) float32.
         gate_text: Weight of the graph in the text stream, (B, 1, D) float32.
         is_last: Whether the tokens end here, so that their own update can be left out.

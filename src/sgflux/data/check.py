@@ -44,7 +44,7 @@ class Problem:
     Attributes:
         line: number of the row's line, from 1; 0 for the file as a whole.
         kind: one of ``PROBLEM_KINDS``.
-        message: what is wrong.
+        message: Description of the problem.
     """
 
     line: int

@@ -51,7 +51,7 @@ class SceneExample:
         prompt: the row's own text, usually the relational one of ``triple``.
         concepts: the words whose saliency may be asked for, usually subject, predicate, object.
         triple: the statement that the row stands for; its predicate is canonical.
-        graph: what the picture is conditioned on, with canonical predicates: the row's whole graph
+        graph: Graph that conditions the picture, with canonical predicates: the row's whole graph
             or, where it has none, that of ``triple`` (object 0 is its subject, 1 its object).
         boxes: one box for each object of ``graph``, or None.
         meta: Further fields, at least ``image_rel_path``; all are kept.

@@ -22,7 +22,7 @@ class Kept:
 
     Attributes:
         examples: the examples, some with smaller graphs than before.
-        of: how many there were.
+        of: Number of examples before any were left out.
         predicates: examples left out because of their own triple's predicate, by predicate.
         objects: examples left out because of an object of their own triple, by object.
         relationships: relationships left out of graphs that were kept, by predicate.

@@ -209,7 +209,7 @@ def crop_box(boxes: Sequence[Box] | None, crop: Crop, *, name: str) -> Box | Non
     Args:
         boxes: the boxes of the row's objects, or None.
         crop: Name of the crop; ``union`` needs boxes, ``auto`` uses them.
-        name: what an error calls the row.
+        name: Name of the row in an error.
 
     Raises:
         SgfluxError: if the crop needs boxes and the row has none.

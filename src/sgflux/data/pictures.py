@@ -38,7 +38,7 @@ def save_picture(
     """Write a PNG with ``info`` in it, all of it or nothing.
 
     Args:
-        path: where to; its folder is made if need be.
+        path: File to write; its folder is made if need be.
         image: (H, W, 3) uint8, or an RGB picture.
         info: plain JSON, stored under :data:`INFO_KEY`.
 

@@ -105,8 +105,8 @@ class PictureRequest:
         arm: the arm that it belongs to.
         repeat: number of the noise, from 0.
         seed: Seed of the noise; the same in every arm.
-        graph: what the adapter is told; None means no graph.
-        text: what the prompt states (for a neutral one, objects only).
+        graph: Graph that the adapter is given; None: no graph.
+        text: Graph that the prompt states (for a neutral prompt, its objects only).
         prompt: the text itself.
         use_adapter: False means the base.
     """
@@ -145,7 +145,7 @@ def choose_rows(examples: Sequence[SceneExample], count: int) -> list[int]:
 
     Args:
         examples: the test set.
-        count: how many; 0 means all.
+        count: Number of examples to choose; 0: all.
 
     Returns:
         Rows in the order of the file.
@@ -187,7 +187,7 @@ def make_items(
 
     Args:
         examples: the whole test set: all that is known of its pictures.
-        rows: which of them are evaluated.
+        rows: Indices of the examples that are evaluated.
         seed: Seed of the choices; an item's choices do not depend on which other rows are chosen
             (except whose graph it gets).
         predicates: canonical ones that the adapter can read; None: all of the vocabulary.

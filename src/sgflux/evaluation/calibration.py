@@ -131,7 +131,7 @@ def judge_figures(
     Args:
         judge: is asked; None: nobody judges.
         examples: the test set.
-        items: what is evaluated.
+        items: Items that are evaluated.
         pictures: those of the test set; None if it has none.
         seed: Random seed of the false statements.
         show_progress: show a bar on stderr.

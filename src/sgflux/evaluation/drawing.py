@@ -36,7 +36,7 @@ class JudgedPicture:
     """A picture and what the judge said of it.
 
     Attributes:
-        request: what it is.
+        request: Request that the picture was drawn for.
         path: relative to the evaluation's folder.
         reading: None without a judge.
         pixels: SHA-256 of the pixels that were judged, in hex.

@@ -82,11 +82,11 @@ def evaluate(
     """Run an evaluation, or finish one that was interrupted.
 
     Args:
-        config: what to measure.
+        config: Settings of the evaluation.
         generator: draws the pictures instead of what the config names.
         judge: reads them instead of what the config names.
-        command: how the program was called, as text or word by word, for the record; None: as the
-            process was.
+        command: Command line for the record, as text or word by word; None: that of this
+            process.
         show_progress: show bars on stderr.
         say: gets lines for the user.
 

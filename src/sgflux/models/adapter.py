@@ -57,7 +57,7 @@ class GraphLoraModel(nn.Module):
     Attributes:
         flux: the conditioned transformer.
         encoder: the graph encoder.
-        config: what they are.
+        config: Description of the adapter.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class GraphLoraModel(nn.Module):
 
         Args:
             graphs: B graphs, the null graph among them or not; None: LoRA alone.
-            inputs: What the network is called with, see :meth:`ConditionedFlux.forward`.
-            gradient_checkpointing: See :meth:`ConditionedFlux.forward`.
+            inputs: Inputs of the network, as for :meth:`ConditionedFlux.forward`.
+            gradient_checkpointing: Recomputation, as for :meth:`ConditionedFlux.forward`.
 
         Raises:
             ValueError: if graphs are given to a model that is switched off.
@@ -190,7 +190,7 @@ def build_model(
 
     Args:
         transformer: the base, changed in place: its chosen projections become LoRA layers.
-        config: what to build.
+        config: Description of the adapter to build.
         name_features: features of the graphs' words.
         encoder: one that is trained already; None: an untrained one of the config's settings.
         allow_other_base: take other weights than the config's base has, if the sizes fit.

@@ -83,10 +83,10 @@ def save_bundle(
 
     Args:
         directory: the bundle's folder.
-        config: what the adapter is.
+        config: Description of the adapter.
         state: :meth:`GraphLoraModel.trainable_state`'s form.
         card: the text of its README.md.
-        metrics: what is known of it, plain JSON.
+        metrics: Figures of the adapter, plain JSON.
         pictures: file name -> PNG, for the card.
         base: Name under which the base is found; None: the bundle does not say it.
         files: name -> content of what else belongs to it, like the digests of its training data.

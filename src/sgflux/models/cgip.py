@@ -52,7 +52,7 @@ class _Graphs:
         edge_mask: (B, T) bool.
         subject: one-hot over the nodes, zero for padding, (B, T, N).
         object: likewise.
-        stated: which graphs state a relation, (B,) bool.
+        stated: True for the graphs that state a relation, (B,) bool.
     """
 
     objects: Tensor
@@ -178,7 +178,7 @@ class CGIPEncoder(nn.Module):
             max_relations: R.
             synonyms: objects that the vocabulary lacks -> the object whose embedding they use.
             trainable: False freezes every weight.
-            vocabulary_fingerprint: what :attr:`CGIPVocabulary.fingerprint` must be; None: for
+            vocabulary_fingerprint: Expected :attr:`CGIPVocabulary.fingerprint`; None: for
                 weights of the published sizes, that of the published vocabulary.
 
         Raises:

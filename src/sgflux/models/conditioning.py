@@ -134,7 +134,7 @@ class ConditionedFlux(nn.Module):
 
         Args:
             device: Device on which everything runs.
-            folder: See :class:`~sgflux.bases.memory.offload.BlockOffload`.
+            folder: Folder for the weights; None: they stay in the CPU's memory.
 
         Raises:
             SgfluxError: as there.
@@ -156,8 +156,8 @@ class ConditionedFlux(nn.Module):
         Args:
             inputs: Result of :meth:`sgflux.bases.base.Network.inputs` for B examples.
             graph: Features of B graphs; None: no graph at all.
-            gradient_checkpointing: Keep only the blocks' inputs for the backward pass; a number
-                n: of every n-th block.
+            gradient_checkpointing: Keep only the blocks' inputs for the backward pass; with a
+                number, only those of every so many blocks.
 
         Raises:
             ValueError: on shapes that do not fit together.
@@ -175,7 +175,7 @@ class ConditionedFlux(nn.Module):
         :meth:`suffix_with_concepts`.
 
         Args:
-            inputs: See :meth:`forward`.
+            inputs: Inputs of the network, as for :meth:`forward`.
             concepts: Features of N concepts, one token each, (B, N, D_text); None without any.
             concept_text: Features of the texts that modulate the concepts.
 
@@ -205,8 +205,8 @@ class ConditionedFlux(nn.Module):
 
         Args:
             prefix: Prefix of the same B examples; concepts in it are passed over.
-            graph, gradient_checkpointing: See :meth:`forward`.
-            recompute_within: See :class:`~sgflux.bases.memory.recomputation.Recompute`.
+            graph, gradient_checkpointing: Graph features and recomputation, as for :meth:`forward`.
+            recompute_within: Context that blocks are recomputed in; None: no further one.
 
         Raises:
             ValueError: if the graph features do not fit the batch or the conditioner.

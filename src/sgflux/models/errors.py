@@ -64,10 +64,10 @@ def graph_errors(
 
     Args:
         model: Model with its adapter switched on.
-        prefix: What all graphs share of the B examples: the blocks before the first adapted one.
+        prefix: State before the first adapted block of the B examples, shared by all graphs.
         target: Velocity that each branch should have, packed, (B, S, c').
         alternatives: Lists of B graphs each; the null graph is one, too.
-        gradient_checkpointing: See :meth:`~sgflux.models.conditioning.ConditionedFlux.suffix`.
+        gradient_checkpointing: Recomputation, as for the conditioned model's ``forward``.
     """
     velocities = [
         model.flux.suffix(

@@ -31,7 +31,7 @@ class GraphFeatures:
 
     Attributes:
         local: one row a triple, (B, K, D_local).
-        mask: which rows are real, (B, K) bool. A null graph has none, and contributes nothing.
+        mask: True at the real rows, (B, K) bool. A null graph has none, and contributes nothing.
         global_: one vector a graph, (B, D_global).
         words: text-encoder features of subject, predicate and object as each triple's statement
             has them, (B, K, 3, D_text); None: the encoder has none.
@@ -216,7 +216,7 @@ class NativeGraphEncoder(nn.Module):
         """Build it untrained.
 
         Args:
-            name_features: where the words' features come from; no part of the module's state.
+            name_features: Source of the names' features; no part of the module's state.
             text_dim: D_text.
             hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.

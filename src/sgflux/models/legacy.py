@@ -73,7 +73,7 @@ def import_legacy(
         path: the ``.pt`` file: a dictionary of tensors, or one in such a dictionary.
         transformer: the base it was trained on, changed in place.
         encoder: the CGIP encoder it was trained with.
-        graph_mode: how the graph enters; decides which projections are used.
+        graph_mode: Way in which the graph enters; it decides which projections are used.
         lora_alpha: not in the file; None: the rank.
         max_sequence_length: T5's tokens of a prompt, in that training.
         base_identity: Identity of the base; None: the adapter will record none.

@@ -19,7 +19,7 @@ class PrefixState:
 
     Attributes:
         state: Streams, modulation and positions, and concepts if there are any.
-        concept_scores: What the concepts saw in the blocks so far, (B, N, S) float32 each.
+        concept_scores: Raw scores of the concepts in each block so far, (B, N, S) float32 each.
     """
 
     state: State

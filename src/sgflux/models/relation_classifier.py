@@ -215,13 +215,13 @@ class ClassifierCard:
     """What a classifier is, what it belongs to, and how good it is.
 
     Attributes:
-        kind: what it reads.
+        kind: Kind of its input: latents or saliency maps.
         predicates: Classes of the classifier.
         settings: the other arguments of its class.
         reads: identity of what makes its input: the autoencoder, or the transformer.
         held_out: figures on pictures that it was not trained on: accuracy, ci95 (low, high),
             chance, n, pictures, confusion {labels, counts}, calibration {ece, bins}.
-        training: how it was made.
+        training: Settings and data of its training, plain JSON.
     """
 
     kind: ClassifierKind

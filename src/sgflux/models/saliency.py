@@ -100,7 +100,7 @@ def concept_scores(
 
     Args:
         network: Network of the base, with or without LoRA in it.
-        inputs: What it is called with, B examples.
+        inputs: Inputs of the network for B examples.
         concepts: Features of the concepts, one token each, (B, C, D_text).
         concept_text: Features of the texts that modulate the concepts.
         blocks: Blocks whose scores are returned, each at most once.
@@ -132,7 +132,7 @@ def concept_probabilities(scores: Tensor, chosen: Tensor | None = None) -> Tenso
 
     Args:
         scores: raw, (M, B, C, S).
-        chosen: which concepts compete in each example, (B, K) int64 indices into C; None: all.
+        chosen: Concepts that compete in each example, (B, K) int64 indices into C; None: all.
 
     Returns:
         (B, C, S), or (B, K, S) with ``chosen``, in [0, 1]; sums to 1 over the concepts.

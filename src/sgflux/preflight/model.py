@@ -85,7 +85,7 @@ class ModelReport:
 
     Attributes:
         tokenizer_2: T5's tokenizer; None if it is still to be fetched.
-        lines: What was looked at, one line for each part, for the user.
+        lines: Description of the checks for the user, one line for each part.
     """
 
     tokenizer_2: Any

@@ -46,7 +46,7 @@ def parse_flags(
         cls: the dataclass; its fields are the flags, their docstrings the help.
         arguments: the flags, without the program's name.
         prog: the program's name in ``--help``.
-        description: what ``--help`` says above the flags.
+        description: Text of ``--help`` above the flags.
         config: markers of ``tyro.conf``.
         defaults: field -> what it is if no flag says otherwise, in place of the dataclass's own
             default; for a field that is a dataclass itself, such a mapping.

@@ -67,7 +67,7 @@ class Preparation:
         seen: Split -> digests of each of its rows and pictures.
         plan: Numbers of the run.
         terms: Terms of the loss.
-        parts: What the terms are made of.
+        parts: Parts that the terms of the loss are made of.
         sigma_shift: Shift of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
         training_adapter: Frozen LoRA that is in the base while it is trained; None without.
         sigma_shifts: Shift of each size, with aspect buckets; else empty.

@@ -84,7 +84,7 @@ def write_world(
             then about such a pair (in their first triple; ``meta.held_out_combination``), the
             other half have none. The reversed pair is not held out.
         progress: show a bar on stderr.
-        command: how the program was called, for the summary.
+        command: Command line of the program, recorded in the summary.
 
     Returns:
         What ``summary.json`` holds: arguments, objects, held-out pairs, and per split its rows,

@@ -64,7 +64,7 @@ class Preset:
     """What a demo does.
 
     Attributes:
-        name: what its folder is called by.
+        name: Name of the preset, and of its folder.
         purpose: one sentence for the screen and the report.
         world: settings of :func:`sgflux.world.dataset.write_world`.
         training: settings of :class:`sgflux.settings.training.TrainConfig`.
@@ -123,9 +123,9 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
     """Run a demo, or the rest of it.
 
     Args:
-        preset: what to do.
+        preset: Settings of the demo.
         out_dir: a new or empty folder, or one in which the same demo was begun.
-        console: where to print.
+        console: Console to print on.
 
     Returns:
         0, or :attr:`sgflux.training.run.train.TrainResult.exit_status` of an interruption.

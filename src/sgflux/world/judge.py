@@ -136,7 +136,7 @@ class WorldJudge(nn.Module):
             fine, coarse: channels of the 16 x 16 and the 8 x 8 grid, multiples of 8.
             dim: width of the queries, a multiple of ``heads``.
             heads: attention heads.
-            looks: how many times a query looks at the picture.
+            looks: Number of times that a query attends to the picture.
         """
         super().__init__()
         self.config = {"fine": fine, "coarse": coarse, "dim": dim, "heads": heads, "looks": looks}

@@ -30,7 +30,7 @@ class Component:
     """Connected objects, placed in units of their own.
 
     Attributes:
-        places: where each named icon stands.
+        places: Name of each icon -> its place.
         marks: (subject, object, marks) of every triple.
         halos: white rim of those in front of something, units.
         paint_order: names, back to front.

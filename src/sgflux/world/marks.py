@@ -84,7 +84,7 @@ class Pair:
     """What a relation is drawn from.
 
     Attributes:
-        subject, object: where the two icons stand.
+        subject, object: Places of the two icons.
         unit: length that marks scale with, about one icon.
         thick: width of a mark's lines, units.
         way: 1 or -1, the horizontal direction from the subject to the object, or a free choice for

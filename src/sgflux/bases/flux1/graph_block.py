@@ -156,7 +156,7 @@ def context_update(block: Any, states: Tensor, attention: Tensor, modulation: Mo
     Args:
         block: The block.
         states: Tokens before it, (B, n, D).
-        attention: What they attended to, after the output projection, (B, n, D).
+        attention: Result of their attention, after the output projection, (B, n, D).
         modulation: Modulation of these tokens.
     """
     states = _update(block.norm2_context, block.ff_context, states, attention, modulation)

@@ -45,7 +45,7 @@ class BlockOffload:
 
         Args:
             blocks: frozen; from now on to be called through :meth:`called`.
-            device: where they run.
+            device: Device that the blocks run on.
             folder: keep the weights in files of a folder of its own below this one, which goes
                 when this object does; None: keep them in the CPU's memory.
 
@@ -104,7 +104,7 @@ def offload_for_sampling(
 
     Args:
         transformer: Transformer without an adapter.
-        device: where it runs.
+        device: Device that the model runs on.
         folder: Folder of the weights, as for :class:`BlockOffload`.
 
     Returns:

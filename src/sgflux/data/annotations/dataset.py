@@ -52,7 +52,7 @@ def write_dataset(
     All files appear together, the summary last; a split of no rows has no file.
 
     Args:
-        table: what a reader found; if it has attributes, the rows carry them.
+        table: Annotations that a reader found; if they have attributes, the rows carry them.
         images_dir: the folder that the image paths start from.
         out_dir: folder of the files; made if it is missing.
         tag: beginning of the files' names; none of the files may be there yet.
@@ -66,8 +66,8 @@ def write_dataset(
         mirror: add the mirror image of every training example.
         min_box_area: smallest box in square pixels.
         allow_imbalance: go on where a predicate has fewer examples than asked for.
-        arguments: what was asked for, for the summary.
-        command: how the program was called, for the summary.
+        arguments: Settings of the command, recorded in the summary.
+        command: Command line of the program, recorded in the summary.
         progress: show bars on stderr.
 
     Returns:

@@ -75,9 +75,9 @@ class Candidates:
 
     Attributes:
         labels: each relationship's class, -1 where its predicate is none, (R,) int64.
-        keep: which relationships are fit to be examples, (R,) bool.
+        keep: True at the relationships that are fit to be examples, (R,) bool.
         boxes: the objects' boxes inside of the picture, (O, 4) float32.
-        ledger: what was dropped, and why.
+        ledger: Number of relationships dropped for each reason.
         other_predicates: predicates that are no class -> how often; the most frequent ones.
     """
 
@@ -132,7 +132,7 @@ def find_candidates(
     Args:
         table: all relationships.
         classes: the predicates asked for, canonical and sorted.
-        images_dir: where the pictures are; here only their names are looked at.
+        images_dir: Folder of the pictures; only the names of its files are read here.
         min_box_area: Least area of each of the two boxes inside the picture, square pixels.
         vocabulary: the aliases, inverses and symmetries that hold.
 

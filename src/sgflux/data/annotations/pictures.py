@@ -31,8 +31,8 @@ class AnnotatedObject:
     """An object in a picture.
 
     Attributes:
-        name: what it is.
-        box: where it is, in pixels of the upright picture.
+        name: Name of the object.
+        box: Box around the object, in pixels of the upright picture.
     """
 
     name: str

@@ -55,7 +55,7 @@ class RowMaker:
 
     Attributes:
         table: all relationships.
-        candidates: which of them are fit to be stated.
+        candidates: Relationships that are fit to be stated.
         classes: the predicates of the data set.
         template: Template of the prompt.
         whole_graphs: give every row all that is fit to be stated of its picture, not its triple

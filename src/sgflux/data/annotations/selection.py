@@ -80,7 +80,7 @@ def select(
 
     Args:
         maker: words the rows; with whole graphs, a picture gives one row.
-        pool: what can be chosen from.
+        pool: Candidates to choose from.
         wanted: split -> examples of each class.
         images_dir: the folder of the pictures.
         min_box_area: Least area of both boxes inside the decoded picture, square pixels.

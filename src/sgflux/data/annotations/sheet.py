@@ -33,7 +33,7 @@ def examples_sheet(
     Args:
         examples: Examples, at least one, whose pictures can be read.
         images_dir: the folder of the pictures.
-        title: what they are, for the line above them.
+        title: Text of the line above the examples.
         per_predicate: examples of each.
     """
     shown: dict[str, list[SceneExample]] = {}

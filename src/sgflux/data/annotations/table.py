@@ -102,7 +102,8 @@ class Annotations:
         names: different names of objects, clean ("" for none).
         predicates: different predicates, in the words of the file.
         relation_aliases: cleaned predicate -> the one that the source has for it.
-        quirks: what is odd in the files, and how often; each is handled as its name says.
+        quirks: Name of each oddity of the files -> how often it occurs; its name says how it is
+            handled.
         sources: file -> size in bytes (and, of a vocabulary, its hash).
         folders: folders below the images folder, in which a picture is looked for by its file's
             name if it is not at its path.

@@ -298,7 +298,7 @@ def name_features(
     Args:
         names: n names, at least one.
         encode: names -> (n, D), called for those that are missing.
-        store: where the others are, and these will be.
+        store: Cache that is read first and that keeps the new features.
         identity: changes whenever ``encode`` would give other values.
     """
     keys = [name_key(name, identity=identity) for name in names]

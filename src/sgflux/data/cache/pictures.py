@@ -36,7 +36,7 @@ class PictureFile:
     """A picture's file.
 
     Attributes:
-        path: where it is.
+        path: File of the picture.
         sha256: SHA-256 of its content, in hex.
         size: (width, height) of the upright picture.
     """
@@ -54,10 +54,10 @@ class Picture:
         file: File of the picture.
         crop: the crop; not ``auto`` where that comes to another one.
         box: the union of the row's boxes, if the crop needs it.
-        window: what the crop shows of the picture.
+        window: Part of the picture that the crop keeps.
         size: (height, width) to which the window is scaled.
         mirrored: whether it is the mirror image of the file.
-        example: what an error calls the first example that asks for it.
+        example: Name, in an error, of the first example that asks for it.
     """
 
     file: PictureFile

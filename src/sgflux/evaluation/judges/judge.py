@@ -45,7 +45,7 @@ class Verdict:
         outcome: one of the three verdicts.
         relation: the predicate that the judge itself names from the subject to the object, or
             "none"; None for a judge that names no predicates.
-        score: how likely the judge finds the statement, for comparisons within one picture: a
+        score: Likelihood that the judge gives the statement, for comparisons within one picture: a
             log-probability, or any number that grows with it; None for a judge without scores.
     """
 
@@ -67,7 +67,7 @@ class Reading:
         verdicts: statement -> the verdict on it.
         present: names of the objects that the judge finds, in lower case; None for a judge that
             does not look for objects.
-        evidence: what else ``results.jsonl`` keeps of the picture, as plain JSON.
+        evidence: Further facts about the picture that ``results.jsonl`` keeps, as plain JSON.
     """
 
     verdicts: Mapping[Triple, Verdict]

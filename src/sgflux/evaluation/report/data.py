@@ -43,8 +43,8 @@ class Picture:
         path: the PNG.
         image_rel_path: the item's real picture, below the data set's image root.
         prompt: the text.
-        graph: what the adapter was told, or None.
-        statements: what the item states.
+        graph: Graph that the adapter was given, or None.
+        statements: Statements of the item.
         said: statement -> the judge's verdict; a statement that no judge covers is not in it.
         pixels: SHA-256 of the pixels that were judged; None in results of earlier versions.
     """
@@ -65,7 +65,7 @@ class Evaluation:
     """An evaluation's folder.
 
     Attributes:
-        folder: where it is.
+        folder: Folder of the evaluation.
         results: ``evaluation_results.json``.
         items: row -> arm -> the item's picture with the first noise, rows in order.
         images_dir: root of the real pictures.

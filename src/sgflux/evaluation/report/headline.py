@@ -89,7 +89,7 @@ class HeadlineRow:
     Attributes:
         group: heading that it stands under.
         label: Name of the figure.
-        note: what is compared, or what it means.
+        note: Explanation of the comparison or of its result.
         figure: the figure.
         arm: the arm that it is of, if it is of one.
     """

@@ -62,7 +62,7 @@ def write_report(
     """Write ``report.html`` into an evaluation's folder.
 
     Args:
-        folder: where ``sgflux eval`` wrote its results.
+        folder: Folder into which ``sgflux eval`` wrote its results.
         title: Title of the page.
         metrics: the training's ``metrics.jsonl``, for the curves; None leaves them out.
         extra_sections: come before the last one, which says how everything was measured.

@@ -148,6 +148,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
         f"from, {len(held_out)} to measure it on"
     )
     _fit(reader, encoded.train, own, config=config, say=say)
+    values = flat_values(config)
     card = ClassifierCard(
         kind=config.kind,
         predicates=reader.model.predicates,
@@ -158,7 +159,7 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
             "sgflux": sgflux.__version__,
             "statements": len(own),
             "data": splits.digests,
-            **{name: value for name, value in flat_values(config).items() if name in _RECORDED},
+            **{name: values[name] for name in _RECORDED},
         },
     )
     save_classifier(config.out_dir, reader.model, card)

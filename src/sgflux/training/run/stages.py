@@ -19,9 +19,7 @@ from sgflux.training.build import (
     sigma_shift_of,
     validator_of,
 )
-from sgflux.training.checkpoints.initial import (
-    InitialAdapter,
-)
+from sgflux.training.checkpoints.initial import InitialAdapter
 from sgflux.training.checkpoints.run_folder import RunFolder
 from sgflux.training.encoding.encode import (
     Encoded,

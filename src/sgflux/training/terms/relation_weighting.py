@@ -81,8 +81,8 @@ def relation_weights(region: Tensor, *, alpha: float) -> Tensor:
     same everywhere.
 
     Args:
-        region: How much of the relation is at each token, >= 0, (B, S); detached here.
-        alpha: How much more the strongest token counts than one without any, >= 0.
+        region: Share of the relation at each token, >= 0, (B, S); detached here.
+        alpha: Extra weight of the strongest token over a token without any, >= 0.
 
     Returns:
         (B, S) float32 without gradient; all 1 where a region is zero everywhere.

@@ -25,7 +25,7 @@ class LoadedClassifier:
     Attributes:
         folder: Folder of the classifier.
         model: Frozen weights.
-        card: What is known of the classifier.
+        card: Description and figures of the classifier.
     """
 
     folder: Path

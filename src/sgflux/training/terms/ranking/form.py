@@ -55,7 +55,7 @@ class RankingForm:
         Args:
             positive: Cost of the true graph for each pair, (K, B).
             negative: Cost of the corrupted one, (K, B).
-            paired: Which pairs exist, (K, B) bool.
+            paired: True for the pairs that exist, (K, B) bool.
 
         Returns:
             Scalar float32: the mean over the examples that have a pair; 0 without any.
@@ -94,7 +94,7 @@ def mean_of_counted(errors: Tensor, counted: Tensor) -> Tensor:
 
     Args:
         errors: Error of each example, (B,) float32.
-        counted: Which examples count, (B,) bool.
+        counted: True for the examples that count, (B,) bool.
 
     Returns:
         Scalar, float32.
