@@ -9,6 +9,7 @@ import torch
 
 from sgflux.bases.flux1.files import identify_base
 from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.flux1.lora_formats import LoraWeights, write_lora
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
@@ -17,7 +18,6 @@ from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
-from sgflux.models.lora_formats import LoraWeights, write_lora
 from sgflux.publishing import write_published
 from sgflux.settings.exporting import ExportConfig, ImportConfig
 

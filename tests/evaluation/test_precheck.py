@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sgflux.bases.flux1.check import check_model
 from sgflux.data.examples import read_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation import evaluator
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
-from sgflux.preflight.model import check_model
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.model_source import ModelSource
 

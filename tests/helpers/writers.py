@@ -105,7 +105,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _exported(folder: Path) -> None:
-    from sgflux.models.lora_formats import LoraWeights, write_lora
+    from sgflux.bases.flux1.lora_formats import LoraWeights, write_lora
 
     layer = "transformer_blocks.0.attn.to_q"
     weights = {

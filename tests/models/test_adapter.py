@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.flux1.lora_formats import METADATA_KEY
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
@@ -27,7 +28,6 @@ from sgflux.models.adapter import (
     save_bundle,
 )
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.lora_formats import METADATA_KEY
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, make_model, rows_of, train_by_chance
 

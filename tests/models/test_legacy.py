@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from sgflux.bases.flux1.files import identify_base
 from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.flux1.lora_formats import read_lora
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
@@ -23,7 +24,6 @@ from sgflux.models.bundle import load_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
-from sgflux.models.lora_formats import read_lora
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.cgip import DIM, write_checkpoint, write_vocabulary
 from tests.helpers.models import GRAPHS

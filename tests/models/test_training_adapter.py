@@ -15,11 +15,11 @@ import torch
 from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.lora_formats import LORA_FORMATS, METADATA_KEY, LoraWeights, write_lora
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.lora_formats import LORA_FORMATS, METADATA_KEY, LoraWeights, write_lora
 from sgflux.models.training_adapter import (
     TRAINING_NAME,
     add_training_adapter,

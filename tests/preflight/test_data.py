@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sgflux.bases.flux1.check import check_model
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.pictures import picture_size
 from sgflux.errors import SgfluxError
@@ -20,7 +21,6 @@ from sgflux.graphs.names import graph_names, names_in_context
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.preflight import data as preflight
 from sgflux.preflight.data import check_names, check_pictures
-from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource
 
 

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated, replace_folder
@@ -40,7 +41,6 @@ from sgflux.models.bundle_checks import (
     check_sizes,
 )
 from sgflux.models.finite import check_finite
-from sgflux.models.lora_formats import LoraWeights, read_lora, write_lora
 from sgflux.versions import installed_versions
 
 LORA_FILE = "pytorch_lora_weights.safetensors"

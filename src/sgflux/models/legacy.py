@@ -22,6 +22,7 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
 from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.flux1.lora_formats import LoraWeights
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.files.tensors import read_torch_file
@@ -30,7 +31,6 @@ from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import GraphMode
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.lora_formats import LoraWeights
 
 _LORA_KEY = re.compile(
     r"(?:.*\.)?(transformer_blocks\.(\d+)\.attn\.(\w+(?:\.0)?)\.lora_([AB]))(?:\.\w+)?\.weight"

@@ -3,7 +3,7 @@
 FLUX.1-schnell was distilled to few steps, and plain training wears that down: the adapter that
 learns also learns to undo it. With a training adapter in the base, which has undone it already,
 there is nothing left to undo. It is an ordinary LoRA of FLUX in any layout that
-:func:`sgflux.models.lora_formats.read_lora` reads.
+:func:`sgflux.bases.flux1.lora_formats.read_lora` reads.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora
 from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
-from sgflux.models.lora_formats import LoraWeights, read_lora
 from sgflux.models.lora_switch import restore, switched_off
 from sgflux.settings.model_source import FILE_ENDINGS
 

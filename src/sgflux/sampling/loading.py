@@ -12,6 +12,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
+from sgflux.bases.flux1.check import check_model
 from sgflux.bases.flux1.files import identify_base
 from sgflux.bases.flux1.load import (
     load_autoencoder,
@@ -22,11 +23,10 @@ from sgflux.bases.flux1.load import (
 from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
-from sgflux.bases.memory.quantization import quantize_base
+from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
-from sgflux.preflight.model import check_libraries, check_model
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource

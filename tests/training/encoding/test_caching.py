@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sgflux.bases.flux1.facts import encoder_facts, files_identity
 from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
 from sgflux.bases.hub import model_folder
 from sgflux.cli import main
@@ -21,7 +22,6 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.training.encoding import lazy_encoders
 from sgflux.training.encoding.encode import Encoded
-from sgflux.training.encoding.encoder_files import encoder_facts, files_identity
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run.stages import encode_data, plan_data, read_data
 

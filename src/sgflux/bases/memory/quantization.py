@@ -12,6 +12,7 @@ checkpointing that makes it pay; bitsandbytes converts it anew.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -120,3 +121,13 @@ def not_installed(kind: str) -> SgfluxError:
         f"quantize {kind!r} needs {LIBRARIES[kind]}, which is not installed: "
         f'pip install "sgflux[{_EXTRAS[kind]}]"'
     )
+
+
+def check_libraries(*, quantize: str) -> None:
+    """Check that the optional library of a quantisation is there.
+
+    Raises:
+        SgfluxError: naming it and the command that installs it.
+    """
+    if quantize in LIBRARIES and importlib.util.find_spec(LIBRARIES[quantize]) is None:
+        raise not_installed(quantize)

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora
 from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
 from sgflux.models.hub import find_bundle
-from sgflux.models.lora_formats import LoraWeights, read_lora
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from sgflux.bases.flux1.facts import EncoderFacts
 from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
@@ -28,7 +29,6 @@ from sgflux.settings.conditions import PromptMix
 from sgflux.settings.data import DataSettings
 from sgflux.settings.pictures import PictureSettings
 from sgflux.training.batches.batch import LatentScale
-from sgflux.training.encoding.encoder_files import EncoderFacts
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.processes.processes import Processes

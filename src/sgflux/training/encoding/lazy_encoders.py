@@ -8,6 +8,13 @@ from functools import cached_property
 import torch
 
 from sgflux.bases.devices import DTYPES, usable_device
+from sgflux.bases.flux1.facts import (
+    AUTOENCODER_PARTS,
+    TEXT_PARTS,
+    EncoderFacts,
+    encoder_facts,
+    files_identity,
+)
 from sgflux.bases.flux1.load import Autoencoder, load_autoencoder, load_text_encoders
 from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.hub import model_folder
@@ -15,13 +22,6 @@ from sgflux.data.cache.arrays import name_key
 from sgflux.data.cache.encoding import Encoders, name_features
 from sgflux.data.cache.store import CacheStore
 from sgflux.settings.model_source import ModelSource
-from sgflux.training.encoding.encoder_files import (
-    AUTOENCODER_PARTS,
-    TEXT_PARTS,
-    EncoderFacts,
-    encoder_facts,
-    files_identity,
-)
 
 
 class LazyEncoders:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
+from sgflux.bases.flux1.check import check_model
 from sgflux.bases.flux1.text import text_length
+from sgflux.bases.memory.quantization import check_libraries
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
 from sgflux.preflight.data import check_names, check_pictures
-from sgflux.preflight.model import check_libraries, check_model
 from sgflux.settings.data import DataSettings
 from sgflux.settings.memory import Quantization
 from sgflux.settings.model_source import ModelSource

@@ -14,10 +14,10 @@ from diffusers import FluxPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from tests.helpers.models import make_model, train_by_chance
 
 

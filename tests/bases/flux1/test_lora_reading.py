@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sgflux.bases.flux1.lora_formats import METADATA_KEY, read_lora
 from sgflux.errors import SgfluxError
-from sgflux.models.lora_formats import METADATA_KEY, read_lora
 
 WIDTH, RANK = 8, 3
 Q = "transformer_blocks.7.attn.to_q"

@@ -5,7 +5,6 @@ What this cannot see is whether the values of the weights are the right ones.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -25,13 +24,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.bases.flux1.original_layout import described_state
 from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
-from sgflux.bases.hub import resolve_model_id, why_not_loaded
-from sgflux.bases.memory.quantization import LIBRARIES, not_installed
-from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
-from sgflux.errors import SgfluxError, first_line
-from sgflux.files.weights_header import StoredTensor, read_header
-from sgflux.files.writing import readable_size
-from sgflux.preflight.folder import (
+from sgflux.bases.folder_checks import (
     Folder,
     PartWeights,
     check_settings,
@@ -40,6 +33,11 @@ from sgflux.preflight.folder import (
     read_json,
     read_weights,
 )
+from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
+from sgflux.errors import SgfluxError, first_line
+from sgflux.files.weights_header import StoredTensor, read_header
+from sgflux.files.writing import readable_size
 from sgflux.settings.model_source import ModelSource
 
 _TRANSFORMER: dict[str, Any] = {
@@ -156,16 +154,6 @@ def check_input_channels(model_id: str, channels: int, *, latent_channels: int) 
         f"model {model_id!r}: its transformer takes {channels} input channels, its autoencoder "
         f"gives 4 times {latent_channels}: they do not belong together"
     )
-
-
-def check_libraries(*, quantize: str) -> None:
-    """Check that an optional library is there which the run will ask for.
-
-    Raises:
-        SgfluxError: naming it and the command that installs it.
-    """
-    if quantize in LIBRARIES and importlib.util.find_spec(LIBRARIES[quantize]) is None:
-        raise not_installed(quantize)
 
 
 # --- parts of a folder --------------------------------------------------------------------------

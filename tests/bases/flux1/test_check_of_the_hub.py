@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from sgflux.bases.flux1 import check as preflight
+from sgflux.bases.flux1.check import check_model
 from sgflux.bases.hub import resolve_model_id
 from sgflux.errors import SgfluxError
-from sgflux.preflight import model as preflight
-from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource
 
 

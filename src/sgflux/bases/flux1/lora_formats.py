@@ -33,11 +33,11 @@ from torch import Tensor
 
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.bases.flux1.original_layout import original_targets
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
-from sgflux.models.lora_weights import LoraWeights
 from sgflux.terminal.printable import counted
 
 __all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]

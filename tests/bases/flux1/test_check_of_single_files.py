@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1.check import check_model
 from sgflux.errors import SgfluxError
-from sgflux.preflight.model import check_model
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.single_files import SingleFiles, write_single_files
 

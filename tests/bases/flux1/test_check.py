@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTokenizer, T5TokenizerFast
 
+from sgflux.bases.flux1.check import check_input_channels, check_model
 from sgflux.bases.flux1.load import load_text_encoders
 from sgflux.bases.hub import resolve_model_id
+from sgflux.bases.memory.quantization import check_libraries
 from sgflux.bases.tokenizers import check_tokenizer
 from sgflux.errors import SgfluxError
-from sgflux.preflight import model as preflight
-from sgflux.preflight.model import check_input_channels, check_libraries, check_model
 from sgflux.settings.model_source import ModelSource
 
 TINY = Path(resolve_model_id("tiny"))
@@ -303,7 +303,7 @@ def test_the_loader_refuses_a_stub_too(base: Path) -> None:
 
 def test_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Callable[[str], None] = lambda name: None  # noqa: E731
-    monkeypatch.setattr(preflight.importlib.util, "find_spec", found)
+    monkeypatch.setattr("importlib.util.find_spec", found)
     check_libraries(quantize="none")
     with pytest.raises(SgfluxError, match=r'pip install "sgflux\['):
         check_libraries(quantize="nf4")
