@@ -240,9 +240,9 @@ class Ablation:
         config = ClassifierConfig.from_flat(
             train_jsonl=self._train_file(size),
             val_jsonl=self.data / "validation.jsonl",
-            out_dir=folder,
+            output_dir=folder,
             kind=kind,
-            steps=self.scale.classifier_steps,
+            max_steps=self.scale.classifier_steps,
             latent_cache_dir=self.out_dir / "cache",
             device=self.device,
             **{name: DEMO.training[name] for name in ("model_id", "height", "width", "dtype")},
@@ -301,7 +301,7 @@ class Ablation:
         return evaluate(
             EvalConfig.from_flat(
                 data=self.data / "test.jsonl",
-                out_dir=folder / "evaluation",
+                output_dir=folder / "evaluation",
                 adapter=folder / "training" / "final",
                 arms=ARMS,
                 items=items,

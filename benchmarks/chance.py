@@ -46,7 +46,7 @@ def measure(folder: Path, *, per_predicate: int = PER_PREDICATE) -> dict[str, An
     )
     config = EvalConfig.from_flat(
         data=folder / "world" / "test.jsonl",
-        out_dir=folder / "evaluation",
+        output_dir=folder / "evaluation",
         generator="blind",
         arms=(ARM,),
     )

@@ -30,9 +30,9 @@ def run(form: str, release: Path, out_dir: Path) -> dict[str, Any]:
     source = ["--raw", str(release)]
     if form == "h5":
         files = [str(release / f"{split}.h5") for split in ("train", "val", "test")]
-        source = ["--h5", *files, "--vocab", str(release / "vocab.json")]
+        source = ["--h5", *files, "--vocab-path", str(release / "vocab.json")]
         source += ["--images-dir", str(release)]
-    command = [sys.executable, "-m", "sgflux", "data", "vg", *source, "--out-dir", str(out_dir)]
+    command = [sys.executable, "-m", "sgflux", "data", "vg", *source, "--output-dir", str(out_dir)]
     start = time.perf_counter()
     child = subprocess.Popen([*command, "--allow-imbalance"], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(child.pid, 0)

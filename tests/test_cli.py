@@ -47,11 +47,19 @@ HEAVY = ("accelerate", "diffusers", "h5py", "matplotlib", "numpy", "peft", "torc
 
 BAD_VALUES = {
     "data world": ["--no-such-flag"],
-    "data vg": ["--out-dir", "out"],
+    "data vg": ["--output-dir", "out"],
     "data check": [],
     "cache": ["a.jsonl", "--latent-cache-dir", "cache", "--shard", "2"],
     "train": ["--train-jsonl", "a.jsonl", "--output-dir", "out", "--lora-rank", "0"],
-    "train-classifier": ["--train-jsonl", "a", "--val-jsonl", "b", "--out-dir", "c", "--steps=0"],
+    "train-classifier": [
+        "--train-jsonl",
+        "a",
+        "--val-jsonl",
+        "b",
+        "--output-dir",
+        "c",
+        "--max-steps=0",
+    ],
     "sample": ["--steps", "0", "--prompt", "a dog"],
     "saliency": ["--image", "a.png", "--graph", "man, riding, horse", "--sigma", "2"],
     "eval": ["--data", "a.jsonl", "--steps", "0"],
@@ -198,7 +206,7 @@ def test_a_defect_of_ours_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_bad_value_of_a_flag_is_one_line(capsys: Capture, tmp_path: Path) -> None:
     """The checks of a dataclass run outside of tyro, which would frame them in five lines."""
-    flags = ["--data", "x.jsonl", "--out-dir", str(tmp_path), "--steps", "0"]
+    flags = ["--data", "x.jsonl", "--output-dir", str(tmp_path), "--steps", "0"]
     assert main(["eval", *flags]) == 2
     assert capsys.readouterr().err == "error: steps must be at least 1, got 0\n"
     flags = ["--train-jsonl", "x.jsonl", "--output-dir", str(tmp_path), "--lora-rank", "0"]
@@ -221,7 +229,7 @@ def test_python_dash_m(tmp_path: Path) -> None:
 
 def world(out_dir: Path, *more: str) -> list[str]:
     counts = ["--train-per-class", "1", "--val-per-class", "1", "--test-per-class", "1"]
-    return ["data", "world", "--out-dir", str(out_dir), *counts, *more]
+    return ["data", "world", "--output-dir", str(out_dir), *counts, *more]
 
 
 def test_data_world_writes_what_data_check_accepts(tmp_path: Path, capsys: Capture) -> None:
@@ -269,14 +277,14 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
     adapter = ["--adapter", str(run / "final"), "--model-id", model, *size, "--device", "cpu"]
     graphs = ["--graph", "man, riding, horse", "--graph", "cat, over, box"]
     pictures = tmp_path / "pictures"
-    few = ["--num-images", "2", "--steps", "1", "--out-dir", str(pictures)]
+    few = ["--num-images", "2", "--steps", "1", "--output-dir", str(pictures)]
     assert main(["sample", *adapter, *graphs, *few]) == 0
     assert len(list(pictures.glob("*.png"))) == 5  # two of each graph, and all on a sheet
     assert main(["sample", *adapter, "--graph", "man, ridng, horse", *few]) == 2
     assert "'riding'" in capsys.readouterr().err
 
     look = ["--image", str(pictures / "000-seed0.png"), "--graph", "man, riding, horse"]
-    assert main(["saliency", *adapter, *look, "--out-dir", str(tmp_path / "maps")]) == 0
+    assert main(["saliency", *adapter, *look, "--output-dir", str(tmp_path / "maps")]) == 0
     names = {path.name for path in (tmp_path / "maps").iterdir()}
     assert names == {"contact_sheet.png", *(f"000-{x}.png" for x in PARTS)}
     assert main(["saliency", *adapter, *look, "--blocks", "3"]) == 2
@@ -285,7 +293,7 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "evaluation"
     arms = ["--arms", "base_neutral", "graph", "negative_graph", "--judge", "none"]
     items = ["--items", "4", "--steps", "1", "--ranking-sigmas", "1"]
-    test = ["--data", str(data / "test.jsonl"), "--out-dir", str(out)]
+    test = ["--data", str(data / "test.jsonl"), "--output-dir", str(out)]
     assert main(["eval", *adapter, *test, *arms, *items]) == 0
     results = json.loads((out / "evaluation_results.json").read_text())
     assert results["command"].startswith("sgflux eval --adapter")

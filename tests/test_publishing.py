@@ -60,7 +60,7 @@ def figures(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def publish(adapter: Path, folder: Path, *flags: str) -> int:
-    return main(["export", "--adapter", str(adapter), "--folder", str(folder), *flags])
+    return main(["export", "--adapter", str(adapter), "--output-dir", str(folder), *flags])
 
 
 def test_the_card_has_what_the_hub_shows(adapter: Path, tmp_path: Path) -> None:

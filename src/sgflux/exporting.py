@@ -33,7 +33,7 @@ def export(config: ExportConfig) -> list[str]:
     """
     done = []
     adapter, state = load_bundle(config.adapter)
-    if config.format is not None and config.out is not None:
+    if config.format is not None and config.output is not None:
         weights = {
             name.removeprefix("lora."): value
             for name, value in state.items()
@@ -41,7 +41,7 @@ def export(config: ExportConfig) -> list[str]:
         }
         lora = LoraWeights.with_alpha(weights, adapter.lora_alpha)
         write_lora(
-            config.out,
+            config.output,
             lora.scaled(config.scale),
             layout=config.format,
             header=_base_header(
@@ -49,13 +49,13 @@ def export(config: ExportConfig) -> list[str]:
             ),
         )
         done.append(
-            f"{config.out}: LoRA of {len(lora.modules)} layers, {config.format} layout, read by "
+            f"{config.output}: LoRA of {len(lora.modules)} layers, {config.format} layout, read by "
             f"{_READERS[config.format]}. It holds the LoRA alone: without the graph conditioner "
             "beside it, a program draws no graph"
         )
-    if config.folder is not None:
-        write_published(config.adapter, config.folder, config=config)
-        done.append(f"{config.folder}: the whole adapter as it is published, with pipeline.py")
+    if config.output_dir is not None:
+        write_published(config.adapter, config.output_dir, config=config)
+        done.append(f"{config.output_dir}: the whole adapter as it is published, with pipeline.py")
     if config.push_to_hub is not None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "adapter"
@@ -107,7 +107,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
         base_identity=identity,
     )
     save_bundle(
-        config.out_dir,
+        config.output_dir,
         config=imported.model.config,
         state=imported.model.adapter_state(),
         card=f"# Scene-graph adapter for {public_name(config.model.name)}\n\n"
@@ -116,7 +116,7 @@ def import_adapter(config: ImportConfig) -> list[str]:
         metrics={},
         base=BaseName.of(config.model.name, config.model.revision),
     )
-    return [*imported.report, *note, f"{config.out_dir}: the adapter"]
+    return [*imported.report, *note, f"{config.output_dir}: the adapter"]
 
 
 def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:

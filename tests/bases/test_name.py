@@ -46,12 +46,12 @@ def test_sample_and_saliency_know_the_base_of_an_adapter(on_tiny: Path, tmp_path
     assert read_base(on_tiny) == BaseName.of("tiny")
     size = ["--height", "32", "--width", "32"]
     few = ["--graph", "man, riding, horse", "--adapter", str(on_tiny), *size]
-    out = ["--steps", "1", "--num-images", "1", "--out-dir", str(tmp_path / "s")]
+    out = ["--steps", "1", "--num-images", "1", "--output-dir", str(tmp_path / "s")]
     assert main(["sample", *few, *out]) == 0
     picture = tmp_path / "s" / "000-seed0.png"
     assert read_picture(picture)[1]["model"] == "tiny"
     maps = tmp_path / "maps"
-    assert main(["saliency", "--image", str(picture), *few, "--out-dir", str(maps)]) == 0
+    assert main(["saliency", "--image", str(picture), *few, "--output-dir", str(maps)]) == 0
     assert len(list(maps.iterdir())) == 4
 
 

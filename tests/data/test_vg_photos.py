@@ -81,7 +81,7 @@ def test_the_photographs_as_a_raw_release_become_a_data_set(tmp_path: Path):
         (tmp_path / "VG_100K").mkdir(exist_ok=True)
         shutil.copy(VG_PHOTOS / path, tmp_path / "VG_100K" / path)
     out = tmp_path / "out"
-    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), "--graphs"]
+    command = ["data", "vg", "--raw", str(release.write()), "--output-dir", str(out), "--graphs"]
     command += ["--allow-imbalance", "--val-per-class", "0", "--test-per-class", "0"]
     assert main(command) == 0
     rows = read_examples(out / "vg_quickwin_train.jsonl")

@@ -52,7 +52,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory, flux: Path) -> Path:
 def settings(data: Path, out_dir: Path, flux: Path, adapter: Path, **more: Any) -> EvalConfig:
     return EvalConfig.from_flat(
         data=data,
-        out_dir=out_dir,
+        output_dir=out_dir,
         adapter=adapter,
         model_id=str(flux),
         items=2,

@@ -16,7 +16,7 @@ from sgflux.world.dataset import write_world
 
 def lines_of(data: Path, out_dir: Path, *, seed: int) -> list[dict[str, Any]]:
     config = EvalConfig.from_flat(
-        data=data, out_dir=out_dir, generator="oracle", arms=("negative_graph",), seed=seed
+        data=data, output_dir=out_dir, generator="oracle", arms=("negative_graph",), seed=seed
     )
     evaluate(config, show_progress=False, say=lambda line: None)
     return [json.loads(line) for line in (out_dir / "results.jsonl").read_text().split("\n")[:-1]]

@@ -57,7 +57,7 @@ def quietly(config: EvalConfig, **parts: Any) -> dict[str, Any]:
 
 
 def run(data: Path, out_dir: Path, **settings: Any) -> dict[str, Any]:
-    return quietly(EvalConfig.from_flat(data=data, out_dir=out_dir, **settings))
+    return quietly(EvalConfig.from_flat(data=data, output_dir=out_dir, **settings))
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ class Counting:
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path: Path) -> None:
     config = EvalConfig.from_flat(
         data=data,
-        out_dir=tmp_path / "out",
+        output_dir=tmp_path / "out",
         items=24,
         arms=("graph", "negative_graph"),
         generator="oracle",
@@ -203,7 +203,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path
     assert rest.drawn == 48 - 32 + 2
     assert resumed["timing"]["reused"] == 30
     assert resumed["timing"]["replaced"] == 1
-    whole = quietly(replace(config, out_dir=tmp_path / "whole"))
+    whole = quietly(replace(config, output_dir=tmp_path / "whole"))
     for name in ("judge", "arms", "win_rate", "differences", "graph_sensitivity"):
         assert resumed[name] == whole[name]
     lines = [(tmp_path / name / "results.jsonl").read_bytes() for name in ("out", "whole")]
@@ -212,7 +212,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(data: Path, tmp_path
 
 def test_a_generator_that_leaves_a_picture_out_stops_the_run(data: Path, tmp_path: Path) -> None:
     config = EvalConfig.from_flat(
-        data=data, out_dir=tmp_path, items=8, arms=("graph",), generator="oracle"
+        data=data, output_dir=tmp_path, items=8, arms=("graph",), generator="oracle"
     )
     with pytest.raises(SgfluxError, match="7 pictures for 8 requests"):
         quietly(config, generator=Counting(leave_out=1))
@@ -265,7 +265,7 @@ def test_a_model_is_measured_in_every_arm(
     results = evaluate(
         EvalConfig.from_flat(
             data=data,
-            out_dir=tmp_path,
+            output_dir=tmp_path,
             adapter=adapter,
             model_id=str(flux),
             items=6,

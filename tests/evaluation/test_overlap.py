@@ -103,14 +103,14 @@ def test_the_files_of_a_training_are_refused_as_test_data(
     evaluation += " --judge none --ranking-sigmas 0 --arms graph --steps 1"
     capsys.readouterr()
     for split, status in (("train", 2), ("validation", 2), ("test", 0)):
-        out = f" --data {tmp_path}/copied/{split}.jsonl --out-dir {tmp_path}/{split}"
+        out = f" --data {tmp_path}/copied/{split}.jsonl --output-dir {tmp_path}/{split}"
         assert main((evaluation + out).split()) == status
         said = capsys.readouterr()
         if status:
             assert "--allow-seen-data" in said.err
         else:
             assert "no picture of it was trained or selected on" in said.out
-    out = f" --data {tmp_path}/copied/train.jsonl --out-dir {tmp_path}/named --allow-seen-data"
+    out = f" --data {tmp_path}/copied/train.jsonl --output-dir {tmp_path}/named --allow-seen-data"
     assert main((evaluation + out).split()) == 0
     page = (tmp_path / "named/report.html").read_text("utf-8")
     assert "24 of its pictures and 24 of its 24 rows are of the training data" in page

@@ -39,7 +39,7 @@ def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
 
 
 def config_of(data: Path, **changes: Any) -> EvalConfig:
-    settings: dict[str, Any] = {"data": data, "out_dir": data.parent / "out", "judge": "none"}
+    settings: dict[str, Any] = {"data": data, "output_dir": data.parent / "out", "judge": "none"}
     return EvalConfig.from_flat(**{**settings, "adapter": data.parent / "final", **changes})
 
 

@@ -136,7 +136,7 @@ def test_the_data_are_hashed_as_they_were_parsed(tmp_path: Path) -> None:
         path.write_bytes(parsed + b"\n")
 
     config = EvalConfig.from_flat(
-        data=path, out_dir=tmp_path / "out", generator="oracle", items=2, arms=("graph",)
+        data=path, output_dir=tmp_path / "out", generator="oracle", items=2, arms=("graph",)
     )
     results = evaluate(config, show_progress=False, say=say)
     assert path.read_bytes() != parsed
@@ -164,7 +164,7 @@ def test_pictures_of_another_base_are_drawn_again(tmp_path: Path) -> None:
     def run(model: Path) -> dict[str, Any]:
         config = EvalConfig.from_flat(
             data=tmp_path / "w/test.jsonl",
-            out_dir=tmp_path / "out",
+            output_dir=tmp_path / "out",
             model_id=str(model),
             arms=("base_neutral",),
             judge="none",
@@ -186,7 +186,7 @@ def test_a_second_evaluation_of_a_folder_is_refused_while_the_first_draws(tmp_pa
     write_world(tmp_path / "world", **sizes)
     config = EvalConfig.from_flat(
         data=tmp_path / "world" / "test.jsonl",
-        out_dir=tmp_path / "out",
+        output_dir=tmp_path / "out",
         generator="oracle",
         arms=("graph",),
         items=2,

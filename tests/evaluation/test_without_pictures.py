@@ -41,7 +41,7 @@ def run(data: Path, model: tuple[Path, Path], out: Path, **more: Any) -> tuple[d
     said: list[str] = []
     config = EvalConfig.from_flat(
         data=data,
-        out_dir=out,
+        output_dir=out,
         model_id=str(model[0]),
         adapter=model[1],
         steps=1,

@@ -233,20 +233,20 @@ def test_forty_at_once_never_overlap(tmp_path: Path) -> None:
 
 COMMANDS = {
     # What is typed, "{}" being the test's folder -> whether the lock stands beside {}/x.
-    "data world --out-dir {}/x --train-per-class 1": True,
-    "data vg --raw {} --out-dir {}/x --tag t": False,
+    "data world --output-dir {}/x --train-per-class 1": True,
+    "data vg --raw {} --output-dir {}/x --tag t": False,
     "cache {}/a.jsonl --latent-cache-dir {}/x --device cpu": False,
     "train --train-jsonl {}/a.jsonl --output-dir {}/x --device cpu": False,
-    "train-classifier --train-jsonl {}/a --val-jsonl {}/b --out-dir {}/x": True,
-    "sample --adapter {}/a --graph a,on,b --out-dir {}/x": False,
-    "saliency --image {}/i.png --graph a,on,b --out-dir {}/x": False,
-    "eval --data {}/a.jsonl --out-dir {}/x": False,
-    "export --adapter {}/a --format kohya --out {}/x": True,
-    "import --legacy {}/a --cgip-ckpt {}/c --vocab-path {}/v --out-dir {}/x": True,
-    "demo --out-dir {}/x": False,
+    "train-classifier --train-jsonl {}/a --val-jsonl {}/b --output-dir {}/x": True,
+    "sample --adapter {}/a --graph a,on,b --output-dir {}/x": False,
+    "saliency --image {}/i.png --graph a,on,b --output-dir {}/x": False,
+    "eval --data {}/a.jsonl --output-dir {}/x": False,
+    "export --adapter {}/a --format kohya --output {}/x": True,
+    "import --legacy {}/a --cgip-ckpt {}/c --vocab-path {}/v --output-dir {}/x": True,
+    "demo --output-dir {}/x": False,
     "world train-base --output-dir {}/x": False,
     "world measure-base --output {}/x": True,
-    "world train-judge --out {}/x": True,
+    "world train-judge --output {}/x": True,
 }
 
 

@@ -98,7 +98,7 @@ def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
     both = Remembering()
     for example in read_examples(data / "test.jsonl"):
         both.remember(np.asarray(load_image(data / example.image_rel_path)), example.graph)
-    config = EvalConfig.from_flat(data=data / "test.jsonl", out_dir=folder / "evaluation")
+    config = EvalConfig.from_flat(data=data / "test.jsonl", output_dir=folder / "evaluation")
     evaluate(
         config,
         generator=both,
@@ -106,7 +106,7 @@ def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
         command=["sgflux", "eval", "<test>"],
         show_progress=False,
     )
-    path = config.out_dir / "evaluation_results.json"
+    path = config.output_dir / "evaluation_results.json"
     results = json.loads(path.read_text())
     share = {"value": 0.871, "ci95": [0.842, 0.899], "n": 400, "clusters": 100}
     results["ranking_accuracy"] = {
@@ -133,7 +133,7 @@ def make_evaluation(folder: Path, *, per_class: int = 2) -> Path:
     }
     path.write_text(json.dumps(results))
     write_metrics(folder / "metrics.jsonl")
-    return config.out_dir
+    return config.output_dir
 
 
 def write_metrics(path: Path) -> None:

@@ -109,7 +109,7 @@ def test_weights_that_are_no_numbers_are_refused_everywhere(
     with pytest.raises(SgfluxError, match=rf"{file}: .* not finite"):
         load_bundle(bundle)
     with pytest.raises(SgfluxError, match="not finite"):
-        export(ExportConfig(adapter=bundle, format="diffusers", out=tmp_path / "a.safetensors"))
+        export(ExportConfig(adapter=bundle, format="diffusers", output=tmp_path / "a.safetensors"))
 
 
 def test_what_is_no_number_is_neither_saved_nor_loaded(

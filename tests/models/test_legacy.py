@@ -143,7 +143,7 @@ def test_import_export_and_publish(
     legacy, bundle, file = tmp_path / "old.pt", tmp_path / "new", tmp_path / "lora.safetensors"
     torch.save(legacy_weights(), legacy)
     flags = {
-        "--legacy": legacy, "--out-dir": bundle, "--cgip-ckpt": tmp_path / "sip_vg.pt",
+        "--legacy": legacy, "--output-dir": bundle, "--cgip-ckpt": tmp_path / "sip_vg.pt",
         "--vocab-path": tmp_path / "v.json", "--model-id": flux_folder,
         "--max-sequence-length": 32,
     }  # fmt: skip
@@ -152,7 +152,7 @@ def test_import_export_and_publish(
     config, state = load_bundle(bundle)
     assert config.base_identity == identify_base(ModelSource(model_id=str(flux_folder)))
     export = ["export", "--adapter", str(bundle)]
-    assert main([*export, "--format", "kohya", "--out", str(file), "--scale", "0.5"]) == 0
+    assert main([*export, "--format", "kohya", "--output", str(file), "--scale", "0.5"]) == 0
     lora = read_lora(file)
     assert lora.alpha == config.lora_alpha
     for name, value in lora.weights.items():

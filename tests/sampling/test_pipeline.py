@@ -296,7 +296,7 @@ def test_the_command_writes_pictures_that_say_how_they_were_made(
         graph=("man, ride, horse",),
         adapter=adapter,
         model_id=str(model_id),
-        out_dir=tmp_path / "out",
+        output_dir=tmp_path / "out",
         num_images=3,
         batch_size=2,
         seed=10,
@@ -361,7 +361,7 @@ def test_graphs_come_from_a_file_and_long_rows_are_wrapped(
             vocabulary=tmp_path / "words.json",
             adapter=adapter,
             model_id=str(model_id),
-            out_dir=tmp_path / "out",
+            output_dir=tmp_path / "out",
             num_images=14,
             batch_size=14,
             steps=1,
@@ -449,7 +449,7 @@ def test_a_word_that_cannot_be_read_stops_before_the_first_picture(
         model_id=str(model_id),
         open_vocabulary=True,
         steps=1,
-        out_dir=tmp_path / "out",
+        output_dir=tmp_path / "out",
     )
     with pytest.raises(SgfluxError, match="tokens, the text encoder reads at most 32"):
         sample(config)

@@ -71,7 +71,7 @@ def test_an_evaluation_ends_with_its_report_on_any_console(tmp_path: Path, encod
     out = folder / "[/] :smile:"
     done = sgflux(
         *("eval", "--data", str(folder / "data/test.jsonl"), "--generator", "oracle"),
-        *("--items", "4", "--out-dir", str(out)),
+        *("--items", "4", "--output-dir", str(out)),
         encoding=encoding,
     )
     assert done.returncode == 0, done.stderr.decode(errors="replace")
@@ -107,7 +107,9 @@ def test_results_are_written_before_they_are_printed(
 
     monkeypatch.setattr("sgflux.evaluation.report.headline.print_headline", fail)
     out = tmp_path / "out"
-    words = f"eval --data {tmp_path}/data/test.jsonl --generator oracle --items 2 --out-dir {out}"
-    assert main([*words.split(), "--arms", "graph"]) == 2
+    words = (
+        f"eval --data {tmp_path}/data/test.jsonl --generator oracle --items 2 --output-dir {out}"
+    )
+    assert main([*words.split(), "--items", "2", "--arms", "graph"]) == 2
     for name in ("results.jsonl", "evaluation_results.json", "report.html"):
         assert (out / name).is_file()

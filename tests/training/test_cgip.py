@@ -71,7 +71,7 @@ def test_it_trains_samples_and_is_evaluated(
             adapter=result.bundle,
             data=scenes / "train.jsonl",
             allow_seen_data=True,
-            out_dir=tmp_path / "evaluation",
+            output_dir=tmp_path / "evaluation",
             model_id=str(flux),
             judge="none",
             arms=("graph",),

@@ -88,7 +88,7 @@ def test_nf4_trains_and_draws(tmp_path: Path, make_config: MakeConfig, flux: Pat
             height=16,
             width=16,
             steps=1,
-            out_dir=tmp_path / "samples",
+            output_dir=tmp_path / "samples",
         )
     )
     assert len(pictures) == 2

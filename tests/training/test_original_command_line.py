@@ -104,7 +104,7 @@ def test_a_published_adapter_draws_from_the_hubs_cache(
     said = run(
         hub, "-m", "sgflux", "sample", "--adapter", "me/adapter@v1", "--graph",
         "man, riding, horse", "--num-images", 1, "--height", 16, "--width", 16, "--steps", 1,
-        "--device", "cpu", "--out-dir", tmp_path / "samples",
+        "--device", "cpu", "--output-dir", tmp_path / "samples",
     )  # fmt: skip
     assert said.startswith("1 picture of")
 
@@ -116,7 +116,7 @@ def test_its_exported_lora_loads_in_plain_diffusers(
 ) -> None:  # fmt: skip
     file = tmp_path / f"{layout}.safetensors"
     adapter = trained[0] / "final"
-    run(hub, "-m", "sgflux", "export", "--adapter", adapter, "--format", layout, "--out", file)
+    run(hub, "-m", "sgflux", "export", "--adapter", adapter, "--format", layout, "--output", file)
     (folder,) = hub.glob("hub/models--black-forest-labs--*/snapshots/*")
     drawn = []
     for source in (adapter, file, None):

@@ -38,7 +38,9 @@ def test_presets_are_settings_that_exist(preset: Preset) -> None:
     TrainConfig.from_flat(
         train_jsonl="a", val_jsonl="b", output_dir="c", resume="auto", **preset.training
     )
-    EvalConfig.from_flat(data=Path("a"), out_dir=Path("b"), adapter=Path("c"), **preset.evaluation)
+    EvalConfig.from_flat(
+        data=Path("a"), output_dir=Path("b"), adapter=Path("c"), **preset.evaluation
+    )
 
 
 def test_the_control_differs_by_its_text_alone() -> None:
@@ -65,7 +67,7 @@ def test_every_demo_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
         return 0
 
     monkeypatch.setattr("sgflux.world.demo.run_demo", note)
-    for flags in ([], ["--control"], ["--full"], ["--full", "--control", "--out-dir", "here"]):
+    for flags in ([], ["--control"], ["--full"], ["--full", "--control", "--output-dir", "here"]):
         assert main(["demo", *flags]) == 0
     assert folders == {
         "demo": "runs/demo",
@@ -164,7 +166,7 @@ def test_training_selection_and_reporting_have_files_of_their_own(
 
 def test_a_folder_in_use_is_left_alone(tmp_path: Path, small: Preset) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
-    with pytest.raises(SgfluxError, match="is in use and holds no demo; give another --out-dir"):
+    with pytest.raises(SgfluxError, match="is in use and holds no demo; give another --output-dir"):
         run(small, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

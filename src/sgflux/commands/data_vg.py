@@ -6,12 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
-from sgflux.settings.flat import as_json
+from sgflux.settings.flat import Flag, as_json
+from sgflux.settings.graph_encoder import EncoderKind
+from sgflux.settings.shared import OutputDir
 
 _DEFAULT_PER_CLASS = {"train": 50, "val": 10, "test": 10}
 
@@ -26,7 +28,7 @@ class DataVgFlags:
     h5: tuple[Path, ...] = ()
     """sg2im's or SGDiff's files instead: train.h5 alone (split here, by picture), or train.h5,
     val.h5 and test.h5, whose splits are kept."""
-    vocab: Path | None = None
+    vocab_path: Annotated[Path | None, Flag(former=("vocab",))] = None
     """The vocab.json that belongs to --h5."""
     reader: str | None = None
     """Reader of another source instead of --raw or --h5, by its name (docs/extending.md)."""
@@ -34,7 +36,7 @@ class DataVgFlags:
     """Files or folders that --reader reads."""
     images_dir: Path | None = None
     """Folder that image paths start from (with VG_100K and VG_100K_2); None: that of --raw."""
-    out_dir: Path
+    output_dir: OutputDir
     """Where {tag}_train.jsonl, _val.jsonl, _test.jsonl, _summary.json and _examples.jpg go."""
     tag: str = "vg_quickwin"
     """What the files' names start with."""
@@ -52,7 +54,7 @@ class DataVgFlags:
     """Test examples in all."""
     seed: int = 42
     """Random seed of the data set; the same seed gives the same files."""
-    encoder: Literal["native", "cgip"] = "native"
+    graph_encoder: Annotated[EncoderKind, Flag(former=("encoder",))] = "native"
     """Graph encoder whose predicates are selected: all 24, or the 16 that SGDiff's CGIP encoder
     knows."""
     predicates: tuple[str, ...] = ()
@@ -77,14 +79,16 @@ class DataVgFlags:
             raise SgfluxError("give either --raw DIR or --h5 train.h5 [val.h5 test.h5]")
         if (self.reader is None) != (not self.files):
             raise SgfluxError("--reader and --files belong together: give both or neither")
-        if (self.vocab is None) != (not self.h5):
-            raise SgfluxError("--h5 and --vocab belong together: give both or neither")
+        if (self.vocab_path is None) != (not self.h5):
+            raise SgfluxError("--h5 and --vocab-path belong together: give both or neither")
         if self.h5 and self.images_dir is None:
             raise SgfluxError("--h5 needs --images-dir, the folder with VG_100K and VG_100K_2")
         if self.reader is not None and self.images_dir is None:
             raise SgfluxError("--reader needs --images-dir, the folder that image paths start from")
-        if self.encoder == "cgip" and self.predicates:
-            raise SgfluxError("--encoder cgip and --predicates both choose predicates; drop one")
+        if self.graph_encoder == "cgip" and self.predicates:
+            raise SgfluxError(
+                "--graph-encoder cgip and --predicates both choose predicates; drop one"
+            )
         if self.seed < 0 or self.hold_out_combinations < 0 or self.min_box_area < 0:
             raise SgfluxError(
                 "seed, hold_out_combinations and min_box_area must be at least 0, got "
@@ -103,14 +107,14 @@ class DataVgFlags:
             return self.reader, list(self.files)
         if self.raw is not None:
             return "visual-genome-raw", [self.raw]
-        assert self.vocab is not None, "checked above"
-        return "visual-genome-h5", [self.vocab, *self.h5]
+        assert self.vocab_path is not None, "checked above"
+        return "visual-genome-h5", [self.vocab_path, *self.h5]
 
     def chosen_predicates(self) -> tuple[str, ...]:
         """The predicates of the data set, as asked for."""
         if self.predicates:
             return self.predicates
-        return CGIP_PREDICATES if self.encoder == "cgip" else CANONICAL_PREDICATES
+        return CGIP_PREDICATES if self.graph_encoder == "cgip" else CANONICAL_PREDICATES
 
     def wanted(self, classes: int) -> dict[str, list[int]]:
         """Split -> examples of each class."""
@@ -132,7 +136,7 @@ class DataVgFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Write a data set from Visual Genome or another source."""
     flags = command.parse(DataVgFlags, arguments)
-    with command.hold(flags.out_dir, part=flags.tag):
+    with command.hold(flags.output_dir, part=flags.tag):
         write(flags, command=["sgflux", *command.words, *arguments])
     return 0
 
@@ -153,7 +157,7 @@ def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
     summary = write_dataset(
         find_reader(name)(paths),
         images_dir=images_dir,
-        out_dir=flags.out_dir,
+        out_dir=flags.output_dir,
         tag=flags.tag,
         wanted=flags.wanted(len(predicates)),
         predicates=predicates,
@@ -183,7 +187,7 @@ def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
     left_out = {
         name: count
         for name, count in summary["other_predicates"].items()
-        if flags.encoder == "cgip" and name in CANONICAL_PREDICATES
+        if flags.graph_encoder == "cgip" and name in CANONICAL_PREDICATES
     }
     if left_out:
         listed = ", ".join(f"{name} {count:,}" for name, count in left_out.items())
@@ -206,18 +210,18 @@ def _report(flags: DataVgFlags, summary: dict[str, Any]) -> list[str]:
         for name, count in summary["not_mirrored"].items()
     ]
     lines += [
-        f"{flags.out_dir / content['file']}: {content['rows']:,} examples of "
+        f"{flags.output_dir / content['file']}: {content['rows']:,} examples of "
         f"{content['pictures']:,} pictures"
         for content in summary["splits"].values()
     ]
-    lines.append(f"{flags.out_dir / summary['summary']}: every count, by predicate")
-    lines.append(f"{flags.out_dir / summary['contact_sheet']}: what the examples look like")
+    lines.append(f"{flags.output_dir / summary['summary']}: every count, by predicate")
+    lines.append(f"{flags.output_dir / summary['contact_sheet']}: what the examples look like")
     return lines
 
 
 COMMAND = Command(
     words=("data", "vg"),
     purpose="Write a data set from Visual Genome, raw or H5, or from another source",
-    example="sgflux data vg --raw VG --out-dir runs/vg",
+    example="sgflux data vg --raw VG --output-dir runs/vg",
     run=run,
 )

@@ -5,16 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from sgflux.commands.command import Command
+from sgflux.settings.shared import OutputDir
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataWorldFlags:
     """Flags of ``sgflux data world``."""
 
-    out_dir: Path
+    output_dir: OutputDir
     """Folder of the data set; must be new or empty."""
     train_per_class: int = 100
     """Training pictures of each of the 24 predicates."""
@@ -37,9 +37,9 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(DataWorldFlags, arguments)
     from sgflux.world.dataset import write_world
 
-    with command.hold(flags.out_dir, beside=True):
+    with command.hold(flags.output_dir, beside=True):
         summary = write_world(
-            flags.out_dir,
+            flags.output_dir,
             train_per_class=flags.train_per_class,
             val_per_class=flags.val_per_class,
             test_per_class=flags.test_per_class,
@@ -51,13 +51,13 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             command=["sgflux", *command.words, *arguments],
         )
     for split, content in summary["splits"].items():
-        print(f"{flags.out_dir / f'{split}.jsonl'}: {content['rows']} examples")
+        print(f"{flags.output_dir / f'{split}.jsonl'}: {content['rows']} examples")
     return 0
 
 
 COMMAND = Command(
     words=("data", "world"),
     purpose="Write a data set of pictures with known relations",
-    example="sgflux data world --out-dir runs/world --train-per-class 100",
+    example="sgflux data world --output-dir runs/world --train-per-class 100",
     run=run,
 )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from sgflux.commands.command import Command
+from sgflux.settings.flat import Flag
 from sgflux.terminal.quiet import hide_loading_bars
 
 
@@ -14,7 +16,7 @@ from sgflux.terminal.quiet import hide_loading_bars
 class DemoFlags:
     """Flags of ``sgflux demo``."""
 
-    out_dir: Path | None = None
+    output_dir: Annotated[Path | None, Flag(former=("out_dir",))] = None
     """Where everything goes, a folder of its own under runs/ if not given; a demo that was
     interrupted there goes on."""
     full: bool = False
@@ -30,12 +32,12 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.world.demo import choose_preset, run_demo
 
     preset = choose_preset(full=flags.full, control=flags.control)
-    return run_demo(preset, out_dir=flags.out_dir or Path("runs") / preset.name)
+    return run_demo(preset, out_dir=flags.output_dir or Path("runs") / preset.name)
 
 
 COMMAND = Command(
     words=("demo",),
     purpose="Train, evaluate and report on the bundled world (minutes)",
-    example="sgflux demo --out-dir runs/demo",
+    example="sgflux demo --output-dir runs/demo",
     run=run,
 )

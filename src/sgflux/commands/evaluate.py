@@ -18,7 +18,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.evaluation.report.page import write_report
 
     hide_loading_bars()
-    with command.hold(config.out_dir):
+    with command.hold(config.output_dir):
         results = evaluator.evaluate(
             config,
             command=["sgflux", *command.words, *arguments],
@@ -29,7 +29,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         metrics = None if adapter is None else adapter.parent / "metrics.jsonl"
         if metrics is not None and not metrics.is_file():
             metrics = None
-        report = write_report(config.out_dir, metrics=metrics)
+        report = write_report(config.output_dir, metrics=metrics)
     print_headline(results)
     print(f"report: {report}")
     return 0
@@ -39,6 +39,6 @@ COMMAND = Command(
     words=("eval",),
     purpose="Measure, with controls, whether pictures obey graphs",
     example="sgflux eval --adapter runs/first/final --model-id tiny "
-    "--data runs/world/test.jsonl --out-dir runs/first/evaluation",
+    "--data runs/world/test.jsonl --output-dir runs/first/evaluation",
     run=run,
 )

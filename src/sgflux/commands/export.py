@@ -15,10 +15,10 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux import exporting
 
     with ExitStack() as held:
-        if config.out is not None:
-            held.enter_context(command.hold(config.out, beside=True))
-        if config.folder is not None:
-            held.enter_context(command.hold(config.folder, beside=True))
+        if config.output is not None:
+            held.enter_context(command.hold(config.output, beside=True))
+        if config.output_dir is not None:
+            held.enter_context(command.hold(config.output_dir, beside=True))
         for line in exporting.export(config):
             print(line)
     return 0
@@ -27,6 +27,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 COMMAND = Command(
     words=("export",),
     purpose="Write an adapter's LoRA for other programs, or publish it",
-    example="sgflux export --adapter runs/first/final --format kohya --out lora.safetensors",
+    example="sgflux export --adapter runs/first/final --format kohya --output lora.safetensors",
     run=run,
 )

@@ -15,7 +15,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux import exporting
 
     hide_loading_bars()
-    with command.hold(config.out_dir, beside=True):
+    with command.hold(config.output_dir, beside=True):
         for line in exporting.import_adapter(config):
             print(line)
     return 0
@@ -25,6 +25,6 @@ COMMAND = Command(
     words=("import",),
     purpose="Read an adapter of the earlier training script",
     example="sgflux import --legacy graph_lora.pt --cgip-ckpt sip_vg.pt "
-    "--vocab-path vocab.json --out-dir runs/imported",
+    "--vocab-path vocab.json --output-dir runs/imported",
     run=run,
 )

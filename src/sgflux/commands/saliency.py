@@ -16,9 +16,9 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux import sampling
 
     hide_loading_bars()
-    with command.hold(config.out_dir):
+    with command.hold(config.output_dir):
         *maps, sheet = sampling.saliency(config)
-    print(f"{counted(len(maps), 'heat map')} in {config.out_dir}, side by side in {sheet}")
+    print(f"{counted(len(maps), 'heat map')} in {config.output_dir}, side by side in {sheet}")
     return 0
 
 

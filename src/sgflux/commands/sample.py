@@ -17,11 +17,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux import sampling
 
     hide_loading_bars()
-    with command.hold(config.out_dir):
+    with command.hold(config.output_dir):
         *pictures, sheet = sampling.sample(config)
     print(
         f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in "
-        f"{config.out_dir}, side by side in {sheet}"
+        f"{config.output_dir}, side by side in {sheet}"
     )
     return 0
 

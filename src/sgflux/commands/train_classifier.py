@@ -16,13 +16,13 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.training.classifier import training as classifier_training
 
     hide_loading_bars()
-    with command.hold(config.out_dir, beside=True):
+    with command.hold(config.output_dir, beside=True):
         card = classifier_training.train_classifier(config)
     low, high = card.held_out["ci95"]
     print(
         f"held-out accuracy {card.held_out['accuracy']:.1%} [{low:.1%}, {high:.1%}], chance "
         f"{card.held_out['chance']:.1%}, calibration error "
-        f"{card.held_out['calibration']['ece']:.1%}: {config.out_dir}"
+        f"{card.held_out['calibration']['ece']:.1%}: {config.output_dir}"
     )
     if not card.is_better_than_chance:
         print("this is not above chance: training will refuse it as a loss", file=sys.stderr)
@@ -34,6 +34,6 @@ COMMAND = Command(
     purpose="Train a reader of relations, for the ranking losses that need one",
     example="sgflux train-classifier --model-id tiny --height 64 --width 64 "
     "--train-jsonl runs/world/train.jsonl --val-jsonl runs/world/validation.jsonl "
-    "--out-dir runs/classifier",
+    "--output-dir runs/classifier",
     run=run,
 )

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgflux.commands.command import Command
+from sgflux.settings.shared import MaxSteps, OutputFile
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJudgeFlags:
     """Flags of ``sgflux world train-judge``."""
 
-    out: Path
+    output: OutputFile
     """The .safetensors file to write; its figures go beside it, with the ending .json."""
     figure: Path | None = None
     """Where to draw the confusion matrix."""
     scenes: int = 96_000
     """Pictures to train on."""
-    steps: int = 4000
+    max_steps: MaxSteps = 4000
     """Training steps."""
     batch_size: int = 128
     """Pictures a step."""
@@ -38,11 +39,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     flags = command.parse(TrainJudgeFlags, arguments)
     from sgflux.world.judge_training import save_confusion_figure, train_judge
 
-    with command.hold(flags.out, beside=True):
+    with command.hold(flags.output, beside=True):
         card = train_judge(
-            out_path=flags.out,
+            out_path=flags.output,
             scenes=flags.scenes,
-            steps=flags.steps,
+            steps=flags.max_steps,
             batch_size=flags.batch_size,
             minutes=flags.minutes,
             measure_single=flags.measure_single,
@@ -57,6 +58,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 COMMAND = Command(
     words=("world", "train-judge"),
     purpose="Make the bundled world's judge anew",
-    example="sgflux world train-judge --out runs/judge/world_judge.safetensors",
+    example="sgflux world train-judge --output runs/judge/world_judge.safetensors",
     run=run,
 )

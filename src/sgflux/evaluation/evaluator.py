@@ -98,7 +98,7 @@ def evaluate(
     """
     if judge is None:
         judge = make_judge(config.judge)
-    with hold_folder(config.out_dir, command="sgflux eval"):
+    with hold_folder(config.output_dir, command="sgflux eval"):
         return _evaluate(
             config,
             generator=generator,
@@ -182,7 +182,7 @@ def _evaluate(
     )
     figures = {
         "judge": of_judge,
-        **summary(judged, out_dir=config.out_dir, judge=of_judge["name"]),
+        **summary(judged, out_dir=config.output_dir, judge=of_judge["name"]),
         "ranking_accuracy": _rank(pipeline, items, config, pictures, show_progress=show_progress),
         "items": {
             "rows": len(items),
@@ -222,8 +222,8 @@ def _evaluate(
             **asdict(count),
         },
     }
-    write_lines(config.out_dir / PICTURE_RESULTS, judged)
-    with replacing(config.out_dir / RESULTS) as file:
+    write_lines(config.output_dir / PICTURE_RESULTS, judged)
+    with replacing(config.output_dir / RESULTS) as file:
         file.write(json.dumps(figures, indent=2, allow_nan=False).encode() + b"\n")
     return figures
 
@@ -303,7 +303,7 @@ def _draw_and_judge(
     show_progress: bool,
 ) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
     """Every arm's pictures with the judge's readings; what was drawn; seconds of drawing."""
-    make_folder(config.out_dir)
+    make_folder(config.output_dir)
     count = DrawingCount()
     started = time.time()
     with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:
@@ -311,14 +311,14 @@ def _draw_and_judge(
             count += draw_arm(
                 generator,
                 requests,
-                out_dir=config.out_dir,
+                out_dir=config.output_dir,
                 batch_size=config.drawing.batch_size,
                 advance=advance,
             )
     seconds = time.time() - started
     # What is judged is what is on the disk, whether it was drawn now or before.
     judged = {
-        arm: judge_arm(judge, generator, requests, out_dir=config.out_dir, batch_size=128)
+        arm: judge_arm(judge, generator, requests, out_dir=config.output_dir, batch_size=128)
         for arm, requests in plan.items()
     }
     return judged, count, seconds

@@ -68,13 +68,13 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
             count = len(batch)
             drawn = pipeline.sample_batch([row.graph] * count, [row.prompt] * count, batch, **own)
             for picture, seed in zip(drawn, batch, strict=True):
-                path = config.out_dir / f"{number:03d}-seed{seed}.png"
+                path = config.output_dir / f"{number:03d}-seed{seed}.png"
                 info = pipeline.record(graph=row.graph, prompt=row.prompt, seed=seed, **own)
                 save_picture(path, picture, info)
                 tiles.append(tile(picture, count=len(rows) * config.num_images))
                 captions.append(f"{row.caption}\nseed {seed}")
                 paths.append(path)
-    sheet = config.out_dir / "contact_sheet.png"
+    sheet = config.output_dir / "contact_sheet.png"
     rows_said = [{"row": row.caption, "prompt": row.prompt} for row in rows]
     save_picture(
         sheet, contact_sheet(tiles, captions, columns=config.num_images), {"rows": rows_said}

@@ -77,7 +77,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
         captions.append(", ".join(names))
         for part, name, heat in zip(("subject", "predicate", "object"), names, own, strict=True):
             drawn = heat_map(picture, heat.numpy())
-            path = config.out_dir / f"{number:03d}-{part}.png"
+            path = config.output_dir / f"{number:03d}-{part}.png"
             about: dict[str, Any] = {
                 "concept": name,
                 "triple": list(names),
@@ -97,7 +97,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
             pictures.append(drawn)
             captions.append(f"{part}: {name}\n{heat.min():.2f} to {heat.max():.2f}")
             paths.append(path)
-    sheet = config.out_dir / "contact_sheet.png"
+    sheet = config.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(pictures, captions, columns=4), {"graph": config.graph})
     return [*paths, sheet]
 

@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.flat import Settings, flat_hints, group_class, hints_of, settings_class
+from sgflux.settings.flat import (
+    Settings,
+    flat_hints,
+    former_names,
+    group_class,
+    hints_of,
+    settings_class,
+)
 from sgflux.settings.foreign_names import own_name
 
 
@@ -41,22 +48,29 @@ def expect(holds: bool, name: str, value: object, expected: str) -> None:
         raise ConfigError(f"{name} must {expected}, got {short}")
 
 
-def expect_known(settings: Mapping[str, Any], cls: type, *, group: str = "") -> None:
-    """Check that a dataclass has all these settings.
+def known_settings(settings: Mapping[str, Any], cls: type, *, group: str = "") -> dict[str, Any]:
+    """These settings by the names that a dataclass has for them today.
 
     Args:
-        settings: name -> value.
+        settings: Name of today or of an earlier version -> value.
         cls: the dataclass.
         group: the settings' own name and a dot, if they are a group of others.
 
     Raises:
-        ConfigError: naming the one it does not have, and what it is called here.
+        ConfigError: naming the one it does not have, and what it is called here, or one that is
+            given under two names.
     """
-    known = flat_hints(cls)
-    for name in settings:
+    known, former = flat_hints(cls), former_names(cls)
+    found: dict[str, Any] = {}
+    for given, value in settings.items():
+        name = former.get(given, given)
         if name not in known:
             hint = own_name(str(name), setting_names(cls, prefix=group))
             raise ConfigError(f"unknown setting {group + str(name)!r}{hint and f'; {hint}'}")
+        if name in found:
+            raise ConfigError(f"{name} is given twice, also by a former name; give it once")
+        found[name] = value
+    return found
 
 
 def setting_names(cls: type, *, prefix: str = "") -> list[str]:
@@ -82,10 +96,9 @@ def typed_settings(settings: Mapping[str, Any], cls: type, *, group: str = "") -
     Raises:
         ConfigError: naming the setting that is unknown or has a wrong value.
     """
-    expect_known(settings, cls, group=group)
     hints = flat_hints(cls)
     values = {}
-    for name, value in settings.items():
+    for name, value in known_settings(settings, cls, group=group).items():
         hint, full = hints[name], group + name
         if (inner := settings_class(hint)) is not None:
             given = isinstance(value, Mapping)
@@ -138,7 +151,7 @@ def from_flat(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     Raises:
         ConfigError: on an unknown or missing setting, or as the constructors.
     """
-    expect_known(values, cls)
+    values = known_settings(values, cls)
     missing = _missing(cls, values)
     if missing:
         raise ConfigError(f"missing settings: {', '.join(missing)}")

@@ -12,7 +12,7 @@ from sgflux.settings.data import DataSettings
 from sgflux.settings.flat import Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
-from sgflux.settings.shared import ImagesDir, LatentCacheDir
+from sgflux.settings.shared import ImagesDir, LatentCacheDir, MaxSteps, OutputDir
 
 ClassifierKind = Literal["latent", "saliency"]
 """What a classifier of relations reads: a picture's latents, or the model's concept maps."""
@@ -28,13 +28,13 @@ class ClassifierConfig:
     """Examples on which the classifier is measured; they must show other pictures."""
     images_dir: ImagesDir = None
     latent_cache_dir: LatentCacheDir = None
-    out_dir: Path
+    output_dir: OutputDir
     """Folder of the classifier; must be new or empty."""
     kind: ClassifierKind = "latent"
     """Input of the classifier: a picture's latents, or the model's saliency maps."""
     channels: int = 96
     """Width of the classifier, a multiple of 8."""
-    steps: int = 2000
+    max_steps: MaxSteps = 2000
     """Number of training steps."""
     batch_size: int = 64
     """Number of statements in a training step."""
@@ -55,7 +55,7 @@ class ClassifierConfig:
         """Check every value."""
         typed_fields(self)
         object.__setattr__(self, "model", self.model.named())
-        expect_least(self, 1, "steps", "batch_size")
+        expect_least(self, 1, "max_steps", "batch_size")
         expect(self.lr > 0, "lr", self.lr, "be greater than 0")
         expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "be at least 0")
         good = self.channels >= 8 and self.channels % 8 == 0

@@ -13,7 +13,7 @@ from sgflux.settings.drawing import DrawingSettings, SizeSettings
 from sgflux.settings.flat import Group
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
-from sgflux.settings.shared import Crop, ImagesDir, VocabularyFile
+from sgflux.settings.shared import Crop, ImagesDir, OutputDir, VocabularyFile
 from sgflux.settings.trained_adapter import TrainedAdapter
 
 ArmName = Literal[
@@ -40,7 +40,7 @@ class EvalConfig:
     for selection."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
-    out_dir: Path = Path("evaluation")
+    output_dir: OutputDir = Path("evaluation")
     """Folder of the pictures, the figures and the report; pictures that are there already are kept
     if they were made as is asked for now."""
     judge: str = "world"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.checks import from_flat
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Flag, Group
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.shared import OutputDir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,12 @@ class ExportConfig:
     """Layout of the file. kohya: ComfyUI, sd-scripts and diffusers read it, with alpha beside each
     layer. diffusers: diffusers, ComfyUI, ai-toolkit and sd-scripts' converter read it; alpha is in
     the weights. comfyui: ComfyUI alone reads it; alpha is in the weights."""
-    out: Path | None = None
+    output: Annotated[Path | None, Flag(former=("out",))] = None
     """The .safetensors file to write; one that is there is replaced."""
     scale: float = 1.0
     """Strength of the LoRA in that file, relative to what was trained; it is in the weights and so
     acts in every program that reads the file."""
-    folder: Path | None = None
+    output_dir: Annotated[Path | None, Flag(former=("folder",))] = None
     """Write the whole adapter as it is published into this folder: weights, model card, and
     pipeline.py, with which diffusers draws graphs. Must be new, empty, or an older adapter."""
     push_to_hub: str | None = None
@@ -43,18 +44,19 @@ class ExportConfig:
 
     def __post_init__(self) -> None:
         """Check that there is something to do, and that every setting has an effect."""
-        if (self.format is None) != (self.out is None):
-            raise SgfluxError("format and out belong together: give both or neither")
-        publishes = self.push_to_hub is not None or self.folder is not None
+        if (self.format is None) != (self.output is None):
+            raise SgfluxError("format and output belong together: give both or neither")
+        publishes = self.push_to_hub is not None or self.output_dir is not None
         if self.format is None and not publishes:
             raise SgfluxError(
-                "there is nothing to export: give --format and --out, --folder, or --push-to-hub"
+                "there is nothing to export: give --format and --output, --output-dir, or "
+                "--push-to-hub"
             )
         for name in ("evaluation", "license"):
             if getattr(self, name) is not None and not publishes:
-                raise SgfluxError(f"{name} has no effect without folder or push_to_hub")
+                raise SgfluxError(f"{name} has no effect without output_dir or push_to_hub")
         if self.format is None and self.scale != 1:
-            raise SgfluxError(f"scale ({self.scale}) has no effect without format and out")
+            raise SgfluxError(f"scale ({self.scale}) has no effect without format and output")
         if self.private and self.push_to_hub is None:
             raise SgfluxError("private has no effect without push_to_hub")
 
@@ -65,7 +67,7 @@ class ImportConfig:
 
     legacy: Path
     """The .pt file that the earlier training script wrote."""
-    out_dir: Path
+    output_dir: OutputDir
     """Folder of the adapter; must be new, empty, or an older adapter."""
     cgip_ckpt: Path
     """SGDiff's sip_vg.pt, with which that adapter was trained."""

@@ -12,7 +12,7 @@ import dataclasses
 import inspect
 import itertools
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
@@ -21,6 +21,7 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.flat import (
     flag_of,
     flat_hints,
+    former_names,
     group_class,
     hints_of,
     is_prefixless,
@@ -56,15 +57,24 @@ def parse_flags(
             given.
         SystemExit: after ``--help``, or on flags that cannot be read (with a message).
     """
+    arguments = list(_spelt_as_today(former_names(cls), arguments))
     _expect_known_flags(cls, arguments, prog=prog or "the program")
     values: Any = tyro.cli(
         _unchecked(cls, defaults or {}),
         prog=prog,
         description=description,
-        args=list(arguments),
+        args=arguments,
         config=tuple(config),
     )
     return _checked(cls, values)
+
+
+def _spelt_as_today(former: Mapping[str, str], arguments: Sequence[str]) -> Iterator[str]:
+    """The arguments with today's name of every flag that is given by a former one."""
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        today = former.get(flag.removeprefix("--").replace("-", "_")) if flag[:2] == "--" else None
+        yield argument if today is None else f"{_spelt(today)}{equals}{value}"
 
 
 def _expect_known_flags(cls: type, arguments: Sequence[str], *, prog: str) -> None:

@@ -47,9 +47,11 @@ class Flag:
 
     Attributes:
         help: Text of ``--help``; None: the text below the field.
+        former: Names that the setting had in earlier versions, which flags and files may still use.
     """
 
     help: str | None = None
+    former: tuple[str, ...] = ()
 
 
 def flag_of(hint: Any) -> Flag:
@@ -82,6 +84,11 @@ def flat_hints(cls: type) -> dict[str, Any]:
         group = group_class(hint)
         found |= {name: hint} if group is None else flat_hints(group)
     return found
+
+
+def former_names(cls: type) -> dict[str, str]:
+    """Name that a setting had in an earlier version -> its name today, over all groups."""
+    return {old: name for name, hint in flat_hints(cls).items() for old in flag_of(hint).former}
 
 
 def flat_values(settings: Any) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sgflux.settings.checks import expect_defaults, expect_least, typed_fields
+from sgflux.settings.shared import OutputDir
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """The folder of a run, its random seed, and what it writes how often."""
 
-    output_dir: Path
+    output_dir: OutputDir
     """Folder of the run: checkpoints, logs and the finished adapter; must be new or empty."""
     seed: int = 0
     """Random seed of the run."""

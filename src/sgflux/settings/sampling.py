@@ -16,6 +16,7 @@ from sgflux.settings.flat import Group
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model import expect_seeds
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.shared import OutputDir
 from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.settings.vocabulary import VocabularySettings
 
@@ -32,7 +33,7 @@ class SampleConfig:
     of a data set), or one graph a line in the form of --graph."""
     prompt: str | None = None
     """Text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
-    out_dir: Path = Path("samples")
+    output_dir: OutputDir = Path("samples")
     """Folder of the pictures and their contact sheet; files of the same names are replaced."""
     num_images: int = 4
     """Number of pictures of each graph; picture i has the noise of --seed + i, for every graph."""
@@ -92,7 +93,7 @@ class SaliencyConfig:
     """Graph to look for, like "man, riding, horse; man, wearing, hat"."""
     prompt: str | None = None
     """Text that the model is given; None: the objects, "a photo of man and horse"."""
-    out_dir: Path = Path("saliency")
+    output_dir: OutputDir = Path("saliency")
     """Folder of the heat maps and their contact sheet; files of the same names are replaced."""
     sigma: float = 0.5
     """Noise level at which the model looks at the picture: 0 is the picture, 1 is pure noise."""

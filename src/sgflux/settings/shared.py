@@ -9,6 +9,10 @@ from sgflux.settings.flat import Flag
 
 Crop = Literal["auto", "none", "center", "union"]
 
+OutputDir = Annotated[Path, Flag(former=("out_dir",))]
+OutputFile = Annotated[Path, Flag(former=("out",))]
+MaxSteps = Annotated[int, Flag(former=("steps",))]
+
 ImagesDir = Annotated[
     Path | None,
     Flag(help="Root of the image paths in the data files; None: the folder of each data file."),

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgflux.settings.compute import Device
+from sgflux.settings.shared import MaxSteps, OutputDir, OutputFile
+
 
 @dataclass(frozen=True)
 class TrainBaseConfig:
     """Train tiny-flux from nothing (hours on two CPU cores, minutes on a GPU)."""
 
-    output_dir: Path = Path("runs/tiny-flux")
+    output_dir: OutputDir = Path("runs/tiny-flux")
     """Working folder; the finished pipeline is written to its subfolder 'pipeline'."""
     start_from: Path | None = None
     """A pipeline of this recipe to go on from, instead of random weights."""
@@ -22,7 +25,7 @@ class TrainBaseConfig:
     """Training steps of the autoencoder."""
     vae_batch_size: int = 16
     """Pictures a step of the autoencoder."""
-    steps: int = 7_000
+    max_steps: MaxSteps = 7_000
     """Training steps of the transformer; may be changed when resuming (only the final decay
     moves)."""
     batch_size: int = 64
@@ -60,8 +63,7 @@ class TrainBaseConfig:
     """Steps between checkpoints."""
     seed: int = 0
     """Seed of scenes, weights, noise and order."""
-    device: str = "cpu"
-    """Device of the training."""
+    device: Device = "auto"
     compile: bool = True
     """Compile the transformer's blocks (needs a C++ compiler on CPU)."""
     threads: int = 0
@@ -74,7 +76,7 @@ class MeasureBaseConfig:
 
     model_id: str = "tiny"
     """Pipeline folder to measure; 'tiny' is the bundled one."""
-    output: Path = Path("runs/tiny-flux/figures.json")
+    output: OutputFile = Path("runs/tiny-flux/figures.json")
     """Where the figures are written."""
     figure: Path | None = None
     """Where to draw the first four pictures of each predicate, after the last number of steps."""

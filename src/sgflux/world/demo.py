@@ -161,7 +161,7 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     def evaluate_adapter() -> int:
         config = EvalConfig.from_flat(
             data=data / "test.jsonl",
-            out_dir=evaluation,
+            output_dir=evaluation,
             adapter=training / "final",
             **preset.evaluation,
         )
@@ -226,21 +226,23 @@ class Progress:
         path = out_dir / RECORD
         if not path.is_file():
             if out_dir.exists() and not is_empty_folder(out_dir):
-                raise SgfluxError(f"{out_dir} is in use and holds no demo; give another --out-dir")
+                raise SgfluxError(
+                    f"{out_dir} is in use and holds no demo; give another --output-dir"
+                )
             make_folder(out_dir)
             progress = cls(out_dir, new, console)
             progress._save()
             return progress
-        found = read_json(path, DemoRecord, way_out="give another --out-dir")
+        found = read_json(path, DemoRecord, way_out="give another --output-dir")
         if found.preset != preset.name:
             raise SgfluxError(
                 f"{out_dir} holds the demo {found.preset!r}, not {preset.name!r}; give another "
-                "--out-dir, or the flags of that demo"
+                "--output-dir, or the flags of that demo"
             )
         if found.recipe != preset.recipe:
             raise SgfluxError(
                 f"{out_dir} holds a demo of another version or recipe of sgflux "
-                f"({found.recipe}, now {preset.recipe}); give another --out-dir, or delete it"
+                f"({found.recipe}, now {preset.recipe}); give another --output-dir, or delete it"
             )
         seconds = {str(name): took for name, took in found.seconds.items()}
         return cls(out_dir, {**new, "seconds": seconds}, console)

@@ -41,7 +41,7 @@ def release(tmp_path: Path) -> Release:
 
 
 def run(release: Release, out: Path, *more: str, status: int = 0) -> dict[str, Any]:
-    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), *CHOICE]
+    command = ["data", "vg", "--raw", str(release.write()), "--output-dir", str(out), *CHOICE]
     assert main([*command, *more]) == status
     path = out / "vg_quickwin_summary.json"
     return json.loads(path.read_text()) if path.exists() else {}
@@ -118,8 +118,8 @@ def test_every_quirk_is_dropped_and_counted(release, tmp_path, capsys):
 def test_what_the_cgip_encoder_lacks_is_printed_and_counted(release, tmp_path, capsys):
     add_plenty(release)
     out = tmp_path / "out"
-    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out), *FEW]
-    command += ["--min-box-area", "16", "--encoder", "cgip", "--allow-imbalance"]
+    command = ["data", "vg", "--raw", str(release.write()), "--output-dir", str(out), *FEW]
+    command += ["--min-box-area", "16", "--graph-encoder", "cgip", "--allow-imbalance"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "left out, since the cgip encoder has no such predicate: left of 6" in printed
@@ -167,7 +167,7 @@ def test_the_contact_sheet_draws_subject_and_object_where_they_are(release, tmp_
     for thing, box in zip(release.objects[0]["objects"], boxes, strict=True):
         thing.update(dict(zip("xywh", box, strict=True)))
     out = tmp_path / "out"
-    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out)]
+    command = ["data", "vg", "--raw", str(release.write()), "--output-dir", str(out)]
     command += ["--predicates", "riding", "--train-total", "1", "--val-total", "0"]
     assert main([*command, "--test-total", "0"]) == 0
     (row,) = read_examples(out / "vg_quickwin_train.jsonl")
@@ -187,7 +187,7 @@ def test_broken_pictures_are_replaced_by_others_and_named(release, tmp_path):
     write_picture(other, size=(SIZE[0] + 1, SIZE[1]))
     more = ["--train-per-class", "2", "--val-per-class", "1", "--test-per-class", "1"]
     out = tmp_path / "out"
-    command = ["data", "vg", "--raw", str(release.write()), "--out-dir", str(out)]
+    command = ["data", "vg", "--raw", str(release.write()), "--output-dir", str(out)]
     assert main([*command, "--predicates", "riding", "--min-box-area", "0", *more]) == 0
     used = {row.image_rel_path for rows in rows_of(out).values() for row in rows}
     assert len(used) == 4
@@ -274,17 +274,17 @@ def test_h5_files_keep_their_splits_and_one_file_is_split(tmp_path):
         write_h5(tmp_path / f"{split}.h5", images(start, 5))
         for split, start in zip(SPLITS, (0, 20, 40), strict=True)
     ]
-    common = ["--vocab", str(vocab), "--images-dir", str(tmp_path), *FEW]
+    common = ["--vocab-path", str(vocab), "--images-dir", str(tmp_path), *FEW]
     common += ["--predicates", "riding", "on"]
     out = tmp_path / "three"
-    assert main(["data", "vg", "--h5", *map(str, files), "--out-dir", str(out), *common]) == 0
+    assert main(["data", "vg", "--h5", *map(str, files), "--output-dir", str(out), *common]) == 0
     for split, start in zip(SPLITS, (0, 20, 40), strict=True):
         for row in rows_of(out)[split]:
             number = int(Path(row.image_rel_path).stem)
             assert start <= number < start + 10
             assert row.meta["h5_split"] == split
     one = tmp_path / "one"
-    assert main(["data", "vg", "--h5", str(files[0]), "--out-dir", str(one), *common]) == 0
+    assert main(["data", "vg", "--h5", str(files[0]), "--output-dir", str(one), *common]) == 0
     rows = rows_of(one)
     assert [len(rows[split]) for split in SPLITS] == [4, 2, 2]
     assert len({row.image_rel_path for split in SPLITS for row in rows[split]}) == 8
@@ -294,14 +294,14 @@ def test_h5_files_keep_their_splits_and_one_file_is_split(tmp_path):
     ("arguments", "message"),
     [
         ([], "give either --raw DIR or --h5"),
-        (["--h5", "a.h5"], "--h5 and --vocab belong together"),
+        (["--h5", "a.h5"], "--h5 and --vocab-path belong together"),
         (["--raw", "none"], "'none' is no folder"),
-        (["--raw", "x", "--encoder", "cgip", "--predicates", "on"], "both choose predicates"),
+        (["--raw", "x", "--graph-encoder", "cgip", "--predicates", "on"], "both choose predicates"),
         (["--raw", "x", "--train-per-class", "1", "--train-total", "1"], "give one of them"),
     ],
 )
 def test_bad_flags_are_one_clear_error(arguments, message, tmp_path, capsys):
-    assert main(["data", "vg", "--out-dir", str(tmp_path / "out"), *arguments]) == 2
+    assert main(["data", "vg", "--output-dir", str(tmp_path / "out"), *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
 

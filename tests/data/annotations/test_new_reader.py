@@ -76,7 +76,7 @@ def test_a_new_source_becomes_a_data_set_that_passes_the_check(
     chosen = ["--predicates", *WORDS, "--min-box-area", "16", "--mirror", "--tag", "street"]
     split = ["--train-per-class", "2", "--val-per-class", "1", "--test-per-class", "1"]
     source = ["--reader", "street", "--files", *street, "--images-dir", photos]
-    assert main(["data", "vg", *source, "--out-dir", str(out), *chosen, *split]) == 0
+    assert main(["data", "vg", *source, "--output-dir", str(out), *chosen, *split]) == 0
     files = [str(out / f"street_{name}.jsonl") for name in ("train", "val", "test")]
     assert main(["data", "check", *files, "--images-dir", photos]) == 0
     rows = read_examples(files[0])
@@ -107,7 +107,7 @@ def test_a_reader_without_all_that_it_needs_is_refused(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["data", "vg", "--out-dir", str(tmp_path / "out"), *flags]) != 0
+    assert main(["data", "vg", "--output-dir", str(tmp_path / "out"), *flags]) != 0
     assert message in capsys.readouterr().err
 
 

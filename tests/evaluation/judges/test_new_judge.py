@@ -51,7 +51,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def results(data: Path, judge: str, *flags: str) -> dict[str, Any]:
     out_dir = data.parent.parent / "evaluation"
-    words = ["--data", str(data), "--out-dir", str(out_dir), "--judge", judge, *flags]
+    words = ["--data", str(data), "--output-dir", str(out_dir), "--judge", judge, *flags]
     assert main(["eval", *words, "--generator", "oracle"]) == 0
     found: dict[str, Any] = json.loads((out_dir / "evaluation_results.json").read_text())
     return found
@@ -100,7 +100,7 @@ def test_a_judge_that_covers_nothing_is_refused_before_a_picture_is_drawn(
 ) -> None:
     monkeypatch.setattr(Credulous, "covers", lambda self, predicate: predicate == "kicking")
     config = EvalConfig.from_flat(
-        data=data, out_dir=data.parent / "out", judge="credulous", generator="oracle"
+        data=data, output_dir=data.parent / "out", judge="credulous", generator="oracle"
     )
     with pytest.raises(SgfluxError, match=r"'credulous' covers none of the predicates.*'above'"):
         evaluate(config, show_progress=False, say=lambda line: None)

@@ -37,13 +37,13 @@ def make(flux: Path, scenes: Path) -> Any:
         settings: dict[str, Any] = {
             "train_jsonl": scenes / "train.jsonl",
             "val_jsonl": scenes / "val.jsonl",
-            "out_dir": out_dir,
+            "output_dir": out_dir,
             "model_id": str(flux),
             "device": "cpu",
             "dtype": "fp32",
             "height": 16,
             "width": 16,
-            "steps": 2,
+            "max_steps": 2,
             "batch_size": 3,
             "channels": 8,
         }
@@ -179,6 +179,6 @@ def test_bad_input_is_refused_before_anything_is_loaded(make: Any, tmp_path: Pat
     (tmp_path / "full" / "file").touch()
     with pytest.raises(SgfluxError, match="is in use"):
         train_classifier(make(tmp_path / "full"))
-    for name, value in (("steps", 0), ("channels", 12), ("lr", 0.0)):
+    for name, value in (("max_steps", 0), ("channels", 12), ("lr", 0.0)):
         with pytest.raises(SgfluxError, match=f"{name} must be"):
             make(tmp_path / "x", **{name: value})

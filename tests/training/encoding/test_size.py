@@ -137,12 +137,12 @@ def test_the_cache_and_a_classifier_have_the_same_size(
     config = ClassifierConfig.from_flat(
         train_jsonl=scenes / "train.jsonl",
         val_jsonl=scenes / "val.jsonl",
-        out_dir=tmp_path / "classifier",
+        output_dir=tmp_path / "classifier",
         latent_cache_dir=tmp_path / "cache",
         model_id=model,
         device="cpu",
         dtype="fp32",
-        steps=1,
+        max_steps=1,
         batch_size=2,
         channels=8,
     )

@@ -48,9 +48,10 @@ def _config(folder: Path, **settings: object) -> TrainBaseConfig:
     toy = {
         "output_dir": folder,
         "scenes": 40,
+        "device": "cpu",
         "vae_steps": 2,
         "vae_batch_size": 2,
-        "steps": 4,
+        "max_steps": 4,
         "distill_steps": 4,
         "batch_size": 2,
         "save_every": 2,
@@ -183,7 +184,7 @@ def test_text_stays_and_the_student_begins_where_it_is_told(tmp_path: Path) -> N
     config = _config(
         tmp_path / "second",
         start_from=first,
-        steps=2,
+        max_steps=2,
         keep_text=True,
         distill_onto_start=True,
         distill_lr_share=0.0,

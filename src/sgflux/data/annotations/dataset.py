@@ -174,7 +174,7 @@ def _files(out_dir: Path, tag: str) -> dict[str, Path]:
     there = [str(path) for path in files.values() if path.exists()]
     if there:
         raise SgfluxError(
-            f"{', '.join(there)} is there already; give another --tag or --out-dir, or delete it"
+            f"{', '.join(there)} is there already; give another --tag or --output-dir, or delete it"
         )
     return files
 
@@ -190,8 +190,8 @@ def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str
     )
     return (
         f"{len(short)} predicates have fewer fit examples than asked for:\n{listed}\n"
-        "Ask for fewer, leave them out with --predicates (or --encoder cgip, which has 16), or go "
-        "on with --allow-imbalance, which writes a summary with all counts"
+        "Ask for fewer, leave them out with --predicates (or --graph-encoder cgip, which has 16), "
+        "or go on with --allow-imbalance, which writes a summary with all counts"
     )
 
 

@@ -27,6 +27,7 @@ from sgflux.bases.flux1.load import load_transformer
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
+from sgflux.files.folder_lock import is_empty_folder
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
@@ -96,8 +97,8 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     Raises:
         SgfluxError: on bad input, a folder in use, or held-out pictures that are trained on.
     """
-    if config.out_dir.exists() and (not config.out_dir.is_dir() or any(config.out_dir.iterdir())):
-        raise SgfluxError(f"{config.out_dir} is in use; give a new folder for the classifier")
+    if config.output_dir.exists() and not is_empty_folder(config.output_dir):
+        raise SgfluxError(f"{config.output_dir} is in use; give a new folder for the classifier")
     processes = Processes.start(config.compute.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
@@ -159,14 +160,18 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
             "sgflux": sgflux.__version__,
             "statements": len(own),
             "data": splits.digests,
-            **{name: values[name] for name in _RECORDED},
+            **{key: values[name] for key, name in _RECORDED.items()},
         },
     )
-    save_classifier(config.out_dir, reader.model, card)
+    save_classifier(config.output_dir, reader.model, card)
     return card
 
 
-_RECORDED = ("model_id", "height", "width", "crop", "steps", "batch_size", "lr", "seed")
+_RECORDED = {
+    name.removeprefix("max_"): name
+    for name in ("model_id", "height", "width", "crop", "max_steps", "batch_size", "lr", "seed")
+}
+"""Key of the card -> the setting that it records."""
 
 
 def _nothing(text: str) -> None:
@@ -310,17 +315,17 @@ def _fit(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, weight_decay=config.weight_decay
     )
-    warmup = max(1, config.steps // 20)
+    warmup = max(1, config.max_steps // 20)
 
     def factor(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup)
-        return rise * (0.5 + 0.5 * math.cos(math.pi * step / config.steps))
+        return rise * (0.5 + 0.5 * math.cos(math.pi * step / config.max_steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     order = ExampleOrder(num_examples=len(statements), seed=config.seed)
-    often = max(1, config.steps // 10)
+    often = max(1, config.max_steps // 10)
     model.train()
-    for step in range(config.steps):
+    for step in range(config.max_steps):
         rows = order.indices(step * config.batch_size, config.batch_size)
         chosen = [statements[row] for row in rows]
         logits, labels = _draw(reader, arrays, chosen, seed=config.seed, number=step)
@@ -335,7 +340,7 @@ def _fit(
                 raise SgfluxError(
                     f"the loss of step {step + 1} is not finite ({value}); give a lower lr"
                 )
-            say(f"step {step + 1} of {config.steps}  loss {value:.4f}")
+            say(f"step {step + 1} of {config.max_steps}  loss {value:.4f}")
     model.requires_grad_(False).eval()
 
 

@@ -17,12 +17,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+from sgflux.bases.devices import resolve_device
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import make_folder, naming_disk_errors, replace_file
 from sgflux.world.tiny_flux.autoencoder import train_autoencoder
@@ -83,6 +84,7 @@ def train_base(config: TrainBaseConfig) -> Path:
         raise SgfluxError(
             f"distill_early_share must be between 0 and 1, got {config.distill_early_share!r}"
         )
+    config = replace(config, device=str(resolve_device(config.device)))
     make_folder(config.output_dir)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -175,7 +175,7 @@ def train_transformer(
     layout_losses: list[float] = []
     role_losses: list[float] = []
     started = time.time()
-    for step in range(first, config.steps):
+    for step in range(first, config.max_steps):
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
         chosen = table.draw_scenes(config.batch_size, generator)
         rows, _ = table.draw(chosen, generator)
@@ -206,7 +206,7 @@ def train_transformer(
             (loss + auxiliary).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         factor = learning_rate_factor(
-            step, config.steps, warmup=config.warmup_steps, decay=config.decay_share
+            step, config.max_steps, warmup=config.warmup_steps, decay=config.decay_share
         )
         for optimizer, base_lr in zip(optimizers, base_lrs, strict=True):
             optimizer.param_groups[0]["lr"] = base_lr * factor
@@ -224,14 +224,14 @@ def train_transformer(
             raise SgfluxError(f"the loss of step {step} is {losses[-1]}; resume from a checkpoint")
         if (step + 1) % 50 == 0:
             rate = (time.time() - started) / (step + 1 - first)
-            left = rate * (config.steps - step - 1) / 60
+            left = rate * (config.max_steps - step - 1) / 60
             recent = sum(losses[-200:]) / len(losses[-200:])
             layout_recent = sum(layout_losses[-50:]) / len(layout_losses[-50:])
-            message = f"step {step + 1}/{config.steps}: loss {recent:.4f}, "
+            message = f"step {step + 1}/{config.max_steps}: loss {recent:.4f}, "
             role_recent = sum(role_losses[-50:]) / len(role_losses[-50:])
             message += f"layout {layout_recent:.4f}, roles {role_recent:.5f}, {rate:.3f} s/step"
             log(config, f"{message}, {left:.0f} min left")
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+        if (step + 1) % config.save_every == 0 or step + 1 == config.max_steps:
             state = {
                 "step": step + 1,
                 "model": model.state_dict(),
