@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,7 +182,7 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     report = write_report(
         evaluation,
         metrics=training / METRICS_FILE,
-        extra_sections=[Section("About this run", _about(preset, progress.seconds))],
+        extra_sections=[_about(preset, progress.seconds)],
     )
     console.print()
     print_headline(read_results(evaluation), console=console)
@@ -197,13 +196,11 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     return 0
 
 
-def _about(preset: Preset, seconds: Mapping[str, float]) -> str:
+def _about(preset: Preset, seconds: Mapping[str, float]) -> Section:
     times = ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items())
     settings = {"world": dict(preset.world), "training": dict(preset.training)}
-    return (
-        f"<p>{escape(preset.purpose)} Preset <b>{escape(preset.name)}</b>; time: {times}.</p>"
-        f"<p><code>{escape(json.dumps(settings))}</code></p>"
-    )
+    text = f"{preset.purpose} Preset {preset.name}; time: {times}."
+    return Section("About this run", text, code=json.dumps(settings))
 
 
 class Progress:

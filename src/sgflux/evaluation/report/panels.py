@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,58 @@ SMALL_SIDE = 128
 Item = Mapping[Arm, Picture]
 
 
-def predicate_panels(evaluation: Evaluation, *, limit: int = len(CANONICAL_PREDICATES)) -> str:
+@dataclass(frozen=True)
+class Mark:
+    """What is said of one statement below a picture.
+
+    Attributes:
+        right: Whether the statement holds.
+        relation: The relation that the judge names, or its verdict if it names none.
+        follows: "graph", "text" or "neither", where text and graph disagree; else empty.
+    """
+
+    right: bool
+    relation: str
+    follows: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A picture of a panel.
+
+    Attributes:
+        name: Name of the arm.
+        source: The picture as a data URI; None if it is not at hand.
+        small: Whether its pixels stay sharp when it is enlarged.
+        chief: Whether it is the picture under the true graph.
+        stated: A statement that the caption names, or None.
+        marks: Verdicts of the judge.
+    """
+
+    name: str
+    source: str | None
+    small: bool = False
+    chief: bool = False
+    stated: Triple | None = None
+    marks: Sequence[Mark] = ()
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Pictures of one item from the same noise.
+
+    Attributes:
+        statements: Statements of the graph.
+        prompt: The text.
+        pictures: The real picture, if it is shown, and one picture an arm.
+    """
+
+    statements: Sequence[Triple]
+    prompt: str
+    pictures: Sequence[Shown]
+
+
+def predicate_panels(evaluation: Evaluation) -> list[Panel]:
     """One item of each predicate: the real picture, base, no graph, g⁺ and g⁻.
 
     The item is the first of its predicate in the test set, preferably one with a single statement:
@@ -43,60 +94,57 @@ def predicate_panels(evaluation: Evaluation, *, limit: int = len(CANONICAL_PREDI
             statements = _any(item).statements
             if single == (len(statements) == 1):
                 chosen.setdefault(statements[0].predicate, item)
-    return _panels(_predicate_panel(evaluation, chosen[name]) for name in sorted(chosen)[:limit])
+    return [
+        _predicate_panel(evaluation, chosen[name])
+        for name in sorted(chosen)[: len(CANONICAL_PREDICATES)]
+    ]
 
 
-def _predicate_panel(evaluation: Evaluation, item: Item) -> str:
+def _predicate_panel(evaluation: Evaluation, item: Item) -> Panel:
     statements = _any(item).statements
     arms = {Arm.BASE_NEUTRAL: "base", Arm.NULL_GRAPH: "no graph", Arm.GRAPH: "g⁺"}
-    figures = [_real(evaluation, item), *_in_arms(item, arms, statements[:1])]
+    pictures = [_real(evaluation, item), *_in_arms(item, arms, statements[:1])]
     if Arm.NEGATIVE_GRAPH in item:
-        picture = item[Arm.NEGATIVE_GRAPH]
-        changed = changed_statement(picture)
-        caption = f"{_words(changed)}<br>{_verdict(picture, changed)}"
-        figures.append(_drawn(picture, "g⁻", caption))
-    return _panel(
-        f"graph: {_graph_text(statements)}", f"text: “{escape(_any(item).prompt)}”", figures
-    )
+        changed = changed_statement(item[Arm.NEGATIVE_GRAPH])
+        (shown,) = _in_arms(item, {Arm.NEGATIVE_GRAPH: "g⁻"}, [changed])
+        pictures.append(replace(shown, stated=changed))
+    return Panel(statements, _any(item).prompt, pictures)
 
 
-def several_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
+def several_panels(evaluation: Evaluation, *, limit: int = 8) -> list[Panel]:
     """The first items with two or more statements, of different predicates."""
-    items = [item for item in evaluation.items.values() if len(_any(item).statements) > 1]
-    return _panels(_several_panel(evaluation, item) for item in _varied(items, limit))
-
-
-def _several_panel(evaluation: Evaluation, item: Item) -> str:
-    statements = _any(item).statements
     arms = {Arm.BASE_NEUTRAL: "base", Arm.BASE_RELATIONAL: "base, in words", Arm.GRAPH: "g⁺"}
-    figures = [_real(evaluation, item), *_in_arms(item, arms, statements)]
-    return _panel(
-        f"graph: {_graph_text(statements)}", f"text: “{escape(_any(item).prompt)}”", figures
-    )
+    items = [item for item in evaluation.items.values() if len(_any(item).statements) > 1]
+    return [
+        Panel(
+            (statements := _any(item).statements),
+            _any(item).prompt,
+            [_real(evaluation, item), *_in_arms(item, arms, statements)],
+        )
+        for item in _varied(items, limit)
+    ]
 
 
-def contradiction_panels(evaluation: Evaluation, *, limit: int = 8) -> str:
+def contradiction_panels(evaluation: Evaluation, *, limit: int = 8) -> list[Panel]:
     """The first items whose text states another predicate than their graph, of different ones."""
     items = [item for item in evaluation.items.values() if Arm.CONTRADICTION in item]
-    return _panels(_contradiction_panel(item) for item in _varied(items, limit))
+    return [_contradiction_panel(item) for item in _varied(items, limit)]
 
 
-def _contradiction_panel(item: Item) -> str:
+def _contradiction_panel(item: Item) -> Panel:
     picture = item[Arm.CONTRADICTION]
     stated = contradicted_statement(picture)
-    said = picture.said.get(stated)
-    of_pair = [triple for triple in picture.said if pair_of(triple) == pair_of(stated)]
-    if said is None:
-        outcome = ""
-    elif said.holds:
-        outcome = f'<span class="right">follows the graph</span> ({escape(said.words)})'
-    elif any(picture.said[other].holds and _in_text(other, picture.prompt) for other in of_pair):
-        outcome = f'<span class="wrong">follows the text</span> ({escape(said.words)})'
-    else:
-        outcome = f'<span class="wrong">follows neither</span> ({_relation(said.words)})'
-    arms = {Arm.BASE_NEUTRAL: "base", Arm.GRAPH: "g⁺, neutral text"}
-    figures = [*_in_arms(item, arms, [stated]), _drawn(picture, "g⁺, this text", outcome)]
-    return _panel(f"graph: {_words(stated)}", f"text: “{escape(picture.prompt)}”", figures)
+    arms = {Arm.BASE_NEUTRAL: "base", Arm.GRAPH: "g⁺, neutral text", picture.arm: "g⁺, this text"}
+    *others, shown = _in_arms(item, arms, [stated])
+    in_text = any(
+        said.holds and pair_of(triple) == pair_of(stated) and _in_text(triple, picture.prompt)
+        for triple, said in picture.said.items()
+    )
+    marks = [
+        replace(mark, follows="graph" if mark.right else "text" if in_text else "neither")
+        for mark in shown.marks
+    ]
+    return Panel([stated], picture.prompt, [*others, replace(shown, marks=marks)])
 
 
 # --- what is said below a picture ---------------------------------------------------------------
@@ -121,74 +169,34 @@ def _in_text(triple: Triple, prompt: str) -> bool:
     return words.removeprefix("a photo of ").casefold() in prompt.casefold()
 
 
-def _verdict(picture: Picture, triple: Triple) -> str:
-    said = picture.said.get(triple)
-    if said is None:
-        return ""
-    if said.holds:
-        return f'<span class="right" title="the judge agrees">✓</span>&nbsp;{_relation(said.words)}'
-    return f'<span class="wrong" title="the judge disagrees">✗</span>&nbsp;{_relation(said.words)}'
-
-
-def _relation(read: str) -> str:
-    return "no relation" if read == NONE else escape(read)
-
-
-def _words(triple: Triple) -> str:
-    return f"{escape(triple.subject)} <em>{escape(triple.predicate)}</em> {escape(triple.object)}"
-
-
-def _graph_text(statements: Sequence[Triple]) -> str:
-    return "; ".join(map(_words, statements))
-
-
 # --- pictures -----------------------------------------------------------------------------------
 
 
-def _panels(panels: Iterable[str]) -> str:
-    joined = "".join(panels)
-    return f'<div class="panels">{joined}</div>' if joined else ""
-
-
-def _panel(statement: str, prompt: str, figures: Sequence[str]) -> str:
-    return (
-        f'<article class="panel"><p class="statement">{statement}</p><p class="prompt">{prompt}</p>'
-        f'<div class="strip">{"".join(figures)}</div></article>'
-    )
-
-
-def _real(evaluation: Evaluation, item: Item) -> str:
-    """The data set's own picture, or a word in its place if it has been moved away since."""
-    nothing = "<figure><figcaption><span class='arm'>real</span>not at hand</figcaption></figure>"
+def _real(evaluation: Evaluation, item: Item) -> Shown:
+    """The data set's own picture, or none if it has been moved away since."""
     try:
         path = resolve_path(_any(item).image_rel_path, evaluation.images_dir)
-        return _figure(path, "real", "", chief=False) if path.is_file() else nothing
+        return Shown("real", *embedded(path)) if path.is_file() else Shown("real", None)
     except SgfluxError:
-        return nothing
+        return Shown("real", None)
 
 
-def _in_arms(item: Item, arms: Mapping[Arm, str], statements: Sequence[Triple]) -> list[str]:
+def _in_arms(item: Item, arms: Mapping[Arm, str], statements: Sequence[Triple]) -> list[Shown]:
     """The item's pictures in some arms, each with the verdicts on the statements."""
     return [
-        _drawn(item[arm], name, "<br>".join(_verdict(item[arm], triple) for triple in statements))
+        Shown(
+            name,
+            *embedded(picture.path, pixels=picture.pixels),
+            chief=arm is Arm.GRAPH,
+            marks=[
+                Mark(said.holds, "no relation" if said.words == NONE else said.words)
+                for triple in statements
+                if (said := picture.said.get(triple)) is not None
+            ],
+        )
         for arm, name in arms.items()
-        if arm in item
+        if (picture := item.get(arm)) is not None
     ]
-
-
-def _drawn(picture: Picture, name: str, caption: str) -> str:
-    chief = picture.arm is Arm.GRAPH
-    return _figure(picture.path, name, caption, chief=chief, pixels=picture.pixels)
-
-
-def _figure(path: Path, name: str, caption: str, *, chief: bool, pixels: str | None = None) -> str:
-    source, small = embedded(path, pixels=pixels)
-    style = ' class="chief"' if chief else ""
-    look = ' class="pixels"' if small else ""
-    return (
-        f'<figure{style}><img{look} src="{source}" alt="{escape(name)}" loading="lazy">'
-        f'<figcaption><span class="arm">{escape(name)}</span>{caption}</figcaption></figure>'
-    )
 
 
 def embedded(path: Path, *, pixels: str | None = None) -> tuple[str, bool]:
