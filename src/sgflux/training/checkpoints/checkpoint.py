@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-import types
-import typing
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -25,6 +24,8 @@ from sgflux.files.writing import replacing
 from sgflux.training.checkpoints.checksum import content_checksum
 
 _LOGGER = logging.getLogger(__name__)
+
+Record = TypeVar("Record")
 
 _FORMAT = 1
 _CHECKSUM = "checksum"
@@ -69,7 +70,7 @@ class AdapterWeights:
         Raises:
             CheckpointError: if it is no such file.
         """
-        return cls(**_load(path, cls))
+        return _load(path, cls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +129,7 @@ class TrainingState:
         Raises:
             CheckpointError: if it is no such file.
         """
-        fields = _load(path, cls)
-        best = fields.pop("best")
-        if best is not None:
-            if set(best) != {field.name for field in dataclasses.fields(AdapterWeights)}:
-                raise CheckpointError(f"{path}: is damaged: its best adapter lacks parts")
-            _check_types(best, AdapterWeights, path)
-        return cls(**fields, best=None if best is None else AdapterWeights(**best))
+        return _load(path, cls)
 
 
 def shallow_dict(record: Any) -> dict[str, Any]:
@@ -172,21 +167,20 @@ def _bytes_of(content: Any) -> int:
     return sum(map(_bytes_of, content)) if isinstance(content, list | tuple) else 0
 
 
-def _load(path: Path, cls: type) -> dict[str, Any]:
-    kind = cls.__name__
+def _load(path: Path, cls: type[Record]) -> Record:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises a different type for each way to be no checkpoint
         raise CheckpointError(f"{path}: is no checkpoint: {first_line(error)}") from error
-    fields = dataclasses.fields(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     checksum = content.pop(_CHECKSUM, None) if isinstance(content, dict) else None
     known = {"format", *(field.name for field in fields)}
     needed = known - {field.name for field in fields if field.default is not dataclasses.MISSING}
     if not isinstance(content, dict) or not needed <= set(content) <= known:
-        raise CheckpointError(f"{path}: is not a {kind} that sgflux wrote")
-    if content.pop("format") != _FORMAT:
+        raise CheckpointError(f"{path}: is not a {cls.__name__} that sgflux wrote")
+    if content["format"] != _FORMAT:
         raise CheckpointError(f"{path}: was written by another version of sgflux")
     if checksum is None:
         _check_records(path)
@@ -196,9 +190,11 @@ def _load(path: Path, cls: type) -> dict[str, Any]:
             path,
         )
     else:
-        _check_checksum({"format": _FORMAT, **content}, checksum, path)
-    _check_types(content, cls, path)
-    return content
+        _check_checksum(content, checksum, path)
+    try:  # an older file has no checksum that vouches for its types
+        return msgspec.convert(content, cls)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from error
 
 
 def _check_records(path: Path) -> None:
@@ -225,23 +221,3 @@ def _check_checksum(content: dict[str, Any], checksum: Any, path: Path) -> None:
             f"{path}: is damaged: its content is not what was saved (the checksums differ); take "
             "an earlier step{N}.pt, or copy the file again"
         )
-
-
-def _check_types(content: dict[str, Any], cls: type, path: Path) -> None:
-    """The outermost type of every field; an older file has no checksum that vouches for it."""
-    hints = typing.get_type_hints(cls)
-    for name, value in content.items():
-        kinds = typing.get_args(hints[name]) if _is_union(hints[name]) else (hints[name],)
-        plain = tuple(typing.get_origin(kind) or kind for kind in kinds)
-        # A best adapter is a table until it is built.
-        plain = tuple(dict if kind is AdapterWeights else kind for kind in plain)
-        weights = name in ("trainable", "ema") and value is not None
-        is_wrong = not isinstance(value, plain) or (isinstance(value, bool) and bool not in plain)
-        if not is_wrong and weights:
-            is_wrong = not all(isinstance(entry, Tensor) for entry in value.values())
-        if is_wrong:
-            raise CheckpointError(f"{path}: is damaged: its {name} is {str(value)[:60]!r}")
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
