@@ -18,6 +18,7 @@ from huggingface_hub import EvalResult, ModelCard
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
+from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base
 from sgflux.models.card_data import card_data
@@ -25,7 +26,7 @@ from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.exporting import ExportConfig
 
 PIPELINE_FILE = "pipeline.py"
-_ASSETS = Path(__file__).parent / "assets" / "published"
+_ASSETS = Path(__file__).parent / "assets"
 _RESULTS_FILE = "evaluation_results.json"
 
 _ARMS = (
@@ -53,7 +54,7 @@ def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> Non
         raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
     expect_place(folder)
     card = _card(adapter, config)
-    source = (_ASSETS / PIPELINE_FILE).read_text(encoding="utf-8")
+    source = (_ASSETS / "published" / PIPELINE_FILE).read_text(encoding="utf-8")
     if config.push_to_hub is not None:
         source = source.replace(
             "ADAPTER: str | None = None", f"ADAPTER: str | None = {config.push_to_hub!r}"
@@ -82,14 +83,11 @@ def _card(adapter: Path, config: ExportConfig) -> str:
         for name in ("license_name", "license_link"):
             card.data.pop(name)
         card.data.license = config.license
-    in_diffusers = (
-        (_ASSETS / "in_diffusers.md")
-        .read_text(encoding="utf-8")
-        .format(
-            base=card.data.get("base_model") or "the base model",
-            where=config.push_to_hub or ".",
-            remote="\n    trust_remote_code=True," if config.push_to_hub else "",
-        )
+    in_diffusers = render(
+        _ASSETS / "cards" / "in_diffusers.md.jinja",
+        base=repr(card.data.get("base_model") or "the base model"),
+        where=repr(config.push_to_hub or "."),
+        is_on_the_hub=config.push_to_hub is not None,
     )
     card.text = f"{card.text.rstrip()}\n\n{in_diffusers}"
     if config.evaluation is not None:
@@ -165,33 +163,16 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
 
 def judged(results: Mapping[str, Any]) -> str:
     """Write the card's section with the judged figures."""
-    judge = results["judge"]
-    lines = [
-        "## Judged pictures",
-        "",
-        f"The judge `{judge.get('name')}` names the right relation in "
-        f"{_with_interval(judge.get('accuracy'), judge.get('ci95'))} of real held-out pictures. Of "
-        f"the pictures drawn for {Path(str(results['data']['path'])).name} it found the stated "
-        "relation in (macro average over predicates, 95 % intervals in brackets):",
-        "",
-        "| told | relation accuracy | statements |",
-        "|---|---|---|",
-    ]
-    lines[2:2] = [text for note in caveats(results) for text in (f"**{note}**", "")]
-    for arm, name in _ARMS:
-        accuracy = _accuracy(results, arm)
-        if accuracy is not None:
-            shown = _with_interval(accuracy["macro"], accuracy["ci95"])
-            lines.append(f"| {name} | {shown} | {accuracy['n']} |")
     wins = results.get("win_rate") or {}
-    if wins.get("value") is not None:
-        lines += [
-            "",
-            f"Where a graph and the same one with its roles swapped are drawn from the same noise, "
-            f"the judge prefers each graph on its own picture in "
-            f"{_with_interval(wins['value'], wins['ci95'])} of {wins['n']} pairs.",
-        ]
-    return "\n".join(lines) + "\n"
+    return render(
+        _ASSETS / "cards" / "judged.md.jinja",
+        notes=caveats(results),
+        judge={"name": None, "accuracy": None, "ci95": None, **results["judge"]},
+        data=Path(str(results["data"]["path"])).name,
+        arms=[(name, found) for arm, name in _ARMS if (found := _accuracy(results, arm))],
+        wins=wins if wins.get("value") is not None else None,
+        share=_with_interval,
+    )
 
 
 def _percent(interval: Any) -> list[float] | None:

@@ -20,6 +20,7 @@ from sgflux.settings.checks import (
     typed_fields,
 )
 from sgflux.settings.flat import Group
+from sgflux.settings.validation import SelectBy
 
 RankerKind = Literal["flow", "latent", "saliency"]
 
@@ -186,6 +187,9 @@ class WeightingSettings:
 class WordsSettings:
     """Distillation from the base model prompted with the relation in text."""
 
+    keeps = "last"
+    """Adapter that is kept by default: the guided teacher raises the validation loss, so that the
+    lowest one is no sign of the best adapter. (Without an annotation it is no setting.)"""
     lambda_words: float = 20.0
     """Weight of distillation from the base model prompted with the relation in text; 0: none, for a
     base that cannot draw what the graphs say."""
@@ -228,6 +232,17 @@ class LossSettings:
     """Distillation from the base model prompted with the relation in text."""
     anchor: Group[AnchorSettings] = field(default_factory=AnchorSettings)
     """Distance from the base model at the noise levels of its sampling."""
+
+    @property
+    def terms(self) -> list[Any]:
+        """The settings of each term."""
+        return [getattr(self, entry.name) for entry in fields(self)]
+
+    @property
+    def select_by(self) -> SelectBy:
+        """How the adapter is chosen where the user does not say it: as a term asks for."""
+        asked = [getattr(term, "keeps", None) for term in self.terms if weight_of(term)]
+        return next(filter(None, asked), "val_loss")
 
     @property
     def reads_saliency(self) -> bool:

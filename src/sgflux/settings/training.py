@@ -141,8 +141,7 @@ class TrainConfig:
     @property
     def selection(self) -> SelectBy:
         """What ``select_by`` says, after the default is applied."""
-        default: SelectBy = "last" if self.losses.words.lambda_words else "val_loss"
-        return self.validation.select_by or default
+        return self.validation.select_by or self.losses.select_by
 
     @classmethod
     def from_flat(cls, **settings: Any) -> TrainConfig:

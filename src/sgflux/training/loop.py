@@ -292,7 +292,7 @@ class TrainingRun:
         row |= self._loss.row(dict(zip(self._loss.names, figures, strict=True)))
         if self._processes.device.type == "cuda":
             row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        self._log.train(row, max_steps=self._plan.max_steps)
+        self._log.train(row, max_steps=self._plan.max_steps, shown=self._loss.shown)
 
     @property
     def _position(self) -> int:

@@ -6,9 +6,14 @@ hides.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sgflux.training.card.model_card import _figures
+import sgflux
+from sgflux.files.templates import render
+
+TEMPLATE = Path(sgflux.__file__).parent / "assets" / "cards" / "validation.md.jinja"
 
 METRICS = {
     "loss": 0.9675,
@@ -28,7 +33,7 @@ METRICS = {
     ],
 )
 def test_the_gap_stands_beside_the_ranking_accuracy(loss: float, said: str) -> None:
-    text = _figures({**METRICS, "loss": loss}, lambda_words=20.0, selection="last")
+    text = render(TEMPLATE, metrics={**METRICS, "loss": loss}, notes=[], selection="last")
     assert "ranking accuracy (chance 0.5): 0.932 over 192 pairs" in text
     assert said in text
     assert ("guided teacher" in text) == (loss > 0.8383)

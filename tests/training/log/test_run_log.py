@@ -45,7 +45,9 @@ def test_messages_before_the_folder_is_in_use_are_not_lost(
 def test_a_ranking_run_says_both_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = RunLog(silent=False)
     log.open(tmp_path, step=0, max_steps=4)
-    log.train({**train_row(2), "error_positive": 1.25, "error_negative": 1.5}, max_steps=4)
+    errors = {"error_positive": 1.25, "error_negative": 1.5}
+    shown = {"error_positive": "e(g+)", "error_negative": "e(g-)"}
+    log.train({**train_row(2), **errors}, max_steps=4, shown=shown)
     log.close()
     assert "loss 1.5000  e(g+) 1.2500  e(g-) 1.5000  lr" in capsys.readouterr().out
 

@@ -92,17 +92,24 @@ class RunLog:
         if self._bar is not None:
             self._bar.update(steps)
 
-    def train(self, row: Mapping[str, Any], *, max_steps: int) -> None:
-        """One line of training metrics; needs step, loss, lr and steps_per_second."""
+    def train(
+        self, row: Mapping[str, Any], *, max_steps: int, shown: Mapping[str, str] | None = None
+    ) -> None:
+        """Write one line of training metrics.
+
+        Args:
+            row: Figures by name; step, loss, lr and steps_per_second are needed.
+            max_steps: Number of steps of the run.
+            shown: Name of a further figure -> label with which it is printed, if the row has it.
+        """
         if self._silent:
             return
         self._write({"kind": "train", **row})
         left = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9)
-        ranking = ""
-        if "error_negative" in row:  # both errors, so that one bought with the other is seen
-            ranking = f"e(g+) {row['error_positive']:.4f}  e(g-) {row['error_negative']:.4f}  "
+        figures = {"loss": "loss", **(shown or {})}
+        said = "  ".join(f"{label} {row[n]:.4f}" for n, label in figures.items() if n in row)
         line = (
-            f"step {row['step']}/{max_steps}  loss {row['loss']:.4f}  {ranking}"
+            f"step {row['step']}/{max_steps}  {said}  "
             f"lr {row['lr']:.2e}  {row['steps_per_second']:.2f} steps/s  {duration(left)} left"
         )
         if self._bar is None:

@@ -374,7 +374,7 @@ def _finish(
             start=config.start,
             lr=config.optimizer.lr,
             seed=config.run.seed,
-            lambda_words=config.losses.words.lambda_words,
+            notes=[need.remark for need in splits.needs if need.remark],
             selection=config.selection,
         )
         save_bundle(

@@ -23,6 +23,7 @@ class TrainingLoss:
 
     Attributes:
         names: Names of the F figures that a pass gives beside its loss.
+        shown: Figures that the printed log shows, and what it calls them.
         ranking: The ranking term, which measures confusions and keeps them; None without it.
     """
 
@@ -44,6 +45,7 @@ class TrainingLoss:
         self._terms = [(term, term.ready(parts)) for term in terms]
         self.ranking = next((term for term in terms if isinstance(term, Ranking)), None)
         needs = [term.needs() for term in terms]
+        self.shown = {name: label for need in needs for name, label in need.shown.items()}
         drawing = [
             (term.schedule, need.contrasts)
             for term, need in zip(terms, needs, strict=True)

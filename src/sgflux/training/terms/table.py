@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 from sgflux.errors import SgfluxError
@@ -37,7 +36,7 @@ def read_terms(losses: LossSettings, sources: Sources) -> list[Term]:
     Raises:
         SgfluxError: if the table and the settings do not have the same terms, or as the terms.
     """
-    settings = {type(term): term for term in (getattr(losses, f.name) for f in fields(losses))}
+    settings = {type(term): term for term in losses.terms}
     if settings.keys() != TERMS.keys():
         raise SgfluxError(
             f"{type(losses).__name__} has the terms {sorted(map(_name, settings))}, and the table "

@@ -131,7 +131,7 @@ def _no_graphs(validation: Sequence[SceneGraph]) -> Iterable[SceneGraph]:  # noq
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What must be encoded before training, and computed in each step, for a term.
+    """What must be encoded before training, computed in each step, and said, for a term.
 
     Attributes:
         graphs: Graphs of the validation items -> graphs that the model may be asked about beside
@@ -143,7 +143,9 @@ class Needs:
         teacher: Whether the base runs a second time in each step, for the estimate of the cost.
         contrasts: Draws the corrupted graphs of a pass: (batch, its rows, what random draws follow
             from beside the seed) -> contrasts.
-        concepts: Words whose attention maps are read.
+        concepts: Words whose saliency maps are read.
+        shown: Figure -> what the printed log calls it, for figures that are shown beside the loss.
+        remark: Sentences in the model card on how the term changes the other figures.
     """
 
     graphs: Callable[[Sequence[SceneGraph]], Iterable[SceneGraph]] = _no_graphs
@@ -154,6 +156,8 @@ class Needs:
     teacher: bool = False
     contrasts: Callable[[Batch, Sequence[int], Sequence[int]], Contrasts] | None = None
     concepts: ConceptWords | None = None
+    shown: Mapping[str, str] = field(default_factory=dict)
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -34,7 +34,15 @@ class Words:
 
     def needs(self) -> Needs:
         """The texts, and a forward pass of the base in each step."""
-        return Needs(captions=True, teacher=True)
+        return Needs(
+            captions=True,
+            teacher=True,
+            remark="The loss with the graph can be the higher one, and is no sign of worse "
+            "pictures: this adapter also learned from the base itself, prompted with the relation "
+            f"in text (weight {self.schedule.weight:g}). That teacher's velocity is guided and "
+            "made for few steps; the data's, against which the flow-matching loss is taken, is "
+            "neither.",
+        )
 
     def ready(self, parts: Parts) -> TermLoss:
         """Take the texts."""

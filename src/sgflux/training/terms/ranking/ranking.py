@@ -108,6 +108,8 @@ class Ranking:
             files={} if classifier is None else classifier.files,
             contrasts=self._draw,
             concepts=self._ranker.concepts(self.schedule),
+            # Both errors, so that one bought with the other is seen.
+            shown={"error_positive": "e(g+)", "error_negative": "e(g-)"},
         )
 
     def ready(self, parts: Parts) -> TermLoss:
