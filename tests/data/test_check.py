@@ -13,9 +13,9 @@ import pytest
 
 from sgflux.data.check import PROBLEM_KINDS, check_dataset
 from sgflux.data.examples import read_examples, write_examples
+from sgflux.data.reading_order import MAX_TOLD
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
-from sgflux.graphs.reading_order import MAX_TOLD
 from tests.helpers.rows import row, write_lines, write_picture
 
 

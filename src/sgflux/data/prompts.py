@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import get_args
 
 from sgflux.data.examples import SceneExample
+from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.conditions import PromptKind
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sgflux.data.boxes import Box
+from sgflux.data.reading_order import MAX_TOLD
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import PredicateVocabulary, UnknownPredicateError
-from sgflux.graphs.reading_order import MAX_TOLD
 from sgflux.graphs.scene_graph import (
     Relationship,
     SceneGraph,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -169,7 +169,9 @@ class PredicateVocabulary:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the plain tables (mapping proxies do not pickle)."""
-        tables = {name: _plain(value) for name, value in self._tables().items()}
+        tables = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
+        for name in ("aliases", "inverses", "kinds"):
+            tables[name] = dict(tables[name])
         return partial(PredicateVocabulary, **tables), ()
 
     def __hash__(self) -> int:
@@ -271,7 +273,7 @@ class PredicateVocabulary:
             taken = self._canonical_by_key.get(_key(alias), target)
             if taken != target:
                 raise SgfluxError(f"alias {alias!r} of {target!r} already means {taken!r}")
-        return self._extended(aliases={**self.aliases, **added})
+        return replace(self, aliases={**self.aliases, **added})
 
     def with_predicate(
         self,
@@ -305,7 +307,8 @@ class PredicateVocabulary:
                     f"it already is that of {inverses[other]!r}"
                 )
             inverses.update({name: other, other: name})
-        return self._extended(
+        return replace(
+            self,
             names=(*self.names, name),
             inverses=inverses,
             symmetric=self.symmetric | ({name} if symmetric else set()),
@@ -362,16 +365,6 @@ class PredicateVocabulary:
             except SgfluxError as error:
                 raise SgfluxError(f"{where}: {error}") from error
         return vocabulary.with_aliases(aliases)
-
-    def _tables(self) -> dict[str, Any]:
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.init}
-
-    def _extended(self, **changes: Any) -> PredicateVocabulary:
-        return PredicateVocabulary(**{**self._tables(), **changes})
-
-
-def _plain(table: Any) -> Any:
-    return dict(table) if isinstance(table, Mapping) else table
 
 
 def _kind(value: PredicateKind | str, name: str) -> PredicateKind:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import names_in_context, plain_name
 from sgflux.graphs.predicates import (
     DEFAULT_VOCABULARY,
     PredicateVocabulary,
 )
-from sgflux.graphs.reading_order import reading_order
 from sgflux.graphs.scene_graph import SceneGraph
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sgflux.graphs.least_squares import Step, places
+import numpy as np
+
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.graphs.statements import canonical_statement
@@ -28,6 +29,9 @@ Predicates whose words do not say so are left out.
 
 MAX_TOLD = 5000
 """Relationships of a graph that can be told: no text and no encoder is of use for more."""
+
+_FEW = 100
+"""Number of objects up to which their positions are solved densely."""
 
 
 def reading_order(
@@ -78,6 +82,26 @@ def reading_order(
 
 
 @lru_cache(maxsize=2**12)
-def _places(steps: tuple[Step, ...]) -> tuple[float, ...]:
-    """:func:`sgflux.graphs.least_squares.places`, remembered: the same graphs come again."""
-    return places(steps)
+def _places(steps: tuple[tuple[int, int, int], ...]) -> tuple[float, ...]:
+    """Return the positions p, (n,), that minimise sum (p[a] - p[b] - step)^2 over all (a, b, step).
+
+    Of all such positions these are the smallest, whose mean is zero in each connected group. The
+    same graphs come again: what was solved is kept.
+
+    Args:
+        steps: At least one (a, b, step): a stands ``step`` further on than b. The things are
+            numbered from 0, and each is in some step.
+    """
+    subjects, objects, wanted = np.array(steps).T
+    row, things = np.arange(len(steps)), 1 + max(subjects.max(), objects.max())
+    if things <= _FEW:
+        links = np.zeros((len(steps), things))
+        links[row, subjects], links[row, objects] = 1.0, -1.0
+        return tuple(np.linalg.lstsq(links, wanted)[0].tolist())
+    from scipy import sparse
+    from scipy.sparse.linalg import lsqr
+
+    ends = np.tile(row, 2), np.concatenate([subjects, objects])
+    signs = np.repeat([1.0, -1.0], len(steps))
+    links = sparse.csr_array((signs, ends))
+    return tuple(lsqr(links, wanted, atol=1e-14, btol=1e-14, iter_lim=20 * things)[0].tolist())

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sgflux.graphs.reading_order import MAX_TOLD, _places, reading_order
+from sgflux.data.reading_order import MAX_TOLD, _places, reading_order
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.world.scenes import sample_scene
 from tests.helpers.graph_strategies import scene_graphs
