@@ -25,7 +25,7 @@ from sgflux.data.cache.arrays import TrainingArrays, latent_key, text_key
 from sgflux.data.cache.encoding import Encoders as EncodersOf
 from sgflux.data.cache.encoding import EncodingPlan, Share, name_features
 from sgflux.data.cache.store import CacheStore
-from sgflux.data.cache.tensor_rows import TensorRows
+from sgflux.data.cache.tensor_rows import StoredRows, TensorRows
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.prompts import PROMPT_KINDS, prompt_for
 from sgflux.errors import SgfluxError
@@ -353,16 +353,16 @@ def test_verify_reads_everything_and_names_the_damaged(data, tmp_path):
 
 def test_a_copy_in_another_shard_replaces_a_damaged_one(tmp_path):
     first, second = CacheStore(tmp_path), CacheStore(tmp_path)
-    key, unknown = hex_key("k"), hex_key("unknown")
+    key = hex_key("k")
     for store in (first, second):
         with store.writer() as writer:
             writer.add([key], {"mean": torch.ones(1, 2, dtype=torch.bfloat16)})
     reader = CacheStore(tmp_path)
     numbers, _ = reader.locate([key])
     flip_silently(reader.shard(int(numbers[0])).path)
-    ((keys, tensors),) = reader.read([key, unknown])
-    assert keys == [key]
-    assert tensors["mean"].tolist() == [[1.0, 1.0]]
+    with pytest.raises(SgfluxError, match="set aside"):
+        StoredRows(reader, [key]).rows(torch.tensor([0]))
+    assert StoredRows(reader, [key]).rows(torch.tensor([0]))["mean"].tolist() == [[1.0, 1.0]]
     assert len(reader.damaged) == 1
 
 
@@ -392,10 +392,8 @@ def test_two_processes_write_at_once(tmp_path):
         for prefix in ("a", "b", "both")
         for number in range(10)
     }
-    found: dict[str, float] = {}
-    for group, tensors in store.read(values):
-        found.update(zip(group, tensors["mean"][:, 0].tolist(), strict=True))
-    assert found == values
+    found = StoredRows(store, list(values)).rows(torch.arange(len(values)))["mean"]
+    assert found[:, 0].tolist() == list(values.values())
 
 
 def test_another_writers_shards_are_seen_after_a_refresh(tmp_path):

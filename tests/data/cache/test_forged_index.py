@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from sgflux.data.cache.shards import DamagedError, read_index
 from sgflux.data.cache.store import CacheStore
+from sgflux.data.cache.tensor_rows import StoredRows
+from sgflux.errors import SgfluxError
 
 KEY = "0" * 64
 HEAD = '{"index_sha256": "%s", "content": '
@@ -79,7 +81,8 @@ def test_a_forged_index_is_named_and_its_entries_are_missing(
     index = one_shard(tmp_path)
     forge(index, {**content_of(index), **changes})
     store = CacheStore(tmp_path)
-    assert not list(store.read([KEY]))
+    with pytest.raises(SgfluxError):
+        StoredRows(store, [KEY]).rows(torch.tensor([0]))
     assert [shard.path for shard in store.damaged] == [index]
 
 
@@ -92,7 +95,8 @@ def test_a_forged_header_allocates_nothing(tmp_path: Path) -> None:
     size, digest = data.stat().st_size, hashlib.sha256(data.read_bytes()).hexdigest()
     forge(index, {**content_of(index), "size": size, "sha256": digest})
     store = CacheStore(tmp_path)
-    assert not list(store.read([KEY]))
+    with pytest.raises(SgfluxError):
+        StoredRows(store, [KEY]).rows(torch.tensor([0]))
     assert store.damaged
 
 

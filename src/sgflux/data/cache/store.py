@@ -18,7 +18,7 @@ import hashlib
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,6 @@ from sgflux.data.cache.shards import (
     Shard,
     key_bytes,
     read_index,
-    read_rows,
     row_checksums,
     write_index,
 )
@@ -178,36 +177,6 @@ class CacheStore:
         """The shard with a number that :meth:`locate` gave."""
         self._locations()
         return self._numbered[number]
-
-    def read(self, keys: Iterable[str]) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-        """The entries of ``keys`` that are there, shard by shard.
-
-        Yields:
-            The keys found in a shard, and its tensors for them, (number of keys, ...) each. Keys
-            that are missing, or only in damaged shards, are in none of them.
-        """
-        pending = list(dict.fromkeys(keys))
-        while pending:
-            numbers, rows = self.locate(pending)
-            groups = [
-                (self.shard(n), np.flatnonzero(numbers == n)) for n in np.unique(numbers) if n >= 0
-            ]
-            done: set[str] = set()
-            is_damaged = False
-            for shard, places in groups:
-                group = [pending[place] for place in places]
-                try:
-                    tensors = read_rows(shard, rows[places].tolist())
-                except DamagedError as error:
-                    # Forgotten, so that the next round finds a copy of its keys or nothing.
-                    self.report(shard.index_path, str(error))
-                    is_damaged = True
-                    continue
-                done.update(group)
-                yield group, tensors
-            if not is_damaged:
-                return
-            pending = [key for key in pending if key not in done]
 
     def writer(self) -> ShardWriter:
         """A context that writes entries in shards; what it wrote is in the store at once."""
