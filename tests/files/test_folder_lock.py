@@ -200,7 +200,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     assert files(tmp_path) == []
     (tmp_path / "file").touch()
     with (
-        pytest.raises(SgfluxError, match="is a file"),
+        pytest.raises(SgfluxError, match="is no folder"),
         hold_folder(tmp_path / "file", command="sgflux train"),
     ):
         pass

@@ -17,7 +17,7 @@ import pytest
 
 from sgflux.files import leftovers
 from sgflux.files.folder_lock import hold_folder
-from sgflux.files.leftovers import outdated, replace_folder, sweep, sweep_beside
+from sgflux.files.leftovers import outdated, replace_folder, sweep
 
 
 def left(name: str, ending: str = "tmp") -> str:
@@ -86,7 +86,7 @@ def test_a_replacement_that_was_cut_short_is_found_and_put_back(tmp_path: Path) 
     # With the new one in place, the old one is only left over.
     make_folder(tmp_path / left("final", "old"), "older")
     assert outdated(target) is None
-    sweep_beside(target)
+    sweep(target.parent, only=target.name)
     assert [entry.name for entry in tmp_path.iterdir()] == ["final"]
     assert (target / "weights").read_text() == "old"
 

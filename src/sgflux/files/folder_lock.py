@@ -24,15 +24,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import filelock
+import msgspec
 import psutil
 
 from sgflux.errors import SgfluxError
-from sgflux.files.leftovers import sweep, sweep_beside
-from sgflux.files.writing import write_error
+from sgflux.files.leftovers import sweep
+from sgflux.files.writing import make_folder, write_error
 
 _NAME = "sgflux"
 _ENDINGS = (".lock", ".lock.json")
@@ -46,8 +46,7 @@ _LARGEST = 65_536
 """Bytes of a holder's file that are read at most."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Holder:
+class Holder(msgspec.Struct, frozen=True, kw_only=True):
     """The process that writes into a folder.
 
     Attributes:
@@ -64,7 +63,7 @@ class Holder:
     host: str
     process_started: float | None
     since: str
-    arguments: str
+    arguments: str = ""
 
     def __str__(self) -> str:
         """Name the holder as messages do."""
@@ -153,7 +152,8 @@ def _sweep(folder: Path, *, beside: bool, part: str, say: Callable[[str], None])
     is_cache = any(folder.glob("shard-*.json"))
     # Runs that encode fill a cache without holding it, in files of a minute at most.
     age = _CACHE_SECONDS if is_cache else 0.0
-    for line in sweep_beside(folder) if beside else sweep(folder, older_than=age):
+    found = sweep(folder.parent, only=folder.name) if beside else sweep(folder, older_than=age)
+    for line in found:
         say(line)
 
 
@@ -198,7 +198,7 @@ def _holder_file(lock: Path) -> Path:
 def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock | None:
     """The system's lock, or None on a file system without locks; ``made`` gets the new folders."""
     for _ in range(20):  # another process may remove the folder or the file at the same moment
-        _make(lock.parent, shown, made=made)
+        _make(lock.parent, made=made)
         taken = filelock.FileLock(lock)
         try:
             taken.acquire(timeout=0)
@@ -229,18 +229,13 @@ def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock 
     raise _refusal(shown, None, lock)
 
 
-def _make(folder: Path, shown: str, *, made: list[Path]) -> None:
+def _make(folder: Path, *, made: list[Path]) -> None:
     missing = []
     at = folder
     while not at.exists() and at != at.parent:
         missing.append(at)
         at = at.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        raise SgfluxError(f"{shown!r} is a file; give another folder") from error
-    except OSError as error:
-        raise write_error(folder, error) from error
+    make_folder(folder)
     made.extend(path for path in missing if path not in made)
 
 
@@ -248,17 +243,8 @@ def _read_holder(lock: Path) -> Holder | None:
     """Return the holder on file; None if there is none, or the file cannot be read."""
     try:
         with _holder_file(lock).open("rb") as file:
-            content = dict(json.loads(file.read(_LARGEST)))
-        started = content["process_started"]
-        return Holder(
-            command=str(content["command"])[:200],
-            process=int(content["process"]),
-            host=str(content["host"])[:200],
-            process_started=None if started is None else float(started),
-            since=str(content["since"])[:40],
-            arguments=str(content.get("arguments", "")),
-        )
-    except (OSError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+            return msgspec.json.decode(file.read(_LARGEST), type=Holder)
+    except (OSError, msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
 
 
@@ -315,7 +301,7 @@ def _write_holder(lock: Path, command: str) -> None:
     file = _holder_file(lock)
     try:
         with file.open("x", encoding="utf-8") as stream:
-            stream.write(json.dumps(asdict(holder), indent=2) + "\n")
+            stream.write(json.dumps(msgspec.structs.asdict(holder), indent=2) + "\n")
     except FileExistsError:
         raise _refusal(str(lock.parent), _read_holder(lock), lock) from None
     except OSError as error:

@@ -90,24 +90,21 @@ def iter_json_lines(
         SgfluxError: naming file, line and key, if the file cannot be read or a line is too long or
             of another form.
     """
-    try:
-        with Path(path).open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_LINE + 1):
-                number += 1
-                where = f"{path}:{number}"
-                if len(line) > MAX_LINE:
-                    raise SgfluxError(f"{where}: is longer than {MAX_LINE} bytes; {way_out}")
-                if not line.strip():
-                    continue
-                try:
-                    row = typed(line, shape, where=where, way_out=way_out)
-                except SgfluxError:
-                    if may_be_cut and not line.endswith(b"\n"):
-                        return
-                    raise
-                yield number, row
-    except FileNotFoundError:
-        raise SgfluxError(f"{path} is not there; {way_out}") from None
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if not Path(path).exists():
+        raise SgfluxError(f"{path} is not there; {way_out}")
+    with naming_unreadable(path), Path(path).open("rb") as file:
+        number = 0
+        while line := file.readline(MAX_LINE + 1):
+            number += 1
+            where = f"{path}:{number}"
+            if len(line) > MAX_LINE:
+                raise SgfluxError(f"{where}: is longer than {MAX_LINE} bytes; {way_out}")
+            if not line.strip():
+                continue
+            try:
+                row = typed(line, shape, where=where, way_out=way_out)
+            except SgfluxError:
+                if may_be_cut and not line.endswith(b"\n"):
+                    return
+                raise
+            yield number, row

@@ -32,23 +32,37 @@ _AT_FDCWD = -100
 _EXCHANGE = 2  # RENAME_EXCHANGE of Linux
 
 
-def sweep(folder: Path, *, older_than: float = 0.0) -> list[str]:
+def sweep(folder: Path, *, older_than: float = 0.0, only: str | None = None) -> list[str]:
     """Remove unfinished files and folders in a folder that the caller holds.
 
     Args:
         folder: Folder whose direct entries are looked at.
         older_than: Seconds since the last change; a younger file may belong to a running process.
+        only: Name of the one file or folder that the caller holds; None: it holds all of them.
 
     Returns:
         What was done, a line each.
     """
-    return _swept(_left_in(folder), older_than=older_than)
-
-
-def sweep_beside(target: Path) -> list[str]:
-    """Remove unfinished versions of a file or folder that the caller holds, as :func:`sweep`."""
-    found = [(path, name) for path, name in _left_in(target.parent) if name == target.name]
-    return _swept(found, older_than=0.0)
+    lines = []
+    for path, name in _left_in(folder):
+        target = path.with_name(name)
+        with contextlib.suppress(OSError):
+            is_young = time.time() - path.lstat().st_mtime < older_than
+            if is_young or only not in (None, name):
+                continue
+            if path.suffix == ".old" and not target.exists():
+                path.rename(target)
+                lines.append(f"{target}: put back, since what was to replace it was not finished")
+                continue
+            size = _size(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+            lines.append(
+                f"{path}: removed ({readable_size(size)}), a killed process had left it unfinished"
+            )
+    return lines
 
 
 def outdated(target: Path) -> Path | None:
@@ -90,8 +104,7 @@ def _exchange(one: Path, other: Path) -> bool:
         rename = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError):
         return False
-    names = (ctypes.c_char_p(os.fsencode(path)) for path in (one, other))
-    first, second = names
+    first, second = (ctypes.c_char_p(os.fsencode(path)) for path in (one, other))
     return bool(rename(_AT_FDCWD, first, _AT_FDCWD, second, ctypes.c_uint(_EXCHANGE)) == 0)
 
 
@@ -105,30 +118,6 @@ def _left_in(folder: Path) -> Iterator[tuple[Path, str]]:
         match = _NAME.fullmatch(path.name)
         if match is not None:
             yield path, match["name"]
-
-
-def _swept(
-    found: Iterator[tuple[Path, str]] | list[tuple[Path, str]], *, older_than: float
-) -> list[str]:
-    lines = []
-    for path, name in list(found):
-        target = path.with_name(name)
-        with contextlib.suppress(OSError):
-            if time.time() - path.lstat().st_mtime < older_than:
-                continue
-            if path.suffix == ".old" and not target.exists():
-                path.rename(target)
-                lines.append(f"{target}: put back, since what was to replace it was not finished")
-                continue
-            size = _size(path)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-            lines.append(
-                f"{path}: removed ({readable_size(size)}), a killed process had left it unfinished"
-            )
-    return lines
 
 
 def _size(path: Path) -> int:

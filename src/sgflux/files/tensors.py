@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError, first_line
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import explain_other_file
 
 _DEEPEST = 32
@@ -26,24 +27,21 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
         SgfluxError: if it is damaged, would run code, or has a tensor that is larger than what
             the file stores of it.
     """
-    try:
+    with naming_unreadable(path):
         with Path(path).open("rb") as file:
             explain_other_file(Path(path), file.read(256), may_be_zip=True)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        _expect_stored(path, content, depth=0)
-        return content
-    except SgfluxError:
-        raise
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (
-        # A damaged file makes the unpickler stumble in any of these ways.
-        *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError),
-        *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError),
-    ) as error:
-        raise SgfluxError(
-            f"{path}: is no checkpoint of weights alone: {first_line(error)}"
-        ) from error
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except (
+            # A damaged file makes the unpickler stumble in any of these ways.
+            *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError),
+            *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError),
+        ) as error:
+            raise SgfluxError(
+                f"{path}: is no checkpoint of weights alone: {first_line(error)}"
+            ) from error
+    _expect_stored(path, content, depth=0)
+    return content
 
 
 def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) -> None:
@@ -58,11 +56,8 @@ def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) ->
                 f"{path}: has a tensor of {tuple(content.shape)}, of which the file stores "
                 f"{content.untyped_storage().nbytes():,} bytes only"
             )
-    elif isinstance(content, Mapping):
-        for value in content.values():
-            _expect_stored(path, value, depth=depth + 1)
-    elif isinstance(content, list | tuple):
-        for value in content:
+    elif isinstance(content, Mapping | list | tuple):
+        for value in content.values() if isinstance(content, Mapping) else content:
             _expect_stored(path, value, depth=depth + 1)
 
 

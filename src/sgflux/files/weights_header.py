@@ -7,16 +7,17 @@ before anything is loaded.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Annotated
+
+import msgspec
 
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import readable_size
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -33,6 +34,17 @@ _BYTES_OF = {
 }
 AGAIN = "download the file again"
 """What to do about a file that is not whole."""
+
+
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Entry(msgspec.Struct):
+    """A tensor as the header states it; the offsets count from the first value."""
+
+    dtype: str
+    shape: tuple[_Size, ...]
+    data_offsets: tuple[_Size, _Size]
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,28 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
     Raises:
         SgfluxError: naming the file, what is wrong with it, and what to do.
     """
-    tensors, end, size = _parsed(Path(path))
+    path = Path(path)
+    with naming_unreadable(path), path.open("rb") as file:
+        size = path.stat().st_size
+        start = file.read(256)
+        explain_other_file(path, start)
+        length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
+        if not 2 <= length <= _LONGEST_HEADER:
+            raise SgfluxError(f"{path}: is no .safetensors file: {AGAIN}")
+        first = 8 + length
+        if first > size:
+            raise SgfluxError(
+                f"{path}: ends within its header, after {readable_size(size)}: {AGAIN}"
+            )
+        file.seek(8)
+        header = file.read(length)
+    try:
+        entries = msgspec.json.decode(header, type=dict[str, msgspec.Raw])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise SgfluxError(f"{path}: has a damaged header: {AGAIN}") from error
+    entries.pop("__metadata__", None)
+    tensors = {name: _tensor(path, name, raw, first=first) for name, raw in entries.items()}
+    end = max((tensor.stop for tensor in tensors.values()), default=first)
     if end != size:
         raise SgfluxError(
             f"{path}: has {readable_size(size)} of the {readable_size(end)} that its header "
@@ -70,61 +103,18 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _parsed(path: Path) -> tuple[dict[str, StoredTensor], int, int]:
-    """Tensors, the size that the header promises, and the file's own."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(256)
-            explain_other_file(path, start)
-            length = struct.unpack("<Q", start[:8])[0] if len(start) >= 8 else 0
-            if not 2 <= length <= _LONGEST_HEADER:
-                raise SgfluxError(f"{path}: is no .safetensors file: {AGAIN}")
-            if 8 + length > size:
-                raise SgfluxError(
-                    f"{path}: ends within its header, after {readable_size(size)}: {AGAIN}"
-                )
-            file.seek(8)
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, SgfluxError):
-            raise
-        raise SgfluxError(f"{path}: has a damaged header: {AGAIN}") from error
-    if not isinstance(header, dict):
-        raise SgfluxError(f"{path}: has a damaged header: {AGAIN}")
-    header.pop("__metadata__", None)
-    tensors: dict[str, StoredTensor] = {}
-    end = 0
-    for name, entry in header.items():
-        tensors[name] = _tensor(path, name, entry, start=8 + length)
-        end = max(end, tensors[name].stop - 8 - length)
-    return tensors, 8 + length + end, size
-
-
-def _tensor(path: Path, name: str, entry: Any, *, start: int) -> StoredTensor:
-    """One entry of a header; ``start`` is where the values begin."""
+def _tensor(path: Path, name: str, raw: msgspec.Raw, *, first: int) -> StoredTensor:
+    """One entry of a header; ``first`` is the offset of the first value in the file."""
     damaged = SgfluxError(f"{path}: its header's entry {name!r} is damaged: {AGAIN}")
-    if not isinstance(entry, Mapping):
+    try:
+        entry = msgspec.json.decode(raw, type=_Entry)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise damaged from error
+    start, stop = entry.data_offsets
+    size = math.prod(entry.shape) * _BYTES_OF.get(entry.dtype, 0)
+    if start > stop or (entry.dtype in _BYTES_OF and size != stop - start):
         raise damaged
-    dtype, shape, place = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if (
-        not isinstance(dtype, str)
-        or not _are_sizes(shape)
-        or not _are_sizes(place)
-        or len(place) != 2
-        or place[0] > place[1]
-    ):
-        raise damaged
-    if dtype in _BYTES_OF and math.prod(shape) * _BYTES_OF[dtype] != place[1] - place[0]:
-        raise damaged
-    first, last = (start + offset for offset in place)
-    return StoredTensor(dtype=dtype, shape=tuple(shape), start=first, stop=last)
-
-
-def _are_sizes(value: Any) -> TypeGuard[list[int]]:
-    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
+    return StoredTensor(entry.dtype, entry.shape, start=first + start, stop=first + stop)
 
 
 def explain_other_file(path: Path, start: bytes, *, may_be_zip: bool = False) -> None:

@@ -171,10 +171,7 @@ def unfinished_folder(target: str | os.PathLike[str], *, size: int | None = None
 
 
 def disk_error(error: BaseException) -> OSError | None:
-    """Find the error of a full disk in an exception, its causes and its text; None without one.
-
-    None if there is none.
-    """
+    """Find the error of a full disk in an exception, its causes and its text; None without one."""
     seen: list[BaseException] = []
     current: BaseException | None = error
     while current is not None and current not in seen:
