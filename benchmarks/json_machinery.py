@@ -64,18 +64,10 @@ def with_msgspec(path: Path) -> Columns:
 
 def with_msgspec_mapped(path: Path) -> Columns:
     """Read as sgflux does: the file is mapped and cut into images, which msgspec decodes singly."""
-    from sgflux.data.visual_genome.raw_files import (
-        RELATIONSHIPS_ENTRY,
-        decoded,
-        entries_of,
-        mapped,
-    )
+    from sgflux.data.visual_genome.raw_files import RELATIONSHIPS_ENTRY, entries_of, mapped
 
     with mapped(path) as data:
-        raw = entries_of(path, data)
-        return _from_records(
-            decoded(RELATIONSHIPS_ENTRY, one, path, n) for n, one in enumerate(raw)
-        )
+        return _from_records(map(RELATIONSHIPS_ENTRY.decode, entries_of(path, data)))
 
 
 def with_polars(path: Path) -> Columns:

@@ -10,6 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+from sgflux.terminal.printable import counted
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
@@ -66,8 +68,7 @@ def bucket_lines(sizes: Sequence[Size], *, batch_size: int | None = None) -> lis
     """
     lines = []
     for (height, width), count in sorted(Counter(sizes).items(), key=lambda one: _ratio(one[0])):
-        examples = "1 example" if count == 1 else f"{count:,} examples"
-        line = f"{height} x {width} pixels: {examples}"
+        line = f"{height} x {width} pixels: {counted(count, 'example')}"
         if batch_size is not None and count < batch_size:
             line += f" (fewer than a batch of {batch_size}: its batches repeat some)"
         lines.append(line)

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.examples import (
-    SceneExample,
-    iter_lines,
-    known_graphs,
-    parse_line,
-)
+from sgflux.data.examples import SceneExample, iter_lines, known_graphs, parse_line
 from sgflux.data.images import picture_sizes
 from sgflux.data.progress import progress_bar
 from sgflux.data.repairs import repairs
@@ -109,15 +104,14 @@ class CheckReport:
         }
         lines += _columns("graphs", triples)
         lines += _columns("rows that can be corrupted by", self.negatives)
-        lines += [] if self.repairs is None else [f"  {self.repairs}"]
+        lines += [f"  {self.repairs}"] if self.repairs else []
         shown = self.problems[:max_problems]
         # Line 0 is the file as a whole.
         places = [f"{self.path}:{p.line}" if p.line else f"{self.path}" for p in shown]
         lines += [f"{at}: {p.kind}: {p.message}" for at, p in zip(places, shown, strict=True)]
         if len(shown) < len(self.problems):
             lines.append(f"... and {len(self.problems) - len(shown)} more")
-        count = len(self.problems)
-        lines.append("ok" if self.ok else f"{count} problem{'s' if count > 1 else ''}")
+        lines.append("ok" if self.ok else counted(len(self.problems), "problem"))
         return "\n".join(map(printable, lines))
 
 

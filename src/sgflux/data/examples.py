@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -27,13 +28,14 @@ from sgflux.data.schema import (
     triple_field,
 )
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
 
 class Digest(Protocol):
-    """What hashlib makes: takes bytes."""
+    """A digest that hashlib computes."""
 
     def update(self, data: bytes, /) -> None:
         """Take the next bytes."""
@@ -102,7 +104,7 @@ class SceneExample:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle plain dictionaries (mapping proxies do not pickle)."""
         state = {**self.__dict__, "meta": dict(self.meta), "extra": dict(self.extra)}
-        return _rebuild, (state,)
+        return partial(SceneExample, **state), ()
 
     @property
     def image_rel_path(self) -> str:
@@ -237,17 +239,14 @@ def iter_lines(
     Raises:
         SgfluxError: if the file cannot be read.
     """
-    try:
-        with Path(path).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if digest is not None:
-                    digest.update(line)
-                # An editor's byte order mark is no content.
-                content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-                if content.strip():
-                    yield number, content.rstrip(b"\r\n")
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with naming_unreadable(path), Path(path).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if digest is not None:
+                digest.update(line)
+            # An editor's byte order mark is no content.
+            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if content.strip():
+                yield number, content.rstrip(b"\r\n")
 
 
 def parse_line(
@@ -279,27 +278,6 @@ def parse_line(
     )
 
 
-def iter_examples(
-    path: str | os.PathLike[str],
-    *,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-    open_vocabulary: bool = False,
-    digest: Digest | None = None,
-) -> Iterator[SceneExample]:
-    """The examples of a JSONL file one by one; blank lines are no rows.
-
-    Raises:
-        SgfluxError: on the first bad row, as ``file:line: what is wrong``.
-    """
-    for number, content in iter_lines(path, digest=digest):
-        try:
-            yield parse_line(
-                content, vocabulary=vocabulary, open_vocabulary=open_vocabulary, number=number
-            )
-        except SgfluxError as error:
-            raise SgfluxError(f"{path}:{number}: {error}") from error
-
-
 def read_examples(
     path: str | os.PathLike[str],
     *,
@@ -319,9 +297,16 @@ def read_examples(
         SgfluxError: on the first bad row, as ``file:line: what is wrong``; if the file cannot be
             read or has no row.
     """
-    examples = list(
-        iter_examples(path, vocabulary=vocabulary, open_vocabulary=open_vocabulary, digest=digest)
-    )
+    examples = []
+    for number, content in iter_lines(path, digest=digest):
+        try:
+            examples.append(
+                parse_line(
+                    content, vocabulary=vocabulary, open_vocabulary=open_vocabulary, number=number
+                )
+            )
+        except SgfluxError as error:
+            raise SgfluxError(f"{path}:{number}: {error}") from error
     if not examples:
         raise SgfluxError(f"{path}: has no row; expected JSON lines, one example each")
     return examples
@@ -384,10 +369,6 @@ def _graph_of(triple: Triple) -> SceneGraph:
 
 def _folded(triple: Triple) -> tuple[str, str, str]:
     return triple.subject.casefold(), triple.predicate, triple.object.casefold()
-
-
-def _rebuild(state: dict[str, Any]) -> SceneExample:
-    return SceneExample(**state)
 
 
 def _refuse_constant(name: str) -> None:

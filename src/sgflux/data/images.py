@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sgflux.data.boxes import Box, union_box
 from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
+from sgflux.data.pictures import header_size
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 
@@ -49,8 +50,6 @@ MAX_BYTES = 512 * 2**20
 
 _NOTICED = 1.02
 """Pictures whose shape is changed by less than 2 % are not said to be squashed."""
-
-_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)
 
 Window = tuple[int, int, int, int]
 """(left, top, right, bottom) in pixels, right and bottom exclusive."""
@@ -131,13 +130,11 @@ def upright_size(data: bytes, *, name: str | os.PathLike[str]) -> tuple[int, int
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            is_lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+            return header_size(image)
     except Exception as error:  # Decoders raise anything at all on broken files.
         raise SgfluxError(
             f"{os.fspath(name)!r} is no picture that Pillow knows: {error or type(error).__name__}"
         ) from error
-    return (height, width) if is_lying else (width, height)
 
 
 def picture_sizes(

@@ -13,32 +13,26 @@ from typing import Any
 
 from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _OTHER = {"left": "right", "right": "left"}
 
 
-def mirrored(
-    example: SceneExample,
-    *,
-    width: float,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-) -> SceneExample:
+def mirrored(example: SceneExample, *, width: float) -> SceneExample:
     """The example's mirror image; that of the mirror image is the example again.
 
     Args:
         example: any example.
         width: Width of the upright picture in pixels.
-        vocabulary: gives the new predicate's class id.
     """
     own = example.triple
     triple = Triple(*map(mirrored_words, (own.subject, own.predicate, own.object)))
     meta: dict[str, Any] = {**example.meta, "mirrored": not example.is_mirrored}
     meta["predicate_raw"] = mirrored_words(meta.get("predicate_raw", triple.predicate))
-    if "class_id" in meta and triple.predicate in vocabulary:
-        meta["class_id"] = vocabulary.class_id(triple.predicate)
+    if "class_id" in meta and triple.predicate in DEFAULT_VOCABULARY:
+        meta["class_id"] = DEFAULT_VOCABULARY.class_id(triple.predicate)
     if "known_triples" in meta:
         meta["known_triples"] = [
             list(map(mirrored_words, known)) for known in meta["known_triples"]

@@ -81,6 +81,13 @@ def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, An
         ) from error
 
 
+def header_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of an opened picture once it is upright, from its header alone."""
+    width, height = image.size
+    is_lying = image.getexif().get(_ORIENTATION, 1) in _LYING
+    return (height, width) if is_lying else (width, height)
+
+
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(width, height) of any upright picture, from its header; its ending is looked at, too.
 
@@ -90,9 +97,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     expect_file(path)
     try:
         with Image.open(path) as image:
-            kind, size = image.format, image.size
-            if image.getexif().get(_ORIENTATION, 1) in _LYING:
-                size = size[::-1]
+            kind, size = image.format, header_size(image)
         if kind in _ENDINGS:
             with Path(path).open("rb") as file:
                 file.seek(-min(_TAIL, file.seek(0, os.SEEK_END)), os.SEEK_END)

@@ -7,7 +7,7 @@ from typing import get_args
 from sgflux.data.examples import SceneExample
 from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.conditions import PromptKind
 
@@ -15,12 +15,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 """What a text may say of the relation: all of it, its objects only, nothing."""
 
 
-def prompts_for_graph(
-    graph: SceneGraph,
-    kind: PromptKind,
-    *,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-) -> str:
+def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
     """The text of a graph.
 
     - relational: "a photo of man riding horse and man wearing hat", in canonical words
@@ -43,12 +38,11 @@ def prompts_for_graph(
         parts = list(names)
     else:
         mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
-        alone = [i for i in range(len(names)) if i not in mentioned]
         parts = [
-            f"{names[s]} {in_prose(vocabulary.normalize(predicate))} {names[o]}"
+            f"{names[s]} {in_prose(DEFAULT_VOCABULARY.normalize(predicate))} {names[o]}"
             for s, predicate, o in graph.relationships
         ]
-        parts += [names[i] for i in alone]
+        parts += [name for i, name in enumerate(names) if i not in mentioned]
     return f"a photo of {' and '.join(parts)}"
 
 

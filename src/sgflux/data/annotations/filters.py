@@ -16,7 +16,7 @@ import numpy as np
 from sgflux.data.annotations.locating import missing_files
 from sgflux.data.annotations.table import Annotations
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary, clean
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, clean
 
 SAME_THING = 0.9
 """Two boxes of one name with this intersection over union are two annotations of one thing."""
@@ -42,36 +42,30 @@ class Ledger:
         self, reason: str, labels: np.ndarray, keep: np.ndarray, mask: np.ndarray
     ) -> np.ndarray:
         """Write down what ``mask`` drops of what ``keep`` has, and return what is left, (R,)."""
-        dropped, left = keep & mask, keep & ~mask
-        self.entries.append(
-            {
-                "reason": reason,
-                "dropped": int(dropped.sum()),
-                "dropped_by_predicate": self._by_class(labels[dropped]),
-                "left_by_predicate": self._by_class(labels[left]),
-            }
-        )
+        left = keep & ~mask
+        self.count(reason, labels[keep & mask], labels[left])
         return left
 
-    def count(self, reason: str, labels: Sequence[int], left: dict[str, int]) -> None:
-        """Write down single drops that were made while choosing."""
+    def count(self, reason: str, dropped: np.ndarray, left: np.ndarray) -> None:
+        """Write down the classes of what was dropped for a reason, and of what is left."""
         self.entries.append(
             {
                 "reason": reason,
-                "dropped": len(labels),
-                "dropped_by_predicate": self._by_class(np.asarray(labels, dtype=np.int64)),
-                "left_by_predicate": left,
+                "dropped": len(dropped),
+                "dropped_by_predicate": self.by_class(dropped),
+                "left_by_predicate": self.by_class(left),
             }
         )
 
-    def _by_class(self, labels: np.ndarray) -> dict[str, int]:
+    def by_class(self, labels: np.ndarray) -> dict[str, int]:
+        """Name of each class -> how often it is among ``labels``."""
         counts = np.bincount(labels[labels >= 0], minlength=len(self.classes))
         return {name: int(counts[i]) for i, name in enumerate(self.classes)}
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What is left.
+    """The relationships that are fit to be examples.
 
     Attributes:
         labels: each relationship's class, -1 where its predicate is none, (R,) int64.
@@ -88,9 +82,7 @@ class Candidates:
     other_predicates: dict[str, int]
 
 
-def class_names(
-    words: Sequence[str], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
-) -> tuple[str, ...]:
+def class_names(words: Sequence[str]) -> tuple[str, ...]:
     """The classes that ``words`` name: canonical where they can be, sorted.
 
     Raises:
@@ -98,7 +90,7 @@ def class_names(
     """
     names: dict[str, str] = {}
     for word in words:
-        name = vocabulary.normalize(word)
+        name = DEFAULT_VOCABULARY.normalize(word)
         if name in names:
             raise SgfluxError(f"predicates: {names[name]!r} and {word!r} both mean {name!r}")
         names[name] = word
@@ -107,16 +99,14 @@ def class_names(
     return tuple(sorted(names))
 
 
-def class_of(
-    word: str, aliases: dict[str, str], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
-) -> str:
+def class_of(word: str, aliases: dict[str, str]) -> str:
     """The canonical predicate of a raw one: by our table, else by the source's aliases."""
     cleaned = clean(word)
     if not cleaned:
         return ""
-    if cleaned in vocabulary or cleaned not in aliases:
-        return vocabulary.normalize(cleaned)
-    return vocabulary.normalize(aliases[cleaned])
+    if cleaned in DEFAULT_VOCABULARY:
+        return DEFAULT_VOCABULARY.normalize(cleaned)
+    return DEFAULT_VOCABULARY.normalize(aliases.get(cleaned, cleaned))
 
 
 def find_candidates(
@@ -125,7 +115,6 @@ def find_candidates(
     classes: Sequence[str],
     images_dir: Path,
     min_box_area: float,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> Candidates:
     """Drop what cannot be an example, one reason after the other.
 
@@ -134,14 +123,13 @@ def find_candidates(
         classes: the predicates asked for, canonical and sorted.
         images_dir: Folder of the pictures; only the names of its files are read here.
         min_box_area: Least area of each of the two boxes inside the picture, square pixels.
-        vocabulary: the aliases, inverses and symmetries that hold.
 
     Raises:
         SgfluxError: if no relationship has one of the predicates.
     """
     relations, objects = table.relations, table.objects
     number = {name: i for i, name in enumerate(classes)}
-    canonical = [class_of(word, table.relation_aliases, vocabulary) for word in table.predicates]
+    canonical = [class_of(word, table.relation_aliases) for word in table.predicates]
     of_word = np.array([number.get(name, -1) for name in canonical], dtype=np.int64)
     labels = of_word[relations.predicates] if len(relations) else np.zeros(0, dtype=np.int64)
     counts = Counter(dict(enumerate(np.bincount(relations.predicates).tolist())))
@@ -150,7 +138,7 @@ def find_candidates(
         if label < 0 and counts[word]:
             others[canonical[word]] += counts[word]
     ledger = Ledger(tuple(classes), {})
-    ledger.found.update(ledger._by_class(labels))
+    ledger.found.update(ledger.by_class(labels))
     keep = labels >= 0
     if not keep.any():
         raise SgfluxError(
@@ -164,10 +152,7 @@ def find_candidates(
 
     subjects, targets = relations.subjects, relations.objects
     subject_names, target_names = objects.names[subjects], objects.names[targets]
-    drop(
-        "the picture's file is missing",
-        missing_files(table, images_dir)[relations.images],
-    )
+    drop("the picture's file is missing", missing_files(table, images_dir)[relations.images])
     nameless = np.array([not name for name in table.names], dtype=bool)
     drop("an object has no name", nameless[subject_names] | nameless[target_names])
     drop("it relates an object to itself", subjects == targets)
@@ -182,7 +167,7 @@ def find_candidates(
     drop(
         "the same is stated of the picture before (in other words, inverted or by a second "
         "annotation)",
-        _repeated(table, labels, keep, classes, vocabulary),
+        _repeated(table, labels, keep, classes),
     )
     return Candidates(
         labels=labels,
@@ -220,11 +205,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _repeated(
-    table: Annotations,
-    labels: np.ndarray,
-    keep: np.ndarray,
-    classes: Sequence[str],
-    vocabulary: PredicateVocabulary,
+    table: Annotations, labels: np.ndarray, keep: np.ndarray, classes: Sequence[str]
 ) -> np.ndarray:
     """Which kept relationships say, by name, what one before says of the same picture, (R,) bool.
 
@@ -235,9 +216,9 @@ def _repeated(
     number = {name: i for i, name in enumerate(classes)}
     turned = np.zeros(len(classes), dtype=bool)
     statement = np.arange(len(classes))
-    symmetric = np.array([vocabulary.is_symmetric(name) for name in classes], dtype=bool)
+    symmetric = np.array([DEFAULT_VOCABULARY.is_symmetric(name) for name in classes], dtype=bool)
     for name, i in number.items():
-        inverse = vocabulary.inverse(name)
+        inverse = DEFAULT_VOCABULARY.inverse(name)
         if inverse in number and inverse < name:
             turned[i], statement[i] = True, number[inverse]
     label = labels[rows]

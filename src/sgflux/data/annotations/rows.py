@@ -21,7 +21,7 @@ from sgflux.data.boxes import Box
 from sgflux.data.examples import SceneExample
 from sgflux.data.prompts import in_prose
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
 MAX_TRIPLES = 15
@@ -61,7 +61,6 @@ class RowMaker:
         whole_graphs: give every row all that is fit to be stated of its picture, not its triple
             alone.
         seed: Seed of the order of the objects in a graph.
-        vocabulary: gives canonical names and class ids.
     """
 
     table: Annotations
@@ -70,15 +69,11 @@ class RowMaker:
     template: str = PROMPT_TEMPLATE
     whole_graphs: bool = False
     seed: int = 0
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
     _canonical: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         """Word every predicate once."""
-        words = [
-            class_of(word, self.table.relation_aliases, self.vocabulary)
-            for word in self.table.predicates
-        ]
+        words = [class_of(word, self.table.relation_aliases) for word in self.table.predicates]
         object.__setattr__(self, "_canonical", words)
 
     def example(
@@ -109,7 +104,7 @@ class RowMaker:
             meta={
                 "image_rel_path": table.images.paths[image],
                 "predicate_raw": raw,
-                "class_id": class_id(triple.predicate, self.classes, self.vocabulary),
+                "class_id": class_id(triple.predicate, self.classes),
                 "h5_split": split,
                 "img_idx": image,
                 "rel_idx": int(relations.places[row]),
@@ -194,14 +189,12 @@ class RowMaker:
         )
 
 
-def class_id(
-    predicate: str, classes: Sequence[str], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
-) -> int:
+def class_id(predicate: str, classes: Sequence[str]) -> int:
     """The vocabulary's class id; a word of the user's own comes after all of these."""
-    if predicate in vocabulary:
-        return vocabulary.class_id(predicate)
-    own = [name for name in classes if name not in vocabulary]
-    return len(vocabulary) + own.index(predicate)
+    if predicate in DEFAULT_VOCABULARY:
+        return DEFAULT_VOCABULARY.class_id(predicate)
+    own = [name for name in classes if name not in DEFAULT_VOCABULARY]
+    return len(DEFAULT_VOCABULARY) + own.index(predicate)
 
 
 def _plain_box(box: np.ndarray) -> Box:

@@ -5,7 +5,6 @@ Only chosen pictures are decoded: a broken one is struck off, counted, and repla
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 from sgflux.data.annotations.filters import Candidates, clipped_boxes
 from sgflux.data.annotations.rows import RowMaker
-from sgflux.data.annotations.splits import Choice, Combination, Pool, choose
+from sgflux.data.annotations.splits import Choice, Combination, Pool, choose, is_one_of
 from sgflux.data.annotations.table import SPLITS, Annotations
 from sgflux.data.check import CHECKED_NEGATIVES
 from sgflux.data.examples import SceneExample, known_graphs
@@ -132,13 +131,7 @@ class _Review:
     examples: dict[int, SceneExample] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        members = self.pool.combinations.tolist()
-        wanted = set(self.held_out)
-        self._held = {
-            row
-            for row, (s, p, o) in zip(self.pool.rows.tolist(), members, strict=True)
-            if (s, p, o) in wanted
-        }
+        self._held = set(self.pool.rows[is_one_of(self.pool.combinations, self.held_out)].tolist())
 
     def strike_off(self, choice: Choice, *, progress: bool) -> bool:
         """Look at what was not looked at before; whether anything was wrong."""
@@ -168,17 +161,14 @@ class _Review:
         left = np.ones(len(self.pool.rows), dtype=bool)
         struck = [(reason, self.pool.groups, number) for number, reason in self.bad_groups.items()]
         struck += [(reason, self.pool.rows, number) for number, reason in self.bad_rows.items()]
-        reasons = (_UNREADABLE, _BROKEN, _OTHER_SIZE, _SMALL_BOX, _MISSING_NEGATIVE)
-        for reason in reasons:
+        for reason in (_UNREADABLE, _BROKEN, _OTHER_SIZE, _SMALL_BOX, _MISSING_NEGATIVE):
             mask = np.zeros(len(left), dtype=bool)
             for why, column, number in struck:
                 if why == reason:
                     mask |= column == number
             mask &= left
             left &= ~mask
-            counts = Counter(self.pool.labels[left].tolist())
-            by_class = {name: counts[i] for i, name in enumerate(ledger.classes)}
-            ledger.count(reason, self.pool.labels[mask].tolist(), by_class)
+            ledger.count(reason, self.pool.labels[mask], self.pool.labels[left])
 
     def _look_at(self, row: int, split: str) -> None:
         table = self.maker.table
@@ -202,7 +192,7 @@ class _Review:
         self._word(row, split)
         example = self.examples[row]
         truth = known_graphs([example])[example.picture]
-        negatives = Negatives(example.graph, vocabulary=self.maker.vocabulary, known=truth)
+        negatives = Negatives(example.graph, known=truth)
         if not set(negatives.kinds()) & set(CHECKED_NEGATIVES):
             self.bad_rows[row] = _MISSING_NEGATIVE
             del self.examples[row]

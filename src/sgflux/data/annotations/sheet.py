@@ -22,11 +22,7 @@ _MARGIN = 20
 
 
 def examples_sheet(
-    examples: Sequence[SceneExample],
-    *,
-    images_dir: Path,
-    title: str,
-    per_predicate: int = PER_PREDICATE,
+    examples: Sequence[SceneExample], *, images_dir: Path, title: str
 ) -> Image.Image:
     """The first examples of every predicate, subject in orange, object in blue.
 
@@ -34,12 +30,11 @@ def examples_sheet(
         examples: Examples, at least one, whose pictures can be read.
         images_dir: the folder of the pictures.
         title: Text of the line above the examples.
-        per_predicate: examples of each.
     """
     shown: dict[str, list[SceneExample]] = {}
     for example in examples:
         group = shown.setdefault(example.triple.predicate, [])
-        if len(group) < per_predicate:
+        if len(group) < PER_PREDICATE:
             group.append(example)
     chosen = [example for name in sorted(shown) for example in shown[name]]
     tiles = contact_sheet(
@@ -102,24 +97,15 @@ def _tile(example: SceneExample, images_dir: Path) -> Image.Image:
     for i in order:
         corners = (example.boxes or ())[i].corners
         around = [side * scale + (top if n % 2 else left) for n, side in enumerate(corners)]
-        _draw_box(draw, around, colors.get(i, _OTHER), thick=i in colors)
-        shown.append((example.graph.objects[i], around, colors.get(i, _OTHER)))
+        color = colors.get(i, _OTHER)
+        if i in colors:
+            x0, y0, x1, y1 = around
+            draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="white", width=5)
+        draw.rectangle(around, outline=color, width=3 if i in colors else 1)
+        shown.append((example.graph.objects[i], around, color))
     for name, around, color in shown:
         _draw_name(draw, name, around, color)
     return tile
-
-
-def _draw_box(
-    draw: ImageDraw.ImageDraw,
-    around: Sequence[float],
-    color: tuple[int, int, int],
-    *,
-    thick: bool,
-) -> None:
-    x0, y0, x1, y1 = around
-    if thick:
-        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline="white", width=5)
-    draw.rectangle((x0, y0, x1, y1), outline=color, width=3 if thick else 1)
 
 
 def _draw_name(

@@ -158,7 +158,7 @@ class _Chooser:
         self._bad_groups = bad_groups
         usable = ~np.isin(pool.rows, np.fromiter(bad_rows, np.int64, len(bad_rows)))
         self._usable = usable.tolist()
-        self._held_out = _is_one_of(pool.combinations, held_out).tolist()
+        self._held_out = is_one_of(pool.combinations, held_out).tolist()
         self._shows_held_out = {
             group for group, held in zip(self._groups, self._held_out, strict=True) if held
         }
@@ -201,7 +201,7 @@ class _Chooser:
         return self._split_of.get(group, split) == split
 
 
-def _is_one_of(combinations: np.ndarray, held_out: Sequence[Combination]) -> np.ndarray:
+def is_one_of(combinations: np.ndarray, held_out: Sequence[Combination]) -> np.ndarray:
     """Which rows of ``combinations`` are held out, (n,) bool."""
     wanted = set(held_out)
     if not wanted:

@@ -16,22 +16,13 @@ import torch
 from torch import Tensor
 
 from sgflux.data.buckets import Size, nearest_size
-from sgflux.data.cache.arrays import (
-    TrainingArrays,
-    name_key,
-    text_key,
-)
+from sgflux.data.cache.arrays import TrainingArrays, name_key, text_key
 from sgflux.data.cache.pictures import Picture, fitted_picture, read_files
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
 from sgflux.data.content import content_digest
 from sgflux.data.examples import SceneExample
-from sgflux.data.images import (
-    CROPS,
-    Crop,
-    squash,
-    squash_line,
-)
+from sgflux.data.images import CROPS, Crop, squash, squash_line
 from sgflux.data.progress import progress_bar
 from sgflux.data.prompts import PROMPT_KINDS, PromptKind, prompt_for
 from sgflux.errors import SgfluxError

@@ -31,7 +31,6 @@ FORMAT = "sgflux-cache-2"
 _HEAD = b'{"index_sha256": "%s", "content": '
 _HEAD_SIZE = len(_HEAD % (b"0" * 64))
 _CHECKSUM_BYTES = 8
-_CHUNK = 2**22
 _DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
 
 
@@ -118,11 +117,9 @@ class Shard:
         Raises:
             DamagedError: if it is not the one that was written.
         """
-        digest = hashlib.sha256()
         try:
             with self.path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+                digest = hashlib.file_digest(file, "sha256")
         except OSError as error:
             raise DamagedError(f"{self.path.name} cannot be read: {error.strerror}") from error
         if digest.hexdigest() != self.sha256:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,15 +72,15 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
     images, row_of = _read_images(folder / IMAGES, quirks)
     object_aliases = read_aliases(folder / OBJECT_ALIASES)
     relation_aliases = read_aliases(folder / RELATION_ALIASES)
-    names, predicates = _Words(), _Words()
+    names, predicates = {"": 0}, {"": 0}
     things, merged = _read_objects(folder / OBJECTS, row_of, names, quirks, show=show)
-    found = _read_relationships(
+    relations, ends = _read_relationships(
         folder / RELATIONSHIPS, row_of, names, predicates, quirks, show=show
     )
-    objects, ends = _joined(things, merged, found, quirks)
-    name_table, name_index = _clean_names(names.words, object_aliases)
-    order = np.argsort(found.images, kind="stable")
-    for word in predicates.words:
+    objects, object_of = _joined(things, merged, ends, quirks)
+    name_table, name_index = _clean_names(names, object_aliases)
+    order = np.argsort(relations.images, kind="stable")
+    for word in predicates:
         if clean(word) != word:
             quirks["predicates with capitals or superfluous blanks, read without"] += 1
     files = [IMAGES, OBJECTS, RELATIONSHIPS]
@@ -88,22 +88,17 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
     return Annotations(
         title="Visual Genome (raw)",
         images=images,
-        objects=Objects(
-            images=objects.images,
-            ids=objects.ids,
-            names=name_index[objects.names],
-            boxes=objects.boxes,
-        ),
+        objects=replace(objects, names=name_index[objects.names]),
         relations=Relations(
-            images=found.images[order],
-            ids=found.ids[order],
-            places=found.places[order],
-            predicates=found.predicates[order],
-            subjects=ends[0::2][order],
-            objects=ends[1::2][order],
+            images=relations.images[order],
+            ids=relations.ids[order],
+            places=relations.places[order],
+            predicates=relations.predicates[order],
+            subjects=object_of[relations.subjects[order]],
+            objects=object_of[relations.objects[order]],
         ),
         names=name_table,
-        predicates=predicates.words,
+        predicates=list(predicates),
         relation_aliases=relation_aliases,
         quirks=quirks,
         sources={name: source(folder / name) for name in files},
@@ -163,25 +158,6 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
     return table, row_of
 
 
-@dataclass(eq=False)
-class _Words:
-    """Words numbered as they come."""
-
-    words: list[str] = field(default_factory=lambda: [""])
-    index: dict[str, int] = field(default_factory=lambda: {"": 0})
-
-    def __call__(self, word: str) -> int:
-        number = self.index.get(word)
-        if number is None:
-            number = self.index[word] = len(self.words)
-            self.words.append(word)
-        return number
-
-    def of_thing(self, thing: Thing) -> int:
-        """The number of a thing's first name; 0 if it has none."""
-        return self(thing.names[0] if thing.names else thing.name or "")
-
-
 class _Things:
     """Columns of objects while they are read."""
 
@@ -190,12 +166,14 @@ class _Things:
         self._boxes = array("f")
 
     def extend(
-        self, image: int, things: list[Thing], numbers: list[int], name: Callable[[Thing], int]
+        self, image: int, things: list[Thing], numbers: list[int], words: dict[str, int]
     ) -> None:
         images, ids, names = self._columns
         images.extend([image] * len(things))
         ids.extend(numbers)
-        names.extend([name(thing) for thing in things])
+        for thing in things:
+            word = thing.names[0] if thing.names else thing.name or ""
+            names.append(words.setdefault(word, len(words)))
         self._boxes.extend([side for t in things for side in (t.x, t.y, t.w, t.h)])
 
     def __len__(self) -> int:
@@ -207,19 +185,8 @@ class _Things:
         return Objects(images=images, ids=ids, names=names, boxes=boxes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """The relationships in the order of the file, R; ``ends`` has subject and object in turn."""
-
-    images: np.ndarray
-    ids: np.ndarray
-    places: np.ndarray
-    predicates: np.ndarray
-    ends: Objects
-
-
 def _read_objects(
-    path: Path, row_of: dict[int, int], names: _Words, quirks: Counter[str], *, show: bool
+    path: Path, row_of: dict[int, int], names: dict[str, int], quirks: Counter[str], *, show: bool
 ) -> tuple[Objects, dict[int, int]]:
     """The objects, and the id of a merged object -> the row of what it was merged into."""
     things = _Things()
@@ -235,7 +202,7 @@ def _read_objects(
         for place, thing in enumerate(entry.objects):
             for other in thing.merged_object_ids or ():
                 merged[other] = len(things) + place
-        things.extend(row, entry.objects, ids, names.of_thing)
+        things.extend(row, entry.objects, ids, names)
 
     for_each_entry(path, take, show=show)
     return things.table(), merged
@@ -244,12 +211,13 @@ def _read_objects(
 def _read_relationships(
     path: Path,
     row_of: dict[int, int],
-    names: _Words,
-    predicates: _Words,
+    names: dict[str, int],
+    predicates: dict[str, int],
     quirks: Counter[str],
     *,
     show: bool,
-) -> _Found:
+) -> tuple[Relations, Objects]:
+    """The relationships in the order of the file; their ends, subject and object in turn."""
     images, ids, places, words = array("q"), array("q"), array("q"), array("q")
     ends = _Things()
 
@@ -265,17 +233,19 @@ def _read_relationships(
         images.extend([row] * len(found))
         places.extend(range(len(found)))
         ids.extend([_relationship_id(one) for one in found])
-        words.extend([predicates(one.predicate) for one in found])
-        ends.extend(row, both, end_ids, names.of_thing)
+        words.extend([predicates.setdefault(one.predicate, len(predicates)) for one in found])
+        ends.extend(row, both, end_ids, names)
 
     for_each_entry(path, take, show=show)
-    return _Found(
+    relations = Relations(
         images=_int64(images),
         ids=_int64(ids),
         places=_int64(places),
         predicates=_int64(words),
-        ends=ends.table(),
+        subjects=np.arange(0, len(ends), 2),
+        objects=np.arange(1, len(ends), 2),
     )
+    return relations, ends.table()
 
 
 def _relationship_id(one: Relationship) -> int:
@@ -288,10 +258,9 @@ def _relationship_id(one: Relationship) -> int:
 
 
 def _joined(
-    things: Objects, merged: dict[int, int], found: _Found, quirks: Counter[str]
+    things: Objects, merged: dict[int, int], ends: Objects, quirks: Counter[str]
 ) -> tuple[Objects, np.ndarray]:
-    """All objects, and for each end of a relationship, subject and object in turn, its object."""
-    ends = found.ends
+    """All objects, and for each end of a relationship its object."""
     rows = _rows_of(things, merged, ends)
     known = np.flatnonzero(rows >= 0)
     quirks["ends of relationships that objects.json lacks, read from relationships.json"] += len(
@@ -345,7 +314,7 @@ def _rows_of(things: Objects, merged: dict[int, int], ends: Objects) -> np.ndarr
     return np.where(right, found, -1)
 
 
-def _clean_names(words: list[str], aliases: dict[str, str]) -> tuple[list[str], np.ndarray]:
+def _clean_names(words: Iterable[str], aliases: dict[str, str]) -> tuple[list[str], np.ndarray]:
     """The different clean names, and the number of each word's."""
     numbers: dict[str, int] = {"": 0}
     index = []

@@ -37,14 +37,19 @@ Side = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Coordinate = Annotated[float, Meta(ge=-1e9, le=1e9)]
 
 
-class ImageEntry(Struct, gc=False):
-    """An image in image_data.json; release 1.0 calls its id ``id``."""
+class _OfImage(Struct, gc=False):
+    """An entry about an image; release 1.0 calls the image's id ``id``."""
+
+    image_id: Id | None = None
+    id: Id | None = None
+
+
+class ImageEntry(_OfImage, gc=False, kw_only=True):
+    """An image in image_data.json."""
 
     url: str
     width: Side
     height: Side
-    image_id: Id | None = None
-    id: Id | None = None
     coco_id: int | None = None
     flickr_id: int | None = None
 
@@ -63,12 +68,10 @@ class Thing(Struct, gc=False):
     merged_object_ids: list[Id] | None = None
 
 
-class ObjectsEntry(Struct, gc=False):
+class ObjectsEntry(_OfImage, gc=False, kw_only=True):
     """The objects of an image."""
 
     objects: list[Thing]
-    image_id: Id | None = None
-    id: Id | None = None
 
 
 class Relationship(Struct, gc=False):
@@ -81,12 +84,10 @@ class Relationship(Struct, gc=False):
     id: Id | None = None
 
 
-class RelationshipsEntry(Struct, gc=False):
+class RelationshipsEntry(_OfImage, gc=False, kw_only=True):
     """The relationships of an image."""
 
     relationships: list[Relationship]
-    image_id: Id | None = None
-    id: Id | None = None
 
 
 class _AttributedThing(Struct, gc=False):
@@ -99,12 +100,7 @@ class _AttributesEntry(Struct, gc=False):
     attributes: list[_AttributedThing]
 
 
-class _ImageIdOnly(Struct, gc=False):
-    image_id: Id | None = None
-    id: Id | None = None
-
-
-def image_id_of(entry: ImageEntry | ObjectsEntry | RelationshipsEntry | _ImageIdOnly) -> int:
+def image_id_of(entry: _OfImage) -> int:
     """The id of an entry's image: ``image_id``, or ``id`` as release 1.0 has it.
 
     Raises:
@@ -183,7 +179,7 @@ IMAGE_ENTRY = msgspec.json.Decoder(ImageEntry)
 OBJECTS_ENTRY = msgspec.json.Decoder(ObjectsEntry)
 RELATIONSHIPS_ENTRY = msgspec.json.Decoder(RelationshipsEntry)
 _ATTRIBUTES = msgspec.json.Decoder(_AttributesEntry)
-_IMAGE_ID = msgspec.json.Decoder(_ImageIdOnly)
+_IMAGE_ID = msgspec.json.Decoder(_OfImage)
 _LIST = msgspec.json.Decoder(list[Raw])
 
 
