@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "sgflux"
 
 FLOORS = (
     {"errors", "versions"},
-    {"files.writing", "terminal.printable", "terminal.output"},
+    {"files.reading", "files.writing", "terminal.printable", "terminal.output"},
     {"files.leftovers", "files.weights_header"},
     {"files", "terminal"},
     {"settings", "caveats"},

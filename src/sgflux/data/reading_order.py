@@ -89,7 +89,7 @@ def _places(steps: tuple[tuple[int, int, int], ...]) -> tuple[float, ...]:
     same graphs come again: what was solved is kept.
 
     Args:
-        steps: At least one (a, b, step): a stands ``step`` further on than b. The things are
+        steps: Steps (a, b, step), at least one: a stands ``step`` further on than b. The things are
             numbered from 0, and each is in some step.
     """
     subjects, objects, wanted = np.array(steps).T
