@@ -1,4 +1,4 @@
-"""Docstrings are sentences: what an argument is, is understood without the line above it.
+"""Docstrings and help lines are sentences: each is understood without the line above it.
 
 Broken, stubs like "seed: of the noise" come back, which say nothing to somebody who reads one line.
 """
@@ -6,11 +6,14 @@ Broken, stubs like "seed: of the noise" come back, which say nothing to somebody
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sgflux.commands import COMMANDS, Command
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -84,3 +87,123 @@ def draw(seed, size, share, path):
         (2, "share, path: see :func:`other`."),
         (2, "table: what a reader found."),
     ]
+
+
+# --- --help -------------------------------------------------------------------------------------
+
+COUNTS = ("Number of", "Numbers of", "Height", "Width", "Index", "Indices", "Rank", "Random seed")
+"""Beginnings of a line about whole numbers, beside a condition: "With --flag: ..."."""
+CONDITION = re.compile(r"With --[\w.-]+(?: \w+)?(?: or --[\w.-]+)*: (?=\w)")
+RIDDLE = re.compile(r"\b(?:None|[Ee]lse|off|\d+): ")
+"""A value and what it means, without a verb: "0: all"."""
+OTHER_LINE = re.compile(
+    r"\b(?:the former|the latter|above|below|then grows|that (?:weight|training|file|one))\b"
+)
+SETTING = re.compile(r"(?<![\w.'/-])[a-z]+(?:_[a-z\d]+)+(?!\w|\.\w|')")
+"""A name with underscores that is neither a quoted value nor a file."""
+BELOW_TITLE = re.compile(r" -{20,}")
+FLAG = re.compile(r"(?<![\w'-])--([a-z][\w.-]*)")
+
+
+def faults(text: str, *, known: set[str], counts: bool = False) -> list[str]:
+    """What is wrong with a help line, as far as it can be recognised mechanically.
+
+    Args:
+        text: The line, without its default.
+        known: Flags of the command.
+        counts: Whether the flag takes whole numbers.
+    """
+    said = CONDITION.sub("", text, count=1)
+    first = re.split(r"\W", said.lower(), maxsplit=1)[0]
+    starts = CONDITION.match(text) or text.startswith(COUNTS)
+    found = {
+        "begins like a part of a sentence": first in PREPOSITIONS | POINTERS | QUESTIONS,
+        "does not begin with a capital letter": not text[:1].isupper(),
+        "does not end with a full stop": not text.endswith("."),
+        "says a value and no verb": RIDDLE.search(text),
+        "points to another line": OTHER_LINE.search(text),
+        "names a setting and not its flag": SETTING.search(text),
+        "names a flag that there is not": any(
+            name.rstrip(".") not in known for name in FLAG.findall(text)
+        ),
+        "does not say what is counted": counts and not starts,
+    }
+    return [fault for fault, is_found in found.items() if is_found]
+
+
+def help_of(command: Command, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of the command's ``--help``; a row of dashes stands below the title of a box."""
+    with pytest.raises(SystemExit):
+        command.run(command, ["--help"])
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
+def test_every_line_of_help_is_understood_alone(
+    command: Command, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    shown = help_of(command, capsys)
+    shown = shown[next(number for number, line in enumerate(shown) if BELOW_TITLE.match(line)) :]
+    entries: list[list[str]] = []  # a flag with its values, and its text
+    for line in shown:
+        if re.match(r"  (?:--?[a-z]|FILE)", line):
+            entries.append([*re.split(r"\s{2,}", line.strip(), maxsplit=1), ""][:2])
+        elif line.startswith("    ") and entries:
+            entries[-1][1] += f" {line.strip()}"
+    known = {name for flag, _ in entries for name in FLAG.findall(flag)}
+    assert "help" in known
+    found = {}
+    for flag, text in entries:
+        if flag != "-h, --help":  # whose text is tyro's
+            alone = re.sub(r" \((?:required|default: .*)\)$", "", text.strip())
+            found[flag] = faults(alone, known=known, counts="INT" in flag)
+    assert not {flag: faulty for flag, faulty in found.items() if faulty}
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
+def test_help_fits_the_terminal_and_its_boxes_are_named_in_words(
+    command: Command,
+    columns: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    _usage, *shown = help_of(command, capsys)
+    titles = {line.strip() for line, below in itertools.pairwise(shown) if BELOW_TITLE.match(below)}
+    assert "options" in titles
+    own = {"options", "positional arguments"}
+    assert all(re.fullmatch(r"[A-Z][A-Za-z ]+ options", title) for title in titles - own), titles
+    assert max(map(len, shown)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("Of all random numbers.", "part of a sentence"),
+        ("How a photo is brought to a size.", "part of a sentence"),
+        ("a number of steps.", "capital letter"),
+        ("Number of steps", "full stop"),
+        ("Number of examples; 0: all.", "no verb"),
+        ("Number of steps; None: the model's own.", "no verb"),
+        ("Number of steps in which that weight grows.", "another line"),
+        ("Number of steps, instead of max_steps.", "not its flag"),
+        ("Number of steps, instead of --max-stops.", "there is not"),
+        ("Steps between two validations.", "what is counted"),
+    ],
+)
+def test_a_fault_of_a_help_line_is_found(text: str, fault: str) -> None:
+    (found,) = faults(text, known={"max-steps"}, counts=fault == "what is counted")
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Number of steps, given instead of --max-steps. 'val_loss' is read from a_file.json.",
+        "With --max-steps: recompute only every n-th block; 1 recomputes all.",
+    ],
+)
+def test_a_plain_help_line_has_no_fault(text: str) -> None:
+    assert not faults(text, known={"max-steps"}, counts=True)

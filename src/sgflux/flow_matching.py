@@ -14,12 +14,11 @@ arXiv:2403.03206, Section 2.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-SigmaScheme = Literal["uniform", "logit_normal", "schnell"]
+from sgflux.settings.flow import SigmaScheme
 
 SCHNELL_STEPS = 4
 """Euler steps that FLUX.1-schnell was distilled to."""

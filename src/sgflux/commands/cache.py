@@ -11,6 +11,7 @@ from sgflux.commands.command import Command, Files
 from sgflux.errors import SgfluxError
 from sgflux.settings.checks import expect_least
 from sgflux.settings.compute import ComputeSettings
+from sgflux.settings.conditions import PromptKind
 from sgflux.settings.data import DataSettings
 from sgflux.settings.flat import Group
 from sgflux.settings.model_source import ModelSource
@@ -24,40 +25,41 @@ class CacheFlags:
     """Flags of ``sgflux cache``; where a training run has the same, they must have its values."""
 
     jsonl: Files
-    """Files whose pictures and texts are encoded."""
+    """JSONL files whose pictures and texts are encoded."""
     latent_cache_dir: Path
-    """Where the encoded pictures and texts are kept; give training the same folder."""
+    """Folder that keeps the encoded pictures and texts. Training reads them with the same
+    --latent-cache-dir."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
     aspect_buckets: AspectBuckets = False
     max_sequence_length: MaxSequenceLength = None
-    prompts: tuple[Literal["neutral", "relational", "empty"], ...] = ("neutral", "relational")
-    """Kinds of text to encode: those that the run's prompt mix has, and 'relational' for a run with
-    lambda_words."""
+    prompts: tuple[PromptKind, ...] = ("neutral", "relational")
+    """Kinds of prompts to encode: those of the run's prompt mix, and 'relational' for a run with
+    distillation from text."""
     negatives: tuple[
         Literal["role_swap", "inverse", "predicate", "hard_predicate", "object", "edge_drop"], ...
     ] = ()
-    """For a run with a ranking loss: its kinds of corrupted graph, whose statements are many
-    (role_swap and predicate unless the run says otherwise)."""
+    """Kinds of corrupted graphs of a run with a ranking loss, whose statements are encoded, too.
+    Such a run uses 'role_swap' and 'predicate' unless its settings name others."""
     val_examples: int = 64
-    """Number of validation examples that the run measures; 0: all."""
+    """Number of validation examples that the run measures; 0 means all."""
     seed: int = 0
-    """The run's seed: it decides which false graphs a validation compares with."""
+    """Random seed of the run, which decides the corrupted graphs of its validations."""
     num_shards: int = 1
-    """Into how many parts the work is divided, each done by a command of its own (on any machine
-    that sees the folder)."""
+    """Number of parts into which the work is divided. Each part is encoded by a command of its own,
+    on any machine that sees the folder."""
     shard: int = 0
-    """Number of the part that this command does, from 0."""
+    """Number of the part that this command encodes, counted from 0."""
     verify: bool = False
-    """Read the whole cache first and set damaged shards aside; FILEs are then optional, and what
+    """Read the whole cache first and set damaged shards aside. FILEs are then optional, and what
     they lack is encoded again."""
 
     pictures: Group[PictureSettings] = field(default_factory=PictureSettings)
-    """Size of the pictures, as in the training run."""
+    """Picture size."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model and where its parts are."""
+    """Base model."""
     compute: Group[ComputeSettings] = field(default_factory=ComputeSettings)
-    """Device and precision of the text encoders."""
+    """Device and precision."""
 
     def __post_init__(self) -> None:
         """Check the division of the work, and what a training run would check, too."""

@@ -6,6 +6,7 @@ above all, are imported when the command runs, so that ``--help`` does not wait 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Command:
     @property
     def description(self) -> str:
         """Text of ``--help`` above the flags."""
-        return f"{self.purpose}.\n\nExample:\n  {self.example}"
+        return f"{self.purpose}.\n\nExample:\n{shown_example(self.example)}"
 
     def parse(self, flags: type[Flags], arguments: Sequence[str]) -> Flags:
         """Read the command's flags, a dataclass, from the command line.
@@ -59,7 +60,6 @@ class Command:
             arguments,
             prog=self.prog,
             description=self.description,
-            config=(tyro.conf.FlagCreatePairsOff,),
         )
 
     def expect_files(self, files: Sequence[Path]) -> None:
@@ -76,3 +76,14 @@ class Command:
     ) -> AbstractContextManager[None]:
         """Lock a folder against other commands; :func:`~sgflux.files.folder_lock.hold_folder`."""
         return hold_folder(folder, command=self.prog, beside=beside, part=part)
+
+
+def shown_example(example: str) -> str:
+    """A command line to copy in lines of at most 78 characters, each but the last continued."""
+    lines = [""]
+    for part in re.split(" (?=--)", example):
+        if lines[-1] and len(lines[-1]) + len(part) > 73:
+            lines[-1] += " \\"
+            lines.append("  ")
+        lines[-1] += part if not lines[-1].strip() else f" {part}"
+    return "\n".join(f"  {line}" for line in lines)

@@ -17,12 +17,12 @@ class DataCheckFlags:
     """Flags of ``sgflux data check``."""
 
     jsonl: Files
-    """Files to check."""
+    """JSONL files to check."""
     images_dir: ImagesDir = None
     max_problems: int = 20
-    """Number of problems of each file that are printed; the rest is counted."""
+    """Number of problems that are printed for each file. Further ones are counted."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
-    """Predicates that a row may have."""
+    """Vocabulary."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:

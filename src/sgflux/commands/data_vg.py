@@ -23,55 +23,62 @@ class DataVgFlags:
     """Flags of ``sgflux data vg``."""
 
     raw: Path | None = None
-    """Folder of the raw release: image_data.json, objects.json, relationships.json and, where you
+    """Folder of the raw release, with image_data.json, objects.json, relationships.json and, if you
     have them, attributes.json, object_alias.txt and relationship_alias.txt."""
     h5: tuple[Path, ...] = ()
-    """sg2im's or SGDiff's files instead: train.h5 alone (split here, by picture), or train.h5,
-    val.h5 and test.h5, whose splits are kept."""
+    """Files of sg2im or SGDiff, given instead of --raw: train.h5 alone, which is split here by
+    picture, or train.h5, val.h5 and test.h5, whose splits are kept."""
     vocab_path: Annotated[Path | None, Flag(former=("vocab",))] = None
-    """The vocab.json that belongs to --h5."""
+    """File vocab.json that belongs to --h5."""
     reader: str | None = None
-    """Reader of another source instead of --raw or --h5, by its name (docs/extending.md)."""
+    """Name of the reader of another source, given instead of --raw or --h5 (docs/extending.md)."""
     files: tuple[Path, ...] = ()
     """Files or folders that --reader reads."""
     images_dir: Path | None = None
-    """Folder that image paths start from (with VG_100K and VG_100K_2); None: that of --raw."""
+    """Folder that image paths start from, which has VG_100K and VG_100K_2. By default it is the
+    folder of --raw."""
     output_dir: OutputDir
-    """Where {tag}_train.jsonl, _val.jsonl, _test.jsonl, _summary.json and _examples.jpg go."""
+    """Folder of the files TAG_train.jsonl, TAG_val.jsonl, TAG_test.jsonl, TAG_summary.json and
+    TAG_examples.jpg, where TAG is --tag."""
     tag: str = "vg_quickwin"
-    """What the files' names start with."""
+    """Beginning of the names of the files that are written."""
     train_per_class: int | None = None
-    """Training examples of each predicate; None: 50, unless --train-total is given."""
+    """Number of training examples of each predicate. By default it is 50, unless --train-total is
+    given."""
     val_per_class: int | None = None
-    """Validation examples of each predicate; None: 10, unless --val-total is given."""
+    """Number of validation examples of each predicate. By default it is 10, unless --val-total is
+    given."""
     test_per_class: int | None = None
-    """Test examples of each predicate; None: 10, unless --test-total is given."""
+    """Number of test examples of each predicate. By default it is 10, unless --test-total is
+    given."""
     train_total: int | None = None
-    """Training examples in all, spread evenly over the predicates."""
+    """Number of training examples in all, spread evenly over the predicates."""
     val_total: int | None = None
-    """Validation examples in all."""
+    """Number of validation examples in all, spread evenly over the predicates."""
     test_total: int | None = None
-    """Test examples in all."""
+    """Number of test examples in all, spread evenly over the predicates."""
     seed: int = 42
     """Random seed of the data set; the same seed gives the same files."""
     graph_encoder: Annotated[EncoderKind, Flag(former=("encoder",))] = "native"
-    """Graph encoder whose predicates are selected: all 24, or the 16 that SGDiff's CGIP encoder
-    knows."""
+    """Graph encoder whose predicates are selected: 'native' has all 24, 'cgip' has the 16 that
+    SGDiff's encoder knows."""
     predicates: tuple[str, ...] = ()
-    """Predicates to select instead of the encoder's: known ones, or any words of the files."""
+    """Predicates to select instead of those of --graph-encoder: known ones, or any words of the
+    files."""
     prompt_template: str = "a photo of {subject} {predicate} {object}"
-    """The rows' own (relational) prompt."""
+    """Form of the rows' own, relational prompt."""
     hold_out_combinations: int = 0
-    """Combinations (subject, predicate, object) that the test split alone shows."""
+    """Number of combinations (subject, predicate, object) that occur in the test split alone."""
     graphs: bool = False
-    """Give every row the whole graph of its picture, and every picture one row."""
+    """Write one row for each picture, with the whole graph of the picture."""
     mirror: bool = False
     """Add the mirror image of every training example, with left and right exchanged in words and
     boxes."""
     min_box_area: float = 1024.0
-    """Smallest box in square pixels, inside of the picture."""
+    """Smallest area of a box inside the picture, in square pixels."""
     allow_imbalance: bool = False
-    """Go on where a predicate has fewer examples than asked for; else that is an error."""
+    """Go on if a predicate has fewer examples than asked for. Without this flag that is an
+    error."""
 
     def __post_init__(self) -> None:
         """Check the values that do not need a file."""

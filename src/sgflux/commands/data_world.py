@@ -15,21 +15,21 @@ class DataWorldFlags:
     """Flags of ``sgflux data world``."""
 
     output_dir: OutputDir
-    """Folder of the data set; must be new or empty."""
+    """Folder of the data set. It must be new or empty."""
     train_per_class: int = 100
-    """Training pictures of each of the 24 predicates."""
+    """Number of training pictures of each of the 24 predicates."""
     val_per_class: int = 5
-    """Validation pictures of each predicate; they choose the best checkpoint."""
+    """Number of validation pictures of each predicate, which choose the best checkpoint."""
     test_per_class: int = 20
-    """Test pictures of each predicate; figures are reported on them."""
+    """Number of test pictures of each predicate, on which figures are reported."""
     triples: str = "1"
-    """Triples a scene: 1, 2 or 3, or several of these, like 1,2,3."""
+    """Number of triples in a scene: 1, 2 or 3, or several of these, like 1,2,3."""
     resolution: int = 64
-    """Height and width in pixels."""
+    """Height and width of the pictures in pixels."""
     seed: int = 0
     """Random seed of the data set; the same seed gives the same files."""
     hold_out_combinations: int = 0
-    """Pairs of objects that occur in the test split alone, in half of its pictures."""
+    """Number of pairs of objects that occur in the test split alone, in half of its pictures."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:

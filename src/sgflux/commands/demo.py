@@ -17,12 +17,12 @@ class DemoFlags:
     """Flags of ``sgflux demo``."""
 
     output_dir: Annotated[Path | None, Flag(former=("out_dir",))] = None
-    """Where everything goes, a folder of its own under runs/ if not given; a demo that was
-    interrupted there goes on."""
+    """Folder of the data, the training and the report; a demo that was interrupted there goes on.
+    By default it is a folder of its own under runs/."""
     full: bool = False
-    """Train by the longer recipe (4,000 steps, hours on two CPU cores) instead of the short one."""
+    """Train by the longer recipe, which takes 4,000 steps and hours on two CPU cores."""
     control: bool = False
-    """The negative control: train with text that already states the relation."""
+    """Run the negative control, which trains with text that already states the relation."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sgflux.commands.command import Command
+from sgflux.commands.command import Command, shown_example
 from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
@@ -24,13 +24,14 @@ EXAMPLE = (
 _DESCRIPTION = """Train a scene-graph adapter.
 
 Example:
-  {example}
+{example}
 
---config FILE reads settings from a .json or .toml file first, and flags override it; the
-configurations that come with sgflux are found by name ({shipped}). Below, the flags
-come in this order: data, model, adapter, what is learned, optimization, validation and output, the
-losses beside flow matching (docs/losses.md), and in boxes of their own the mix of texts and of
-negatives."""
+Configuration:
+  --config FILE reads settings from a .json or .toml file, which flags override.
+  These come with sgflux and are found by name:
+{shipped}
+
+The losses are explained in docs/losses.md."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
@@ -68,7 +69,8 @@ def parse_train_config(
         flags,
         prog=prog,
         description=_DESCRIPTION.format(
-            example=example, shipped=", ".join(sorted(shipped_configs()))
+            example=shown_example(example),
+            shipped="\n".join(f"    {name}" for name in sorted(shipped_configs())),
         ),
         defaults=defaults,
     )

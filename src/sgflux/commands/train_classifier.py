@@ -31,7 +31,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 COMMAND = Command(
     words=("train-classifier",),
-    purpose="Train a reader of relations, for the ranking losses that need one",
+    purpose="Train a classifier of relations, for the ranking losses that need one",
     example="sgflux train-classifier --model-id tiny --height 64 --width 64 "
     "--train-jsonl runs/world/train.jsonl --val-jsonl runs/world/validation.jsonl "
     "--output-dir runs/classifier",

@@ -15,21 +15,23 @@ class TrainJudgeFlags:
     """Flags of ``sgflux world train-judge``."""
 
     output: OutputFile
-    """The .safetensors file to write; its figures go beside it, with the ending .json."""
+    """File of the judge's weights (.safetensors). Its figures go beside it, with the ending
+    .json."""
     figure: Path | None = None
-    """Where to draw the confusion matrix."""
+    """Picture file for the confusion matrix. By default none is written."""
     scenes: int = 96_000
-    """Pictures to train on."""
+    """Number of pictures to train on."""
     max_steps: MaxSteps = 4000
-    """Training steps."""
+    """Number of training steps."""
     batch_size: int = 128
-    """Pictures a step."""
+    """Number of pictures in a training step."""
     minutes: float | None = None
-    """End after so many minutes, with the learning rate following the clock."""
+    """Number of minutes after which the training ends, with the learning rate following the clock.
+    By default it ends after --max-steps."""
     measure_single: int = 4800
-    """Pictures with one triple to measure on."""
+    """Number of pictures with one triple that the judge is measured on."""
     measure_multi: int = 1200
-    """Pictures with two or three triples to measure on."""
+    """Number of pictures with two or three triples that the judge is measured on."""
     seed: int = 0
     """Random seed of weights, pictures and their order."""
 

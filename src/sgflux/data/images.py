@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
 from sgflux.data.pictures import header_size
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-
-Crop = Literal["auto", "none", "center", "union"]
+from sgflux.settings.shared import Crop
 
 CROPS: tuple[Crop, ...] = get_args(Crop)
 """How a picture meets a size of another shape.

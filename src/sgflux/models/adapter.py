@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sgflux.bases.flux1.load import model_identity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter_config import AdapterConfig, LoraTargets
+from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
@@ -33,7 +33,6 @@ __all__ = [
     "LORA_NAME",
     "AdapterConfig",
     "GraphLoraModel",
-    "LoraTargets",
     "adapter_disabled",
     "build_model",
     "check_base",

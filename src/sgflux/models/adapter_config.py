@@ -6,16 +6,14 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import sgflux
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.models.block_range import validate_block_range
-from sgflux.models.conditioning import GraphMode
 from sgflux.models.encoders import complete_settings
-
-LoraTargets = Literal["all", "image"]
+from sgflux.settings.adapter import GraphMode, LoraTargets
 
 IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,9 @@ from sgflux.models.block_range import (
 )
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.prefix_state import PrefixState
+from sgflux.settings.adapter import GraphMode
 
-__all__ = ["ConditionedFlux", "GraphMode", "PrefixState"]
-
-GraphMode = Literal["token", "temb"]
+__all__ = ["ConditionedFlux", "PrefixState"]
 
 
 class ConditionedFlux(nn.Module):

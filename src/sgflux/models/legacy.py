@@ -29,8 +29,8 @@ from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.conditioning import GraphMode
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.settings.adapter import GraphMode
 
 _LORA_KEY = re.compile(
     r"(?:.*\.)?(transformer_blocks\.(\d+)\.attn\.(\w+(?:\.0)?)\.lora_([AB]))(?:\.\w+)?\.weight"

@@ -47,7 +47,7 @@ from sgflux.sampling.inputs import (
 )
 from sgflux.sampling.loading import load_parts, named_base
 from sgflux.settings.compute import SamplingCompute
-from sgflux.settings.memory import MemorySettings
+from sgflux.settings.memory import MemorySettings, Quantization
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -100,7 +100,7 @@ class SceneGraphFluxPipeline:
         text_encoder_2: Path | None = None,
         revision: str | None = None,
         encoder_device: torch.device | str | None = None,
-        quantize: Literal["none", "int8", "float8", "nf4"] = "none",
+        quantize: Quantization = "none",
         offload_blocks: bool = False,
         offload_folder: Path | None = None,
         allow_other_base: bool = False,

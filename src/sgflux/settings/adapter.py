@@ -8,6 +8,7 @@ from typing import Literal
 from sgflux.settings.checks import ConfigError, expect, expect_least, typed_fields
 
 GraphMode = Literal["token", "temb"]
+LoraTargets = Literal["all", "image"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,18 +16,21 @@ class AdapterSettings:
     """What the adapter changes in the base model, and how large it is."""
 
     graph_mode: GraphMode = "token"
-    """How the graph enters: as tokens of the text stream, or added to the timestep embedding."""
+    """Way in which the graph enters the model: 'token' adds tokens to the text stream, and 'temb'
+    adds to the timestep embedding."""
     block_start: int | None = None
-    """First double block that the adapter changes; None: the middle third (7 of FLUX's 19)."""
+    """Index of the first double block that the adapter changes. By default the middle third is
+    changed (7 to 12 of FLUX's 19)."""
     block_end: int | None = None
-    """One past the last double block that the adapter changes; None: the middle third (13 of FLUX's
-    19)."""
+    """Index after the last double block that the adapter changes. By default the middle third is
+    changed (7 to 12 of FLUX's 19)."""
     lora_rank: int = 16
     """Rank of the LoRA matrices."""
     lora_alpha: float = 16.0
-    """LoRA's scale is lora_alpha / lora_rank."""
-    lora_targets: Literal["all", "image"] = "all"
-    """LoRA on both streams' attention projections, or on the image stream's alone."""
+    """Alpha of the LoRA, which is scaled by alpha / --lora-rank."""
+    lora_targets: LoraTargets = "all"
+    """Attention projections that carry LoRA: 'all' are those of both streams, 'image' are those of
+    the image stream alone."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

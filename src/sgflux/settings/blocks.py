@@ -12,13 +12,15 @@ class BlockSettings:
     """How the blocks of the transformer are computed in training."""
 
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a quarter slower."""
+    """Recompute activations in the backward pass, which saves memory and takes about a quarter more
+    time."""
     checkpoint_every: int = 1
     """With --gradient-checkpointing: recompute only every n-th block; 1 recomputes all."""
     compile: bool = False
-    """Compile the transformer's repeated blocks: minutes at the start, faster steps."""
+    """Compile the transformer's repeated blocks, which takes minutes at the start and makes steps
+    faster."""
     deterministic: bool = False
-    """Use only kernels with the same result in every run, or stop with an error where there is
+    """Use only kernels with the same result in every run, and stop with an error where there is
     none. On a GPU this is slower and not measured yet; on a CPU the results stay the same."""
 
     def __post_init__(self) -> None:

@@ -23,15 +23,17 @@ class ClassifierConfig:
     """Train a classifier of relations, for the rankers 'latent' and 'saliency'."""
 
     train_jsonl: Path
-    """Examples to learn from, one JSON object a line."""
+    """Training examples as a JSONL file, one JSON object a line."""
     val_jsonl: Path
-    """Examples on which the classifier is measured; they must show other pictures."""
+    """Held-out examples as a JSONL file, on which the classifier is measured. They must show other
+    pictures than the training examples."""
     images_dir: ImagesDir = None
     latent_cache_dir: LatentCacheDir = None
     output_dir: OutputDir
-    """Folder of the classifier; must be new or empty."""
+    """Folder of the classifier. It must be new or empty."""
     kind: ClassifierKind = "latent"
-    """Input of the classifier: a picture's latents, or the model's saliency maps."""
+    """Input of the classifier: 'latent' is a picture's latents, 'saliency' is the model's saliency
+    maps."""
     channels: int = 96
     """Width of the classifier, a multiple of 8."""
     max_steps: MaxSteps = 2000
@@ -39,17 +41,17 @@ class ClassifierConfig:
     batch_size: int = 64
     """Number of statements in a training step."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW; it rises for 5 % of the steps and falls as a cosine."""
+    """Peak learning rate of AdamW, which rises for 5 % of the steps and falls as a cosine."""
     weight_decay: float = 0.05
     """Decoupled weight decay of AdamW."""
     seed: int = 0
     """Random seed of the training."""
     pictures: Group[PictureSettings] = field(default_factory=PictureSettings)
-    """Size of the pictures, as in the training that is to use the classifier."""
+    """Picture size."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model and where its parts are."""
+    """Base model."""
     compute: Group[ComputeSettings] = field(default_factory=ComputeSettings)
-    """Device and precision of the base model; the classifier itself is in float32."""
+    """Device and precision."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -8,10 +8,13 @@ from typing import Annotated, Literal
 from sgflux.settings.checks import typed_fields
 from sgflux.settings.flat import Flag
 
+Dtype = Literal["fp32", "bf16"]
+
 Device = Annotated[
     str,
     Flag(
-        help="Device: 'cpu', 'cuda', 'cuda:1', 'mps', or 'auto', which takes a GPU if there is one."
+        help="Device of the computation: 'cpu', 'cuda', 'cuda:1', 'mps', or 'auto', which takes "
+        "a GPU if there is one."
     ),
 ]
 
@@ -21,8 +24,8 @@ class ComputeSettings:
     """Device and precision of a training."""
 
     device: Device = "auto"
-    dtype: Literal["fp32", "bf16"] = "bf16"
-    """Precision of the frozen weights and of the arithmetic; trained weights stay in float32."""
+    dtype: Dtype = "bf16"
+    """Precision of the frozen weights and of the arithmetic. Trained weights stay in float32."""
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -34,8 +37,8 @@ class SamplingCompute:
     """Device and precision of a model that is not trained."""
 
     device: Device = "auto"
-    dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of the weights and of the arithmetic; 'auto' is bf16 on an accelerator and fp32 on
+    dtype: Literal["auto", Dtype] = "auto"
+    """Precision of the weights and of the arithmetic. 'auto' is bf16 on an accelerator and fp32 on
     the CPU."""
 
     def __post_init__(self) -> None:

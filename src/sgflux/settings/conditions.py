@@ -16,11 +16,13 @@ class PromptMix:
     """How often each kind of text accompanies an example; the weights need not sum to 1."""
 
     neutral: float = 1.0
-    """Weight of "a photo of man and horse": the relation is left to the graph."""
+    """Weight of neutral prompts like "a photo of man and horse", which leave the relation to the
+    graph."""
     relational: float = 0.0
-    """Weight of "a photo of man riding horse": text that already says what the graph says."""
+    """Weight of relational prompts like "a photo of man riding horse", which already state the
+    relation."""
     empty: float = 0.0
-    """Weight of the empty prompt."""
+    """Weight of empty prompts."""
 
     def __post_init__(self) -> None:
         """Check the weights."""
@@ -49,9 +51,9 @@ class ConditionSettings:
     """What a picture comes with in training: a text, and usually its graph."""
 
     prompt_mix: PromptMix = field(default_factory=PromptMix)
-    """Which text goes with an example."""
+    """Prompt mix."""
     prompt_relation_dropout: float = 0.0
-    """Probability that a relational text is replaced by the neutral one."""
+    """Probability that a relational prompt is replaced by the neutral one."""
     null_graph_probability: float = 0.1
     """Probability that an example is shown without its graph."""
     max_sequence_length: MaxSequenceLength = None

@@ -14,9 +14,10 @@ class DataSettings:
     """Which examples are trained on and validated with, and where they are."""
 
     train_jsonl: Path
-    """Training examples, one JSON object a line."""
+    """Training examples as a JSONL file, one JSON object a line."""
     val_jsonl: Path | None = None
-    """Validation examples, disjoint by image; without them no best checkpoint is chosen."""
+    """Validation examples as a JSONL file, which must show other pictures than the training
+    examples. Without it no best checkpoint is chosen."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
     latent_cache_dir: LatentCacheDir = None

@@ -36,49 +36,48 @@ class EvalConfig:
     """Measure whether pictures show the relation that the graph states."""
 
     data: Path
-    """Test examples, one JSON object a line, of pictures that were used neither for training nor
-    for selection."""
+    """Test examples as a JSONL file, of pictures that were used neither for training nor for
+    selection."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
     output_dir: OutputDir = Path("evaluation")
-    """Folder of the pictures, the figures and the report; pictures that are there already are kept
+    """Folder of the pictures, the figures and the report. Pictures that are there already are kept
     if they were made as is asked for now."""
     judge: str = "world"
-    """Judge that reads the pictures: 'world', that of the bundled world, or 'none' (for photos);
-    several judges with commas between share the predicates, and the first that covers one takes it
-    (docs/extending.md)."""
+    """Judge that reads the pictures: 'world' is that of the bundled world, 'none' is for photos.
+    Several judges with commas between them share the predicates, and the first one that covers a
+    predicate takes it (docs/extending.md)."""
     arms: tuple[ArmName, ...] = ARM_NAMES
     """Arms that are drawn (docs/evaluation.md)."""
     items: int = 0
-    """Number of test examples, balanced by predicate; 0: all."""
+    """Number of test examples, balanced by predicate; 0 means all."""
     seeds_per_item: int = 1
     """Number of pictures of each test example in each arm, with different noise."""
     crop: Crop = "auto"
-    """How a real photo is brought to the size of the pictures for the ranking accuracy, as in
-    training (see 'sgflux train --help')."""
+    """Way in which a real photo is brought to the size of the pictures for the ranking accuracy: as
+    in training (see 'sgflux train --help')."""
     ranking_sigmas: int = 4
-    """Number of noise levels of the ranking accuracy, spread evenly over 0..1; 0: it is not
-    measured."""
+    """Number of noise levels of the ranking accuracy, spread evenly over 0..1; 0 leaves it out."""
     seed: int = 0
     """Random seed of noise, negatives and the false statements that the judge is asked about."""
     generator: Literal["model", "oracle", "blind", "swapped"] = "model"
-    """Source of the pictures: the model, or one of three generators that test the evaluation itself
-    on the bundled world's data."""
+    """Source of the pictures: 'model' is the model under test, and the three others test the
+    evaluation itself on the bundled world's data."""
     allow_seen_data: bool = False
-    """Evaluate although the adapter was trained or selected on part of the test data; the report
+    """Evaluate although the adapter was trained or selected on part of the test data. The report
     then says on how much (docs/measurement.md)."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
-    """The trained adapter; without one, only the base model's arms can be drawn."""
+    """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model and where its parts are."""
+    """Base model."""
     drawing: Group[DrawingSettings] = field(default_factory=DrawingSettings)
-    """How the pictures are drawn."""
+    """Drawing."""
     size: Group[SizeSettings] = field(default_factory=SizeSettings)
-    """Size of the pictures, and guidance."""
+    """Size and guidance."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
     memory: Group[MemorySettings] = field(default_factory=MemorySettings)
-    """Ways to need less memory."""
+    """Memory."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.adapter import GraphMode
 from sgflux.settings.checks import from_flat
 from sgflux.settings.flat import Flag, Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
+
+LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,29 +21,31 @@ class ExportConfig:
     """Write an adapter's LoRA for other programs, or publish the whole adapter."""
 
     adapter: Path
-    """Folder of a trained adapter (a run's final/)."""
-    format: Literal["diffusers", "kohya", "comfyui"] | None = None
-    """Layout of the file. kohya: ComfyUI, sd-scripts and diffusers read it, with alpha beside each
-    layer. diffusers: diffusers, ComfyUI, ai-toolkit and sd-scripts' converter read it; alpha is in
-    the weights. comfyui: ComfyUI alone reads it; alpha is in the weights."""
+    """Folder of a trained adapter (final/ of a run)."""
+    format: LoraFormat | None = None
+    """Layout of the file of --output. 'kohya' is read by ComfyUI, sd-scripts and diffusers, with
+    alpha beside each layer. 'diffusers' is read by diffusers, ComfyUI, ai-toolkit and sd-scripts'
+    converter, with alpha in the weights. 'comfyui' is read by ComfyUI alone, with alpha in the
+    weights."""
     output: Annotated[Path | None, Flag(former=("out",))] = None
-    """The .safetensors file to write; one that is there is replaced."""
+    """File of weights (.safetensors) to write in the layout of --format. A file that is there is
+    replaced."""
     scale: float = 1.0
-    """Strength of the LoRA in that file, relative to what was trained; it is in the weights and so
-    acts in every program that reads the file."""
+    """Strength of the LoRA in the file of --output, relative to what was trained. It is in the
+    weights and so acts in every program that reads the file."""
     output_dir: Annotated[Path | None, Flag(former=("folder",))] = None
-    """Write the whole adapter as it is published into this folder: weights, model card, and
-    pipeline.py, with which diffusers draws graphs. Must be new, empty, or an older adapter."""
+    """Folder for the whole adapter as it is published: weights, model card, and pipeline.py, with
+    which diffusers draws graphs. It must be new, empty, or hold an older adapter."""
     push_to_hub: str | None = None
-    """Publish the whole adapter as this repository, user/name, on the hub."""
+    """Repository on the hub (user/name) as which the whole adapter is published."""
     evaluation: Path | None = None
-    """evaluation_results.json of this very adapter, or its folder: its judged figures stand in the
-    published model card."""
+    """File evaluation_results.json of this very adapter, or its folder. Its judged figures stand in
+    the published model card."""
     license: str | None = None
-    """Licence in the published model card, by the hub's name (apache-2.0, cc-by-4.0, other); None:
-    the base's where it is known."""
+    """Licence in the published model card, by the hub's name (apache-2.0, cc-by-4.0, other). By
+    default it is the base's where that is known."""
     private: bool = False
-    """Make the repository of --push-to-hub private, if it is created."""
+    """Make the repository of --push-to-hub private if it is created."""
 
     def __post_init__(self) -> None:
         """Check that there is something to do, and that every setting has an effect."""
@@ -66,22 +71,23 @@ class ImportConfig:
     """Make an adapter of a .pt file of the earlier training script."""
 
     legacy: Path
-    """The .pt file that the earlier training script wrote."""
+    """Checkpoint (.pt) that the earlier training script wrote."""
     output_dir: OutputDir
-    """Folder of the adapter; must be new, empty, or an older adapter."""
+    """Folder of the adapter. It must be new, empty, or hold an older adapter."""
     cgip_ckpt: Path
-    """SGDiff's sip_vg.pt, with which that adapter was trained."""
+    """Checkpoint of SGDiff's encoder (sip_vg.pt) with which the adapter was trained."""
     vocab_path: Path
-    """The vocab.json of that checkpoint."""
-    graph_mode: Literal["token", "temb"] = "token"
-    """How the graph entered in that training: as tokens of the text stream, or added to the
-    timestep embedding."""
+    """File vocab.json that the cgip checkpoint was trained with."""
+    graph_mode: GraphMode = "token"
+    """Way in which the graph entered the model in the earlier training: 'token' added tokens to the
+    text stream, and 'temb' added to the timestep embedding."""
     lora_alpha: float | None = None
-    """LoRA alpha of that training, which the file does not name; None: the rank."""
+    """Alpha of the LoRA in the earlier training, which the checkpoint does not name. By default it
+    is the rank."""
     max_sequence_length: int = 256
-    """Text tokens per prompt, in that training."""
+    """Number of text tokens of a prompt in the earlier training."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model that the adapter was trained on, and where its parts are."""
+    """Base model."""
 
     @classmethod
     def from_flat(cls, **settings: Any) -> ImportConfig:

@@ -38,7 +38,6 @@ def parse_flags(
     *,
     prog: str | None = None,
     description: str | None = None,
-    config: Sequence[Any] = (),
     defaults: Mapping[str, Any] | None = None,
 ) -> Flags:
     """An instance of a dataclass from the command line.
@@ -48,7 +47,6 @@ def parse_flags(
         arguments: the flags, without the program's name.
         prog: the program's name in ``--help``.
         description: Text of ``--help`` above the flags.
-        config: markers of ``tyro.conf``.
         defaults: field -> what it is if no flag says otherwise, in place of the dataclass's own
             default; for a field that is a dataclass itself, such a mapping.
 
@@ -64,7 +62,6 @@ def parse_flags(
         prog=prog,
         description=description,
         args=arguments,
-        config=tuple(config),
     )
     return _checked(cls, values)
 
@@ -83,7 +80,7 @@ def _expect_known_flags(cls: type, arguments: Sequence[str], *, prog: str) -> No
     tyro would frame the same in several lines, and only after it has found every required flag.
     """
     known = flag_names(cls)
-    accepted = {*known, *map(_negated, known), *_OF_TYRO}
+    accepted = {*known, *(f"no_{name}" for name in known), *_OF_TYRO}
     unknown = []
     for argument in arguments:
         if argument == "--":
@@ -115,24 +112,17 @@ def flag_names(cls: type, *, prefix: str = "") -> list[str]:
     return names
 
 
-def _negated(name: str) -> str:
-    """The other form of the flag of a bool."""
-    group, dot, last = name.rpartition(".")
-    return f"{group}{dot}no_{last}"
-
-
 def _spelt(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefixless: bool = False) -> type:
+def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefix: str = "") -> type:
     """The same fields and the same help without the checks, which would run inside of tyro.
 
     Args:
         cls: the dataclass.
         defaults: Default settings of :func:`parse_flags`.
-        prefixless: Whether the flags are called by their own names only; the box of their group in
-            ``--help`` has the group's name nevertheless.
+        prefix: Beginning of the flags' names.
     """
     body: dict[str, Any] = {"__doc__": cls.__doc__, "__post_init__": _no_check}
     annotations: dict[str, Any] = {}
@@ -142,27 +132,34 @@ def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefixless: bool = Fal
         inner = settings_class(hint)
         if inner is not None:
             own = defaults if group_class(hint) else defaults.get(name, {})
-            hint = _unchecked(inner, own, prefixless=is_prefixless(hint))
+            more = "" if is_prefixless(hint) else f"{name}."
+            hint = _unchecked(inner, own, prefix=prefix + more)
             body[name] = dataclasses.field()  # tyro asks the class itself for its defaults
         elif name in defaults:
             body[name] = dataclasses.field(default=defaults[name])
-        annotations[name] = _shown(hint, texts.get(name), prefixless=prefixless)
+        text = " ".join((texts.get(name) or flag_of(hints[name]).help or "").split())
+        # tyro calls the box of a group by the group's name, whatever its flags are called.
+        box = {"name": text.removesuffix("."), "help": ""}
+        shown = {"name": prefix + name, "help": text} if inner is None else box
+        annotations[name] = _shown(hint, **shown)
     body["__annotations__"] = annotations
     return dataclasses.dataclass(frozen=True, kw_only=True)(type(cls.__name__, (cls,), body))
 
 
-def _shown(hint: Any, text: str | None, *, prefixless: bool) -> Any:
-    """An annotation with the help of its field, as one paragraph."""
-    changes: dict[str, Any] = {"prefix_name": False} if prefixless else {}
-    text = text or flag_of(hint).help
-    if text is not None:
-        changes["help"] = " ".join(text.split())
+def _shown(hint: Any, **changes: Any) -> Any:
+    """An annotation with the name and the help of its field in ``--help``."""
+    changes |= {"prefix_name": False, "help_behavior_hint": _default_hint}
     marks = getattr(hint, "__metadata__", ())
     plain = get_args(hint)[0] if marks else hint
     own = [mark for mark in marks if hasattr(mark, "prefix_name")]
     rest = [mark for mark in marks if mark not in own]
     arg: Any = dataclasses.replace(own[0], **changes) if own else tyro.conf.arg(**changes)
     return Annotated[(plain, *rest, arg)]
+
+
+def _default_hint(default: str) -> str:
+    """The end of a help line; where there is no default, the line itself says what holds."""
+    return "" if default in ("", "None") else f"(default: {default})"
 
 
 def _texts(cls: type) -> dict[str, str]:

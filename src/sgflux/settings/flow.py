@@ -7,6 +7,8 @@ from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect_least, typed_fields
 
+SigmaScheme = Literal["uniform", "logit_normal", "schnell"]
+
 _SCHNELL = (1.0, 0.75, 0.5, 0.25)
 
 
@@ -15,17 +17,18 @@ class FlowSettings:
     """Noise levels and guidance of the flow-matching error."""
 
     t_min: float = 0.0
-    """Lowest sigma that is trained on (0 is the image)."""
+    """Lowest sigma that is trained on; 0 is the image."""
     t_max: float = 1.0
-    """Highest sigma that is trained on (1 is pure noise)."""
-    sigma_scheme: Literal["uniform", "logit_normal", "schnell"] = "uniform"
-    """Distribution of sigma between t_min and t_max; 'schnell': only 1, 3/4, 1/2 and 1/4, at which
-    FLUX.1-schnell samples."""
+    """Highest sigma that is trained on; 1 is pure noise."""
+    sigma_scheme: SigmaScheme = "uniform"
+    """Distribution of sigma between --t-min and --t-max. 'schnell' draws only 1, 3/4, 1/2 and 1/4,
+    at which FLUX.1-schnell samples."""
     sigma_shift: Literal["auto", "none", "resolution"] = "auto"
-    """Whether sigmas are shifted towards noise for larger pictures; 'auto': if the model samples so
+    """Shift of sigmas towards noise for larger pictures. 'auto' shifts them if the model samples so
     (FLUX.1-dev does)."""
     guidance: float | None = None
-    """Guidance that a guidance-distilled model (FLUX.1-dev) is told; None: 1.0 for such a one."""
+    """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
+    1.0 for such a model."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

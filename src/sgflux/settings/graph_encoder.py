@@ -16,22 +16,25 @@ class GraphEncoderSettings:
     """Which graph encoder the adapter has, and how it is trained."""
 
     graph_encoder: EncoderKind | None = None
-    """'native' (any words) or 'cgip'; None: 'cgip' if its checkpoint is given, else 'native'."""
+    """Graph encoder: 'native' reads any words, 'cgip' is SGDiff's. By default it is 'cgip' if
+    --cgip-ckpt is given, and 'native' otherwise."""
     cgip_ckpt: Path | None = None
-    """SGDiff's sip_vg.pt, for the cgip encoder."""
+    """Checkpoint of SGDiff's encoder (sip_vg.pt), from which the cgip encoder is loaded."""
     vocab_path: Path | None = None
-    """The vocab.json that the cgip checkpoint was trained with."""
+    """File vocab.json that the cgip checkpoint was trained with."""
     oov: Literal["error", "skip", "map"] = "error"
-    """What to do about objects that the cgip encoder lacks: stop, leave out, or use oov_map."""
+    """Treatment of objects that the cgip encoder lacks: 'error' stops the run, 'skip' leaves out
+    what names them, and 'map' uses --oov-map."""
     oov_map: Path | None = None
-    """For oov 'map': a JSON object {object: the cgip encoder's object that stands for it}."""
+    """With --oov map: JSON file that maps an object to the object of the cgip encoder that stands
+    for it."""
     train_graph_encoder: bool = False
-    """Train the cgip encoder further; else it stays as published. The native one is trained."""
+    """Train the cgip encoder further. Without this flag it stays as published."""
     freeze_graph_encoder: bool = False
     """Ablation: keep the native encoder at its random initial weights."""
     number_triples: bool = True
-    """Number the native encoder's triples in the order in which texts state them; off: an
-    ablation."""
+    """Number the native encoder's triples in the order in which texts state them.
+    --no-number-triples is an ablation."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

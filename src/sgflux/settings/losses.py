@@ -49,17 +49,18 @@ class NegativeMix:
     """How often each kind of negative is drawn; the weights need not sum to 1."""
 
     role_swap: float = 1.0
-    """Subject and object change places."""
+    """Weight of negatives in which subject and object change places."""
     inverse: float = 0.0
-    """The predicate becomes its inverse."""
+    """Weight of negatives whose predicate is replaced by its inverse."""
     predicate: float = 1.0
-    """The predicate becomes any other one of the training data."""
+    """Weight of negatives whose predicate is replaced by any other one of the training data."""
     hard_predicate: float = 0.0
-    """The predicate becomes one that it is confused with."""
+    """Weight of negatives whose predicate is replaced by one with which it is confused."""
     object: float = 0.0
-    """Subject or object becomes another thing of the training data."""
+    """Weight of negatives whose subject or object is replaced by another one of the training
+    data."""
     edge_drop: float = 0.0
-    """One of several relationships is left out."""
+    """Weight of negatives in which one of several relationships is left out."""
 
     def __post_init__(self) -> None:
         """Check the weights."""
@@ -79,32 +80,34 @@ class RankingSettings:
     """Ranking of the true graph before corrupted ones."""
 
     lambda_rel_rank: float = 0.0
-    """Weight of the ranking loss, which prefers the true graph to corrupted ones; 0: none."""
+    """Weight of the ranking loss, which prefers the true graph to corrupted ones; 0 switches it
+    off."""
     ranker: RankerKind = "flow"
-    """Measure of how well a graph fits a picture: the model's own error, or a classifier."""
+    """Measure of how well a graph fits a picture: 'flow' is the model's own error, 'latent' and
+    'saliency' are classifiers."""
     classifier: Path | None = None
-    """Folder that `sgflux train-classifier` wrote, for the rankers 'latent' and 'saliency'."""
+    """Folder that 'sgflux train-classifier' wrote, for the rankers 'latent' and 'saliency'."""
     use_negative_graph: bool = False
     """Let a classifier compare pictures under both graphs; the ranker 'flow' always does."""
     rel_rank_margin: float | None = None
-    """Margin of the ranking loss in its margin form; None: the logistic form."""
+    """Margin of the ranking loss in its margin form. By default the loss has its logistic form."""
     rel_rank_temperature: float | None = None
-    """Steepness of the ranking loss in its logistic form; None: 50 for 'flow', 1 for a
-    classifier."""
+    """Steepness of the ranking loss in its logistic form. By default it is 50 for the ranker 'flow'
+    and 1 for a classifier."""
     rel_rank_ceiling: float | None = None
-    """Gap between two errors beyond which a negative adds no loss; None: 0.05 for 'flow', 4 for a
-    classifier."""
+    """Gap between two errors beyond which a negative adds no loss. By default it is 0.05 for the
+    ranker 'flow' and 4 for a classifier."""
     rel_rank_start: int = 0
     """Number of steps before the ranking loss begins."""
     rel_rank_warm_in: int = 0
-    """Number of steps in which the ranking loss then grows to its full weight."""
+    """Number of steps after --rel-rank-start in which the ranking loss grows to its full weight."""
     negatives: NegativeMix = field(default_factory=NegativeMix)
-    """How graphs are corrupted."""
+    """Negative graph."""
     negatives_per_example: int = 1
     """Number of corrupted graphs for each true one."""
     hard_negatives_from: Literal["model", "classifier"] = "model"
-    """Source of the confusions that 'hard_predicate' uses; the model's own are measured on the
-    validation set."""
+    """Source of the confusions that --negatives.hard-predicate uses: the model's own errors, which
+    are measured on the validation set, or the classifier."""
     hard_negatives_every: int = 500
     """Number of steps between two measurements of the model's confusions."""
 
@@ -169,14 +172,16 @@ class WeightingSettings:
     """Weighting of the flow-matching error by where the relation is."""
 
     alpha_gen_rel: float = 0.0
-    """How much more the flow-matching error counts where the relation is to be seen; 0: no more."""
+    """Additional weight of the flow-matching error where the relation is to be seen; 0 switches the
+    weighting off."""
     gen_rel_from: Literal["saliency", "boxes"] = "saliency"
-    """Where alpha_gen_rel finds the relation: in the model's attention to the predicate, or in the
-    rows' boxes."""
+    """Source of the places that --alpha-gen-rel weights: 'saliency' is the model's attention to the
+    predicate, 'boxes' are the boxes of the rows."""
     gen_rel_start: int = 0
-    """Number of steps before the weighting of alpha_gen_rel begins."""
+    """Number of steps before the weighting of --alpha-gen-rel begins."""
     gen_rel_warm_in: int = 0
-    """Number of steps in which that weighting then grows to its full strength."""
+    """Number of steps after --gen-rel-start in which the weighting of --alpha-gen-rel grows to its
+    full strength."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
@@ -191,12 +196,13 @@ class WordsSettings:
     """Adapter that is kept by default: the guided teacher raises the validation loss, so that the
     lowest one is no sign of the best adapter. (Without an annotation it is no setting.)"""
     lambda_words: float = 20.0
-    """Weight of distillation from the base model prompted with the relation in text; 0: none, for a
-    base that cannot draw what the graphs say."""
+    """Weight of distillation from the base model prompted with the relation in text. 0 switches it
+    off, for a base that cannot draw what the graphs say."""
     words_start: int = 0
     """Number of steps before the distillation from text begins."""
     words_warm_in: int = 0
-    """Number of steps in which the distillation from text then grows to its full weight."""
+    """Number of steps after --words-start in which the distillation from text grows to its full
+    weight."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
@@ -208,12 +214,12 @@ class AnchorSettings:
     """Distance from the base model at the noise levels of its sampling."""
 
     lambda_anchor: float = 0.0
-    """Weight of the anchor, the distance from the base's velocity at the sigmas of its four-step
-    sampling; 0: none."""
+    """Weight of the anchor loss, the distance from the base's velocity at the sigmas of its
+    four-step sampling; 0 switches it off."""
     anchor_start: int = 0
-    """Number of steps before the anchor begins."""
+    """Number of steps before the anchor loss begins."""
     anchor_warm_in: int = 0
-    """Number of steps in which the anchor then grows to its full weight."""
+    """Number of steps after --anchor-start in which the anchor loss grows to its full weight."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
@@ -225,13 +231,13 @@ class LossSettings:
     """Terms of the loss beside the flow-matching error."""
 
     ranking: Group[RankingSettings] = field(default_factory=RankingSettings)
-    """Ranking of the true graph before corrupted ones."""
+    """Ranking loss."""
     weighting: Group[WeightingSettings] = field(default_factory=WeightingSettings)
-    """Weighting of the flow-matching error by where the relation is."""
+    """Loss weighting."""
     words: Group[WordsSettings] = field(default_factory=WordsSettings)
-    """Distillation from the base model prompted with the relation in text."""
+    """Distillation."""
     anchor: Group[AnchorSettings] = field(default_factory=AnchorSettings)
-    """Distance from the base model at the noise levels of its sampling."""
+    """Anchor loss."""
 
     @property
     def terms(self) -> list[Any]:

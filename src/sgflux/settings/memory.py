@@ -8,7 +8,8 @@ from typing import Literal
 
 from sgflux.settings.checks import ConfigError, typed_fields
 
-Quantization = Literal["none", "int8", "float8", "nf4"]
+QuantizedKind = Literal["int8", "float8", "nf4"]
+Quantization = Literal["none", QuantizedKind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +17,16 @@ class MemorySettings:
     """Ways to need less memory of the device."""
 
     encoder_device: str | None = None
-    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free;
-    None: the device that trains."""
+    """Device of the text encoders and the autoencoder; 'cpu' leaves the accelerator's memory free.
+    By default it is --device."""
     quantize: Quantization = "none"
-    """Quantise the base's frozen matrices to 8 bits (torchao) or 4 (bitsandbytes): less memory,
-    slower."""
+    """Quantisation of the base's frozen matrices to 8 bits (torchao) or 4 bits (bitsandbytes),
+    which saves memory and takes more time."""
     offload_blocks: bool = False
     """Keep the weights of all but the adapted blocks off the device until they are used."""
     offload_folder: Path | None = None
-    """With --offload-blocks: keep the weights in files in this folder (as large as the model)
-    instead of in the CPU's memory."""
+    """With --offload-blocks: keep the weights in files in this folder, which become as large as the
+    model, instead of in the CPU's memory."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

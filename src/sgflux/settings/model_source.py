@@ -19,21 +19,23 @@ class ModelSource:
 
     model_id: str | None = None
     """Base model: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny', the
-    model that comes with the package; None: FLUX.1-schnell, or where a trained adapter is given the
-    base that it names."""
+    model that comes with the package. By default it is the base that a given adapter names, or else
+    FLUX.1-schnell."""
     components: str | None = None
-    """Folder or hub id of all other parts, if --model-id is a single .safetensors file."""
+    """Folder or hub id of all parts beside the transformer, if --model-id is a single .safetensors
+    file."""
     autoencoder: Path | None = None
-    """File of the autoencoder (ae.safetensors), if --model-id is a single .safetensors file; None:
-    that of --components."""
+    """File of the autoencoder (ae.safetensors), if --model-id is a single .safetensors file. By
+    default it is that of --components."""
     text_encoder: Path | None = None
     """File of the first text encoder, CLIP (clip_l.safetensors), if --model-id is a single
-    .safetensors file; None: that of --components."""
+    .safetensors file. By default it is that of --components."""
     text_encoder_2: Path | None = None
     """File of the second text encoder, T5 (t5xxl_fp16.safetensors), if --model-id is a single
-    .safetensors file; None: that of --components."""
+    .safetensors file. By default it is that of --components."""
     revision: str | None = None
-    """Branch, tag or commit of the model's repository on the hub; None: its main branch."""
+    """Branch, tag or commit of the model's repository on the hub. By default it is the main
+    branch."""
     allow_download: bool = False
     """Download from the hub the files that are not on this machine yet."""
 

@@ -14,28 +14,29 @@ class OptimizerSettings:
     """The length of the run, its batches and its learning rates."""
 
     epochs: int | None = None
-    """Passes over the data; None: 20 of them, unless max_steps is given."""
+    """Number of passes over the training data. By default it is 20, unless --max-steps is given."""
     max_steps: int | None = None
-    """Optimizer steps, instead of epochs."""
+    """Number of optimizer steps, given instead of --epochs."""
     batch_size: int = 2
-    """Examples in one forward pass of one process."""
+    """Number of examples in one forward pass of one process."""
     gradient_accumulation_steps: int = 1
-    """Forward passes per optimizer step."""
+    """Number of forward passes in an optimizer step."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     gate_lr_scale: float = 1.0
-    """Learning rate of the gates that let the graph in, relative to lr."""
+    """Learning rate of the gates that let the graph in, as a multiple of --lr."""
     weight_decay: float = 0.01
     """Decoupled weight decay of matrices; gates, norms and biases have none."""
     warmup_steps: int | None = None
-    """Steps of linear warmup; None: 5 % of all steps, at most 100."""
+    """Number of steps in which the learning rate rises linearly. By default it is 5 % of all steps,
+    at most 100."""
     lr_floor: float = 0.1
-    """Learning rate at the end of the cosine decay, relative to lr."""
+    """Learning rate at the end of the cosine decay, as a share of --lr."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm; 0: never."""
+    """Norm to which larger gradients are scaled down; 0 leaves all gradients as they are."""
     ema_decay: float = 0.999
-    """Decay of the exponential moving average of the trained weights (with a warm-up); 0: no
-    average."""
+    """Decay of the exponential moving average of the trained weights, which has a warm-up; 0
+    switches the average off."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

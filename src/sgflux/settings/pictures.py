@@ -13,15 +13,15 @@ class PictureSettings:
     """The size of the training images, and how a photo is brought to it."""
 
     height: int | None = None
-    """Height of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
-    size, at most 512 (512 for FLUX, 64 for tiny)."""
+    """Height of the training images in pixels, a multiple of 16 for FLUX. By default it is the
+    model's own size, at most 512 (512 for FLUX, 64 for tiny)."""
     width: int | None = None
-    """Width of the training images in pixels, a multiple of 16 for FLUX; None: the model's own
-    size, at most 512 (512 for FLUX, 64 for tiny)."""
+    """Width of the training images in pixels, a multiple of 16 for FLUX. By default it is the
+    model's own size, at most 512 (512 for FLUX, 64 for tiny)."""
     crop: Crop = "auto"
-    """How a photo is brought to --height and --width: 'auto' cuts a window around the boxes of its
-    objects where there are any, else around the middle; 'center' cuts the middle; 'union' cuts
-    around the boxes; 'none' squashes the whole photo."""
+    """Way in which a photo is brought to --height and --width: 'auto' cuts a window around the
+    boxes of its objects where there are any, else around the middle; 'center' cuts the middle;
+    'union' cuts around the boxes; 'none' squashes the whole photo."""
 
     def __post_init__(self) -> None:
         """Check every value."""

@@ -13,21 +13,24 @@ class RunSettings:
     """The folder of a run, its random seed, and what it writes how often."""
 
     output_dir: OutputDir
-    """Folder of the run: checkpoints, logs and the finished adapter; must be new or empty."""
+    """Folder of the run, with checkpoints, logs and the finished adapter. It must be new or
+    empty."""
     seed: int = 0
     """Random seed of the run."""
     log_every: int = 10
-    """Steps between two lines of metrics."""
+    """Number of steps between two lines of metrics."""
     save_every: int = 500
-    """Steps between two checkpoints to resume from; 0: only after the last step."""
+    """Number of steps between two checkpoints to resume from; 0 saves one only after the last
+    step."""
     keep_checkpoints: int = 3
-    """Number of latest checkpoints that are kept; 0: all."""
+    """Number of latest checkpoints that are kept; 0 keeps all."""
     sample_steps: int = 4
-    """Euler steps of the picture that goes with the finished adapter; 0: draw none."""
+    """Number of denoising steps of the picture that is drawn with the finished adapter; 0 draws
+    none."""
     dry_run: bool = False
-    """Check what can be checked without loading weights or encoding (the base's files by their
-    headers, tokenizers, pictures, boxes, every word, the training adapter, room on the disk), say
-    what was checked and what was not, print the settings and the plan, and write nothing."""
+    """Check the run without loading weights or encoding: the base's files by their headers,
+    tokenizers, pictures, boxes, every word, the training adapter, and room on the disk. It prints
+    what was checked and what was not, the settings and the plan, and writes nothing."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -26,35 +26,37 @@ class SampleConfig:
     """Draw pictures from scene graphs, or from text alone."""
 
     graph: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Graph to draw, like "man, riding, horse; man, wearing, hat", or in JSON; may be given several
-    times."""
+    """Graph to draw, like "man, riding, horse; man, wearing, hat", or in JSON. The flag may be
+    given several times."""
     graph_file: Path | None = None
-    """File with one or many graphs to draw: JSON as sg2im writes it, JSON lines (such as the rows
-    of a data set), or one graph a line in the form of --graph."""
+    """File with one or many graphs to draw: JSON as sg2im writes it, JSON lines such as the rows of
+    a data set, or one graph a line in the form of --graph."""
     prompt: str | None = None
-    """Text of all pictures; None: the objects of each graph, "a photo of man and horse"."""
+    """Text of all pictures. By default it names the objects of each graph, like "a photo of man and
+    horse"."""
     output_dir: OutputDir = Path("samples")
-    """Folder of the pictures and their contact sheet; files of the same names are replaced."""
+    """Folder of the pictures and their contact sheet. Files of the same names are replaced."""
     num_images: int = 4
-    """Number of pictures of each graph; picture i has the noise of --seed + i, for every graph."""
+    """Number of pictures of each graph. Picture i has the noise of the seed --seed + i, for every
+    graph."""
     seed: int = 0
     """Random seed of the first picture's noise."""
     compare: bool = False
     """Draw each picture also without the graph, and by the base model without the adapter."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
-    """Predicates that a graph may have."""
+    """Vocabulary."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
-    """The trained adapter."""
+    """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model and where its parts are."""
+    """Base model."""
     drawing: Group[DrawingSettings] = field(default_factory=DrawingSettings)
-    """How the pictures are drawn."""
+    """Drawing."""
     size: Group[SizeSettings] = field(default_factory=SizeSettings)
-    """Size of the pictures, and guidance."""
+    """Size and guidance."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
     memory: Group[MemorySettings] = field(default_factory=MemorySettings)
-    """Ways to need less memory."""
+    """Memory."""
 
     def __post_init__(self) -> None:
         """Check that there is something to draw, and that every setting has an effect."""
@@ -88,29 +90,32 @@ class SaliencyConfig:
     """Show where a model sees the parts of a scene graph in a picture."""
 
     image: Path
-    """Picture to look at."""
+    """Picture whose saliency maps are drawn."""
     graph: str
     """Graph to look for, like "man, riding, horse; man, wearing, hat"."""
     prompt: str | None = None
-    """Text that the model is given; None: the objects, "a photo of man and horse"."""
+    """Text that the model is given. By default it names the objects, like "a photo of man and
+    horse"."""
     output_dir: OutputDir = Path("saliency")
-    """Folder of the heat maps and their contact sheet; files of the same names are replaced."""
+    """Folder of the heat maps and their contact sheet. Files of the same names are replaced."""
     sigma: float = 0.5
-    """Noise level at which the model looks at the picture: 0 is the picture, 1 is pure noise."""
+    """Noise level at which the model sees the picture: 0 is the picture, 1 is pure noise."""
     seed: int = 0
     """Random seed of the noise."""
     blocks: tuple[int, ...] = ()
-    """Double blocks to average over; none named: the later half, 9 to 18 of FLUX's 19."""
+    """Indices of the double blocks that are averaged over. By default they are the later half, 9 to
+    18 of FLUX's 19."""
     raw: bool = False
-    """Take the softmax of the raw scores, as the paper does; it is mostly 0 or 1 in each block."""
+    """Take the softmax of the raw scores, as the paper does, which is mostly 0 or 1 in each
+    block."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
-    """Predicates that a graph may have."""
+    """Vocabulary."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
-    """The trained adapter, which is given the graph."""
+    """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
-    """The base model and where its parts are."""
+    """Base model."""
     size: Group[SizeSettings] = field(default_factory=SizeSettings)
-    """Size of the picture, and guidance."""
+    """Size and guidance."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
 

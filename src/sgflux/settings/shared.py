@@ -15,34 +15,37 @@ MaxSteps = Annotated[int, Flag(former=("steps",))]
 
 ImagesDir = Annotated[
     Path | None,
-    Flag(help="Root of the image paths in the data files; None: the folder of each data file."),
+    Flag(
+        help="Root folder of the image paths in the data files. By default it is the folder of "
+        "each data file."
+    ),
 ]
 LatentCacheDir = Annotated[
     Path | None,
     Flag(
-        help="Folder that keeps encoded pictures and texts from one run to the next; None: they "
-        "are encoded anew and kept in memory."
+        help="Folder that keeps encoded pictures and texts from one run to the next. By default "
+        "they are encoded anew and kept in memory."
     ),
 ]
 VocabularyFile = Annotated[
     Path | None,
     Flag(
-        help="JSON file with predicates and aliases of your own, beside the 24 that are built in "
-        "(docs/graphs.md)."
+        help="JSON file with predicates and aliases of your own, which are added to the 24 that "
+        "are built in (docs/graphs.md)."
     ),
 ]
 AspectBuckets = Annotated[
     bool,
     Flag(
         help="Give every picture the size of the nearest of several aspect ratios, up to 2:1, "
-        "whose area is about --height times --width, so that less of it is cut off; each batch "
+        "whose area is about --height times --width, so that less of it is cut off. Each batch "
         "has one size."
     ),
 ]
 MaxSequenceLength = Annotated[
     int | None,
     Flag(
-        help="Number of text tokens of a prompt; None: as many as the tokenizer allows, at most "
-        "256."
+        help="Number of text tokens of a prompt. By default it is as many as the tokenizer "
+        "allows, at most 256."
     ),
 ]

@@ -12,17 +12,19 @@ class StartSettings:
     """What a training run starts or goes on from."""
 
     init_from: str | None = None
-    """Start from an adapter: a bundle's folder or hub id[@revision], or anybody's LoRA of FLUX
-    (.safetensors); sizes follow it, while data, rates and everything else are this run's own."""
+    """Adapter whose weights the training starts from: a bundle's folder or hub id[@revision], or
+    any LoRA of FLUX (.safetensors). The sizes follow the adapter; data, rates and everything else
+    are those of this run."""
     resume: str | None = None
-    """A step{N}.pt to go on from, or 'auto' for the output folder's latest, if there is one."""
+    """Checkpoint from which an interrupted run goes on: the path of a step{N}.pt, or 'auto' for the
+    latest one in --output-dir, if there is one."""
     allow_other_base: bool = False
-    """With --resume or --init-from: take an adapter that was trained on another base; log and
-    bundle then name both (docs/resume.md)."""
+    """With --resume or --init-from: accept an adapter that was trained on another base. The log and
+    the bundle then name both bases (docs/resume.md)."""
     training_adapter: str | None = None
-    """A frozen LoRA that is active in training and absent in sampling, against the blur that plain
-    training brings to a few-step model: a .safetensors file, a folder, or a hub id[@revision]. The
-    teacher of lambda_words has it, too."""
+    """Frozen LoRA that is active in training and absent in sampling: a .safetensors file, a folder,
+    or a hub id[@revision]. It prevents the blur that plain training brings to a few-step model. The
+    teacher of --lambda-words uses it as well."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

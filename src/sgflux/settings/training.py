@@ -36,35 +36,35 @@ class TrainConfig:
     """Train a scene-graph adapter on JSONL + images."""
 
     data: Group[DataSettings]
-    """Examples."""
+    """Data."""
     pictures: Group[PictureSettings] = field(default_factory=PictureSettings)
-    """Size of the pictures."""
+    """Picture size."""
     conditions: Group[ConditionSettings] = field(default_factory=ConditionSettings)
-    """Texts and graphs that the pictures come with."""
+    """Prompt and graph."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
     """Base model."""
     start: Group[StartSettings] = field(default_factory=StartSettings)
-    """What the run starts or goes on from."""
+    """Start and resume."""
     encoder: Group[GraphEncoderSettings] = field(default_factory=GraphEncoderSettings)
     """Graph encoder."""
     adapter: Group[AdapterSettings] = field(default_factory=AdapterSettings)
-    """Place and size of the adapter."""
+    """LoRA adapter."""
     flow: Group[FlowSettings] = field(default_factory=FlowSettings)
-    """Noise levels and guidance."""
+    """Noise level."""
     losses: Prefixless[LossSettings] = field(default_factory=LossSettings)
-    """What is learned from beside the flow-matching error."""
+    """Losses."""
     optimizer: Group[OptimizerSettings] = field(default_factory=OptimizerSettings)
-    """Length of the run, batches and learning rates."""
+    """Training length and optimizer."""
     compute: Group[ComputeSettings] = field(default_factory=ComputeSettings)
     """Device and precision."""
     memory: Group[MemorySettings] = field(default_factory=MemorySettings)
-    """Ways to need less memory."""
+    """Memory."""
     blocks: Group[BlockSettings] = field(default_factory=BlockSettings)
-    """How the transformer's blocks are computed."""
+    """Checkpointing and compilation."""
     validation: Group[ValidationSettings] = field(default_factory=ValidationSettings)
     """Validation."""
     run: Group[RunSettings]
-    """Folder, seed and what is written."""
+    """Output and logging."""
 
     def __post_init__(self) -> None:
         """Check the groups against each other."""

@@ -15,16 +15,16 @@ class ValidationSettings:
     """How often the adapter is validated, on what, and which one is kept."""
 
     val_every: int = 250
-    """Steps between two validations; 0: only after the last step."""
+    """Number of steps between two validations; 0 validates only after the last step."""
     val_examples: int = 64
-    """Validation examples used, spread evenly over the file; 0: all."""
+    """Number of validation examples that are used, spread evenly over the file; 0 means all."""
     val_sigmas: int = 4
-    """Noise levels at which each validation example is measured, spread evenly over
-    t_min..t_max."""
+    """Number of noise levels at which each validation example is measured, spread evenly between
+    --t-min and --t-max."""
     select_by: SelectBy | None = None
-    """Which adapter the run ends with: that of the lowest validation loss, of the highest ranking
-    accuracy, or the last one; None: 'val_loss', but 'last' with lambda_words, whose guided teacher
-    raises that loss."""
+    """Criterion by which the run chooses its final adapter: the lowest validation loss, the highest
+    ranking accuracy, or the last step. By default it is 'val_loss', but 'last' with --lambda-words,
+    whose guided teacher raises the validation loss."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -13,7 +13,8 @@ class VocabularySettings:
     """Which predicates a graph on the command line or in a file may have."""
 
     open_vocabulary: bool = False
-    """Accept any word as a predicate; else one that is neither known nor an alias is an error."""
+    """Accept any word as a predicate. Without this flag, a predicate that is neither known nor an
+    alias is an error."""
     vocabulary: VocabularyFile = None
 
     def __post_init__(self) -> None:

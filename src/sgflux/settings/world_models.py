@@ -14,60 +14,65 @@ class TrainBaseConfig:
     """Train tiny-flux from nothing (hours on two CPU cores, minutes on a GPU)."""
 
     output_dir: OutputDir = Path("runs/tiny-flux")
-    """Working folder; the finished pipeline is written to its subfolder 'pipeline'."""
+    """Working folder of the training. The finished pipeline is written to its subfolder
+    'pipeline'."""
     start_from: Path | None = None
-    """A pipeline of this recipe to go on from, instead of random weights."""
+    """Pipeline of this recipe whose weights the training starts from. By default it starts from
+    random weights."""
     scenes: int = 60_000
-    """Pictures of the world to train on."""
+    """Number of pictures of the world to train on."""
     sharing_weight: float = 1.0
     """Factor by which scenes whose statements share an object are drawn more often."""
     vae_steps: int = 1_400
-    """Training steps of the autoencoder."""
+    """Number of training steps of the autoencoder."""
     vae_batch_size: int = 16
-    """Pictures a step of the autoencoder."""
+    """Number of pictures in a training step of the autoencoder."""
     max_steps: MaxSteps = 7_000
-    """Training steps of the transformer; may be changed when resuming (only the final decay
-    moves)."""
+    """Number of training steps of the transformer. It may be changed when a run is resumed, and
+    only the final decay moves."""
     batch_size: int = 64
-    """Pictures a step of the transformer."""
+    """Number of pictures in a training step of the transformer."""
     lr: float = 1e-3
-    """AdamW's learning rate for embeddings, modulations and vectors."""
+    """Learning rate of AdamW for embeddings, modulations and vectors."""
     muon_lr: float = 6e-3
-    """Muon's learning rate for hidden matrices, with AdamW-matched update size."""
+    """Learning rate of Muon for hidden matrices, whose updates have the size of AdamW's."""
     warmup_steps: int = 200
-    """Linear warm-up at the start of the transformer's training."""
+    """Number of steps in which the transformer's learning rate rises linearly."""
     keep_text: bool = False
     """Leave the text encoders of --start-from as they are."""
     layout_weight: float = 3.0
-    """Weight of the auxiliary layout term."""
+    """Weight of the auxiliary loss that asks the transformer where each object of the caption
+    goes."""
     role_weight: float = 30.0
-    """Weight of the auxiliary term that teaches T5 who is whose subject or object."""
+    """Weight of the auxiliary loss that teaches T5 which object is the subject and which the object
+    of a relation."""
     decay_share: float = 0.35
-    """The last share of the steps, over which the learning rate falls to zero."""
+    """Share of the steps, at the end, over which the learning rate falls to zero."""
     ema_decay: float = 0.999
-    """Exponential moving average of the weights that are written out."""
+    """Decay of the exponential moving average of the weights that are written out."""
     guidance: float = 3.0
-    """Classifier-free guidance that is distilled into the weights."""
+    """Scale of the classifier-free guidance that is distilled into the weights."""
     distill_steps: int = 1_500
-    """Steps of the distillation; 0 leaves it out."""
+    """Number of steps of the distillation; 0 leaves it out."""
     distill_onto_start: bool = False
-    """Begin the student at the weights of --start-from instead of its teacher's."""
+    """Start the student of the distillation at the weights of --start-from instead of its
+    teacher's."""
     distill_early_share: float = 0.0
-    """Share of the distillation's steps after which trajectories past their middle begin anew:
-    layouts are settled before it."""
+    """Share of the distillation's steps after which trajectories that are past their middle begin
+    anew. Layouts are settled before the middle."""
     distill_lr_share: float = 0.3
-    """Learning rates of the distillation, as a share of the transformer's."""
+    """Learning rates of the distillation, as a share of those of the transformer's training."""
     distill_ema_decay: float = 0.99
-    """Exponential moving average of the student's weights."""
+    """Decay of the exponential moving average of the student's weights."""
     save_every: int = 500
-    """Steps between checkpoints."""
+    """Number of steps between two checkpoints."""
     seed: int = 0
-    """Seed of scenes, weights, noise and order."""
+    """Random seed of scenes, weights, noise and order."""
     device: Device = "auto"
     compile: bool = True
-    """Compile the transformer's blocks (needs a C++ compiler on CPU)."""
+    """Compile the transformer's blocks, which needs a C++ compiler on a CPU."""
     threads: int = 0
-    """CPU threads; 0 leaves PyTorch's choice."""
+    """Number of CPU threads; 0 leaves it to PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +80,19 @@ class MeasureBaseConfig:
     """Measure what a base draws from captions alone, by the bundled world's judge."""
 
     model_id: str = "tiny"
-    """Pipeline folder to measure; 'tiny' is the bundled one."""
+    """Base model to measure: the folder of a pipeline, or 'tiny', the bundled one."""
     output: OutputFile = Path("runs/tiny-flux/figures.json")
-    """Where the figures are written."""
+    """JSON file of the figures."""
     figure: Path | None = None
-    """Where to draw the first four pictures of each predicate, after the last number of steps."""
+    """Picture file for the first four pictures of each predicate, drawn with the last number of
+    --steps. By default none is written."""
     per_predicate: int = 25
-    """Captions of one relation for each of the 24 predicates."""
+    """Number of captions of one relation, for each of the 24 predicates."""
     two_triples: int = 240
-    """Captions of two relations."""
+    """Number of captions of two relations."""
     steps: tuple[int, ...] = (4, 8)
-    """Sampling steps to measure; the gate is judged on the last."""
+    """Numbers of denoising steps to measure. The gate is judged on the last one."""
     batch_size: int = 48
-    """Pictures sampled at once."""
+    """Number of pictures that are drawn at once."""
     seed: int = 7
-    """Seed of captions and noise."""
+    """Random seed of captions and noise."""

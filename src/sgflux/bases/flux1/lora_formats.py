@@ -23,7 +23,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from peft.utils.other import get_pattern_key
@@ -38,11 +38,11 @@ from sgflux.errors import SgfluxError
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
+from sgflux.settings.exporting import LoraFormat
 from sgflux.terminal.printable import counted
 
-__all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraFormat", "LoraWeights", "read_lora", "write_lora"]
+__all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraWeights", "read_lora", "write_lora"]
 
-LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
 
 METADATA_KEY = "lora_adapter_metadata"

@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from sgflux.errors import SgfluxError
-
-Quantization = Literal["int8", "float8", "nf4"]
+from sgflux.settings.memory import QuantizedKind
 
 BITS = {"int8": 8.0, "float8": 8.0, "nf4": 4 + 8 / 64 + 32 / (64 * 256)}
 """What a number takes, its share of the scales included (but those of whole rows)."""
@@ -50,7 +49,7 @@ def quantizable(
 
 def quantize_base(
     transformer: FluxTransformer2DModel,
-    kind: Quantization,
+    kind: QuantizedKind,
     *,
     keep: frozenset[str],
     device: torch.device | str | None = None,
@@ -103,7 +102,7 @@ def _quantize_nf4(
         transformer.set_submodule(name, small.eval())
 
 
-def _torchao(kind: Quantization) -> tuple[Any, Any]:
+def _torchao(kind: QuantizedKind) -> tuple[Any, Any]:
     try:
         from torchao.quantization import (
             Float8WeightOnlyConfig,
