@@ -21,7 +21,7 @@ from sgflux.evaluation.arms import ALL_ARMS, Arm, PictureRequest, make_items, pl
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.dataset import write_world
-from sgflux.world.generators import blind, oracle
+from sgflux.world.generators import WorldGenerator
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.graph_examples import example
@@ -169,7 +169,7 @@ class Counting:
     def __init__(self, *, stop_after: int = 10**9, leave_out: int = 0) -> None:
         self.name = "oracle"
         self.drawn = 0
-        self._inner = oracle()
+        self._inner = WorldGenerator("oracle")
         self._stop_after, self._leave_out = stop_after, leave_out
 
     def draw(self, requests: Sequence[PictureRequest]) -> np.ndarray:
@@ -363,4 +363,4 @@ def test_a_world_generator_says_which_row_it_cannot_draw() -> None:
     )
     (request,) = plan_pictures(items, Arm.BASE_RELATIONAL, seeds_per_item=1, seed=0)
     with pytest.raises(SgfluxError, match=r"'blind' cannot draw row 1 .*submarine"):
-        blind().draw([request])
+        WorldGenerator("blind").draw([request])

@@ -23,7 +23,7 @@ from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_picture
 from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.world.dataset import write_world
-from sgflux.world.generators import oracle
+from sgflux.world.generators import WorldGenerator
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.graph_examples import example
 
@@ -203,7 +203,7 @@ def test_a_second_evaluation_of_a_folder_is_refused_while_the_first_draws(tmp_pa
         name = "oracle"
 
         def __init__(self) -> None:
-            self._inner = oracle()
+            self._inner = WorldGenerator("oracle")
 
         def draw(self, requests: Any) -> np.ndarray:
             other = threading.Thread(target=second)

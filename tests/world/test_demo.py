@@ -19,17 +19,10 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.settings.training import TrainConfig
 from sgflux.training.run.train import TrainResult, train_by_settings
-from sgflux.world.demo import (
-    CONTROL,
-    DEMO,
-    FULL,
-    FULL_CONTROL,
-    Preset,
-    choose_preset,
-    run_demo,
-)
+from sgflux.world.demo import DEMO, FULL, Preset, choose_preset, controlled, run_demo
 from tests.helpers.flux import make_flux_folder
 
+CONTROL, FULL_CONTROL = controlled(DEMO), controlled(FULL)
 PRESETS = (DEMO, FULL, CONTROL, FULL_CONTROL)
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
 from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.prompts import PromptKind, prompt_for, prompts_for_graph
@@ -20,6 +21,8 @@ from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeU
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.statements import equivalent
+
+Row = TypeVar("Row")
 
 
 class Arm(StrEnum):
@@ -121,11 +124,6 @@ class PictureRequest:
     use_adapter: bool
 
     @property
-    def file_name(self) -> str:
-        """The picture's name within the folder of its arm."""
-        return f"{self.item.row:06d}-{self.repeat}.png"
-
-    @property
     def place(self) -> str:
         """What an error calls the picture's example."""
         return self.item.example.named(self.item.row, kind="row")
@@ -220,14 +218,10 @@ def make_items(
     items = []
     for row in rows:
         rng = random.Random(derived_seed(seed, "other", row))
-        other = _other_row(
-            examples,
-            rows,
-            row,
-            known=known[examples[row].picture],
-            rng=rng,
-            vocabulary=vocabulary,
+        truth = Negatives(
+            examples[row].graph, known=known[examples[row].picture], vocabulary=vocabulary
         )
+        other = _other_row(examples, rows, row, truth=truth, rng=rng)
         items.append(
             EvaluationItem(
                 row=row,
@@ -246,14 +240,13 @@ def _other_row(
     rows: Sequence[int],
     row: int,
     *,
-    known: SceneGraph,
+    truth: Negatives,
     rng: random.Random,
-    vocabulary: PredicateVocabulary,
 ) -> int | None:
     """A row whose graph states what is not known as true, with other predicates if possible."""
     own = examples[row]
+    vocabulary = truth.vocabulary
     own_predicates = _predicates(own.graph, vocabulary)
-    truth = Negatives(own.graph, known=known, vocabulary=vocabulary)
     start = rng.randrange(len(rows))
     second_best = None
     for candidate in (*rows[start:], *rows[:start]):
@@ -354,17 +347,7 @@ def statements_about(request: PictureRequest) -> list[Triple]:
     return list(dict.fromkeys(stated))
 
 
-def batches(
-    requests: Sequence[PictureRequest], batch_size: int
-) -> Iterator[Sequence[PictureRequest]]:
-    """Requests in their order, ``batch_size`` at a time."""
-    for start in range(0, len(requests), batch_size):
-        yield requests[start : start + batch_size]
-
-
-def rows_by_predicate(items: Sequence[EvaluationItem]) -> dict[str, int]:
-    """Number of items of each predicate (of the row's own triple)."""
-    counts: dict[str, int] = defaultdict(int)
-    for item in items:
-        counts[item.example.triple.predicate] += 1
-    return dict(sorted(counts.items()))
+def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Sequence[Row]]:
+    """Rows in their order, ``batch_size`` at a time."""
+    for start in range(0, len(rows), batch_size):
+        yield rows[start : start + batch_size]

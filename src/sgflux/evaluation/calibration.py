@@ -15,7 +15,7 @@ from typing import Any
 from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import EvaluationItem, derived_seed
+from sgflux.evaluation.arms import EvaluationItem, batches, derived_seed
 from sgflux.evaluation.judges.judge import (
     NONE,
     Judge,
@@ -193,13 +193,12 @@ def calibrate(
     """
     questions = false_questions(examples, seed=seed)
     readings: list[Reading] = []
-    for start in range(0, len(examples), batch_size):
-        batch = examples[start : start + batch_size]
+    for batch in batches(list(zip(examples, questions, strict=True)), batch_size):
         asked = [
             [*example.graph.triples(), *(question.statement for question in own)]
-            for example, own in zip(batch, questions[start : start + batch_size], strict=True)
+            for example, own in batch
         ]
-        readings += read_pictures(judge, [pictures.pixels(one) for one in batch], asked)
+        readings += read_pictures(judge, [pictures.pixels(one) for one, _ in batch], asked)
         if advance is not None:
             advance(len(batch))
     return calibration_figures(judge, examples, readings, questions)

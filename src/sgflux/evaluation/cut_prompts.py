@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 from sgflux.evaluation.arms import Arm, PictureRequest
@@ -27,11 +28,7 @@ def prompts_cut(
     arms: dict[str, dict[str, Any]] = {}
     for arm, requests in plan.items():
         prompts = [request.prompt for request in requests]
-        cut = [
-            prompt
-            for prompt, is_cut in zip(prompts, pipeline.text_encoders.cuts(prompts), strict=True)
-            if is_cut
-        ]
+        cut = list(compress(prompts, pipeline.text_encoders.cuts(prompts)))
         arms[str(arm)] = {"pictures": len(prompts), "cut": len(cut)}
         if cut:
             arms[str(arm)]["example"] = cut[0]

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,30 +48,23 @@ class JudgedPicture:
     pixels: str | None = None
 
 
-@dataclass(frozen=True)
-class DrawingCount:
+class DrawingCount(NamedTuple):
     """What became of an arm's pictures.
 
     Attributes:
         drawn: Number of pictures that were missing or broken before.
         replaced: Number of pictures that had been made differently before.
-        reused: that were there already.
+        reused: Number of pictures that were there already.
     """
 
     drawn: int = 0
     replaced: int = 0
     reused: int = 0
 
-    def __add__(self, other: DrawingCount) -> DrawingCount:
-        """Both together."""
-        return DrawingCount(
-            self.drawn + other.drawn, self.replaced + other.replaced, self.reused + other.reused
-        )
-
 
 def picture_path(request: PictureRequest) -> str:
     """Where a picture is, relative to the evaluation's folder."""
-    return f"{PICTURES}/{request.arm}/{request.file_name}"
+    return f"{PICTURES}/{request.arm}/{request.item.row:06d}-{request.repeat}.png"
 
 
 def draw_arm(

@@ -13,8 +13,8 @@ import platform
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import sgflux
@@ -31,26 +31,16 @@ from sgflux.evaluation.arms import (
     choose_rows,
     make_items,
     plan_pictures,
-    rows_by_predicate,
 )
 from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
-from sgflux.evaluation.drawing import (
-    DrawingCount,
-    JudgedPicture,
-    draw_arm,
-    judge_arm,
-)
+from sgflux.evaluation.drawing import DrawingCount, JudgedPicture, draw_arm, judge_arm
 from sgflux.evaluation.generators import Generator, ModelGenerator
 from sgflux.evaluation.judges import make_judge
 from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
-from sgflux.evaluation.ranking import (
-    NOT_MEASURED,
-    measure_errors,
-    ranking_summary,
-)
+from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import coverage_line, judge_line, write_lines
 from sgflux.evaluation.scoring import summary
@@ -64,7 +54,7 @@ from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values
 from sgflux.versions import installed_versions
-from sgflux.world.generators import WORLD_GENERATORS
+from sgflux.world.generators import WorldGenerator
 
 RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
@@ -99,133 +89,121 @@ def evaluate(
     if judge is None:
         judge = make_judge(config.judge)
     with hold_folder(config.output_dir, command="sgflux eval"):
-        return _evaluate(
-            config,
-            generator=generator,
-            judge=judge,
-            command=command,
-            show_progress=show_progress,
-            say=say,
+        started = time.time()
+        if generator is None:
+            _expect_adapter(config)
+        digest = hashlib.sha256()
+        examples, left_out = _read_data(config, digest, say=say)
+        images_dir = config.data.parent if config.images_dir is None else config.images_dir
+        items = make_items(
+            examples,
+            choose_rows(examples, config.items),
+            seed=config.seed,
+            predicates=None if left_out is None else CGIP_PREDICATES,
+            vocabulary=vocabulary_of(config.vocabulary),
         )
-
-
-def _evaluate(
-    config: EvalConfig,
-    *,
-    generator: Generator | None,
-    judge: Judge | None,
-    command: str | Sequence[str] | None,
-    show_progress: bool,
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    started = time.time()
-    if generator is None:
-        _expect_adapter(config)
-    digest = hashlib.sha256()
-    examples, left_out = _read_data(config, digest, say=say)
-    images_dir = config.data.parent if config.images_dir is None else config.images_dir
-    items = make_items(
-        examples,
-        choose_rows(examples, config.items),
-        seed=config.seed,
-        predicates=None if left_out is None else CGIP_PREDICATES,
-        vocabulary=vocabulary_of(config.vocabulary),
-    )
-    # Everything is planned before anything is drawn: an item that lacks something stops it here.
-    plan = {
-        Arm(name): plan_pictures(
-            items, Arm(name), seeds_per_item=config.seeds_per_item, seed=config.seed
+        # All is planned before anything is drawn: an item that lacks something stops it here.
+        plan = {
+            Arm(name): plan_pictures(
+                items, Arm(name), seeds_per_item=config.seeds_per_item, seed=config.seed
+            )
+            for name in config.arms
+        }
+        has_pictures = any_picture(examples, images_dir)
+        if not has_pictures:
+            say(
+                f"{config.data.name}: none of its pictures is in {str(images_dir)!r}: its graphs "
+                "are evaluated alone, so a judge is not calibrated on them and there is no ranking "
+                "accuracy"
+            )
+        elif generator is None:
+            looked_at = check_real_pictures(
+                config, items, images_dir=images_dir, progress=show_progress
+            )
+            if looked_at is not None and "squashed" in looked_at:
+                say(looked_at)
+        pictures = RealPictures(images_dir) if has_pictures else None
+        seen = check_overlap(
+            config.trained.adapter if generator is None else None,
+            examples,
+            pictures,
+            data=config.data,
+            allowed=config.allow_seen_data,
         )
-        for name in config.arms
-    }
-    has_pictures = any_picture(examples, images_dir)
-    if not has_pictures:
+        if seen["text"] is not None:
+            say(f"{config.data.name}: {seen['text']}")
+        of_judge = judge_figures(
+            judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
+        )
+        say(judge_line(of_judge))
+        if (line := coverage_line(of_judge)) is not None:
+            say(line)
+        pipeline = None
+        if generator is None:
+            pipeline, generator = _make_generator(config)
+        if pipeline is not None:
+            requests = [request for planned in plan.values() for request in planned]
+            check_graphs(pipeline, items, requests, data=config.data)
+        judged, count, seconds = _draw_and_judge(
+            plan, generator, judge, config, show_progress=show_progress
+        )
+        again = f", {count.replaced} that were made differently drawn again"
         say(
-            f"{config.data.name}: none of its pictures is in {str(images_dir)!r}: its graphs are "
-            "evaluated alone, so a judge is not calibrated on them and there is no ranking accuracy"
+            f"pictures: {count.drawn} drawn, {count.reused} kept{again if count.replaced else ''} "
+            f"({seconds:.0f} s)"
         )
-    elif generator is None:
-        looked_at = check_real_pictures(
-            config, items, images_dir=images_dir, progress=show_progress
-        )
-        if looked_at is not None and "squashed" in looked_at:
-            say(looked_at)
-    pictures = RealPictures(images_dir) if has_pictures else None
-    seen = check_overlap(
-        config.trained.adapter if generator is None else None,
-        examples,
-        pictures,
-        data=config.data,
-        allowed=config.allow_seen_data,
-    )
-    if seen["text"] is not None:
-        say(f"{config.data.name}: {seen['text']}")
-    of_judge = judge_figures(
-        judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
-    )
-    say(judge_line(of_judge))
-    if (line := coverage_line(of_judge)) is not None:
-        say(line)
-    pipeline = None
-    if generator is None:
-        pipeline, generator = _make_generator(config)
-    if pipeline is not None:
-        requests = [request for planned in plan.values() for request in planned]
-        check_graphs(pipeline, items, requests, data=config.data)
-    judged, count, seconds = _draw_and_judge(
-        plan, generator, judge, config, show_progress=show_progress
-    )
-    say(
-        f"pictures: {count.drawn} drawn, {count.reused} kept"
-        + (f", {count.replaced} that were made differently drawn again" if count.replaced else "")
-        + f" ({seconds:.0f} s)"
-    )
-    figures = {
-        "judge": of_judge,
-        **summary(judged, out_dir=config.output_dir, judge=of_judge["name"]),
-        "ranking_accuracy": _rank(pipeline, items, config, pictures, show_progress=show_progress),
-        "items": {
-            "rows": len(items),
-            "of": len(examples),
-            "left_out": left_out,
-            "held_out_combination": sum(item.held_out is True for item in items),
-            "by_predicate": rows_by_predicate(items),
-            "seeds_per_item": config.seeds_per_item,
-        },
-        "prompts_cut": prompts_cut(pipeline, plan),
-        "generator": generator.name,
-        "adapter": {
-            "path": None if config.trained.adapter is None else str(config.trained.adapter),
-            "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
-        },
-        "model": {
-            "model_id": None if pipeline is None else pipeline.model_id,
-            "fingerprint": None if pipeline is None else pipeline.model_fingerprint,
-            **({} if pipeline is None else pipeline.base_record()),
-        },
-        "data": {
-            "path": str(config.data),
-            "sha256": digest.hexdigest(),
-            "pictures_sha256": None if pictures is None else pictures.summary(),
-            "overlap": seen,
-        },
-        "seeds": {
-            "seed": config.seed,
-            "noise": "of (seed, row, repeat) alone, the same in every arm",
-        },
-        "settings": as_json(flat_values(config)),
-        "command": command if isinstance(command, str) else shlex.join(command or sys.argv),
-        "versions": _versions(),
-        "timing": {
-            "seconds": round(time.time() - started, 1),
-            "drawing_seconds": round(seconds, 1),
-            **asdict(count),
-        },
-    }
-    write_lines(config.output_dir / PICTURE_RESULTS, judged)
-    with replacing(config.output_dir / RESULTS) as file:
-        file.write(json.dumps(figures, indent=2, allow_nan=False).encode() + b"\n")
-    return figures
+        ranking = _rank(pipeline, items, config, pictures, show_progress=show_progress)
+        predicates = Counter(item.example.triple.predicate for item in items)
+        figures = {
+            "judge": of_judge,
+            **summary(judged, out_dir=config.output_dir, judge=of_judge["name"]),
+            "ranking_accuracy": ranking,
+            "items": {
+                "rows": len(items),
+                "of": len(examples),
+                "left_out": left_out,
+                "held_out_combination": sum(item.held_out is True for item in items),
+                "by_predicate": dict(sorted(predicates.items())),
+                "seeds_per_item": config.seeds_per_item,
+            },
+            "prompts_cut": prompts_cut(pipeline, plan),
+            "generator": generator.name,
+            "adapter": {
+                "path": None if config.trained.adapter is None else str(config.trained.adapter),
+                "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
+            },
+            "model": {
+                "model_id": None if pipeline is None else pipeline.model_id,
+                "fingerprint": None if pipeline is None else pipeline.model_fingerprint,
+                **({} if pipeline is None else pipeline.base_record()),
+            },
+            "data": {
+                "path": str(config.data),
+                "sha256": digest.hexdigest(),
+                "pictures_sha256": None if pictures is None else pictures.summary(),
+                "overlap": seen,
+            },
+            "seeds": {
+                "seed": config.seed,
+                "noise": "of (seed, row, repeat) alone, the same in every arm",
+            },
+            "settings": as_json(flat_values(config)),
+            "command": command if isinstance(command, str) else shlex.join(command or sys.argv),
+            "versions": {
+                "sgflux": sgflux.__version__,
+                "python": platform.python_version(),
+                **installed_versions(_PACKAGES),
+            },
+            "timing": {
+                "seconds": round(time.time() - started, 1),
+                "drawing_seconds": round(seconds, 1),
+                **count._asdict(),
+            },
+        }
+        write_lines(config.output_dir / PICTURE_RESULTS, judged)
+        with replacing(config.output_dir / RESULTS) as file:
+            file.write(json.dumps(figures, indent=2, allow_nan=False).encode() + b"\n")
+        return figures
 
 
 # --- steps --------------------------------------------------------------------------------------
@@ -279,7 +257,7 @@ def _expect_adapter(config: EvalConfig) -> None:
 
 def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
     if config.generator != "model":
-        return None, WORLD_GENERATORS[config.generator](resolution=config.size.height or 64)
+        return None, WorldGenerator(config.generator, resolution=config.size.height or 64)
     pipeline = SceneGraphFluxPipeline.from_settings(
         config.model, config.trained, config.compute, config.memory
     )
@@ -304,16 +282,18 @@ def _draw_and_judge(
 ) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
     """Every arm's pictures with the judge's readings; what was drawn; seconds of drawing."""
     make_folder(config.output_dir)
-    count = DrawingCount()
+    counts = [DrawingCount()]
     started = time.time()
     with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:
         for requests in plan.values():
-            count += draw_arm(
-                generator,
-                requests,
-                out_dir=config.output_dir,
-                batch_size=config.drawing.batch_size,
-                advance=advance,
+            counts.append(
+                draw_arm(
+                    generator,
+                    requests,
+                    out_dir=config.output_dir,
+                    batch_size=config.drawing.batch_size,
+                    advance=advance,
+                )
             )
     seconds = time.time() - started
     # What is judged is what is on the disk, whether it was drawn now or before.
@@ -321,7 +301,7 @@ def _draw_and_judge(
         arm: judge_arm(judge, generator, requests, out_dir=config.output_dir, batch_size=128)
         for arm, requests in plan.items()
     }
-    return judged, count, seconds
+    return judged, DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
 
 
 def _rank(
@@ -350,8 +330,3 @@ def _rank(
             advance=advance,
         )
     return ranking_summary(items, errors, sigmas=sigmas)
-
-
-def _versions() -> dict[str, str]:
-    found = {"sgflux": sgflux.__version__, "python": platform.python_version()}
-    return found | installed_versions(_PACKAGES)

@@ -24,7 +24,7 @@ from sgflux.data.examples import SceneExample, write_examples
 from sgflux.data.progress import progress_bar
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replacing, unfinished_folder
+from sgflux.files.writing import replace_file, unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import OBJECT_NAMES
@@ -136,9 +136,15 @@ def write_world(
                 path = partial / f"{split}.jsonl"
                 write_examples(path, examples)
                 summary["splits"][split] = _split_summary(path, examples)
-        with replacing(partial / "summary.json") as file:
-            file.write(json.dumps(summary, indent=2).encode() + b"\n")
-        _put_in_place(partial, out_dir)
+        replace_file(partial / "summary.json", json.dumps(summary, indent=2) + "\n")
+        try:
+            # On an empty folder this succeeds, on one that has been filled meanwhile it does not.
+            partial.rename(out_dir)
+        except OSError as error:
+            raise SgfluxError(
+                f"the finished data set cannot be put at {str(out_dir)!r}: "
+                f"{error.strerror or error}"
+            ) from error
     return summary
 
 
@@ -314,13 +320,3 @@ def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, An
         "triples": {str(size): sizes[size] for size in sorted(sizes)},
         "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
     }
-
-
-def _put_in_place(partial: Path, out_dir: Path) -> None:
-    try:
-        # On an empty folder this succeeds, on one that has been filled meanwhile it does not.
-        partial.rename(out_dir)
-    except OSError as error:
-        raise SgfluxError(
-            f"the finished data set cannot be put at {str(out_dir)!r}: {error.strerror or error}"
-        ) from error

@@ -33,13 +33,16 @@ from sgflux.evaluation.report.page import Section, write_report
 from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.reading import table_beside
-from sgflux.files.writing import make_folder, replacing
+from sgflux.files.writing import make_folder, replace_file
 from sgflux.training.log.run_log import METRICS_FILE, duration
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
 
 RECORD = "demo.json"
 """What a demo's folder is, and which stages are finished."""
+
+
+Stage = Literal["data", "training", "evaluation"]
 
 
 class DemoRecord(msgspec.Struct):
@@ -53,9 +56,7 @@ class DemoRecord(msgspec.Struct):
 
     preset: str
     recipe: str
-    seconds: dict[
-        Literal["data", "training", "evaluation"], Annotated[float, msgspec.Meta(ge=0, le=1e9)]
-    ]
+    seconds: dict[Stage, Annotated[float, msgspec.Meta(ge=0, le=1e9)]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +108,10 @@ def controlled(preset: Preset) -> Preset:
     )
 
 
-CONTROL = controlled(DEMO)
-FULL_CONTROL = controlled(FULL)
-
-
 def choose_preset(*, full: bool, control: bool) -> Preset:
     """The preset that the flags of ``sgflux demo`` ask for."""
-    if full:
-        return FULL_CONTROL if control else FULL
-    return CONTROL if control else DEMO
+    preset = FULL if full else DEMO
+    return controlled(preset) if control else preset
 
 
 def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -> int:
@@ -167,14 +163,12 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         evaluate(config, show_progress=sys.stderr.isatty())
         return 0
 
-    for number, (name, what, work) in enumerate(
-        (
-            ("data", "Write pictures of the bundled world, with known relations", write_data),
-            ("training", "Train a scene-graph adapter for tiny-flux", train_adapter),
-            ("evaluation", "Draw and judge every arm from the same noise", evaluate_adapter),
-        ),
-        start=1,
-    ):
+    stages: list[tuple[Stage, str, Callable[[], int]]] = [
+        ("data", "Write pictures of the bundled world, with known relations", write_data),
+        ("training", "Train a scene-graph adapter for tiny-flux", train_adapter),
+        ("evaluation", "Draw and judge every arm from the same noise", evaluate_adapter),
+    ]
+    for number, (name, what, work) in enumerate(stages, start=1):
         status = progress.stage(name, f"{number}/3  {what}", work)
         if status:
             console.print("Interrupted; the same command goes on from here.")
@@ -196,7 +190,7 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     return 0
 
 
-def _about(preset: Preset, seconds: Mapping[str, float]) -> Section:
+def _about(preset: Preset, seconds: Mapping[Stage, float]) -> Section:
     times = ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items())
     settings = {"world": dict(preset.world), "training": dict(preset.training)}
     text = f"{preset.purpose} Preset {preset.name}; time: {times}."
@@ -206,7 +200,7 @@ def _about(preset: Preset, seconds: Mapping[str, float]) -> Section:
 class Progress:
     """Which stages of a demo are finished, on disk and on the screen."""
 
-    def __init__(self, out_dir: Path, record: dict[str, Any], console: Console) -> None:
+    def __init__(self, out_dir: Path, record: DemoRecord, console: Console) -> None:
         """Keep the parts; see :meth:`open`."""
         self._path = out_dir / RECORD
         self._record = record
@@ -219,7 +213,6 @@ class Progress:
         Raises:
             SgfluxError: if the folder holds something else than the same demo.
         """
-        new = {"preset": preset.name, "recipe": preset.recipe, "seconds": {}}
         path = out_dir / RECORD
         if not path.is_file():
             if out_dir.exists() and not is_empty_folder(out_dir):
@@ -227,7 +220,7 @@ class Progress:
                     f"{out_dir} is in use and holds no demo; give another --output-dir"
                 )
             make_folder(out_dir)
-            progress = cls(out_dir, new, console)
+            progress = cls(out_dir, DemoRecord(preset.name, preset.recipe, {}), console)
             progress._save()
             return progress
         found = read_json(path, DemoRecord, way_out="give another --output-dir")
@@ -241,26 +234,25 @@ class Progress:
                 f"{out_dir} holds a demo of another version or recipe of sgflux "
                 f"({found.recipe}, now {preset.recipe}); give another --output-dir, or delete it"
             )
-        seconds = {str(name): took for name, took in found.seconds.items()}
-        return cls(out_dir, {**new, "seconds": seconds}, console)
+        return cls(out_dir, found, console)
 
     @property
-    def seconds(self) -> dict[str, float]:
+    def seconds(self) -> Mapping[Stage, float]:
         """Finished stages and how long each took, interruptions left out."""
-        return dict(self._record["seconds"])
+        return self._record.seconds
 
-    def stage(self, name: str, title: str, work: Callable[[], int]) -> int:
+    def stage(self, name: Stage, title: str, work: Callable[[], int]) -> int:
         """Do a stage unless it is finished; returns what ``work`` returns, 0 for done."""
         self._console.print(f"\n[bold]{title}[/bold]")
-        if name in self._record["seconds"]:
-            took = duration(self._record["seconds"][name])
+        if name in self.seconds:
+            took = duration(self.seconds[name])
             self._console.print(f"there already (it took {took})", style="dim")
             return 0
         started = time.monotonic()
         status = work()
         seconds = time.monotonic() - started
         if not status:
-            self._record["seconds"][name] = round(seconds, 1)
+            self._record.seconds[name] = round(seconds, 1)
             self._save()
         self._console.print(
             f"{'stopped after' if status else 'done in'} {duration(seconds)}", style="dim"
@@ -268,5 +260,5 @@ class Progress:
         return status
 
     def _save(self) -> None:
-        with replacing(self._path) as file:
-            file.write(json.dumps(self._record, indent=2).encode() + b"\n")
+        record = msgspec.structs.asdict(self._record)
+        replace_file(self._path, json.dumps(record, indent=2) + "\n")

@@ -49,18 +49,10 @@ class WorldGenerator:
     Where nothing states a relation, the prompt's objects are drawn in random ones, as by a base.
     """
 
-    def __init__(
-        self, name: str, stated: Callable[[Request], SceneGraph | None], *, resolution: int
-    ) -> None:
-        """Keep the parts.
-
-        Args:
-            name: says who drew.
-            stated: the graph to draw for a request; None: nothing is stated.
-            resolution: side of the pictures, in pixels.
-        """
+    def __init__(self, name: str, *, resolution: int = 64) -> None:
+        """Keep the name, a key of :data:`WORLD_GENERATORS`, and the side of pictures in pixels."""
         self.name = name
-        self._stated = stated
+        self._stated = WORLD_GENERATORS[name]
         self._resolution = resolution
 
     def draw(self, requests: Sequence[Request]) -> np.ndarray:
@@ -90,43 +82,33 @@ class WorldGenerator:
             ) from error
 
 
-def oracle(*, resolution: int = 64) -> WorldGenerator:
-    """Draws what the graph states, or else what the text states."""
-    return WorldGenerator(
-        "oracle", lambda request: request.graph or _of_text(request), resolution=resolution
+def _of_text(request: Request) -> SceneGraph | None:
+    """What the text states, never what the graph does."""
+    return None if request.text.is_null else request.text
+
+
+def _of_graph(request: Request) -> SceneGraph | None:
+    """What the graph states, or else what the text states."""
+    return request.graph or _of_text(request)
+
+
+def _swapped(request: Request) -> SceneGraph | None:
+    """The same with every subject taken for the object."""
+    graph = _of_graph(request)
+    if graph is None:
+        return None
+    return SceneGraph(
+        objects=graph.objects,
+        relationships=tuple((o, predicate, s) for s, predicate, o in graph.relationships),
     )
 
 
-def blind(*, resolution: int = 64) -> WorldGenerator:
-    """Reads the text and never the graph."""
-    return WorldGenerator("blind", _of_text, resolution=resolution)
-
-
-def swapped(*, resolution: int = 64) -> WorldGenerator:
-    """Takes every subject for the object, in graph and text."""
-
-    def stated(request: Request) -> SceneGraph | None:
-        graph = request.graph or _of_text(request)
-        if graph is None:
-            return None
-        return SceneGraph(
-            objects=graph.objects,
-            relationships=tuple((o, predicate, s) for s, predicate, o in graph.relationships),
-        )
-
-    return WorldGenerator("swapped", stated, resolution=resolution)
-
-
-WORLD_GENERATORS: dict[str, Callable[..., WorldGenerator]] = {
-    "oracle": oracle,
-    "blind": blind,
-    "swapped": swapped,
+WORLD_GENERATORS: dict[str, Callable[[Request], SceneGraph | None]] = {
+    "oracle": _of_graph,
+    "blind": _of_text,
+    "swapped": _swapped,
 }
-"""Name -> what makes it."""
-
-
-def _of_text(request: Request) -> SceneGraph | None:
-    return None if request.text.is_null else request.text
+"""Name of a generator -> the graph that it draws for a request; None: nothing is stated."""
 
 
 def _relations(graph: SceneGraph) -> list[NameTriple]:

@@ -118,9 +118,12 @@ def outlined(shapes: Sequence[Stroke], width: float = OUTLINE, color: Color = IN
 
 def shade(color: Color, amount: float) -> Color:
     """Mix with white (``amount`` > 0) or black (``amount`` < 0); |amount| is the share, 0 to 1."""
-    target = 255.0 if amount > 0 else 0.0
-    share = abs(amount)
-    red, green, blue = (round(channel + (target - channel) * share) for channel in color)
+    return mix(color, WHITE if amount > 0 else (0, 0, 0), abs(amount))
+
+
+def mix(first: Color, second: Color, share: float) -> Color:
+    """The color between two, ``share`` of the way from the first, 0 to 1."""
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
 

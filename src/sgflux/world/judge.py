@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +37,7 @@ CLASSES: tuple[str, ...] = (*PREDICATES, "none")
 IMAGE_SIZE = 64
 """Side of the pictures that the judge reads, pixels."""
 
+_BUNDLED = Path(__file__).parent.parent / "assets" / "world_judge.safetensors"
 _WAY_OUT = "`sgflux world train-judge` writes both files"
 _Size = Annotated[int, msgspec.Meta(ge=1, le=8192)]
 
@@ -238,7 +238,11 @@ def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
         SgfluxError: if a file is missing, damaged or does not fit the network, with the keys.
     """
     where = "bundled judge" if path is None else str(path)
-    weights, text = _read(path)
+    file = _BUNDLED if path is None else Path(path)
+    for needed in (file, file.with_suffix(".json")):
+        if not needed.is_file():
+            raise SgfluxError(f"judge: no such file: {needed}")
+    weights, text = file.read_bytes(), read_json_bytes(file.with_suffix(".json"))
     card = typed(text, _Card, where=f"{where}: its .json", way_out=_WAY_OUT)
     try:
         state = load_tensors(weights)
@@ -256,16 +260,3 @@ def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
         where=where,
     )
     return judge.eval().requires_grad_(False), digest
-
-
-def _read(path: str | Path | None) -> tuple[bytes, bytes]:
-    """The weights, and the text of the card beside them."""
-    if path is None:
-        folder = resources.files("sgflux") / "assets"
-        weights, card = folder / "world_judge.safetensors", folder / "world_judge.json"
-        return weights.read_bytes(), card.read_bytes()
-    file = Path(path)
-    for needed in (file, file.with_suffix(".json")):
-        if not needed.is_file():
-            raise SgfluxError(f"judge: no such file: {needed}")
-    return file.read_bytes(), read_json_bytes(file.with_suffix(".json"))

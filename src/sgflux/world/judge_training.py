@@ -2,7 +2,8 @@
 
 Every picture comes from ``numpy.random.SeedSequence((seed, JUDGE_KEY, split, index))``. The key is
 this module's own, so no picture of the judge is one that the base model or an adapter was trained
-or evaluated on; splits 0 (training) and 1.. (measuring) never meet either.
+or evaluated on. Nor do the splits meet: 0 is trained on, and 1, 2 and 3, which have so many triples
+a picture, are measured on.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, sample_scene
 JUDGE_KEY = int.from_bytes(b"judge", "big")
 """The judge's own branch of the seeds."""
 
-_TRAIN, _SINGLE, _DOUBLE, _TRIPLE = 0, 1, 2, 3
 _INDEX = {name: index for index, name in enumerate(OBJECT_NAMES)}
 
 
@@ -240,7 +240,7 @@ def train_judge(
     order = np.random.default_rng(np.random.SeedSequence((seed, JUDGE_KEY, 99)))
     triples = order.choice([1, 2, 3], size=scenes, p=[0.3, 0.4, 0.3]).tolist()
     if data is None:
-        data = render_judge_data(seed=seed, split=_TRAIN, triples=triples)
+        data = render_judge_data(seed=seed, split=0, triples=triples)
     if len(data.images) != scenes:
         raise ValueError(f"data: expected {scenes} pictures, got {len(data.images)}")
     log(f"rendered {scenes} scenes in {time.monotonic() - started:.0f} s")
@@ -292,24 +292,16 @@ def train_judge(
                 f"presence {presence:.4f} location {location:.4f} stated {right:.3f}"
             )
     card = _save(judge, Path(out_path), seed, step, batch_size, scenes)
-    card |= _measure(judge, seed, measure_single, measure_multi)
+    counts = {1: measure_single, 2: measure_multi // 2, 3: measure_multi - measure_multi // 2}
+    fresh = {
+        number: render_judge_data(seed=seed, split=number, triples=[number] * count)
+        for number, count in counts.items()
+        if count
+    }
+    card |= measure_judge(judge.eval(), fresh)
     replace_file(Path(out_path).with_suffix(".json"), json.dumps(card, indent=1) + "\n")
     log(json.dumps({k: v for k, v in card.items() if k not in ("confusion", "classes")}))
     return card
-
-
-def _measure(judge: WorldJudge, seed: int, single: int, multi: int) -> dict[str, Any]:
-    judge.eval()
-    counts = {1: single, 2: multi // 2, 3: multi - multi // 2}
-    splits = {1: _SINGLE, 2: _DOUBLE, 3: _TRIPLE}
-    return measure_judge(
-        judge,
-        {
-            triples: render_judge_data(seed=seed, split=splits[triples], triples=[triples] * count)
-            for triples, count in counts.items()
-            if count
-        },
-    )
 
 
 def _save(

@@ -163,7 +163,9 @@ def arrange(
             scaled = [(places[n].width / unit, places[n].height / unit) for n in (subject, target)]
             dx, dy = relation.offset(Request(rng, scaled[0], scaled[1], way, slack))
             if spread and not relation.nested and relation.front == 0:
-                dx, dy = _spread(rng, dx, dy, spread)
+                # aside, at right angles to the main direction, to make room for a third object
+                side = spread * (1 if rng.random() < 0.5 else -1)
+                dx, dy = (dx + side, dy) if abs(dy) > abs(dx) else (dx, dy + side)
             sign = 1 if first == subject else -1
             put(
                 second,
@@ -184,28 +186,17 @@ def arrange(
     return Component(places, marks, halos, _paint_order(group, names), crowding)
 
 
-def _spread(rng: np.random.Generator, dx: float, dy: float, spread: float) -> Point:
-    """Move aside, at right angles to the main direction, to make room for a third object."""
-    side = spread * (1 if rng.random() < 0.5 else -1)
-    return (dx + side, dy) if abs(dy) > abs(dx) else (dx, dy + side)
-
-
 def _overlap(first: Corners, second: Corners, pad: float = 0.0) -> float:
     width = min(first[2], second[2]) - max(first[0], second[0]) + pad
     height = min(first[3], second[3]) - max(first[1], second[1]) + pad
     return width * height if width > 0 and height > 0 else 0.0
 
 
-def _middle(first: Corners, second: Corners) -> Point:
-    """Centre of what two boxes have in common."""
-    return (
-        (max(first[0], second[0]) + min(first[2], second[2])) / 2,
-        (max(first[1], second[1]) + min(first[3], second[3])) / 2,
-    )
-
-
-def _inside(point: Point, box: Corners) -> bool:
-    return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
+def _meet_in(first: Corners, second: Corners, box: Corners) -> bool:
+    """Whether the middle of what two boxes have in common lies in a third one."""
+    x = (max(first[0], second[0]) + min(first[2], second[2])) / 2
+    y = (max(first[1], second[1]) + min(first[3], second[3])) / 2
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
 
 
 def _extent(place: Place) -> Corners:
@@ -235,7 +226,7 @@ def _crowding(
         # marks of two relations may meet on the object that they share, and nowhere else
         shared = [_extent(places[name]) for name in {s, o} & {also_s, also_o}]
         for a, b in itertools.product(mine, other):
-            if not any(_inside(_middle(a, b), box) for box in shared):
+            if not any(_meet_in(a, b, box) for box in shared):
                 total += _overlap(a, b)
     if len(linked) < len(group):
         total += 1.0

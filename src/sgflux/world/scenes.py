@@ -20,13 +20,7 @@ from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.world.icons import (
-    COLORS,
-    OBJECT_NAMES,
-    OUTLINE,
-    Color,
-    shade,
-)
+from sgflux.world.icons import COLORS, OBJECT_NAMES, OUTLINE, Color, mix, shade
 from sgflux.world.layout import Component, Statement, arrange, connected, pack
 from sgflux.world.marks import Place
 from sgflux.world.relations import RELATIONS
@@ -201,7 +195,7 @@ def _render(
     """The scene, or None if ``demanding`` and things meet that should not, or are too small."""
     names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
     base = _background_color(rng)
-    colors = {name: _mix(*COLORS[name], float(rng.random())) for name in names}
+    colors = {name: mix(*COLORS[name], float(rng.random())) for name in names}
     groups = connected(statement)
     single = len(statement) == 1
     components: list[Component] = []
@@ -257,11 +251,6 @@ def _background_color(rng: np.random.Generator) -> Color:
     return shade(hue, float(rng.uniform(0.78, 0.92)))
 
 
-def _mix(first: Color, second: Color, share: float) -> Color:
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
-
-
 def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image:
     """Plain, gradient or ground line, in low contrast."""
     kind = int(rng.integers(3))
@@ -273,7 +262,7 @@ def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image
         for index in range(32):
             low, high = index * size // 32, (index + 1) * size // 32
             band = (0, low, size, high) if down else (low, 0, high, size)
-            draw.rectangle(band, fill=_mix(base, second, index / 31))
+            draw.rectangle(band, fill=mix(base, second, index / 31))
     elif kind == 2:
         draw.rectangle((0, int(rng.uniform(0.3, 0.9) * size), size, size), fill=second)
     return canvas

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-import shutil
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from sgflux.bases.flux1.latents import pack_latents, unpack_latents
+from sgflux.files.writing import unfinished_folder
 from sgflux.flow_matching import euler_step, inference_sigmas, noise_latents
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.model import (
@@ -89,7 +88,9 @@ def train_autoencoder(
             message += f", code error {code_loss.sqrt():.3f}"
             log(config, f"{message}, {(time.time() - started) / (step + 1):.2f} s/step")
     vae.eval()
-    _save_folder(vae, folder)
+    with unfinished_folder(folder) as partial:
+        vae.save_pretrained(partial)
+        partial.rename(folder)
     return vae
 
 
@@ -111,10 +112,3 @@ def _redraw(
             velocity, _, _ = model(states, sigma, clip_ids, t5_ids)
         states = euler_step(states, velocity.float(), here, there)
     return unpack_latents(states.cpu(), *latents.shape[2:])
-
-
-def _save_folder(model: AutoencoderKL, folder: Path) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    partial.rename(folder)

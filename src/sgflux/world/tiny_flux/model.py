@@ -19,7 +19,6 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import naming_disk_errors
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES
 from sgflux.world.tiny_flux.scenes import LAYOUT_ROWS, RESOLUTION
 from sgflux.world.tiny_flux.text import (
@@ -81,10 +80,7 @@ class LinearCode:
 
     def save(self, pipeline: Path) -> None:
         """Save the code beside the autoencoder that imitates it."""
-        with naming_disk_errors(pipeline / CODE_FILE):
-            save_file(
-                {"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE
-            )
+        save_file({"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE)
 
     def encode(self, images: np.ndarray) -> Tensor:
         """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32, half of them zero."""

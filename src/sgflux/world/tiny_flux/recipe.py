@@ -16,7 +16,6 @@ distilled: its pictures need no second, guiding pass and few steps.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -25,7 +24,8 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 
 from sgflux.bases.devices import resolve_device
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import make_folder, naming_disk_errors, replace_file
+from sgflux.files.leftovers import replace_folder
+from sgflux.files.writing import make_folder, replace_file, unfinished_folder
 from sgflux.world.tiny_flux.autoencoder import train_autoencoder
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.distillation import distil
@@ -51,22 +51,19 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
         tokenizer_2=model.tokenizer_2,
         transformer=model.transformer.bfloat16(),
     )
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    with naming_disk_errors(partial):
+    with unfinished_folder(folder) as partial:
         pipeline.save_pretrained(partial)
         code.save(partial)
-    # The class's public name, which every transformers release knows.
-    index = json.loads((partial / "model_index.json").read_text("utf-8"))
-    for name in ("tokenizer", "tokenizer_2"):
-        index[name] = ["transformers", "PreTrainedTokenizerFast"]
-    replace_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
-    # Where the autoencoder was loaded from is nobody's business.
-    vae_config = json.loads((partial / "vae/config.json").read_text("utf-8"))
-    vae_config.pop("_name_or_path", None)
-    replace_file(partial / "vae/config.json", json.dumps(vae_config, indent=2) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+        # The class's public name, which every transformers release knows.
+        index = json.loads((partial / "model_index.json").read_text("utf-8"))
+        for name in ("tokenizer", "tokenizer_2"):
+            index[name] = ["transformers", "PreTrainedTokenizerFast"]
+        replace_file(partial / "model_index.json", json.dumps(index, indent=2) + "\n")
+        # Where the autoencoder was loaded from is nobody's business.
+        vae_config = json.loads((partial / "vae/config.json").read_text("utf-8"))
+        vae_config.pop("_name_or_path", None)
+        replace_file(partial / "vae/config.json", json.dumps(vae_config, indent=2) + "\n")
+        replace_folder(partial, folder)
 
 
 def train_base(config: TrainBaseConfig) -> Path:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sgflux.data.prompts import prompts_for_graph
+from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.world.tiny_flux.config import TrainBaseConfig
@@ -132,9 +133,8 @@ def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.nda
         images = np.concatenate([part[0] for part in parts])[: config.scenes]
         captions = np.array([row for part in parts for row in part[1]])[: config.scenes]
         layouts = np.concatenate([part[2] for part in parts])[: config.scenes]
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, images=images, captions=captions, layouts=layouts)
-        partial.replace(path)
+        with replacing(path) as file:
+            np.savez(file, images=images, captions=captions, layouts=layouts)
     with np.load(path, allow_pickle=False) as stored:
         return stored["images"], stored["captions"], stored["layouts"]
 

@@ -30,8 +30,15 @@ NEUTRAL_FROM = 0.75  # captions below this draw state the relation, above it the
 EMPTY_FROM = 0.95  # and above this there is none
 
 
-def split_parameters(model: CaptionedFlux) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Hidden matrices for Muon; embeddings, modulations, output and vectors for AdamW."""
+def make_optimizers(
+    model: CaptionedFlux, *, muon_lr: float, lr: float
+) -> tuple[list[torch.optim.Optimizer], list[float]]:
+    """Muon over a model's hidden matrices, AdamW over all else, and their learning rates.
+
+    AdamW has what is trained of embeddings, modulations, outputs and vectors.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise SgfluxError("training the base needs torch.optim.Muon: torch >= 2.9")
     outer = ("embed", "norm", "layout_head", "role_head", "shared", "relative_attention")
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
@@ -40,16 +47,6 @@ def split_parameters(model: CaptionedFlux) -> tuple[list[nn.Parameter], list[nn.
             continue
         is_outer = name.startswith("transformer.proj_out") or any(part in name for part in outer)
         (matrices if parameter.ndim == 2 and not is_outer else others).append(parameter)
-    return matrices, others
-
-
-def make_optimizers(
-    model: CaptionedFlux, *, muon_lr: float, lr: float
-) -> tuple[list[torch.optim.Optimizer], list[float]]:
-    """Muon and AdamW over what is trained of a model, and their learning rates."""
-    if not hasattr(torch.optim, "Muon"):
-        raise SgfluxError("training the base needs torch.optim.Muon: torch >= 2.9")
-    matrices, others = split_parameters(model)
     muon = torch.optim.Muon(matrices, lr=muon_lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     adamw = torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     return [muon, adamw], [muon_lr, lr]
