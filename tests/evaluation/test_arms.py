@@ -25,9 +25,9 @@ from sgflux.evaluation.arms import (
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.graphs.statements import equivalent
 from sgflux.settings.evaluation import ARM_NAMES
 from tests.helpers.graph_examples import example
+from tests.helpers.statements import equivalent
 
 
 def test_the_command_line_knows_every_arm() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.entailments import ENTAILMENTS, entailed, is_same_name, may_be_same_thing
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.negatives import (
     Negative,
     NegativeKind,
@@ -30,8 +31,8 @@ from sgflux.graphs.predicates import (
     UnknownPredicateError,
 )
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.graphs.statements import canonical_statement, equivalent
 from tests.helpers.graph_strategies import scene_graphs
+from tests.helpers.statements import equivalent
 
 NOUNS = ("cat", "boat", "lamp", "man", "pizza")
 CONFUSION = {

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sgflux.graphs.merging import merged
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError, Triple
-from sgflux.graphs.statements import equivalent
 from tests.helpers.graph_strategies import scene_graphs
+from tests.helpers.statements import equivalent
 
 MAN = SceneGraph(("man", "horse", "hat"), ((0, "riding", 1), (0, "wearing", 2)))
 

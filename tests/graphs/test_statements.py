@@ -10,15 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
-from sgflux.graphs.statements import (
-    canonical_statement,
-    equivalent,
-    statements,
-    states,
-)
+from sgflux.graphs.scene_graph import SceneGraph
 from tests.helpers.graph_strategies import scene_graphs
+from tests.helpers.statements import equivalent, statements
 
 
 @pytest.mark.parametrize(
@@ -38,17 +34,6 @@ def test_canonical_statement(
     statement: tuple[str, str, str], canonical: tuple[str, str, str]
 ) -> None:
     assert canonical_statement(*statement, DEFAULT_VOCABULARY) == canonical
-
-
-def test_states_sees_through_rewriting() -> None:
-    graph = SceneGraph.parse("cup, over, table; man, next to, table")
-    assert states(graph, 0, "above", 1)
-    assert states(graph, 1, "below", 0)
-    assert states(graph, 1, "near", 2)
-    assert not states(graph, 1, "above", 0)
-    assert not states(graph, 0, "near", 1)
-    with pytest.raises(SceneGraphError, match="object index 3 is not among the 3 objects"):
-        states(graph, 0, "near", 3)
 
 
 @pytest.mark.parametrize(

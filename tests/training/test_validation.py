@@ -19,7 +19,6 @@ from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import read_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.graphs.statements import equivalent
 from sgflux.training.batches.batch import Batch, LatentScale
 from sgflux.training.validation import (
     ValidationResult,
@@ -29,6 +28,7 @@ from sgflux.training.validation import (
 )
 from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.scenes import SCENES, example, write_scenes
+from tests.helpers.statements import equivalent
 
 PREDICATES = [predicate for _, predicate, _ in SCENES]
 

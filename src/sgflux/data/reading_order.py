@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
-from sgflux.graphs.statements import canonical_statement
 
 _FROM_TOP_LEFT: dict[str, int] = {
     "above": -1,

@@ -18,8 +18,8 @@ from safetensors.numpy import load, save
 
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.statements import canonical_statement
 
 SEEN_FILE = "seen_data.safetensors"
 """The file in a bundle's folder."""

@@ -20,7 +20,6 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeUnavailableError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.graphs.statements import equivalent
 
 Row = TypeVar("Row")
 
@@ -245,19 +244,14 @@ def _other_row(
 ) -> int | None:
     """A row whose graph states what is not known as true, with other predicates if possible."""
     own = examples[row]
-    vocabulary = truth.vocabulary
-    own_predicates = _predicates(own.graph, vocabulary)
+    own_predicates = _predicates(own.graph, truth.vocabulary)
     start = rng.randrange(len(rows))
     second_best = None
     for candidate in (*rows[start:], *rows[:start]):
         other = examples[candidate]
-        if other.image_rel_path == own.image_rel_path or equivalent(
-            own.graph, other.graph, vocabulary
-        ):
+        if other.image_rel_path == own.image_rel_path or truth.may_be_true(other.graph):
             continue
-        if truth.may_be_true(other.graph):
-            continue
-        if not own_predicates & _predicates(other.graph, vocabulary):
+        if not own_predicates & _predicates(other.graph, truth.vocabulary):
             return candidate
         second_best = candidate if second_best is None else second_best
     return second_best

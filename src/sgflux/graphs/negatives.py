@@ -21,9 +21,9 @@ from sgflux.graphs.entailments import (
     is_same_name,
     may_be_same_thing,
 )
+from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import Relationship, SceneGraph
-from sgflux.graphs.statements import canonical_statement
 
 
 class NegativeKind(StrEnum):

@@ -1,7 +1,7 @@
 """Scene graphs: objects and (subject, predicate, object) relationships, with text and JSON forms.
 
 A graph keeps its words as they were written (white space apart), since the raw predicate is data;
-which words mean the same is for a vocabulary to say (see :mod:`sgflux.graphs.statements`).
+which words mean the same is for a vocabulary to say (see :mod:`sgflux.graphs.merging`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,4 @@
-"""When two relationships, or two graphs, state the same.
-
-"A above B" is "B under A": two statements are the same up to aliases, inverses and symmetry, which
-a :class:`~sgflux.graphs.predicates.PredicateVocabulary` knows.
-"""
+"""When two graphs state the same: the yardstick of tests that make one graph of another."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ from typing import Any
 
 from sgflux.graphs.merging import canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.scene_graph import SceneGraph, checked_relationship
+from sgflux.graphs.scene_graph import SceneGraph
 
 Statement = tuple[int, str, int]
 """A relationship in the one form that all its rewritings share."""
@@ -21,22 +17,6 @@ def statements(
 ) -> frozenset[Statement]:
     """Return the graph's statements in their canonical forms, over object indices."""
     return frozenset(canonical_statement(*entry, vocabulary) for entry in graph.relationships)
-
-
-def states(
-    graph: SceneGraph,
-    subject: int,
-    predicate: str,
-    object_: int,
-    vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
-) -> bool:
-    """Whether the graph states this about its objects ``subject`` and ``object_``, in any form.
-
-    Raises:
-        SceneGraphError: if an index is not in the graph, or both are the same.
-    """
-    entry = checked_relationship((subject, predicate, object_), "the statement", len(graph.objects))
-    return canonical_statement(*entry, vocabulary) in statements(graph, vocabulary)
 
 
 def equivalent(
