@@ -132,6 +132,47 @@ def test_an_upward_edge_is_found(tmp_path: Path, room: str, line: str, expected:
     assert expected in found
 
 
+FAMILY = "sgflux.bases.flux1"
+MAKES_A_FLUX = {"bases", "world.tiny_flux"}
+"""Every other room asks the family; a published pipeline runs without sgflux."""
+
+
+def names_of_a_family(path: Path, *, root: Path = PACKAGE) -> list[str]:
+    """What the file names of FLUX.1: modules of its family, and classes of diffusers."""
+    found = [name for _, name in imports(path, root=root) if name.startswith(FAMILY)]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffusers"):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").endswith("bases"):
+            found += [f"sgflux.bases.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            found += [node.attr] if node.value.id == "diffusers" else []
+    return [name for name in found if name.startswith((FAMILY, "Flux", "AutoencoderKL"))]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_its_own_rooms_name_a_family(path: Path) -> None:
+    if room_of(path) not in MAKES_A_FLUX and path != PACKAGE / "assets/published/pipeline.py":
+        assert not names_of_a_family(path), "ask the family, see sgflux.bases.families"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("from sgflux.bases.flux1.load import load_transformer", "sgflux.bases.flux1.load"),
+        ("def f():\n    from sgflux.bases import flux1", "sgflux.bases.flux1"),
+        ("from ..bases.flux1 import text", "sgflux.bases.flux1"),
+        ("from diffusers import FluxPipeline as P", "FluxPipeline"),
+        ("import diffusers\nmake = diffusers.FluxTransformer2DModel", "FluxTransformer2DModel"),
+    ],
+)
+def test_a_named_family_is_found(tmp_path: Path, line: str, expected: str) -> None:
+    path = tmp_path / "sgflux" / "models" / "module.py"
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert names_of_a_family(path, root=tmp_path / "sgflux") == [expected]
+
+
 def test_settings_and_the_command_line_wait_for_no_heavy_library() -> None:
     """What ``--help`` and an error about a flag read is imported at once, all else when it runs."""
     light = set(sys.stdlib_module_names) | {"sgflux", "tyro"}

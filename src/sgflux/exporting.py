@@ -7,13 +7,12 @@ from pathlib import Path
 
 import torch
 
-from sgflux.bases.flux1.files import identify_base
-from sgflux.bases.flux1.load import load_transformer
-from sgflux.bases.flux1.lora_formats import LoraWeights, write_lora
+from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter_config import FLUX_SIZES, AdapterConfig
+from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.hub import push_to_hub
@@ -40,7 +39,7 @@ def export(config: ExportConfig) -> list[str]:
             if name.startswith("lora.")
         }
         lora = LoraWeights.with_alpha(weights, adapter.lora_alpha)
-        write_lora(
+        adapter.family.write_lora(
             config.output,
             lora.scaled(config.scale),
             layout=config.format,
@@ -74,15 +73,9 @@ _READERS = {
 
 def _base_header(adapter: AdapterConfig, *, base: BaseName | None, title: str) -> dict[str, str]:
     """Describe the base in a file's header as LoRA managers read it (sd-scripts, ModelSpec)."""
-    family = "flux-1"
-    if all(adapter.base.get(name) == size for name, size in FLUX_SIZES.items()):
-        family = "flux-1-dev" if adapter.base["guidance_embeds"] else "flux-1-schnell"
     return {
         **({} if base is None else {"ss_sd_model_name": base.name}),
-        "ss_base_model_version": "flux1",
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": f"{family}/lora",
-        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+        **adapter.family.lora_header(adapter.base),
         "modelspec.title": title,
     }
 
@@ -99,7 +92,9 @@ def import_adapter(config: ImportConfig) -> list[str]:
     identity, note = _identity_if_known(config)
     imported = import_legacy(
         config.legacy,
-        transformer=load_transformer(**config.model.for_transformer, dtype=torch.bfloat16),
+        transformer=family_of(config.model).load_transformer(
+            config.model, dtype=torch.bfloat16, device="cpu"
+        ),
         encoder=CGIPEncoder.from_checkpoint(config.cgip_ckpt, vocab_path=config.vocab_path),
         graph_mode=config.graph_mode,
         lora_alpha=config.lora_alpha,
@@ -122,6 +117,6 @@ def import_adapter(config: ImportConfig) -> list[str]:
 def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:
     """Identify the base by all its parts; None and a note if some are not on this machine."""
     try:
-        return identify_base(config.model), []
+        return family_of(config.model).identity(config.model), []
     except SgfluxError as error:
         return None, [f"the adapter does not say its base, whose parts are not all here: {error}"]

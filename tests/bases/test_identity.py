@@ -24,8 +24,8 @@ from transformers import T5EncoderModel
 
 from sgflux.bases.digests import CACHE_VARIABLE, tensor_digest
 from sgflux.bases.flux1 import files as base_files
-from sgflux.bases.flux1.files import identify_base
-from sgflux.bases.identity import PARTS, BaseIdentity, check_identity
+from sgflux.bases.flux1.files import PARTS, identify_base
+from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.original_layout import make_transformer

@@ -7,6 +7,7 @@ hours of drawing.
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,12 +82,13 @@ def test_words_of_all_graphs(tmp_path: Path) -> None:
     examples = read_examples(data, open_vocabulary=True)
     items = make_items(examples, range(2), seed=0, predicates=None)
     requests = plan_pictures(items, Arm.GRAPH, seeds_per_item=1, seed=0)
-    tokenizer = check_model(ModelSource(model_id="tiny")).tokenizer_2
+    unreadable = check_model(ModelSource(model_id="tiny")).unreadable
+    assert unreadable is not None
 
     def pipeline(kind: str) -> Any:
         return SimpleNamespace(
             model=SimpleNamespace(config=SimpleNamespace(encoder={"kind": kind})),
-            text_encoders=SimpleNamespace(tokenizer_2=tokenizer, max_sequence_length=24),
+            text_encoders=SimpleNamespace(unreadable=partial(unreadable, max_sequence_length=24)),
         )
 
     with pytest.raises(SgfluxError, match=r"test\.jsonl:2: .*not within the text encoder's 24"):

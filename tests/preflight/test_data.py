@@ -95,13 +95,14 @@ def test_boxes_that_are_missing_or_outside(rows: Path) -> None:
 # --- words --------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tokenizer() -> Any:
-    return check_model(ModelSource(model_id="tiny")).tokenizer_2
+def check(names: list[str], **files: Any) -> str:
+    unreadable = check_model(ModelSource(model_id="tiny")).unreadable
+    assert unreadable is not None
+    return check_names(names, unreadable=unreadable(names, 24), **files)
 
 
 @pytest.mark.parametrize("predicate", ["w/", "w/o", "and/or", "/", "on/in", "around/near"])
-def test_a_slash_is_a_part_of_a_word(predicate: str, tokenizer: Any) -> None:
+def test_a_slash_is_a_part_of_a_word(predicate: str) -> None:
     """ "w/" was read as nothing, "and/or" as "or"; only the canonical name has two spellings."""
     said = "near" if predicate == "around/near" else predicate
     assert names_in_context("man", predicate, "box") == (
@@ -111,7 +112,7 @@ def test_a_slash_is_a_part_of_a_word(predicate: str, tokenizer: Any) -> None:
     )
     graph = SceneGraph(objects=("man", "box"), relationships=((0, predicate, 1),))
     names = graph_names([graph])
-    assert check_names(names, tokenizer=tokenizer, max_sequence_length=24).startswith("6 names")
+    assert check(names).startswith("6 names")
 
 
 @pytest.mark.parametrize(
@@ -122,12 +123,12 @@ def test_a_slash_is_a_part_of_a_word(predicate: str, tokenizer: Any) -> None:
     ],
 )
 def test_a_word_that_cannot_be_read_is_named_with_its_line(
-    tmp_path: Path, predicate: str, said: str, tokenizer: Any
+    tmp_path: Path, predicate: str, said: str
 ) -> None:
     path = tmp_path / "train.jsonl"
     path.write_text(f"{row('a.png')}\n\n{row('b.png', predicate)}\n")
     examples = read_examples(path, open_vocabulary=True)
     names = graph_names(example.graph for example in examples)
     with pytest.raises(SgfluxError, match=said) as caught:
-        check_names(names, tokenizer=tokenizer, max_sequence_length=24, files=[path])
+        check(names, files=[path])
     assert str(caught.value).startswith(f"{path}:3: ")

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sgflux.bases.flux1 import load as loading
 from sgflux.cli import main
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import latent_key
@@ -31,7 +32,6 @@ from sgflux.training.batches.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.resuming import changed_settings
-from sgflux.training.encoding import lazy_encoders
 from sgflux.training.encoding.encode import Encoded
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
@@ -253,8 +253,8 @@ def test_a_cache_holds_what_memory_would_and_no_encoder_is_loaded(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(lazy_encoders, "load_text_encoders", refuse)
-    monkeypatch.setattr(lazy_encoders, "load_autoencoder", refuse)
+    monkeypatch.setattr(loading, "load_text_encoders", refuse)
+    monkeypatch.setattr(loading, "load_autoencoder", refuse)
     config = bucketed(tmp_path / "run", latent_cache_dir=cache)
     stored = encoded(config)
     assert stored.train.sizes == in_memory.train.sizes

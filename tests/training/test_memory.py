@@ -17,12 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sgflux.bases.flux1 import load as loading
 from sgflux.bases.flux1.load import load_transformer
 from sgflux.errors import SgfluxError
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
-from sgflux.training import build
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
-from sgflux.training.encoding import lazy_encoders
 from sgflux.training.run.train import train
 from tests.helpers.single_files import write_single_files
 from tests.helpers.training import MakeConfig
@@ -140,16 +139,14 @@ def test_the_encoders_are_gone_before_the_transformer_comes(
         ("load_text_encoders", ("text_encoder", "text_encoder_2")),
         ("load_autoencoder", ("vae",)),
     ):
-        monkeypatch.setattr(
-            lazy_encoders, function, watched(getattr(lazy_encoders, function), *names)
-        )
+        monkeypatch.setattr(loading, function, watched(getattr(loading, function), *names))
     found: list[int] = []
 
     def load(*arguments: Any, **settings: Any) -> Any:
         found.append(sum(one() is not None for one in alive))
         return load_transformer(*arguments, **settings)
 
-    monkeypatch.setattr(build, "load_transformer", load)
+    monkeypatch.setattr(loading, "load_transformer", load)
     train(make_config(tmp_path / "run", max_steps=1, val_every=0, sample_steps=0))
     assert len(alive) == 3
     assert found == [0]

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,43 @@ def state_digest(state: Mapping[str, Tensor | Callable[[], Tensor]]) -> str:
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(digest, sorted(state)))
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def files_identity(folder: Path, parts: Iterable[str], *, single: Sequence[Path] = ()) -> str:
+    """The digest of all files in some parts of a model's folder, 64 hex digits.
+
+    Args:
+        folder: Folder of the model.
+        parts: Names of the subfolders.
+        single: Further files, each of which holds a part.
+
+    Raises:
+        SgfluxError: naming a part or file that cannot be read.
+    """
+    files: list[Path] = []
+    for part in parts:
+        found = sorted(path for path in (folder / part).rglob("*") if path.is_file())
+        if not found:
+            raise SgfluxError(f"model folder {str(folder)!r} has no files in {part!r}")
+        files += found
+    names = [path.relative_to(folder).as_posix() for path in files]
+    files += single
+    names += [f"file {number}" for number in range(len(single))]
+
+    def digest() -> str:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            content = list(zip(names, pool.map(_file_digest, files), strict=True))
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    try:
+        return remembered(f"files {names}", files, digest)
+    except OSError as error:
+        raise SgfluxError(f"model file {error.filename!r}: {error.strerror}") from error
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _narrowest(flat: Tensor) -> torch.dtype:

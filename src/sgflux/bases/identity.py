@@ -27,17 +27,6 @@ from typing import Any, Literal
 
 from sgflux.errors import SgfluxError
 
-PARTS = (
-    "transformer",
-    "text_encoder",
-    "text_encoder_2",
-    "vae",
-    "tokenizer",
-    "tokenizer_2",
-    "scheduler",
-)
-"""The parts of FLUX.1, as diffusers names their folders."""
-
 _SHOWN = 12  # hex digits of a digest in a message
 
 
@@ -46,18 +35,17 @@ class BaseIdentity:
     """The digests of a base model's parts.
 
     Attributes:
-        parts: part -> SHA-256, 64 hex digits.
+        parts: part -> SHA-256, 64 hex digits; one of them is the transformer.
 
     Raises:
-        SgfluxError: if a part is missing or its digest is none.
+        SgfluxError: if the transformer is missing, or a digest is none.
     """
 
     parts: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        """Check that every part is there."""
-        for part in PARTS:
-            digest = self.parts.get(part)
+        """Check that every digest is one."""
+        for part, digest in {"transformer": None, **self.parts}.items():
             if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
                 raise SgfluxError(
                     f"a base's identity needs a SHA-256 for {part}, got {digest!r} "

@@ -1,4 +1,4 @@
-"""LoRA weights of FLUX.1's transformer under diffusers' names, each layer with its own alpha.
+"""LoRA weights of a transformer under diffusers' names, each layer with its own alpha.
 
 Shapes: A is (r, in), B is (out, r); a layer adds alpha / r * B A x to what it computes.
 """
@@ -17,7 +17,7 @@ from sgflux.errors import SgfluxError
 
 @dataclass(frozen=True, eq=False)
 class LoraWeights:
-    """LoRA of any layers of FLUX.1's transformer.
+    """LoRA of any layers of a transformer.
 
     Attributes:
         weights: ``transformer_blocks.7.attn.to_q.lora_A.weight`` -> (r, in), ``…lora_B.weight`` ->

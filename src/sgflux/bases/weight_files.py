@@ -15,6 +15,7 @@ Files in 8 bits without factors hold the weights themselves.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return _plain(tensors)
     except SgfluxError as error:
         raise SgfluxError(f"{path}: {error}") from error
+
+
+def numbers_in_file(path: Path) -> int:
+    """Number of the numbers in all weights of a file, from its header.
+
+    Raises:
+        SgfluxError: if it cannot be read.
+    """
+    stored = read_header(path).items()
+    return sum(math.prod(entry.shape) for key, entry in stored if holds_weights(key))
 
 
 def holds_weights(key: str) -> bool:

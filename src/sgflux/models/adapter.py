@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.families import described, expect_family, family_of_transformer
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
@@ -79,7 +78,7 @@ class GraphLoraModel(nn.Module):
         *,
         gradient_checkpointing: bool | int = False,
     ) -> Tensor:
-        """The velocity (B, S, 64) under B graphs, or under none.
+        """The velocity (B, S, c) under B graphs, or under none.
 
         Args:
             graphs: B graphs, the null graph among them or not; None: LoRA alone.
@@ -177,7 +176,7 @@ class GraphLoraModel(nn.Module):
 
 def build_model(
     *,
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     config: AdapterConfig,
     name_features: NameFeatures,
     encoder: NativeGraphEncoder | CGIPEncoder | None = None,
@@ -244,9 +243,7 @@ def adapter_disabled(model: GraphLoraModel) -> Iterator[None]:
         yield
 
 
-def check_base(
-    config: AdapterConfig, transformer: FluxTransformer2DModel, *, allow_other: bool = False
-) -> None:
+def check_base(config: AdapterConfig, transformer: Any, *, allow_other: bool = False) -> None:
     """Check that an adapter fits a transformer, and that its outermost layers are the adapter's.
 
     All weights of all parts are compared by :func:`sgflux.bases.identity.check_identity`,
@@ -260,7 +257,8 @@ def check_base(
     Raises:
         SgfluxError: naming what differs, on both sides.
     """
-    here = model_identity(transformer)
+    expect_family(config.base, family_of_transformer(transformer))
+    here = described(transformer)
     different = {
         name: f"{name} is {config.base.get(name)!r} for the adapter and {value!r} for this model"
         for name, value in here.items()

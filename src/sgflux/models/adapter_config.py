@@ -9,26 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sgflux
+from sgflux.bases.base import Family
+from sgflux.bases.families import family_in
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.models.block_range import validate_block_range
 from sgflux.models.encoders import complete_settings
 from sgflux.settings.adapter import GraphMode, LoraTargets
 
-IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
-TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
-
-FLUX_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
-"""What the identity of FLUX.1-schnell and of FLUX.1-dev says of their sizes."""
-
-_BASE_SIZES = (
-    "num_layers",
-    "num_single_layers",
-    "inner_dim",
-    "joint_attention_dim",
-    "pooled_projection_dim",
-    "in_channels",
-)
+_SIZES = ("_layers", "_dim", "_channels")
+"""Endings of what a base's description has to say in whole numbers."""
 
 
 def _expect_whole(name: str, value: object, *, least: int) -> None:
@@ -54,10 +44,10 @@ class AdapterConfig:
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
     """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
     base: Mapping[str, Any]
-    """See :func:`sgflux.bases.flux1.load.model_identity`; also ``identity``, a
+    """See :func:`sgflux.bases.families.described`; also ``identity``, a
     :class:`~sgflux.bases.identity.BaseIdentity` as JSON, which older adapters do not have."""
     max_sequence_length: int
-    """T5's tokens of a prompt, in training."""
+    """Text tokens of a prompt, in training."""
     sgflux_version: str = sgflux.__version__
 
     def __post_init__(self) -> None:
@@ -82,12 +72,13 @@ class AdapterConfig:
             raise SgfluxError(f"lora_alpha must be > 0, got {self.lora_alpha!r}")
         if not {"num_layers", "inner_dim", "joint_attention_dim"} <= set(self.base):
             raise SgfluxError(f"base must be a model's identity, got {dict(self.base)!r}")
-        for name in _BASE_SIZES:
-            if name in self.base:
-                _expect_whole(f"the base's {name}", self.base[name], least=1)
+        for name, value in self.base.items():
+            if name.endswith(_SIZES):
+                _expect_whole(f"the base's {name}", value, least=1)
+        _ = self.family  # raises, if it is unknown
         validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
         _ = self.base_identity  # raises, if it is none
-        encoder = complete_settings(self.encoder, text_dim=self.base["joint_attention_dim"])
+        encoder = complete_settings(self.encoder, text_dim=self.text_dim)
         object.__setattr__(self, "encoder", encoder)
         object.__setattr__(self, "base", dict(self.base))
 
@@ -98,14 +89,25 @@ class AdapterConfig:
         return None if parts is None else BaseIdentity.from_json(parts)
 
     @property
+    def family(self) -> Family:
+        """The family of the base."""
+        return family_in(self.base)
+
+    @property
+    def text_dim(self) -> int:
+        """Features of a text token of the base, D_text."""
+        return int(self.base["joint_attention_dim"])
+
+    @property
+    def lora_layers(self) -> dict[str, tuple[int, int]]:
+        """The transformer's layers that get a LoRA: name -> (inputs, outputs)."""
+        blocks = range(self.block_start, self.block_end)
+        return self.family.lora_layers(self.base, blocks, self.lora_targets)
+
+    @property
     def lora_modules(self) -> tuple[str, ...]:
         """The transformer's layers that get a LoRA, by name."""
-        parts = IMAGE_PROJECTIONS + (TEXT_PROJECTIONS if self.lora_targets == "all" else ())
-        return tuple(
-            f"transformer_blocks.{index}.attn.{part}"
-            for index in range(self.block_start, self.block_end)
-            for part in parts
-        )
+        return tuple(self.lora_layers)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back to an equal config."""

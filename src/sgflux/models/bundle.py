@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora, write_lora
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated, replace_folder
@@ -114,7 +114,7 @@ def save_bundle(
     }
     size = sum(value.nbytes for value in state.values())
     with unfinished_folder(directory, size=size) as temporary:
-        write_lora(temporary / LORA_FILE, lora, layout="diffusers")
+        config.family.write_lora(temporary / LORA_FILE, lora, layout="diffusers")
         save_file(parts["conditioner"], temporary / CONDITIONER_FILE, metadata={"format": "pt"})
         save_file(parts["encoder"], temporary / ENCODER_FILE, metadata={"format": "pt"})
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
@@ -141,7 +141,7 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     directory = _standing(directory)
     config = read_config(directory)
     check_sizes(directory, _FILES, config)
-    lora = read_lora(directory / LORA_FILE)
+    lora = config.family.read_lora(directory / LORA_FILE)
     description = _description(directory / CONFIG_FILE)
     check_digests(directory, _FILES, description["adapter"], description.get("digests"))
     _check_alpha(lora, config, directory)

@@ -168,7 +168,7 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
                 f"{files['encoder']}, whose largest side is {largest}"
             )
     with torch.device("meta"):
-        names = NameFeatures(int(config.base["joint_attention_dim"]))
+        names = NameFeatures(config.text_dim)
         encoder = make_encoder(config.encoder, name_features=names)
     expected = {
         "lora": _lora_shapes(config),
@@ -224,11 +224,11 @@ def conditioner_shapes(
 
 
 def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:
-    inner, rank = config.base["inner_dim"], config.lora_rank
+    rank = config.lora_rank
     return {
         f"transformer.{module}.lora_{part}.weight": shape
-        for module in config.lora_modules
-        for part, shape in (("A", (rank, inner)), ("B", (inner, rank)))
+        for module, (inputs, outputs) in config.lora_layers.items()
+        for part, shape in (("A", (rank, inputs)), ("B", (outputs, rank)))
     }
 
 

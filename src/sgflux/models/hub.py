@@ -11,9 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 
 from sgflux.bases.hub import why_not_loaded
 from sgflux.errors import SgfluxError, first_line
-from sgflux.models.adapter_config import FLUX_SIZES
 from sgflux.models.bundle import load_bundle, read_base, read_config
-from sgflux.settings.model import FLUX_SCHNELL
 
 
 def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Path:
@@ -55,13 +53,10 @@ def base_of(bundle: Path) -> tuple[str, str | None]:
     record = read_base(bundle)
     if record is not None and record.model_id is not None:
         return record.model_id, record.revision
-    base = read_config(bundle).base
-    if (
-        record is None
-        and not base.get("guidance_embeds")
-        and all(base.get(name) == size for name, size in FLUX_SIZES.items())
-    ):
-        return FLUX_SCHNELL, None
+    config = read_config(bundle)
+    usual = config.family.hub_id(config.base)
+    if record is None and usual is not None:
+        return usual, None
     what = f"its folder or file was called {record.name!r}" if record else "it is an older bundle"
     raise SgfluxError(
         f"{bundle} does not say where its base model is ({what}); name it with --model-id "

@@ -17,17 +17,16 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from sgflux.bases.flux1.load import model_identity
-from sgflux.bases.flux1.lora_formats import LoraWeights
+from sgflux.bases.families import described, family_of_transformer
 from sgflux.bases.identity import BaseIdentity
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
 from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.adapter_config import IMAGE_PROJECTIONS
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.adapter import GraphMode
@@ -60,7 +59,7 @@ class LegacyAdapter:
 def import_legacy(
     path: str | os.PathLike[str],
     *,
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     encoder: CGIPEncoder,
     graph_mode: GraphMode = "token",
     lora_alpha: float | None = None,
@@ -75,7 +74,7 @@ def import_legacy(
         encoder: the CGIP encoder it was trained with.
         graph_mode: Way in which the graph enters; it decides which projections are used.
         lora_alpha: not in the file; None: the rank.
-        max_sequence_length: T5's tokens of a prompt, in that training.
+        max_sequence_length: Text tokens of a prompt, in that training.
         base_identity: Identity of the base; None: the adapter will record none.
 
     Raises:
@@ -84,15 +83,12 @@ def import_legacy(
     lora, graph, report = _sort(_read(path), graph_mode, path)
     weights = LoraWeights.with_alpha(lora, 1.0)
     blocks = sorted({int(name.split(".")[1]) for name in lora})
-    expected = {
-        f"transformer_blocks.{block}.attn.{part}"
-        for block in range(blocks[0], blocks[-1] + 1)
-        for part in IMAGE_PROJECTIONS
-    }
+    base, family = described(transformer), family_of_transformer(transformer)
+    expected = set(family.lora_layers(base, range(blocks[0], blocks[-1] + 1), "image"))
     if set(weights.modules) != expected:
         different = sorted(expected ^ set(weights.modules))
         raise SgfluxError(
-            f"{path}: LoRA on {', '.join(IMAGE_PROJECTIONS)} of consecutive blocks was expected; "
+            f"{path}: LoRA on to_q, to_k, to_v, to_out.0 of consecutive blocks was expected; "
             f"{different[0]} is {'missing' if different[0] in expected else 'something else'}"
         )
     config = AdapterConfig(
@@ -105,7 +101,7 @@ def import_legacy(
         lora_targets="image",
         encoder=encoder.config(),
         base={
-            **model_identity(transformer),
+            **base,
             **({} if base_identity is None else {"identity": base_identity.to_json()}),
         },
         max_sequence_length=max_sequence_length,
@@ -113,7 +109,7 @@ def import_legacy(
     model = build_model(
         transformer=transformer,
         config=config,
-        name_features=NameFeatures(config.base["joint_attention_dim"]),
+        name_features=NameFeatures(config.text_dim),
         encoder=encoder,
     )
     own = model.trainable_state()

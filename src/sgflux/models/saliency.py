@@ -12,6 +12,7 @@ Source: Helbling et al. 2025, arXiv:2502.04320.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from sgflux.bases.base import Network, Text
 from sgflux.bases.families import network_of
-from sgflux.bases.flux1.network import FluxInputs
 from sgflux.bases.memory.recomputation import Recompute
 from sgflux.models.block_range import check_concept_blocks
 
@@ -69,7 +69,7 @@ def concept_attention_maps(
     recompute = transformer.gradient_checkpointing and torch.is_grad_enabled()
     return concept_scores(
         network,
-        FluxInputs(
+        SimpleNamespace(
             hidden_states=hidden_states,
             encoder_hidden_states=encoder_hidden_states,
             pooled_projections=pooled_projections,

@@ -2,8 +2,7 @@
 
 FLUX.1-schnell was distilled to few steps, and plain training wears that down: the adapter that
 learns also learns to undo it. With a training adapter in the base, which has undone it already,
-there is nothing left to undo. It is an ordinary LoRA of FLUX in any layout that
-:func:`sgflux.bases.flux1.lora_formats.read_lora` reads.
+there is nothing left to undo. It is an ordinary LoRA in any layout that the base's family reads.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora
+from sgflux.bases.families import family_of_transformer
 from sgflux.bases.hub import why_not_loaded
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
 from sgflux.models.lora_switch import restore, switched_off
@@ -108,7 +107,7 @@ def _only_file(folder: Path, source: str) -> Path:
     )
 
 
-def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> TrainingAdapter:
+def add_training_adapter(transformer: Any, path: Path) -> TrainingAdapter:
     """Put a training adapter into a transformer, frozen and switched on.
 
     Args:
@@ -119,7 +118,7 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
         SgfluxError: if the file cannot be read, or a key in it is no LoRA weight of a linear layer
             of this transformer; the message names it.
     """
-    lora = read_lora(path).folded()
+    lora = family_of_transformer(transformer).read_lora(path).folded()
     _check_fits(transformer, lora, path)
     active = {
         name: list(module.active_adapters)
@@ -151,7 +150,7 @@ def add_training_adapter(transformer: FluxTransformer2DModel, path: Path) -> Tra
     return TrainingAdapter(layers)
 
 
-def check_training_adapter_file(transformer: FluxTransformer2DModel, path: Path) -> None:
+def check_training_adapter_file(transformer: Any, path: Path) -> None:
     """Check that :func:`add_training_adapter` can take a file, without changing anything.
 
     Args:
@@ -161,10 +160,10 @@ def check_training_adapter_file(transformer: FluxTransformer2DModel, path: Path)
     Raises:
         SgfluxError: as there.
     """
-    _check_fits(transformer, read_lora(path), path)
+    _check_fits(transformer, family_of_transformer(transformer).read_lora(path), path)
 
 
-def _check_fits(transformer: FluxTransformer2DModel, lora: LoraWeights, path: Path) -> None:
+def _check_fits(transformer: Any, lora: LoraWeights, path: Path) -> None:
     """Every layer of the file must be a linear layer of this transformer, of the same size."""
     for name in lora.modules:
         try:

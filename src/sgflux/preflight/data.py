@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from sgflux.bases.name_tokens import unreadable_names
 from sgflux.data.boxes import union_box
 from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
 from sgflux.data.images import (
@@ -104,16 +102,14 @@ def check_pictures(
 def check_names(
     names: Sequence[str],
     *,
-    tokenizer: Any,
-    max_sequence_length: int,
+    unreadable: Iterable[tuple[str, SgfluxError]],
     files: Sequence[Path] = (),
 ) -> str:
-    """Check that the tokenizer can represent every name, and each part of every statement.
+    """Check that the text encoder can read every name, and each part of every statement.
 
     Args:
         names: Names and statements of :func:`~sgflux.graphs.names.graph_names`.
-        tokenizer: T5's tokenizer.
-        max_sequence_length: Number of tokens that the text encoder reads.
+        unreadable: Those of them that the text encoder cannot read, each with the error.
         files: Data sets that have the names, for the message.
 
     Returns:
@@ -122,7 +118,7 @@ def check_names(
     Raises:
         SgfluxError: naming the word, the line that has it, and the way out.
     """
-    bad = list(unreadable_names(tokenizer, names, max_sequence_length=max_sequence_length))
+    bad = list(unreadable)
     if bad:
         name, problem = bad[0]
         lines = [line for path in files if (line := _line_of(path, _says(name))) != str(path)]

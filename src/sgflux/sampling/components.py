@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from sgflux.bases.flux1.load import Autoencoder
-from sgflux.bases.flux1.text import TextEncoders
+from sgflux.bases.base import Components
+from sgflux.bases.families import family_of_transformer
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import load_bundle
 from sgflux.models.hub import find_bundle
@@ -42,10 +42,8 @@ class ComponentsPipeline:
         model = self.pipeline.model
         assert model is not None, "it was made with an adapter"
         model.to(components.transformer.device)
-        text = components.text_encoder_2
-        encoders = self.pipeline.text_encoders
-        if encoders.device != text.device:
-            self.pipeline.text_encoders = replace(encoders, device=text.device)
+        length = self.pipeline.text_encoders.max_sequence_length
+        self.pipeline.text_encoders = _parts(components, length).text_encoders
 
 
 def pipeline_of_components(
@@ -68,25 +66,18 @@ def pipeline_of_components(
         SgfluxError: if the bundle cannot be loaded, or was trained on another base.
     """
     config, state = load_bundle(find_bundle(adapter, allow_download=allow_download))
-    text = TextEncoders(
-        tokenizer=components.tokenizer,
-        text_encoder=components.text_encoder,
-        tokenizer_2=components.tokenizer_2,
-        text_encoder_2=components.text_encoder_2,
-        max_sequence_length=config.max_sequence_length,
-        device=components.text_encoder_2.device,
-        dtype=components.text_encoder_2.dtype,
-    )
-    transformer = components.transformer
-    model = adapter_on(transformer, config, state, text=text).to(transformer.device)
+    parts = _parts(components, config.max_sequence_length)
+    model = adapter_on(parts.transformer, config, state, text=parts.text_encoders)
     return ComponentsPipeline(
         SceneGraphFluxPipeline(
-            text_encoders=text,
-            autoencoder=Autoencoder(vae=components.vae),
-            scheduler=components.scheduler,
-            transformer=transformer,
-            model=model,
+            **vars(parts),
+            model=model.to(parts.transformer.device),
             model_id=str(getattr(components, "name_or_path", "") or ""),
             adapter_fingerprint=adapter_fingerprint(config, state),
         )
     )
+
+
+def _parts(components: Any, max_sequence_length: int) -> Components:
+    family = family_of_transformer(components.transformer)
+    return family.of_pipeline(components, max_sequence_length=max_sequence_length)

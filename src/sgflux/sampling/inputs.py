@@ -1,8 +1,7 @@
-"""Inputs of a call of the pipeline: graphs and prompts, seeds, noise and timesteps."""
+"""Inputs of a call of the pipeline: graphs and prompts, seeds and noise."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -14,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
-from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -36,7 +33,7 @@ class PipelineOutput:
     """Result of a call of the pipeline.
 
     Attributes:
-        images: PIL pictures; (B, H, W, 3) float32 in [0, 1] for ``np``; packed latents (B, S, 64)
+        images: PIL pictures; (B, H, W, 3) float32 in [0, 1] for ``np``; packed latents (B, S, c)
             for ``latent``.
         prompts: Text of each picture.
         seeds: Seed of each picture's noise; None if the caller's generator drew it.
@@ -144,7 +141,7 @@ def initial_noise(
     generator: torch.Generator | Sequence[torch.Generator],
     device: torch.device,
 ) -> Tensor:
-    """Standard normal latents, (B, 16, h, w) float32 on ``device``, drawn as diffusers does it.
+    """Standard normal latents, (B, c, h, w) float32 on ``device``, drawn as diffusers does it.
 
     Drawn in float32 whatever the model's precision is, so that a seed means one noise.
 
@@ -155,40 +152,6 @@ def initial_noise(
     if isinstance(generators, list) and len(generators) != shape[0]:
         raise SgfluxError(f"{len(generators)} generators for {shape[0]} pictures")
     return randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
-
-
-def flux_schedule(
-    scheduler: FlowMatchEulerDiscreteScheduler,
-    steps: int,
-    *,
-    image_tokens: int,
-    device: torch.device,
-) -> tuple[FlowMatchEulerDiscreteScheduler, Tensor]:
-    """A scheduler of our own, set up as ``FluxPipeline`` does it, and its timesteps.
-
-    Args:
-        scheduler: Scheduler of the model; it is copied.
-        steps: Euler steps.
-        image_tokens: S of a picture.
-        device: Device of the timesteps.
-
-    Returns:
-        The scheduler at its first step, and (steps,) float32 from 1000 down.
-    """
-    scheduler = copy.deepcopy(scheduler)
-    config = scheduler.config
-    # FLUX.1-dev's shift grows with the picture; a scheduler without it ignores mu.
-    mu = calculate_shift(
-        image_tokens,
-        config.get("base_image_seq_len", 256),
-        config.get("max_image_seq_len", 4096),
-        config.get("base_shift", 0.5),
-        config.get("max_shift", 1.15),
-    )
-    sigmas = None if config.get("use_flow_sigmas") else np.linspace(1.0, 1 / steps, steps)
-    timesteps, _ = retrieve_timesteps(scheduler, steps, device, sigmas=sigmas, mu=mu)
-    scheduler.set_begin_index(0)
-    return scheduler, timesteps
 
 
 def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> str:

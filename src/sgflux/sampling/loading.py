@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from sgflux.bases.flux1.check import check_model
-from sgflux.bases.flux1.files import identify_base
-from sgflux.bases.flux1.load import (
-    load_autoencoder,
-    load_scheduler,
-    load_text_encoders,
-    load_transformer,
-)
-from sgflux.bases.flux1.text import TextEncoders
+from sgflux.bases.base import TextEncoders
+from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
@@ -67,9 +59,12 @@ def load_parts(
     """
     encoder_device = torch.device(memory.encoder_device or device)
     check_libraries(quantize=memory.quantize)
-    check_model(source)
+    family = family_of(source)
+    family.check(source)
     bundle = None if bundle_folder is None else load_bundle(bundle_folder)
-    identity = identify_base(source)
+    if bundle is not None:
+        expect_family(bundle[0].base, family)
+    identity = family.identity(source)
     check = None
     if bundle is not None:
         if max_sequence_length is None:
@@ -77,14 +72,11 @@ def load_parts(
         check = check_identity(bundle[0].base_identity, identity, allow_other=allow_other_base)
         if check.status != "same":
             _LOGGER.warning("%s: %s", bundle_folder, check.text)
-    text = load_text_encoders(
-        **source.for_text_encoders,
-        dtype=dtype,
-        device=encoder_device,
-        max_sequence_length=max_sequence_length,
+    text = family.load_text_encoders(
+        source, dtype=dtype, device=encoder_device, max_sequence_length=max_sequence_length
     )
-    transformer = load_transformer(
-        **source.for_transformer, dtype=dtype, device="cpu" if memory.comes_small else device
+    transformer = family.load_transformer(
+        source, dtype=dtype, device="cpu" if memory.comes_small else device
     )
     model = fingerprint = files = None
     keep: frozenset[str] = frozenset()
@@ -102,10 +94,8 @@ def load_parts(
         model.offload_blocks(device, folder=memory.offload_folder)
     return {
         "text_encoders": text,
-        "autoencoder": load_autoencoder(
-            **source.for_autoencoder, dtype=dtype, device=encoder_device
-        ),
-        "scheduler": load_scheduler(**source.for_scheduler),
+        "autoencoder": family.load_autoencoder(source, dtype=dtype, device=encoder_device),
+        "scheduler": family.load_scheduler(source),
         "transformer": transformer,
         "model": model,
         "adapter_fingerprint": fingerprint,
@@ -116,7 +106,7 @@ def load_parts(
 
 
 def adapter_on(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     config: AdapterConfig,
     state: Mapping[str, Tensor],
     *,
@@ -131,7 +121,7 @@ def adapter_on(
     model = build_model(
         transformer=transformer,
         config=config,
-        name_features=NameFeatures(text.text_encoder_2.config.d_model, text.encode_names),
+        name_features=NameFeatures(text.dim, text.encode_names),
         allow_other_base=allow_other_base,
     )
     model.load_trainable_state(state)

@@ -28,10 +28,5 @@ def check_graph_names(
     """
     if pipeline.model is None or pipeline.model.config.encoder.get("kind") != "native":
         return
-    encoders = pipeline.text_encoders
-    check_names(
-        graph_names(graphs),
-        tokenizer=encoders.tokenizer_2,
-        max_sequence_length=encoders.max_sequence_length,
-        files=files,
-    )
+    names = graph_names(graphs)
+    check_names(names, unreadable=pipeline.text_encoders.unreadable(names), files=files)

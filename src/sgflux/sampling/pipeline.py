@@ -1,9 +1,9 @@
-"""Pictures from scene graphs: FLUX's own sampling, with the adapter in it.
+"""Pictures from scene graphs: the base's own sampling, with the adapter in it.
 
-Without an adapter, or with it switched off, the pictures are those of diffusers' ``FluxPipeline``
+Without an adapter, or with it switched off, the pictures are those of the base's diffusers pipeline
 for the same noise.
 
-Shapes: B pictures, latents (B, 16, h, w), packed (B, S, 64); L text tokens.
+Shapes: B pictures, latents (B, c, h, w); L text tokens.
 """
 
 from __future__ import annotations
@@ -19,15 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from PIL import Image
 from torch import Tensor
 
-from sgflux.bases.base import Network, Text
+from sgflux.bases.base import Autoencoder, Network, Scheduler, Text, TextEncoders
 from sgflux.bases.devices import resolve_device, resolve_dtype
 from sgflux.bases.families import network_of
-from sgflux.bases.flux1.load import Autoencoder
-from sgflux.bases.flux1.text import TextEncoders
 from sgflux.bases.identity import BaseCheck, BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
@@ -39,7 +36,6 @@ from sgflux.sampling.inputs import (
     GraphInput,
     PipelineOutput,
     check_settings,
-    flux_schedule,
     initial_noise,
     paired_inputs,
     seeds_of,
@@ -57,11 +53,11 @@ _DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
 
 @dataclass(kw_only=True, eq=False)
 class SceneGraphFluxPipeline:
-    """A FLUX model with an adapter or without; a call does not change it.
+    """A base model with an adapter or without; a call does not change it.
 
     Attributes:
         text_encoders, autoencoder, transformer: Parts of the base.
-        scheduler: Scheduler of the base; copied before use.
+        scheduler: Noise levels of the base.
         model: Transformer of the base with the adapter on it; None: no adapter.
         model_id: Name of the base, for the record.
         adapter_fingerprint: Digest of the adapter, for the record.
@@ -74,8 +70,8 @@ class SceneGraphFluxPipeline:
 
     text_encoders: TextEncoders
     autoencoder: Autoencoder
-    scheduler: FlowMatchEulerDiscreteScheduler
-    transformer: FluxTransformer2DModel
+    scheduler: Scheduler
+    transformer: Any
     model: GraphLoraModel | None = None
     model_id: str = ""
     adapter_fingerprint: str | None = None
@@ -231,7 +227,7 @@ class SceneGraphFluxPipeline:
     @property
     def default_size(self) -> int:
         """Side of a picture, in pixels, where the caller names none: the autoencoder's own."""
-        return int(self.autoencoder.vae.config.sample_size)
+        return self.autoencoder.size
 
     def __call__(
         self,
@@ -436,7 +432,7 @@ class SceneGraphFluxPipeline:
         Raises:
             SgfluxError: if the model takes no such picture.
         """
-        patch = 2 * self.autoencoder.downsample
+        patch = self.network.patch * self.autoencoder.downsample
         height = self.default_size if height is None else height
         width = self.default_size if width is None else width
         if height < patch or width < patch or height % patch or width % patch:
@@ -461,7 +457,7 @@ class SceneGraphFluxPipeline:
         guidance: float | None,
         use_adapter: bool,
     ) -> Tensor:
-        """Integrate from noise (B, 16, h, w) to scaled latents of the same shape."""
+        """Integrate from noise (B, c, h, w) to scaled latents of the same shape."""
         has_graph = any(graph is not None and not graph.is_null for graph in graphs)
         check_settings(
             has_adapter=self.model is not None,
@@ -472,11 +468,8 @@ class SceneGraphFluxPipeline:
         )
         text, guidance = self.encode_text(prompts), self.guidance_scale(guidance)
         latents = noise.to(self.dtype)
-        scheduler, timesteps = flux_schedule(
-            self.scheduler,
-            steps,
-            image_tokens=math.prod(self.network.grid(latents)),
-            device=self.device,
+        schedule = self.scheduler.schedule(
+            steps, image_tokens=math.prod(self.network.grid(latents)), device=self.device
         )
         with contextlib.ExitStack() as settings:
             if self.model is not None and not use_adapter:
@@ -484,15 +477,14 @@ class SceneGraphFluxPipeline:
             features = self._graph_features(graphs if has_graph else None, graph_scale)
             settings.enter_context(torch.inference_mode())
             settings.enter_context(self.mixed_precision())
-            for timestep in timesteps:
-                # diffusers' scheduler counts from 0 to 1000, its transformer from 0 to 1.
-                sigma = timestep.expand(len(latents)) / 1000
-                inputs = self.network.inputs(latents, text, sigma, guidance=guidance)
+            for number, sigma in enumerate(schedule.sigmas):
+                sigmas = sigma.expand(len(latents))
+                inputs = self.network.inputs(latents, text, sigmas, guidance=guidance)
                 velocity, *without = self._velocities(inputs, features)
                 if without:
                     velocity = without[0] + graph_scale * (velocity - without[0])
                 velocity = self.network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
-                latents = scheduler.step(velocity, timestep, latents, return_dict=False)[0]
+                latents = schedule.step(number, latents, velocity)
         return latents
 
     # Not in inference mode: the encoder remembers the features of names for others, too.

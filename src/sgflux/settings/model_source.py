@@ -104,25 +104,25 @@ class ModelSource:
 
     @property
     def for_transformer(self) -> dict[str, Any]:
-        """Arguments of :func:`sgflux.bases.flux1.load.load_transformer`."""
+        """Arguments of FLUX.1's ``load_transformer``."""
         hub = {"allow_download": self.allow_download} if self.is_file else self.hub
         return {"model_id": self.name, **hub}
 
     @property
     def for_scheduler(self) -> dict[str, Any]:
-        """Arguments of :func:`sgflux.bases.flux1.load.load_scheduler`: it goes with the former."""
+        """Arguments of FLUX.1's ``load_scheduler``; it goes with the former."""
         return self.for_transformer
 
     @property
     def for_autoencoder(self) -> dict[str, Any]:
-        """Arguments of :func:`sgflux.bases.flux1.load.load_autoencoder`."""
+        """Arguments of FLUX.1's ``load_autoencoder``."""
         if self.autoencoder is not None:
             return {"model_id": str(self.autoencoder), "allow_download": self.allow_download}
         return {"model_id": self.rest, **self.hub}
 
     @property
     def for_text_encoders(self) -> dict[str, Any]:
-        """Arguments of :func:`sgflux.bases.flux1.load.load_text_encoders`."""
+        """Arguments of FLUX.1's ``load_text_encoders``."""
         return {
             "model_id": self.rest,
             "text_encoder": self.text_encoder,

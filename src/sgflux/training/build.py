@@ -9,25 +9,24 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FluxTransformer2DModel
 
-from sgflux.bases.flux1.load import load_scheduler, load_transformer, model_identity
+from sgflux.bases.families import described, family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.memory.quantization import quantize_base
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.errors import SgfluxError
-from sgflux.flow_matching import SCHNELL_STEPS, resolution_shift, sigma_grid
+from sgflux.flow_matching import SCHNELL_STEPS, sigma_grid
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.block_range import default_block_range, validate_block_range
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
-from sgflux.sampling.inputs import flux_schedule
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import PromptKind
 from sgflux.settings.data import DataSettings
@@ -138,8 +137,8 @@ def adapted_model(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
-    transformer = load_transformer(
-        **model.for_transformer, dtype=dtype, device="cpu" if comes_small else device
+    transformer = family_of(model).load_transformer(
+        model, dtype=dtype, device="cpu" if comes_small else device
     )
     pretrained = pretrained_encoder(encoder)
     config = adapter_config(
@@ -271,7 +270,7 @@ def parts_of_terms(
 
 
 def adapter_config(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     *,
     adapter: AdapterSettings,
     number_triples: bool,
@@ -284,7 +283,8 @@ def adapter_config(
     Raises:
         SgfluxError: if the block range does not fit it.
     """
-    layers = transformer.config.num_layers
+    base = described(transformer)
+    layers = base["num_layers"]
     start, end = default_block_range(layers)
     if adapter.block_start is not None and adapter.block_end is not None:
         start, end = adapter.block_start, adapter.block_end
@@ -302,7 +302,7 @@ def adapter_config(
             else encoder.config()
         ),
         base={
-            **model_identity(transformer),
+            **base,
             **({} if base_identity is None else {"identity": base_identity.to_json()}),
         },
         max_sequence_length=text_tokens,
@@ -369,16 +369,8 @@ def sigma_shift_of(flow: FlowSettings, model: ModelSource, *, image_tokens: int)
     """
     if flow.sigma_shift == "none" or flow.sigma_scheme == "schnell":
         return 1.0
-    settings = load_scheduler(**model.for_scheduler).config
-    if flow.sigma_shift == "auto" and not settings["use_dynamic_shifting"]:
-        return 1.0
-    return resolution_shift(
-        image_tokens,
-        base_tokens=settings["base_image_seq_len"],
-        max_tokens=settings["max_image_seq_len"],
-        base_shift=settings["base_shift"],
-        max_shift=settings["max_shift"],
-    )
+    scheduler = family_of(model).load_scheduler(model)
+    return scheduler.resolution_shift(image_tokens, always=flow.sigma_shift != "auto")
 
 
 def sampling_sigmas_of(model: ModelSource, *, image_tokens: int) -> torch.Tensor:
@@ -387,8 +379,6 @@ def sampling_sigmas_of(model: ModelSource, *, image_tokens: int) -> torch.Tensor
     Raises:
         SgfluxError: if the model's scheduler cannot be loaded.
     """
-    scheduler = load_scheduler(**model.for_scheduler)
-    _, timesteps = flux_schedule(
-        scheduler, SCHNELL_STEPS, image_tokens=image_tokens, device=torch.device("cpu")
-    )
-    return timesteps / scheduler.config["num_train_timesteps"]
+    scheduler = family_of(model).load_scheduler(model)
+    device = torch.device("cpu")
+    return scheduler.schedule(SCHNELL_STEPS, image_tokens=image_tokens, device=device).sigmas

@@ -52,5 +52,5 @@ def test_nothing_of_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SgfluxError, match="'somebody/flux' cannot be loaded: no network"):
         check_model(ModelSource(model_id="somebody/flux"))
     report = check_model(ModelSource(model_id="somebody/flux", allow_download=True))
-    assert report.tokenizer_2 is None
+    assert report.unreadable is None
     assert report.lines[-1].endswith("fetched from the hub: all of it")

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from sgflux.bases.flux1.facts import encoder_facts, files_identity
+from sgflux.bases.digests import files_identity
+from sgflux.bases.flux1 import load as loading
+from sgflux.bases.flux1.facts import encoder_facts
 from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
 from sgflux.bases.hub import model_folder
 from sgflux.cli import main
 from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossSettings, NegativeMix
-from sgflux.training.encoding import lazy_encoders
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.encoding.encode import Encoded
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run.stages import encode_data, plan_data, read_data
@@ -54,8 +56,8 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(lazy_encoders, "load_text_encoders", refuse)
-    monkeypatch.setattr(lazy_encoders, "load_autoencoder", refuse)
+    monkeypatch.setattr(loading, "load_text_encoders", refuse)
+    monkeypatch.setattr(loading, "load_autoencoder", refuse)
     from_disk = encoded(config)
     for expected, found in zip(batch_of(in_memory), batch_of(from_disk), strict=True):
         assert torch.equal(expected, found)
@@ -64,7 +66,7 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
 
 
 def test_facts_are_those_of_the_loaded_encoders(flux: Path):
-    facts = encoder_facts(flux, max_sequence_length=None)
+    facts = encoder_facts(ModelSource(model_id=str(flux)), max_sequence_length=None)
     text, pictures = load_text_encoders(str(flux)), load_autoencoder(str(flux))
     assert facts.text_tokens == text.max_sequence_length
     assert facts.text_dim == text.text_encoder_2.config.d_model
@@ -72,7 +74,7 @@ def test_facts_are_those_of_the_loaded_encoders(flux: Path):
     assert facts.latent_shift == pictures.vae.config.shift_factor
     assert facts.latent_scale == pictures.vae.config.scaling_factor
     with pytest.raises(SgfluxError, match="max_sequence_length must lie between 1 and"):
-        encoder_facts(flux, max_sequence_length=1000)
+        encoder_facts(ModelSource(model_id=str(flux)), max_sequence_length=1000)
 
 
 def test_one_changed_byte_of_an_encoder_changes_its_identity(flux: Path, tmp_path: Path):
@@ -149,8 +151,8 @@ def test_the_command_encodes_all_that_a_run_will_ask_for(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(lazy_encoders, "load_text_encoders", refuse)
-    monkeypatch.setattr(lazy_encoders, "load_autoencoder", refuse)
+    monkeypatch.setattr(loading, "load_text_encoders", refuse)
+    monkeypatch.setattr(loading, "load_autoencoder", refuse)
     encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import save_file
 
+from sgflux.bases.flux1.facts import picture_size
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.settings import ConfigError
@@ -21,7 +22,7 @@ from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
 from sgflux.training.classifier.training import train_classifier
-from sgflux.training.encoding.size import model_size, with_size
+from sgflux.training.encoding.size import with_size
 from sgflux.training.run.train import train
 from tests.helpers.single_files import make_autoencoder, original_autoencoder_state
 from tests.helpers.training import MakeConfig
@@ -75,7 +76,7 @@ def test_the_size_of_a_single_file_is_flux_own(tmp_path: Path) -> None:
     path = tmp_path / "ae.safetensors"
     save_file(original_autoencoder_state(make_autoencoder()), path)
     source = ModelSource(model_id="flux.safetensors", components="x", autoencoder=path)
-    assert model_size(source) == 1024
+    assert picture_size(source) == 1024
 
 
 def test_a_given_side_stays_and_nothing_is_read_when_both_are(
@@ -93,10 +94,10 @@ def test_a_model_that_does_not_say_its_size_is_named(
 ) -> None:
     model = model_of_size(tmp_path / "model", flux, size)
     with pytest.raises(SgfluxError, match=r"config\.json: sample_size.* give height and width"):
-        model_size(ModelSource(model_id=str(model)))
+        picture_size(ModelSource(model_id=str(model)))
     (model / "vae" / "config.json").write_text("{")
     with pytest.raises(SgfluxError, match=r"config\.json: not JSON"):
-        model_size(ModelSource(model_id=str(model)))
+        picture_size(ModelSource(model_id=str(model)))
 
 
 def test_a_run_says_and_records_it(tmp_path: Path, make_config: MakeConfig, flux: Path) -> None:

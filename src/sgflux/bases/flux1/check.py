@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
+from sgflux.bases.base import ModelReport
 from sgflux.bases.flux1.original_layout import described_state
 from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.bases.flux1.text import text_length
 from sgflux.bases.folder_checks import (
     Folder,
     PartWeights,
@@ -34,6 +35,7 @@ from sgflux.bases.folder_checks import (
     read_weights,
 )
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.name_tokens import unreadable_names
 from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.weights_header import StoredTensor, read_header
@@ -77,29 +79,8 @@ _TIED = (("shared.weight", "encoder.embed_tokens.weight"),)
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
 
 
-@dataclass(frozen=True)
-class ModelReport:
-    """Result of a check without problems.
-
-    Attributes:
-        tokenizer_2: T5's tokenizer; None if it is still to be fetched.
-        lines: Description of the checks for the user, one line for each part.
-    """
-
-    tokenizer_2: Any
-    lines: tuple[str, ...]
-
-
 def check_model(source: ModelSource, *, needs_transformer: bool = True) -> ModelReport:
-    """Look at every file of a base model that a run would load.
-
-    Args:
-        source: Place of the model and its parts.
-        needs_transformer: False: only the encoders and the tokenizers are needed.
-
-    Raises:
-        SgfluxError: naming the file, what is wrong with it, and what to do.
-    """
+    """See :meth:`sgflux.bases.base.Files.check`."""
     folder = _folder_of(source)
     sizes: dict[str, int] = {}
     channels, clip_tokens, t5_tokens = _check_singles(
@@ -126,7 +107,17 @@ def check_model(source: ModelSource, *, needs_transformer: bool = True) -> Model
         folder.pending.append("tokenizers")
     elif folder is not None:
         tokenizers = _check_tokenizers(folder, clip=clip_tokens, t5=t5_tokens)
-    return ModelReport(tokenizers[1], tuple(_lines(source, folder, sizes)))
+    t5 = tokenizers[1]
+
+    def unreadable(
+        names: Iterable[str], max_sequence_length: int | None
+    ) -> Iterator[tuple[str, SgfluxError]]:
+        length = text_length(max_sequence_length, t5.model_max_length, model=source.name)
+        return unreadable_names(t5, names, max_sequence_length=length)
+
+    return ModelReport(
+        tuple(_lines(source, folder, sizes)), unreadable=None if t5 is None else unreadable
+    )
 
 
 def check_input_channels(model_id: str, channels: int, *, latent_channels: int) -> None:

@@ -23,9 +23,20 @@ from sgflux.bases.flux1.load import load_scheduler
 from sgflux.bases.flux1.original_layout import original_state
 from sgflux.bases.flux1.single_files import clip_state, original_autoencoder_state, t5_state
 from sgflux.bases.hub import model_folder
-from sgflux.bases.identity import PARTS, BaseIdentity
+from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.settings.model_source import ModelSource
+
+PARTS = (
+    "transformer",
+    "text_encoder",
+    "text_encoder_2",
+    "vae",
+    "tokenizer",
+    "tokenizer_2",
+    "scheduler",
+)
+"""The parts of FLUX.1, as diffusers names their folders."""
 
 _VERSION = "1"
 """Of how digests are taken; another one makes the remembered ones unknown."""

@@ -58,6 +58,11 @@ class Autoencoder:
         """Pixels a side for one latent pixel (8 for FLUX.1)."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
+    @property
+    def size(self) -> int:
+        """Pixels a side of the pictures that the model was made for."""
+        return int(self.vae.config.sample_size)
+
     @torch.no_grad()
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the *unscaled* latents.

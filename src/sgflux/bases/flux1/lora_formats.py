@@ -21,7 +21,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,6 +39,7 @@ from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
 from sgflux.settings.exporting import LoraFormat
+from sgflux.settings.model import FLUX_SCHNELL
 from sgflux.terminal.printable import counted
 
 __all__ = ["LORA_FORMATS", "METADATA_KEY", "LoraWeights", "read_lora", "write_lora"]
@@ -60,6 +61,46 @@ _ENDINGS = {
     "kohya": ("lora_down.weight", "lora_up.weight"),
     "comfyui": ("lora_A.weight", "lora_B.weight"),
 }
+
+IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+_SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
+"""What a description of FLUX.1-schnell or FLUX.1-dev says of the sizes."""
+
+
+# --- an adapter's layers ------------------------------------------------------------------------
+
+
+def lora_layers(
+    base: Mapping[str, Any], blocks: Iterable[int], targets: str
+) -> dict[str, tuple[int, int]]:
+    """See :class:`~sgflux.bases.base.LoraLayouts`: the attention of double blocks."""
+    parts = IMAGE_PROJECTIONS + (TEXT_PROJECTIONS if targets == "all" else ())
+    names = [f"transformer_blocks.{index}.attn.{part}" for index in blocks for part in parts]
+    return dict.fromkeys(names, (base["inner_dim"], base["inner_dim"]))
+
+
+def lora_header(base: Mapping[str, Any]) -> dict[str, str]:
+    """See :class:`~sgflux.bases.base.LoraLayouts`; as sd-scripts and ModelSpec have it."""
+    kind = "flux-1"
+    if _has_usual_sizes(base):
+        kind = "flux-1-dev" if base["guidance_embeds"] else "flux-1-schnell"
+    return {
+        "ss_base_model_version": "flux1",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": f"{kind}/lora",
+        "modelspec.implementation": "https://github.com/black-forest-labs/flux",
+    }
+
+
+def hub_id(base: Mapping[str, Any]) -> str | None:
+    """See :class:`~sgflux.bases.base.LoraLayouts`: FLUX.1-schnell where the sizes are its own."""
+    return FLUX_SCHNELL if not base.get("guidance_embeds") and _has_usual_sizes(base) else None
+
+
+def _has_usual_sizes(base: Mapping[str, Any]) -> bool:
+    return all(base.get(name) == size for name, size in _SIZES.items())
 
 
 # --- writing ------------------------------------------------------------------------------------

@@ -118,6 +118,7 @@ class FluxNetwork:
         num_layers: Number of double blocks.
         inner_dim: D.
         channels: Channels of the latents.
+        patch: Latent pixels a side of an image token.
         is_guided: Whether the model is guidance-distilled, as FLUX.1-dev is.
     """
 
@@ -130,6 +131,7 @@ class FluxNetwork:
         self.num_layers = len(double)
         self.inner_dim: int = transformer.inner_dim
         self.channels: int = transformer.config.in_channels // 4
+        self.patch = 2
         self.is_guided: bool = transformer.config.guidance_embeds
         self._ids: dict[tuple[int, int, int, torch.device], tuple[Tensor, Tensor]] = {}
 

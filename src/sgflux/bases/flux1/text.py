@@ -6,7 +6,7 @@ Shapes: B batch, L text tokens, D_t5 and D_clip the text encoders' widths.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from sgflux.bases.name_tokens import (
     special_ids,
     statement_parts,
     unreadable,
+    unreadable_names,
 )
 from sgflux.errors import SgfluxError
 
@@ -64,6 +65,11 @@ class TextEncoders:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def dim(self) -> int:
+        """D_t5."""
+        return int(self.text_encoder_2.config.d_model)
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Text:
         """Encode B prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
@@ -89,6 +95,11 @@ class TextEncoders:
             max_sequence_length=self.max_sequence_length,
         )
         return {"hidden": hidden, "pooled": pooled}
+
+    def unreadable(self, names: Iterable[str]) -> Iterator[tuple[str, SgfluxError]]:
+        """See :class:`~sgflux.bases.base.TextEncoders`."""
+        length = self.max_sequence_length
+        return unreadable_names(self.tokenizer_2, names, max_sequence_length=length)
 
     def cuts(self, prompts: Sequence[str]) -> list[bool]:
         """Whether T5 reads each prompt only in part, since it has too many tokens."""

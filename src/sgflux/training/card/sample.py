@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
+from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseCheck
 from sgflux.data.buckets import Size
 from sgflux.data.pictures import picture_bytes
@@ -75,19 +75,17 @@ def draw_sample(
     Raises:
         SgfluxError: if an encoder cannot be loaded.
     """
-    model = prepared.model
+    model, family = prepared.model, family_of(source)
     model.load_trainable_state(weights)
     graph = splits.items[0].graph if splits.items else splits.train[0].graph
     prompt = prompts_for_graph(graph, "neutral")
     aside: dict[str, Any] = {"dtype": prepared.dtype, "device": memory.encoder_device or "cpu"}
     pipeline = SceneGraphFluxPipeline(
-        text_encoders=load_text_encoders(
-            **source.for_text_encoders,
-            max_sequence_length=prepared.adapter.max_sequence_length,
-            **aside,
+        text_encoders=family.load_text_encoders(
+            source, max_sequence_length=prepared.adapter.max_sequence_length, **aside
         ),
-        autoencoder=load_autoencoder(**source.for_autoencoder, **aside),
-        scheduler=load_scheduler(**source.for_scheduler),
+        autoencoder=family.load_autoencoder(source, **aside),
+        scheduler=family.load_scheduler(source),
         transformer=model.flux.transformer,
         model=model,
         model_id=source.name,

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.bases.flux1.lora_formats import LoraWeights, read_lora
+from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import BaseIdentity, check_identity
+from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
@@ -28,6 +29,7 @@ from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
 from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
 _SIZES = (
@@ -62,21 +64,22 @@ class InitialAdapter:
     lora: LoraWeights | None = None
 
 
-def read_initial(source: str, *, allow_download: bool) -> InitialAdapter:
+def read_initial(source: str, *, model: ModelSource) -> InitialAdapter:
     """Read what ``--init-from`` names.
 
     Args:
         source: Folder or hub id of a bundle, or a ``.safetensors`` file.
-        allow_download: Whether a bundle is fetched from the hub if it is not on this machine.
+        model: Base of the run; a bundle is fetched from the hub if that is allowed for the base.
 
     Raises:
-        SgfluxError: if it cannot be read.
+        SgfluxError: if it cannot be read, or belongs to another family of bases.
     """
-    path = Path(source).expanduser()
+    path, family = Path(source).expanduser(), family_of(model)
     try:
         if path.suffix == ".safetensors" or path.is_file():
-            return InitialAdapter(name=source, lora=read_lora(path))
-        config, state = load_bundle(find_bundle(source, allow_download=allow_download))
+            return InitialAdapter(name=source, lora=family.read_lora(path))
+        config, state = load_bundle(find_bundle(source, allow_download=model.allow_download))
+        expect_family(config.base, family)
     except SgfluxError as error:
         raise SgfluxError(f"init_from: {error}") from error
     return InitialAdapter(name=source, config=config, state=state)

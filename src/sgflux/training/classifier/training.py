@@ -21,9 +21,7 @@ from torch.nn import functional as F
 
 import sgflux
 from sgflux.bases.devices import DTYPES
-from sgflux.bases.families import network_of
-from sgflux.bases.flux1.files import identify_base
-from sgflux.bases.flux1.load import load_transformer
+from sgflux.bases.families import family_of
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
@@ -234,10 +232,11 @@ def _make_reader(
 
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
-    transformer = load_transformer(
-        **config.model.for_transformer, dtype=DTYPES[config.compute.dtype], device=device
-    ).requires_grad_(False)
-    network = network_of(transformer)
+    family = family_of(config.model)
+    transformer = family.load_transformer(
+        config.model, dtype=DTYPES[config.compute.dtype], device=device
+    )
+    network = family.network(transformer)
     guidance = guidance_of(None, is_distilled=network.is_guided, model=config.model.name)
     blocks = default_concept_blocks(network.num_layers)
     saliency = SaliencyRelationClassifier(
@@ -267,7 +266,7 @@ def _make_reader(
             maps = concept_probabilities(softened(scores)).unflatten(2, network.grid(noisy))
         return saliency(maps)
 
-    identity = identify_base(config.model).parts["transformer"]
+    identity = family.identity(config.model).parts["transformer"]
     return Reader(saliency, identity, read_maps, encoded, device)
 
 

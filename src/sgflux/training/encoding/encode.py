@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sgflux.bases.flux1.facts import EncoderFacts
+from sgflux.bases.base import Facts
 from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
@@ -34,7 +34,6 @@ from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.term import Needs
 
-_LATENT_CHANNELS = 16
 _SPLITS = ("training", "validation")
 
 
@@ -132,7 +131,7 @@ def plan_encoding(
     cached = data.latent_cache_dir is not None
     of_pictures = encoders.picture_identity if cached else ""
     of_texts = encoders.text_identity if cached else ""
-    size, patch = pictures.size, 2 * encoders.facts.downsample
+    size, patch = pictures.size, encoders.facts.patch
     check_size(size, patch=patch, model=encoders.source.name)
     buckets = bucket_sizes(*size, multiple=patch) if data.aspect_buckets else None
     plans = []
@@ -211,7 +210,7 @@ def encode(
         latent_scale=LatentScale(shift=facts.latent_shift, scale=facts.latent_scale),
         text_tokens=facts.text_tokens,
         image_tokens=planned.image_tokens,
-        patch=2 * facts.downsample,
+        patch=facts.patch,
         autoencoder_identity=encoders.picture_identity,
         content=planned.content,
         seen=planned.seen,
@@ -256,7 +255,7 @@ def fill(
     return done
 
 
-def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: EncoderFacts) -> None:
+def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: Facts) -> None:
     """Check that the cache's disk has room for what the cache lacks."""
     pictures = {
         key: plan.pictures[key].size for plan in plans for key in store.missing(list(plan.pictures))
@@ -266,10 +265,8 @@ def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: Encode
         (height // facts.downsample) * (width // facts.downsample)
         for height, width in pictures.values()
     )
-    # Means and standard deviations of 16 channels, and features of every token, in bf16.
-    needed = (
-        2 * 2 * _LATENT_CHANNELS * values + len(prompts) * 2 * facts.text_tokens * facts.text_dim
-    )
+    # Means and standard deviations of all channels, and features of every token, in bf16.
+    needed = 2 * 2 * facts.channels * values + len(prompts) * 2 * facts.text_tokens * facts.text_dim
     expect_room(
         store.root, needed, f"{len(pictures):,} encoded pictures and {len(prompts):,} texts"
     )

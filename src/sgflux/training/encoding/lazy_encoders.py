@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Literal
 
 import torch
 
+from sgflux.bases.base import Autoencoder, TextEncoders
 from sgflux.bases.devices import DTYPES, usable_device
-from sgflux.bases.flux1.facts import (
-    AUTOENCODER_PARTS,
-    TEXT_PARTS,
-    EncoderFacts,
-    encoder_facts,
-    files_identity,
-)
-from sgflux.bases.flux1.load import Autoencoder, load_autoencoder, load_text_encoders
-from sgflux.bases.flux1.text import TextEncoders
-from sgflux.bases.hub import model_folder
+from sgflux.bases.families import family_of, named
 from sgflux.data.cache.arrays import name_key
 from sgflux.data.cache.encoding import Encoders, name_features
 from sgflux.data.cache.store import CacheStore
@@ -51,23 +44,8 @@ class LazyEncoders:
         self.source = source
         self._dtype, self._max_sequence_length = dtype, max_sequence_length
         self._device = device if encoder_device is None else usable_device(encoder_device)
-        files = {
-            "vae": source.autoencoder,
-            "text_encoder": source.text_encoder,
-            "text_encoder_2": source.text_encoder_2,
-        }
-        self._files = {part: path for part, path in files.items() if path is not None}
-        self._folder = model_folder(
-            source.rest,
-            **source.hub,
-            parts=[part for part in (*AUTOENCODER_PARTS, *TEXT_PARTS) if part not in self._files],
-        )
-        self.facts: EncoderFacts = encoder_facts(
-            self._folder,
-            max_sequence_length=max_sequence_length,
-            autoencoder=source.autoencoder,
-            text_encoder_2=source.text_encoder_2,
-        )
+        self._family = family_of(source)
+        self.facts = self._family.facts(source, max_sequence_length=max_sequence_length)
 
     @property
     def loaded(self) -> bool:
@@ -77,8 +55,8 @@ class LazyEncoders:
     @cached_property
     def text(self) -> TextEncoders:
         """The text encoders, loaded."""
-        return load_text_encoders(
-            **self.source.for_text_encoders,
+        return self._family.load_text_encoders(
+            self.source,
             dtype=DTYPES[self._dtype],
             device=self._device,
             max_sequence_length=self._max_sequence_length,
@@ -87,17 +65,17 @@ class LazyEncoders:
     @cached_property
     def pictures(self) -> Autoencoder:
         """The autoencoder, loaded: in float32 whatever the rest is in, since all builds on it."""
-        return load_autoencoder(**self.source.for_autoencoder, device=self._device)
+        return self._family.load_autoencoder(self.source, dtype=torch.float32, device=self._device)
 
     @cached_property
     def picture_identity(self) -> str:
         """Identity of the autoencoder, for the keys of a cache and for a classifier."""
-        return self._identity(AUTOENCODER_PARTS, "fp32")
+        return self._identity("pictures", "fp32")
 
     @cached_property
     def text_identity(self) -> str:
         """Identity of the text encoders and tokenizers in the run's precision."""
-        return self._identity(TEXT_PARTS, self._dtype)
+        return self._identity("text", self._dtype)
 
     def callables(self) -> Encoders:
         """What encodes, loading nothing before it is called."""
@@ -119,10 +97,6 @@ class LazyEncoders:
         """How many of the names' features the store lacks."""
         return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
 
-    def _identity(self, parts: Sequence[str], dtype: str) -> str:
-        identity = files_identity(
-            self._folder,
-            [part for part in parts if part not in self._files],
-            single=[self._files[part] for part in parts if part in self._files],
-        )
-        return f"{identity} {dtype}"
+    def _identity(self, part: Literal["text", "pictures"], dtype: str) -> str:
+        family = named(self._family).values()
+        return " ".join((*family, self._family.encoder_identity(self.source, part), dtype))

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from sgflux.bases.flux1.single_files import described_autoencoder
-from sgflux.bases.hub import model_folder
-from sgflux.errors import SgfluxError
-from sgflux.files.reading import read_json_object
+from sgflux.bases.families import family_of
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
 
@@ -32,7 +29,7 @@ def with_size(
     """
     if pictures.height is not None and pictures.width is not None:
         return pictures
-    own = model_size(source)
+    own = family_of(source).picture_size(source)
     side = min(own, LARGEST)
     height, width = pictures.height or side, pictures.width or side
     why = "the model's own size" if side == own else f"half of the model's own {own}"
@@ -40,21 +37,3 @@ def with_size(
         why = f"less than the model's own {own}"
     say(f"pictures:   {height} x {width} pixels, as {why}; --height and --width change that")
     return replace(pictures, height=height, width=width)
-
-
-def model_size(source: ModelSource) -> int:
-    """Pixels a side of the pictures that a model was made for, as its autoencoder says.
-
-    Raises:
-        SgfluxError: if the model is not on this machine, or does not say it.
-    """
-    if source.autoencoder is not None:
-        return int(described_autoencoder(source.autoencoder)["sample_size"])
-    path = model_folder(source.rest, **source.hub, parts=["vae"]) / "vae" / "config.json"
-    size = read_json_object(path).get("sample_size")
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise SgfluxError(
-            f"{path}: sample_size, the model's own size, must be a whole number, got {size!r}; "
-            "give height and width"
-        )
-    return size

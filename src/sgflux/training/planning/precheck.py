@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 
-from sgflux.bases.flux1.check import check_model
-from sgflux.bases.flux1.text import text_length
+from sgflux.bases.families import family_of
 from sgflux.bases.memory.quantization import check_libraries
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
@@ -68,19 +67,11 @@ def check_inputs(
     if processes.is_main:
         try:
             check_libraries(quantize=quantize)
-            report = check_model(model, needs_transformer=needs_transformer)
+            report = family_of(model).check(model, needs_transformer=needs_transformer)
             lines += report.lines
-            if report.tokenizer_2 is not None and names:
-                longest = report.tokenizer_2.model_max_length
-                length = text_length(max_sequence_length, longest, model=model.name)
-                lines.append(
-                    check_names(
-                        list(names),
-                        tokenizer=report.tokenizer_2,
-                        max_sequence_length=length,
-                        files=data.files,
-                    )
-                )
+            if report.unreadable is not None and names:
+                unreadable = report.unreadable(names, max_sequence_length)
+                lines.append(check_names(list(names), unreadable=unreadable, files=data.files))
             for path, examples in zip(data.files, (splits.train, splits.val), strict=False):
                 if examples:
                     lines.append(

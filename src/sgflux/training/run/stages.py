@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sgflux.bases.devices import DTYPES
+from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
+from sgflux.models.adapter import GraphLoraModel
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import (
     Preparation,
@@ -40,7 +41,7 @@ from sgflux.training.encoding.splits import (
 )
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
-from sgflux.training.planning.outline import adapted, cost_lines, describe_model
+from sgflux.training.planning.outline import adapted, cost_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 
@@ -188,7 +189,7 @@ def prepare(
         validator=validator,
         latent_scale=encoded.latent_scale,
         dtype=dtype,
-        guidance=_guidance(config, model.flux.transformer),
+        guidance=_guidance(config, model),
         digests=splits.digests,
         content=encoded.content,
         seen=encoded.seen,
@@ -247,18 +248,17 @@ def outline(
     Raises:
         SgfluxError: if a description is not on this machine, or a setting does not fit it.
     """
-    described = describe_model(
-        config.model, max_sequence_length=config.conditions.max_sequence_length
-    )
-    size, patch = config.pictures.size, described.patch
+    length = config.conditions.max_sequence_length
+    base = family_of(config.model).outline(config.model, max_sequence_length=length)
+    size, patch = config.pictures.size, base.patch
     check_size(size, patch=patch, model=config.model.name)
     model = adapted(
-        described,
+        base,
         adapter=config.adapter,
         encoder=config.encoder,
         training_adapter=splits.training_adapter,
     )
-    _guidance(config, described.transformer)
+    _guidance(config, model)
     plan = plan_of(
         config.optimizer,
         splits,
@@ -268,7 +268,7 @@ def outline(
         sizes=sizes,
     )
     costs = cost_lines(
-        described,
+        base,
         plan,
         optimizer=config.optimizer,
         memory=config.memory,
@@ -282,6 +282,6 @@ def outline(
     return plan, costs
 
 
-def _guidance(config: TrainConfig, transformer: Any) -> float | None:
-    is_distilled = transformer.config.guidance_embeds
+def _guidance(config: TrainConfig, model: GraphLoraModel) -> float | None:
+    is_distilled = model.flux.network.is_guided
     return guidance_of(config.flow.guidance, is_distilled=is_distilled, model=config.model.name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sgflux.bases.flux1.files import identify_base
+from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName
 from sgflux.data.buckets import Size, bucket_lines
@@ -138,12 +138,12 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         resume_path = folder.resume_path(config.start.resume)
         if resume_path is not None:
             state = TrainingState.load(resume_path)
+            family, base = family_of(config.model), state.adapter.get("base")
+            expect_family(base, family, what=f"{resume_path}: the run")
             if config.start.init_from is not None:
                 config = config.changed(**as_started(state, _sizes(config)))
         elif config.start.init_from is not None:
-            initial = read_initial(
-                config.start.init_from, allow_download=config.model.allow_download
-            )
+            initial = read_initial(config.start.init_from, model=config.model)
             changes, lines = adopted(initial, _sizes(config), kind=config.encoder.kind)
             config = config.changed(**changes)
             for line in lines:
@@ -274,7 +274,7 @@ def _sizes(config: TrainConfig) -> dict[str, Any]:
 def _identify(config: TrainConfig, *, processes: Processes) -> BaseIdentity:
     """What the base is; the main process reads its weights, and the others hear of it."""
     with processes.main_first():
-        return identify_base(config.model)
+        return family_of(config.model).identity(config.model)
 
 
 def _say_outline(
