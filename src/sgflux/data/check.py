@@ -103,7 +103,7 @@ class CheckReport:
             for size, rows in self.triples.items()
         }
         lines += _columns("graphs", triples)
-        lines += _columns("rows that can be corrupted by", self.negatives)
+        lines += _columns("rows with a negative by", self.negatives)
         lines += [f"  {self.repairs}"] if self.repairs else []
         shown = self.problems[:max_problems]
         # Line 0 is the file as a whole.

@@ -6,9 +6,11 @@ Predicates are canonical from here on; the words of the file stay beside them in
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -331,6 +333,27 @@ def write_examples(path: str | os.PathLike[str], examples: Iterable[SceneExample
         if not count:
             raise SgfluxError(f"{path}: there is no example to write")
     return count
+
+
+def split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
+    """Return what the summary of a data set says of one split.
+
+    Args:
+        path: JSONL file of the split.
+        examples: Examples in that file; their ``meta`` says whether a combination is held out.
+    """
+    predicates = Counter(example.triple.predicate for example in examples)
+    triples = Counter(len(example.graph.relationships) for example in examples)
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "rows": len(examples),
+        "pictures": len({example.image_rel_path for example in examples}),
+        "predicates": dict(sorted(predicates.items())),
+        "triples": {str(size): count for size, count in sorted(triples.items())},
+        "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
+        "mirrored": sum(example.is_mirrored for example in examples),
+    }
 
 
 def resolve_image(example: SceneExample, images_dir: str | os.PathLike[str]) -> Path:

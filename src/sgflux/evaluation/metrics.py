@@ -10,7 +10,7 @@ have a width; numbers without bounds have Student's t over images.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,14 +50,6 @@ class Estimate:
         """As plain JSON."""
         return {**vars(self), "ci95": None if self.ci95 is None else list(self.ci95)}
 
-    def __str__(self) -> str:
-        """As a percentage with its interval."""
-        if self.value is None:
-            return "nothing to measure"
-        if self.ci95 is None:
-            return f"{self.value:.1%} (n = {self.n})"
-        return f"{self.value:.1%} [{self.ci95[0]:.1%}, {self.ci95[1]:.1%}] (n = {self.n})"
-
 
 @dataclass(frozen=True)
 class MacroEstimate:
@@ -93,7 +85,7 @@ def mean_estimate(rows: Rows) -> Estimate:
     Raises:
         ValueError: on a value outside of [0, 1].
     """
-    return _share(_ungrouped(rows))
+    return _estimate(_ungrouped(rows), share_interval)
 
 
 def macro_estimate(rows: Rows) -> MacroEstimate:
@@ -106,8 +98,8 @@ def macro_estimate(rows: Rows) -> MacroEstimate:
         ValueError: on a value outside of [0, 1].
     """
     names = sorted({group for _, group, _ in rows})
-    per_group = {name: _share(_of_groups(rows, {name})) for name in names}
-    return MacroEstimate(_share(rows), per_group)
+    per_group = {name: _estimate(_of_groups(rows, {name}), share_interval) for name in names}
+    return MacroEstimate(_estimate(rows, share_interval), per_group)
 
 
 def difference_estimate(first: Rows, second: Rows) -> Estimate:
@@ -129,7 +121,7 @@ def difference_estimate(first: Rows, second: Rows) -> Estimate:
     (one, one_layout), (two, two_layout) = map(_columns, sides)
     found = difference_interval(one, one_layout, two, two_layout)
     clusters = len({cluster for side in sides for _, _, cluster in side})
-    return _estimate(found, n=len(one) + len(two), clusters=clusters)
+    return _of_interval(found, n=len(one) + len(two), clusters=clusters)
 
 
 def level_estimate(rows: Rows) -> Estimate:
@@ -138,20 +130,15 @@ def level_estimate(rows: Rows) -> Estimate:
     Args:
         rows: Observations; may be none at all; groups do not count.
     """
-    if not rows:
-        return NOTHING
-    values, layout = _columns(_ungrouped(rows))
-    found = mean_interval(values, layout)
-    return _estimate(found, n=len(rows), clusters=layout.num_clusters)
+    return _estimate(_ungrouped(rows), mean_interval)
 
 
-def _share(rows: Rows) -> Estimate:
-    """The macro share of values from 0 to 1."""
+def _estimate(rows: Rows, interval: Callable[[np.ndarray, Layout], Interval]) -> Estimate:
+    """The mean over groups with its interval; nothing of no rows."""
     if not rows:
         return NOTHING
     values, layout = _columns(rows)
-    found = share_interval(values, layout)
-    return _estimate(found, n=len(rows), clusters=layout.num_clusters)
+    return _of_interval(interval(values, layout), n=len(rows), clusters=layout.num_clusters)
 
 
 def _columns(rows: Rows) -> tuple[np.ndarray, Layout]:
@@ -170,7 +157,7 @@ def _of_groups(rows: Rows, groups: Collection[str]) -> Rows:
     return [row for row in rows if row[1] in groups]
 
 
-def _estimate(found: Interval, *, n: int, clusters: int) -> Estimate:
+def _of_interval(found: Interval, *, n: int, clusters: int) -> Estimate:
     low, high = float(found.low[0]), float(found.high[0])
     is_known = math.isfinite(low) and math.isfinite(high)
     return Estimate(

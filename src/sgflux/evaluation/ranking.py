@@ -69,7 +69,15 @@ def measure_errors(
     errors = torch.full((len(ALTERNATIVES), len(items), len(sigmas)), torch.nan)
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
-        latents = _latents(pipeline, batch, pictures, height, width, crop)
+        fitted = []
+        for item in batch:
+            name = f"{item.example.named(item.row, kind='row')} of the test set"
+            box = crop_box(item.example.boxes, crop, name=name)
+            picture = pictures.load(item.example)
+            fitted.append(fit_image(picture, height, width, crop=crop, box=box))
+        # The posterior's mean is taken, so that the measurement adds no noise of its own.
+        mean, _ = pipeline.autoencoder.posterior(torch.stack(fitted))
+        latents = pipeline.autoencoder.scale(mean.float()).to(pipeline.device)
         text = pipeline.encode_text([prompt_for(item.example, "neutral") for item in batch])
         # A true graph stands in where there is no negative; its error is then discarded.
         alternatives = [
@@ -97,24 +105,6 @@ def measure_errors(
         if item.replaced is None:
             errors[3, row] = torch.nan
     return errors
-
-
-def _latents(
-    pipeline: SceneGraphFluxPipeline,
-    items: Sequence[EvaluationItem],
-    real: RealPictures,
-    height: int,
-    width: int,
-    crop: Crop,
-) -> Tensor:
-    """The posterior's mean, scaled, so that the measurement adds no noise of its own."""
-    pictures = []
-    for item in items:
-        name = f"{item.example.named(item.row, kind='row')} of the test set"
-        box = crop_box(item.example.boxes, crop, name=name)
-        pictures.append(fit_image(real.load(item.example), height, width, crop=crop, box=box))
-    mean, _ = pipeline.autoencoder.posterior(torch.stack(pictures))
-    return pipeline.autoencoder.scale(mean.float()).to(pipeline.device)
 
 
 def _noise(items: Sequence[EvaluationItem], k: int, latents: Tensor, *, seed: int) -> Tensor:

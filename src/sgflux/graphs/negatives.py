@@ -49,10 +49,10 @@ class NegativeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Negative:
-    """A corrupted graph, and the change that corrupted it.
+    """A false graph, and the change that made it false.
 
     Attributes:
-        graph: Corrupted graph.
+        graph: False graph, g-.
         kind: Kind of the change.
         index: Index of the changed relationship in the original graph; for all kinds but
             ``EDGE_DROP`` also in ``graph``.

@@ -85,12 +85,7 @@ def _cleaned(text: str) -> str:
 
 def _key(text: str) -> str:
     # White space never tells two predicates apart, so "infront of" is "in front of".
-    return _without_blanks(clean(text))
-
-
-@lru_cache(maxsize=2**16)
-def _without_blanks(text: str) -> str:
-    return text.replace(" ", "")
+    return clean(text).replace(" ", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +112,6 @@ class PredicateVocabulary:
     symmetric: frozenset[str]
     kinds: Mapping[str, PredicateKind]
     _canonical_by_key: Mapping[str, str] = field(init=False, repr=False, compare=False)
-    _id_by_name: Mapping[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Freeze the tables and check them against each other."""
@@ -165,7 +159,6 @@ class PredicateVocabulary:
         freeze(self, "symmetric", frozenset(self.symmetric))
         freeze(self, "kinds", MappingProxyType(dict(self.kinds)))
         freeze(self, "_canonical_by_key", MappingProxyType(by_key))
-        freeze(self, "_id_by_name", MappingProxyType({n: i for i, n in enumerate(self.names)}))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the plain tables (mapping proxies do not pickle)."""
@@ -225,8 +218,8 @@ class PredicateVocabulary:
         """The canonical name of ``text``: by the tables, else by another wording, else None."""
         name = self._canonical_by_key.get(_key(text))
         if name is None:
-            wordings = map(_without_blanks, other_wordings(clean(text)))
-            name = next(filter(None, map(self._canonical_by_key.get, wordings)), None)
+            keys = map(_key, other_wordings(clean(text)))
+            name = next(filter(None, map(self._canonical_by_key.get, keys)), None)
         return name
 
     def class_id(self, name: str) -> int:
@@ -235,7 +228,7 @@ class PredicateVocabulary:
         Raises:
             UnknownPredicateError: if ``name`` is not known.
         """
-        return self._id_by_name[self.canonical(name)]
+        return self.names.index(self.canonical(name))
 
     def kind(self, name: str) -> PredicateKind:
         """The kind of a predicate.
@@ -259,7 +252,7 @@ class PredicateVocabulary:
         False for an unknown word as well: of it, nothing is known either way.
         """
         name = self.normalize(name)
-        return name in self._id_by_name and name not in self.symmetric
+        return name in self.kinds and name not in self.symmetric
 
     def with_aliases(self, aliases: Mapping[str, str]) -> PredicateVocabulary:
         """A vocabulary that also knows ``aliases``: {alias: canonical name or known alias}.

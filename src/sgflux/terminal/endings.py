@@ -42,26 +42,21 @@ def exit_status(run: Callable[[], int]) -> int:
         # Whoever read standard output has had enough, like `head`.
         _silence_stdout()
         return CLOSED_PIPE
-    except OSError as error:
-        if disk_error(error) is not None:
-            return _say_disk_error(error)
-        if error.filename is None:
-            raise
-        print(f"error: {printable(str(error.filename))}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        # A library's own writer, whose error hides that the disk is full.
-        if disk_error(error) is None:
+        # The error of a library's own writer may hide that the disk is full.
+        if (full := disk_error(error)) is not None:
+            return _say_disk_error(full)
+        if not isinstance(error, OSError) or error.filename is None:
             raise
-        return _say_disk_error(error)
+        print(f"error: {printable(str(error.filename))}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
 
 
-def _say_disk_error(error: Exception) -> int:
-    full = disk_error(error)
-    assert full is not None, "the caller has looked"
+def _say_disk_error(full: OSError) -> int:
+    """Say in one line that a disk is full; returns the exit status."""
     if full.filename is None:  # standard output, or a file of a library
         text = f"a file cannot be written: {full.strerror}; the disk of standard output, of the "
         text += "folder for temporary files or of a cache is full"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 
 from sgflux import __version__
 from sgflux.data.boxes import Box
-from sgflux.data.examples import SceneExample, write_examples
+from sgflux.data.examples import SceneExample, split_summary, write_examples
 from sgflux.data.progress import progress_bar
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
@@ -135,7 +134,10 @@ def write_world(
                     advance(1)
                 path = partial / f"{split}.jsonl"
                 write_examples(path, examples)
-                summary["splits"][split] = _split_summary(path, examples)
+                found = split_summary(path, examples)
+                # Every row has a picture of its own, and none is mirrored.
+                del found["pictures"], found["mirrored"]
+                summary["splits"][split] = found
         replace_file(partial / "summary.json", json.dumps(summary, indent=2) + "\n")
         try:
             # On an empty folder this succeeds, on one that has been filled meanwhile it does not.
@@ -307,16 +309,3 @@ def _example(
             "held_out_combination": row.pair is not None,
         },
     )
-
-
-def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
-    predicates = Counter(example.triple.predicate for example in examples)
-    sizes = Counter(len(example.graph.relationships) for example in examples)
-    return {
-        "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "rows": len(examples),
-        "predicates": {name: predicates[name] for name in PREDICATES},
-        "triples": {str(size): sizes[size] for size in sorted(sizes)},
-        "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
-    }

@@ -18,7 +18,7 @@ from sgflux.data.annotations.selection import Selection, make_pool, select
 from sgflux.data.annotations.sheet import examples_sheet
 from sgflux.data.annotations.splits import choose_combinations
 from sgflux.data.annotations.table import SPLITS, Annotations
-from sgflux.data.examples import SceneExample, write_examples
+from sgflux.data.examples import SceneExample, split_summary, write_examples
 from sgflux.data.mirror import mirrored
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import unfinished_folder
@@ -258,7 +258,7 @@ def _write(
         for split, examples in rows.items():
             if examples:
                 write_examples(partial / files[split].name, examples)
-                summary["splits"][split] = _split_summary(partial / files[split].name, examples)
+                summary["splits"][split] = split_summary(partial / files[split].name, examples)
         split, shown = next((split, found) for split, found in rows.items() if found)
         title = f"{summary['dataset']}, {split}: the first examples of each predicate"
         sheet = examples_sheet(shown, images_dir=images_dir, title=title)
@@ -268,18 +268,3 @@ def _write(
         for path in files.values():
             if (partial / path.name).exists():
                 (partial / path.name).replace(path)
-
-
-def _split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any]:
-    predicates = Counter(example.triple.predicate for example in examples)
-    triples = Counter(len(example.graph.relationships) for example in examples)
-    return {
-        "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "rows": len(examples),
-        "pictures": len({example.image_rel_path for example in examples}),
-        "predicates": dict(sorted(predicates.items())),
-        "triples": {str(size): count for size, count in sorted(triples.items())},
-        "held_out_combination": sum(example.meta["held_out_combination"] for example in examples),
-        "mirrored": sum(example.is_mirrored for example in examples),
-    }

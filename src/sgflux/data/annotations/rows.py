@@ -165,7 +165,7 @@ class RowMaker:
             np.random.SeedSequence(self.seed, spawn_key=(2, int(row)))
         ).permutation(len(things))
         place = {int(old): new for new, old in enumerate(order)}
-        edges = dict.fromkeys(
+        stated_once = dict.fromkeys(
             (
                 place[node[int(relations.subjects[i])]],
                 self._canonical[relations.predicates[i]],
@@ -176,7 +176,7 @@ class RowMaker:
         ordered = [things[old] for old in order]
         graph = SceneGraph(
             objects=tuple(self.table.names[objects.names[thing]] for thing in ordered),
-            relationships=tuple(edge for edge in edges if edge[0] != edge[2]),
+            relationships=tuple(entry for entry in stated_once if entry[0] != entry[2]),
         )
         boxes = clipped_boxes(self.candidates.boxes[ordered], np.array([size] * len(ordered)))
         return graph, tuple(_plain_box(box) for box in boxes), ordered

@@ -143,11 +143,6 @@ class EncodingPlan:
                 self.prompts[key] = text
                 self._prompt_keys.append(key)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width to which pictures are fitted, unless there are buckets."""
-        return self._size
-
     def shape_line(self) -> str | None:
         """How many pictures are squashed, or lose a part of what their rows are about, in words.
 
