@@ -168,12 +168,12 @@ def test_an_alpha_that_contradicts_the_weights_is_named(bundle: Path) -> None:
         (lambda a: a["base"].update(num_layers="8"), "base's num_layers must be a whole.*'8'"),
         (lambda a: a["base"].update(inner_dim=10**6), r"\(4, 32\), but .* \(4, 1000000\)"),
         (lambda a: a["base"].update(identity=3), "identity must be a table of digests, got 3"),
-        (lambda a: a["encoder"].update(hidden_dim="256"), "hidden_dim must be of type int.*'256'"),
+        (lambda a: a["encoder"].update(hidden_dim="256"), r"Expected `int`, got `str` - at `\$\.hidden_dim"),
         (lambda a: a["encoder"].update(hidden_dim=10**6), "hidden_dim is 1000000, which does not"),
         (lambda a: a["encoder"].update(layers=10**9), "layers is 1000000000, which does not fit"),
         (lambda a: a["encoder"].update(layers=3), r"layers\.2\.\S+ is missing, but the settings"),
-        (lambda a: a["encoder"].update(text_dim=None), "text_dim must be a whole number, got None"),
-        (lambda a: a["encoder"].update(number_triples=1), "number_triples must be of type bool"),
+        (lambda a: a["encoder"].update(text_dim=None), r"Expected `int`, got `null` - at `\$\.text_dim"),
+        (lambda a: a["encoder"].update(number_triples=1), r"Expected `bool`, got `int` - at `\$\.number_tr"),
     ],
 )
 def test_settings_of_the_wrong_type_or_size_are_named_before_anything_is_made(
