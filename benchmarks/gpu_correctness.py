@@ -61,7 +61,7 @@ def exact(bench: Bench) -> dict[str, Any]:
             mixed = ours.model(graphs, inputs)
             with adapter_disabled(ours.model):
                 mixed_plain = ours.model(None, inputs)
-        ours.model.flux.gate_image.fill_(0.5)
+        ours.model.flux.conditioner.gate_image.fill_(0.5)
         opened = ours.model(graphs, inputs)
     return {
         "equal": torch.equal(told, plain),

@@ -262,7 +262,7 @@ def test_frozen_or_trained_it_goes_through_the_conditioner_and_into_a_bundle(
     with torch.no_grad():
         base = make_transformer()(**vars(inputs)).sample
         assert torch.equal(model(GRAPHS, inputs), base)
-        for gate in (model.flux.gate_image, model.flux.gate_text):
+        for gate in (model.flux.conditioner.gate_image, model.flux.conditioner.gate_text):
             gate.fill_(0.5)
     model(GRAPHS, inputs).square().mean().backward()
     weight = encoder.graph_projection.weight

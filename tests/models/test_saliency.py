@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.block_range import default_concept_blocks
+from sgflux.models.conditioner import Conditioner
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.saliency import (
@@ -65,16 +66,16 @@ def graph() -> GraphFeatures:
     return GraphFeatures(local=torch.randn(3, 2, 10), mask=mask, global_=torch.randn(3, 6))
 
 
-def conditioned(transformer: FluxTransformer2DModel, mode: str = "token") -> ConditionedFlux:
-    return ConditionedFlux(
-        transformer=transformer,
-        graph_local_dim=10,
-        graph_global_dim=6,
+def conditioned(transformer: FluxTransformer2DModel, mode: Any = "token") -> ConditionedFlux:
+    conditioner = Conditioner(
+        local_dim=10,
+        global_dim=6,
+        inner_dim=transformer.inner_dim,
+        blocks=2,
         graph_mode=mode,
-        block_start=1,
-        block_end=3,
         gate_init=0.5,
     )
+    return ConditionedFlux(transformer=transformer, conditioner=conditioner, block_start=1)
 
 
 def reference(
@@ -238,7 +239,7 @@ def test_gradients_flow_with_and_without_checkpointing(
         gradient_checkpointing=checkpointing,
     )
     scores.square().sum().backward()
-    gradient = model.gate_image.grad
+    gradient = model.conditioner.gate_image.grad
     assert gradient is not None
     assert gradient.abs().max() > 0
 

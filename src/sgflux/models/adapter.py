@@ -131,7 +131,7 @@ class GraphLoraModel(nn.Module):
         for name, layer in self.lora_layers().items():
             parameters[f"lora.{name}.lora_A.weight"] = layer.lora_A[LORA_NAME].weight
             parameters[f"lora.{name}.lora_B.weight"] = layer.lora_B[LORA_NAME].weight
-        for name, parameter in self.flux.conditioner_parameters().items():
+        for name, parameter in self.flux.conditioner.named_parameters():
             parameters[f"conditioner.{name}"] = parameter
         if isinstance(self.encoder, nn.Module):
             for name, parameter in self.encoder.named_parameters():
@@ -216,12 +216,8 @@ def build_model(
     encoder.to(transformer.device)
     flux = ConditionedFlux(
         transformer=transformer,
-        graph_local_dim=encoder.local_dim,
-        graph_global_dim=encoder.global_dim,
-        graph_mode=config.graph_mode,
-        tokens_per_triple=config.tokens_per_triple,
+        conditioner=config.conditioner(encoder, device=transformer.device),
         block_start=config.block_start,
-        block_end=config.block_end,
     )
     model = GraphLoraModel(flux=flux, encoder=encoder, config=config)
     for layer in model.lora_layers().values():

@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 import sgflux
 from sgflux.bases.base import Family
 from sgflux.bases.families import family_in
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.models.block_range import validate_block_range
+from sgflux.models.conditioner import Conditioner
 from sgflux.models.encoders import complete_settings
+from sgflux.models.graph_encoder import GraphEncoder
 from sgflux.settings.adapter import GraphMode, LoraTargets
 
 _SIZES = ("_layers", "_dim", "_channels")
@@ -108,6 +112,25 @@ class AdapterConfig:
     def lora_modules(self) -> tuple[str, ...]:
         """The transformer's layers that get a LoRA, by name."""
         return tuple(self.lora_layers)
+
+    def conditioner(
+        self, encoder: GraphEncoder, *, device: torch.device | None = None
+    ) -> Conditioner:
+        """The untrained conditioner between a graph encoder and the chosen blocks.
+
+        Args:
+            encoder: Graph encoder of the adapter.
+            device: Device of the weights; None: torch's default.
+        """
+        return Conditioner(
+            local_dim=encoder.local_dim,
+            global_dim=encoder.global_dim,
+            inner_dim=self.base["inner_dim"],
+            blocks=self.block_end - self.block_start,
+            graph_mode=self.graph_mode,
+            tokens_per_triple=self.tokens_per_triple,
+            device=device,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it back to an equal config."""

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from sgflux.bases.digests import tensor_digest
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, first_line
 from sgflux.files.reading import naming_unreadable
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
@@ -167,15 +167,19 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
                 f"{directory}: the graph encoder's {name} is {value}, which does not fit "
                 f"{files['encoder']}, whose largest side is {largest}"
             )
-    with torch.device("meta"):
-        names = NameFeatures(config.text_dim)
-        encoder = make_encoder(config.encoder, name_features=names)
+    try:
+        with torch.device("meta"):
+            names = NameFeatures(config.text_dim)
+            encoder = make_encoder(config.encoder, name_features=names)
+            conditioner = config.conditioner(encoder)
+    except (OverflowError, RuntimeError, TypeError) as error:
+        raise SgfluxError(
+            f"{directory}: its settings have impossible sizes: {first_line(error)}"
+        ) from error
     expected = {
         "lora": _lora_shapes(config),
-        "conditioner": conditioner_shapes(
-            config, local_dim=encoder.local_dim, global_dim=encoder.global_dim
-        ),
-        "encoder": {name: tuple(value.shape) for name, value in encoder.named_parameters()},
+        "conditioner": _shapes(conditioner),
+        "encoder": _shapes(encoder),
     }
     for part, shapes in expected.items():
         path = directory / files[part]
@@ -194,33 +198,8 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
             )
 
 
-def conditioner_shapes(
-    config: AdapterConfig, *, local_dim: int, global_dim: int
-) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of :meth:`ConditionedFlux.conditioner_parameters`."""
-    inner, chosen = config.base["inner_dim"], config.block_end - config.block_start
-
-    def norm(name: str, dim: int) -> dict[str, tuple[int, ...]]:
-        return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
-
-    def linear(name: str, dim: int, out: int) -> dict[str, tuple[int, ...]]:
-        return {f"{name}.weight": (out, dim), f"{name}.bias": (out,)}
-
-    shapes = norm("graph_global_norm", global_dim)
-    if config.graph_mode == "temb":
-        return {
-            **shapes,
-            **linear("graph_global_to_temb", global_dim, inner),
-            "gate_temb": (chosen, inner),
-        }
-    return {
-        **shapes,
-        **norm("graph_local_norm", local_dim),
-        **linear("graph_local_proj", local_dim, config.tokens_per_triple * inner),
-        **linear("graph_global_proj", global_dim, inner),
-        "gate_image": (chosen, inner),
-        "gate_text": (chosen, inner),
-    }
+def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in module.named_parameters()}
 
 
 def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:

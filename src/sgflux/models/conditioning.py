@@ -25,15 +25,10 @@ from sgflux.bases.base import GraphTokens, State, Text
 from sgflux.bases.families import network_of
 from sgflux.bases.memory.offload import BlockOffload
 from sgflux.bases.memory.recomputation import Recompute, Within
-from sgflux.errors import SgfluxError
-from sgflux.models.block_range import (
-    check_concept_blocks,
-    default_block_range,
-    validate_block_range,
-)
+from sgflux.models.block_range import check_concept_blocks, validate_block_range
+from sgflux.models.conditioner import Conditioner
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.prefix_state import PrefixState
-from sgflux.settings.adapter import GraphMode
 
 __all__ = ["ConditionedFlux", "PrefixState"]
 
@@ -41,82 +36,40 @@ __all__ = ["ConditionedFlux", "PrefixState"]
 class ConditionedFlux(nn.Module):
     """A base's transformer, conditioned on graphs through a range of its blocks.
 
-    The transformer is used as it is: nothing is hooked, replaced or remembered on it. The module's
-    own weights are float32 whatever the transformer is in.
+    The transformer is used as it is: nothing is hooked, replaced or remembered on it.
 
     Attributes:
         network: The transformer, block by block.
+        conditioner: Trained weights between a graph's features and the chosen blocks.
     """
 
     def __init__(
         self,
         *,
         transformer: nn.Module,
-        graph_local_dim: int,
-        graph_global_dim: int,
-        graph_mode: GraphMode = "token",
-        tokens_per_triple: int = 3,
-        block_start: int | None = None,
-        block_end: int | None = None,
-        gate_init: float = 0.0,
+        conditioner: Conditioner,
+        block_start: int,
     ) -> None:
-        """Put the untrained conditioner around a transformer.
+        """Put a conditioner around a transformer.
 
         Args:
             transformer: Transformer of one of the families, with or without LoRA in it.
-            graph_local_dim: Width of :attr:`GraphFeatures.local`.
-            graph_global_dim: Width of :attr:`GraphFeatures.global_`.
-            graph_mode: ``token`` or ``temb``.
-            tokens_per_triple: Number of graph tokens made of each local row (in token mode). Three
-                leave the roles apart: a word of the prompt finds its own subject or object among
-                the keys.
-            block_start: First chosen block; both None: the middle third.
-            block_end: One past the last chosen block.
-            gate_init: Initial value of the gates; anything but 0 gives up the identity.
+            conditioner: Conditioner of the chosen blocks.
+            block_start: First chosen block; the conditioner says how many there are.
 
         Raises:
-            SgfluxError: if the mode or the range is wrong, or a chosen block cannot take a graph as
-                it is (fused projections, another attention processor).
+            SgfluxError: if the range is wrong, or a chosen block cannot take a graph as it is
+                (fused projections, another attention processor).
         """
         super().__init__()
-        if graph_mode not in ("token", "temb"):
-            raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {graph_mode!r}")
-        if tokens_per_triple < 1:
-            raise SgfluxError(f"tokens_per_triple must be >= 1, got {tokens_per_triple}")
-        self.network = network = network_of(transformer)
-        if block_start is None and block_end is None:
-            block_start, block_end = default_block_range(network.num_layers)
-        if block_start is None or block_end is None:
-            raise SgfluxError("block_start and block_end belong together: give both or neither")
-        validate_block_range(block_start, block_end, network.num_layers)
-        for index in range(block_start, block_end):
-            network.check_block(index)
+        self.network = network_of(transformer)
+        self.block_start, self.block_end = block_start, block_start + conditioner.blocks
+        validate_block_range(self.block_start, self.block_end, self.network.num_layers)
+        for index in range(self.block_start, self.block_end):
+            self.network.check_block(index)
         self.transformer = transformer
-        self.graph_mode = graph_mode
-        self.tokens_per_triple = tokens_per_triple
-        self.block_start, self.block_end = block_start, block_end
-        self.graph_local_dim, self.graph_global_dim = graph_local_dim, graph_global_dim
-        chosen, inner = block_end - block_start, network.inner_dim
-        options: dict[str, Any] = {"dtype": torch.float32, "device": network.device}
-        self.graph_global_norm = nn.LayerNorm(graph_global_dim, **options)
-        if graph_mode == "token":
-            self.graph_local_norm = nn.LayerNorm(graph_local_dim, **options)
-            self.graph_local_proj = nn.Linear(graph_local_dim, tokens_per_triple * inner, **options)
-            self.graph_global_proj = nn.Linear(graph_global_dim, inner, **options)
-            self.gate_image = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
-            self.gate_text = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
-        else:
-            self.graph_global_to_temb = nn.Linear(graph_global_dim, inner, **options)
-            self.gate_temb = nn.Parameter(torch.full((chosen, inner), gate_init, **options))
+        self.conditioner = conditioner
         self._offload: BlockOffload | None = None
-
-    def conditioner_parameters(self) -> dict[str, nn.Parameter]:
-        """The module's own weights by name, without the transformer's."""
-        return {
-            name: parameter
-            for name, parameter in self.named_parameters()
-            if not name.startswith("transformer.")
-        }
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile the base's blocks, those with a graph or concepts in them as well.
@@ -247,11 +200,13 @@ class ConditionedFlux(nn.Module):
         tokens: Tensor | None = None
         tembs = [state.temb] * (self.block_end - self.block_start)
         if graph is not None:
-            self._check_graph(graph, batch=len(state.hidden_states))
-            if self.graph_mode == "temb":
-                tembs = self._graph_temb(graph, state.temb)
+            self.conditioner.check(graph, batch=len(state.hidden_states))
+            if self.conditioner.graph_mode == "temb":
+                tembs = self.conditioner.tembs(graph, state.temb)
             else:
-                tokens, mask = self._graph_tokens(graph, dtype=state.hidden_states.dtype)
+                tokens, mask = self.conditioner.tokens(
+                    graph, network=self.network, dtype=state.hidden_states.dtype
+                )
                 present = graph.present[:, None, None].float()
 
         # The chosen blocks, with the graph in them.
@@ -261,8 +216,8 @@ class ConditionedFlux(nn.Module):
                 side = GraphTokens(
                     states=tokens,
                     mask=mask,
-                    gate_image=present * self.gate_image[number],
-                    gate_text=present * self.gate_text[number],
+                    gate_image=present * self.conditioner.gate_image[number],
+                    gate_text=present * self.conditioner.gate_text[number],
                     is_last=index == self.block_end - 1,
                 )
             watched = scores if index <= last_watched else None
@@ -303,56 +258,6 @@ class ConditionedFlux(nn.Module):
             return run(block.with_graph, state, graph)
         call = block.module if self._offload is None else self._offload.called(block.module)
         return run(partial(block.plain, call=call), state), None
-
-    def _check_graph(self, graph: GraphFeatures, *, batch: int) -> None:
-        rows, triples = graph.mask.shape
-        expected = {
-            "local": (graph.local, (batch, triples, self.graph_local_dim)),
-            "mask": (graph.mask, (batch, triples)),
-            "global_": (graph.global_, (batch, self.graph_global_dim)),
-        }
-        for name, (tensor, shape) in expected.items():
-            if tensor.shape != shape:
-                raise ValueError(
-                    f"graph.{name} is {tuple(tensor.shape)}, expected {shape} for a batch of "
-                    f"{batch} and a mask of {rows} by {triples}"
-                )
-
-    def _graph_tokens(self, graph: GraphFeatures, *, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """[global, first triple's tokens ...] before the first chosen block, and their mask.
-
-        Returns:
-            Tokens (B, G, D), and which of them may be attended to, (B, 1, 1, G) bool. All of a null
-            graph's tokens may be, so that no softmax is empty; its gates are zero.
-        """
-        present = graph.present
-        local, global_ = _without_padding(graph)
-        with torch.autocast(local.device.type, enabled=False):
-            local = self.graph_local_proj(self.graph_local_norm(local))
-            global_ = self.graph_global_proj(self.graph_global_norm(global_))
-        count = self.tokens_per_triple
-        local = local.unflatten(-1, (count, -1))
-        if graph.words is not None and count == graph.words.shape[2]:
-            # What the base itself makes of the statement's words; the rest is learned beside it.
-            local = local + self.network.embed_words(graph.words).float()
-        states = torch.cat([global_[:, None], local.flatten(1, 2)], dim=1).to(dtype)
-        mask = graph.mask.repeat_interleave(count, dim=1)
-        mask = torch.cat([torch.ones_like(present[:, None]), mask], dim=1)
-        return states, (mask | ~present[:, None])[:, None, None, :]
-
-    def _graph_temb(self, graph: GraphFeatures, temb: Tensor) -> list[Tensor]:
-        """A timestep embedding for each chosen block, M of (B, D)."""
-        _, global_ = _without_padding(graph)
-        with torch.autocast(global_.device.type, enabled=False):
-            shift = self.graph_global_to_temb(self.graph_global_norm(global_))
-            shifts = graph.present[:, None] * shift * self.gate_temb[:, None]
-        return [temb + shift for shift in shifts.to(temb.dtype)]
-
-
-def _without_padding(graph: GraphFeatures) -> tuple[Tensor, Tensor]:
-    """Local and global features in float32, zero where there is no triple or no graph."""
-    local = graph.local.float().masked_fill(~graph.mask[..., None], 0.0)
-    return local, graph.global_.float().masked_fill(~graph.present[:, None], 0.0)
 
 
 def _every(gradient_checkpointing: bool | int) -> int:

@@ -20,9 +20,7 @@ class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fie
     number_triples: bool = False
 
 
-class _CGIP(
-    msgspec.Struct, tag_field="kind", tag="cgip", forbid_unknown_fields=True, kw_only=True
-):
+class _CGIP(msgspec.Struct, tag_field="kind", tag="cgip", forbid_unknown_fields=True, kw_only=True):
     embed_dim: int = 512
     hidden_dim: int = 512
     layers: int = 5
