@@ -11,8 +11,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
@@ -32,6 +33,14 @@ WAY_OUT = (
     "copy or download the bundle again; if the change is intended, remove "
     '"digests" from its sgflux_adapter.json'
 )
+
+
+class _Digests(msgspec.Struct):
+    """What :func:`bundle_digests` gives."""
+
+    weights: dict[str, dict[str, str]]
+    settings: str
+    files: dict[Annotated[str, msgspec.Meta(pattern="^[^/]+$")], str] = {}
 
 
 # --- digests ------------------------------------------------------------------------------------
@@ -78,26 +87,24 @@ def check_digests(
     """
     if digests is None:
         return
-    weights = digests.get("weights") if isinstance(digests, Mapping) else None
-    if not isinstance(weights, Mapping) or not all(
-        isinstance(weights.get(name), Mapping) for name in files.values()
-    ):
-        raise SgfluxError(f"{directory}: its description's digests are damaged; {WAY_OUT}")
-    if _settings_digest(settings) != digests.get("settings"):
+    try:
+        saved = msgspec.convert(digests, _Digests)
+        weights = {name: saved.weights[name] for name in files.values()}
+    except (msgspec.ValidationError, KeyError) as error:
+        raise SgfluxError(
+            f"{directory}: its description's digests are damaged: {error}; {WAY_OUT}"
+        ) from error
+    if _settings_digest(settings) != saved.settings:
         raise SgfluxError(
             f"{directory}: the adapter's settings (alpha, rank, blocks, ...) are not those that "
             f"were saved with its weights; {WAY_OUT}"
         )
-    others = digests.get("files", {})
-    if not isinstance(others, Mapping) or any("/" in str(name) for name in others):
-        raise SgfluxError(f"{directory}: its description's digests are damaged; {WAY_OUT}")
-    for name, digest in others.items():
+    for name, digest in saved.files.items():
         if _file_digest(directory / name) != digest:
             raise SgfluxError(
                 f"{directory / name}: is not the file that was saved with the adapter; {WAY_OUT}"
             )
-    for name in files.values():
-        own = weights[name]
+    for name, own in weights.items():
         found = {
             key: (tensor_digest(value)[:_DIGITS], value) for key, value in _read(directory / name)
         }

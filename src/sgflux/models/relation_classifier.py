@@ -80,9 +80,11 @@ class _SettingsShape(msgspec.Struct, forbid_unknown_fields=True):
     blocks: list[int] | None = None
 
 
-class _CardShape(msgspec.Struct):
-    """A classifier's card."""
+class _CardShape(msgspec.Struct, forbid_unknown_fields=True):
+    """A classifier's card, as its file has it."""
 
+    format: int
+    kind: ClassifierKind
     predicates: _Classes
     settings: _SettingsShape
     reads: str
@@ -217,9 +219,9 @@ class ClassifierCard:
     Attributes:
         kind: Kind of its input: latents or saliency maps.
         predicates: Classes of the classifier.
-        settings: the other arguments of its class.
-        reads: identity of what makes its input: the autoencoder, or the transformer.
-        held_out: figures on pictures that it was not trained on: accuracy, ci95 (low, high),
+        settings: Further arguments of its class.
+        reads: Identity of what makes its input: the autoencoder, or the transformer.
+        held_out: Figures on pictures that it was not trained on: accuracy, ci95 (low, high),
             chance, n, pictures, confusion {labels, counts}, calibration {ece, bins}.
         training: Settings and data of its training, plain JSON.
     """
@@ -295,8 +297,7 @@ def read_card(folder: str | os.PathLike[str]) -> ClassifierCard:
     Raises:
         SgfluxError: if the folder holds none, or its card is damaged.
     """
-    content = _read_card(Path(folder))
-    return ClassifierCard(**{f.name: content[f.name] for f in dataclasses.fields(ClassifierCard)})
+    return _read_card(Path(folder))[0]
 
 
 def load_classifier(folder: str | os.PathLike[str]) -> tuple[RelationClassifier, ClassifierCard]:
@@ -306,11 +307,11 @@ def load_classifier(folder: str | os.PathLike[str]) -> tuple[RelationClassifier,
         SgfluxError: if the folder holds none, or a file is damaged or of another classifier.
     """
     folder = Path(folder)
-    content, card = _read_card(folder), read_card(folder)
+    card, digest = _read_card(folder)
     path = folder / WEIGHTS_FILE
     with naming_unreadable(path, SafetensorError):
         data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != content["weights_sha256"]:
+        if hashlib.sha256(data).hexdigest() != digest:
             raise SgfluxError(f"{path} is not the file that {CARD_FILE} describes")
         state = load(data)
     classes = {"latent": LatentRelationClassifier, "saliency": SaliencyRelationClassifier}
@@ -323,7 +324,8 @@ def load_classifier(folder: str | os.PathLike[str]) -> tuple[RelationClassifier,
     return model.requires_grad_(False).eval(), card
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
+def _read_card(folder: Path) -> tuple[ClassifierCard, str]:
+    """The card, and the digest of the weights that it describes."""
     path = folder / CARD_FILE
     if not path.is_file():
         raise SgfluxError(
@@ -331,13 +333,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
             "one"
         )
     content: dict[str, Any] = typed(read_json_bytes(path), dict, where=str(path), way_out=_WAY_OUT)
-    expected = {"format", "weights_sha256", *(f.name for f in dataclasses.fields(ClassifierCard))}
-    if (
-        not isinstance(content, dict)
-        or set(content) != expected
-        or content["format"] != _FORMAT
-        or content["kind"] not in ("latent", "saliency")
-    ):
+    if content.get("format") != _FORMAT:
         raise SgfluxError(f"{path}: is no classifier that this version of sgflux wrote")
     checked(content, _CardShape, where=str(path), way_out=_WAY_OUT)
-    return {**content, "predicates": tuple(content["predicates"])}
+    del content["format"]
+    digest = content.pop("weights_sha256")
+    return ClassifierCard(**{**content, "predicates": tuple(content["predicates"])}), digest
