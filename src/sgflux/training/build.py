@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +18,25 @@ from sgflux.bases.memory.quantization import quantize_base
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.errors import SgfluxError
-from sgflux.flow_matching import SCHNELL_STEPS, sigma_grid
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.flow_matching import SCHNELL_STEPS
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel
 from sgflux.models.block_range import default_block_range, validate_block_range
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.settings.adapter import AdapterSettings
-from sgflux.settings.conditions import PromptKind
-from sgflux.settings.data import DataSettings
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
-from sgflux.settings.pictures import PictureSettings
 from sgflux.training.batches.batch import LatentScale
-from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
-from sgflux.training.encoding.encode import Encoded
-from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.splits import Say, Splits
+from sgflux.training.encoding.splits import Splits
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
-from sgflux.training.randomness import derived_seed
-from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts, Term
-from sgflux.training.validation import ValidationItem, Validator
+from sgflux.training.validation import Validator
 
 
 @dataclass(frozen=True)
@@ -102,67 +92,6 @@ class Preparation:
         return self.training_adapter.switched_off()
 
 
-def adapted_model(
-    encoded: Encoded,
-    *,
-    model: ModelSource,
-    adapter: AdapterSettings,
-    encoder: GraphEncoderSettings,
-    dtype: torch.dtype,
-    comes_small: bool,
-    seed: int,
-    device: torch.device,
-    base_identity: BaseIdentity | None,
-    initial: InitialAdapter | None,
-    say: Say,
-) -> GraphLoraModel:
-    """Load the transformer and put the adapter into it.
-
-    Args:
-        encoded: Data of the run, encoded.
-        model: Base model.
-        adapter: Settings of the adapter.
-        encoder: Settings of the graph encoder.
-        dtype: Precision of the frozen weights.
-        comes_small: Whether the base stays on the CPU until it is quantised or offloaded.
-        seed: Random seed of the adapter's first weights.
-        device: Device of the training.
-        base_identity: Identity of the base; None: the adapter will record none.
-        initial: Weights from which the adapter starts; None: it starts untrained.
-        say: Function that shows a line to the user.
-
-    Raises:
-        SgfluxError: if the model cannot be loaded, or a setting does not fit it.
-    """
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # what the encoders had, for the transformer
-    transformer = family_of(model).load_transformer(
-        model, dtype=dtype, device="cpu" if comes_small else device
-    )
-    pretrained = pretrained_encoder(encoder)
-    config = adapter_config(
-        transformer,
-        adapter=adapter,
-        number_triples=encoder.number_triples,
-        text_tokens=encoded.text_tokens,
-        encoder=pretrained,
-        base_identity=base_identity,
-    )
-    # The adapter's first weights are drawn from torch's global generator.
-    torch.manual_seed(derived_seed(seed, "weights"))
-    built = build_model(
-        transformer=transformer,
-        config=config,
-        name_features=encoded.names,
-        encoder=pretrained or frozen_encoder(encoder, config, encoded.names),
-    )
-    if initial is not None:
-        for line in load_initial(built, initial):
-            say(line)
-    return built
-
-
 def place(
     model: GraphLoraModel,
     memory: MemorySettings,
@@ -199,74 +128,6 @@ def place(
     if compiles:
         model.flux.compile_blocks()
     return added
-
-
-def validator_of(
-    encoded: Encoded,
-    items: Sequence[ValidationItem],
-    *,
-    val_sigmas: int,
-    flow: FlowSettings,
-    prompt_kind: PromptKind,
-    batch_size: int,
-    seed: int,
-) -> Validator | None:
-    """What validates the run; None without a validation set."""
-    if encoded.val is None:
-        return None
-    return Validator(
-        encoded.val,
-        items,
-        sigmas=sigma_grid(val_sigmas, t_min=flow.t_min, t_max=flow.t_max),
-        latent_scale=encoded.latent_scale,
-        prompt_kind=prompt_kind,
-        seed=seed,
-        batch_size=batch_size,
-    )
-
-
-def parts_of_terms(
-    splits: Splits,
-    encoded: Encoded,
-    adapter: AdapterConfig,
-    *,
-    data: DataSettings,
-    pictures: PictureSettings,
-    model: ModelSource,
-    seed: int,
-    device: torch.device,
-) -> Parts:
-    """What the terms of the loss are made of."""
-    identity = adapter.base_identity
-    return Parts(
-        examples=splits.train,
-        names=encoded.names,
-        captions=encoded.train.words,
-        concept_text=encoded.concept_text,
-        regions=lambda: relation_regions(
-            splits.train,
-            images_dir=data.images_root(data.train_jsonl),
-            sizes=encoded.train.sizes or [pictures.size] * len(splits.train),
-            crop=pictures.crop,
-            patch=encoded.patch,
-        ),
-        sampling_sigmas=cache(
-            lambda image_tokens: sampling_sigmas_of(model, image_tokens=image_tokens)
-        ),
-        image_tokens=encoded.image_tokens,
-        num_layers=adapter.base["num_layers"],
-        reads={
-            "latent": [encoded.autoencoder_identity],
-            # Older cards have the fingerprint of two layers, and not the digest of all weights.
-            "saliency": [
-                adapter.base["fingerprint"],
-                *([] if identity is None else [identity.parts["transformer"]]),
-            ],
-        },
-        model_id=model.name,
-        seed=seed,
-        device=device,
-    )
 
 
 def adapter_config(

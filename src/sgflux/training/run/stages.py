@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
+from functools import cache
+
+import torch
 
 from sgflux.bases.devices import DTYPES
 from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
-from sgflux.models.adapter import GraphLoraModel
+from sgflux.flow_matching import sigma_grid
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import (
     Preparation,
-    adapted_model,
+    adapter_config,
+    frozen_encoder,
     guidance_of,
-    parts_of_terms,
     place,
     plan_of,
+    sampling_sigmas_of,
     sigma_shift_of,
-    validator_of,
 )
-from sgflux.training.checkpoints.initial import InitialAdapter
+from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
 from sgflux.training.checkpoints.run_folder import RunFolder
 from sgflux.training.encoding.encode import (
     Encoded,
@@ -30,6 +35,7 @@ from sgflux.training.encoding.encode import (
     image_tokens_of,
     plan_encoding,
 )
+from sgflux.training.encoding.graph_encoder import pretrained_encoder
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.splits import (
     Say,
@@ -44,6 +50,10 @@ from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.outline import adapted, cost_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
+from sgflux.training.randomness import derived_seed
+from sgflux.training.terms.regions import relation_regions
+from sgflux.training.terms.term import Parts
+from sgflux.training.validation import Validator
 
 
 def read_data(config: TrainConfig, *, say: Say) -> Splits:
@@ -129,15 +139,10 @@ def prepare(
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
     """
-    device, seed, dtype = processes.device, config.run.seed, DTYPES[config.compute.dtype]
-    model = adapted_model(
+    device, dtype = processes.device, DTYPES[config.compute.dtype]
+    model = _adapted(
+        config,
         encoded,
-        model=config.model,
-        adapter=config.adapter,
-        encoder=config.encoder,
-        dtype=dtype,
-        comes_small=config.memory.comes_small,
-        seed=seed,
         device=device,
         base_identity=base_identity,
         initial=initial,
@@ -159,25 +164,6 @@ def prepare(
         training_adapter=splits.training_adapter,
         device=device,
     )
-    validator = validator_of(
-        encoded,
-        splits.items,
-        val_sigmas=config.validation.val_sigmas,
-        flow=config.flow,
-        prompt_kind=config.conditions.texts.heaviest,
-        batch_size=config.optimizer.batch_size,
-        seed=seed,
-    )
-    parts = parts_of_terms(
-        splits,
-        encoded,
-        model.config,
-        data=config.data,
-        pictures=config.pictures,
-        model=config.model,
-        seed=seed,
-        device=device,
-    )
 
     def sigma_shift(image_tokens: int) -> float:
         return sigma_shift_of(config.flow, config.model, image_tokens=image_tokens)
@@ -186,7 +172,7 @@ def prepare(
         model=model,
         adapter=model.config,
         train=encoded.train,
-        validator=validator,
+        validator=_validator(config, splits, encoded),
         latent_scale=encoded.latent_scale,
         dtype=dtype,
         guidance=_guidance(config, model),
@@ -195,13 +181,112 @@ def prepare(
         seen=encoded.seen,
         plan=plan,
         terms=splits.terms,
-        parts=parts,
+        parts=_parts(config, splits, encoded, model.config, device=device),
         sigma_shift=sigma_shift(encoded.image_tokens),
         training_adapter=training_adapter,
         sigma_shifts={
             size: sigma_shift(image_tokens_of([size], patch=encoded.patch))
             for size in sorted(set(sizes))
         },
+    )
+
+
+def _adapted(
+    config: TrainConfig,
+    encoded: Encoded,
+    *,
+    device: torch.device,
+    base_identity: BaseIdentity | None,
+    initial: InitialAdapter | None,
+    say: Say,
+) -> GraphLoraModel:
+    """Load the transformer and put the adapter into it."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what the encoders had, for the transformer
+    transformer = family_of(config.model).load_transformer(
+        config.model,
+        dtype=DTYPES[config.compute.dtype],
+        device="cpu" if config.memory.comes_small else device,
+    )
+    pretrained = pretrained_encoder(config.encoder)
+    adapter = adapter_config(
+        transformer,
+        adapter=config.adapter,
+        number_triples=config.encoder.number_triples,
+        text_tokens=encoded.text_tokens,
+        encoder=pretrained,
+        base_identity=base_identity,
+    )
+    # The adapter's first weights are drawn from torch's global generator.
+    torch.manual_seed(derived_seed(config.run.seed, "weights"))
+    built = build_model(
+        transformer=transformer,
+        config=adapter,
+        name_features=encoded.names,
+        encoder=pretrained or frozen_encoder(config.encoder, adapter, encoded.names),
+    )
+    if initial is not None:
+        for line in load_initial(built, initial):
+            say(line)
+    return built
+
+
+def _validator(config: TrainConfig, splits: Splits, encoded: Encoded) -> Validator | None:
+    """What validates the run; None without a validation set."""
+    if encoded.val is None:
+        return None
+    return Validator(
+        encoded.val,
+        splits.items,
+        sigmas=sigma_grid(
+            config.validation.val_sigmas, t_min=config.flow.t_min, t_max=config.flow.t_max
+        ),
+        latent_scale=encoded.latent_scale,
+        prompt_kind=config.conditions.texts.heaviest,
+        seed=config.run.seed,
+        batch_size=config.optimizer.batch_size,
+    )
+
+
+def _parts(
+    config: TrainConfig,
+    splits: Splits,
+    encoded: Encoded,
+    adapter: AdapterConfig,
+    *,
+    device: torch.device,
+) -> Parts:
+    """What the terms of the loss are made of."""
+    identity = adapter.base_identity
+    return Parts(
+        examples=splits.train,
+        names=encoded.names,
+        captions=encoded.train.words,
+        concept_text=encoded.concept_text,
+        regions=lambda: relation_regions(
+            splits.train,
+            images_dir=config.data.images_root(config.data.train_jsonl),
+            sizes=encoded.train.sizes or [config.pictures.size] * len(splits.train),
+            crop=config.pictures.crop,
+            patch=encoded.patch,
+        ),
+        sampling_sigmas=cache(
+            lambda image_tokens: sampling_sigmas_of(config.model, image_tokens=image_tokens)
+        ),
+        image_tokens=encoded.image_tokens,
+        num_layers=adapter.base["num_layers"],
+        reads={
+            "latent": [encoded.autoencoder_identity],
+            # Older cards have the fingerprint of two layers, and not the digest of all weights.
+            "saliency": [
+                adapter.base["fingerprint"],
+                *([] if identity is None else [identity.parts["transformer"]]),
+            ],
+        },
+        model_id=config.model.name,
+        seed=config.run.seed,
+        device=device,
     )
 
 
