@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.hub import base_of
+from sgflux.models.hub import base_of, find_bundle
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -26,37 +26,29 @@ from sgflux.settings.model_source import ModelSource
 _LOGGER = logging.getLogger(__name__)
 
 
-def named_base(source: ModelSource, *, bundle_folder: Path | None) -> ModelSource:
-    """Return the base and its revision: the caller's, or else those that the bundle names.
-
-    Args:
-        source: Base that the caller names, or none.
-        bundle_folder: Folder of the adapter; None without one.
-
-    Raises:
-        SgfluxError: if neither names a base.
-    """
-    if source.model_id is not None or bundle_folder is None:
-        return source.named()
-    of_bundle, revision = base_of(bundle_folder)
-    return replace(source, model_id=of_bundle, revision=source.revision or revision)
-
-
 def load_parts(
     source: ModelSource,
     memory: MemorySettings,
     *,
-    bundle_folder: Path | None,
+    adapter: str | os.PathLike[str] | None,
     dtype: torch.dtype,
     device: torch.device,
-    max_sequence_length: int | None,
     allow_other_base: bool,
+    max_sequence_length: int | None = None,
 ) -> dict[str, Any]:
     """Load the arguments of ``SceneGraphFluxPipeline`` for those of ``from_pretrained``.
 
     Raises:
-        SgfluxError: if a part cannot be loaded, or the adapter was trained on another base.
+        SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or nobody
+            names the base.
     """
+    bundle_folder = None
+    if adapter is not None:
+        bundle_folder = find_bundle(adapter, allow_download=source.allow_download)
+    if source.model_id is None and bundle_folder is not None:
+        model_id, revision = base_of(bundle_folder)
+        source = replace(source, model_id=model_id, revision=source.revision or revision)
+    source = source.named()
     encoder_device = torch.device(memory.encoder_device or device)
     check_libraries(quantize=memory.quantize)
     family = family_of(source)
@@ -102,6 +94,8 @@ def load_parts(
         "base_identity": identity,
         "base_check": check,
         "files": files,
+        "model_id": source.name,
+        "quantize": memory.quantize,
     }
 
 

@@ -31,7 +31,6 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.graph_encoder import GraphFeatures
-from sgflux.models.hub import find_bundle
 from sgflux.sampling.inputs import (
     GraphInput,
     PipelineOutput,
@@ -41,7 +40,7 @@ from sgflux.sampling.inputs import (
     seeds_of,
     to_uint8,
 )
-from sgflux.sampling.loading import load_parts, named_base
+from sgflux.sampling.loading import load_parts
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.memory import MemorySettings, Quantization
 from sgflux.settings.model_source import ModelSource
@@ -144,7 +143,7 @@ class SceneGraphFluxPipeline:
             offload_blocks=offload_blocks,
             offload_folder=offload_folder,
         )
-        return cls._loaded(
+        parts = load_parts(
             source,
             memory,
             adapter=adapter,
@@ -153,6 +152,7 @@ class SceneGraphFluxPipeline:
             max_sequence_length=max_sequence_length,
             allow_other_base=allow_other_base,
         )
+        return cls(**parts)
 
     @classmethod
     def from_settings(
@@ -168,7 +168,7 @@ class SceneGraphFluxPipeline:
             SgfluxError: as :meth:`from_pretrained`, or if this machine has no such device.
         """
         device = resolve_device(compute.device)
-        return cls._loaded(
+        parts = load_parts(
             model,
             memory or MemorySettings(),
             adapter=trained.adapter,
@@ -176,33 +176,7 @@ class SceneGraphFluxPipeline:
             device=device,
             allow_other_base=trained.allow_other_base,
         )
-
-    @classmethod
-    def _loaded(
-        cls,
-        source: ModelSource,
-        memory: MemorySettings,
-        *,
-        adapter: str | os.PathLike[str] | None,
-        dtype: torch.dtype,
-        device: torch.device,
-        allow_other_base: bool,
-        max_sequence_length: int | None = None,
-    ) -> SceneGraphFluxPipeline:
-        bundle_folder = None
-        if adapter is not None:
-            bundle_folder = find_bundle(adapter, allow_download=source.allow_download)
-        source = named_base(source, bundle_folder=bundle_folder)
-        parts = load_parts(
-            source,
-            memory,
-            bundle_folder=bundle_folder,
-            dtype=dtype,
-            device=device,
-            max_sequence_length=max_sequence_length,
-            allow_other_base=allow_other_base,
-        )
-        return cls(**parts, model_id=source.name, quantize=memory.quantize)
+        return cls(**parts)
 
     @property
     def model_fingerprint(self) -> str | None:
@@ -284,10 +258,12 @@ class SceneGraphFluxPipeline:
             raise SgfluxError("give a generator or a seed, not both")
         use_adapter = self.model is not None if use_adapter is None else use_adapter
         height, width = self.picture_size(height, width)
+        factor = self.autoencoder.downsample
+        shape = (len(prompts), self.network.channels, height // factor, width // factor)
         latents = self._sample(
             graphs,
             prompts,
-            initial_noise(self._latent_shape(len(prompts), height, width), generator, self.device),
+            initial_noise(shape, generator, self.device),
             steps=num_inference_steps,
             graph_scale=graph_scale,
             guidance=guidance,
@@ -442,10 +418,6 @@ class SceneGraphFluxPipeline:
             )
         return height, width
 
-    def _latent_shape(self, count: int, height: int, width: int) -> tuple[int, int, int, int]:
-        factor = self.autoencoder.downsample
-        return count, self.network.channels, height // factor, width // factor
-
     def _sample(
         self,
         graphs: Sequence[SceneGraph | None],
@@ -474,37 +446,29 @@ class SceneGraphFluxPipeline:
         with contextlib.ExitStack() as settings:
             if self.model is not None and not use_adapter:
                 settings.enter_context(adapter_disabled(self.model))
-            features = self._graph_features(graphs if has_graph else None, graph_scale)
+            # Features for the forward passes of a step: with a graph scale also those of no graph.
+            features: list[GraphFeatures | None] = [None]
+            if has_graph and self.model is not None:
+                # Not in inference mode: the encoder keeps the features of names for others, too.
+                with torch.no_grad():
+                    encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
+                features = [encoded] if graph_scale == 1 else [encoded, None]
             settings.enter_context(torch.inference_mode())
             settings.enter_context(self.mixed_precision())
             for number, sigma in enumerate(schedule.sigmas):
                 sigmas = sigma.expand(len(latents))
                 inputs = self.network.inputs(latents, text, sigmas, guidance=guidance)
-                velocity, *without = self._velocities(inputs, features)
+                if self.model is None:
+                    velocity, *without = [self.network.plain(inputs)]
+                else:  # the blocks before the first adapted one run once
+                    flux = self.model.flux
+                    prefix = flux.prefix(inputs)
+                    velocity, *without = [flux.suffix(prefix, graph) for graph in features]
                 if without:
                     velocity = without[0] + graph_scale * (velocity - without[0])
                 velocity = self.network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
                 latents = schedule.step(number, latents, velocity)
         return latents
-
-    # Not in inference mode: the encoder remembers the features of names for others, too.
-    @torch.no_grad()
-    def _graph_features(
-        self, graphs: Sequence[SceneGraph | None] | None, graph_scale: float
-    ) -> list[GraphFeatures | None]:
-        """Features for the forward passes of a step: with a graph scale also those of no graph."""
-        if graphs is None or self.model is None:
-            return [None]
-        encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
-        return [encoded] if graph_scale == 1 else [encoded, None]
-
-    def _velocities(self, inputs: Any, features: Sequence[GraphFeatures | None]) -> list[Tensor]:
-        """Predict a velocity for each of the features; their common prefix is computed once."""
-        if self.model is None:
-            return [self.network.plain(inputs)]
-        flux = self.model.flux
-        prefix = flux.prefix(inputs)
-        return [flux.suffix(prefix, graph) for graph in features]
 
     def _decode(self, latents: Tensor) -> Tensor:
         """(B, 3, H, W) float32 in [0, 1]; a few at once, pixels take far more than latents."""
