@@ -22,7 +22,7 @@ from sgflux.graphs.predicates import (
     DEFAULT_VOCABULARY,
     PredicateVocabulary,
 )
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, Triple
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +132,16 @@ class NameFeatures:
                 )
             self.add(missing, self._encode(missing))
         return self._table[[self._index[name] for name in cleaned]]
+
+    def ends(self, triples: Sequence[Triple], *, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Features of the subjects' and of the objects' names, each (n, D_text), on a device.
+
+        Raises:
+            SgfluxError: as :meth:`lookup`.
+        """
+        subjects = self.lookup([one.subject for one in triples])
+        objects = self.lookup([one.object for one in triples])
+        return subjects.to(device), objects.to(device)
 
 
 @dataclass(frozen=True)

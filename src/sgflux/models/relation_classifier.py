@@ -267,6 +267,16 @@ class ClassifierCard:
         return table
 
 
+def expect_new(folder: Path) -> None:
+    """Check that a classifier can be written: its folder is new or empty.
+
+    Raises:
+        SgfluxError: if there is something in the way.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SgfluxError(f"{folder} is in use; give a new folder for the classifier")
+
+
 def save_classifier(
     folder: str | os.PathLike[str], model: RelationClassifier, card: ClassifierCard
 ) -> None:
@@ -276,8 +286,7 @@ def save_classifier(
         SgfluxError: if there is something in the way, or a file cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SgfluxError(f"{folder} is in use; give a new folder for the classifier")
+    expect_new(folder)
     weights = save({name: value.cpu() for name, value in model.state_dict().items()})
     content = {
         "format": _FORMAT,

@@ -70,7 +70,7 @@ def test_a_folder_in_use_is_refused_with_the_way_out(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run", graph_mode="token")
     assert folder.resume_path(None) is None
     assert folder.resume_path("auto") is None
-    folder.create()
+    folder.root.mkdir()
     assert folder.resume_path(None) is None  # empty is as good as new
     (tmp_path / "run" / "notes.txt").touch()
     with pytest.raises(SgfluxError, match="is not empty; give another folder"):

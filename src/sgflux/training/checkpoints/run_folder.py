@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replace_file
 from sgflux.training.checkpoints.checkpoint import step_files
 from sgflux.training.log.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
 
@@ -81,23 +80,6 @@ class RunFolder:
             return set()
         # A killed run may leave the temporary file of a checkpoint; such names start with a dot.
         return {entry.name for entry in self.root.iterdir() if not entry.name.startswith(".")}
-
-    def create(self) -> None:
-        """Make the folder.
-
-        Raises:
-            SgfluxError: if that is not possible.
-        """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SgfluxError(
-                f"output_dir {str(self.root)!r} cannot be made: {error.strerror or error}"
-            ) from error
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a small file, all of it or nothing."""
-        replace_file(self.root / name, text)
 
     def prune(self, *, keep: int) -> None:
         """Remove all but the ``keep`` latest checkpoints; 0 keeps all."""

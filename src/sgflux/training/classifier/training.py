@@ -25,17 +25,16 @@ from sgflux.bases.families import family_of
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
-from sgflux.files.folder_lock import is_empty_folder
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
 from sgflux.models.block_range import default_concept_blocks
-from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.relation_classifier import (
     ClassifierCard,
     LatentRelationClassifier,
     RelationClassifier,
     SaliencyRelationClassifier,
+    expect_new,
     save_classifier,
 )
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
@@ -59,30 +58,20 @@ from sgflux.training.terms.ranking.negatives import predicates_of
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Statement:
-    """One thing said about one picture.
-
-    Attributes:
-        row: Row of the data set.
-        triple: Statement with a canonical predicate.
-    """
-
-    row: int
-    triple: Triple
+Statement = tuple[int, Triple]
+"""A row of the data set, and a triple that it states, with a canonical predicate."""
 
 
 def statements_of(
     examples: Sequence[SceneExample], *, predicates: Sequence[str]
 ) -> list[Statement]:
     """Everything that the examples' graphs say with these predicates."""
-    found = []
-    for row, example in enumerate(examples):
-        for triple in dict.fromkeys(example.graph.triples()):
-            predicate = DEFAULT_VOCABULARY.normalize(triple.predicate)
-            if predicate in predicates:
-                found.append(Statement(row, Triple(triple.subject, predicate, triple.object)))
-    return found
+    return [
+        (row, Triple(triple.subject, predicate, triple.object))
+        for row, example in enumerate(examples)
+        for triple in dict.fromkeys(example.graph.triples())
+        if (predicate := DEFAULT_VOCABULARY.normalize(triple.predicate)) in predicates
+    ]
 
 
 def train_classifier(config: ClassifierConfig, *, say: Say = print) -> ClassifierCard:
@@ -95,14 +84,13 @@ def train_classifier(config: ClassifierConfig, *, say: Say = print) -> Classifie
     Raises:
         SgfluxError: on bad input, a folder in use, or held-out pictures that are trained on.
     """
-    if config.output_dir.exists() and not is_empty_folder(config.output_dir):
-        raise SgfluxError(f"{config.output_dir} is in use; give a new folder for the classifier")
+    expect_new(config.output_dir)
     processes = Processes.start(config.compute.device)
     if processes.count > 1:
         raise SgfluxError("a classifier is trained by one process; start it without a launcher")
     config = replace(config, pictures=with_size(config.pictures, config.model, say=say))
     native, data = GraphEncoderSettings(), config.data
-    splits = read_splits(data, encoder=native, val_examples=0, seed=config.seed, say=_nothing)
+    splits = read_splits(data, encoder=native, val_examples=0, seed=config.seed, say=lambda _: None)
     _expect_other_pictures(data, splits)
     predicates = predicates_of(splits.train)
     if len(predicates) < 2:
@@ -172,10 +160,6 @@ _RECORDED = {
 """Key of the card -> the setting that it records."""
 
 
-def _nothing(text: str) -> None:
-    """Take a message that is about a training run."""
-
-
 def _expect_other_pictures(data: DataSettings, splits: Splits) -> None:
     roots = [data.images_root(path) for path in data.files]
     seen = {resolve_image(example, roots[0]) for example in splits.train}
@@ -227,8 +211,7 @@ def _make_reader(
         ).to(device)
 
         def read_latents(batch: Batch, triples: Sequence[Triple]) -> Tensor:
-            ends = _lookup(names, triples, device=device)
-            return latent(batch.latents, *ends)
+            return latent(batch.latents, *names.ends(triples, device=device))
 
         return Reader(latent, encoded.autoencoder_identity, read_latents, encoded, device)
 
@@ -247,7 +230,7 @@ def _make_reader(
     concept_text = {name: tensor.to(device) for name, tensor in encoded.concept_text.items()}
 
     def read_maps(batch: Batch, triples: Sequence[Triple]) -> Tensor:
-        subject, object_ = _lookup(names, triples, device=device)
+        subject, object_ = names.ends(triples, device=device)
         states = torch.cat(
             [subject[:, None], object_[:, None], every.expand(len(triples), -1, -1)], dim=1
         )
@@ -270,15 +253,6 @@ def _make_reader(
     return Reader(saliency, identity, read_maps, encoded, device)
 
 
-def _lookup(
-    names: NameFeatures, triples: Sequence[Triple], *, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Features of the subjects' and of the objects' names, each (n, D_text)."""
-    subjects = names.lookup([one.subject for one in triples])
-    objects = names.lookup([one.object for one in triples])
-    return subjects.to(device), objects.to(device)
-
-
 # --- learning and measuring ---------------------------------------------------------------------
 
 
@@ -288,7 +262,7 @@ def _draw(
     """Logits (n, P) of some statements, and their classes (n,), on the reader's device."""
     batch = draw_batch(
         arrays,
-        [one.row for one in chosen],
+        [row for row, _ in chosen],
         latent_scale=reader.encoded.latent_scale,
         prompt_weights={"neutral": 1.0},
         null_graph_probability=0.0,
@@ -297,9 +271,9 @@ def _draw(
         t_max=1.0,
         generator=generator_for(seed, "classifier batch", number),
     ).to(reader.device)
-    place = {predicate: number for number, predicate in enumerate(reader.model.predicates)}
-    labels = torch.tensor([place[one.triple.predicate] for one in chosen], device=reader.device)
-    return reader.logits(batch, [one.triple for one in chosen]), labels
+    triples = [triple for _, triple in chosen]
+    labels = [reader.model.predicates.index(triple.predicate) for triple in triples]
+    return reader.logits(batch, triples), torch.tensor(labels, device=reader.device)
 
 
 def _fit(
@@ -365,6 +339,6 @@ def measure(
     return held_out_figures(
         torch.cat(logits),
         torch.cat(labels),
-        pictures=[arrays.examples[one.row].image_rel_path for one in statements],
+        pictures=[arrays.examples[row].image_rel_path for row, _ in statements],
         predicates=reader.model.predicates,
     )

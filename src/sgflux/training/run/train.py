@@ -17,11 +17,10 @@ from sgflux.data.buckets import Size, bucket_lines
 from sgflux.data.seen_rows import SEEN_FILE, seen_bytes
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.folder_lock import check_not_held
+from sgflux.files.writing import make_folder, replace_file
 from sgflux.models.adapter import save_bundle
 from sgflux.settings.training import TrainConfig
-from sgflux.training.build import (
-    Preparation,
-)
+from sgflux.training.build import Preparation
 from sgflux.training.card.model_card import model_card
 from sgflux.training.card.sample import draw_sample
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
@@ -39,9 +38,7 @@ from sgflux.training.checkpoints.resuming import (
 )
 from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import (
-    Splits,
-)
+from sgflux.training.encoding.splits import Splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.plan import RunPlan
@@ -202,7 +199,7 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             check_length(state, path=resume_path, max_steps=plan.max_steps)
         for line in checked:
             log.say(f"checked:    {line}")
-        folder.create()
+        make_folder(folder.root)
         planned = planned or plan_data(config, splits, processes=processes)
         encoded = encode_data(config, splits, planned, processes=processes, say=log.say)
         planned = None  # the encoders need not be kept
@@ -228,7 +225,8 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         if state is not None:
             _resume(run, state, path=resume_path)
         if processes.is_main:
-            folder.write_text(CONFIG_FILE, json.dumps(config.to_json(), indent=2) + "\n")
+            text = json.dumps(config.to_json(), indent=2) + "\n"
+            replace_file(folder.root / CONFIG_FILE, text)
         log.open(config.run.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
         if state is not None:
             log.say(f"resumed from {resume_path}, after step {state.step}")

@@ -39,12 +39,7 @@ class LatentRanker:
             packed = branches.velocity[branch].float()
             velocity = branches.network.unpack(packed, *branches.noisy.shape[2:])
             picture = denoised(branches.noisy, velocity, branches.sigma)
-            device = picture.device
-            logits = self._classifier(
-                picture,
-                names.lookup([one.subject for one in statements]).to(device),
-                names.lookup([one.object for one in statements]).to(device),
-            )
+            logits = self._classifier(picture, *names.ends(statements, device=picture.device))
             return surprise(logits, self._classifier.predicates, statements)
 
         return paired_costs(branches, contrasts, cost)
