@@ -26,7 +26,7 @@ from sgflux.settings import ConfigError
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
-from sgflux.training import build, loop
+from sgflux.training import loop
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
@@ -36,6 +36,7 @@ from sgflux.training.encoding.encode import Encoded
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder
+from sgflux.training.run import stages
 from sgflux.training.run.stages import encode_data, plan_data, read_data
 from sgflux.training.run.train import train
 from sgflux.training.terms.regions import box_coverage, relation_regions
@@ -330,7 +331,7 @@ def test_terms_and_noise_levels_follow_each_batch(
         return sampling_sigmas_of(model, image_tokens=image_tokens)
 
     monkeypatch.setattr(loop, "draw_batch", watched)
-    monkeypatch.setattr(build, "sampling_sigmas_of", anchor)
+    monkeypatch.setattr(stages, "sampling_sigmas_of", anchor)
     losses = LossSettings.from_flat(
         lambda_rel_rank=0.5,
         lambda_anchor=0.5,
