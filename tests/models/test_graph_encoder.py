@@ -10,7 +10,7 @@ import torch
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),
@@ -192,10 +192,3 @@ def test_graph_names_are_all_that_is_looked_up() -> None:
     names.add(found, torch.randn(len(found), 8))
     encoder = NativeGraphEncoder(name_features=names, text_dim=8, hidden_dim=8)
     encoder([SceneGraph.parse("man, above, horse; man, pets, horse")])
-
-
-def test_features_move_without_touching_the_mask() -> None:
-    features = GraphFeatures(torch.ones(1, 2, 3), torch.tensor([[True, False]]), torch.ones(1, 3))
-    moved = features.to(dtype=torch.bfloat16)
-    assert moved.local.dtype == moved.global_.dtype == torch.bfloat16
-    assert moved.mask.dtype == torch.bool

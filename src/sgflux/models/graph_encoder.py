@@ -47,17 +47,6 @@ class GraphFeatures:
         """Which graphs are not null, (B,) bool."""
         return self.mask.any(dim=1)
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> GraphFeatures:
-        """The same elsewhere or in another precision; the mask stays bool."""
-        return GraphFeatures(
-            local=self.local.to(device=device, dtype=dtype),
-            mask=self.mask.to(device=device),
-            global_=self.global_.to(device=device, dtype=dtype),
-            words=None if self.words is None else self.words.to(device=device, dtype=dtype),
-        )
-
 
 class GraphEncoder(Protocol):
     """Reads scene graphs; ``nn.Module`` implementations are trained with the adapter."""

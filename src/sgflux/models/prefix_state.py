@@ -5,7 +5,6 @@ Shapes: B batch, S image tokens; N concepts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -27,13 +26,10 @@ class PrefixState:
 
     def repeat(self, n: int) -> PrefixState:
         """``n`` copies, one after the other: row b is also row b + B, b + 2B ..."""
-        return self._each(lambda tensor: tensor.repeat(n, *(1 for _ in tensor.shape[1:])))
 
-    def select(self, rows: Tensor) -> PrefixState:
-        """The rows of an index or boolean mask, in that order."""
-        return self._each(lambda tensor: tensor[rows])
+        def repeated(tensor: Tensor) -> Tensor:
+            return tensor.repeat(n, *(1 for _ in tensor.shape[1:]))
 
-    def _each(self, function: Callable[[Tensor], Tensor]) -> PrefixState:
         return PrefixState(
-            self.state.each(function), tuple(function(scores) for scores in self.concept_scores)
+            self.state.each(repeated), tuple(repeated(scores) for scores in self.concept_scores)
         )

@@ -127,30 +127,21 @@ def concept_scores(
 # --- from scores to maps ------------------------------------------------------------------------
 
 
-def concept_probabilities(scores: Tensor, chosen: Tensor | None = None) -> Tensor:
+def concept_probabilities(scores: Tensor) -> Tensor:
     """To which concept each image token belongs: softmax over concepts, then mean over blocks.
 
     Args:
-        scores: raw, (M, B, C, S).
-        chosen: Concepts that compete in each example, (B, K) int64 indices into C; None: all.
+        scores: Raw scores, (M, B, C, S).
 
     Returns:
-        (B, C, S), or (B, K, S) with ``chosen``, in [0, 1]; sums to 1 over the concepts.
+        (B, C, S) in [0, 1]; sums to 1 over the concepts.
 
     Raises:
-        ValueError: if the shapes do not fit together.
+        ValueError: if the scores have another shape.
     """
     if scores.ndim != 4:
         raise ValueError(f"scores must be (M, B, C, S), got {tuple(scores.shape)}")
-    if chosen is not None:
-        if chosen.ndim != 2 or chosen.shape[0] != scores.shape[1]:
-            raise ValueError(
-                f"chosen must be ({scores.shape[1]}, K) for scores of {tuple(scores.shape)}, "
-                f"got {tuple(chosen.shape)}"
-            )
-        index = chosen[None, :, :, None].expand(scores.shape[0], -1, -1, scores.shape[3])
-        scores = scores.gather(2, index)
-    return mean_over_blocks(scores.softmax(dim=2))
+    return scores.softmax(dim=2).mean(dim=0)
 
 
 def softened(scores: Tensor) -> Tensor:
@@ -171,8 +162,3 @@ def softened(scores: Tensor) -> Tensor:
     apart = scores.float() - scores.float().mean(dim=2, keepdim=True)
     spread = apart.detach().square().mean(dim=(2, 3), keepdim=True).sqrt()
     return apart / spread.clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def mean_over_blocks(maps: Tensor) -> Tensor:
-    """(M, B, C, S) -> (B, C, S)."""
-    return maps.mean(dim=0)

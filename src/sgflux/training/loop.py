@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -321,7 +321,8 @@ class TrainingRun:
         ):
             return None
         self._read()
-        with self._stopwatch.paused(), self._averaged_weights(), torch.no_grad():
+        averaged = nullcontext() if self._average is None else self._average.swapped_in()
+        with self._stopwatch.paused(), averaged, torch.no_grad():
             started = time.perf_counter()
             errors = validator.shared_errors(
                 self._objective,
@@ -363,14 +364,6 @@ class TrainingRun:
         if self._processes.is_main:
             self.best.save(self._folder.best)
         return True
-
-    @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
-        if self._average is None:
-            yield
-        else:
-            with self._average.swapped_in():
-                yield
 
     # -- saving --------------------------------------------------------------------------------
 

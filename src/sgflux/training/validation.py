@@ -1,8 +1,8 @@
 """Validation on a fixed grid of (sigma, noise): how well each picture is explained, and by what.
 
-Every example is judged under its true graph, under no graph, and under a corrupted graph that is
-not true of the picture, on the same latents, noise and sigma. e(g+) < e(g-) needs no sampling and
-no judge. The errors stand beside it, since it does not tell them: with a guided teacher
+Every example is judged under its true graph, under no graph, and under a negative, which is not
+true of the picture, on the same latents, noise and sigma. e(g+) < e(g-) needs no sampling and no
+judge. The errors stand beside it, since it does not tell them: with a guided teacher
 (--lambda-words) the error under g+ is larger than without a graph, and a ranking can improve while
 both errors get worse.
 
@@ -52,7 +52,7 @@ class ErrorOf(Protocol):
 
 @dataclass(frozen=True)
 class ValidationItem:
-    """One validation example, its graph, and the corrupted graph that is compared with it."""
+    """One validation example, its graph, and the negative that is compared with it."""
 
     row: int
     graph: SceneGraph
@@ -299,40 +299,34 @@ def summarize(
     positive, null, negative = errors.double()
     paired = torch.tensor([kind is not None for kind in kinds], dtype=torch.bool)
 
-    def accuracy(chosen: Tensor) -> float | None:
-        if not bool(chosen.any()):
+    def of_pairs(
+        measure: Callable[[Tensor, Tensor], Tensor], sigmas: int | slice = slice(None)
+    ) -> float | None:
+        """A measure of both errors of the items that have a negative; None without any."""
+        if not bool(paired.any()):
             return None
-        return float(ranking_accuracy(positive[chosen], negative[chosen]))
+        return float(measure(positive[paired, sigmas], negative[paired, sigmas]))
 
-    by_sigma: list[dict[str, float | None]] = []
-    for k, sigma in enumerate(sigmas):
-        has = bool(paired.any())
-        by_sigma.append(
+    by_kind = {}
+    for kind in sorted(set(filter(None, kinds))):
+        own = torch.tensor([other == kind for other in kinds], dtype=torch.bool)
+        by_kind[kind] = float(ranking_accuracy(positive[own], negative[own]))
+    return ValidationResult(
+        loss=float(positive.mean()),
+        loss_null=float(null.mean()),
+        loss_negative=of_pairs(lambda _, false: false.mean()),
+        negative_gap=of_pairs(lambda true, false: (false - true).mean()),
+        ranking_accuracy=of_pairs(ranking_accuracy),
+        ranking_n=int(paired.sum()) * len(sigmas),
+        ranking_by_kind=by_kind,
+        by_sigma=[
             {
                 "sigma": float(sigma),
                 "loss": float(positive[:, k].mean()),
                 "loss_null": float(null[:, k].mean()),
-                "loss_negative": float(negative[paired, k].mean()) if has else None,
-                "ranking_accuracy": (
-                    float(ranking_accuracy(positive[paired, k], negative[paired, k]))
-                    if has
-                    else None
-                ),
+                "loss_negative": of_pairs(lambda _, false: false.mean(), k),
+                "ranking_accuracy": of_pairs(ranking_accuracy, k),
             }
-        )
-    by_kind = {}
-    for kind in sorted({kind for kind in kinds if kind is not None}):
-        value = accuracy(torch.tensor([other == kind for other in kinds], dtype=torch.bool))
-        assert value is not None, "every kind listed has an item"
-        by_kind[kind] = value
-    has_pairs = bool(paired.any())
-    return ValidationResult(
-        loss=float(positive.mean()),
-        loss_null=float(null.mean()),
-        loss_negative=float(negative[paired].mean()) if has_pairs else None,
-        negative_gap=float((negative - positive)[paired].mean()) if has_pairs else None,
-        ranking_accuracy=accuracy(paired),
-        ranking_n=int(paired.sum()) * len(sigmas),
-        ranking_by_kind=by_kind,
-        by_sigma=by_sigma,
+            for k, sigma in enumerate(sigmas)
+        ],
     )

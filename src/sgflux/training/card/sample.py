@@ -102,9 +102,7 @@ def draw_sample(
             info = pipeline.record(graph=own, prompt=prompt, seed=seed, **settings)
             pictures[name] = picture_bytes(drawn, info)
     return CardSample(
-        statement="; ".join(
-            f"{triple.subject}, {triple.predicate}, {triple.object}" for triple in graph.triples()
-        ),
+        statement="; ".join(map(str, graph.triples())),
         prompt=prompt,
         seed=seed,
         steps=steps,

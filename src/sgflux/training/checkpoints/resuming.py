@@ -179,10 +179,10 @@ def changed_settings(
         if name == "losses" and isinstance(before, Mapping) and isinstance(now, Mapping):
             # A classifier is compared by the digest of its weights.
             before, now = (
-                {**one, "classifier": _given(one.get("classifier"))} for one in (before, now)
+                {**one, "classifier": one.get("classifier") is not None} for one in (before, now)
             )
         if name in paths:
-            before, now = _given(before), _given(now)
+            before, now = before is not None, now is not None
         if before != now:
             names.add(name)
     return sorted(names)
@@ -215,10 +215,6 @@ def _base_of(state: TrainingState) -> BaseIdentity | None:
     base = state.adapter.get("base")
     parts = base.get("identity") if isinstance(base, Mapping) else None
     return None if parts is None else BaseIdentity.from_json(parts)
-
-
-def _given(value: Any) -> bool:
-    return value is not None
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:
