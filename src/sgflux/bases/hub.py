@@ -59,6 +59,39 @@ def why_not_loaded(
     )
 
 
+def repository_folder(
+    repo_id: str,
+    *,
+    revision: str | None,
+    allow_download: bool,
+    what: str,
+    patterns: list[str] | None = None,
+) -> Path:
+    """The folder of a repository on the hub, fetched from there if that is allowed.
+
+    Args:
+        repo_id: Name of the repository.
+        revision: Branch, tag or commit; None: the main branch.
+        allow_download: Whether what is not on this machine is fetched.
+        what: Beginning of the message of an error.
+        patterns: Names of the files that are needed; None: all.
+
+    Raises:
+        SgfluxError: if it is not on this machine and cannot be fetched.
+    """
+    try:
+        found = snapshot_download(
+            repo_id,
+            revision=revision,
+            local_files_only=not allow_download,
+            allow_patterns=patterns,
+        )
+    except (OSError, ValueError) as error:
+        why = why_not_loaded(error, repo_id, allow_download=allow_download, revision=revision)
+        raise SgfluxError(f"{what} cannot be loaded: {why}") from error
+    return Path(found)
+
+
 BUNDLED_MODEL = "tiny"
 """The model id of the small FLUX inside the package."""
 
@@ -117,16 +150,10 @@ def model_folder(
         if revision is not None:
             raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
         return Path(folder)
-    try:
-        found = snapshot_download(
-            folder,
-            revision=revision,
-            local_files_only=not allow_download,
-            allow_patterns=["model_index.json", *(f"{part}/*" for part in parts)],
-        )
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=allow_download, revision=revision)
-        ) from error
-    return Path(found)
+    return repository_folder(
+        folder,
+        revision=revision,
+        allow_download=allow_download,
+        what=f"model {model_id!r}",
+        patterns=["model_index.json", *(f"{part}/*" for part in parts)],
+    )

@@ -85,10 +85,11 @@ def module_from_state(
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in state.items()}
     for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
+        own, needed = found.get(name), expected.get(name)
+        if own != needed:
+            problem = "is missing" if own is None else f"is {own}, expected {needed}"
             raise SgfluxError(
-                f"{where}: wrong weights: {name} has the shape {found.get(name, 'nothing')}, "
-                f"expected {expected.get(name, 'nothing')}"
+                f"{where}: wrong weights: {name} {'is unknown' if needed is None else problem}"
             )
     module.load_state_dict(dict(state), assign=True)
     return module

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
-from sgflux.files.tensors import read_torch_file
+from sgflux.files.tensors import module_from_state, read_torch_file
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.cgip_vocabulary import (
     IMAGE_OBJECT,
@@ -186,7 +187,7 @@ class CGIPEncoder(nn.Module):
                 another shape, or the vocabulary is not the checkpoint's; the message names it.
         """
         vocabulary = CGIPVocabulary.from_file(vocab_path, synonyms=synonyms)
-        weights, wrong = _own_weights(_read_checkpoint(path))
+        weights = _own_weights(path)
         sizes = _sizes(weights, path)
         rows = {
             "objects": (sizes.pop("object_rows") - 1, len(vocabulary.objects)),
@@ -208,7 +209,8 @@ class CGIPEncoder(nn.Module):
                 "embeddings would be permuted. Give the vocab.json of that training; a regenerated "
                 "one does not fit"
             )
-        encoder = cls(
+        make = partial(
+            cls,
             objects=vocabulary.objects,
             predicates=vocabulary.predicates,
             synonyms=vocabulary.synonyms,
@@ -216,19 +218,8 @@ class CGIPEncoder(nn.Module):
             trainable=trainable,
             **sizes,
         )
-        own = encoder.state_dict()
-        problems = [f"{key} is missing" for key in own if key not in weights]
-        problems += [f"{key} is unknown" for key in (*wrong, *weights) if key not in own]
-        problems += [
-            f"{key} is {tuple(weights[key].shape)}, expected {tuple(value.shape)}"
-            for key, value in own.items()
-            if key in weights and weights[key].shape != value.shape
-        ]
-        if problems:
-            more = f" and {len(problems) - 4} more" if len(problems) > 4 else ""
-            raise SgfluxError(f"{path} is no CGIP checkpoint: {'; '.join(problems[:4])}{more}")
+        encoder = module_from_state(make, weights, where=f"{path} is no CGIP checkpoint")
         check_finite(weights, where=path)
-        encoder.load_state_dict(weights)
         return encoder
 
     def config(self) -> dict[str, Any]:
@@ -319,35 +310,20 @@ class CGIPEncoder(nn.Module):
 # --- the checkpoint -----------------------------------------------------------------------------
 
 
-def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def _own_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The weights of a checkpoint that are not CLIP's, as float32."""
     content = read_torch_file(path)
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict):
         raise SgfluxError(f"{path}: expected a checkpoint with a 'state_dict', as sip_vg.pt is")
+    own = {}
     for key, value in weights.items():
         if not isinstance(value, Tensor):
             raise SgfluxError(f"{path}: {key} is no tensor but {type(value).__name__}")
-    return weights
-
-
-def _own_weights(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """The encoder's weights, as float32, and the keys that are neither its own nor CLIP's."""
-    own, wrong = {}, []
-    parts = (
-        "obj_embeddings",
-        "pred_embeddings",
-        "graph_conv",
-        "graph_net",
-        "graph_projection",
-        "logit_scale",
-    )
-    for key, value in weights.items():
         first = key.partition(".")[0]
-        if first in parts:
+        if "clip" not in first and first not in _CLIP_PARTS:
             own[key] = value.float()
-        elif "clip" not in first and first not in _CLIP_PARTS:
-            wrong.append(key)
-    return own, wrong
+    return own
 
 
 def _sizes(weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> dict[str, int]:

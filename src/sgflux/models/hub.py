@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from sgflux.bases.hub import why_not_loaded
+from sgflux.bases.hub import repository_folder
 from sgflux.errors import SgfluxError, first_line
 from sgflux.models.bundle import load_bundle, read_base, read_config
 
@@ -28,18 +28,12 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
     if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
         return Path(name)
     repo_id, _, revision = name.partition("@")
-    try:
-        found = snapshot_download(
-            repo_id, revision=revision or None, local_files_only=not allow_download
-        )
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"there is no folder {name!r}, and as an adapter on the hub it cannot be loaded: "
-            + why_not_loaded(
-                error, repo_id, allow_download=allow_download, revision=revision or None
-            )
-        ) from error
-    return Path(found)
+    return repository_folder(
+        repo_id,
+        revision=revision or None,
+        allow_download=allow_download,
+        what=f"there is no folder {name!r}, and as an adapter on the hub it",
+    )
 
 
 def base_of(bundle: Path) -> tuple[str, str | None]:

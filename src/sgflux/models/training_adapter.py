@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from sgflux.bases.families import family_of_transformer
-from sgflux.bases.hub import why_not_loaded
+from sgflux.bases.hub import repository_folder
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import LORA_FILE
@@ -78,21 +77,14 @@ def find_training_adapter(source: str, *, allow_download: bool) -> Path:
             f"file, a folder with {LORA_FILE}, or an id on the hub"
         )
     repo_id, _, revision = source.partition("@")
-    try:
-        folder = snapshot_download(
-            repo_id,
-            revision=revision or None,
-            local_files_only=not allow_download,
-            allow_patterns=[f"*{ending}" for ending in FILE_ENDINGS],
-        )
-    except (OSError, ValueError) as error:
-        raise SgfluxError(
-            f"training_adapter {source!r} cannot be loaded: "
-            + why_not_loaded(
-                error, repo_id, allow_download=allow_download, revision=revision or None
-            )
-        ) from error
-    return _only_file(Path(folder), source)
+    folder = repository_folder(
+        repo_id,
+        revision=revision or None,
+        allow_download=allow_download,
+        what=f"training_adapter {source!r}",
+        patterns=[f"*{ending}" for ending in FILE_ENDINGS],
+    )
+    return _only_file(folder, source)
 
 
 def _only_file(folder: Path, source: str) -> Path:
