@@ -40,10 +40,10 @@ class Concepts:
 
 @dataclass(frozen=True, eq=False)
 class Branches:
-    """The model's answers for one batch under its true graphs and under corrupted ones.
+    """The model's answers for one batch under its true graphs and under negatives.
 
     Branch 0 is the true graph; branch k is negative k - 1. There is branch 0 alone where the
-    corrupted graphs did not go through the network.
+    negatives did not go through the network.
 
     Attributes:
         network: Network that answered, for the shapes of its tokens.
@@ -117,11 +117,11 @@ class FlowMatchingObjective:
         *,
         concepts: Concepts | None = None,
     ) -> Branches:
-        """The true graphs and K corrupted ones as one batch behind one prefix.
+        """The true graphs and K negatives of each as one batch behind one prefix.
 
         Args:
             batch: B examples; its graphs are branch 0.
-            negatives: K lists of B corrupted graphs.
+            negatives: K lists of B negatives.
             concepts: Words that look on; None without any.
         """
         count, number = len(batch.graphs), 1 + len(negatives)

@@ -11,7 +11,6 @@ import torch
 
 from sgflux.models.errors import flow_matching_loss
 from sgflux.training.terms.errors import ranking_accuracy
-from sgflux.training.terms.ranking.form import mean_of_counted
 
 
 def test_the_error_is_the_mean_square_per_example() -> None:
@@ -37,11 +36,3 @@ def test_a_tie_is_chance() -> None:
     positive = torch.tensor([1.0, 1.0, 1.0, 1.0])
     assert ranking_accuracy(positive, torch.tensor([2.0, 0.5, 1.0, 3.0])).item() == 0.625
     assert ranking_accuracy(positive, positive).item() == 0.5
-
-
-def test_only_examples_with_a_graph_count() -> None:
-    errors = torch.tensor([1.0, 5.0, 3.0])
-    assert mean_of_counted(errors, torch.tensor([True, False, True])) == 2.0
-    assert mean_of_counted(errors, torch.zeros(3, dtype=torch.bool)) == 0.0
-    with pytest.raises(ValueError, match="differ"):
-        mean_of_counted(errors, torch.ones(2, dtype=torch.bool))

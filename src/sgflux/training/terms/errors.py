@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
-    """How often the true graph explains the same noisy latents better than a corrupted one.
+    """How often the true graph explains the same noisy latents better than a negative.
 
     Args:
         error_positive: Error e(g+), any shape.
@@ -27,7 +27,7 @@ def ranking_accuracy(error_positive: Tensor, error_negative: Tensor) -> Tensor:
 
 
 def preference(error_positive: Tensor, error_negative: Tensor) -> Tensor:
-    """Whether the true graph explains the same noisy latents better than a corrupted one.
+    """Whether the true graph explains the same noisy latents better than a negative.
 
     A tie counts one half, so that a model that ignores the graph scores chance, not zero.
 

@@ -52,7 +52,7 @@ class TrainingLoss:
             if need.contrasts is not None
         ]
         if len(drawing) > 1:
-            raise ValueError("only one term of a run may draw corrupted graphs")
+            raise ValueError("only one term of a run may draw negatives")
         self._contrasts = drawing[0] if drawing else None
         # One statement's maps serve all terms, so the larger set of words looks on.
         words = [need.concepts for need in needs if need.concepts is not None]

@@ -111,7 +111,7 @@ class ConceptWords:
         read: Weight with which a term reads their maps in each step.
         predicates: Predicates that look on beside subject and object; empty: the statement's own.
         blocks: Double blocks whose maps are averaged; empty: the later half of them.
-        of_contrast: Whether the statement is the one that the negative corrupts, where there is a
+        of_contrast: Whether the statement is the one that the negative changes, where there is a
             negative; otherwise it is the example's own triple.
     """
 
@@ -141,7 +141,7 @@ class Needs:
         captions: Whether the texts that state the examples' graphs are encoded.
         files: Files that decide the training, by what messages call them.
         teacher: Whether the base runs a second time in each step, for the estimate of the cost.
-        contrasts: Draws the corrupted graphs of a pass: (batch, its rows, what random draws follow
+        contrasts: Draws the negatives of a pass: (batch, its rows, what random draws follow
             from beside the seed) -> contrasts.
         concepts: Words whose saliency maps are read.
         shown: Figure -> what the printed log calls it, for figures that are shown beside the loss.
@@ -207,8 +207,8 @@ class Step:
         batch: The examples, encoded.
         objective: Runs the network, for a term that needs another forward pass.
         branches: The model's answer under the true graphs and, where there are contrasts that go
-            through the network, under the corrupted ones.
-        contrasts: Corrupted graphs; None where no term compares any in this step.
+            through the network, under the negatives.
+        contrasts: Negatives; None where no term compares any in this step.
         statements: Statements whose parts look on, B of them; empty where no maps are read.
         concepts: Words of each statement, in the order of its maps in ``branches``.
     """

@@ -36,13 +36,8 @@ class RankingForm:
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be > 0, got {value}")
 
-    @property
-    def reach(self) -> float:
-        """The gap from which on a pair has no gradient."""
-        return self.ceiling if self.margin is None else self.margin
-
     def loss(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
-        """Prefer the true graph over K corrupted ones, given what each of them costs.
+        """Prefer the true graph over K negatives, given what each of them costs.
 
             logistic:  log(1 + sum_k exp(-beta * min(negative_k - positive_k, ceiling)))
             margin:    mean_k max(0, margin - (negative_k - positive_k))
@@ -54,7 +49,7 @@ class RankingForm:
 
         Args:
             positive: Cost of the true graph for each pair, (K, B).
-            negative: Cost of the corrupted one, (K, B).
+            negative: Cost of the negative, (K, B).
             paired: True for the pairs that exist, (K, B) bool.
 
         Returns:
@@ -82,26 +77,10 @@ class RankingForm:
         else:
             short = (self.margin - gap).clamp(min=0).masked_fill(~paired, 0.0)
             losses = short.sum(dim=0) / count.clamp(min=1)
-        return mean_of_counted(losses, count > 0)
+        counted = count > 0
+        return losses.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
 
     def active(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
         """Which pairs still have a gradient, (K, B) bool."""
-        return paired & (negative.detach() - positive.detach() < self.reach)
-
-
-def mean_of_counted(errors: Tensor, counted: Tensor) -> Tensor:
-    """The mean error of the examples that count; 0 where none does.
-
-    Args:
-        errors: Error of each example, (B,) float32.
-        counted: True for the examples that count, (B,) bool.
-
-    Returns:
-        Scalar, float32.
-
-    Raises:
-        ValueError: on mismatched shapes.
-    """
-    if errors.shape != counted.shape:
-        raise ValueError(f"errors {tuple(errors.shape)} and counted {tuple(counted.shape)} differ")
-    return errors.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
+        reach = self.ceiling if self.margin is None else self.margin
+        return paired & (negative.detach() - positive.detach() < reach)

@@ -1,4 +1,4 @@
-"""The corrupted graphs that a training step compares the true ones with.
+"""The negatives that a training step compares the true graphs with.
 
 Everything drawn follows from (seed, pass, process, place) and the confusion table, which is part of
 every checkpoint; so a resumed run draws what the uninterrupted one would have drawn.
@@ -32,12 +32,12 @@ Confusion = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A corrupted graph, and the statement in which it differs.
+    """A negative, and the statement in which it differs.
 
     Attributes:
         graph: Graph that is not true of the picture, as far as the annotation says.
-        true: The statement before the corruption.
-        false: The statement after it; None where it was left out.
+        true: The statement of the true graph.
+        false: The statement of the negative in its place; None where it was left out.
     """
 
     graph: SceneGraph
@@ -47,12 +47,12 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Contrasts:
-    """K corrupted graphs of each of B examples.
+    """K negatives of each of B examples.
 
     Attributes:
         asked: K lists of B contrasts, with a stand-in where an example has none.
         paired: K lists of B: whether the contrast is real.
-        in_network: Whether the corrupted graphs go through the network.
+        in_network: Whether the negatives go through the network.
     """
 
     asked: Sequence[Sequence[Contrast]]

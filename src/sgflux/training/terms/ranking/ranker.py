@@ -1,6 +1,6 @@
 """How badly a graph goes with a picture: the protocol of rankers, and what they share.
 
-A ranker gives every pair of a true and a corrupted graph two costs; the ranking loss makes the
+A ranker gives every pair of a true graph and a negative two costs; the ranking loss makes the
 second the higher one.
 
 Shapes: B examples, K negatives of each, n statements, P predicates.
@@ -39,7 +39,7 @@ class Ranker(Protocol):
     def costs(
         self, branches: Branches, contrasts: Sequence[Sequence[Contrast]], names: NameFeatures
     ) -> tuple[Tensor, Tensor]:
-        """Costs of the true graph and of the corrupted one, each (K, B) float32.
+        """Costs of the true graph and of the negative, each (K, B) float32.
 
         Args:
             branches: The model's answers.
@@ -55,7 +55,7 @@ def paired_costs(
 ) -> tuple[Tensor, Tensor]:
     """Costs by a classifier, each (K, B).
 
-    Where the corrupted graphs went through the network, the true statement's cost on both
+    Where the negatives went through the network, the true statement's cost on both
     pictures; otherwise the costs of both statements on the picture under the true graph.
 
     Args:

@@ -44,10 +44,10 @@ _ERRORS = ("error_positive", "error_negative", "error_gap", "train_ranking_accur
 
 
 class Ranking:
-    """Mean over the examples of the loss that prefers the true graph to corrupted ones.
+    """Mean over the examples of the loss that prefers the true graph to negatives.
 
     Attributes:
-        sampler: Draws the corrupted graphs.
+        sampler: Draws the negatives.
         confusion: Predicates that are mistaken for each other, for hard negatives: the only state
             that a term has, and a part of every checkpoint.
     """
@@ -139,12 +139,12 @@ class Ranking:
                 "rank_active": form.active(positive, negative, paired).sum().float(),
             }
             if self._compares_graphs:
-                true, corrupted = errors[:1].expand_as(errors[1:]), errors[1:]
+                true, false = errors[:1].expand_as(errors[1:]), errors[1:]
                 figures |= {
                     "error_positive": _sum(true, paired),
-                    "error_negative": _sum(corrupted, paired),
-                    "error_gap": _sum(corrupted - true, paired),
-                    "train_ranking_accuracy": _sum(preference(true, corrupted), paired),
+                    "error_negative": _sum(false, paired),
+                    "error_gap": _sum(false - true, paired),
+                    "train_ranking_accuracy": _sum(preference(true, false), paired),
                 }
             return value, figures
 
