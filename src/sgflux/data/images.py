@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sgflux.data.boxes import Box, union_box
 from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
-from sgflux.data.pictures import header_size
+from sgflux.data.pictures import header_size, naming_broken
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.settings.shared import Crop
@@ -127,13 +127,9 @@ def upright_size(data: bytes, *, name: str | os.PathLike[str]) -> tuple[int, int
     Raises:
         SgfluxError: naming the file, if it is no picture.
     """
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return header_size(image)
-    except Exception as error:  # Decoders raise anything at all on broken files.
-        raise SgfluxError(
-            f"{os.fspath(name)!r} is no picture that Pillow knows: {error or type(error).__name__}"
-        ) from error
+    broken = f"{os.fspath(name)!r} is no picture that Pillow knows"
+    with naming_broken(broken), Image.open(io.BytesIO(data)) as image:
+        return header_size(image)
 
 
 def picture_sizes(

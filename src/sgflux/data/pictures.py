@@ -6,7 +6,8 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,26 @@ def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, An
         SgfluxError: naming the file, if it is missing, broken, truncated, or says nothing.
     """
     expect_file(path)
+    broken = f"{os.fspath(path)!r} is no whole picture with its {INFO_KEY!r} text"
+    with naming_broken(broken), Image.open(path) as image:
+        image.load()
+        info = json.loads(image.text[INFO_KEY])  # type: ignore[attr-defined]
+        return np.asarray(image.convert("RGB")), info
+
+
+@contextmanager
+def naming_broken(what: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on a broken file into one line, which begins with ``what``.
+
+    Raises:
+        SgfluxError: in place of any other error of the block.
+    """
     try:
-        with Image.open(path) as image:
-            image.load()
-            info = json.loads(image.text[INFO_KEY])  # type: ignore[attr-defined]
-            return np.asarray(image.convert("RGB")), info
-    except Exception as error:  # Decoders raise anything at all on broken files.
-        raise SgfluxError(
-            f"{os.fspath(path)!r} is no whole picture with its {INFO_KEY!r} text: "
-            f"{error or type(error).__name__}"
-        ) from error
+        yield
+    except SgfluxError:
+        raise
+    except Exception as error:
+        raise SgfluxError(f"{what}: {error or type(error).__name__}") from error
 
 
 def header_size(image: Image.Image) -> tuple[int, int]:
@@ -95,7 +106,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         SgfluxError: naming the file, if it is missing, no picture, or ends too early.
     """
     expect_file(path)
-    try:
+    with naming_broken(f"the picture {os.fspath(path)!r} cannot be read"):
         with Image.open(path) as image:
             kind, size = image.format, header_size(image)
         if kind in _ENDINGS:
@@ -104,12 +115,6 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
                 whole = _ENDINGS[kind] in file.read()
             if not whole:
                 raise SgfluxError(f"the picture {os.fspath(path)!r} is cut off: it has no ending")
-    except SgfluxError:
-        raise
-    except Exception as error:  # Decoders raise anything at all on broken files.
-        raise SgfluxError(
-            f"the picture {os.fspath(path)!r} cannot be read: {error or type(error).__name__}"
-        ) from error
     return size
 
 

@@ -45,7 +45,7 @@ from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import coverage_line, judge_line, write_lines
 from sgflux.evaluation.scoring import summary
 from sgflux.files.folder_lock import hold_folder
-from sgflux.files.writing import make_folder, replacing
+from sgflux.files.writing import make_folder, replace_file
 from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
@@ -201,8 +201,8 @@ def evaluate(
             },
         }
         write_lines(config.output_dir / PICTURE_RESULTS, judged)
-        with replacing(config.output_dir / RESULTS) as file:
-            file.write(json.dumps(figures, indent=2, allow_nan=False).encode() + b"\n")
+        text = json.dumps(figures, indent=2, allow_nan=False)
+        replace_file(config.output_dir / RESULTS, text + "\n")
         return figures
 
 

@@ -76,7 +76,7 @@ def replacing(
         temporary.unlink(missing_ok=True)
         # torch reports a failed write as an error of its own, which does not name the cause.
         cause: BaseException | None = watched.error if watched is not None else None
-        if cause is None and isinstance(error, OSError) and _is_about(error, temporary, path):
+        if cause is None and isinstance(error, OSError) and _is_write(error, path):
             cause = error
         if isinstance(cause, OSError):
             least = 0 if watched is None else watched.written
@@ -280,14 +280,6 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
-
-
-def _is_about(error: OSError, *paths: Path) -> bool:
-    """Whether an error names none of other files: errors of writes name no file at all."""
-    return error.filename is None or Path(os.fsdecode(error.filename)) in (
-        *paths,
-        *(path.parent for path in paths),
-    )
 
 
 def _is_write(error: OSError, target: Path) -> bool:

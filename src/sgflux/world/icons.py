@@ -41,9 +41,7 @@ class Polygon:
 
     def box(self) -> Corners:
         """Extent in units."""
-        xs = [point[0] for point in self.points]
-        ys = [point[1] for point in self.points]
-        return min(xs), min(ys), max(xs), max(ys)
+        return _around(self.points, 0.0)
 
     def paint(self, draw: ImageDraw.ImageDraw, scale: float, dx: float, dy: float) -> None:
         """Fill on a canvas: pixel = unit * scale + offset."""
@@ -90,10 +88,7 @@ class Line:
 
     def box(self) -> Corners:
         """Extent in units."""
-        xs = [point[0] for point in self.points]
-        ys = [point[1] for point in self.points]
-        half = self.width / 2
-        return min(xs) - half, min(ys) - half, max(xs) + half, max(ys) + half
+        return _around(self.points, self.width / 2)
 
     def paint(self, draw: ImageDraw.ImageDraw, scale: float, dx: float, dy: float) -> None:
         """Stroke on a canvas: pixel = unit * scale + offset."""
@@ -109,6 +104,11 @@ class Line:
 
 
 Stroke = Polygon | Disk | Line
+
+
+def _around(points: Sequence[Point], margin: float) -> Corners:
+    xs, ys = zip(*points, strict=True)
+    return min(xs) - margin, min(ys) - margin, max(xs) + margin, max(ys) + margin
 
 
 def outlined(shapes: Sequence[Stroke], width: float = OUTLINE, color: Color = INK) -> list[Stroke]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from sgflux.data.examples import SceneExample
 from sgflux.data.prompts import in_prose
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.scene_graph import SceneGraph
 
 MAX_TRIPLES = 15
 """Triples that a whole graph has at most: the CGIP encoder reads no more."""
@@ -69,12 +70,11 @@ class RowMaker:
     template: str = PROMPT_TEMPLATE
     whole_graphs: bool = False
     seed: int = 0
-    _canonical: list[str] = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Word every predicate once."""
-        words = [class_of(word, self.table.relation_aliases) for word in self.table.predicates]
-        object.__setattr__(self, "_canonical", words)
+    @cached_property
+    def _canonical(self) -> list[str]:
+        """The canonical form of each predicate of the table."""
+        return [class_of(word, self.table.relation_aliases) for word in self.table.predicates]
 
     def example(
         self, row: int, *, split: str, size: tuple[int, int], extra: Mapping[str, Any]
@@ -111,31 +111,24 @@ class RowMaker:
                 "image_id": int(table.images.ids[image]),
                 "relationship_id": int(relations.ids[row]),
                 "object_ids": [int(table.objects.ids[thing]) for thing in things],
-                "known_triples": [
-                    [known.subject, known.predicate, known.object]
-                    for known in self.known_triples(image)
-                ],
+                "known_triples": self.known_triples(image),
                 **extra,
             },
         )
 
-    def known_triples(self, image: int) -> list[Triple]:
+    def known_triples(self, image: int) -> list[list[str]]:
         """All that is annotated of an image, each statement once, filters or not."""
-        known: dict[Triple, None] = {}
-        for row in self.table.relations.of_image(image):
-            subject, predicate, object_ = self._words(row)
-            if subject and predicate and object_:
-                known[Triple(subject, predicate, object_)] = None
-        return list(known)
-
-    def _words(self, row: int) -> tuple[str, str, str]:
         table, relations = self.table, self.table.relations
-        names, objects = table.names, table.objects.names
-        return (
-            names[objects[relations.subjects[row]]],
-            self._canonical[relations.predicates[row]],
-            names[objects[relations.objects[row]]],
-        )
+        known: dict[tuple[str, ...], None] = {}
+        for row in relations.of_image(image):
+            subject, object_ = (
+                table.names[table.objects.names[end]]
+                for end in (relations.subjects[row], relations.objects[row])
+            )
+            words = (subject, self._canonical[relations.predicates[row]], object_)
+            if all(words):
+                known[words] = None
+        return [list(words) for words in known]
 
     def _stated(self, row: int) -> list[int]:
         """The row itself, then all other candidates of its image, in the order of the file."""
