@@ -32,7 +32,7 @@ class Box(NamedTuple):
 
     @classmethod
     def from_corners(cls, corners: Corners) -> Box:
-        """The box with these corners, (left, top, right, bottom)."""
+        """Return the box with these corners, (left, top, right, bottom)."""
         left, top, right, bottom = corners
         return cls(left, top, right - left, bottom - top)
 
@@ -43,7 +43,7 @@ class Box(NamedTuple):
 
 
 def union_box(boxes: Iterable[Box]) -> Box:
-    """The smallest box around ``boxes``.
+    """Return the smallest box around ``boxes``.
 
     Raises:
         SgfluxError: if there is none.

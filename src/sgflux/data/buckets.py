@@ -23,7 +23,7 @@ _STEPS = 8
 
 
 def bucket_sizes(height: int, width: int, *, multiple: int) -> tuple[Size, ...]:
-    """The sizes with about the area of height x width, from the tallest to the widest.
+    """Return the sizes with about the area of height x width, from the tallest to the widest.
 
     The longer side goes up from that of a square in steps of an eighth of it, rounded to
     ``multiple``; the shorter one is the multiple that comes closest to the area. Every size is
@@ -49,7 +49,7 @@ def bucket_sizes(height: int, width: int, *, multiple: int) -> tuple[Size, ...]:
 
 
 def nearest_size(picture: tuple[int, int], sizes: Sequence[Size]) -> Size:
-    """The size whose ratio is nearest to a picture's, on a logarithmic scale; of two, the first.
+    """Return the size whose ratio is nearest to a picture's, logarithmically; of two, the first.
 
     Args:
         picture: (width, height) of the picture.
@@ -60,7 +60,7 @@ def nearest_size(picture: tuple[int, int], sizes: Sequence[Size]) -> Size:
 
 
 def bucket_lines(sizes: Sequence[Size], *, batch_size: int | None = None) -> list[str]:
-    """How many examples have which size, one line a size, from the tallest to the widest.
+    """Return one line a size on how many examples have it, from the tallest to the widest.
 
     Args:
         sizes: Size of each example's picture.

@@ -78,7 +78,7 @@ class CheckReport:
         return not self.problems
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """Return the report as JSON."""
         return {
             "path": str(self.path),
             "ok": self.ok,
@@ -92,7 +92,7 @@ class CheckReport:
         }
 
     def to_text(self, *, max_problems: int | None = None) -> str:
-        """The report for people; of more than ``max_problems`` problems, the rest is counted.
+        """Return the report for people, with at most ``max_problems`` problems and their number.
 
         Control characters of the data are spelt out.
         """
@@ -197,7 +197,7 @@ def check_dataset(
 def _picture_problems(
     line: int, example: SceneExample, size: tuple[int, int] | SgfluxError
 ) -> list[Problem]:
-    """What is wrong with a row's picture of this size, or with its boxes in it."""
+    """Return what is wrong with a row's picture of this size, or with its boxes in it."""
     if isinstance(size, SgfluxError):
         return [Problem(line, "image", str(size))]
     return [

@@ -10,7 +10,7 @@ from sgflux.data.examples import SceneExample
 
 
 def content_digest(examples: Sequence[SceneExample], pictures: Sequence[str]) -> str:
-    """The SHA-256 of what rows say and of their pictures' bytes, wherever these are.
+    """Return the SHA-256 of what rows say and of their pictures' bytes, wherever these are.
 
     Args:
         examples: the rows.

@@ -130,7 +130,7 @@ class SceneExample:
         return tuple(Triple(*entry) for entry in self.meta.get("known_triples", ()))
 
     def named(self, row: int, *, kind: str = "example") -> str:
-        """What an error calls the example: its line, or without one its number from 1.
+        """Return what an error calls the example: its line, or without one its number from 1.
 
         Args:
             row: Index among the examples at hand, from 0.
@@ -140,7 +140,7 @@ class SceneExample:
         return f"{place} ({self.image_rel_path})"
 
     def with_meta(self, **fields: Any) -> SceneExample:
-        """The example with further (or other) fields of ``meta``."""
+        """Return the example with further (or other) fields of ``meta``."""
         return replace(self, meta={**self.meta, **fields})
 
     @property
@@ -211,7 +211,7 @@ class SceneExample:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The row, from fresh containers; :meth:`from_json` reads it back to an equal example."""
+        """Return the row in fresh containers; :meth:`from_json` reads an equal example from it."""
         row: dict[str, Any] = {
             "prompt": self.prompt,
             "concepts": list(self.concepts),
@@ -232,7 +232,7 @@ class SceneExample:
 def iter_lines(
     path: str | os.PathLike[str], *, digest: Digest | None = None
 ) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, content) of every line that is not blank.
+    """Yield (line number from 1, content) of every line that is not blank.
 
     Args:
         path: the file.
@@ -258,7 +258,7 @@ def parse_line(
     open_vocabulary: bool = False,
     number: int | None = None,
 ) -> SceneExample:
-    """One line of a JSONL file, its ``number`` from 1, as an example.
+    """Read one line of a JSONL file, its ``number`` from 1, as an example.
 
     Raises:
         SgfluxError: as :meth:`SceneExample.from_json`; also if the line is no JSON in UTF-8 (the
@@ -287,7 +287,7 @@ def read_examples(
     open_vocabulary: bool = False,
     digest: Digest | None = None,
 ) -> list[SceneExample]:
-    """All examples of a JSONL file.
+    """Read all examples of a JSONL file.
 
     Args:
         path: the file, UTF-8, one row a line.
@@ -357,12 +357,12 @@ def split_summary(path: Path, examples: Sequence[SceneExample]) -> dict[str, Any
 
 
 def resolve_image(example: SceneExample, images_dir: str | os.PathLike[str]) -> Path:
-    """Where the example's picture is; see :func:`resolve_path`."""
+    """Return where the example's picture is; see :func:`resolve_path`."""
     return resolve_path(example.image_rel_path, images_dir)
 
 
 def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], SceneGraph]:
-    """``SceneExample.picture`` -> all that the rows know of it, compared by name.
+    """Return ``SceneExample.picture`` -> all that the rows know of it, compared by name.
 
     That is what their graphs state, and their ``meta.known_triples``. It is the ``known`` of
     :class:`sgflux.graphs.negatives.Negatives`: a negative of one row must not be what another

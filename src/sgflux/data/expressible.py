@@ -37,7 +37,7 @@ class Kept:
     bystanders: Counter[str] = field(default_factory=Counter)
 
     def lines(self) -> list[str]:
-        """What was left out, in words; empty if nothing was."""
+        """Return what was left out, in words; empty if nothing was."""
         said = (
             ("examples left out, whose predicate the graph encoder lacks", self.predicates),
             ("examples left out, one of whose objects the graph encoder lacks", self.objects),
@@ -50,7 +50,7 @@ class Kept:
         return lines
 
     def to_json(self) -> dict[str, dict[str, int]]:
-        """The counts, as plain JSON."""
+        """Return the counts, as plain JSON."""
         names = ("predicates", "objects", "relationships", "bystanders")
         return {name: dict(getattr(self, name)) for name in names}
 

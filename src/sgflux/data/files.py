@@ -15,7 +15,7 @@ class UnreadableFileError(SgfluxError):
 
 
 def resolve_path(relative: str, images_dir: str | os.PathLike[str]) -> Path:
-    """Where a picture is, symbolic links followed.
+    """Return where a picture is, symbolic links followed.
 
     What a row says stays below ``images_dir``: an absolute path and ``..`` are refused. A link that
     the user has put there (a folder on another disk, a cache's links to its files) may lead

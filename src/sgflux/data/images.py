@@ -71,7 +71,7 @@ def load_image(path: str | os.PathLike[str], *, mirrored: bool = False) -> Image
 
 
 def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a picture's file.
+    """Return the content of a picture's file.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read or is larger than ``MAX_BYTES``.
@@ -91,14 +91,14 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def image_digest(data: bytes) -> str:
-    """What identifies a picture in a cache: the sha256 of its file's content, in hex."""
+    """Return the SHA-256 of a file's content in hex, which identifies a picture in a cache."""
     return hashlib.sha256(data).hexdigest()
 
 
 def decode_image(
     data: bytes, *, name: str | os.PathLike[str], mirrored: bool = False
 ) -> Image.Image:
-    """As :func:`load_image`, from the content of the file called ``name``."""
+    """Decode the content of the file called ``name``, as :func:`load_image` does."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -122,7 +122,7 @@ def decode_image(
 
 
 def upright_size(data: bytes, *, name: str | os.PathLike[str]) -> tuple[int, int]:
-    """(width, height) of the upright picture in a file's content, from its header alone.
+    """Return (width, height) of the upright picture in a content, from its header alone.
 
     Raises:
         SgfluxError: naming the file, if it is no picture.
@@ -135,7 +135,7 @@ def upright_size(data: bytes, *, name: str | os.PathLike[str]) -> tuple[int, int
 def picture_sizes(
     paths: Iterable[str], images_dir: str | os.PathLike[str], *, progress: bool = False
 ) -> dict[str, tuple[int, int] | SgfluxError]:
-    """(width, height) of the upright pictures, each decoded whole, or what is wrong with it.
+    """Decode the pictures whole; return (width, height) of each, upright, or its error.
 
     Decoding runs in one thread a core.
 
@@ -166,7 +166,7 @@ def picture_sizes(
 def shown(
     size: tuple[int, int], *, height: int, width: int, crop: Crop, box: Box | None = None
 ) -> tuple[Crop, Box | None]:
-    """What ``auto`` comes to for one picture; any other crop is what it is.
+    """Return the crop that ``auto`` is for one picture; any other crop is what it is.
 
     A picture that auto shows as another crop does is that crop's in a cache, too.
 
@@ -196,7 +196,7 @@ def shown(
 
 
 def crop_box(boxes: Sequence[Box] | None, crop: Crop, *, name: str) -> Box | None:
-    """The box that a crop needs: the union of a row's boxes; None where it needs none.
+    """Return the box that a crop needs, the union of a row's boxes; None if it needs none.
 
     Args:
         boxes: the boxes of the row's objects, or None.
@@ -214,14 +214,14 @@ def crop_box(boxes: Sequence[Box] | None, crop: Crop, *, name: str) -> Box | Non
 
 
 def squash(window: Window, *, height: int, width: int) -> float:
-    """By what factor a window's shape is changed when it is scaled to a size, at least 1."""
+    """Return the factor, at least 1, by which scaling to a size changes the shape of a window."""
     left, top, right, bottom = window
     factor = ((right - left) / (bottom - top)) / (width / height)
     return max(factor, 1 / factor)
 
 
 def squash_line(factors: Sequence[float], to: str) -> str | None:
-    """How many pictures are squashed, in words; None where hardly one is.
+    """Return how many pictures are squashed, in words; None where hardly one is.
 
     Args:
         factors: Result of :func:`squash` for each picture.
@@ -239,7 +239,7 @@ def squash_line(factors: Sequence[float], to: str) -> str | None:
 def crop_window(
     size: tuple[int, int], *, height: int, width: int, crop: Crop, box: Box | None = None
 ) -> Window:
-    """Which part of a picture a crop shows; see :data:`CROPS`.
+    """Return which part of a picture a crop shows; see :data:`CROPS`.
 
     Args:
         size: the picture's (width, height).
@@ -319,7 +319,7 @@ def fit_image(
 
 
 def _fitting(size: tuple[int, int], height: int, width: int) -> tuple[int, int]:
-    """(width, height) of the largest window of the right shape; a side is at least one pixel."""
+    """Return (width, height) of the largest window of the right shape, at least one pixel."""
     scale = min(size[0] / width, size[1] / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -329,7 +329,7 @@ def _clipped(start: float, stop: float, limit: int) -> tuple[float, float]:
 
 
 def _extended(span: tuple[float, float], wanted: float, limit: int) -> tuple[int, int]:
-    """The whole pixels of a span that is ``wanted`` long at least, as far as [0, limit] allows."""
+    """Return the whole pixels of a span of at least ``wanted``, as far as [0, limit] allows."""
     start, stop = span
     length = min(max(wanted, stop - start), limit)
     start = min(max((start + stop - length) / 2, 0.0), limit - length)

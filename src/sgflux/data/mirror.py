@@ -21,7 +21,7 @@ _OTHER = {"left": "right", "right": "left"}
 
 
 def mirrored(example: SceneExample, *, width: float) -> SceneExample:
-    """The example's mirror image; that of the mirror image is the example again.
+    """Return the example's mirror image; that of the mirror image is the example again.
 
     Args:
         example: any example.
@@ -60,7 +60,7 @@ def mirrored(example: SceneExample, *, width: float) -> SceneExample:
 
 
 def mirrored_words(text: str) -> str:
-    """``text`` with the words "left" and "right" in each other's place."""
+    """Return ``text`` with "left" and "right" in each other's place."""
     return _SIDES.sub(lambda match: _like(match[0], _OTHER[match[0].lower()]), text)
 
 

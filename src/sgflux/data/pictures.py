@@ -52,7 +52,7 @@ def save_picture(
 
 
 def picture_bytes(image: np.ndarray | Image.Image, info: Mapping[str, Any]) -> bytes:
-    """What :func:`save_picture` writes."""
+    """Return what :func:`save_picture` writes."""
     text = PngImagePlugin.PngInfo()
     text.add_itxt(INFO_KEY, json.dumps(info, ensure_ascii=False, sort_keys=True, allow_nan=False))
     content = io.BytesIO()
@@ -61,7 +61,7 @@ def picture_bytes(image: np.ndarray | Image.Image, info: Mapping[str, Any]) -> b
 
 
 def read_picture(path: str | os.PathLike[str]) -> tuple[np.ndarray, dict[str, Any]]:
-    """A picture that :func:`save_picture` wrote, and how it was made.
+    """Read a picture that :func:`save_picture` wrote, and how it was made.
 
     Returns:
         (H, W, 3) uint8, and its ``info``.
@@ -93,14 +93,14 @@ def naming_broken(what: str) -> Iterator[None]:
 
 
 def header_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of an opened picture once it is upright, from its header alone."""
+    """Return (width, height) of an opened picture once it is upright, from its header alone."""
     width, height = image.size
     is_lying = image.getexif().get(_ORIENTATION, 1) in _LYING
     return (height, width) if is_lying else (width, height)
 
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(width, height) of any upright picture, from its header; its ending is looked at, too.
+    """Return (width, height) of any upright picture, from its header; check its ending, too.
 
     Raises:
         SgfluxError: naming the file, if it is missing, no picture, or ends too early.
@@ -119,7 +119,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def tile(image: np.ndarray | Image.Image, *, count: int) -> Image.Image:
-    """A picture as one of ``count`` on a contact sheet: smaller, if all would be too many pixels.
+    """Return a picture as one of ``count`` on a contact sheet, smaller if they were too many.
 
     Args:
         image: (H, W, 3) uint8, or an RGB picture.
@@ -141,7 +141,7 @@ def contact_sheet(
     columns: int,
     scale: int | None = None,
 ) -> Image.Image:
-    """Pictures of one size in rows, each with its caption below; a long row goes on in the next.
+    """Draw pictures of one size in rows, each with its caption below; long rows are wrapped.
 
     Args:
         images: (H, W, 3) uint8, or RGB pictures.
@@ -209,7 +209,7 @@ def _as_image(image: np.ndarray | Image.Image) -> Image.Image:
 def _wrapped(
     caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> list[str]:
-    """The caption in lines that fit; its own line breaks stay."""
+    """Return the caption in lines that fit; its own line breaks stay."""
     lines = []
     for paragraph in caption.split("\n"):
         current = ""

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 @contextmanager
 def progress_bar(total: int | None, what: str, *, show: bool) -> Iterator[Callable[[int], object]]:
-    """Gives a function to call with the number of items just done.
+    """Show a bar, or nothing; yield a function that takes the number of items just done.
 
     Args:
         total: number of items, if known.

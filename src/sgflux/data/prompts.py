@@ -16,7 +16,7 @@ PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
 
 
 def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
-    """The text of a graph.
+    """Return the text of a graph.
 
     - relational: "a photo of man riding horse and man wearing hat", in canonical words
       ("around/near" is written "near"), then the objects without a relationship;
@@ -47,7 +47,7 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
 
 
 def prompt_for(example: SceneExample, kind: PromptKind) -> str:
-    """The example's text of one kind: that of its graph, see :func:`prompts_for_graph`.
+    """Return the example's text of one kind, that of its graph: :func:`prompts_for_graph`.
 
     The relational text is the row's own ``prompt`` where its triple is all that its graph states.
     Several triples are stated in reading order, in which the native graph encoder numbers them too:
@@ -66,5 +66,5 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
 
 
 def in_prose(predicate: str) -> str:
-    """A canonical predicate as a sentence has it."""
+    """Return a canonical predicate as a sentence has it."""
     return "near" if predicate == "around/near" else predicate

@@ -34,7 +34,7 @@ READERS: dict[str, Reader] = {
 
 
 def find_reader(name: str) -> Reader:
-    """The reader with this name.
+    """Return the reader with this name.
 
     Raises:
         SgfluxError: if there is none.

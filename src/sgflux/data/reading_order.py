@@ -37,7 +37,7 @@ _FEW = 100
 def reading_order(
     graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> list[int]:
-    """Indices of the relationships, first what stands nearer to the top left as far as they say.
+    """Return the indices of the relationships, first what stands nearer to the top left.
 
     A graph has no order, but a text does, and who draws from it puts the first thing first:
     whatever needs an order takes this one, so that equal graphs are told alike and as a picture of

@@ -9,7 +9,7 @@ from sgflux.graphs.merging import merged_line
 
 
 def repairs(examples: Iterable[SceneExample]) -> str | None:
-    """Statements merged with an earlier one, and relations of an object to itself left out.
+    """Count statements merged with an earlier one, and relations of an object to itself.
 
     Rows keep their relationships as written (``meta.relationships_raw``) where the graph has
     others, so that the count is that of the file.

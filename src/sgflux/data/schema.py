@@ -28,7 +28,7 @@ class PredicateReader:
     open: bool
 
     def canonical(self, word: str, where: str) -> str:
-        """The canonical name of ``word``; in an open vocabulary else the cleaned word.
+        """Return the canonical name of ``word``; in an open vocabulary else the cleaned word.
 
         Raises:
             SgfluxError: caused by an ``UnknownPredicateError``, if the word is not known.
@@ -42,27 +42,27 @@ class PredicateReader:
 
 
 def short(value: object) -> str:
-    """``value`` as an error message shows it."""
+    """Return ``value`` as an error message shows it."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def text_field(value: object, where: str) -> str:
-    """A string with something in it, unchanged."""
+    """Return a string with something in it, unchanged."""
     if not isinstance(value, str) or not value.strip():
         raise SgfluxError(f"{where} must be a non-empty string, got {short(value)}")
     return value
 
 
 def list_field(value: object, where: str) -> Sequence[Any]:
-    """A list with something in it, unchanged."""
+    """Return a list with something in it, unchanged."""
     if not isinstance(value, list | tuple) or not value:
         raise SgfluxError(f"{where} must be a non-empty list, got {short(value)}")
     return value
 
 
 def triple_field(value: object) -> Triple:
-    """``{"subject": ..., "predicate": ..., "object": ...}`` in its own words."""
+    """Read ``{"subject": ..., "predicate": ..., "object": ...}`` in its own words."""
     fields = ("subject", "predicate", "object")
     if not isinstance(value, Mapping) or set(value) != set(fields):
         raise SgfluxError(f"triple must have exactly the fields {list(fields)}, got {short(value)}")
@@ -70,7 +70,7 @@ def triple_field(value: object) -> Triple:
 
 
 def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -> dict[str, Any]:
-    """A copy of ``meta``, whose ``class_id`` (if there is one) is that of the triple's predicate.
+    """Return a copy of ``meta``, whose ``class_id``, if any, is that of the triple's predicate.
 
     A predicate outside the vocabulary may have any class id.
     """
@@ -107,7 +107,7 @@ def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -
 def graph_field(
     value: object, words: PredicateReader, triple: Triple
 ) -> tuple[SceneGraph, list[Relationship]]:
-    """The graph in canonical words, and its relationships as written.
+    """Return the graph in canonical words, and its relationships as written.
 
     A statement that is there twice, in the same words, in other words ("on" and "on top of" of the
     same two objects) or inverted, becomes one, in the words of ``triple`` if it is that statement.
@@ -147,7 +147,7 @@ def graph_field(
 
 
 def boxes_field(value: object) -> tuple[Box, ...]:
-    """Boxes with four finite numbers and some area; integers stay integers."""
+    """Return boxes with four finite numbers and some area; integers stay integers."""
     boxes = []
     for i, entry in enumerate(list_field(value, "boxes")):
         if (

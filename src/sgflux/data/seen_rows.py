@@ -27,7 +27,7 @@ _LARGEST = 1 << 30
 
 
 def row_digests(examples: Sequence[SceneExample], files: Sequence[str]) -> dict[str, np.ndarray]:
-    """``rows`` and ``pictures``, (n,) uint64 each, in the order of the examples."""
+    """Return ``rows`` and ``pictures``, (n,) uint64 each, in the order of the examples."""
     rows = []
     for example, file in zip(examples, files, strict=True):
         stated = sorted(
@@ -46,7 +46,7 @@ def row_digests(examples: Sequence[SceneExample], files: Sequence[str]) -> dict[
 
 
 def seen_bytes(splits: dict[str, dict[str, np.ndarray]]) -> bytes:
-    """What :data:`SEEN_FILE` holds: split -> :func:`row_digests`, sorted, each once."""
+    """Return the content of :data:`SEEN_FILE`: split -> sorted digests, each once."""
     return save(
         {
             f"{split}.{kind}": np.unique(values)
@@ -59,7 +59,7 @@ def seen_bytes(splits: dict[str, dict[str, np.ndarray]]) -> bytes:
 def overlap(
     bundle: Path, examples: Sequence[SceneExample], files: Sequence[str]
 ) -> dict[str, dict[str, int]] | None:
-    """How many of the examples an adapter has seen: split -> rows and pictures.
+    """Return how many of the examples an adapter has seen: split -> rows and pictures.
 
     None if the bundle does not say what it has seen, as older ones.
 

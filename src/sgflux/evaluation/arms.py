@@ -129,13 +129,13 @@ class PictureRequest:
 
 
 def derived_seed(seed: int, purpose: str, *numbers: int) -> int:
-    """A seed in [0, 2^48) of its own for every combination of arguments."""
+    """Return a seed in [0, 2^48) of its own for every combination of arguments."""
     text = "/".join(["evaluation", str(seed), purpose, *map(str, numbers)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
 
 def choose_rows(examples: Sequence[SceneExample], count: int) -> list[int]:
-    """``count`` rows with every predicate, held-out or not, as equally often as they allow.
+    """Choose ``count`` rows, as many of each predicate, held-out or not, as there are.
 
     Predicates take turns; of each, rows whose combination is held out and others take turns, too.
     The first ones of the file are taken: more rows include fewer.
@@ -176,7 +176,7 @@ def make_items(
     predicates: Sequence[str] | None = None,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[EvaluationItem]:
-    """The chosen rows with their negatives and somebody else's graph.
+    """Return the chosen rows with their negatives and another row's graph.
 
     A negative is never true of the picture, as far as all rows about it tell. A replaced predicate
     is one of the data's where that gives a negative, else one of ``predicates``. Another item's
@@ -242,7 +242,7 @@ def _other_row(
     truth: Negatives,
     rng: random.Random,
 ) -> int | None:
-    """A row whose graph states what is not known as true, with other predicates if possible."""
+    """Find a row whose graph is not known as true here, with other predicates if possible."""
     own = examples[row]
     own_predicates = _predicates(own.graph, truth.vocabulary)
     start = rng.randrange(len(rows))
@@ -258,7 +258,7 @@ def _other_row(
 
 
 def _predicates(graph: SceneGraph, vocabulary: PredicateVocabulary) -> set[str]:
-    """What the graph's predicates are, and their inverses."""
+    """Return what the graph's predicates are, and their inverses."""
     own = {vocabulary.normalize(triple.predicate) for triple in graph.triples()}
     return own | {inverse for name in own if (inverse := vocabulary.inverse(name))}
 
@@ -266,7 +266,7 @@ def _predicates(graph: SceneGraph, vocabulary: PredicateVocabulary) -> set[str]:
 def plan_pictures(
     items: Sequence[EvaluationItem], arm: Arm, *, seeds_per_item: int, seed: int
 ) -> list[PictureRequest]:
-    """All pictures of one arm, item by item.
+    """Plan all pictures of one arm, item by item.
 
     Raises:
         SgfluxError: if an item has not what the arm needs; the message names the item.
@@ -327,7 +327,7 @@ def _needed(item: EvaluationItem, arm: Arm, graph: SceneGraph | None) -> SceneGr
 
 
 def statements_about(request: PictureRequest) -> list[Triple]:
-    """Every statement by which the request's picture is verified.
+    """Return every statement by which the request's picture is verified.
 
     The item's own, both negatives' and, where the picture was drawn from another graph, that one's.
     """
@@ -342,6 +342,6 @@ def statements_about(request: PictureRequest) -> list[Triple]:
 
 
 def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Sequence[Row]]:
-    """Rows in their order, ``batch_size`` at a time."""
+    """Yield rows in their order, ``batch_size`` at a time."""
     for start in range(0, len(rows), batch_size):
         yield rows[start : start + batch_size]

@@ -75,7 +75,7 @@ class FalseQuestion:
 
 
 def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list[FalseQuestion]]:
-    """For each example, the pairs about which its picture states nothing, or the reverse.
+    """Make, for each example, statements that are not true of its picture.
 
     Every stated pair is asked in the other order, unless its predicate is symmetric; beside them
     one pair with an object that the picture does not show, and one that the data do not relate.
@@ -126,7 +126,7 @@ def judge_figures(
     seed: int,
     show_progress: bool,
 ) -> dict[str, Any]:
-    """How good the judge is, before it is believed anything, and what it does not cover.
+    """Measure how good the judge is before it is believed, and what it does not cover.
 
     Args:
         judge: is asked; None: nobody judges.
@@ -181,7 +181,7 @@ def calibrate(
     batch_size: int = 128,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
-    """The judge's own figures, as they stand in ``evaluation_results.json``.
+    """Return the judge's own figures, as they stand in ``evaluation_results.json``.
 
     Args:
         judge: is asked.
@@ -210,7 +210,7 @@ def calibration_figures(
     readings: Sequence[Reading],
     questions: Sequence[Sequence[FalseQuestion]],
 ) -> dict[str, Any]:
-    """How often the judge is right about true statements, and how often it accepts false ones."""
+    """Return how often the judge is right about true and false statements."""
     relations: list[Row] = []
     objects: list[Row] = []
     accepted: dict[str, list[Row]] = {kind: [] for kind in FALSE_KINDS}
@@ -245,7 +245,7 @@ def calibration_figures(
 
 
 def _true_answers(about: SceneGraph, asked: Triple) -> frozenset[str]:
-    """What holds from the asked subject to its object, said or entailed; "none" is never false."""
+    """Return what holds from the asked subject to its object, entailed or said, and "none"."""
     subject, object_ = pair_of(asked)
     found = {NONE}
     for triple in about.triples():
@@ -259,7 +259,7 @@ def _true_answers(about: SceneGraph, asked: Triple) -> frozenset[str]:
 
 
 def _turned(predicates: Iterable[str]) -> Iterable[str]:
-    """What holds in the other direction where these do."""
+    """Yield what holds in the other direction where these do."""
     for predicate in predicates:
         inverse = DEFAULT_VOCABULARY.inverse(predicate)
         if DEFAULT_VOCABULARY.is_symmetric(predicate):

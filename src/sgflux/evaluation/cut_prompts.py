@@ -13,7 +13,7 @@ from sgflux.sampling import SceneGraphFluxPipeline
 def prompts_cut(
     pipeline: SceneGraphFluxPipeline | None, plan: Mapping[Arm, Sequence[PictureRequest]]
 ) -> dict[str, Any] | None:
-    """How many pictures of each arm had a prompt longer than the second text encoder (T5) reads.
+    """Count the pictures of each arm whose prompt is longer than what T5 reads.
 
     Args:
         pipeline: that draws; None: a generator without text encoders does.

@@ -63,7 +63,7 @@ class DrawingCount(NamedTuple):
 
 
 def picture_path(request: PictureRequest) -> str:
-    """Where a picture is, relative to the evaluation's folder."""
+    """Return where a picture is, relative to the evaluation's folder."""
     return f"{PICTURES}/{request.arm}/{request.item.row:06d}-{request.repeat}.png"
 
 
@@ -125,7 +125,7 @@ def draw_arm(
 
 
 def pixels_digest(pixels: np.ndarray) -> str:
-    """SHA-256 of a picture's shape and pixels, in hex."""
+    """Return the SHA-256 of a picture's shape and pixels, in hex."""
     head = "x".join(map(str, pixels.shape)).encode()
     return hashlib.sha256(head + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
@@ -133,20 +133,20 @@ def pixels_digest(pixels: np.ndarray) -> str:
 def _full_record(
     generator: Generator, request: PictureRequest, pixels: np.ndarray
 ) -> dict[str, Any]:
-    """What stands in a picture's file: how it was made, by which base, and what came of it."""
+    """Return how a picture was made, by which base, and what came of it."""
     record: dict[str, Any] = json.loads(json.dumps(generator.record(request)))
     return {**record, PIXELS_KEY: pixels_digest(pixels)}
 
 
 def _comparable(record: dict[str, Any]) -> dict[str, Any]:
-    """What of a record decides: a base that is known by its weights may go by any name."""
+    """Return what is compared of a record: a base known by its weights may have any name."""
     return {**record, "model": None} if record.get("base") else record
 
 
 def read_drawn(
     generator: Generator, request: PictureRequest, *, out_dir: Path
 ) -> tuple[np.ndarray, str]:
-    """The pixels of a drawn picture and their digest, if it is the picture that was asked for.
+    """Read the pixels of a picture and their digest, if it is the one that was asked for.
 
     Raises:
         SgfluxError: naming the file, if it is missing or damaged, was made otherwise than this
@@ -193,7 +193,7 @@ def judge_arm(
 def pixel_distances(
     pairs: Iterable[tuple[JudgedPicture, JudgedPicture]], *, out_dir: Path
 ) -> list[float]:
-    """Mean absolute difference of each pair of pictures, from 0 to 1.
+    """Return the mean absolute difference of each pair of pictures, from 0 to 1.
 
     Raises:
         SgfluxError: naming the file, if a picture is not the one that was judged.

@@ -212,7 +212,7 @@ def evaluate(
 def _read_data(
     config: EvalConfig, digest: Digest, *, say: Callable[[str], None]
 ) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
-    """The examples the adapter can read; what its encoder lacks, None if that reads any word."""
+    """Read the examples that the adapter can read; return what its encoder lacks, too."""
     examples = read_examples(
         config.data,
         vocabulary=vocabulary_of(config.vocabulary),
@@ -280,7 +280,7 @@ def _draw_and_judge(
     *,
     show_progress: bool,
 ) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
-    """Every arm's pictures with the judge's readings; what was drawn; seconds of drawing."""
+    """Draw and judge every arm's pictures; return readings, counts, and seconds of drawing."""
     make_folder(config.output_dir)
     counts = [DrawingCount()]
     started = time.time()

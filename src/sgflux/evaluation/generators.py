@@ -21,10 +21,10 @@ class Generator(Protocol):
     name: str
 
     def draw(self, requests: Sequence[PictureRequest]) -> np.ndarray:
-        """(B, H, W, 3) uint8, one picture for each of B requests of one arm."""
+        """Draw (B, H, W, 3) uint8, one picture for each of B requests of one arm."""
 
     def record(self, request: PictureRequest) -> dict[str, Any]:
-        """How a request's picture is made, as plain JSON: equal records, equal pictures."""
+        """Return how a request's picture is made, as plain JSON: equal records, equal pictures."""
 
 
 class ModelGenerator:
@@ -52,7 +52,7 @@ class ModelGenerator:
         }
 
     def draw(self, requests: Sequence[PictureRequest]) -> np.ndarray:
-        """See :meth:`Generator.draw`."""
+        """Draw (B, H, W, 3) uint8, one picture for each of B requests of one arm."""
         return self._pipeline.sample_batch(
             [request.graph for request in requests],
             [request.prompt for request in requests],
@@ -61,13 +61,13 @@ class ModelGenerator:
         )
 
     def record(self, request: PictureRequest) -> dict[str, Any]:
-        """See :meth:`Generator.record`."""
+        """Return how a request's picture is made, as plain JSON: equal records, equal pictures."""
         return self._pipeline.record(
             graph=request.graph, prompt=request.prompt, seed=request.seed, **self._of(request)
         )
 
     def _of(self, request: PictureRequest) -> dict[str, Any]:
-        """The settings of the request's arm."""
+        """Return the settings of the request's arm."""
         return {
             **self._settings,
             "graph_scale": 1.0 if request.graph is None else self._graph_scale,

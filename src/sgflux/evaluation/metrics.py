@@ -47,7 +47,7 @@ class Estimate:
     clusters: int
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """Return it as plain JSON."""
         return {**vars(self), "ci95": None if self.ci95 is None else list(self.ci95)}
 
 
@@ -59,7 +59,7 @@ class MacroEstimate:
     per_group: dict[str, Estimate]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON; the overall figure is called ``macro``, the groups are predicates.
+        """Return it as plain JSON: the overall figure as ``macro``, the groups as predicates.
 
         ``predicates`` is how many of them the mean is over: those that were observed.
         """
@@ -77,7 +77,7 @@ NOTHING = Estimate(value=None, ci95=None, n=0, clusters=0)
 
 
 def mean_estimate(rows: Rows) -> Estimate:
-    """The plain mean of shares over all observations, whatever their groups.
+    """Return the plain mean of shares over all observations, whatever their groups.
 
     Args:
         rows: Observations with values from 0 to 1; may be none at all.
@@ -89,7 +89,7 @@ def mean_estimate(rows: Rows) -> Estimate:
 
 
 def macro_estimate(rows: Rows) -> MacroEstimate:
-    """The mean of the groups' mean shares, and the groups' means.
+    """Return the mean of the groups' mean shares, and the groups' means.
 
     Args:
         rows: Observations with values from 0 to 1; may be none at all.
@@ -103,7 +103,7 @@ def macro_estimate(rows: Rows) -> MacroEstimate:
 
 
 def difference_estimate(first: Rows, second: Rows) -> Estimate:
-    """Macro share of ``first`` minus macro share of ``second``, over the groups that both have.
+    """Return the macro share of ``first`` minus that of ``second``, over shared groups.
 
     What two arms say of the same image stays paired.
 
@@ -125,7 +125,7 @@ def difference_estimate(first: Rows, second: Rows) -> Estimate:
 
 
 def level_estimate(rows: Rows) -> Estimate:
-    """The plain mean of numbers without bounds: errors, gaps, distances.
+    """Return the plain mean of numbers without bounds: errors, gaps, distances.
 
     Args:
         rows: Observations; may be none at all; groups do not count.
@@ -134,7 +134,7 @@ def level_estimate(rows: Rows) -> Estimate:
 
 
 def _estimate(rows: Rows, interval: Callable[[np.ndarray, Layout], Interval]) -> Estimate:
-    """The mean over groups with its interval; nothing of no rows."""
+    """Return the mean over groups with its interval; nothing of no rows."""
     if not rows:
         return NOTHING
     values, layout = _columns(rows)
@@ -142,7 +142,7 @@ def _estimate(rows: Rows, interval: Callable[[np.ndarray, Layout], Interval]) ->
 
 
 def _columns(rows: Rows) -> tuple[np.ndarray, Layout]:
-    """The values, which must be finite, and how they are grouped."""
+    """Return the values, which must be finite, and how they are grouped."""
     values, groups, clusters = zip(*rows, strict=True)
     if not all(map(math.isfinite, values)):
         raise ValueError("every observed value must be finite")

@@ -45,7 +45,7 @@ def measure_errors(
     batch_size: int,
     advance: Callable[[int], object],
 ) -> Tensor:
-    """e of every item under every alternative, with the neutral prompt.
+    """Measure e of every item under every alternative, with the neutral prompt.
 
     Args:
         pipeline: Pipeline with an adapter.
@@ -115,7 +115,7 @@ def _noise(items: Sequence[EvaluationItem], k: int, latents: Tensor, *, seed: in
 
 
 def _expect_finite(items: Sequence[EvaluationItem], errors: Tensor) -> None:
-    """An error may be missing only where the item has no such negative."""
+    """Refuse an error that is missing where the item has such a negative."""
     for row, item in enumerate(items):
         there = (True, True, item.swapped is not None, item.replaced is not None)
         for index, name in enumerate(ALTERNATIVES):
@@ -129,7 +129,7 @@ def _expect_finite(items: Sequence[EvaluationItem], errors: Tensor) -> None:
 def ranking_summary(
     items: Sequence[EvaluationItem], errors: Tensor, *, sigmas: Sequence[float]
 ) -> dict[str, Any]:
-    """Ranking accuracy over all negatives, by their kind and by sigma, and the errors themselves.
+    """Return ranking accuracy over all negatives, by kind and by sigma, and the errors.
 
     The errors stand beside the accuracy: it only compares two graphs, and does not tell whether
     the true one is explained better than without a graph. An adapter whose teacher is a guided

@@ -40,7 +40,7 @@ class RealPictures:
         self.digests: dict[str, str] = {}
 
     def load(self, example: SceneExample) -> Image.Image:
-        """The example's picture, upright and mirrored if the row says so.
+        """Load the example's picture, upright, and mirrored if the row says so.
 
         Raises:
             SgfluxError: if it cannot be read, or is not the file that was read before.
@@ -51,18 +51,18 @@ class RealPictures:
         return decode_image(data, name=path, mirrored=example.is_mirrored)
 
     def pixels(self, example: SceneExample) -> np.ndarray:
-        """The same as an array, (H, W, 3) uint8."""
+        """Load the example's picture as an array, (H, W, 3) uint8."""
         return np.asarray(self.load(example))
 
     def summary(self) -> str | None:
-        """One SHA-256 of the pictures read so far: of their digests, sorted; None if of none."""
+        """Return one SHA-256 of the sorted digests of the pictures read so far; None if of none."""
         if not self.digests:
             return None
         every = sorted(set(self.digests.values()))
         return hashlib.sha256("\n".join(every).encode()).hexdigest()
 
     def digest(self, example: SceneExample) -> str:
-        """SHA-256 of the file of the example's picture, in hex; it is read once.
+        """Return the SHA-256 of the file of the example's picture, in hex; it is read once.
 
         Raises:
             SgfluxError: if it cannot be read.

@@ -69,7 +69,7 @@ def _line(picture: JudgedPicture) -> dict[str, Any]:
 
 
 def _verdict(reading: Reading, triple: Triple) -> dict[str, Any]:
-    """The verdict on any statement by which the picture was verified, not the item's alone."""
+    """Return the verdict on any statement by which the picture was verified."""
     verdict = reading.verdicts.get(triple)
     return {
         "statement": [triple.subject, triple.predicate, triple.object],
@@ -80,7 +80,7 @@ def _verdict(reading: Reading, triple: Triple) -> dict[str, Any]:
 
 
 def judge_line(figures: dict[str, Any]) -> str:
-    """How good the judge is, in words."""
+    """Return how good the judge is, in words."""
     if figures["accuracy"] is None:
         return str(figures["note"])
     false = ", ".join(
@@ -94,7 +94,7 @@ def judge_line(figures: dict[str, Any]) -> str:
 
 
 def coverage_line(figures: Mapping[str, Any]) -> str | None:
-    """Which statements the judge does not cover; None if it covers all."""
+    """Return which statements the judge does not cover; None if it covers all."""
     counts = figures.get("not_covered")
     if not counts:
         return None

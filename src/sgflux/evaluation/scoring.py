@@ -34,7 +34,7 @@ Judged = Mapping[Arm, Sequence[JudgedPicture]]
 
 
 def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
-    """All figures of one arm."""
+    """Return all figures of one arm."""
     result: dict[str, Any] = {
         "prompt": arm.prompt_kind,
         "pictures": len(pictures),
@@ -65,7 +65,7 @@ def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
 
 
 def _by_objects(pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
-    """Relations by whether the judge finds both objects of the statement.
+    """Return the relations by whether the judge finds both objects of the statement.
 
     ``relation_accuracy`` asks for the relation alone: a judge names one from an object that is
     not there, too, and is right by chance or by habit. Here that is seen.
@@ -91,7 +91,7 @@ def _by_objects(pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
 
 
 def _held_out(pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
-    """Combinations that were never trained on beside the others; None unless there are both.
+    """Compare combinations that were never trained on with the others; None without both.
 
     By each row's own triple alone: it is the one whose combination is held out, or not.
     """
@@ -112,7 +112,7 @@ def _held_out(pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
 
 
 def differences(judged: Judged) -> dict[str, Any]:
-    """Relation accuracy of the graph arm minus that of every other arm, paired by image."""
+    """Return the relation accuracy of the graph arm minus that of every other arm."""
     rows = {arm: relation_rows(pictures) for arm, pictures in judged.items()}
     if not rows.get(Arm.GRAPH):
         return {}
@@ -127,7 +127,7 @@ def differences(judged: Judged) -> dict[str, Any]:
 
 
 def win_rates(judged: Judged) -> dict[str, Any]:
-    """How often the judge prefers what was asked for, by kind of negative.
+    """Count how often the judge prefers what was asked for, by kind of negative.
 
     The mean over two comparisons: g+'s statement against g-'s on the picture of g+, and g-'s
     against g+'s on the picture of g-. Who ignores the graph gets exactly one half.
@@ -167,7 +167,7 @@ def _win_rate(kind: str, rows: list[tuple[float, float, str, str]]) -> dict[str,
 
 
 def contradiction(judged: Judged) -> dict[str, Any] | None:
-    """Whom the pictures follow where the text says one predicate and the graph another."""
+    """Count whether pictures follow the graph or a text that states another predicate."""
     outcomes: dict[str, list[Row]] = {"follows_graph": [], "follows_text": [], "neither": []}
     for picture in judged.get(Arm.CONTRADICTION, ()):
         item, reading = picture.request.item, picture.reading
@@ -186,7 +186,7 @@ def contradiction(judged: Judged) -> dict[str, Any] | None:
 
 
 def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
-    """How far pictures move, in mean absolute pixel difference from 0 to 1, same noise."""
+    """Measure how far pictures of equal noise move, in mean pixel difference from 0 to 1."""
     result = {}
     for arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.NULL_GRAPH, Arm.BASE_NEUTRAL):
         pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
@@ -202,7 +202,7 @@ def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
 
 
 def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
-    """Every figure that comes from pictures.
+    """Return every figure that comes from pictures.
 
     Args:
         judged: the pictures of each arm, with what was read in them.
@@ -229,12 +229,12 @@ def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]
 
 
 def item_triples(request: PictureRequest) -> Sequence[Triple]:
-    """What the item states."""
+    """Return what the item states."""
     return request.item.graph.triples()
 
 
 def _given_triples(request: PictureRequest) -> Sequence[Triple]:
-    """What the graph that the adapter was told states, or what is changed in it."""
+    """Return what the graph that the adapter was told states, or what is changed in it."""
     graph = request.graph or SceneGraph.null()
     if request.arm is Arm.NEGATIVE_GRAPH and request.item.negative is not None:
         return [graph.triples()[request.item.negative.index]]
@@ -246,7 +246,7 @@ def relation_rows(
     *,
     of: Callable[[PictureRequest], Sequence[Triple]] = item_triples,
 ) -> Rows:
-    """One observation for each covered statement: whether it holds in the picture."""
+    """Return one observation for each covered statement: whether it holds in the picture."""
     return [
         (float(picture.reading.is_right(triple)), predicate_of(triple), _cluster(picture.request))
         for picture in pictures
@@ -258,7 +258,7 @@ def relation_rows(
 def _all_right_rows(
     pictures: Iterable[JudgedPicture],
 ) -> Iterable[tuple[int, tuple[float, str, str]]]:
-    """One observation a picture, with its number of statements: whether all of them are right.
+    """Yield one observation a picture: whether all of its statements are right.
 
     A picture with a statement that no judge covers is left out.
     """
@@ -272,7 +272,7 @@ def _all_right_rows(
 
 
 def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
-    """One observation a picture whose objects were looked for: whether all the item's are in it."""
+    """Return one observation a picture: whether all the item's objects are in it."""
     return [
         (
             float(picture.reading.has_all(picture.request.item.graph.objects)),
@@ -285,20 +285,20 @@ def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
 
 
 def covered(picture: JudgedPicture, statements: Iterable[Triple]) -> list[Triple]:
-    """The statements on which the picture's judge gave a verdict."""
+    """Return the statements on which the picture's judge gave a verdict."""
     reading = picture.reading
     return [t for t in statements if reading is not None and t in reading.verdicts]
 
 
 def changed_statement(item: EvaluationItem, negative: Negative) -> tuple[Triple, Triple]:
-    """The statement that a negative changes, and what it makes of it."""
+    """Return the statement that a negative changes, and what it makes of it."""
     return item.graph.triples()[negative.index], negative.graph.triples()[negative.index]
 
 
 def _pairs(
     first: Sequence[JudgedPicture], second: Sequence[JudgedPicture]
 ) -> list[tuple[JudgedPicture, JudgedPicture]]:
-    """Pictures of the same item and noise in two arms; empty if one arm was not drawn."""
+    """Return pictures of the same item and noise in two arms; [] if one arm was not drawn."""
     if not first or not second:
         return []
     pairs = list(zip(first, second, strict=True))

@@ -100,7 +100,7 @@ def hold_folder(
     part: str = "",
     say: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
-    """Be the only one that writes into a folder (or to a file) until the block ends.
+    """Exclude other writers from a folder (or a file) until the block ends.
 
     The thread that holds a folder may hold it again in an inner block.
 
@@ -196,7 +196,7 @@ def _holder_file(lock: Path) -> Path:
 
 
 def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock | None:
-    """The system's lock, or None on a file system without locks; ``made`` gets the new folders."""
+    """Return the system's lock, or None on a file system without locks."""
     for _ in range(20):  # another process may remove the folder or the file at the same moment
         _make(lock.parent, made=made)
         taken = filelock.FileLock(lock)

@@ -25,7 +25,7 @@ MAX_LINE = 16 * 2**20
 
 
 def read_json(path: str | os.PathLike[str], shape: type[Shape], *, way_out: str) -> Shape:
-    """The content of a JSON file as ``shape``.
+    """Return the content of a JSON file as ``shape``.
 
     Args:
         path: Path of the file.
@@ -39,7 +39,7 @@ def read_json(path: str | os.PathLike[str], shape: type[Shape], *, way_out: str)
 
 
 def read_json_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file of at most :data:`MAX_FILE` bytes.
+    """Return the content of a file of at most :data:`MAX_FILE` bytes.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read or is larger.
@@ -52,7 +52,7 @@ def read_json_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def typed(content: bytes, shape: type[Shape], *, where: str, way_out: str) -> Shape:
-    """JSON text as ``shape``; ``where`` and ``way_out`` go into the message.
+    """Return JSON text as ``shape``; ``where`` and ``way_out`` go into the message.
 
     Raises:
         SgfluxError: if it is no JSON or of another form.
@@ -78,7 +78,7 @@ def checked(value: Any, shape: type[Any], *, where: str, way_out: str) -> None:
 def iter_json_lines(
     path: str | os.PathLike[str], shape: type[Shape], *, way_out: str, may_be_cut: bool = False
 ) -> Iterator[tuple[int, Shape]]:
-    """(line number from 1, content as ``shape``) of every line that is not blank.
+    """Yield (line number from 1, content as ``shape``) of every line that is not blank.
 
     Args:
         path: Path of the file.

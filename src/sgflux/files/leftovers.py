@@ -66,7 +66,7 @@ def sweep(folder: Path, *, older_than: float = 0.0, only: str | None = None) -> 
 
 
 def outdated(target: Path) -> Path | None:
-    """The folder that ``target`` was about to replace, if that is all there is of it."""
+    """Return the folder that ``target`` was about to replace, if that is all there is of it."""
     if target.exists():
         return None
     found = [

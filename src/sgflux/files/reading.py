@@ -52,7 +52,7 @@ def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, An
 
 
 def table_beside(module: str) -> dict[str, Any]:
-    """The content of the TOML file that has the name of a module and lies beside it.
+    """Return the content of the TOML file that has the name of a module and lies beside it.
 
     Args:
         module: The module's ``__file__``.

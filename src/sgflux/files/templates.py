@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def render(template: Path, **values: Any) -> str:
-    """The text of a template.
+    """Return the text of a template.
 
     Args:
         template: File of the template; the templates that it includes are in its folder.

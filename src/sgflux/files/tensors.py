@@ -64,7 +64,7 @@ def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) ->
 def module_from_state(
     make: Callable[[], Module], state: Mapping[str, Tensor], *, where: str
 ) -> Module:
-    """A module with the weights of ``state``, whose sizes a file may have stated wrongly.
+    """Make a module with the weights of ``state``, whose sizes a file may state wrongly.
 
     It is made without memory first, and its weights' names and shapes are compared with the file's:
     sizes that no file backs are refused before anything is allocated.

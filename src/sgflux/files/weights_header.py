@@ -65,7 +65,7 @@ class StoredTensor:
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
-    """The tensors of a file by name; the file's size is compared with what the header promises.
+    """Read the tensors' entries by name; the file's size is compared with what they need.
 
     Raises:
         SgfluxError: naming the file, what is wrong with it, and what to do.
@@ -104,7 +104,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
 
 
 def _tensor(path: Path, name: str, raw: msgspec.Raw, *, first: int) -> StoredTensor:
-    """One entry of a header; ``first`` is the offset of the first value in the file."""
+    """Return one entry of a header; ``first`` is the offset of the first value in the file."""
     damaged = SgfluxError(f"{path}: its header's entry {name!r} is damaged: {AGAIN}")
     try:
         entry = msgspec.json.decode(raw, type=_Entry)

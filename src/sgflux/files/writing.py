@@ -148,7 +148,7 @@ def naming_disk_errors(path: str | os.PathLike[str], *, size: int | None = None)
 
 @contextmanager
 def unfinished_folder(target: str | os.PathLike[str], *, size: int | None = None) -> Iterator[Path]:
-    """A new hidden folder for a block that fills it and then puts it in a folder's place.
+    """Make a hidden folder for a block that fills it and then puts it in a folder's place.
 
     What is left of it at the end is removed, so that a block that raises leaves nothing behind.
 
@@ -188,7 +188,7 @@ def disk_error(error: BaseException) -> OSError | None:
 def write_error(
     path: str | os.PathLike[str], error: OSError, *, needed: int | None = None
 ) -> WriteError:
-    """One line about a file that cannot be written: what, why, how much room there is.
+    """Return one line about a file that cannot be written: what, why, how much room there is.
 
     Args:
         path: Path of the file or folder.
@@ -235,7 +235,7 @@ def expect_room(path: str | os.PathLike[str], needed: int, what: str) -> None:
 
 
 def free_bytes(path: str | os.PathLike[str]) -> int | None:
-    """Free bytes of the disk that a file or folder is on, or would be on; None if unknown."""
+    """Return the free bytes of the disk that a path is on, or would be on; None if unknown."""
     for folder in (Path(path), *Path(path).absolute().parents):
         if folder.is_dir():
             try:
@@ -246,7 +246,7 @@ def free_bytes(path: str | os.PathLike[str]) -> int | None:
 
 
 def readable_size(size: int) -> str:
-    """A number of bytes for a person: "12 bytes", "3.2 MB"."""
+    """Return a number of bytes for a person: "12 bytes", "3.2 MB"."""
     value, unit = float(size), 0
     while value >= 999.95 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1

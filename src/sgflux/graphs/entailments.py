@@ -52,7 +52,7 @@ _VERB_FORMS: Mapping[str, str] = {
 
 @lru_cache(maxsize=4096)
 def entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]:
-    """Predicates that a (normalized) predicate entails, in any number of steps, without itself.
+    """Return what a (normalized) predicate entails, in any number of steps, without itself.
 
     A predicate outside the 24 canonical ones also entails every predicate that ``vocabulary`` or
     :data:`ENTAILMENTS` has and that it contains as whole words, articles left out: "sitting on top
@@ -71,7 +71,7 @@ def entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]
 
 @lru_cache(maxsize=4096)
 def conversely_entailed(predicate: str, vocabulary: PredicateVocabulary) -> tuple[str, ...]:
-    """All q for which "A predicate B" entails "B q A": "worn by" entails "wearing".
+    """Return all q for which "A predicate B" entails "B q A": "worn by" entails "wearing".
 
     Empty for the canonical predicates: their inverses and symmetries are the vocabulary's.
     """
@@ -82,7 +82,7 @@ def conversely_entailed(predicate: str, vocabulary: PredicateVocabulary) -> tupl
 
 
 def _direct(predicate: str, vocabulary: PredicateVocabulary) -> Iterator[str]:
-    """Predicates that follow from one in a single step; it may follow from itself."""
+    """Yield predicates that follow from one in a single step; it may follow from itself."""
     yield from ENTAILMENTS.get(predicate, ())
     if predicate in _CANONICAL:
         return
@@ -95,7 +95,7 @@ def _direct(predicate: str, vocabulary: PredicateVocabulary) -> Iterator[str]:
 
 
 def _parts(predicate: str, known: Container[str]) -> Iterator[str]:
-    """The runs of whole words of a predicate that are known, its verbs in any form.
+    """Yield the runs of whole words of a predicate that are known, its verbs in any form.
 
     Articles are looked at both as a part of a run and as nothing.
     """

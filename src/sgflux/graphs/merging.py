@@ -67,7 +67,7 @@ def merged(
     *,
     is_preferred: Callable[[Relationship], bool] | None = None,
 ) -> Merged:
-    """Each statement once.
+    """Return the relationships with each statement once.
 
     Args:
         relationships: Statements as indices of objects with a predicate between them.
@@ -89,7 +89,7 @@ def merged(
 
 
 def merged_line(*, repeated: int, self_related: int) -> str | None:
-    """What was merged and left out, in words; None where nothing was."""
+    """Return what was merged and left out, in words; None where nothing was."""
     parts = []
     if repeated:
         parts.append(

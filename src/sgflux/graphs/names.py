@@ -16,12 +16,12 @@ CONTEXT_MARKS = ("\u27e6", "\u27e7")
 
 
 def plain_name(name: str) -> str:
-    """The name in lower case with single spaces: the form in which names are compared."""
+    """Return the name in lower case with single spaces: names are compared in this form."""
     return " ".join(name.lower().split())
 
 
 def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, str, str]:
-    """Subject, predicate and object, each as a part of the triple's statement."""
+    """Return subject, predicate and object, each as a part of the triple's statement."""
     opened, closed = CONTEXT_MARKS
     # "around/near" is said "near"; a slash in a word of the user's ("w/", "and/or") is its own.
     said = predicate.split("/")[-1] if predicate in CANONICAL_PREDICATES else predicate
@@ -35,7 +35,7 @@ def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, s
 def graph_names(
     graphs: Iterable[SceneGraph], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> list[str]:
-    """Every name whose features the native graph encoder needs for the graphs, each once.
+    """Return every name whose features the native graph encoder needs for the graphs, each once.
 
     Objects by name, predicates by canonical name where they have one, and all three of a triple
     in the context of its statement.

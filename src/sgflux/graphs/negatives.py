@@ -148,7 +148,7 @@ class Negatives:
         return tuple(self._make(weights, rng) for _ in range(n))
 
     def kinds(self) -> tuple[NegativeKind, ...]:
-        """The kinds of which there is a negative, in the order of the enum."""
+        """Return the kinds of which there is a negative, in the order of the enum."""
         return tuple(
             kind
             for kind in NegativeKind
@@ -162,7 +162,7 @@ class Negatives:
     def _weights(
         self, kind: NegativeKind | Mapping[NegativeKind, float] | None
     ) -> dict[NegativeKind, float]:
-        """The kinds to draw from; the settings that they need are checked."""
+        """Return the kinds to draw from; the settings that they need are checked."""
         if kind is None:
             weights = dict.fromkeys(NegativeKind, 1.0)
             if not self.object_names:
@@ -289,7 +289,7 @@ class Negatives:
         )
 
     def _implied(self, fact: _Fact) -> list[_Fact]:
-        """The fact and all that it entails, oriented; symmetric ones both ways round."""
+        """Return the fact and all that it entails, oriented; symmetric ones both ways round."""
         if fact not in self._implied_by:
             implied: list[_Fact] = []
             there = (fact.predicate, *entailed(fact.predicate, self.vocabulary))

@@ -67,7 +67,7 @@ class UnknownPredicateError(SgfluxError):
 
 
 def clean(text: str) -> str:
-    """``text`` in lower case, stripped, each run of white space as one blank.
+    """Return ``text`` in lower case, stripped, each run of white space as one blank.
 
     Raises:
         SgfluxError: if ``text`` is no string.
@@ -184,7 +184,7 @@ class PredicateVocabulary:
         return isinstance(text, str) and self._known(text) is not None
 
     def canonical(self, text: str) -> str:
-        """The canonical name of ``text``.
+        """Return the canonical name of ``text``.
 
         Raises:
             UnknownPredicateError: if ``text`` is neither a canonical name nor an alias, nor a
@@ -196,12 +196,12 @@ class PredicateVocabulary:
         return name
 
     def nearest(self, text: str) -> tuple[str, ...]:
-        """Up to three names and aliases that look like ``text``, best first."""
+        """Return up to three names and aliases that look like ``text``, best first."""
         known = [*self.names, *self.aliases]
         return tuple(difflib.get_close_matches(clean(text), known))
 
     def normalize(self, text: str) -> str:
-        """The canonical name where there is one, else the cleaned text: for an open vocabulary.
+        """Return the canonical name if there is one, else the cleaned text: an open vocabulary.
 
         The cleaned text has no leading copulas and no trailing articles ("is kicking a" is
         "kicking").
@@ -215,7 +215,7 @@ class PredicateVocabulary:
         return self._known(text) or bare(cleaned)
 
     def _known(self, text: str) -> str | None:
-        """The canonical name of ``text``: by the tables, else by another wording, else None."""
+        """Return the canonical name by the tables, else by another wording, else None."""
         name = self._canonical_by_key.get(_key(text))
         if name is None:
             keys = map(_key, other_wordings(clean(text)))
@@ -223,7 +223,7 @@ class PredicateVocabulary:
         return name
 
     def class_id(self, name: str) -> int:
-        """The class id of a predicate: its index in ``names``.
+        """Return the class id of a predicate: its index in ``names``.
 
         Raises:
             UnknownPredicateError: if ``name`` is not known.
@@ -231,7 +231,7 @@ class PredicateVocabulary:
         return self.names.index(self.canonical(name))
 
     def kind(self, name: str) -> PredicateKind:
-        """The kind of a predicate.
+        """Return the kind of a predicate.
 
         Raises:
             UnknownPredicateError: if ``name`` is not known.
@@ -239,7 +239,7 @@ class PredicateVocabulary:
         return self.kinds[self.canonical(name)]
 
     def inverse(self, name: str) -> str | None:
-        """The q with "A name B" = "B q A"; None where none is known, also for an unknown word."""
+        """Return the q with "A name B" = "B q A"; None if none is known or the word is unknown."""
         return self.inverses.get(self.normalize(name))
 
     def is_symmetric(self, name: str) -> bool:
@@ -255,7 +255,7 @@ class PredicateVocabulary:
         return name in self.kinds and name not in self.symmetric
 
     def with_aliases(self, aliases: Mapping[str, str]) -> PredicateVocabulary:
-        """A vocabulary that also knows ``aliases``: {alias: canonical name or known alias}.
+        """Return a vocabulary that also knows ``aliases``: {alias: canonical name or known alias}.
 
         Raises:
             UnknownPredicateError: if an alias is to mean an unknown predicate.
@@ -276,7 +276,7 @@ class PredicateVocabulary:
         symmetric: bool = False,
         inverse: str | None = None,
     ) -> PredicateVocabulary:
-        """A vocabulary with one more predicate, whose class id is the next free one.
+        """Return a vocabulary with one more predicate, whose class id is the next free one.
 
         Args:
             name: New canonical name; must not be known yet.
@@ -310,7 +310,7 @@ class PredicateVocabulary:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> PredicateVocabulary:
-        """The default vocabulary, extended by a JSON file.
+        """Return the default vocabulary, extended by a JSON file.
 
         The file holds one object; both entries are optional::
 
@@ -333,7 +333,7 @@ class PredicateVocabulary:
             raise SgfluxError(f"{path}: {error}") from error
 
     def extended_by(self, extension: Mapping[str, Any]) -> PredicateVocabulary:
-        """This vocabulary plus the parsed content of an extension file (see :meth:`from_json`).
+        """Return this vocabulary plus the content of an extension file (see :meth:`from_json`).
 
         Raises:
             SgfluxError: on an unknown field or a malformed or contradictory entry, which is named.
@@ -389,7 +389,7 @@ DEFAULT_VOCABULARY = PredicateVocabulary(
 
 
 def vocabulary_of(path: str | os.PathLike[str] | None) -> PredicateVocabulary:
-    """The vocabulary of an extension file; the default one for None.
+    """Return the vocabulary of an extension file; the default one for None.
 
     Raises:
         SgfluxError: as :meth:`PredicateVocabulary.from_json`.

@@ -60,7 +60,7 @@ class GivenGraph:
     merged: Merged
 
     def remark(self) -> str | None:
-        """What was merged and left out, in words; None where nothing was."""
+        """Return what was merged and left out, in words; None where nothing was."""
         line = merged_line(repeated=self.merged.repeated, self_related=self.merged.self_related)
         return None if line is None else f"{self.where}: {line}"
 
@@ -72,7 +72,7 @@ def read_graph(
     open_vocabulary: bool = False,
     where: str | None = None,
 ) -> GivenGraph:
-    """One graph, in any of the module's forms.
+    """Return one graph, in any of the module's forms.
 
     Args:
         value: :class:`SceneGraph`, text, or parsed JSON.
@@ -107,7 +107,7 @@ def read_graph_file(
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     open_vocabulary: bool = False,
 ) -> list[GivenGraph]:
-    """The graphs of a file: JSON with one or many, JSON lines, or lines in the text form.
+    """Read the graphs of a file: JSON with one or many, JSON lines, or the text form.
 
     A JSON list is many graphs, unless its entries are triples: then it is one. An empty line is
     none.
@@ -125,7 +125,7 @@ def read_graph_file(
 
 
 def _entries(path: Path) -> Iterator[tuple[str, object]]:
-    """(what an error calls it, value) of every graph of a file."""
+    """Yield (what an error calls it, value) of every graph of a file."""
     try:
         if not path.is_file():
             raise SceneGraphError(f"{path}: is no file; give one with graphs in JSON or JSON lines")

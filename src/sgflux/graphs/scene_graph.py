@@ -93,7 +93,7 @@ class SceneGraph:
 
     @classmethod
     def null(cls) -> SceneGraph:
-        """The graph that says nothing."""
+        """Return the graph that says nothing."""
         return cls(objects=(), relationships=())
 
     @property
@@ -129,14 +129,14 @@ class SceneGraph:
         return read_json(obj).graph
 
     def to_json(self) -> dict[str, Any]:
-        """sg2im's form, from fresh lists; :meth:`from_json` reads it back to an equal graph."""
+        """Return sg2im's form in fresh lists; :meth:`from_json` reads it back to an equal graph."""
         return {
             "objects": list(self.objects),
             "relationships": [list(relationship) for relationship in self.relationships],
         }
 
     def labels(self) -> tuple[str, ...]:
-        """The objects' names with ``#2``, ``#3`` ... on the second and later of equal names."""
+        """Return the objects' names, with ``#2``, ``#3`` ... on the later ones of equal names."""
         seen: dict[str, int] = {}
         labels = []
         for name in self.objects:
@@ -145,7 +145,7 @@ class SceneGraph:
         return tuple(labels)
 
     def to_text(self) -> str:
-        """The text form; :meth:`parse` reads it back to an equal graph.
+        """Return the text form; :meth:`parse` reads it back to an equal graph.
 
         Raises:
             SceneGraphError: if a word has a ``,`` or ``;``, or a name starts with ``(``, ``[`` or
@@ -178,7 +178,7 @@ class SceneGraph:
         return "; ".join(segments)
 
     def triples(self) -> tuple[Triple, ...]:
-        """The relationships in words (names without ``#2``), in order."""
+        """Return the relationships in words (names without ``#2``), in order."""
         return tuple(
             Triple(self.objects[subject], predicate, self.objects[object_])
             for subject, predicate, object_ in self.relationships
@@ -186,7 +186,7 @@ class SceneGraph:
 
     @classmethod
     def from_triples(cls, triples: Iterable[Triple]) -> SceneGraph:
-        """One graph of several triples; equal names (without regard to case) are one object.
+        """Make one graph of several triples; equal names (in any case) are one object.
 
         ``dog#2`` is another dog, as in :meth:`parse`. A triple that relates a name to itself is
         about two objects of that name, the second one being its ``#2``. A triple that repeats an
@@ -210,7 +210,7 @@ class SceneGraph:
 
     @classmethod
     def from_triple(cls, triple: Triple) -> SceneGraph:
-        """The graph of one triple: object 0 is the subject, 1 the object, equal names or not.
+        """Make the graph of one triple: object 0 is the subject, 1 the object, whatever the names.
 
         Raises:
             SceneGraphError: as :meth:`from_triples`.
@@ -321,7 +321,7 @@ class _Builder:
         self._relationships: list[Relationship] = []
 
     def index(self, label: str, where: str) -> int:
-        """The index of the object that ``label`` means, a new one if it is new."""
+        """Return the index of the object that ``label`` means, a new one if it is new."""
         label = _name(label, f"{where}: an object's name")
         numbered = _NUMBERED.fullmatch(label)
         name = numbered["name"] if numbered else label
@@ -343,7 +343,7 @@ class _Builder:
         self._relationships.append((subject, predicate, object_))
 
     def reading(self, vocabulary: PredicateVocabulary) -> Reading:
-        """What was added, each statement once."""
+        """Return what was added, each statement once."""
         found = merged(self._relationships, vocabulary)
         return Reading(
             graph=SceneGraph(objects=tuple(self.names), relationships=found.relationships),
@@ -361,7 +361,7 @@ def _entries(value: object, where: str) -> Sequence[Any]:
 def checked_relationship(
     entry: object, where: str, num_objects: int, *, self_related: bool = False
 ) -> Relationship:
-    """The entry as a clean (subject index, predicate, object index).
+    """Return the entry as a clean (subject index, predicate, object index).
 
     Args:
         entry: The value that was read.

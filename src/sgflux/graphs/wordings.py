@@ -26,7 +26,7 @@ WORDINGS: Mapping[str, str] = {
 
 @lru_cache(maxsize=2**16)
 def bare(predicate: str) -> str:
-    """A cleaned predicate without leading copulas and trailing articles; never empty.
+    """Return a cleaned predicate without leading copulas and trailing articles; never empty.
 
     "is wearing a" is "wearing"; "is" and "the" stay what they are.
     """
@@ -39,7 +39,7 @@ def bare(predicate: str) -> str:
 
 
 def other_wordings(predicate: str) -> Iterator[str]:
-    """What a cleaned predicate that is not known itself may be known as, the likeliest first."""
+    """Yield what a cleaned unknown predicate may be known as, the likeliest first."""
     stripped = bare(predicate)
     yield stripped
     for word in dict.fromkeys((predicate, stripped)):

@@ -13,7 +13,7 @@ _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def printable(text: str) -> str:
-    r"""``text`` with its control characters as escapes, line ends and tabs excepted.
+    r"""Return ``text`` with its control characters as escapes, line ends and tabs excepted.
 
     A predicate such as ``\x1b]0;title\x07`` from a data set must not set a terminal's title.
     """
@@ -28,5 +28,5 @@ def printable(text: str) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun, "1 picture" or "2 pictures"."""
+    """Return a number with its noun, "1 picture" or "2 pictures"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -6,7 +6,7 @@ import sys
 
 
 def hide_loading_bars(*, on_a_terminal: bool = False) -> None:
-    """Show no bar for every part of a model that is loaded: they have no place in a log file.
+    """Hide the bar of every part of a model that is loaded: bars have no place in a log file.
 
     Args:
         on_a_terminal: hide them there, too.

@@ -16,7 +16,7 @@ CHANCE_FILE = Path(__file__).parent.parent / "assets" / "world_chance.json"
 
 
 def random_drawing(judge: str) -> dict[str, Any] | None:
-    """Relation accuracy of pictures drawn at random, by the named judge: value, ci95, n.
+    """Read the relation accuracy of pictures drawn at random: value, ci95, n.
 
     Returns:
         None for a judge with whom it has not been measured.

@@ -151,7 +151,7 @@ def write_world(
 
 
 def parse_triples(triples: int | str) -> tuple[int, ...]:
-    """The numbers of triples a scene may have: 2 -> (2,), "1,2" -> (1, 2).
+    """Return the numbers of triples a scene may have: 2 -> (2,), "1,2" -> (1, 2).
 
     Raises:
         SgfluxError: if they are not different numbers from 1 to 3.
@@ -169,7 +169,7 @@ def parse_triples(triples: int | str) -> tuple[int, ...]:
 
 
 def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:
-    """``count`` ordered pairs of objects, drawn from the seed.
+    """Draw ``count`` ordered pairs of objects from the seed.
 
     They are spread: among the first n/2 of n objects' pairs every object occurs once, among the
     first n once as a subject and once as an object, and so on.
@@ -220,7 +220,7 @@ def _plan(
     held_out: Sequence[NamePair],
     seed: int,
 ) -> list[_Row]:
-    """The rows of a split in random order.
+    """Return the rows of a split in random order.
 
     Sizes alternate within each class. In a test split with held-out pairs, the first half of each
     class has them (of an odd class, alternately the larger and the smaller half).
@@ -280,7 +280,7 @@ def _write_row(
 def _example(
     scene: WorldScene, row: _Row, split: str, index: int, order: Sequence[int]
 ) -> SceneExample:
-    """The row of a scene, its objects in a random ``order``.
+    """Return the row of a scene, its objects in a random ``order``.
 
     The neutral prompt lists the objects as the graph does; in the scene's own order it would give
     away who is the subject.

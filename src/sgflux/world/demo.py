@@ -98,7 +98,7 @@ FULL = replace(
 
 
 def controlled(preset: Preset) -> Preset:
-    """The same with text that always states the relation: the built-in negative control."""
+    """Return the built-in negative control: the preset with text that states the relation."""
     return replace(
         preset,
         name=f"{preset.name}-control",
@@ -109,7 +109,7 @@ def controlled(preset: Preset) -> Preset:
 
 
 def choose_preset(*, full: bool, control: bool) -> Preset:
-    """The preset that the flags of ``sgflux demo`` ask for."""
+    """Return the preset that the flags of ``sgflux demo`` ask for."""
     preset = FULL if full else DEMO
     return controlled(preset) if control else preset
 

@@ -60,7 +60,7 @@ class WorldGenerator:
         return np.stack([self._picture(request) for request in requests])
 
     def record(self, request: Request) -> dict[str, Any]:
-        """How a request's picture is made, as plain JSON."""
+        """Return how a request's picture is made, as plain JSON."""
         return {
             "generator": self.name,
             "graph": None if request.graph is None else request.graph.to_json(),
@@ -83,17 +83,17 @@ class WorldGenerator:
 
 
 def _of_text(request: Request) -> SceneGraph | None:
-    """What the text states, never what the graph does."""
+    """Return what the text states, never what the graph does."""
     return None if request.text.is_null else request.text
 
 
 def _of_graph(request: Request) -> SceneGraph | None:
-    """What the graph states, or else what the text states."""
+    """Return what the graph states, or else what the text states."""
     return request.graph or _of_text(request)
 
 
 def _swapped(request: Request) -> SceneGraph | None:
-    """The same with every subject taken for the object."""
+    """Return the stated graph with every subject taken for the object."""
     graph = _of_graph(request)
     if graph is None:
         return None
@@ -119,7 +119,7 @@ def _relations(graph: SceneGraph) -> list[NameTriple]:
 
 
 def _random_relations(rng: np.random.Generator, text: SceneGraph) -> list[NameTriple]:
-    """Each object in any relation to one before it, in either order."""
+    """Relate each object to one before it at random, in either order."""
     names = list(text.objects)
     order = [names[i] for i in rng.permutation(len(names))]
     triples = []

@@ -40,7 +40,7 @@ class Polygon:
     color: Color
 
     def box(self) -> Corners:
-        """Extent in units."""
+        """Return the extent in units."""
         return _around(self.points, 0.0)
 
     def paint(self, draw: ImageDraw.ImageDraw, scale: float, dx: float, dy: float) -> None:
@@ -48,7 +48,7 @@ class Polygon:
         draw.polygon([(x * scale + dx, y * scale + dy) for x, y in self.points], fill=self.color)
 
     def edge(self, width: float, color: Color) -> Stroke:
-        """The line to paint under the shape so that it has an outline of ``width``."""
+        """Return the line to paint under the shape so that it has an outline of ``width``."""
         return Line((*self.points, self.points[0]), 2 * width, color)
 
 
@@ -61,7 +61,7 @@ class Disk:
     color: Color
 
     def box(self) -> Corners:
-        """Extent in units."""
+        """Return the extent in units."""
         (x, y), (rx, ry) = self.center, self.radii
         return x - rx, y - ry, x + rx, y + ry
 
@@ -74,7 +74,7 @@ class Disk:
         )
 
     def edge(self, width: float, color: Color) -> Stroke:
-        """The shape to paint under this one so that it has an outline of ``width``."""
+        """Return the shape to paint under this one so that it has an outline of ``width``."""
         return Disk(self.center, (self.radii[0] + width, self.radii[1] + width), color)
 
 
@@ -87,7 +87,7 @@ class Line:
     color: Color
 
     def box(self) -> Corners:
-        """Extent in units."""
+        """Return the extent in units."""
         return _around(self.points, self.width / 2)
 
     def paint(self, draw: ImageDraw.ImageDraw, scale: float, dx: float, dy: float) -> None:
@@ -99,7 +99,7 @@ class Line:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=self.color)
 
     def edge(self, width: float, color: Color) -> Stroke:
-        """The line to paint under this one so that it has an outline of ``width``."""
+        """Return the line to paint under this one so that it has an outline of ``width``."""
         return Line(self.points, self.width + 2 * width, color)
 
 
@@ -112,7 +112,7 @@ def _around(points: Sequence[Point], margin: float) -> Corners:
 
 
 def outlined(shapes: Sequence[Stroke], width: float = OUTLINE, color: Color = INK) -> list[Stroke]:
-    """The shapes with one common outline: all edges first, then all fills."""
+    """Return the shapes with one common outline: all edges first, then all fills."""
     return [*(shape.edge(width, color) for shape in shapes), *shapes]
 
 
@@ -122,7 +122,7 @@ def shade(color: Color, amount: float) -> Color:
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """The color between two, ``share`` of the way from the first, 0 to 1."""
+    """Return the color between two, ``share`` of the way from the first, 0 to 1."""
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(first, second, strict=True))
     return red, green, blue
 
@@ -142,7 +142,7 @@ COLORS: Mapping[str, tuple[Color, Color]] = {name: icon["colors"] for name, icon
 
 
 def _plain_parts(part: _Part) -> Iterator[_Part]:
-    """A row as polygons, lines and disks: petals and sectors are several."""
+    """Yield a row as polygons, lines and disks: petals and sectors are several."""
     if not {"petals", "sectors"} & part.keys():
         yield part
         return
@@ -164,7 +164,7 @@ def _plain_parts(part: _Part) -> Iterator[_Part]:
 def _strokes(
     parts: Iterable[_Part], tones: Mapping[str, Color], x: float, y: float, k: float
 ) -> list[Stroke]:
-    """Rows of the table as strokes: moved by (-x, -y), scaled by k."""
+    """Return rows of the table as strokes: moved by (-x, -y), scaled by k."""
 
     def placed(point: Point) -> Point:
         return (point[0] - x) * k, (point[1] - y) * k
@@ -183,7 +183,7 @@ def _strokes(
 
 
 def corners_of(strokes: Sequence[Stroke]) -> Corners:
-    """The smallest box around all strokes, in units."""
+    """Return the smallest box around all strokes, in units."""
     boxes = [stroke.box() for stroke in strokes]
     return (
         min(box[0] for box in boxes),
@@ -204,7 +204,7 @@ _EXTENT = {name: _extent(icon) for name, icon in _ICONS.items()}
 
 
 def icon_size(name: str) -> Point:
-    """Width and height of an icon in units; the longer one is 1."""
+    """Return width and height of an icon in units; the longer one is 1."""
     width, height = _EXTENT[name][1]
     longest = max(width, height)
     return width / longest, height / longest
@@ -218,7 +218,7 @@ def icon_strokes(
     color: Color,
     halo: float = 0.0,
 ) -> list[Stroke]:
-    """Paintable strokes of one icon.
+    """Return paintable strokes of one icon.
 
     Args:
         name: one of :data:`OBJECT_NAMES`.

@@ -109,7 +109,7 @@ class _Look(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
 
     def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
-        """query (B, Q, 3, D) and tokens (B, T, D) -> (B, Q, 3, D)."""
+        """Let query (B, Q, 3, D) attend to tokens (B, T, D): (B, Q, 3, D)."""
         b, q, r, d = query.shape
         split = (self.heads, d // self.heads)
         # all Q * 3 rows of an image attend to its tokens at once
@@ -206,14 +206,14 @@ class WorldJudge(nn.Module):
 
 
 def _read_at(features: JudgeFeatures, objects: Tensor) -> Tensor:
-    """Mean token over the cells of each object: objects (B, Q) -> (B, Q, D)."""
+    """Return the mean token over the cells of each object: objects (B, Q) -> (B, Q, D)."""
     index = objects[..., None].expand(-1, -1, features.location_logits.shape[2])
     weights = features.location_logits.gather(1, index).softmax(-1)
     return weights @ features.tokens
 
 
 def to_judge_images(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
-    """uint8 (B, H, W, 3) with H = W a multiple of 64 -> (B, 3, 64, 64) float32 in [0, 1].
+    """Convert uint8 (B, H, W, 3), H = W = 64 k, to (B, 3, 64, 64) float32 in [0, 1].
 
     Raises:
         ValueError: on another type or shape.
@@ -229,7 +229,7 @@ def to_judge_images(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
 
 
 def read_judge(path: str | Path | None = None) -> tuple[WorldJudge, str]:
-    """The trained judge, in eval mode on the CPU, float32; and the SHA-256 of its weights' file.
+    """Read the trained judge, in eval mode, float32, and the SHA-256 of its weights' file.
 
     Args:
         path: a ``.safetensors`` file with its ``.json`` beside it; the bundled one if None.

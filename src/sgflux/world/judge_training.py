@@ -61,7 +61,7 @@ class JudgeData:
 
 
 def _cells(box: Box) -> np.ndarray:
-    """(256,) bool: cells of 4 pixels with their middle in the inner part of a box."""
+    """Return the cells of 4 pixels in the inner part of a box, (256,) bool."""
     x, y, width, height = box
     middle = np.arange(2, 64, 4)
     across = np.abs(middle - (x + width / 2))
@@ -106,7 +106,7 @@ def render_judge_data(
 
 
 def _blur_and_noise(images: Tensor, generator: torch.Generator) -> Tensor:
-    """What a decoder or a sampler does to a picture: softer, noisier, of another contrast."""
+    """Make pictures softer, noisier and of another contrast, as a decoder or sampler does."""
     b = images.shape[0]
 
     def each(low: float, high: float) -> Tensor:
@@ -120,7 +120,7 @@ def _blur_and_noise(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _queries(data: JudgeData, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Six queries per image: three stated pairs, two of present objects, one of any objects."""
+    """Draw six queries per image: three stated pairs, two of present objects, one of any."""
     b = len(rows)
     pairs = np.empty((b, 6, 2), np.int64)
     stated = data.stated[rows].astype(np.int64)
@@ -141,7 +141,7 @@ def _pixels(data: JudgeData, rows: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def measure_judge(judge: WorldJudge, data: Mapping[int, JudgeData]) -> dict[str, Any]:
-    """Accuracy on fresh pictures: what ``world_judge.json`` reports.
+    """Measure the accuracy on fresh pictures, which ``world_judge.json`` reports.
 
     Args:
         judge: Judge in eval mode.
@@ -193,7 +193,7 @@ def measure_judge(judge: WorldJudge, data: Mapping[int, JudgeData]) -> dict[str,
 
 
 def _ask_everything(judge: WorldJudge, data: JudgeData) -> tuple[np.ndarray, np.ndarray]:
-    """Every query of every picture: classes (M, 14, 14) and presence (M, 14) bool."""
+    """Ask every query of every picture: classes (M, 14, 14) and presence (M, 14) bool."""
     count = len(OBJECT_NAMES)
     every = torch.cartesian_prod(torch.arange(count), torch.arange(count))
     classes, present = [], []
@@ -322,7 +322,7 @@ def _save(
 
 
 def save_confusion_figure(card: dict[str, Any], path: str | Path) -> None:
-    """The 25 x 25 confusion matrix as a picture, in per cent of each row."""
+    """Save the 25 x 25 confusion matrix as a picture, in per cent of each row."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -77,7 +77,7 @@ class Component:
 
 
 def connected(triples: Statement) -> list[list[tuple[str, str, str]]]:
-    """Triples grouped by the objects that they share, directly or through others."""
+    """Group triples by the objects that they share, directly or through others."""
     groups: list[list[tuple[str, str, str]]] = []
     for triple in triples:
         joined = [triple]
@@ -92,7 +92,7 @@ def connected(triples: Statement) -> list[list[tuple[str, str, str]]]:
 
 
 def _placement_order(group: Statement) -> list[tuple[str, str, str]]:
-    """Sizes that carry meaning first, then along shared objects."""
+    """Sort triples: sizes that carry meaning first, then along shared objects."""
     waiting = sorted(group, key=lambda triple: not RELATIONS[triple[1]].nested)
     order = [waiting.pop(0)]
     while waiting:
@@ -104,7 +104,7 @@ def _placement_order(group: Statement) -> list[tuple[str, str, str]]:
 
 
 def _paint_order(group: Statement, names: Sequence[str]) -> list[str]:
-    """Back to front, as far as the relations agree on it."""
+    """Sort names from back to front, as far as the relations agree on it."""
     behind: list[tuple[str, str]] = []
     for subject, predicate, target in group:
         front = RELATIONS[predicate].front
@@ -127,7 +127,7 @@ def arrange(
     slack: float,
     spread: float,
 ) -> Component:
-    """One random layout of connected triples, with a measure of how crowded it is."""
+    """Make one random layout of connected triples, with a measure of how crowded it is."""
     names = list(dict.fromkeys(name for s, _, o in group for name in (s, o)))
     jitter = {name: float(rng.uniform(0.92, 1.08)) for name in names}
     shape = {name: icon_size(name) for name in names}
@@ -208,7 +208,7 @@ def _crowding(
     places: dict[str, Place],
     marks: Sequence[tuple[str, str, Marks]],
 ) -> float:
-    """Area in which things meet that are not related, square units; 0 for a clear layout."""
+    """Return the area, in square units, in which unrelated things meet; 0 if none do."""
     linked = {frozenset((s, o)) for s, _, o in group}
     total = 0.0
     for first, second in itertools.combinations(places, 2):
@@ -234,7 +234,7 @@ def _crowding(
 
 
 def _slots(sizes: Sequence[Point], box: Corners) -> Iterator[tuple[Corners, ...]]:
-    """Ways of cutting a box into one slot per component, in order."""
+    """Yield ways of cutting a box into one slot per component, in order."""
     if len(sizes) == 1:
         yield (box,)
         return
@@ -255,7 +255,7 @@ def _slots(sizes: Sequence[Point], box: Corners) -> Iterator[tuple[Corners, ...]
 def pack(
     rng: np.random.Generator, components: Sequence[Component], resolution: int
 ) -> list[tuple[float, float, float]]:
-    """(pixels per unit, x offset, y offset) per component: as large as the picture allows."""
+    """Return (pixels per unit, x and y offset) per component, as large as the picture allows."""
     margin = (1.5 if len(components) == 1 else 3.4) * resolution / 64
     sizes = [(c.box[2] - c.box[0], c.box[3] - c.box[1]) for c in components]
 

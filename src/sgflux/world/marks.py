@@ -65,7 +65,7 @@ class Place:
         return self.y + self.height / 2
 
     def side(self, direction: int) -> float:
-        """The x of the right (1) or left (-1) side."""
+        """Return the x of the right (1) or left (-1) side."""
         return self.x + direction * self.width / 2
 
 
@@ -116,7 +116,7 @@ def _shoe(x: float, y: float, pair: Pair, way: int) -> list[Stroke]:
 
 
 def _chevrons(x: float, y: float, pair: Pair, way: int) -> list[Stroke]:
-    """Two arrow heads that start at x and point along ``way``."""
+    """Return two arrow heads that start at x and point along ``way``."""
     u = pair.unit
     heads: list[Stroke] = []
     for index in range(2):
@@ -141,11 +141,11 @@ def _star(x: float, y: float, outer: float, inner: float, points: int, color: Co
 
 
 def nothing(pair: Pair, marks: Marks) -> None:
-    """Position alone says it."""
+    """Draw no mark: the position alone shows the relation."""
 
 
 def near(pair: Pair, marks: Marks) -> None:
-    """A ring around both."""
+    """Draw a ring around both."""
     s, o, u = pair.subject, pair.object, pair.unit
     left, right = min(s.left, o.left), max(s.right, o.right)
     top, bottom = min(s.top, o.top), max(s.bottom, o.bottom)
@@ -164,7 +164,7 @@ def near(pair: Pair, marks: Marks) -> None:
 
 
 def touching(pair: Pair, marks: Marks) -> None:
-    """A burst where they meet."""
+    """Draw a burst where they meet."""
     s, o, u = pair.subject, pair.object, pair.unit
     x, y = (s.side(pair.way) + o.side(-pair.way)) / 2, (s.y + o.y) / 2
     marks.over += outlined([_star(x, y, 0.36 * u, 0.18 * u, 8, _FIRE)])
@@ -172,7 +172,7 @@ def touching(pair: Pair, marks: Marks) -> None:
 
 
 def on(pair: Pair, marks: Marks) -> None:
-    """A plank between them."""
+    """Draw a plank between them."""
     s, o, u, t = pair.subject, pair.object, pair.unit, pair.thick
     half = max(s.width, o.width) / 2 + 0.05 * u
     y, x = (s.bottom + o.top) / 2, (s.x + o.x) / 2
@@ -186,7 +186,7 @@ def on(pair: Pair, marks: Marks) -> None:
 
 
 def standing(pair: Pair, marks: Marks) -> None:
-    """Two straight legs of the subject on top of the object."""
+    """Draw two straight legs of the subject on top of the object."""
     s, o, u = pair.subject, pair.object, pair.unit
     floor = o.top + 0.08 * u
     for side in (-1, 1):
@@ -196,7 +196,7 @@ def standing(pair: Pair, marks: Marks) -> None:
 
 
 def sitting(pair: Pair, marks: Marks) -> None:
-    """Bent legs of the subject over one side of the object."""
+    """Draw bent legs of the subject over one side of the object."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     seat = (s.bottom + o.top) / 2
     edge = max(way * o.side(way), way * s.x + 0.2 * u)
@@ -209,7 +209,7 @@ def sitting(pair: Pair, marks: Marks) -> None:
 
 
 def riding(pair: Pair, marks: Marks) -> None:
-    """Legs astride of the object, and streaks behind both."""
+    """Draw legs astride of the object, and streaks behind both."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     spread = min(max(o.width / 2 + 0.05 * u, 0.32 * u), 0.56 * u)
     for side in (-1, 1):
@@ -233,12 +233,12 @@ def riding(pair: Pair, marks: Marks) -> None:
 
 
 def opening(width: float, height: float) -> float:
-    """Radius of the opening around something of this size; icons leave their corners empty."""
+    """Return the radius of an opening for something of this size whose corners are empty."""
     return 0.48 * math.hypot(width, height) + 0.05 * max(width, height)
 
 
 def inside(pair: Pair, marks: Marks) -> None:
-    """A light round opening in the object, with the subject in it."""
+    """Draw a light round opening in the object, with the subject in it."""
     s = pair.subject
     radius = opening(s.width, s.height)
     hole = Disk((s.x, s.y), (radius, radius), (255, 250, 225))
@@ -246,7 +246,7 @@ def inside(pair: Pair, marks: Marks) -> None:
 
 
 def wearing(pair: Pair, marks: Marks) -> None:
-    """A V of straps from the shoulders of the subject to the object."""
+    """Draw a V of straps from the shoulders of the subject to the object."""
     s, o = pair.subject, pair.object
     strap: list[Stroke] = []
     for side in (-1, 1):
@@ -256,7 +256,7 @@ def wearing(pair: Pair, marks: Marks) -> None:
 
 
 def holding(pair: Pair, marks: Marks) -> None:
-    """One arm with a hand at the object's near side."""
+    """Draw one arm with a hand at the object's near side."""
     s, o, way = pair.subject, pair.object, pair.way
     hand = o.side(-way) + way * 0.16 * o.width
     marks.over += _limb([(s.x + way * 0.12 * s.width, s.y), (hand, o.y)], pair, s.color, 1.15)
@@ -264,7 +264,7 @@ def holding(pair: Pair, marks: Marks) -> None:
 
 
 def using(pair: Pair, marks: Marks) -> None:
-    """An arm, and bolts at the object's far side."""
+    """Draw an arm, and bolts at the object's far side."""
     holding(pair, marks)
     o, u, way = pair.object, pair.unit, pair.way
     far = o.side(way)
@@ -286,7 +286,7 @@ def using(pair: Pair, marks: Marks) -> None:
 
 
 def carrying(pair: Pair, marks: Marks) -> None:
-    """Two raised arms under the object."""
+    """Draw two raised arms under the object."""
     s, o, u = pair.subject, pair.object, pair.unit
     for side in (-1, 1):
         shoulder = (s.x + side * 0.22 * s.width, s.y)
@@ -297,7 +297,7 @@ def carrying(pair: Pair, marks: Marks) -> None:
 
 
 def hanging(pair: Pair, marks: Marks) -> None:
-    """A rope with knots from the object down to the subject."""
+    """Draw a rope with knots from the object down to the subject."""
     s, o, u = pair.subject, pair.object, pair.unit
     top, end = (o.x, o.bottom - 0.16 * u), (s.x, s.top + 0.14 * u)
     marks.over += _limb([top, end], pair, _ROPE)
@@ -306,7 +306,7 @@ def hanging(pair: Pair, marks: Marks) -> None:
 
 
 def pulling(pair: Pair, marks: Marks) -> None:
-    """A rope, and arrow heads on the side of the subject where both are going."""
+    """Draw a rope, and arrow heads on the side of the subject where both are going."""
     s, o, way = pair.subject, pair.object, pair.way
     near = o.side(-way) + way * 0.12 * o.width
     marks.over += _limb([(s.x, s.y), (near, o.y)], pair, _ROPE)
@@ -315,7 +315,7 @@ def pulling(pair: Pair, marks: Marks) -> None:
 
 
 def pushing(pair: Pair, marks: Marks) -> None:
-    """Two arms with flat palms, and arrow heads beyond the object."""
+    """Draw two arms with flat palms, and arrow heads beyond the object."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     palm = o.side(-way) - way * 0.02 * u
     for side in (-1, 1):
@@ -328,7 +328,7 @@ def pushing(pair: Pair, marks: Marks) -> None:
 
 
 def looking(pair: Pair, marks: Marks) -> None:
-    """Eyes on the subject and a cone of light onto the object."""
+    """Draw eyes on the subject and a cone of light onto the object."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     eye = (s.x + way * 0.22 * s.width, s.y - 0.12 * s.height)
     reach, half = o.side(way) + way * 0.02 * u, 0.5 * max(o.height, 0.85 * u)
@@ -345,7 +345,7 @@ def looking(pair: Pair, marks: Marks) -> None:
 
 
 def eating(pair: Pair, marks: Marks) -> None:
-    """A toothed mouth of the subject around the object, and crumbs."""
+    """Draw a toothed mouth of the subject around the object, and crumbs."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     x, half = s.side(way), max(0.5 * o.height + 0.12 * u, 0.42 * u)
     hinge, lip = (x - way * 0.36 * u, o.y), x + way * 0.34 * u
@@ -372,7 +372,7 @@ def eating(pair: Pair, marks: Marks) -> None:
 
 
 def drinking(pair: Pair, marks: Marks) -> None:
-    """A striped straw with a bend from the subject into the object, and drops."""
+    """Draw a striped straw with a bend from the subject into the object, and drops."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     mouth = (s.side(way) - way * 0.2 * s.width, s.y - 0.05 * u)
     bend = (o.x - way * 0.1 * u, min(o.top, s.y) - 0.22 * u)
@@ -398,7 +398,7 @@ def drinking(pair: Pair, marks: Marks) -> None:
 
 
 def playing(pair: Pair, marks: Marks) -> None:
-    """A bouncing arrow of dots from the subject to the object, and confetti."""
+    """Draw a bouncing arrow of dots from the subject to the object, and confetti."""
     s, o, u, way = pair.subject, pair.object, pair.unit, pair.way
     start, end = (s.x, s.top - 0.05 * u), (o.x, o.top - 0.22 * u)
     dots: list[Stroke] = []

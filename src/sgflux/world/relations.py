@@ -35,11 +35,11 @@ class Request:
     slack: float
 
     def between(self, low: float, high: float) -> float:
-        """A uniform random number."""
+        """Draw a uniform random number."""
         return float(self.rng.uniform(low, high))
 
     def gap(self, low: float, high: float) -> float:
-        """A random gap in [low, high] times the slack; exact if low = high."""
+        """Draw a random gap in [low, high] times the slack; it is exact if low = high."""
         return low if low == high else self.slack * self.between(low, high)
 
     @property
@@ -76,7 +76,7 @@ class Relation:
     halo: float = 0.0
 
     def size_ratio(self, subject_size: Point, object_size: Point) -> float:
-        """Object's longer side over the subject's, given both icons' proportions.
+        """Return the object's longer side over the subject's, given both icons' proportions.
 
         A container must be wide enough for the round opening that its content needs.
         """
@@ -90,7 +90,7 @@ class Relation:
 
 
 def _beside(low: float, high: float, *, direction: int = 0, shift: float = 0.06) -> _Offset:
-    """Next to each other with a gap, on either side or on the one that ``direction`` names."""
+    """Place both next to each other with a gap, on any side or on that of ``direction``."""
 
     def offset(request: Request) -> Point:
         gap = request.gap(low, high)
@@ -101,7 +101,7 @@ def _beside(low: float, high: float, *, direction: int = 0, shift: float = 0.06)
 
 
 def _stacked(direction: int, low: float, high: float, *, shift: float = 0.06) -> _Offset:
-    """Object below (1) or above (-1) the subject, with a gap."""
+    """Place the object below (1) or above (-1) the subject, with a gap."""
 
     def offset(request: Request) -> Point:
         gap = request.gap(low, high)
@@ -111,7 +111,7 @@ def _stacked(direction: int, low: float, high: float, *, shift: float = 0.06) ->
 
 
 def _overlapping(lift: int) -> _Offset:
-    """Partly over each other; what is behind stands a little higher, as seen from above.
+    """Place both partly over each other, what is behind a little higher, as seen from above.
 
     ``lift`` is -1 when the object is the one behind.
     """
@@ -132,7 +132,7 @@ def _on_chest(request: Request) -> Point:
 
 
 def _seated(request: Request) -> Point:
-    """The subject sits at the edge of a wider object, over whose side its legs hang."""
+    """Place the subject at the edge of a wider object, over whose side its legs hang."""
     edge = max(0.0, (request.object_size[0] - request.subject_size[0]) / 2)
     return -request.way * edge, request.reach[1] + 0.06
 

@@ -52,11 +52,11 @@ class WorldScene:
     image: np.ndarray
 
     def graph(self) -> SceneGraph:
-        """What it states, in no particular order."""
+        """Return what it states, in no particular order."""
         return SceneGraph(objects=self.objects, relationships=self.relationships)
 
     def in_reading_order(self) -> SceneGraph:
-        """What it states, that first which stands nearer to the top left.
+        """Return what it states, that first which stands nearer to the top left.
 
         Without this order a caption of two statements leaves open which of them goes where, and
         half-formed pictures mix the two (measured, see docs/tiny_flux).
@@ -161,7 +161,7 @@ def _sample_statement(
     pair: tuple[str, str] | None,
     excluded: frozenset[tuple[str, str]],
 ) -> list[tuple[str, str, str]] | None:
-    """Names and predicates of one scene, or None where the exclusions end in a dead end."""
+    """Draw names and predicates of one scene; None where the exclusions leave no pair."""
     statement: list[tuple[str, str, str]] = []
     used: list[str] = []
     for index in range(len(sharing) + 1):
@@ -192,7 +192,7 @@ def _sample_statement(
 def _render(
     rng: np.random.Generator, statement: Statement, resolution: int, *, demanding: bool = False
 ) -> WorldScene | None:
-    """The scene, or None if ``demanding`` and things meet that should not, or are too small."""
+    """Draw the scene; None if ``demanding`` and things meet that should not, or are too small."""
     names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
     base = _background_color(rng)
     colors = {name: mix(*COLORS[name], float(rng.random())) for name in names}
@@ -245,14 +245,14 @@ def _pixel_box(place: Place, scale: tuple[float, float, float]) -> Box:
 
 
 def _background_color(rng: np.random.Generator) -> Color:
-    """A pale colour of any hue: never as strong as an object's."""
+    """Draw a pale colour of any hue, never as strong as an object's."""
     names = tuple(COLORS)
     hue = COLORS[names[int(rng.integers(len(names)))]][0]
     return shade(hue, float(rng.uniform(0.78, 0.92)))
 
 
 def _background(rng: np.random.Generator, base: Color, size: int) -> Image.Image:
-    """Plain, gradient or ground line, in low contrast."""
+    """Paint a plain, gradient or ground-line background in low contrast."""
     kind = int(rng.integers(3))
     second = shade(base, -float(rng.uniform(0.05, 0.13)))
     canvas = Image.new("RGB", (size, size), base)
@@ -275,7 +275,7 @@ def _paint(
     base: Color,
     resolution: int,
 ) -> np.ndarray:
-    """(resolution, resolution, 3) uint8: painted large, then averaged down."""
+    """Paint (resolution, resolution, 3) uint8: large first, then averaged down."""
     canvas = _background(rng, base, _SUPERSAMPLING * resolution)
     draw = ImageDraw.Draw(canvas)
     for component, (k, x, y) in zip(components, scales, strict=True):

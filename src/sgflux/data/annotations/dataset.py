@@ -165,7 +165,7 @@ def write_dataset(
 
 
 def _files(out_dir: Path, tag: str) -> dict[str, Path]:
-    """The files to write, none of which is there yet."""
+    """Return the files to write, none of which is there yet."""
     if not tag or Path(tag).name != tag or tag.startswith("."):
         raise SgfluxError(f"tag must be the beginning of a file's name, got {tag!r}")
     files = {split: out_dir / f"{tag}_{split}.jsonl" for split in SPLITS}
@@ -196,7 +196,7 @@ def _shortage_message(shortages: Sequence[Mapping[str, Any]], found: Mapping[str
 
 
 def _drops_message(entries: Sequence[Mapping[str, Any]], broken: Mapping[str, str]) -> str:
-    """Why relationships were left out, since no summary says so, with an example."""
+    """Return why relationships were left out, since no summary says so, with an example."""
     lines = [f"  {entry['dropped']:,}: {entry['reason']}" for entry in entries if entry["dropped"]]
     if not lines:
         return ""
@@ -210,7 +210,7 @@ def _with_attributes(
     rows: Mapping[str, list[SceneExample]],
     attributes: Callable[[Iterable[int]], dict[int, list[str]]],
 ) -> dict[str, list[SceneExample]]:
-    """The rows with ``meta.attributes``, a list for each object of the graph."""
+    """Return the rows with ``meta.attributes``, a list for each object of the graph."""
     image_ids = {example.meta["image_id"] for split in rows.values() for example in split}
     found = attributes(image_ids)
     return {
@@ -228,7 +228,7 @@ def _with_mirror_images(
     classes: Sequence[str],
     left_out: Counter[str],
 ) -> list[SceneExample]:
-    """Every example, followed by its mirror image if that one's predicate is a class, too."""
+    """Return every example, followed by its mirror image if that one's predicate is a class."""
     result = []
     for example in examples:
         result.append(example)
@@ -241,7 +241,7 @@ def _with_mirror_images(
 
 
 def _vocabulary_hash(classes: Sequence[str]) -> str:
-    """Of the classes in their order and of the aliases that made them canonical."""
+    """Return the SHA-256 of the classes in their order and of the aliases of canonical ones."""
     aliases = sorted(DEFAULT_VOCABULARY.aliases.items())
     text = json.dumps({"predicates": list(classes), "aliases": aliases})
     return hashlib.sha256(text.encode()).hexdigest()

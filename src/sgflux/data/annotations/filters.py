@@ -83,7 +83,7 @@ class Candidates:
 
 
 def class_names(words: Sequence[str]) -> tuple[str, ...]:
-    """The classes that ``words`` name: canonical where they can be, sorted.
+    """Return the classes that ``words`` name: canonical where they can be, sorted.
 
     Raises:
         SgfluxError: if there is none, or two words mean the same predicate.
@@ -100,7 +100,7 @@ def class_names(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def class_of(word: str, aliases: dict[str, str]) -> str:
-    """The canonical predicate of a raw one: by our table, else by the source's aliases."""
+    """Return the canonical predicate of a raw one: by our table, else by the source's aliases."""
     cleaned = clean(word)
     if not cleaned:
         return ""
@@ -179,7 +179,7 @@ def find_candidates(
 
 
 def clipped_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """What boxes have inside of their pictures, (O, 4) float32; width or height 0 if nothing.
+    """Return the part of each box inside of its picture, (O, 4) float32; sides of 0 if none.
 
     Args:
         boxes: (left, top, width, height), (O, 4).
@@ -196,7 +196,7 @@ def clipped_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two boxes (left, top, width, height)."""
+    """Return the intersection over union of two boxes (left, top, width, height)."""
     stop = np.minimum(first[:2] + first[2:], second[:2] + second[2:])
     sides = np.maximum(stop - np.maximum(first[:2], second[:2]), 0)
     shared = float(sides[0] * sides[1])
@@ -207,7 +207,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
 def _repeated(
     table: Annotations, labels: np.ndarray, keep: np.ndarray, classes: Sequence[str]
 ) -> np.ndarray:
-    """Which kept relationships say, by name, what one before says of the same picture, (R,) bool.
+    """Return which kept relationships repeat, by name, one before them, (R,) bool.
 
     Of "A above B" and "B below A", or "A near B" and "B near A", the first one stays.
     """

@@ -14,7 +14,7 @@ from sgflux.errors import SgfluxError
 
 
 def located(table: Annotations, images_dir: Path) -> Annotations:
-    """The table with the paths at which the pictures really are.
+    """Return the table with the paths at which the pictures really are.
 
     A picture that is not at its path is looked for by its file's name in the annotations' folders.
     What is found there is counted as a quirk; what is nowhere keeps its path.
@@ -35,7 +35,7 @@ def located(table: Annotations, images_dir: Path) -> Annotations:
 
 
 def missing_files(table: Annotations, images_dir: Path) -> np.ndarray:
-    """Which images have no file, (I,) bool.
+    """Return which images have no file, (I,) bool.
 
     Raises:
         SgfluxError: if none has.

@@ -70,7 +70,7 @@ class AnnotatedPicture:
 
 
 def annotations_of(pictures: Iterable[AnnotatedPicture], *, title: str) -> Annotations:
-    """The table of some pictures.
+    """Make the table of some pictures.
 
     Pictures, objects and relationships are numbered in their order; these numbers are their ids.
 

@@ -32,7 +32,7 @@ PROMPT_TEMPLATE = "a photo of {subject} {predicate} {object}"
 
 
 def check_template(template: str) -> str:
-    """The template, if it has each of {subject}, {predicate} and {object}, and nothing else.
+    """Return the template, if it has {subject}, {predicate} and {object}, and nothing else.
 
     Raises:
         SgfluxError: otherwise.
@@ -79,7 +79,7 @@ class RowMaker:
     def example(
         self, row: int, *, split: str, size: tuple[int, int], extra: Mapping[str, Any]
     ) -> SceneExample:
-        """The row of the relationship ``row``.
+        """Return the row of the relationship ``row``.
 
         Args:
             row: index of a relationship.
@@ -117,7 +117,7 @@ class RowMaker:
         )
 
     def known_triples(self, image: int) -> list[list[str]]:
-        """All that is annotated of an image, each statement once, filters or not."""
+        """Return all that is annotated of an image, each statement once, filters or not."""
         table, relations = self.table, self.table.relations
         known: dict[tuple[str, ...], None] = {}
         for row in relations.of_image(image):
@@ -131,7 +131,7 @@ class RowMaker:
         return [list(words) for words in known]
 
     def _stated(self, row: int) -> list[int]:
-        """The row itself, then all other candidates of its image, in the order of the file."""
+        """Return the row itself, then all other candidates of its image in their order."""
         image = int(self.table.relations.images[row])
         others = [i for i in self.table.relations.of_image(image) if self.candidates.keep[i]]
         return [row, *(i for i in others if i != row)][:MAX_TRIPLES]
@@ -139,7 +139,7 @@ class RowMaker:
     def _graph(
         self, row: int, stated: Sequence[int], size: tuple[int, int]
     ) -> tuple[SceneGraph, tuple[Box, ...], list[int]]:
-        """Graph, boxes and the objects' rows; two annotations of one thing are one object.
+        """Return graph, boxes and objects; two annotations of one thing are one object.
 
         The objects come in a random order: the neutral prompt lists them, and must not give away
         who is the subject.
@@ -183,7 +183,7 @@ class RowMaker:
 
 
 def class_id(predicate: str, classes: Sequence[str]) -> int:
-    """The vocabulary's class id; a word of the user's own comes after all of these."""
+    """Return the vocabulary's class id; a word of the user's own comes after all of these."""
     if predicate in DEFAULT_VOCABULARY:
         return DEFAULT_VOCABULARY.class_id(predicate)
     own = [name for name in classes if name not in DEFAULT_VOCABULARY]
@@ -191,5 +191,5 @@ def class_id(predicate: str, classes: Sequence[str]) -> int:
 
 
 def _plain_box(box: np.ndarray) -> Box:
-    """Whole numbers as integers, as the release has them."""
+    """Return a box whose whole numbers are integers, as the release has them."""
     return Box(*(int(side) if side == int(side) else round(float(side), 2) for side in box))

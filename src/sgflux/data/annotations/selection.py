@@ -47,7 +47,7 @@ class Selection:
 
 
 def make_pool(table: Annotations, candidates: Candidates) -> Pool:
-    """The candidates as what can be chosen from."""
+    """Return the pool of the candidates."""
     rows = np.flatnonzero(candidates.keep)
     relations, names = table.relations, table.objects.names
     images = relations.images[rows]

@@ -24,7 +24,7 @@ _MARGIN = 20
 def examples_sheet(
     examples: Sequence[SceneExample], *, images_dir: Path, title: str
 ) -> Image.Image:
-    """The first examples of every predicate, subject in orange, object in blue.
+    """Draw the first examples of every predicate, subject in orange, object in blue.
 
     Args:
         examples: Examples, at least one, whose pictures can be read.
@@ -48,7 +48,7 @@ def examples_sheet(
 
 
 def _caption(example: SceneExample) -> str:
-    """The statement, how it was annotated, what else the row states, and the file."""
+    """Return the statement, how it was annotated, what else the row states, and the file."""
     words = [str(example.triple)]
     raw = example.meta.get("predicate_raw", example.triple.predicate)
     if raw != example.triple.predicate:
@@ -63,7 +63,7 @@ def _caption(example: SceneExample) -> str:
 def _with_head(
     tiles: Image.Image, title: str, legend: Sequence[tuple[str, tuple[int, int, int]]]
 ) -> Image.Image:
-    """The sheet below its title and the meaning of the colors."""
+    """Draw the sheet below its title and the meaning of the colors."""
     large, small = ImageFont.load_default(26), ImageFont.load_default(18)
     head = 3 * _MARGIN + 26 + 18
     entries = [(words, color, round(small.getlength(words))) for words, color in legend]
@@ -82,7 +82,7 @@ def _with_head(
 
 
 def _tile(example: SceneExample, images_dir: Path) -> Image.Image:
-    """The whole picture on a tile of one size, with the boxes of the row's objects."""
+    """Draw the whole picture on a tile of one size, with the boxes of the row's objects."""
     image = load_image(resolve_image(example, images_dir), mirrored=example.is_mirrored)
     scale = min(TILE[0] / image.width, TILE[1] / image.height)
     tile = ImageOps.pad(image, TILE, Image.Resampling.LANCZOS, color=_TILE_PAPER)
@@ -111,7 +111,7 @@ def _tile(example: SceneExample, images_dir: Path) -> Image.Image:
 def _draw_name(
     draw: ImageDraw.ImageDraw, name: str, around: Sequence[float], color: tuple[int, int, int]
 ) -> None:
-    """A name on a plate above its box, or inside of it where there is no room above."""
+    """Draw a name on a plate above its box, or inside of it where there is no room above."""
     font = ImageFont.load_default(12)
     width, height = font.getlength(name) + 6, 16
     left = max(0.0, min(around[0], TILE[0] - width))

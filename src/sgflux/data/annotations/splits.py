@@ -113,7 +113,7 @@ def choose(
 
 
 def choose_combinations(pool: Pool, count: int, *, classes: int, seed: int) -> list[Combination]:
-    """Up to ``count`` combinations to hold out, spread over the classes.
+    """Return up to ``count`` combinations to hold out, spread over the classes.
 
     None makes up more than a fifth of its class' pictures, so that training keeps enough.
     """
@@ -137,7 +137,7 @@ def choose_combinations(pool: Pool, count: int, *, classes: int, seed: int) -> l
 
 
 def spread(total: int, classes: int) -> list[int]:
-    """``total`` examples spread evenly over the classes; the first ones get what is left over."""
+    """Spread ``total`` examples evenly over the classes; the first ones get what is left over."""
     return [total // classes + (label < total % classes) for label in range(classes)]
 
 
@@ -168,7 +168,7 @@ class _Chooser:
     def take(
         self, order: Sequence[int], split: int, count: int, *, only_held_out: bool = False
     ) -> list[int]:
-        """Up to ``count`` members of one class, in ``order``; a picture's second one comes last."""
+        """Return up to ``count`` members of a class in ``order``; a picture's second comes last."""
         taken: list[int] = []
         pictures: set[int] = set()
         for may_repeat in (False, True):
@@ -202,7 +202,7 @@ class _Chooser:
 
 
 def is_one_of(combinations: np.ndarray, held_out: Sequence[Combination]) -> np.ndarray:
-    """Which rows of ``combinations`` are held out, (n,) bool."""
+    """Return which rows of ``combinations`` are held out, (n,) bool."""
     wanted = set(held_out)
     if not wanted:
         return np.zeros(len(combinations), dtype=bool)

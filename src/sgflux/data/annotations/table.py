@@ -85,7 +85,7 @@ class Relations:
         return len(self.ids)
 
     def of_image(self, image: int) -> range:
-        """The relationships of one image."""
+        """Return the relationships of one image."""
         first, last = np.searchsorted(self.images, (image, image + 1))
         return range(int(first), int(last))
 
@@ -128,7 +128,7 @@ _Columns = TypeVar("_Columns", Objects, Relations)
 
 
 def joined(parts: Sequence[_Columns], **starts: np.ndarray) -> _Columns:
-    """Several tables as one, in their order.
+    """Return several tables as one, in their order.
 
     Args:
         parts: Tables of one kind.
@@ -145,10 +145,10 @@ def joined(parts: Sequence[_Columns], **starts: np.ndarray) -> _Columns:
 
 
 def clean_name(name: str) -> str:
-    """A name of an object in lower case with single blanks."""
+    """Return a name of an object in lower case with single blanks."""
     return " ".join(name.lower().split())
 
 
 def source(path: Path) -> dict[str, Any]:
-    """What a summary says of a file that was read."""
+    """Return what a summary says of a file that was read."""
     return {"bytes": path.stat().st_size}

@@ -57,7 +57,7 @@ class TrainingArrays:
         return len(self.examples)
 
     def posterior(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation for the examples ``rows`` (B,), (B, 16, h, w) float32.
+        """Return mean and deviation of the examples ``rows`` (B,), (B, 16, h, w) float32 each.
 
         With aspect buckets the examples are of one size.
         """
@@ -65,7 +65,7 @@ class TrainingArrays:
         return found["mean"].float(), found["std"].float()
 
     def text(self, rows: Tensor, kinds: Tensor) -> dict[str, Tensor]:
-        """Text features of the examples ``rows`` (B,), each with its own kind of prompt.
+        """Return text features of the examples ``rows`` (B,), each with its own kind of prompt.
 
         Args:
             rows: (B,) int64.
@@ -77,7 +77,7 @@ class TrainingArrays:
         return self.texts.rows(self.prompt_index[rows, kinds])
 
     def words(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        """Features of the texts that state the relations of B examples, as :meth:`text`."""
+        """Return features of the texts that state the relations of B examples, as :meth:`text`."""
         index = torch.tensor(rows, dtype=torch.int64)
         kinds = torch.full_like(index, PROMPT_KINDS.index("relational"))
         return self.text(index, kinds)
@@ -93,7 +93,7 @@ def latent_key(
     identity: str,
     mirrored: bool = False,
 ) -> str:
-    """The key of a picture's posterior: all that it depends on.
+    """Return the key of a picture's posterior: all that it depends on.
 
     Args:
         image_sha256: SHA-256 of the file's content.
@@ -109,12 +109,12 @@ def latent_key(
 
 
 def text_key(prompt: str, *, max_sequence_length: int, identity: str) -> str:
-    """The key of a prompt's features: all that they depend on."""
+    """Return the key of a prompt's features: all that they depend on."""
     return _key("text", prompt, max_sequence_length, identity)
 
 
 def name_key(name: str, *, identity: str) -> str:
-    """The key of a name's features: all that they depend on."""
+    """Return the key of a name's features: all that they depend on."""
     return _key("name", name, identity)
 
 

@@ -36,7 +36,7 @@ class Share:
     count: int = 1
 
     def of(self, keys: Iterable[str]) -> list[str]:
-        """This process' part of the keys."""
+        """Return this process' part of the keys."""
         return [key for key in keys if int(key[:8], 16) % self.count == self.index]
 
 
@@ -144,7 +144,7 @@ class EncodingPlan:
                 self._prompt_keys.append(key)
 
     def shape_line(self) -> str | None:
-        """How many pictures are squashed, or lose a part of what their rows are about, in words.
+        """Say how many pictures are squashed or lose a part of what their rows are about.
 
         None if every picture is shown as it is.
         """
@@ -164,7 +164,7 @@ class EncodingPlan:
         return "; ".join(parts) or None
 
     def missing(self, store: CacheStore) -> int:
-        """How many entries the store lacks."""
+        """Return how many entries the store lacks."""
         return len(store.missing(list(self.pictures))) + len(store.missing(list(self.prompts)))
 
     def fill(
@@ -191,7 +191,7 @@ class EncodingPlan:
         return len(pictures) + len(prompts)
 
     def opened(self, store: CacheStore) -> TrainingArrays:
-        """The data set, left on disk.
+        """Open the data set and leave it on disk.
 
         Raises:
             SgfluxError: if the store lacks an entry.
@@ -200,7 +200,7 @@ class EncodingPlan:
         return self._arrays(_joined(latents), StoredRows(store, list(self.prompts)))
 
     def in_memory(self, encoders: Encoders, *, progress: bool = False) -> TrainingArrays:
-        """The data set, encoded and held in memory.
+        """Encode the data set and hold it in memory.
 
         Raises:
             SgfluxError: as :meth:`fill`.
@@ -232,7 +232,7 @@ class EncodingPlan:
         )
 
     def _by_size(self, keys: Sequence[str]) -> list[list[str]]:
-        """The pictures' keys, those of one size together."""
+        """Return the pictures' keys, those of one size together."""
         groups = groupby(keys, key=lambda key: self.pictures[key].size)
         return [list(group) for _, group in groups]
 
@@ -244,7 +244,7 @@ class EncodingPlan:
         *,
         progress: bool,
     ) -> Iterator[tuple[list[str], dict[str, Tensor]]]:
-        """Keys and their tensors, batch by batch: first the pictures, then the prompts."""
+        """Yield keys and their tensors, batch by batch: first the pictures, then the prompts."""
         size = encoders.batch_size
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -279,7 +279,7 @@ def name_features(
     store: CacheStore,
     identity: str,
 ) -> Tensor:
-    """Text features of names, (n, D) float32, from the store as far as it has them.
+    """Return text features of names, (n, D) float32, from the store as far as it has them.
 
     Args:
         names: n names, at least one.
@@ -316,7 +316,7 @@ def _rounded(tensors: Mapping[str, Tensor], batch: Sequence[object]) -> dict[str
 
 
 def _batches(groups: Iterable[Sequence[str]], size: int) -> Iterator[list[str]]:
-    """Up to ``size`` keys at a time, none from two groups."""
+    """Yield up to ``size`` keys at a time, none from two groups."""
     for keys in groups:
         for start in range(0, len(keys), size):
             yield list(keys[start : start + size])

@@ -69,7 +69,7 @@ class Picture:
     example: str
 
     def key(self, identity: str) -> str:
-        """The key of its posterior by the encoder with this identity."""
+        """Return the key of its posterior by the encoder with this identity."""
         height, width = self.size
         return latent_key(
             self.file.sha256,
@@ -82,7 +82,7 @@ class Picture:
         )
 
     def load(self) -> Tensor:
-        """(3, height, width) float32 in [-1, 1], in its size."""
+        """Load the fitted picture, (3, height, width) float32 in [-1, 1]."""
         path = self.file.path
         try:
             data = read_image_bytes(path)
@@ -101,7 +101,7 @@ class Picture:
 def read_files(
     examples: Sequence[SceneExample], images_dir: str | os.PathLike[str]
 ) -> dict[str, PictureFile]:
-    """``image_rel_path`` -> the picture's file; one thread a core reads them.
+    """Read the pictures' files, ``image_rel_path`` -> file, in one thread a core.
 
     Raises:
         SgfluxError: naming the first row whose picture is missing or no picture.
@@ -125,7 +125,7 @@ def read_files(
 def fitted_picture(
     file: PictureFile, example: SceneExample, *, row: int, size: Size, crop: Crop
 ) -> Picture:
-    """What is encoded of an example's picture.
+    """Return what is encoded of an example's picture.
 
     Args:
         file: the picture's file.

@@ -127,12 +127,12 @@ class Shard:
 
 
 def key_bytes(keys: Sequence[str]) -> np.ndarray:
-    """Keys, sha256 in hex, as (n, 32) uint8."""
+    """Return keys, sha256 in hex, as (n, 32) uint8."""
     return np.frombuffer(bytes.fromhex("".join(keys)), dtype=np.uint8).reshape(len(keys), 32)
 
 
 def row_checksums(tensors: Mapping[str, Tensor]) -> list[str]:
-    """The checksum of every row, over its bytes in all tensors in the order of their names."""
+    """Return the checksum of every row, over its bytes in all tensors by name."""
     parts = [_as_bytes(tensors[name]) for name in sorted(tensors)]
     return [_checksum([part[row] for part in parts]).hex() for row in range(len(parts[0]))]
 
@@ -162,7 +162,7 @@ def write_index(
 
 
 def read_index(path: Path) -> Shard:
-    """An index file that is intact and beside a tensor file of the right size.
+    """Read an index file that is intact and lies beside a tensor file of the right size.
 
     A tensor file that is newer than its index is read and checked as a whole.
 
@@ -198,7 +198,7 @@ def read_index(path: Path) -> Shard:
 
 
 def _shard(path: Path, content: _Content) -> Shard:
-    """What an index states, whose checksum says only that nobody has changed it by accident."""
+    """Return the shard that an index states; its checksum does not exclude a forgery."""
     try:
         digests, checksums = key_bytes(content.keys), bytes.fromhex(content.rows)
     except ValueError as error:
@@ -216,7 +216,7 @@ def _shard(path: Path, content: _Content) -> Shard:
 
 
 def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
-    """Some rows of a shard, (number of rows, ...) each, checked; nothing else is read.
+    """Read and check some rows of a shard, (number of rows, ...) each, and nothing else.
 
     Raises:
         DamagedError: if a row is not what was written.
@@ -248,7 +248,7 @@ def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
 
 
 def _as_bytes(tensor: Tensor) -> np.ndarray:
-    """(n, bytes of a row) uint8."""
+    """Return the rows' bytes, (n, bytes of a row) uint8."""
     rows = tensor.contiguous().view(len(tensor), -1).view(torch.uint8)
     return rows.numpy()
 

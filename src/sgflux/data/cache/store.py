@@ -144,12 +144,12 @@ class CacheStore:
                 self.report(path, str(error))
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """The keys that no shard has, in their order."""
+        """Return the keys that no shard has, in their order."""
         shards, _ = self.locate(keys)
         return [key for key, shard in zip(keys, shards.tolist(), strict=True) if shard < 0]
 
     def locate(self, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the keys are: numbers for :meth:`shard` and rows, (n,) int32 each; -1 if nowhere.
+        """Return numbers for :meth:`shard` and rows of the keys, (n,) int32 each; -1 if nowhere.
 
         Both hold until the store changes.
         """
@@ -174,12 +174,12 @@ class CacheStore:
         return shards, rows
 
     def shard(self, number: int) -> Shard:
-        """The shard with a number that :meth:`locate` gave."""
+        """Return the shard with a number that :meth:`locate` gave."""
         self._locations()
         return self._numbered[number]
 
     def writer(self) -> ShardWriter:
-        """A context that writes entries in shards; what it wrote is in the store at once."""
+        """Return a context that writes entries in shards, which are in the store at once."""
         return ShardWriter(self)
 
     def verify(self) -> list[DamagedShard]:
@@ -312,5 +312,5 @@ def _kind(tensors: Mapping[str, Tensor]) -> dict[str, object]:
 
 
 def _prefixes(digests: np.ndarray) -> np.ndarray:
-    """The first eight bytes of each digest, (n,) uint64."""
+    """Return the first eight bytes of each digest, (n,) uint64."""
     return np.ascontiguousarray(digests[:, :8]).view(np.uint64).ravel()

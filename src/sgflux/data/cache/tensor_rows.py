@@ -21,7 +21,7 @@ class TensorRows(Protocol):
         """N."""
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """The rows ``index`` (B,) int64 of every tensor, (B, ...) each."""
+        """Return the rows ``index`` (B,) int64 of every tensor, (B, ...) each."""
 
 
 class MemoryRows:
@@ -36,7 +36,7 @@ class MemoryRows:
         return len(next(iter(self._tensors.values())))
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """The rows ``index`` (B,) int64 of every tensor, (B, ...) each."""
+        """Return the rows ``index`` (B,) int64 of every tensor, (B, ...) each."""
         return {name: tensor[index] for name, tensor in self._tensors.items()}
 
 
@@ -77,7 +77,7 @@ class StoredRows:
         return len(self._row)
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """The rows ``index`` (B,) int64 of every tensor, (B, ...) each.
+        """Return the rows ``index`` (B,) int64 of every tensor, (B, ...) each.
 
         Raises:
             SgfluxError: naming the shard, if a row is not what was written; the shard is set
@@ -121,7 +121,7 @@ class JoinedRows:
         return int(self._ends[-1])
 
     def rows(self, index: Tensor) -> dict[str, Tensor]:
-        """The rows ``index`` (B,) int64 of every tensor, (B, ...) each.
+        """Return the rows ``index`` (B,) int64 of every tensor, (B, ...) each.
 
         Raises:
             ValueError: if they are of several parts.

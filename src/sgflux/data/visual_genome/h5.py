@@ -137,7 +137,7 @@ class _File:
         self.paths = [self._image_path(entry, row) for row, entry in enumerate(paths)]
 
     def columns(self, home: dict[str, int], quirks: Counter[str]) -> tuple[Objects, Relations]:
-        """Objects and relationships as columns, with rows and objects numbered from 0."""
+        """Return objects and relationships as columns, with rows and objects numbered from 0."""
         tables = self._tables
         present = self._present("objects_per_image", "object_names")
         names = tables["object_names"][present].astype(np.int64)
@@ -230,7 +230,7 @@ class _File:
         return path
 
     def _present(self, counts: str, table: str) -> np.ndarray:
-        """Which slots of a padded table are used: within the count and not -1, (N, M) bool."""
+        """Return which slots of a table are used, within the count and not -1: (N, M) bool."""
         width = self._tables[table].shape[1]
         number = self._counts[counts]
         if ((number < 0) | (number > width)).any():

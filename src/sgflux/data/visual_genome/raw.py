@@ -108,7 +108,7 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
 
 
 def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, int]]:
-    """The images, and image id -> row."""
+    """Read the images, and image id -> row."""
     paths: list[str] = []
     ids, sizes, groups = array("q"), array("q"), array("q")
     row_of: dict[int, int] = {}
@@ -188,7 +188,7 @@ class _Things:
 def _read_objects(
     path: Path, row_of: dict[int, int], names: dict[str, int], quirks: Counter[str], *, show: bool
 ) -> tuple[Objects, dict[int, int]]:
-    """The objects, and the id of a merged object -> the row of what it was merged into."""
+    """Read the objects, and the id of a merged object -> the row it was merged into."""
     things = _Things()
     merged: dict[int, int] = {}
 
@@ -217,7 +217,7 @@ def _read_relationships(
     *,
     show: bool,
 ) -> tuple[Relations, Objects]:
-    """The relationships in the order of the file; their ends, subject and object in turn."""
+    """Read the relationships in the order of the file, and their ends in turn."""
     images, ids, places, words = array("q"), array("q"), array("q"), array("q")
     ends = _Things()
 
@@ -249,7 +249,7 @@ def _read_relationships(
 
 
 def _relationship_id(one: Relationship) -> int:
-    """Its id, ``id`` in release 1.0; -1 if it has none."""
+    """Return the id, ``id`` in release 1.0; -1 if there is none."""
     found = one.id if one.relationship_id is None else one.relationship_id
     return -1 if found is None else found
 
@@ -260,7 +260,7 @@ def _relationship_id(one: Relationship) -> int:
 def _joined(
     things: Objects, merged: dict[int, int], ends: Objects, quirks: Counter[str]
 ) -> tuple[Objects, np.ndarray]:
-    """All objects, and for each end of a relationship its object."""
+    """Return all objects, and for each end of a relationship its object."""
     rows = _rows_of(things, merged, ends)
     known = np.flatnonzero(rows >= 0)
     quirks["ends of relationships that objects.json lacks, read from relationships.json"] += len(
@@ -298,7 +298,7 @@ def _joined(
 
 
 def _rows_of(things: Objects, merged: dict[int, int], ends: Objects) -> np.ndarray:
-    """The row of each end's object id in the same image, or -1, (len(ends),) int64."""
+    """Return the row of each end's object in the same image, or -1, (len(ends),) int64."""
     ids = np.concatenate([things.ids, np.fromiter(merged.keys(), np.int64, len(merged))])
     rows = np.concatenate(
         [np.arange(len(things.ids)), np.fromiter(merged.values(), np.int64, len(merged))]
@@ -315,7 +315,7 @@ def _rows_of(things: Objects, merged: dict[int, int], ends: Objects) -> np.ndarr
 
 
 def _clean_names(words: Iterable[str], aliases: dict[str, str]) -> tuple[list[str], np.ndarray]:
-    """The different clean names, and the number of each word's."""
+    """Return the different clean names, and the number of each word's."""
     numbers: dict[str, int] = {"": 0}
     index = []
     for word in words:

@@ -101,7 +101,7 @@ class _AttributesEntry(Struct, gc=False):
 
 
 def image_id_of(entry: _OfImage) -> int:
-    """The id of an entry's image: ``image_id``, or ``id`` as release 1.0 has it.
+    """Return the id of an entry's image: ``image_id``, or ``id`` as release 1.0 has it.
 
     Raises:
         msgspec.ValidationError: if the entry has neither.
@@ -110,7 +110,7 @@ def image_id_of(entry: _OfImage) -> int:
 
 
 def object_id_of(thing: Thing | _AttributedThing) -> int:
-    """The id of an object: ``object_id``, or ``id`` as release 1.0 has it.
+    """Return the id of an object: ``object_id``, or ``id`` as release 1.0 has it.
 
     Raises:
         msgspec.ValidationError: if the object has neither.
@@ -126,7 +126,7 @@ def _first(named: int | None, old: int | None, name: str) -> int:
 
 
 def read_aliases(path: Path) -> dict[str, str]:
-    """Alias -> canonical word, of a file of comma-separated lines; {} if there is no file.
+    """Read alias -> canonical word from comma-separated lines; {} if there is no file.
 
     Raises:
         SgfluxError: naming the file and the line, if a word would mean two things on one line's
@@ -151,7 +151,7 @@ def read_aliases(path: Path) -> dict[str, str]:
 
 
 def read_attributes(folder: Path, image_ids: Iterable[int]) -> dict[int, list[str]]:
-    """Object id -> attributes of the objects in some images; {} if there is no attributes.json.
+    """Read object id -> attributes of the objects in some images; {} if no file has them.
 
     Raises:
         SgfluxError: naming the file and the entry, if it is not of the release's form.
@@ -185,7 +185,7 @@ _LIST = msgspec.json.Decoder(list[Raw])
 
 @contextmanager
 def mapped(path: Path) -> Iterator[memoryview]:
-    """The content of a file, as pages that the system may drop again."""
+    """Map the content of a file, as pages that the system may drop again."""
     try:
         with path.open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
@@ -201,7 +201,7 @@ def mapped(path: Path) -> Iterator[memoryview]:
 
 
 def entries_of(path: Path, data: memoryview) -> list[Raw]:
-    """The entries of a mapped file, cut apart but not decoded."""
+    """Return the entries of a mapped file, cut apart but not decoded."""
     try:
         return _LIST.decode(data)
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -31,7 +31,7 @@ class Vocabulary:
 
 
 def words_digest(objects: Sequence[str], predicates: Sequence[str]) -> str:
-    """SHA-256 over words in their order, which is what a pretrained encoder depends on."""
+    """Return the SHA-256 of words in their order, on which a pretrained encoder depends."""
     text = json.dumps([objects, predicates], ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

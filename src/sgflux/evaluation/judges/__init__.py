@@ -19,7 +19,7 @@ NO_JUDGE = "none"
 
 
 def make_judge(names: str) -> Judge | None:
-    """The judge that ``--judge`` names; None where nobody is to judge.
+    """Return the judge that ``--judge`` names; None where nobody is to judge.
 
     Args:
         names: a key of :data:`JUDGES`; several, with commas between, are a router in this order.

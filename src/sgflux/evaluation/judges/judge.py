@@ -79,7 +79,7 @@ class Reading:
         return self.verdicts[triple].holds
 
     def preference(self, statement: Triple, other: Triple) -> float:
-        """1 if ``statement`` is more likely than ``other``, 0 if less, 1/2 on a tie.
+        """Return 1 if ``statement`` is more likely than ``other``, 0 if less, 1/2 on a tie.
 
         A judge without scores prefers a statement that holds to one that does not.
         """
@@ -150,17 +150,17 @@ class Judge(Protocol):
 
 
 def pair_of(triple: Triple) -> tuple[str, str]:
-    """The names of a statement's subject and object, in lower case."""
+    """Return the names of a statement's subject and object, in lower case."""
     return triple.subject.casefold(), triple.object.casefold()
 
 
 def predicate_of(triple: Triple) -> str:
-    """The statement's canonical predicate; a word that is in no vocabulary is its own."""
+    """Return the statement's canonical predicate; an unknown word is its own."""
     return DEFAULT_VOCABULARY.normalize(triple.predicate)
 
 
 def not_covered(judge: Judge, statements: Iterable[Triple]) -> Counter[str]:
-    """Predicate -> number of statements that the judge cannot decide about."""
+    """Return predicate -> number of statements that the judge cannot decide about."""
     return Counter(name for name in map(predicate_of, statements) if not judge.covers(name))
 
 

@@ -45,7 +45,7 @@ class WorldJudgeAdapter:
 
     @classmethod
     def load(cls, *, batch_size: int = 128) -> WorldJudgeAdapter:
-        """The judge with the weights that come with the package."""
+        """Load the judge with the weights that come with the package."""
         network, digest = read_judge()
         return cls(network, digest=digest, batch_size=batch_size)
 
@@ -80,7 +80,7 @@ class WorldJudgeAdapter:
         return readings
 
     def features(self, images: Images) -> np.ndarray:
-        """What the network sees, averaged over the picture: (N, D) float32, for distances of sets.
+        """Return the picture's mean features, (N, D) float32, for distances of sets.
 
         Raises:
             SgfluxError: if the pictures are no squares of a multiple of 64 pixels.
@@ -95,7 +95,7 @@ class WorldJudgeAdapter:
     def _scores(
         self, images: Images, pairs: Sequence[Sequence[tuple[str, str]]]
     ) -> tuple[list[np.ndarray], list[frozenset[str]]]:
-        """N of (Q, C) float32 log-probabilities, and the names of the objects in each picture."""
+        """Return N of (Q, C) float32 log-probabilities, and the names of the objects in each."""
         indices = [[(_object(one), _object(other)) for one, other in own] for own in pairs]
         # Pictures with fewer pairs are padded with any valid one, which is then cut off.
         width = max(1, *(len(own) for own in indices))
@@ -120,7 +120,7 @@ def reading_of(
     scores: Mapping[tuple[str, str], np.ndarray],
     present: frozenset[str],
 ) -> Reading:
-    """The verdicts on one picture's statements.
+    """Return the verdicts on one picture's statements.
 
     Args:
         statements: the statements, with the predicates of the bundled world.

@@ -37,7 +37,7 @@ def train_autoencoder(
     code: LinearCode,
     model: CaptionedFlux,
 ) -> AutoencoderKL:
-    """The encoder imitates the linear code; the decoder draws crisp pictures from a blurred one.
+    """Train an encoder of the linear code and a decoder of crisp pictures from a blurred one.
 
     Half of what the decoder sees is the code with noise of up to DECODER_NOISE in it. The other
     half is the finished transformer's own: it redraws the picture in one to REDRAWN_STEPS of the
@@ -98,7 +98,7 @@ def train_autoencoder(
 def _redraw(
     config: TrainBaseConfig, model: CaptionedFlux, latents: Tensor, captions: list[str], steps: int
 ) -> Tensor:
-    """The transformer's picture of latents (B, 16, 16, 16), noised to ``steps`` before the end.
+    """Let the transformer redraw latents (B, 16, 16, 16) from ``steps`` before the end.
 
     Euler's method on the levels of an eight-step sample.
     """

@@ -59,7 +59,7 @@ class Walk:
 
     @classmethod
     def start(cls, captions: Tensor, told: Tensor, generator: torch.Generator) -> Walk:
-        """At pure noise, dead channels excepted, for captions (W,) and the teacher's (W,)."""
+        """Start at pure noise, dead channels excepted, for captions (W,) and the teacher's (W,)."""
         states = start_states(len(captions), generator)
         return cls(states, torch.zeros_like(captions), captions, told)
 
@@ -87,7 +87,7 @@ class Teacher:
 
     @torch.no_grad()
     def velocity(self, states: Tensor, sigma: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
-        """Guided velocity of states (B, 64, 64) at sigma (B,), float32."""
+        """Return the guided velocity of states (B, 64, 64) at sigma (B,), float32."""
         count = len(states)
         nothing = [ids.expand(count, -1).to(self.device) for ids in self.empty]
         with torch.autocast(self.device, torch.bfloat16):
@@ -96,7 +96,7 @@ class Teacher:
         return free + self.guidance * (told - free)
 
     def walk(self, states: Tensor, levels: Tensor, clip_ids: Tensor, t5_ids: Tensor) -> Tensor:
-        """Mean velocity (B, 64, 64) over Euler steps through levels (B, k + 1) of sigma."""
+        """Return the mean velocity (B, 64, 64) over Euler steps through levels (B, k + 1)."""
         ends = states
         for here, there in zip(levels.T[:-1], levels.T[1:], strict=True):
             velocity = self.velocity(ends, here, clip_ids, t5_ids)

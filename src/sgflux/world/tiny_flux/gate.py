@@ -54,7 +54,7 @@ def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGra
 
 
 def _interval(drawn: _Drawn, predicates: Sequence[str] | None = None) -> list[float]:
-    """The 95 % interval of the pictures that are right, as a mean over predicates if there are."""
+    """Return the 95 % interval of the share of right pictures, a mean over any predicates."""
     groups = ["all"] * len(drawn.right) if predicates is None else predicates
     right = drawn.right.astype(float).tolist()
     ends = macro_estimate(list(zip(right, groups, range(len(right)), strict=True))).overall.ci95
@@ -63,7 +63,7 @@ def _interval(drawn: _Drawn, predicates: Sequence[str] | None = None) -> list[fl
 
 
 def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
-    """Sample, judge, print and write the gate's figures; returns them."""
+    """Sample and judge pictures; print, write and return the gate's figures."""
     pipeline = SceneGraphFluxPipeline.from_pretrained(config.model_id)
     judge = WorldJudgeAdapter.load()
     rng = np.random.default_rng([config.seed, 0x6A7E])

@@ -59,7 +59,7 @@ class LinearCode:
 
     @classmethod
     def fit(cls, images: np.ndarray) -> LinearCode:
-        """The code of pictures (N, 64, 64, 3) uint8."""
+        """Fit the code to pictures (N, 64, 64, 3) uint8."""
         patches = _patches(images).flatten(0, 2).double()
         offset = patches.mean(0)
         variances, components = torch.linalg.eigh(torch.cov((patches - offset).mT))
@@ -72,7 +72,7 @@ class LinearCode:
 
     @classmethod
     def load(cls, pipeline: Path) -> LinearCode:
-        """The code that a pipeline of this recipe was trained on."""
+        """Load the code that a pipeline of this recipe was trained on."""
         path = pipeline / CODE_FILE
         if not path.is_file():
             raise SgfluxError(f"{path} is missing: {pipeline} was not made by this recipe")
@@ -83,14 +83,14 @@ class LinearCode:
         save_file({"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE)
 
     def encode(self, images: np.ndarray) -> Tensor:
-        """Pictures (N, 64, 64, 3) uint8 to latents (N, 16, 16, 16) float32, half of them zero."""
+        """Encode pictures (N, 64, 64, 3) uint8 as latents (N, 16, 16, 16) float32, half zero."""
         code = (_patches(images) - self.offset) @ self.basis
         code = F.pad(code, (0, LATENT_CHANNELS - LIVE_CHANNELS))
         return code.permute(0, 3, 1, 2).contiguous()
 
 
 def _patches(images: np.ndarray) -> Tensor:
-    """uint8 (N, 64, 64, 3) -> float32 (N, 16, 16, 48) in [-1, 1]."""
+    """Convert uint8 (N, 64, 64, 3) to float32 (N, 16, 16, 48) in [-1, 1]."""
     side = RESOLUTION // PATCH
     pixels = torch.from_numpy(images).float().div_(127.5).sub_(1)
     tiles = pixels.reshape(len(images), side, PATCH, side, PATCH, 3).transpose(2, 3)
@@ -98,7 +98,7 @@ def _patches(images: np.ndarray) -> Tensor:
 
 
 def make_autoencoder() -> AutoencoderKL:
-    """FLUX's autoencoder class with 16 latent channels and two halvings."""
+    """Make FLUX's autoencoder class with 16 latent channels and two halvings."""
     widths = (32, 64, 96)
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * len(widths),
@@ -117,7 +117,7 @@ def make_autoencoder() -> AutoencoderKL:
 
 
 def make_transformer() -> FluxTransformer2DModel:
-    """FLUX's transformer class: 8 double-stream and 2 single-stream blocks, hidden 128."""
+    """Make FLUX's transformer class: 8 double-stream, 2 single-stream blocks, hidden 128."""
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
@@ -168,7 +168,7 @@ class CaptionedFlux(nn.Module):
         self.t5.load_state_dict(t5.state_dict())
 
     def tokenize(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """Token ids of both encoders, (B, 32) and (B, 24) int64, padded as FluxPipeline pads."""
+        """Return token ids of both encoders, (B, 32) and (B, 24) int64, padded as usual."""
         ids = []
         for tokenizer in (self.tokenizer, self.tokenizer_2):
             encoded = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
@@ -180,7 +180,7 @@ class CaptionedFlux(nn.Module):
     def forward(
         self, latents: Tensor, sigma: Tensor, clip_ids: Tensor, t5_ids: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Velocity, layout and roles of packed latents (B, 64, 64) at sigma (B,) for token ids.
+        """Return velocity, layout and roles of packed latents (B, 64, 64) at sigma (B,).
 
         The transformer's own forward pass, block by block, because the layout head reads the image
         tokens in its middle. The two heads are thrown away with the training.

@@ -31,7 +31,7 @@ LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
 
 
 def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
-    """Relational captions, then neutral ones in random order of the objects.
+    """Write relational captions, then neutral ones in random order of the objects.
 
     The first relational caption is in reading order; the others are so unless every statement
     shares an object with another one, which says where they go in any order. A neutral caption must
@@ -54,7 +54,7 @@ def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
 
 
 def scene_layout(scene: WorldScene) -> np.ndarray:
-    """Where every object is, and as whose subject or object: (62, 64) bool over the image tokens.
+    """Return where every object, and every role, is: (62, 64) bool over the image tokens.
 
     The first 14 rows are the objects, then come the subjects of the 24 predicates, then their
     objects. A token belongs to a box that covers its centre.
@@ -83,7 +83,7 @@ _STATED = re.compile(
 
 
 def caption_roles(caption: str) -> np.ndarray:
-    """Which word of a caption is subject (first 24 columns) or object of what: (24, 48) bool.
+    """Return which word is subject (first 24 columns) or object of what: (24, 48) bool.
 
     One row a token of T5's sequence; the world's captions have one token a word.
     """
@@ -119,7 +119,7 @@ def _render_chunk(
 
 
 def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures (N, 64, 64, 3) uint8, captions (N, 2 * CAPTIONS_PER_KIND) str, layouts.
+    """Make pictures (N, 64, 64, 3) uint8, captions (N, 2 * CAPTIONS_PER_KIND) str, layouts.
 
     Layouts are those of :func:`scene_layout`, eight tokens a byte: (N, 62, 8) uint8.
     """
@@ -140,6 +140,6 @@ def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def to_pixels(images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in [-1, 1]."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
     return pixels.contiguous(memory_format=torch.channels_last)

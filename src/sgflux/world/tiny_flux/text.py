@@ -30,7 +30,7 @@ CLIP_WIDTH = 64
 def make_tokenizer(
     world_objects: tuple[str, ...], *, max_length: int, start: bool
 ) -> PreTrainedTokenizerFast:
-    """A lower-casing word tokenizer that spells unknown words letter by letter.
+    """Make a lower-casing word tokenizer that spells unknown words letter by letter.
 
     Args:
         world_objects: Names that must be one token each.
@@ -67,7 +67,7 @@ def make_tokenizer(
 def make_text_encoders(
     tokenizer: PreTrainedTokenizerFast, tokenizer_2: PreTrainedTokenizerFast
 ) -> tuple[CLIPTextModel, T5EncoderModel]:
-    """Untrained text encoders of FLUX's two classes; CLIP pools at its end token."""
+    """Make untrained text encoders of FLUX's two classes; CLIP pools at its end token."""
     clip = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),

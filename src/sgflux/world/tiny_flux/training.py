@@ -33,7 +33,7 @@ EMPTY_FROM = 0.95  # and above this there is none
 def make_optimizers(
     model: CaptionedFlux, *, muon_lr: float, lr: float
 ) -> tuple[list[torch.optim.Optimizer], list[float]]:
-    """Muon over a model's hidden matrices, AdamW over all else, and their learning rates.
+    """Make Muon for a model's hidden matrices and AdamW for all else; return their rates, too.
 
     AdamW has what is trained of embeddings, modulations, outputs and vectors.
     """
@@ -53,7 +53,7 @@ def make_optimizers(
 
 
 def learning_rate_factor(step: int, steps: int, *, warmup: int, decay: float) -> float:
-    """Warm-up, plateau, then a linear fall to zero over the last ``decay`` share of the steps."""
+    """Return a warm-up, a plateau, and a linear fall to 0 over the last ``decay`` of steps."""
     return min(1.0, (step + 1) / max(1, warmup), (steps - step) / max(1.0, steps * decay))
 
 
@@ -95,12 +95,12 @@ class CaptionTable:
         return cls(texts, rows, ends, *model.tokenize(texts))
 
     def draw_scenes(self, count: int, generator: torch.Generator) -> Tensor:
-        """Scenes by their weights, (count,) int64; ``count`` may be 0."""
+        """Draw scenes by their weights, (count,) int64; ``count`` may be 0."""
         points = torch.rand(count, dtype=torch.float64, generator=generator) * self.ends[-1]
         return torch.searchsorted(self.ends, points, right=True)
 
     def draw(self, scenes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A caption for each of the scenes (B,), in training's mixture of kinds.
+        """Draw a caption for each of the scenes (B,), in training's mixture of kinds.
 
         Returns:
             Rows of the captions, and of those that state the same in reading order, (B,) int64.
@@ -113,7 +113,7 @@ class CaptionTable:
 
 
 def sample_base_sigmas(count: int, generator: torch.Generator) -> Tensor:
-    """Half uniform, half logit-normal around sigma 0.67, where layouts are decided."""
+    """Draw sigmas, half uniform, half logit-normal around 0.67, where layouts are decided."""
     uniform = torch.rand(count, generator=generator)
     normal = torch.sigmoid(torch.randn(count, generator=generator) + 0.7)
     return torch.where(torch.arange(count) % 2 == 0, uniform, normal)
@@ -125,7 +125,7 @@ def train_transformer(
     captions: np.ndarray,
     layouts: np.ndarray,
 ) -> CaptionedFlux:
-    """Flow matching on captions, helped by layout and roles; returns the weights' moving average.
+    """Train by flow matching, layout and roles; return the weights' moving average.
 
     Clean latents are (N, 16, 16, 16) bfloat16, captions and layouts those of :func:`make_scenes`.
 
