@@ -71,7 +71,6 @@ class EvaluationItem:
         swapped: the negative with the roles of an asymmetric relationship swapped, if there is one.
         replaced: the negative with another predicate, if there is one.
         shuffled: another item's graph, if there is one that states something else.
-        shuffled_row: the place of that item.
     """
 
     row: int
@@ -79,7 +78,6 @@ class EvaluationItem:
     swapped: Negative | None
     replaced: Negative | None
     shuffled: SceneGraph | None
-    shuffled_row: int | None
 
     @property
     def graph(self) -> SceneGraph:
@@ -220,29 +218,27 @@ def make_items(
         truth = Negatives(
             examples[row].graph, known=known[examples[row].picture], vocabulary=vocabulary
         )
-        other = _other_row(examples, rows, row, truth=truth, rng=rng)
         items.append(
             EvaluationItem(
                 row=row,
                 example=examples[row],
                 swapped=negative(row, NegativeKind.ROLE_SWAP),
                 replaced=negative(row, NegativeKind.PREDICATE),
-                shuffled=None if other is None else examples[other].graph,
-                shuffled_row=other,
+                shuffled=_other_graph(examples, rows, row, truth=truth, rng=rng),
             )
         )
     return items
 
 
-def _other_row(
+def _other_graph(
     examples: Sequence[SceneExample],
     rows: Sequence[int],
     row: int,
     *,
     truth: Negatives,
     rng: random.Random,
-) -> int | None:
-    """Find a row whose graph is not known as true here, with other predicates if possible."""
+) -> SceneGraph | None:
+    """Find another row's graph that is not known as true here, with other predicates if any."""
     own = examples[row]
     own_predicates = _predicates(own.graph, truth.vocabulary)
     start = rng.randrange(len(rows))
@@ -252,8 +248,8 @@ def _other_row(
         if other.image_rel_path == own.image_rel_path or truth.may_be_true(other.graph):
             continue
         if not own_predicates & _predicates(other.graph, truth.vocabulary):
-            return candidate
-        second_best = candidate if second_best is None else second_best
+            return other.graph
+        second_best = second_best or other.graph
     return second_best
 
 

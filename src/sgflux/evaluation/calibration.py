@@ -181,7 +181,9 @@ def calibrate(
     batch_size: int = 128,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, Any]:
-    """Return the judge's own figures, as they stand in ``evaluation_results.json``.
+    """Measure how often the judge is right about true statements and accepts false ones.
+
+    The figures stand so in ``evaluation_results.json``.
 
     Args:
         judge: is asked.
@@ -192,42 +194,30 @@ def calibrate(
         advance: called with the number of pictures just read.
     """
     questions = false_questions(examples, seed=seed)
-    readings: list[Reading] = []
+    relations: list[Row] = []
+    objects: list[Row] = []
+    accepted: dict[str, list[Row]] = {kind: [] for kind in FALSE_KINDS}
     for batch in batches(list(zip(examples, questions, strict=True)), batch_size):
         asked = [
             [*example.graph.triples(), *(question.statement for question in own)]
             for example, own in batch
         ]
-        readings += read_pictures(judge, [pictures.pixels(one) for one, _ in batch], asked)
+        readings = read_pictures(judge, [pictures.pixels(one) for one, _ in batch], asked)
+        for (example, own), reading in zip(batch, readings, strict=True):
+            cluster = example.image_rel_path
+            relations += [
+                (float(reading.is_right(t)), predicate_of(t), cluster)
+                for t in example.graph.triples()
+                if t in reading.verdicts
+            ]
+            if reading.present is not None:
+                objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
+            for question in own:
+                if question.statement in reading.verdicts:
+                    wrong = float(question.is_accepted(reading))
+                    accepted[question.kind].append((wrong, "all", cluster))
         if advance is not None:
             advance(len(batch))
-    return calibration_figures(judge, examples, readings, questions)
-
-
-def calibration_figures(
-    judge: Judge,
-    examples: Sequence[SceneExample],
-    readings: Sequence[Reading],
-    questions: Sequence[Sequence[FalseQuestion]],
-) -> dict[str, Any]:
-    """Return how often the judge is right about true and false statements."""
-    relations: list[Row] = []
-    objects: list[Row] = []
-    accepted: dict[str, list[Row]] = {kind: [] for kind in FALSE_KINDS}
-    for example, reading, own in zip(examples, readings, questions, strict=True):
-        cluster = example.image_rel_path
-        relations += [
-            (float(reading.is_right(t)), predicate_of(t), cluster)
-            for t in example.graph.triples()
-            if t in reading.verdicts
-        ]
-        if reading.present is not None:
-            objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
-        for question in own:
-            if question.statement not in reading.verdicts:
-                continue
-            wrong = float(question.is_accepted(reading))
-            accepted[question.kind].append((wrong, "all", cluster))
     accuracy = macro_estimate(relations).to_json()
     return {
         "name": judge.identity.name,

@@ -204,7 +204,8 @@ class Negatives:
         if self.graph.is_null:
             raise NegativeUnavailableError("a graph without relationships has no negative")
         reasons = "; ".join(f"{kind}: {_WHY_NOT[kind]}" for kind in weights)
-        raise NegativeUnavailableError(f"no negative of {_described(self.graph)}: {reasons}")
+        stated = "; ".join(map(str, self.graph.triples()))
+        raise NegativeUnavailableError(f"no negative of {stated!r}: {reasons}")
 
     def _may_be_stated(self, graph: SceneGraph, entry: Relationship) -> bool:
         claim = self._fact(graph, entry)
@@ -371,7 +372,3 @@ def _canonical_weights(
             weight = _weight(value, f"the confusion {true!r} -> {name!r}")
             weights[canonical] = weights.get(canonical, 0.0) + weight
     return table
-
-
-def _described(graph: SceneGraph) -> str:
-    return repr("; ".join(str(triple) for triple in graph.triples()))

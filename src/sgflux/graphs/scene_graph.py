@@ -203,9 +203,9 @@ class SceneGraph:
             subject = builder.index(triple.subject, where)
             object_ = builder.index(triple.object, where)
             if subject == object_:
-                name, number = builder.keys[subject]
+                name, number = list(builder.numbers)[subject]
                 object_ = builder.index(f"{name}#{2 if number == 1 else 1}", where)
-            builder.add(subject, triple.predicate, object_)
+            builder.relationships.append((subject, triple.predicate, object_))
         return builder.reading(DEFAULT_VOCABULARY).graph
 
     @classmethod
@@ -267,7 +267,8 @@ def read_text(text: str, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY) -
                 f"{where}: relates {parts[0]!r} to itself; write "
                 f"'{builder.names[subject]}#2' for another {builder.names[subject]}"
             )
-        builder.add(subject, _name(parts[1], f"{where}: the predicate"), object_)
+        predicate = _name(parts[1], f"{where}: the predicate")
+        builder.relationships.append((subject, predicate, object_))
     return builder.reading(vocabulary)
 
 
@@ -315,10 +316,9 @@ class _Builder:
     """Numbers objects by label while triples come in."""
 
     def __init__(self) -> None:
-        self.keys: list[tuple[str, int]] = []
         self.names: list[str] = []
-        self._index: dict[tuple[str, int], int] = {}
-        self._relationships: list[Relationship] = []
+        self.numbers: dict[tuple[str, int], int] = {}
+        self.relationships: list[Relationship] = []
 
     def index(self, label: str, where: str) -> int:
         """Return the index of the object that ``label`` means, a new one if it is new."""
@@ -332,22 +332,17 @@ class _Builder:
                 "from 1 up as in 'dog#2'"
             )
         key = (name.casefold(), number)
-        if key not in self._index:
-            self._index[key] = len(self.names)
-            self.keys.append(key)
+        if key not in self.numbers:
+            self.numbers[key] = len(self.names)
             self.names.append(name)
-        return self._index[key]
-
-    def add(self, subject: int, predicate: str, object_: int) -> None:
-        """Add a relationship."""
-        self._relationships.append((subject, predicate, object_))
+        return self.numbers[key]
 
     def reading(self, vocabulary: PredicateVocabulary) -> Reading:
         """Return what was added, each statement once."""
-        found = merged(self._relationships, vocabulary)
+        found = merged(self.relationships, vocabulary)
         return Reading(
             graph=SceneGraph(objects=tuple(self.names), relationships=found.relationships),
-            written=tuple(self._relationships),
+            written=tuple(self.relationships),
             merged=found,
         )
 
