@@ -73,34 +73,27 @@ def keep_expressible(
     """
     examples = list(examples)
     kept = Kept(examples=[], of=len(examples))
+    knows = knows_object or (lambda _: True)
     for example in examples:
         triple = example.triple
-        lacking = [
-            name
-            for name in (triple.subject, triple.object)
-            if knows_object is not None and not knows_object(name)
-        ]
+        lacking = [name for name in (triple.subject, triple.object) if not knows(name)]
         if triple.predicate not in predicates:
             kept.predicates[triple.predicate] += 1
         elif lacking:
             kept.objects[lacking[0]] += 1
         else:
-            kept.examples.append(_reduced(example, predicates, knows_object, kept))
+            kept.examples.append(_reduced(example, predicates, knows, kept))
     return kept
 
 
 def _reduced(
     example: SceneExample,
     predicates: Collection[str],
-    knows_object: Callable[[str], bool] | None,
+    knows: Callable[[str], bool],
     kept: Kept,
 ) -> SceneExample:
     graph = example.graph
-    stay = [
-        index
-        for index, name in enumerate(graph.objects)
-        if knows_object is None or knows_object(name)
-    ]
+    stay = [index for index, name in enumerate(graph.objects) if knows(name)]
     place = {old: new for new, old in enumerate(stay)}
     relationships = []
     for subject, predicate, object_ in graph.relationships:
