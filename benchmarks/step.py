@@ -38,6 +38,7 @@ from sgflux.bases.flux1.load import load_transformer
 from sgflux.bases.hub import resolve_model_id
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.model_source import ModelSource
 
 MODELS = ("tiny-flux", "wide")
 DTYPES = ("fp32", "bf16")
@@ -83,7 +84,7 @@ def measure_steps(model: str, dtype: str, mode: str, *, turns: int, toy: bool) -
     if toy:
         batch = 2
     if model == "tiny-flux":
-        transformer = load_transformer("tiny", dtype=task.torch_dtype)
+        transformer = load_transformer(ModelSource(model_id="tiny"), dtype=task.torch_dtype)
     else:
         transformer = make_wide().requires_grad_(False).eval()
         for weight in transformer.parameters():

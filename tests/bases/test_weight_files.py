@@ -19,6 +19,7 @@ from sgflux.bases.flux1.original_layout import described_original
 from sgflux.bases.flux1.single_files import described_t5, t5_state
 from sgflux.bases.weight_files import read_weights
 from sgflux.errors import SgfluxError
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.single_files import SingleFiles, write_single_files
 
 FP8 = torch.float8_e4m3fn
@@ -62,8 +63,12 @@ def test_a_transformer_in_scaled_fp8(
     small, plain = tmp_path / "fp8.sft", tmp_path / "plain.safetensors"
     worth = scaled(files.transformer, small, later=later, prefix=prefix)
     save_file(worth, plain)
-    found = load_transformer(str(small), dtype=torch.float32).state_dict()
-    expected = load_transformer(str(plain), dtype=torch.float32).state_dict()
+    found = load_transformer(
+        ModelSource(model_id=str(small), components="tiny"), dtype=torch.float32
+    ).state_dict()
+    expected = load_transformer(
+        ModelSource(model_id=str(plain), components="tiny"), dtype=torch.float32
+    ).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
     assert described_original(small) == described_original(files.transformer)
@@ -75,9 +80,9 @@ def test_t5_in_scaled_fp8(files: SingleFiles, tmp_path: Path, later: bool) -> No
     worth = scaled(files.text_encoder_2, small, later=later)
     save_file({**worth, "spiece_model": torch.zeros(7, dtype=torch.uint8)}, plain)
     texts = [
-        load_text_encoders(
-            str(files.tokenizers), text_encoder=files.text_encoder, text_encoder_2=path
-        ).encode(["a photo of man and horse"])
+        load_text_encoders(ModelSource(**{**files.flags(), "text_encoder_2": path})).encode(
+            ["a photo of man and horse"]
+        )
         for path in (small, plain)
     ]
     assert torch.equal(texts[0]["hidden"], texts[1]["hidden"])

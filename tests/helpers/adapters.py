@@ -14,6 +14,7 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName
 from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 
 
@@ -27,7 +28,7 @@ def write_adapter(
     graph_mode: str = "token",
 ) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
-    transformer = load_transformer(str(model_id))
+    transformer = load_transformer(ModelSource(model_id=str(model_id)))
     width = transformer.config.joint_attention_dim
     config = AdapterConfig(
         graph_mode=graph_mode,

@@ -17,6 +17,7 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer
 
 GRAPHS = [
@@ -64,7 +65,7 @@ def make_config(transformer: FluxTransformer2DModel, **settings: Any) -> Adapter
 
 
 def make_model(folder: Path, names: NameFeatures, **settings: Any) -> GraphLoraModel:
-    transformer = load_transformer(str(folder))
+    transformer = load_transformer(ModelSource(model_id=str(folder)))
     config = make_config(transformer, **settings)
     return build_model(transformer=transformer, config=config, name_features=names)
 

@@ -28,6 +28,7 @@ from sgflux.models.adapter import (
     save_bundle,
 )
 from sgflux.models.graph_encoder import NameFeatures
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, make_model, rows_of, train_by_chance
 
@@ -39,7 +40,7 @@ MODES = ("token", "temb")
 def test_untrained_it_is_the_base(
     flux_folder: Path, names: NameFeatures, inputs: FluxInputs, mode: str, targets: str
 ) -> None:
-    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
+    base = load_transformer(ModelSource(model_id=str(flux_folder)))(**vars(inputs)).sample
     model = make_model(flux_folder, names, graph_mode=mode, lora_targets=targets)
     assert torch.equal(model(None, inputs), base)
     assert torch.equal(model(GRAPHS, inputs), base)
@@ -63,7 +64,7 @@ def test_what_is_trained(flux_folder: Path, names: NameFeatures) -> None:
 def test_a_bf16_base_gets_float32_weights_that_learn(
     flux_folder: Path, names: NameFeatures, inputs: dict[str, Any]
 ) -> None:
-    transformer = load_transformer(str(flux_folder), dtype=torch.bfloat16)
+    transformer = load_transformer(ModelSource(model_id=str(flux_folder)), dtype=torch.bfloat16)
     config = make_config(transformer)
     model = build_model(transformer=transformer, config=config, name_features=names)
     assert {value.dtype for value in model.trainable_state().values()} == {torch.float32}
@@ -85,7 +86,7 @@ def test_a_bf16_base_gets_float32_weights_that_learn(
 def test_switched_off_it_is_the_base_and_comes_back(
     flux_folder: Path, names: NameFeatures, inputs: dict[str, Any]
 ) -> None:
-    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
+    base = load_transformer(ModelSource(model_id=str(flux_folder)))(**vars(inputs)).sample
     model = make_model(flux_folder, names)
     train_by_chance(model)
     # Somebody trains only a part: neither the encoder nor one half of LoRA.
@@ -160,7 +161,7 @@ def test_a_bundle_brings_back_the_same_model(
     assert json.loads((folder / "sgflux_adapter.json").read_text())["metrics"] == {"step": 3}
     config, loaded = load_bundle(folder)
     assert config == model.config
-    transformer = load_transformer(str(flux_folder))
+    transformer = load_transformer(ModelSource(model_id=str(flux_folder)))
     check_base(config, transformer)
     again = build_model(transformer=transformer, config=config, name_features=names)
     again.load_trainable_state(loaded)
@@ -198,7 +199,7 @@ def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
             (folder / "sgflux_adapter.json").write_text(json.dumps(description))
         config, loaded = load_bundle(folder)
         assert config == model.config
-        transformer = load_transformer(str(flux_folder))
+        transformer = load_transformer(ModelSource(model_id=str(flux_folder)))
         again = build_model(transformer=transformer, config=config, name_features=names)
         again.load_trainable_state(loaded)
         torch.testing.assert_close(again(GRAPHS, inputs), expected)
@@ -230,14 +231,14 @@ def test_plain_diffusers_loads_the_lora(
     assert all(torch.equal(value, stored[name]) for name, value in loaded.items())
     assert f"transformer.transformer_blocks.3.attn.{'to_q'}.lora_A.weight" in stored
     torch.testing.assert_close(pipeline.transformer(**vars(inputs)).sample, model(None, inputs))
-    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
+    base = load_transformer(ModelSource(model_id=str(flux_folder)))(**vars(inputs)).sample
     assert (model(None, inputs) - base).abs().max() > 1e-3
 
 
 def test_another_base_is_refused_with_both_sides_named(
     flux_folder: Path, names: NameFeatures
 ) -> None:
-    config = make_config(load_transformer(str(flux_folder)))
+    config = make_config(load_transformer(ModelSource(model_id=str(flux_folder))))
     for other, difference in (
         (make_transformer(seed=5), r"fingerprint is '\w+' for the adapter and '\w+' for this"),
         (make_transformer(num_layers=9), "num_layers is 8 for the adapter and 9 for this model"),

@@ -72,7 +72,7 @@ def test_every_key_is_taken_over_or_reported(
         }
     path = tmp_path / "graph_lora.pt"
     torch.save(content, path)
-    transformer = load_transformer(str(flux_folder))
+    transformer = load_transformer(ModelSource(model_id=str(flux_folder)))
     imported = import_legacy(
         path, transformer=transformer, encoder=encoder, graph_mode=mode, lora_alpha=6.0
     )
@@ -88,7 +88,7 @@ def test_every_key_is_taken_over_or_reported(
     expected = weights[name].bfloat16().float() if wrapped else weights[name]
     assert torch.equal(model.trainable_state()[f"lora.{name}"], expected)
     # Its LoRA acts, its graph does not yet.
-    base = load_transformer(str(flux_folder))(**vars(inputs)).sample
+    base = load_transformer(ModelSource(model_id=str(flux_folder)))(**vars(inputs)).sample
     with torch.no_grad():
         alone = model(None, inputs)
         assert torch.equal(model(GRAPHS[:2] + GRAPHS[:1], inputs), alone)
@@ -117,7 +117,11 @@ def test_a_file_that_does_not_fit_is_refused(
     path = tmp_path / "graph_lora.pt"
     torch.save({n: v for n, v in (legacy_weights() | change).items() if v is not None}, path)
     with pytest.raises(SgfluxError, match=message):
-        import_legacy(path, transformer=load_transformer(str(flux_folder)), encoder=encoder)
+        import_legacy(
+            path,
+            transformer=load_transformer(ModelSource(model_id=str(flux_folder))),
+            encoder=encoder,
+        )
 
 
 class FakeApi:

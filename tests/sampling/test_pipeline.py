@@ -23,6 +23,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.adapters import noisy, with_identity, write_adapter
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH, make_flux_folder
 
@@ -285,7 +286,7 @@ def test_bf16_draws_nearly_the_same(model_id: Path, adapter: Path) -> None:
     ]
     assert np.abs(images[0] - images[1]).mean() < 6
     assert half.model is not None
-    text = load_text_encoders(str(model_id), dtype=torch.bfloat16)
+    text = load_text_encoders(ModelSource(model_id=str(model_id)), dtype=torch.bfloat16)
     assert text.encode([PROMPT])["hidden"].dtype == torch.bfloat16
 
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sgflux.bases.flux1 import load as loading
+from sgflux.bases.flux1.family import Flux1
 from sgflux.cli import main
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import latent_key
@@ -254,8 +254,8 @@ def test_a_cache_holds_what_memory_would_and_no_encoder_is_loaded(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(loading, "load_text_encoders", refuse)
-    monkeypatch.setattr(loading, "load_autoencoder", refuse)
+    monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
+    monkeypatch.setattr(Flux1, "load_autoencoder", refuse)
     config = bucketed(tmp_path / "run", latent_cache_dir=cache)
     stored = encoded(config)
     assert stored.train.sizes == in_memory.train.sizes

@@ -17,10 +17,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from sgflux.bases.flux1 import load as loading
+from sgflux.bases.flux1.family import Flux1
 from sgflux.bases.flux1.load import load_transformer
 from sgflux.errors import SgfluxError
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
 from sgflux.training.run.train import train
 from tests.helpers.single_files import write_single_files
@@ -139,14 +140,16 @@ def test_the_encoders_are_gone_before_the_transformer_comes(
         ("load_text_encoders", ("text_encoder", "text_encoder_2")),
         ("load_autoencoder", ("vae",)),
     ):
-        monkeypatch.setattr(loading, function, watched(getattr(loading, function), *names))
+        monkeypatch.setattr(
+            Flux1, function, staticmethod(watched(getattr(Flux1, function), *names))
+        )
     found: list[int] = []
 
     def load(*arguments: Any, **settings: Any) -> Any:
         found.append(sum(one() is not None for one in alive))
         return load_transformer(*arguments, **settings)
 
-    monkeypatch.setattr(loading, "load_transformer", load)
+    monkeypatch.setattr(Flux1, "load_transformer", staticmethod(load))
     train(make_config(tmp_path / "run", max_steps=1, val_every=0, sample_steps=0))
     assert len(alive) == 3
     assert found == [0]
@@ -157,7 +160,7 @@ def test_a_training_adapter_and_the_anchor_go_together(
     tmp_path: Path, make_config: MakeConfig, flux: Path, recompute: bool
 ) -> None:
     lora = tmp_path / "lora.safetensors"
-    write_training_adapter(lora, load_transformer(str(flux)))
+    write_training_adapter(lora, load_transformer(ModelSource(model_id=str(flux))))
     losses = {"lambda_words": 0.0, "lambda_anchor": 1.0}
     settings: dict[str, Any] = {"training_adapter": str(lora), "losses": losses}
     train(make_config(tmp_path / "plain", **settings))
@@ -168,7 +171,9 @@ def test_a_training_adapter_and_the_anchor_go_together(
         torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-6)
     assert any((without[name] != weight).any() for name, weight in one.items())
     resumed = make_config(tmp_path / "plain", **settings, resume="auto", max_steps=4)
-    write_training_adapter(lora, load_transformer(str(flux), dtype=torch.float64))
+    write_training_adapter(
+        lora, load_transformer(ModelSource(model_id=str(flux)), dtype=torch.float64)
+    )
     lora.write_bytes(lora.read_bytes() + b"\0")
     with pytest.raises(SgfluxError, match="was trained with another training adapter"):
         train(resumed)
@@ -179,7 +184,7 @@ def test_a_training_adapter_and_the_base_in_words_go_together(
 ) -> None:
     """Gradient checkpointing changes nothing, and the training adapter does."""
     lora = tmp_path / "lora.safetensors"
-    write_training_adapter(lora, load_transformer(str(flux)))
+    write_training_adapter(lora, load_transformer(ModelSource(model_id=str(flux))))
     settings: dict[str, Any] = {"losses": {"lambda_words": 1.0}, "sample_steps": 0}
     train(make_config(tmp_path / "a", **settings, training_adapter=str(lora)))
     more = {"training_adapter": str(lora), "gradient_checkpointing": True}
@@ -204,7 +209,7 @@ def test_a_training_adapter_that_does_not_fit_is_found_before_anything_is_encode
 
     monkeypatch.setattr("sgflux.training.run.train.encode_data", encode)
     lora = tmp_path / "lora.safetensors"
-    write_training_adapter(lora, load_transformer(str(flux)))
+    write_training_adapter(lora, load_transformer(ModelSource(model_id=str(flux))))
     good = load_file(lora)
     name = next(name for name in good if name.endswith("to_q.lora_A.weight"))
     chroma = "lora_transformer_distilled_guidance_layer_in_proj.lora_down.weight"

@@ -103,29 +103,12 @@ class ModelSource:
         return {"revision": self.revision, "allow_download": self.allow_download}
 
     @property
-    def for_transformer(self) -> dict[str, Any]:
-        """Arguments of FLUX.1's ``load_transformer``."""
-        hub = {"allow_download": self.allow_download} if self.is_file else self.hub
-        return {"model_id": self.name, **hub}
-
-    @property
-    def for_scheduler(self) -> dict[str, Any]:
-        """Arguments of FLUX.1's ``load_scheduler``; it goes with the former."""
-        return self.for_transformer
-
-    @property
-    def for_autoencoder(self) -> dict[str, Any]:
-        """Arguments of FLUX.1's ``load_autoencoder``."""
-        if self.autoencoder is not None:
-            return {"model_id": str(self.autoencoder), "allow_download": self.allow_download}
-        return {"model_id": self.rest, **self.hub}
-
-    @property
-    def for_text_encoders(self) -> dict[str, Any]:
-        """Arguments of FLUX.1's ``load_text_encoders``."""
-        return {
-            "model_id": self.rest,
+    def files(self) -> dict[str, Path]:
+        """Part of the model, as diffusers names its folder -> the single file that it is in."""
+        files = {
+            "transformer": Path(self.name) if self.is_file else None,
+            "vae": self.autoencoder,
             "text_encoder": self.text_encoder,
             "text_encoder_2": self.text_encoder_2,
-            **self.hub,
         }
+        return {part: path.expanduser() for part, path in files.items() if path is not None}

@@ -298,7 +298,7 @@ def test_the_loader_refuses_a_stub_too(base: Path) -> None:
     (base / "tokenizer_2/tokenizer.json").unlink()
     change(base / "tokenizer_2/tokenizer_config.json", tokenizer_class="T5TokenizerFast")
     with pytest.raises(SgfluxError, match=r"tokenizer_2 knows 10. of the 345 tokens"):
-        load_text_encoders(str(base))
+        load_text_encoders(ModelSource(model_id=str(base)))
 
 
 def test_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from sgflux.bases.hub import BUNDLED_MODEL, resolve_model_id
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import names_in_context
 from sgflux.models.block_range import default_block_range, validate_block_range
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_flux_folder, make_transformer
 
 
@@ -46,7 +47,7 @@ def test_the_miniature_depends_on_its_seed_alone(flux_folder: Path, tmp_path: Pa
 def test_text_features_are_those_of_flux_pipeline(
     flux_folder: Path, pipeline: FluxPipeline
 ) -> None:
-    encoders = load_text_encoders(str(flux_folder), max_sequence_length=12)
+    encoders = load_text_encoders(ModelSource(model_id=str(flux_folder)), max_sequence_length=12)
     prompts = ["a photo of man riding horse", "", "zebra"]
     with torch.no_grad():  # as FluxPipeline itself runs it; the kernels differ otherwise
         hidden, pooled, ids = pipeline.encode_prompt(prompts, max_sequence_length=12)
@@ -59,14 +60,14 @@ def test_text_features_are_those_of_flux_pipeline(
 
 
 def test_text_length_defaults_to_the_tokenizers_and_is_bounded_by_it(flux_folder: Path) -> None:
-    assert load_text_encoders(str(flux_folder)).max_sequence_length == 32
+    assert load_text_encoders(ModelSource(model_id=str(flux_folder))).max_sequence_length == 32
     for length in (0, 33):
         with pytest.raises(SgfluxError, match=f"between 1 and 32.*got {length}"):
-            load_text_encoders(str(flux_folder), max_sequence_length=length)
+            load_text_encoders(ModelSource(model_id=str(flux_folder)), max_sequence_length=length)
 
 
 def test_a_name_is_the_mean_over_its_own_tokens_read_alone(flux_folder: Path) -> None:
-    encoders = load_text_encoders(str(flux_folder))
+    encoders = load_text_encoders(ModelSource(model_id=str(flux_folder)))
     names = ["man", "sitting on", "zebra", "looking"]
     features = encoders.encode_names(names)
     assert features.dtype == torch.float32
@@ -82,7 +83,7 @@ def test_a_name_is_the_mean_over_its_own_tokens_read_alone(flux_folder: Path) ->
 
 
 def test_a_marked_name_is_read_as_the_prompt_of_its_statement_has_it(flux_folder: Path) -> None:
-    encoders = load_text_encoders(str(flux_folder))
+    encoders = load_text_encoders(ModelSource(model_id=str(flux_folder)))
     marked = names_in_context("man", "sitting on", "horse")
     features = encoders.encode_names([*marked, "man"])
     hidden = encoders.encode(["a photo of man sitting on horse"])["hidden"][0]
@@ -98,7 +99,7 @@ def test_a_marked_name_is_read_as_the_prompt_of_its_statement_has_it(flux_folder
 def test_autoencoder_gives_the_posterior_and_decodes_as_the_pipeline_does(
     flux_folder: Path, pipeline: FluxPipeline
 ) -> None:
-    autoencoder = load_autoencoder(str(flux_folder))
+    autoencoder = load_autoencoder(ModelSource(model_id=str(flux_folder)))
     assert autoencoder.downsample == 4
     images = torch.rand(2, 3, 32, 48) * 2 - 1
     mean, std = autoencoder.posterior(images)
@@ -130,18 +131,20 @@ def test_packing_and_positions_are_those_of_flux_pipeline() -> None:
 
 
 def test_everything_is_loaded_frozen(flux_folder: Path) -> None:
-    transformer = load_transformer(str(flux_folder), dtype=torch.bfloat16)
-    encoders = load_text_encoders(str(flux_folder), dtype=torch.bfloat16)
+    transformer = load_transformer(ModelSource(model_id=str(flux_folder)), dtype=torch.bfloat16)
+    encoders = load_text_encoders(ModelSource(model_id=str(flux_folder)), dtype=torch.bfloat16)
     assert transformer.dtype == encoders.text_encoder_2.dtype == torch.bfloat16
     for module in (transformer, encoders.text_encoder, encoders.text_encoder_2):
         assert not module.training
         assert not any(parameter.requires_grad for parameter in module.parameters())
-    assert load_scheduler(str(flux_folder)).config.shift == 1.0
+    assert load_scheduler(ModelSource(model_id=str(flux_folder))).scheduler.config.shift == 1.0
 
 
 def test_the_same_model_has_the_same_identity_in_either_precision(flux_folder: Path) -> None:
-    identity = model_identity(load_transformer(str(flux_folder)))
-    assert identity == model_identity(load_transformer(str(flux_folder), dtype=torch.bfloat16))
+    identity = model_identity(load_transformer(ModelSource(model_id=str(flux_folder))))
+    assert identity == model_identity(
+        load_transformer(ModelSource(model_id=str(flux_folder)), dtype=torch.bfloat16)
+    )
     assert identity["num_layers"] == 8
     assert identity["inner_dim"] == identity["joint_attention_dim"] == 32
     other = model_identity(make_transformer(seed=1))
@@ -174,7 +177,7 @@ def test_what_cannot_be_loaded_is_named(
     with pytest.raises(SgfluxError, match=r"'flux1\.safetensors' is a file"):
         resolve_model_id("flux1.safetensors")
     with pytest.raises(SgfluxError, match=r"'nobody/nothing' cannot be loaded.*allow downloads"):
-        load_transformer("nobody/nothing")
+        load_transformer(ModelSource(model_id="nobody/nothing"))
     monkeypatch.setattr(hub, "_BUNDLED_FOLDER", tmp_path / "tiny-flux")
     with pytest.raises(SgfluxError, match="bundled model is missing"):
         resolve_model_id(BUNDLED_MODEL)
@@ -192,4 +195,4 @@ def test_a_part_that_is_cut_off_is_no_traceback(
     weights.write_bytes(weights.read_bytes()[:-10])
     load = {"vae": load_autoencoder, "transformer": load_transformer}.get(part, load_text_encoders)
     with pytest.raises(SgfluxError, match="cannot be loaded"):
-        load(str(tmp_path / "model"))
+        load(ModelSource(model_id=str(tmp_path / "model")))

@@ -7,6 +7,7 @@ that cannot be had would end in a traceback.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,15 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
-from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders, load_transformer
-from sgflux.bases.hub import why_not_loaded
+from sgflux.bases.flux1.load import load_autoencoder, load_transformer
+from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.errors import SgfluxError
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.original_layout import make_transformer, original_state
+
+
+def source(path: Path) -> ModelSource:
+    return ModelSource(model_id=str(path), components="tiny")
 
 
 @pytest.mark.parametrize("guidance_embeds", [False, True])
@@ -38,7 +44,7 @@ def test_it_is_the_same_model_bit_for_bit(
     if prefix:
         weights["vae.decoder.conv_in.bias"] = torch.zeros(1)
     save_file(weights, path)
-    loaded = load_transformer(str(path))
+    loaded = load_transformer(source(path))
     assert all(
         torch.equal(value, model.state_dict()[n]) for n, value in loaded.state_dict().items()
     )
@@ -57,13 +63,13 @@ def test_it_is_the_same_model_bit_for_bit(
     with torch.no_grad():
         assert torch.equal(loaded(**inputs).sample, model(**inputs).sample)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    assert load_transformer(str(path), dtype=torch.bfloat16).dtype == torch.bfloat16
+    assert load_transformer(source(path), dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
 def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
     path = tmp_path / "flux1.safetensors"
     with pytest.raises(SgfluxError, match=r"flux1\.safetensors: cannot be read"):
-        load_transformer(str(path))
+        load_transformer(source(path))
     save_file(original_state(make_transformer(guidance_embeds=False)), path)
     weights = load_file(path)
     for change, message in (
@@ -75,13 +81,11 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path) -> None:
         changed = {n: v for n, v in {**weights, **change}.items() if v is not None}
         save_file(changed, path)
         with pytest.raises(SgfluxError, match=rf"flux1\.safetensors: .*{message}"):
-            load_transformer(str(path))
-    with pytest.raises(SgfluxError, match=r"revision \(main\) has no effect"):
-        load_transformer(str(path), revision="main")
+            load_transformer(source(path))
     with pytest.raises(SgfluxError, match="is a file with one part alone"):
-        load_text_encoders(str(path))
+        resolve_model_id(path)
     with pytest.raises(SgfluxError, match=r"flux1\.safetensors: it is no FLUX\.1 autoencoder"):
-        load_autoencoder(str(path))
+        load_autoencoder(replace(source(path), autoencoder=path))
 
 
 @pytest.mark.parametrize(
@@ -108,4 +112,4 @@ def test_what_the_hub_refuses_comes_with_a_way_out(kind: type[Exception], messag
 
 def test_a_folder_has_no_revision(flux_folder: Path) -> None:
     with pytest.raises(SgfluxError, match=r"revision \(v9\) has no effect: .* is a folder"):
-        load_transformer(str(flux_folder), revision="v9")
+        load_transformer(ModelSource(model_id=str(flux_folder), revision="v9"))

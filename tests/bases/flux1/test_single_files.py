@@ -7,6 +7,7 @@ features than those of the diffusers folder.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
 from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.errors import SgfluxError
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.single_files import (
     SingleFiles,
     make_autoencoder,
@@ -30,9 +32,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> SingleFiles:
     return write_single_files(tmp_path_factory.mktemp("single") / "files")
 
 
+def source(files: SingleFiles, **changes: Any) -> ModelSource:
+    return ModelSource(**{**files.flags(), **changes})
+
+
 def test_the_autoencoder(files: SingleFiles) -> None:
     plain = make_autoencoder()
-    loaded = load_autoencoder(str(files.autoencoder))
+    loaded = load_autoencoder(source(files))
     for name, value in plain.state_dict().items():
         assert torch.equal(loaded.vae.state_dict()[name], value), name
     for name in ("scaling_factor", "shift_factor", "block_out_channels", "latent_channels"):
@@ -45,9 +51,7 @@ def test_the_autoencoder(files: SingleFiles) -> None:
         assert torch.equal(mean, expected.mean)
         assert torch.equal(std, expected.std)
         assert torch.equal(loaded.vae.decode(mean).sample, plain.decode(expected.mean).sample)
-    assert load_autoencoder(str(files.autoencoder), dtype=torch.bfloat16).vae.dtype == (
-        torch.bfloat16
-    )
+    assert load_autoencoder(source(files), dtype=torch.bfloat16).vae.dtype == torch.bfloat16
     assert described_autoencoder(files.autoencoder)["block_out_channels"] == [32, 64]
 
 
@@ -55,11 +59,7 @@ def test_the_text_encoders(files: SingleFiles) -> None:
     tokenizer, tokenizer_2 = make_tokenizers()
     clip = make_clip(len(tokenizer), tokenizer.eos_token_id)
     t5 = make_t5(len(tokenizer_2)).half().float()
-    loaded = load_text_encoders(
-        str(files.tokenizers),
-        text_encoder=files.text_encoder,
-        text_encoder_2=files.text_encoder_2,
-    )
+    loaded = load_text_encoders(source(files))
     prompts = ["a photo of man and horse", "a dog"]
     features = loaded.encode(prompts)
     ids = tokenizer(prompts, padding="max_length", max_length=77, return_tensors="pt").input_ids
@@ -74,9 +74,9 @@ def test_the_text_encoders(files: SingleFiles) -> None:
 
 
 def test_the_scheduler_follows_the_transformer(files: SingleFiles, tmp_path: Path) -> None:
-    assert load_scheduler(str(files.transformer)).config.use_dynamic_shifting is False
+    assert load_scheduler(source(files)).scheduler.config.use_dynamic_shifting is False
     dev = write_single_files(tmp_path / "dev", guidance_embeds=True)
-    config = load_scheduler(str(dev.transformer)).config
+    config = load_scheduler(source(dev)).scheduler.config
     assert (config.use_dynamic_shifting, config.base_shift, config.max_shift) == (True, 0.5, 1.15)
 
 
@@ -90,39 +90,22 @@ def test_what_is_wrong_is_named(files: SingleFiles, tmp_path: Path) -> None:
 
     lacking = {"decoder.up.1.block.0.conv1.bias": None}
     with pytest.raises(SgfluxError, match=r"up_blocks\.0\.resnets\.0\.conv1\.bias are missing"):
-        load_autoencoder(str(changed(files.autoencoder, **lacking)))
+        load_autoencoder(source(files, autoencoder=changed(files.autoencoder, **lacking)))
+    odd = changed(files.autoencoder, **{"quant.weight": torch.ones(1)})
     with pytest.raises(SgfluxError, match=r"part\.safetensors: .*autoencoder has no .quant"):
-        load_autoencoder(str(changed(files.autoencoder, **{"quant.weight": torch.ones(1)})))
-    with pytest.raises(SgfluxError, match=r"revision \(v1\) has no effect"):
-        load_autoencoder(str(files.autoencoder), revision="v1")
+        load_autoencoder(source(files, autoencoder=odd))
     scaled = {"encoder.block.0.layer.1.DenseReluDense.wo.scale": torch.ones(1)}
     with pytest.raises(SgfluxError, match=r"wo\.scale., which such a model does not have"):
-        load_text_encoders(
-            str(files.tokenizers),
-            text_encoder=files.text_encoder,
-            text_encoder_2=changed(files.text_encoder_2, **scaled),
-        )
+        load_text_encoders(source(files, text_encoder_2=changed(files.text_encoder_2, **scaled)))
     with pytest.raises(SgfluxError, match=r"clip_l\.safetensors: .*another kind.*shared\.weight"):
-        load_text_encoders(
-            str(files.tokenizers),
-            text_encoder=files.text_encoder,
-            text_encoder_2=files.text_encoder,
-        )
+        load_text_encoders(source(files, text_encoder_2=files.text_encoder))
     with pytest.raises(SgfluxError, match=r"gone\.safetensors: cannot be read"):
-        load_text_encoders(
-            str(files.tokenizers),
-            text_encoder=tmp_path / "gone.safetensors",
-            text_encoder_2=files.text_encoder_2,
-        )
+        load_text_encoders(source(files, text_encoder=tmp_path / "gone.safetensors"))
 
 
 def test_tokenizers_of_another_model_are_refused(files: SingleFiles, flux_folder: Path) -> None:
     with pytest.raises(SgfluxError, match=r"has 172 tokens, but its text encoder embeds"):
-        load_text_encoders(
-            str(flux_folder),
-            text_encoder=files.text_encoder,
-            text_encoder_2=files.text_encoder_2,
-        )
+        load_text_encoders(source(files, components=str(flux_folder)))
 
 
 def test_unused_halves_are_passed_over(files: SingleFiles, tmp_path: Path) -> None:
@@ -132,7 +115,7 @@ def test_unused_halves_are_passed_over(files: SingleFiles, tmp_path: Path) -> No
     save_file(clip, tmp_path / "clip.safetensors")
     save_file(t5, tmp_path / "t5.safetensors")
     one, other = (
-        load_text_encoders(str(files.tokenizers), text_encoder=a, text_encoder_2=b).encode(["dog"])
+        load_text_encoders(source(files, text_encoder=a, text_encoder_2=b)).encode(["dog"])
         for a, b in (
             (files.text_encoder, files.text_encoder_2),
             (tmp_path / "clip.safetensors", tmp_path / "t5.safetensors"),

@@ -15,6 +15,7 @@ import pytest
 from sgflux.data.pictures import read_picture
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.run.train import train
 from sgflux.versions import installed_versions
 from tests.helpers.training import MakeConfig
@@ -31,7 +32,7 @@ def test_the_pipeline_reproduces_the_trainers_samples_bit_for_bit(
     from sgflux.bases.flux1.load import load_transformer
 
     lora = tmp_path / "training.safetensors"
-    write_training_adapter(lora, load_transformer(str(flux)))
+    write_training_adapter(lora, load_transformer(ModelSource(model_id=str(flux))))
     settings: dict[str, Any] = {"dtype": dtype, "training_adapter": str(lora)}
     settings["losses"] = {"lambda_words": 0.0}  # it does not go with a training adapter
     bundle = train(make_config(tmp_path / "run", **settings)).bundle

@@ -18,6 +18,7 @@ from sgflux.bases.flux1.load import load_transformer
 from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model, load_bundle
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
 from sgflux.training.run.train import TrainResult, train
@@ -156,7 +157,7 @@ def test_a_lora_in_any_layout_acts_as_it_did(tmp_path: Path, layout: str) -> Non
     """At another rank and alpha than the run's, too; the graph's part starts untrained."""
     flux_folder = make_flux_folder(tmp_path / "flux")
     names, inputs = random_names(), random_inputs()
-    transformer = load_transformer(str(flux_folder))
+    transformer = load_transformer(ModelSource(model_id=str(flux_folder)))
     config = make_adapter_config(transformer, lora_rank=2, lora_alpha=3.0)
     source = build_model(transformer=transformer, config=config, name_features=names)
     generator = torch.Generator().manual_seed(1)
@@ -171,7 +172,7 @@ def test_a_lora_in_any_layout_acts_as_it_did(tmp_path: Path, layout: str) -> Non
     source.load_trainable_state({**state, **{f"lora.{n}": v for n, v in weights.items()}})
     expected = source(None, inputs)
 
-    base = load_transformer(str(flux_folder))
+    base = load_transformer(ModelSource(model_id=str(flux_folder)))
     model = build_model(
         transformer=base,
         config=make_adapter_config(base, lora_rank=5, lora_alpha=7.0),
@@ -194,7 +195,7 @@ def test_layers_without_a_place_are_counted_and_the_rank_is_followed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "theirs.safetensors"
-    write_training_adapter(path, load_transformer(str(flux)))
+    write_training_adapter(path, load_transformer(ModelSource(model_id=str(flux))))
     weights = {}
     for name, value in load_file(path).items():  # rank 20, as the default 16 is too small for
         down = name.endswith("lora_A.weight")

@@ -24,6 +24,7 @@ from sgflux.models.relation_classifier import (
     save_classifier,
 )
 from sgflux.settings.losses import LossSettings, NegativeMix
+from sgflux.settings.model_source import ModelSource
 from sgflux.training.classifier.training import ClassifierConfig, train_classifier
 from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig, training_rows
@@ -148,7 +149,7 @@ def test_one_of_before_names_the_transformer_by_two_of_its_layers(
     classifiers: Path, make_config: MakeConfig, flux: Path, tmp_path: Path
 ) -> None:
     model, card = load_classifier(believed(classifiers, "saliency", tmp_path / "good"))
-    old = model_identity(load_transformer(str(flux)))["fingerprint"]
+    old = model_identity(load_transformer(ModelSource(model_id=str(flux))))["fingerprint"]
     save_classifier(tmp_path / "old", model, dataclasses.replace(card, reads=old))
     losses = LossSettings.from_flat(
         lambda_words=0.0, lambda_rel_rank=1.0, ranker="saliency", classifier=tmp_path / "old"

@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from sgflux.bases.digests import files_identity
-from sgflux.bases.flux1 import load as loading
 from sgflux.bases.flux1.facts import encoder_facts
+from sgflux.bases.flux1.family import Flux1
 from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
 from sgflux.bases.hub import model_folder
 from sgflux.cli import main
@@ -56,8 +56,8 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(loading, "load_text_encoders", refuse)
-    monkeypatch.setattr(loading, "load_autoencoder", refuse)
+    monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
+    monkeypatch.setattr(Flux1, "load_autoencoder", refuse)
     from_disk = encoded(config)
     for expected, found in zip(batch_of(in_memory), batch_of(from_disk), strict=True):
         assert torch.equal(expected, found)
@@ -67,7 +67,10 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
 
 def test_facts_are_those_of_the_loaded_encoders(flux: Path):
     facts = encoder_facts(ModelSource(model_id=str(flux)), max_sequence_length=None)
-    text, pictures = load_text_encoders(str(flux)), load_autoencoder(str(flux))
+    text, pictures = (
+        load_text_encoders(ModelSource(model_id=str(flux))),
+        load_autoencoder(ModelSource(model_id=str(flux))),
+    )
     assert facts.text_tokens == text.max_sequence_length
     assert facts.text_dim == text.text_encoder_2.config.d_model
     assert facts.downsample == pictures.downsample
@@ -151,8 +154,8 @@ def test_the_command_encodes_all_that_a_run_will_ask_for(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("an encoder was loaded")
 
-    monkeypatch.setattr(loading, "load_text_encoders", refuse)
-    monkeypatch.setattr(loading, "load_autoencoder", refuse)
+    monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
+    monkeypatch.setattr(Flux1, "load_autoencoder", refuse)
     encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
 
 

@@ -348,21 +348,16 @@ def _check_singles(
 ) -> tuple[int | None, int | None, int | None]:
     """The transformer's input channels and both embeddings' rows, as far as files tell them."""
     channels = clip = t5 = None
-    files = {
-        "transformer": Path(source.name) if source.is_file and needs_transformer else None,
-        "vae": source.autoencoder,
-        "text_encoder": source.text_encoder,
-        "text_encoder_2": source.text_encoder_2,
-    }
+    files = source.files
+    if not needs_transformer:
+        files.pop("transformer", None)
     for part, path in files.items():
-        if path is not None:
-            path = path.expanduser()
-            if not path.is_file():
-                raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
-            read_header(path)
-            sizes[part] = path.stat().st_size
-    if files["transformer"] is not None:
-        path = files["transformer"].expanduser()
+        if not path.is_file():
+            raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
+        read_header(path)
+        sizes[part] = path.stat().st_size
+    if "transformer" in files:
+        path = files["transformer"]
         settings, state = described_state(path)
         channels = int(settings["in_channels"])
         tensors = {name: StoredTensor("", tuple(value.shape)) for name, value in state.items()}

@@ -67,25 +67,15 @@ def picture_size(source: ModelSource) -> int:
 
 def encoder_identity(source: ModelSource, part: Literal["text", "pictures"]) -> str:
     """See :meth:`sgflux.bases.base.Files.encoder_identity`."""
-    files = _single_files(source)
+    parts, files = _PARTS[part], source.files
     return files_identity(
         _folder(source),
-        [name for name in _PARTS[part] if name not in files],
-        single=[files[name] for name in _PARTS[part] if name in files],
+        [name for name in parts if name not in files],
+        single=[files[name] for name in parts if name in files],
     )
 
 
 def _folder(source: ModelSource) -> Path:
     """The folder of the encoders that have no file of their own."""
-    files = _single_files(source)
-    parts = [name for names in _PARTS.values() for name in names if name not in files]
+    parts = [name for names in _PARTS.values() for name in names if name not in source.files]
     return model_folder(source.rest, **source.hub, parts=parts)
-
-
-def _single_files(source: ModelSource) -> dict[str, Path]:
-    files = {
-        "vae": source.autoencoder,
-        "text_encoder": source.text_encoder,
-        "text_encoder_2": source.text_encoder_2,
-    }
-    return {part: path for part, path in files.items() if path is not None}

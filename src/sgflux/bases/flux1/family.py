@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from diffusers import FluxTransformer2DModel
 
-from sgflux.bases.base import Components
 from sgflux.bases.flux1 import load
 from sgflux.bases.flux1.check import check_model
 from sgflux.bases.flux1.facts import encoder_facts, encoder_identity, picture_size
@@ -20,9 +17,6 @@ from sgflux.bases.flux1.lora_formats import (
 )
 from sgflux.bases.flux1.network import FluxNetwork
 from sgflux.bases.flux1.outline import outline
-from sgflux.bases.flux1.schedule import FluxScheduler
-from sgflux.bases.flux1.text import TextEncoders
-from sgflux.settings.model_source import ModelSource
 
 
 class Flux1:
@@ -46,36 +40,8 @@ class Flux1:
     write_lora = staticmethod(write_lora)
     hub_id = staticmethod(hub_id)
 
-    def load_text_encoders(self, source: ModelSource, **options: Any) -> TextEncoders:
-        """See :func:`~.load.load_text_encoders`."""
-        return load.load_text_encoders(**source.for_text_encoders, **options)
-
-    def load_autoencoder(self, source: ModelSource, **options: Any) -> load.Autoencoder:
-        """See :func:`~.load.load_autoencoder`."""
-        return load.load_autoencoder(**source.for_autoencoder, **options)
-
-    def load_transformer(self, source: ModelSource, **options: Any) -> FluxTransformer2DModel:
-        """See :func:`~.load.load_transformer`."""
-        return load.load_transformer(**source.for_transformer, **options)
-
-    def load_scheduler(self, source: ModelSource) -> FluxScheduler:
-        """See :func:`~.load.load_scheduler`."""
-        return FluxScheduler(load.load_scheduler(**source.for_scheduler))
-
-    def of_pipeline(self, pipeline: Any, *, max_sequence_length: int) -> Components:
-        """See :class:`~sgflux.bases.base.Loading`; the pipeline is a ``FluxPipeline``."""
-        text = TextEncoders(
-            tokenizer=pipeline.tokenizer,
-            text_encoder=pipeline.text_encoder,
-            tokenizer_2=pipeline.tokenizer_2,
-            text_encoder_2=pipeline.text_encoder_2,
-            max_sequence_length=max_sequence_length,
-            device=pipeline.text_encoder_2.device,
-            dtype=pipeline.text_encoder_2.dtype,
-        )
-        return Components(
-            text_encoders=text,
-            autoencoder=load.Autoencoder(vae=pipeline.vae),
-            scheduler=FluxScheduler(pipeline.scheduler),
-            transformer=pipeline.transformer,
-        )
+    load_text_encoders = staticmethod(load.load_text_encoders)
+    load_autoencoder = staticmethod(load.load_autoencoder)
+    load_transformer = staticmethod(load.load_transformer)
+    load_scheduler = staticmethod(load.load_scheduler)
+    of_pipeline = staticmethod(load.of_pipeline)

@@ -83,13 +83,7 @@ def identify_base(source: ModelSource) -> BaseIdentity:
     Raises:
         SgfluxError: if a part is not on this machine or cannot be read; the message names it.
     """
-    single = {
-        "transformer": Path(source.name).expanduser() if source.is_file else None,
-        "vae": source.autoencoder,
-        "text_encoder": source.text_encoder,
-        "text_encoder_2": source.text_encoder_2,
-    }
-    files = {part: path for part, path in single.items() if path is not None}
+    files = source.files
     folders = [part for part in PARTS if part not in files]
     if source.is_file:
         folders.remove("scheduler")  # goes with the transformer
@@ -264,7 +258,7 @@ def _of_tokenizer(folder: Path, part: str) -> str:
 
 def _scheduler_digest(source: ModelSource) -> str:
     """The digest of those settings that have an effect and are not the default."""
-    scheduler = load_scheduler(**source.for_scheduler)
+    scheduler = load_scheduler(source).scheduler
     unused = ("shift",) if scheduler.config["use_dynamic_shifting"] else _ONLY_WITH_DYNAMIC_SHIFT
     # Without the defaults, of which another version of diffusers may have more.
     content = {

@@ -26,13 +26,15 @@ from diffusers import (
 from safetensors import SafetensorError
 from torch import Tensor
 
+from sgflux.bases.base import Components
 from sgflux.bases.flux1.original_layout import described_original, load_original
+from sgflux.bases.flux1.schedule import FluxScheduler
 from sgflux.bases.flux1.single_files import load_clip, load_original_autoencoder, load_t5
 from sgflux.bases.flux1.text import TextEncoders, text_length
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.bases.tokenizers import check_tokenizer
 from sgflux.errors import SgfluxError
-from sgflux.settings.model_source import FILE_ENDINGS
+from sgflux.settings.model_source import ModelSource
 
 _DEV_SCHEDULE: dict[str, Any] = {
     "shift": 3.0,
@@ -94,58 +96,46 @@ class Autoencoder:
 
 
 def load_text_encoders(
-    model_id: str,
+    source: ModelSource,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     max_sequence_length: int | None = None,
-    allow_download: bool = False,
-    revision: str | None = None,
-    text_encoder: Path | None = None,
-    text_encoder_2: Path | None = None,
 ) -> TextEncoders:
     """Load both text encoders and their tokenizers.
 
     Args:
-        model_id: Model as :func:`resolve_model_id` takes it.
+        source: Place of the model and its parts.
         dtype: Precision of the weights.
         device: Device of the weights.
         max_sequence_length: T5's tokens of a prompt; None: what the tokenizer allows, at most 256.
-        allow_download: Fetch from the hub what is not on this machine.
-        revision: Branch, tag or commit of the hub's repository.
-        text_encoder: CLIP as a single file; None: of ``model_id``.
-        text_encoder_2: T5 as a single file; None: of ``model_id``.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or the length is out of range.
     """
     absent = ["transformer", "vae", "scheduler"]
     needed = ["tokenizer", "tokenizer_2"]
-    (needed if text_encoder is None else absent).append("text_encoder")
-    (needed if text_encoder_2 is None else absent).append("text_encoder_2")
-    _expect_parts(model_id, needed)
+    (needed if source.text_encoder is None else absent).append("text_encoder")
+    (needed if source.text_encoder_2 is None else absent).append("text_encoder_2")
+    _expect_parts(source.rest, needed)
     # The pipeline knows which tokenizer classes its folder was written with.
     pipeline = _load(
-        FluxPipeline.from_pretrained,
-        model_id,
-        allow_download=allow_download,
-        revision=revision,
-        dtype=dtype,
-        **dict.fromkeys(absent),
+        FluxPipeline.from_pretrained, source.rest, source, dtype=dtype, **dict.fromkeys(absent)
     )
     clip, t5 = pipeline.text_encoder, pipeline.text_encoder_2
-    if text_encoder is not None:
-        clip = load_clip(text_encoder, end_token=pipeline.tokenizer.eos_token_id, dtype=dtype)
-    if text_encoder_2 is not None:
-        t5 = load_t5(text_encoder_2, dtype=dtype)
-    _check_tokenizers(pipeline, clip, t5, model_id)
+    if source.text_encoder is not None:
+        end_token = pipeline.tokenizer.eos_token_id
+        clip = load_clip(source.text_encoder, end_token=end_token, dtype=dtype)
+    if source.text_encoder_2 is not None:
+        t5 = load_t5(source.text_encoder_2, dtype=dtype)
+    _check_tokenizers(pipeline, clip, t5, source.rest)
     return TextEncoders(
         tokenizer=pipeline.tokenizer,
         text_encoder=_frozen(clip, device),
         tokenizer_2=pipeline.tokenizer_2,
         text_encoder_2=_frozen(t5, device),
         max_sequence_length=text_length(
-            max_sequence_length, pipeline.tokenizer_2.model_max_length, model=model_id
+            max_sequence_length, pipeline.tokenizer_2.model_max_length, model=source.rest
         ),
         device=torch.device(device),
         dtype=dtype,
@@ -153,101 +143,85 @@ def load_text_encoders(
 
 
 def load_autoencoder(
-    model_id: str,
+    source: ModelSource,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    allow_download: bool = False,
-    revision: str | None = None,
 ) -> Autoencoder:
     """Load the autoencoder; also from a single file in the original layout.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
-    path = Path(model_id).expanduser()
-    if path.suffix in FILE_ENDINGS:
-        _expect_no_revision(revision, model_id)
+    if source.autoencoder is not None:
+        path = source.autoencoder.expanduser()
         return Autoencoder(vae=_frozen(load_original_autoencoder(path, dtype=dtype), device))
-    vae = _load(
-        AutoencoderKL.from_pretrained,
-        model_id,
-        allow_download=allow_download,
-        revision=revision,
-        subfolder="vae",
-        dtype=dtype,
-    )
+    make = AutoencoderKL.from_pretrained
+    vae = _load(make, source.rest, source, subfolder="vae", dtype=dtype)
     return Autoencoder(vae=_frozen(vae, device))
 
 
 def load_transformer(
-    model_id: str,
+    source: ModelSource,
     *,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    allow_download: bool = False,
-    revision: str | None = None,
 ) -> FluxTransformer2DModel:
     """Load the transformer, frozen; also from a single file in the original layout.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
-    path = Path(model_id).expanduser()
-    if path.suffix in FILE_ENDINGS:
-        _expect_no_revision(revision, model_id)
-        return _frozen(load_original(path, dtype=dtype), device)
-    transformer = _load(
-        FluxTransformer2DModel.from_pretrained,
-        model_id,
-        allow_download=allow_download,
-        revision=revision,
-        subfolder="transformer",
-        dtype=dtype,
-    )
-    return _frozen(transformer, device)
+    if source.is_file:
+        return _frozen(load_original(Path(source.name).expanduser(), dtype=dtype), device)
+    make = FluxTransformer2DModel.from_pretrained
+    return _frozen(_load(make, source.name, source, subfolder="transformer", dtype=dtype), device)
 
 
-def load_scheduler(
-    model_id: str, *, allow_download: bool = False, revision: str | None = None
-) -> FlowMatchEulerDiscreteScheduler:
+def load_scheduler(source: ModelSource) -> FluxScheduler:
     """Load the flow-matching scheduler; for a transformer in a single file, FLUX.1's own for it.
 
     Raises:
         SgfluxError: if it cannot be loaded.
     """
-    path = Path(model_id).expanduser()
-    if path.suffix in FILE_ENDINGS:
-        _expect_no_revision(revision, model_id)
-        is_dev = described_original(path)["guidance_embeds"]
-        return FlowMatchEulerDiscreteScheduler(**(_DEV_SCHEDULE if is_dev else {}))
-    return _load(
-        FlowMatchEulerDiscreteScheduler.from_pretrained,
-        model_id,
-        allow_download=allow_download,
-        revision=revision,
-        subfolder="scheduler",
+    if source.is_file:
+        is_dev = described_original(Path(source.name).expanduser())["guidance_embeds"]
+        own = FlowMatchEulerDiscreteScheduler(**(_DEV_SCHEDULE if is_dev else {}))
+        return FluxScheduler(own)
+    make = FlowMatchEulerDiscreteScheduler.from_pretrained
+    return FluxScheduler(_load(make, source.name, source, subfolder="scheduler"))
+
+
+def of_pipeline(pipeline: FluxPipeline, *, max_sequence_length: int) -> Components:
+    """See :class:`~sgflux.bases.base.Loading`."""
+    text = TextEncoders(
+        tokenizer=pipeline.tokenizer,
+        text_encoder=pipeline.text_encoder,
+        tokenizer_2=pipeline.tokenizer_2,
+        text_encoder_2=pipeline.text_encoder_2,
+        max_sequence_length=max_sequence_length,
+        device=pipeline.text_encoder_2.device,
+        dtype=pipeline.text_encoder_2.dtype,
     )
+    scheduler = FluxScheduler(pipeline.scheduler)
+    return Components(text, Autoencoder(pipeline.vae), scheduler, pipeline.transformer)
 
 
 def _load(
-    from_pretrained: Callable[..., _Part],
-    model_id: str,
-    *,
-    allow_download: bool,
-    revision: str | None,
-    **options: Any,
+    from_pretrained: Callable[..., _Part], model_id: str, source: ModelSource, **options: Any
 ) -> _Part:
     folder = resolve_model_id(model_id)
-    if revision is not None:
+    if source.revision is not None:
         if folder != model_id or Path(folder).is_dir():
-            raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a folder")
-        options["revision"] = revision
+            raise SgfluxError(
+                f"revision ({source.revision}) has no effect: {model_id!r} is a folder"
+            )
+        options["revision"] = source.revision
     try:
         with warnings.catch_warnings():
             # diffusers gives it to the hub's client, which has no use for it any more.
             warnings.filterwarnings("ignore", message="The `local_dir_use_symlinks` argument")
-            return from_pretrained(folder, local_files_only=not allow_download, **options)
+            return from_pretrained(folder, local_files_only=not source.allow_download, **options)
     except torch.OutOfMemoryError:
         raise
     except (
@@ -261,8 +235,8 @@ def _load(
                 error,
                 model_id,
                 # In a folder there is nothing to fetch.
-                allow_download=allow_download or Path(folder).is_dir(),
-                revision=revision,
+                allow_download=source.allow_download or Path(folder).is_dir(),
+                revision=source.revision,
             )
         ) from error
 
@@ -273,11 +247,6 @@ def _expect_parts(model_id: str, parts: Sequence[str]) -> None:
     for part in parts:
         if folder.is_dir() and not (folder / part).is_dir():
             raise SgfluxError(f"model folder {str(folder)!r} has no {part}/")
-
-
-def _expect_no_revision(revision: str | None, model_id: str) -> None:
-    if revision is not None:
-        raise SgfluxError(f"revision ({revision}) has no effect: {model_id!r} is a file")
 
 
 def _check_tokenizers(pipeline: Any, clip: Any, t5: Any, model_id: str) -> None:

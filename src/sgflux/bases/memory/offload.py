@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -98,7 +97,7 @@ class BlockOffload:
 
 
 def offload_for_sampling(
-    transformer: FluxTransformer2DModel, *, device: torch.device | str, folder: Path | None = None
+    transformer: Any, *, device: torch.device | str, folder: Path | None = None
 ) -> Any:
     """Let diffusers fetch the weights of a transformer that is called as it is, without gradient.
 

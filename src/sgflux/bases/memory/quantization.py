@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import nn
 
+from sgflux.bases.families import network_of
 from sgflux.errors import SgfluxError
 from sgflux.settings.memory import QuantizedKind
 
@@ -32,7 +32,7 @@ LIBRARIES = {"int8": "torchao", "float8": "torchao", "nf4": "bitsandbytes"}
 
 
 def quantizable(
-    transformer: FluxTransformer2DModel, *, keep: frozenset[str] = frozenset()
+    transformer: Any, *, keep: frozenset[str] = frozenset()
 ) -> Iterator[tuple[str, nn.Linear]]:
     """The blocks' linear layers, by name, but for those of LoRA and those to be kept.
 
@@ -40,15 +40,16 @@ def quantizable(
         transformer: the base, with LoRA or without.
         keep: layers whose matrices stay: those that carry the adapter's LoRA.
     """
+    blocks = nn.ModuleList(block.module for block in network_of(transformer).blocks)
+    inside = set(blocks.modules())
     for name, module in transformer.named_modules():
-        in_block = name.startswith(("transformer_blocks.", "single_transformer_blocks."))
         kept = ".lora_" in name or name.removesuffix(".base_layer") in keep
-        if in_block and isinstance(module, nn.Linear) and not kept:
+        if module in inside and isinstance(module, nn.Linear) and not kept:
             yield name, module
 
 
 def quantize_base(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     kind: QuantizedKind,
     *,
     keep: frozenset[str],
@@ -74,7 +75,7 @@ def quantize_base(
 
 
 def _quantize_nf4(
-    transformer: FluxTransformer2DModel,
+    transformer: Any,
     *,
     keep: frozenset[str],
     device: torch.device | str | None,

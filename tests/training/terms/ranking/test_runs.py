@@ -138,7 +138,7 @@ def test_the_anchor_is_at_the_models_own_four_levels(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path / "run", losses=LossSettings.from_flat(lambda_anchor=1.0))
-    shift = load_scheduler(**config.model.for_scheduler).config["shift"]
+    shift = load_scheduler(config.model).scheduler.config["shift"]
     levels = sampling_sigmas_of(config.model, image_tokens=64)
     torch.testing.assert_close(levels, inference_sigmas(4, shift=shift)[:-1])
 
