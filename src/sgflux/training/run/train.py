@@ -21,8 +21,6 @@ from sgflux.files.writing import make_folder, replace_file
 from sgflux.models.adapter import save_bundle
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation
-from sgflux.training.card.model_card import model_card
-from sgflux.training.card.sample import draw_sample
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
 from sgflux.training.checkpoints.initial import (
     adopted,
@@ -46,6 +44,8 @@ from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_r
 from sgflux.training.processes.determinism import deterministic_kernels
 from sgflux.training.processes.launcher import check_launcher
 from sgflux.training.processes.processes import Processes
+from sgflux.training.run.card_sample import draw_sample
+from sgflux.training.run.model_card import model_card
 from sgflux.training.run.stages import (
     encode_data,
     outline,
@@ -361,19 +361,12 @@ def _finish(
                 seed=config.run.seed,
             )
         card = model_card(
+            config,
             prepared.plan,
             prepared.adapter,
             chosen,
             sample,
-            model=config.model,
-            data=config.data,
-            pictures=config.pictures,
-            conditions=config.conditions,
-            start=config.start,
-            lr=config.optimizer.lr,
-            seed=config.run.seed,
             notes=[need.remark for need in splits.needs if need.remark],
-            selection=config.selection,
         )
         save_bundle(
             folder.bundle,
