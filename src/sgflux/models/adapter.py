@@ -25,7 +25,7 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
-from sgflux.models.graph_encoder import GraphEncoder, NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.lora_switch import switched_off
 
 __all__ = [
@@ -59,17 +59,20 @@ class GraphLoraModel(nn.Module):
     """
 
     def __init__(
-        self, *, flux: ConditionedFlux, encoder: GraphEncoder, config: AdapterConfig
+        self,
+        *,
+        flux: ConditionedFlux,
+        encoder: NativeGraphEncoder | CGIPEncoder,
+        config: AdapterConfig,
     ) -> None:
         """Keep the parts; :func:`build_model` makes them."""
         super().__init__()
         self.flux = flux
         self.encoder = encoder
         self.config = config
-        frozen: set[str] = set()
-        if isinstance(encoder, nn.Module):
-            frozen = {name for name, w in encoder.named_parameters() if not w.requires_grad}
-        self._frozen = frozenset(frozen)
+        self._frozen = frozenset(
+            name for name, weight in encoder.named_parameters() if not weight.requires_grad
+        )
 
     def forward(
         self,
@@ -96,8 +99,7 @@ class GraphLoraModel(nn.Module):
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
         """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""
         self.flux.offload_blocks(device, folder=folder)
-        if isinstance(self.encoder, nn.Module):
-            self.encoder.to(device)
+        self.encoder.to(device)
 
     @property
     def _is_disabled(self) -> bool:
@@ -133,9 +135,8 @@ class GraphLoraModel(nn.Module):
             parameters[f"lora.{name}.lora_B.weight"] = layer.lora_B[LORA_NAME].weight
         for name, parameter in self.flux.conditioner.named_parameters():
             parameters[f"conditioner.{name}"] = parameter
-        if isinstance(self.encoder, nn.Module):
-            for name, parameter in self.encoder.named_parameters():
-                parameters[f"encoder.{name}"] = parameter
+        for name, parameter in self.encoder.named_parameters():
+            parameters[f"encoder.{name}"] = parameter
         return parameters
 
     def trainable_state(self) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Where in a picture FLUX sees a concept: concept attention maps.
 
 Raw scores come from :func:`concept_attention_maps` here, or from
-:meth:`sgflux.models.conditioning.ConditionedFlux.forward_with_concepts` where a graph takes part;
+:meth:`sgflux.models.conditioning.ConditionedFlux.suffix_with_concepts` where a graph takes part;
 the other functions make maps of them.
 
 Shapes: B batch, C concepts, S image tokens, L text tokens, M chosen blocks.

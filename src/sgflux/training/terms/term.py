@@ -125,10 +125,6 @@ class ConceptWords:
         return [statement.subject, statement.object, *(self.predicates or (statement.predicate,))]
 
 
-def _no_graphs(validation: Sequence[SceneGraph]) -> Iterable[SceneGraph]:  # noqa: ARG001
-    return ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Needs:
     """What must be encoded before training, computed in each step, and said, for a term.
@@ -148,7 +144,7 @@ class Needs:
         remark: Sentences in the model card on how the term changes the other figures.
     """
 
-    graphs: Callable[[Sequence[SceneGraph]], Iterable[SceneGraph]] = _no_graphs
+    graphs: Callable[[Sequence[SceneGraph]], Iterable[SceneGraph]] = lambda _: ()
     names: bool = False
     words: tuple[str, ...] = ()
     captions: bool = False
