@@ -46,11 +46,9 @@ def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
     result["relation_by_objects"] = _by_objects(read)
     if objects := _objects_rows(read):
         result["objects_right"] = mean_estimate(objects).to_json()
-    by_size: dict[int, list[Row]] = {}
-    for size, row in _all_right_rows(read):
-        by_size.setdefault(size, []).append(row)
+    by_size = _all_right_rows(read)
     result["all_triples_right"] = {
-        str(size): mean_estimate(by_size[size]).to_json() for size in sorted(by_size)
+        str(size): mean_estimate(rows).to_json() for size, rows in sorted(by_size.items())
     }
     if 2 in by_size:
         result["both_right"] = result["all_triples_right"]["2"]
@@ -255,20 +253,19 @@ def relation_rows(
     ]
 
 
-def _all_right_rows(
-    pictures: Iterable[JudgedPicture],
-) -> Iterable[tuple[int, tuple[float, str, str]]]:
-    """Yield one observation a picture: whether all of its statements are right.
+def _all_right_rows(pictures: Iterable[JudgedPicture]) -> dict[int, list[Row]]:
+    """Return number of statements -> one observation a picture: whether all of them are right.
 
     A picture with a statement that no judge covers is left out.
     """
+    by_size: dict[int, list[Row]] = {}
     for picture in pictures:
         triples = item_triples(picture.request)
-        assert picture.reading is not None, "the caller has only judged ones"
-        if len(covered(picture, triples)) < len(triples):
-            continue
-        right = all(picture.reading.is_right(triple) for triple in triples)
-        yield len(triples), (float(right), "all", _cluster(picture.request))
+        if picture.reading is not None and len(covered(picture, triples)) == len(triples):
+            right = all(picture.reading.is_right(triple) for triple in triples)
+            row = (float(right), "all", _cluster(picture.request))
+            by_size.setdefault(len(triples), []).append(row)
+    return by_size
 
 
 def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
