@@ -45,9 +45,15 @@ FLOORS = (
 
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-CONFIGURATION = "sgflux.settings.training"
-READERS_OF_CONFIG = {"settings", "commands", "cli", "training.run"}
-"""Every other room takes the one group of settings, or the plain arguments, that it reads."""
+READERS_OF_CONFIG = {
+    "sgflux.settings.training": ("training.run",),
+    "sgflux.settings.evaluation": ("evaluation.evaluator", "world.demo"),
+    "sgflux.settings.exporting": (),
+}
+"""Whole configuration of a command -> who reads it beside settings and commands.
+
+Everybody else takes the one group of settings, or the plain arguments, that is read.
+"""
 
 DISTRIBUTIONS = {"PIL": "pillow"}
 """Modules whose distribution has another name."""
@@ -86,6 +92,7 @@ def room_of(path: Path, *, root: Path = PACKAGE) -> str:
 def violations(path: Path, *, root: Path = PACKAGE) -> list[str]:
     """What the file imports though it may not."""
     room = room_of(path, root=root)
+    module = ".".join(path.relative_to(root).with_suffix("").parts)
     found = []
     for line, name in imports(path, root=root):
         package, *parts = name.split(".")
@@ -94,7 +101,8 @@ def violations(path: Path, *, root: Path = PACKAGE) -> list[str]:
             continue  # the package itself says its version to everybody
         if target != room and FLOOR[target] >= FLOOR[room]:
             found.append(f"{path.name}:{line}: {room} imports {name}, which is not below it")
-        elif name.startswith(CONFIGURATION) and room not in READERS_OF_CONFIG:
+        readers = ("settings", "commands", *READERS_OF_CONFIG.get(name, (module,)))
+        if not any(f"{module}.".startswith(f"{reader}.") for reader in readers):
             found.append(f"{path.name}:{line}: {room} reads {name}; take a group")
     return found
 
@@ -119,6 +127,11 @@ def test_imports_point_down(path: Path) -> None:
             "models",
             "from sgflux.settings.training import TrainConfig",
             "models reads sgflux.settings.training",
+        ),
+        (
+            "exporting",
+            "from sgflux.settings.exporting import ExportConfig",
+            "exporting reads sgflux.settings.exporting",
         ),
         ("world", "import sgflux.world.demo", "world imports sgflux.world.demo"),
         ("graphs", "def f():\n    import sgflux.flow_matching", "graphs imports sgflux.flow"),
@@ -171,6 +184,19 @@ def test_a_named_family_is_found(tmp_path: Path, line: str, expected: str) -> No
     path.parent.mkdir(parents=True)
     path.write_text(line)
     assert names_of_a_family(path, root=tmp_path / "sgflux") == [expected]
+
+
+def test_below_the_run_of_an_evaluation_nobody_sees_its_whole_configuration() -> None:
+    """What a function reads stands in its signature."""
+    source = (PACKAGE / "evaluation" / "evaluator.py").read_text(encoding="utf-8")
+    takers = {
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef)
+        for argument in (*node.args.args, *node.args.kwonlyargs)
+        if argument.annotation is not None and ast.unparse(argument.annotation) == "EvalConfig"
+    }
+    assert takers == {"evaluate"}
 
 
 def test_settings_and_the_command_line_wait_for_no_heavy_library() -> None:

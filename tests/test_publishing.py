@@ -169,7 +169,7 @@ def test_the_repository_is_known_to_the_pipeline_that_is_published_there(
         seen["card"] = (Path(folder) / "README.md").read_text(encoding="utf-8")
         return "address"
 
-    monkeypatch.setattr("sgflux.exporting.push_to_hub", upload)
+    monkeypatch.setattr("sgflux.publishing.push_to_hub", upload)
     assert main(["export", "--adapter", str(adapter), "--push-to-hub", "me/riding"]) == 0
     assert "ADAPTER: str | None = 'me/riding'" in seen["me/riding"]
     assert "custom_pipeline='me/riding'" in seen["card"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -15,53 +14,40 @@ from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.hub import push_to_hub
 from sgflux.models.legacy import import_legacy
-from sgflux.publishing import write_published
-from sgflux.settings.exporting import ExportConfig, ImportConfig
+from sgflux.settings.adapter import GraphMode, LoraFormat
+from sgflux.settings.model_source import ModelSource
 
 
-def export(config: ExportConfig) -> list[str]:
-    """Export an adapter to a file, a folder or the hub, as the config says.
+def export_lora(adapter: Path, output: Path, *, layout: LoraFormat, scale: float = 1.0) -> str:
+    """Write an adapter's LoRA as a file for other programs.
+
+    Args:
+        adapter: Folder of the bundle.
+        output: File of weights (.safetensors), which is replaced.
+        layout: Layout of the file.
+        scale: Strength of the LoRA in the file, relative to what was trained.
 
     Returns:
-        What was done, a line each.
+        A sentence for the user on what was written.
 
     Raises:
-        SgfluxError: if the adapter cannot be read, the layout cannot hold it, or the hub refuses.
+        SgfluxError: if the adapter cannot be read, or the layout cannot hold it.
     """
-    done = []
-    adapter, state = load_bundle(config.adapter)
-    if config.format is not None and config.output is not None:
-        weights = {
-            name.removeprefix("lora."): value
-            for name, value in state.items()
-            if name.startswith("lora.")
-        }
-        lora = LoraWeights.with_alpha(weights, adapter.lora_alpha)
-        adapter.family.write_lora(
-            config.output,
-            lora.scaled(config.scale),
-            layout=config.format,
-            header=_base_header(
-                adapter, base=read_base(config.adapter), title=config.adapter.resolve().name
-            ),
-        )
-        done.append(
-            f"{config.output}: LoRA of {len(lora.modules)} layers, {config.format} layout, read by "
-            f"{_READERS[config.format]}. It holds the LoRA alone: without the graph conditioner "
-            "beside it, a program draws no graph"
-        )
-    if config.output_dir is not None:
-        write_published(config.adapter, config.output_dir, config=config)
-        done.append(f"{config.output_dir}: the whole adapter as it is published, with pipeline.py")
-    if config.push_to_hub is not None:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "adapter"
-            write_published(config.adapter, folder, config=config)
-            address = push_to_hub(folder, config.push_to_hub, private=config.private)
-        done.append(f"{address}: the whole adapter")
-    return done
+    config, state = load_bundle(adapter)
+    weights = {
+        name.removeprefix("lora."): value
+        for name, value in state.items()
+        if name.startswith("lora.")
+    }
+    lora = LoraWeights.with_alpha(weights, config.lora_alpha)
+    header = _base_header(config, base=read_base(adapter), title=adapter.resolve().name)
+    config.family.write_lora(output, lora.scaled(scale), layout=layout, header=header)
+    return (
+        f"{output}: LoRA of {len(lora.modules)} layers, {layout} layout, read by "
+        f"{_READERS[layout]}. It holds the LoRA alone: without the graph conditioner "
+        "beside it, a program draws no graph"
+    )
 
 
 _READERS = {
@@ -80,8 +66,28 @@ def _base_header(adapter: AdapterConfig, *, base: BaseName | None, title: str) -
     }
 
 
-def import_adapter(config: ImportConfig) -> list[str]:
+def import_adapter(
+    legacy: Path,
+    output_dir: Path,
+    *,
+    model: ModelSource,
+    cgip_ckpt: Path,
+    vocab_path: Path,
+    graph_mode: GraphMode,
+    lora_alpha: float | None,
+    max_sequence_length: int,
+) -> list[str]:
     """Write the bundle of an earlier adapter.
+
+    Args:
+        legacy: Checkpoint of the earlier training script.
+        output_dir: Folder of the bundle.
+        model: Base model of that training.
+        cgip_ckpt: Checkpoint of SGDiff's encoder in that training.
+        vocab_path: The vocab.json of that checkpoint.
+        graph_mode: Way in which the graph entered.
+        lora_alpha: Alpha of the LoRA; None: its rank.
+        max_sequence_length: Number of text tokens of a prompt.
 
     Returns:
         One line for every key of the file and every weight that it does not have.
@@ -89,34 +95,32 @@ def import_adapter(config: ImportConfig) -> list[str]:
     Raises:
         SgfluxError: if a file cannot be read or does not fit the base.
     """
-    identity, note = _identity_if_known(config)
+    identity, note = _identity_if_known(model)
     imported = import_legacy(
-        config.legacy,
-        transformer=family_of(config.model).load_transformer(
-            config.model, dtype=torch.bfloat16, device="cpu"
-        ),
-        encoder=CGIPEncoder.from_checkpoint(config.cgip_ckpt, vocab_path=config.vocab_path),
-        graph_mode=config.graph_mode,
-        lora_alpha=config.lora_alpha,
-        max_sequence_length=config.max_sequence_length,
+        legacy,
+        transformer=family_of(model).load_transformer(model, dtype=torch.bfloat16, device="cpu"),
+        encoder=CGIPEncoder.from_checkpoint(cgip_ckpt, vocab_path=vocab_path),
+        graph_mode=graph_mode,
+        lora_alpha=lora_alpha,
+        max_sequence_length=max_sequence_length,
         base_identity=identity,
     )
     save_bundle(
-        config.output_dir,
+        output_dir,
         config=imported.model.config,
         state=imported.model.adapter_state(),
-        card=f"# Scene-graph adapter for {public_name(config.model.name)}\n\n"
-        f"Imported from {config.legacy.name}.\n"
+        card=f"# Scene-graph adapter for {public_name(model.name)}\n\n"
+        f"Imported from {legacy.name}.\n"
         "Its gates are at zero: the LoRA acts, a graph does not, until it is trained further.\n",
         metrics={},
-        base=BaseName.of(config.model.name, config.model.revision),
+        base=BaseName.of(model.name, model.revision),
     )
-    return [*imported.report, *note, f"{config.output_dir}: the adapter"]
+    return [*imported.report, *note, f"{output_dir}: the adapter"]
 
 
-def _identity_if_known(config: ImportConfig) -> tuple[BaseIdentity | None, list[str]]:
+def _identity_if_known(model: ModelSource) -> tuple[BaseIdentity | None, list[str]]:
     """Identify the base by all its parts; None and a note if some are not on this machine."""
     try:
-        return family_of(config.model).identity(config.model), []
+        return family_of(model).identity(model), []
     except SgfluxError as error:
         return None, [f"the adapter does not say its base, whose parts are not all here: {error}"]

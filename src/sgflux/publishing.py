@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base
 from sgflux.models.card_data import card_data
+from sgflux.models.hub import push_to_hub
 from sgflux.sampling.inputs import adapter_fingerprint
-from sgflux.settings.exporting import ExportConfig
 
 PIPELINE_FILE = "pipeline.py"
 _ASSETS = Path(__file__).parent / "assets"
@@ -39,13 +40,22 @@ _ARMS = (
 """Arms of an evaluation in the order of the card, and what they are called there."""
 
 
-def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> None:
+def write_published(
+    adapter: Path,
+    folder: Path,
+    *,
+    repository: str | None,
+    evaluation: Path | None,
+    licence: str | None,
+) -> None:
     """Write the folder that is published, all of it or nothing.
 
     Args:
         adapter: Folder of the bundle.
         folder: Folder that is new, empty, or an older adapter, which is replaced.
-        config: Settings with the repository, evaluation and licence.
+        repository: Repository on the hub (user/name) as which it is published, where there is one.
+        evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
+        licence: Licence by the hub's name; None: the card's own.
 
     Raises:
         SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
@@ -53,11 +63,11 @@ def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> Non
     if folder.resolve() == adapter.resolve():
         raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
     expect_place(folder)
-    card = _card(adapter, config)
+    card = _card(adapter, repository, evaluation, licence)
     source = (_ASSETS / "published" / PIPELINE_FILE).read_text(encoding="utf-8")
-    if config.push_to_hub is not None:
+    if repository is not None:
         source = source.replace(
-            "ADAPTER: str | None = None", f"ADAPTER: str | None = {config.push_to_hub!r}"
+            "ADAPTER: str | None = None", f"ADAPTER: str | None = {repository!r}"
         )
     with unfinished_folder(folder) as temporary:
         hidden = shutil.ignore_patterns(".*")
@@ -69,7 +79,40 @@ def write_published(adapter: Path, folder: Path, *, config: ExportConfig) -> Non
         temporary.rename(folder)
 
 
-def _card(adapter: Path, config: ExportConfig) -> str:
+def publish(
+    adapter: Path,
+    repository: str,
+    *,
+    private: bool,
+    evaluation: Path | None,
+    licence: str | None,
+) -> str:
+    """Upload an adapter to the hub as :func:`write_published` writes it.
+
+    Args:
+        adapter: Folder of the bundle.
+        repository: Repository on the hub (user/name).
+        private: Whether the repository is private if it is created.
+        evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
+        licence: Licence by the hub's name; None: the card's own.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        SgfluxError: as :func:`write_published`, or if the hub refuses.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "adapter"
+        write_published(
+            adapter, folder, repository=repository, evaluation=evaluation, licence=licence
+        )
+        return push_to_hub(folder, repository, private=private)
+
+
+def _card(
+    adapter: Path, repository: str | None, evaluation: Path | None, licence: str | None
+) -> str:
     path = adapter / CARD_FILE
     try:
         card: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
@@ -79,20 +122,20 @@ def _card(adapter: Path, config: ExportConfig) -> str:
     for name, value in card_data(base).to_dict().items():
         if card.data.get(name) is None:  # cards of earlier versions have less
             setattr(card.data, name, value)
-    if config.license is not None:
+    if licence is not None:
         for name in ("license_name", "license_link"):
             card.data.pop(name)
-        card.data.license = config.license
+        card.data.license = licence
     in_diffusers = render(
         _ASSETS / "cards" / "in_diffusers.md.jinja",
         base=repr(card.data.get("base_model") or "the base model"),
-        where=repr(config.push_to_hub or "."),
-        is_on_the_hub=config.push_to_hub is not None,
+        where=repr(repository or "."),
+        is_on_the_hub=repository is not None,
     )
     card.text = f"{card.text.rstrip()}\n\n{in_diffusers}"
-    if config.evaluation is not None:
-        results = _results_of(config.evaluation, adapter)
-        card.data.model_name = (config.push_to_hub or adapter.resolve().name).rpartition("/")[2]
+    if evaluation is not None:
+        results = _results_of(evaluation, adapter)
+        card.data.model_name = (repository or adapter.resolve().name).rpartition("/")[2]
         card.data.eval_results = list(eval_results(results))
         card.text += "\n" + judged(results)
     return f"---\n{card.data.to_yaml()}\n---\n{card.text}"

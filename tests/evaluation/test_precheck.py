@@ -22,8 +22,10 @@ from sgflux.evaluation import evaluator
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.precheck import check_graphs, check_real_pictures
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.shared import Crop
 
 
 def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
@@ -44,36 +46,50 @@ def config_of(data: Path, **changes: Any) -> EvalConfig:
     return EvalConfig.from_flat(**{**settings, "adapter": data.parent / "final", **changes})
 
 
-def check(config: EvalConfig) -> None:
-    examples = read_examples(config.data, open_vocabulary=True)
+def check(data: Path, *, crop: Crop = "auto") -> None:
+    examples = read_examples(data, open_vocabulary=True)
     items = make_items(examples, range(len(examples)), seed=0, predicates=None)
-    check_real_pictures(config, items, images_dir=config.data.parent, progress=False)
+    check_real_pictures(
+        data, items, images_dir=data.parent, crop=crop, size=SizeSettings(), progress=False
+    )
 
 
 def test_boxes_for_the_ranking(tmp_path: Path) -> None:
     data = write(tmp_path, predicates=["on", "in"])
-    check(config_of(data))
+    check(data)
     with pytest.raises(SgfluxError, match=r"test\.jsonl:1: the row of 0\.png has no boxes.*1 more"):
-        check(config_of(data, crop="union"))
+        check(data, crop="union")
 
 
 def test_pictures_for_the_ranking(tmp_path: Path) -> None:
     data = write(tmp_path, predicates=["on", "in"])
     (tmp_path / "1.png").write_bytes(b"no picture")
     with pytest.raises(SgfluxError, match=r"test\.jsonl:2: .*1\.png"):
-        check(config_of(data))
-    check(config_of(data, ranking_sigmas=0))  # nobody reads them
-    check(config_of(data, adapter=None, arms=("base_neutral",)))
+        check(data)
 
 
-def test_an_evaluation_stops_before_the_model_is_loaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"crop": "union"}, "has no boxes"),
+        ({"crop": "union", "ranking_sigmas": 0}, "the model is loaded"),
+        ({"crop": "union", "adapter": None, "arms": ("base_neutral",)}, "the model is loaded"),
+    ],
+)
+def test_what_is_ranked_is_looked_at_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], expected: str
 ) -> None:
+    """Without a ranking accuracy nobody needs the boxes."""
+
+    def load(*parts: object) -> None:
+        raise SgfluxError("the model is loaded")
+
     data = write(tmp_path, predicates=["on", "in"])
-    monkeypatch.setattr(evaluator, "_read_data", lambda *_, say: (read_examples(data), None))
-    monkeypatch.setattr(evaluator, "_make_generator", lambda _: pytest.fail("it was loaded"))
-    with pytest.raises(SgfluxError, match="has no boxes"):
-        evaluate(config_of(data, crop="union"), say=lambda _: None, show_progress=False)
+    monkeypatch.setattr(evaluator, "_read_data", lambda path, **_: (read_examples(path), None))
+    monkeypatch.setattr(evaluator, "check_overlap", lambda *_, **__: {"text": None})
+    monkeypatch.setattr(evaluator.SceneGraphFluxPipeline, "from_settings", load)
+    with pytest.raises(SgfluxError, match=expected):
+        evaluate(config_of(data, **changes), say=lambda _: None, show_progress=False)
 
 
 def test_words_of_all_graphs(tmp_path: Path) -> None:

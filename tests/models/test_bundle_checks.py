@@ -17,11 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
-from sgflux.exporting import export
+from sgflux.exporting import export_lora
 from sgflux.models.adapter import load_bundle, save_bundle
 from sgflux.models.bundle import CONDITIONER_FILE, CONFIG_FILE, ENCODER_FILE, LORA_FILE
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.settings.exporting import ExportConfig
 from tests.helpers.models import make_model, train_by_chance
 
 Change = Callable[[str, torch.Tensor], torch.Tensor]
@@ -108,7 +107,7 @@ def test_weights_that_are_no_numbers_are_refused_everywhere(
     with pytest.raises(SgfluxError, match=rf"{file}: .* not finite"):
         load_bundle(bundle)
     with pytest.raises(SgfluxError, match="not finite"):
-        export(ExportConfig(adapter=bundle, format="diffusers", output=tmp_path / "a.safetensors"))
+        export_lora(bundle, tmp_path / "a.safetensors", layout="diffusers")
 
 
 def test_what_is_no_number_is_neither_saved_nor_loaded(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from sgflux.commands.command import Command
 from sgflux.settings.exporting import ExportConfig
@@ -12,15 +13,23 @@ from sgflux.settings.exporting import ExportConfig
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Write an adapter for other programs."""
     config = command.parse(ExportConfig, arguments)
-    from sgflux import exporting
+    from sgflux.exporting import export_lora
+    from sgflux.publishing import publish, write_published
 
+    adapter, folder = config.adapter, config.output_dir
+    card: Any = {"evaluation": config.evaluation, "licence": config.license}
     with ExitStack() as held:
-        if config.output is not None:
-            held.enter_context(command.hold(config.output, beside=True))
-        if config.output_dir is not None:
-            held.enter_context(command.hold(config.output_dir, beside=True))
-        for line in exporting.export(config):
-            print(line)
+        for place in (config.output, folder):
+            if place is not None:
+                held.enter_context(command.hold(place, beside=True))
+        if config.format is not None and config.output is not None:
+            print(export_lora(adapter, config.output, layout=config.format, scale=config.scale))
+        if folder is not None:
+            write_published(adapter, folder, repository=config.push_to_hub, **card)
+            print(f"{folder}: the whole adapter as it is published, with pipeline.py")
+        if config.push_to_hub is not None:
+            address = publish(adapter, config.push_to_hub, private=config.private, **card)
+            print(f"{address}: the whole adapter")
     return 0
 
 

@@ -12,12 +12,21 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Read an adapter of the earlier training script."""
     config = command.parse(ImportConfig, arguments)
-    from sgflux import exporting
+    from sgflux.exporting import import_adapter
 
     hide_loading_bars()
     with command.hold(config.output_dir, beside=True):
-        for line in exporting.import_adapter(config):
-            print(line)
+        lines = import_adapter(
+            config.legacy,
+            config.output_dir,
+            model=config.model,
+            cgip_ckpt=config.cgip_ckpt,
+            vocab_path=config.vocab_path,
+            graph_mode=config.graph_mode,
+            lora_alpha=config.lora_alpha,
+            max_sequence_length=config.max_sequence_length,
+        )
+    print("\n".join(lines))
     return 0
 
 

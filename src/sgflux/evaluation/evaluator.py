@@ -14,7 +14,8 @@ import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import sgflux
@@ -51,8 +52,10 @@ from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values
+from sgflux.settings.shared import Crop
 from sgflux.versions import installed_versions
 from sgflux.world.generators import WorldGenerator
 
@@ -90,10 +93,13 @@ def evaluate(
         judge = make_judge(config.judge)
     with hold_folder(config.output_dir, command="sgflux eval"):
         started = time.time()
-        if generator is None:
-            _expect_adapter(config)
+        adapter, size, batch_size = config.trained.adapter, config.size, config.drawing.batch_size
+        if generator is None and config.generator == "model" and adapter is None:
+            _expect_no_adapter_needed(config.arms)
         digest = hashlib.sha256()
-        examples, left_out = _read_data(config, digest, say=say)
+        examples, left_out = _read_data(
+            config.data, vocabulary=config.vocabulary, adapter=adapter, digest=digest, say=say
+        )
         images_dir = config.data.parent if config.images_dir is None else config.images_dir
         items = make_items(
             examples,
@@ -116,15 +122,20 @@ def evaluate(
                 "are evaluated alone, so a judge is not calibrated on them and there is no ranking "
                 "accuracy"
             )
-        elif generator is None:
+        elif generator is None and adapter is not None and config.ranking_sigmas:
             looked_at = check_real_pictures(
-                config, items, images_dir=images_dir, progress=show_progress
+                config.data,
+                items,
+                images_dir=images_dir,
+                crop=config.crop,
+                size=size,
+                progress=show_progress,
             )
             if looked_at is not None and "squashed" in looked_at:
                 say(looked_at)
         pictures = RealPictures(images_dir) if has_pictures else None
         seen = check_overlap(
-            config.trained.adapter if generator is None else None,
+            adapter if generator is None else None,
             examples,
             pictures,
             data=config.data,
@@ -139,20 +150,46 @@ def evaluate(
         if (line := coverage_line(of_judge)) is not None:
             say(line)
         pipeline = None
-        if generator is None:
-            pipeline, generator = _make_generator(config)
-        if pipeline is not None:
+        if generator is None and config.generator == "model":
+            pipeline = SceneGraphFluxPipeline.from_settings(
+                config.model, config.trained, config.compute, config.memory
+            )
+            generator = ModelGenerator(
+                pipeline,
+                steps=config.drawing.steps,
+                graph_scale=config.drawing.graph_scale,
+                guidance=size.guidance,
+                height=size.height,
+                width=size.width,
+            )
             requests = [request for planned in plan.values() for request in planned]
             check_graphs(pipeline, items, requests, data=config.data)
+        elif generator is None:
+            generator = WorldGenerator(config.generator, resolution=size.height or 64)
         judged, count, seconds = _draw_and_judge(
-            plan, generator, judge, config, show_progress=show_progress
+            plan,
+            generator,
+            judge,
+            out_dir=config.output_dir,
+            batch_size=batch_size,
+            show_progress=show_progress,
         )
         again = f", {count.replaced} that were made differently drawn again"
         say(
             f"pictures: {count.drawn} drawn, {count.reused} kept{again if count.replaced else ''} "
             f"({seconds:.0f} s)"
         )
-        ranking = _rank(pipeline, items, config, pictures, show_progress=show_progress)
+        ranking = _rank(
+            pipeline,
+            items,
+            pictures,
+            levels=config.ranking_sigmas,
+            size=size,
+            crop=config.crop,
+            seed=config.seed,
+            batch_size=batch_size,
+            show_progress=show_progress,
+        )
         predicates = Counter(item.example.triple.predicate for item in items)
         figures = {
             "judge": of_judge,
@@ -169,7 +206,7 @@ def evaluate(
             "prompts_cut": prompts_cut(pipeline, plan),
             "generator": generator.name,
             "adapter": {
-                "path": None if config.trained.adapter is None else str(config.trained.adapter),
+                "path": None if adapter is None else str(adapter),
                 "fingerprint": None if pipeline is None else pipeline.adapter_fingerprint,
             },
             "model": {
@@ -210,78 +247,61 @@ def evaluate(
 
 
 def _read_data(
-    config: EvalConfig, digest: Digest, *, say: Callable[[str], None]
+    data: Path,
+    *,
+    vocabulary: Path | None,
+    adapter: Path | None,
+    digest: Digest,
+    say: Callable[[str], None],
 ) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
     """Read the examples that the adapter can read; return what its encoder lacks, too."""
     examples = read_examples(
-        config.data,
-        vocabulary=vocabulary_of(config.vocabulary),
-        open_vocabulary=True,
-        digest=digest,
+        data, vocabulary=vocabulary_of(vocabulary), open_vocabulary=True, digest=digest
     )
     if (line := repairs(examples)) is not None:
-        say(f"{config.data.name}: {line}")
-    encoder: Mapping[str, Any] = {}
-    if config.trained.adapter is not None:
-        encoder = read_config(config.trained.adapter).encoder
+        say(f"{data.name}: {line}")
+    encoder = {} if adapter is None else read_config(adapter).encoder
     if encoder.get("kind") != "cgip":
         return examples, None
-    vocabulary = CGIPVocabulary(
+    words = CGIPVocabulary(
         objects=encoder["objects"],
         predicates=encoder["predicates"],
         synonyms=encoder["synonyms"],
     )
     kept = keep_expressible(
         examples,
-        predicates=vocabulary.canonical_predicates,
-        knows_object=vocabulary.knows_object,
+        predicates=words.canonical_predicates,
+        knows_object=words.knows_object,
     )
     for line in kept.lines():
-        say(f"{config.data.name}: {line}")
+        say(f"{data.name}: {line}")
     if not kept.examples:
         raise SgfluxError(
-            f"{config.data}: the adapter's cgip graph encoder can read none of its {kept.of} "
-            "examples"
+            f"{data}: the adapter's cgip graph encoder can read none of its {kept.of} examples"
         )
     return kept.examples, kept.to_json()
 
 
-def _expect_adapter(config: EvalConfig) -> None:
-    adapted = [name for name in config.arms if Arm(name).uses_adapter]
-    if config.generator == "model" and config.trained.adapter is None and adapted:
+def _expect_no_adapter_needed(arms: Sequence[str]) -> None:
+    adapted = [name for name in arms if Arm(name).uses_adapter]
+    if adapted:
         raise SgfluxError(
             f"the arms {adapted} need an adapter: give adapter, or only the arms "
             f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
         )
 
 
-def _make_generator(config: EvalConfig) -> tuple[SceneGraphFluxPipeline | None, Generator]:
-    if config.generator != "model":
-        return None, WorldGenerator(config.generator, resolution=config.size.height or 64)
-    pipeline = SceneGraphFluxPipeline.from_settings(
-        config.model, config.trained, config.compute, config.memory
-    )
-    generator = ModelGenerator(
-        pipeline,
-        steps=config.drawing.steps,
-        graph_scale=config.drawing.graph_scale,
-        guidance=config.size.guidance,
-        height=config.size.height,
-        width=config.size.width,
-    )
-    return pipeline, generator
-
-
 def _draw_and_judge(
     plan: dict[Arm, list[PictureRequest]],
     generator: Generator,
     judge: Judge | None,
-    config: EvalConfig,
     *,
+    out_dir: Path,
+    batch_size: int,
     show_progress: bool,
 ) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
     """Draw and judge every arm's pictures; return readings, counts, and seconds of drawing."""
-    make_folder(config.output_dir)
+    make_folder(out_dir)
     counts = [DrawingCount()]
     started = time.time()
     with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:
@@ -290,15 +310,15 @@ def _draw_and_judge(
                 draw_arm(
                     generator,
                     requests,
-                    out_dir=config.output_dir,
-                    batch_size=config.drawing.batch_size,
+                    out_dir=out_dir,
+                    batch_size=batch_size,
                     advance=advance,
                 )
             )
     seconds = time.time() - started
     # What is judged is what is on the disk, whether it was drawn now or before.
     judged = {
-        arm: judge_arm(judge, generator, requests, out_dir=config.output_dir, batch_size=128)
+        arm: judge_arm(judge, generator, requests, out_dir=out_dir, batch_size=128)
         for arm, requests in plan.items()
     }
     return judged, DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
@@ -307,26 +327,30 @@ def _draw_and_judge(
 def _rank(
     pipeline: SceneGraphFluxPipeline | None,
     items: Sequence[EvaluationItem],
-    config: EvalConfig,
     pictures: RealPictures | None,
     *,
+    levels: int,
+    size: SizeSettings,
+    crop: Crop,
+    seed: int,
+    batch_size: int,
     show_progress: bool,
 ) -> dict[str, Any]:
-    if pipeline is None or pipeline.model is None or pictures is None or not config.ranking_sigmas:
+    if pipeline is None or pipeline.model is None or pictures is None or not levels:
         return dict(NOT_MEASURED)
-    sigmas = sigma_grid(config.ranking_sigmas)
+    sigmas = sigma_grid(levels)
     with progress_bar(len(items), "ranking", show=show_progress) as advance:
         errors = measure_errors(
             pipeline,
             items,
             pictures=pictures,
-            height=config.size.height or pipeline.default_size,
-            width=config.size.width or pipeline.default_size,
-            crop=config.crop,
+            height=size.height or pipeline.default_size,
+            width=size.width or pipeline.default_size,
+            crop=crop,
             sigmas=sigmas,
-            guidance=config.size.guidance,
-            seed=config.seed,
-            batch_size=config.drawing.batch_size,
+            guidance=size.guidance,
+            seed=seed,
+            batch_size=batch_size,
             advance=advance,
         )
     return ranking_summary(items, errors, sigmas=sigmas)

@@ -10,31 +10,44 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.names import check_graph_names
-from sgflux.settings.evaluation import EvalConfig
+from sgflux.settings.drawing import SizeSettings
+from sgflux.settings.shared import Crop
 
 _ANY_SIZE = 1024  # a box is outside a picture or not, whatever the size of the result
 
 
 def check_real_pictures(
-    config: EvalConfig, items: Sequence[EvaluationItem], *, images_dir: Path, progress: bool
+    data: Path,
+    items: Sequence[EvaluationItem],
+    *,
+    images_dir: Path,
+    crop: Crop,
+    size: SizeSettings,
+    progress: bool,
 ) -> str | None:
     """Look at the pictures and boxes that the ranking accuracy reads when all arms are drawn.
 
+    Args:
+        data: File of the test examples, for messages.
+        items: Items that will be ranked.
+        images_dir: Root folder of the image paths.
+        crop: Way in which a picture is brought to the size.
+        size: Size of the pictures.
+        progress: Whether a bar is shown on stderr.
+
     Returns:
-        What was looked at; None where nothing is read.
+        What was looked at; None if no picture was.
 
     Raises:
         SgfluxError: naming the test set's line, what is wrong and the way out.
     """
-    if config.trained.adapter is None or config.generator != "model" or not config.ranking_sigmas:
-        return None
     return check_pictures(
-        config.data,
+        data,
         [item.example for item in items],
         images_dir=images_dir,
-        crop=config.crop,
-        height=config.size.height or _ANY_SIZE,
-        width=config.size.width or _ANY_SIZE,
+        crop=crop,
+        height=size.height or _ANY_SIZE,
+        width=size.width or _ANY_SIZE,
         progress=progress,
     )
 

@@ -9,6 +9,7 @@ from sgflux.settings.checks import ConfigError, expect, expect_least, typed_fiel
 
 GraphMode = Literal["token", "temb"]
 LoraTargets = Literal["all", "image"]
+LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 
 
 @dataclass(frozen=True, kw_only=True)

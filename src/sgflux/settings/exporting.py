@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.adapter import GraphMode
+from sgflux.settings.adapter import GraphMode, LoraFormat
 from sgflux.settings.checks import from_flat
 from sgflux.settings.flat import Flag, Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
-
-LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from rich.text import Text
 
 import sgflux
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.report.data import read_results
 from sgflux.evaluation.report.headline import print_headline
 from sgflux.evaluation.report.page import Section, write_report
@@ -34,6 +34,7 @@ from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.reading import table_beside
 from sgflux.files.writing import make_folder, replace_file
+from sgflux.settings.evaluation import EvalConfig
 from sgflux.training.log.run_log import METRICS_FILE, duration
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
@@ -68,7 +69,7 @@ class Preset:
         purpose: one sentence for the screen and the report.
         world: settings of :func:`sgflux.world.dataset.write_world`.
         training: settings of :class:`sgflux.settings.training.TrainConfig`.
-        evaluation: settings of :class:`sgflux.evaluation.evaluator.EvalConfig`.
+        evaluation: settings of :class:`sgflux.settings.evaluation.EvalConfig`.
     """
 
     name: str

@@ -38,7 +38,7 @@ from sgflux.errors import SgfluxError
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
-from sgflux.settings.exporting import LoraFormat
+from sgflux.settings.adapter import LoraFormat
 from sgflux.settings.model import FLUX_SCHNELL
 from sgflux.terminal.printable import counted
 
