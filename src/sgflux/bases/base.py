@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
-from sgflux.settings.exporting import LoraFormat
+from sgflux.settings.adapter import LoraFormat
 from sgflux.settings.model_source import ModelSource
 
 Text = Mapping[str, Tensor]
