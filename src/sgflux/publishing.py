@@ -1,6 +1,6 @@
 """Publishing of an adapter: its bundle, a card with judged figures, a diffusers pipeline.
 
-<bundle's files>   weights and settings, as sgflux and FluxPipeline.load_lora_weights read them
+<bundle's files>   weights and settings, as sgflux and the base's diffusers pipeline read them
 README.md          the model card, with the figures of an evaluation where one is given
 pipeline.py        DiffusionPipeline.from_pretrained(base, custom_pipeline=...) draws graphs
 """
@@ -21,7 +21,7 @@ from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
-from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base
+from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base, read_config
 from sgflux.models.card_data import card_data
 from sgflux.models.hub import push_to_hub
 from sgflux.sampling.inputs import adapter_fingerprint
@@ -64,7 +64,13 @@ def write_published(
         raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
     expect_place(folder)
     card = _card(adapter, repository, evaluation, licence)
-    source = (_ASSETS / "published" / PIPELINE_FILE).read_text(encoding="utf-8")
+    family = read_config(adapter).family
+    if family.published is None:
+        raise SgfluxError(
+            f"{adapter}: no diffusers pipeline that draws graphs is known for "
+            f"{family.pipelines[0]}, so the adapter cannot be published"
+        )
+    source = (_ASSETS / "published" / family.published).read_text(encoding="utf-8")
     if repository is not None:
         source = source.replace(
             "ADAPTER: str | None = None", f"ADAPTER: str | None = {repository!r}"

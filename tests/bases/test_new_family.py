@@ -24,18 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgflux.bases.base import (
-    Components,
-    Facts,
-    GraphTokens,
-    ModelReport,
-    Outline,
-    Schedule,
-    State,
-    Text,
-)
+from sgflux.bases.base import GraphTokens, State, Text
 from sgflux.bases.digests import files_identity
 from sgflux.bases.families import FAMILIES
+from sgflux.bases.family import Components, Facts, ModelReport, Outline, Schedule
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.cli import main
@@ -207,10 +199,10 @@ class EvenSteps:
 
 
 class Patches:
-    """See ``Family``."""
+    """See ``Family``; ``published`` would be a diffusers pipeline for an adapter on the hub."""
 
     transformer, network = PatchTransformer, PatchNetwork
-    pipelines = ("PatchPipeline",)
+    pipelines, published = ("PatchPipeline",), None
 
     def describe(self, transformer: PatchTransformer) -> dict[str, Any]:
         config, weights = transformer.config, transformer.out.weight
@@ -349,6 +341,7 @@ def test_a_new_family_is_trained_sampled_and_evaluated(
     settings = json.loads((bundle / "sgflux_adapter.json").read_text())["adapter"]
     assert settings["base"]["family"] == "patches"
     assert settings["base"]["identity"].keys() == {"transformer"}
+    assert "with `PatchPipeline.load_lora_weights`" in (bundle / "README.md").read_text()
 
     graph = ("--adapter", bundle, "--model-id", model, "--device", "cpu", "--steps", 1)
     assert (
@@ -359,6 +352,15 @@ def test_a_new_family_is_trained_sampled_and_evaluated(
     found = json.loads((tmp_path / "evaluation" / "evaluation_results.json").read_text())
     assert found["ranking_accuracy"]["n"] > 0
     assert found["arms"]["graph"]["relation_accuracy"]["n"] > 0
+
+    lora = tmp_path / "lora.safetensors"
+    exported = ("export", "--adapter", bundle)
+    assert run(*exported, "--format", "diffusers", "--output", lora) == 0
+    layers = {f"blocks.{index}.{part}" for index in (1, 2) for part in ("query", "value")}
+    assert set(FAMILIES["patches"].read_lora(lora).modules) == layers
+    assert run(*exported, "--format", "kohya", "--output", lora) != 0
+    assert run(*exported, "--output-dir", tmp_path / "published") != 0
+    assert "no diffusers pipeline that draws graphs is known" in capsys.readouterr().err
 
     # A bundle of another family than the base, or of one that is not there any more.
     capsys.readouterr()

@@ -9,7 +9,8 @@ from typing import Any
 
 from huggingface_hub import hf_hub_download
 
-from sgflux.bases.base import Family, Network
+from sgflux.bases.base import Network
+from sgflux.bases.family import Family
 from sgflux.bases.flux1.family import Flux1
 from sgflux.bases.hub import resolve_model_id
 from sgflux.errors import SgfluxError

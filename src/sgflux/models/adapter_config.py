@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 import sgflux
-from sgflux.bases.base import Family
 from sgflux.bases.families import family_in
+from sgflux.bases.family import Family
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.models.block_range import validate_block_range

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from sgflux.bases.base import Components
 from sgflux.bases.families import family_of_transformer
+from sgflux.bases.family import Components
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import load_bundle
 from sgflux.models.hub import find_bundle

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgflux.bases.base import TextEncoders
 from sgflux.bases.families import expect_family, family_of
+from sgflux.bases.family import TextEncoders
 from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base

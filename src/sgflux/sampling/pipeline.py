@@ -22,9 +22,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sgflux.bases.base import Autoencoder, Network, Scheduler, Text, TextEncoders
+from sgflux.bases.base import Network, Text
 from sgflux.bases.devices import resolve_device, resolve_dtype
 from sgflux.bases.families import network_of
+from sgflux.bases.family import Autoencoder, Scheduler, TextEncoders
 from sgflux.bases.identity import BaseCheck, BaseIdentity
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary

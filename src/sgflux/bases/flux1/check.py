@@ -21,7 +21,7 @@ from huggingface_hub import snapshot_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from sgflux.bases.base import ModelReport
+from sgflux.bases.family import ModelReport
 from sgflux.bases.flux1.original_layout import described_state
 from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.bases.flux1.text import text_length
@@ -80,7 +80,7 @@ _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
 
 
 def check_model(source: ModelSource, *, needs_transformer: bool = True) -> ModelReport:
-    """See :meth:`sgflux.bases.base.Files.check`."""
+    """See :meth:`sgflux.bases.family.Files.check`."""
     folder = _folder_of(source)
     sizes: dict[str, int] = {}
     channels, clip_tokens, t5_tokens = _check_singles(

@@ -10,8 +10,8 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from sgflux.bases.base import Facts
 from sgflux.bases.digests import files_identity
+from sgflux.bases.family import Facts
 from sgflux.bases.flux1.single_files import described_autoencoder, described_t5
 from sgflux.bases.flux1.text import text_length
 from sgflux.bases.hub import model_folder
@@ -26,7 +26,7 @@ _PARTS = {
 
 
 def encoder_facts(source: ModelSource, *, max_sequence_length: int | None) -> Facts:
-    """See :meth:`sgflux.bases.base.Files.facts`; the headers of single files are read, too."""
+    """See :meth:`sgflux.bases.family.Files.facts`; the headers of single files are read, too."""
     folder = _folder(source)
     if source.autoencoder is None:
         vae = read_json_object(folder / "vae" / "config.json", "block_out_channels")
@@ -52,7 +52,7 @@ def encoder_facts(source: ModelSource, *, max_sequence_length: int | None) -> Fa
 
 
 def picture_size(source: ModelSource) -> int:
-    """See :meth:`sgflux.bases.base.Files.picture_size`; the autoencoder says it."""
+    """See :meth:`sgflux.bases.family.Files.picture_size`; the autoencoder says it."""
     if source.autoencoder is not None:
         return int(described_autoencoder(source.autoencoder)["sample_size"])
     path = model_folder(source.rest, **source.hub, parts=["vae"]) / "vae" / "config.json"
@@ -66,7 +66,7 @@ def picture_size(source: ModelSource) -> int:
 
 
 def encoder_identity(source: ModelSource, part: Literal["text", "pictures"]) -> str:
-    """See :meth:`sgflux.bases.base.Files.encoder_identity`."""
+    """See :meth:`sgflux.bases.family.Files.encoder_identity`."""
     parts, files = _PARTS[part], source.files
     return files_identity(
         _folder(source),

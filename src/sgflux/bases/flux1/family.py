@@ -20,10 +20,11 @@ from sgflux.bases.flux1.outline import outline
 
 
 class Flux1:
-    """See :class:`~sgflux.bases.base.Family`."""
+    """See :class:`~sgflux.bases.family.Family`."""
 
     transformer = FluxTransformer2DModel
     pipelines = ("FluxPipeline",)
+    published = "pipeline.py"
     network = FluxNetwork
     describe = staticmethod(load.model_identity)
 

@@ -26,7 +26,7 @@ from diffusers import (
 from safetensors import SafetensorError
 from torch import Tensor
 
-from sgflux.bases.base import Components
+from sgflux.bases.family import Components
 from sgflux.bases.flux1.original_layout import described_original, load_original
 from sgflux.bases.flux1.schedule import FluxScheduler
 from sgflux.bases.flux1.single_files import load_clip, load_original_autoencoder, load_t5
@@ -193,7 +193,7 @@ def load_scheduler(source: ModelSource) -> FluxScheduler:
 
 
 def of_pipeline(pipeline: FluxPipeline, *, max_sequence_length: int) -> Components:
-    """See :class:`~sgflux.bases.base.Loading`."""
+    """See :class:`~sgflux.bases.family.Loading`."""
     text = TextEncoders(
         tokenizer=pipeline.tokenizer,
         text_encoder=pipeline.text_encoder,

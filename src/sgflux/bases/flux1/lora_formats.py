@@ -75,14 +75,14 @@ _SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
 def lora_layers(
     base: Mapping[str, Any], blocks: Iterable[int], targets: str
 ) -> dict[str, tuple[int, int]]:
-    """See :class:`~sgflux.bases.base.LoraLayouts`: the attention of double blocks."""
+    """See :class:`~sgflux.bases.family.LoraLayouts`: the attention of double blocks."""
     parts = IMAGE_PROJECTIONS + (TEXT_PROJECTIONS if targets == "all" else ())
     names = [f"transformer_blocks.{index}.attn.{part}" for index in blocks for part in parts]
     return dict.fromkeys(names, (base["inner_dim"], base["inner_dim"]))
 
 
 def lora_header(base: Mapping[str, Any]) -> dict[str, str]:
-    """See :class:`~sgflux.bases.base.LoraLayouts`; as sd-scripts and ModelSpec have it."""
+    """See :class:`~sgflux.bases.family.LoraLayouts`; as sd-scripts and ModelSpec have it."""
     kind = "flux-1"
     if _has_usual_sizes(base):
         kind = "flux-1-dev" if base["guidance_embeds"] else "flux-1-schnell"
@@ -95,7 +95,7 @@ def lora_header(base: Mapping[str, Any]) -> dict[str, str]:
 
 
 def hub_id(base: Mapping[str, Any]) -> str | None:
-    """See :class:`~sgflux.bases.base.LoraLayouts`: FLUX.1-schnell where the sizes are its own."""
+    """See :class:`~sgflux.bases.family.LoraLayouts`: FLUX.1-schnell where the sizes are its own."""
     return FLUX_SCHNELL if not base.get("guidance_embeds") and _has_usual_sizes(base) else None
 
 

@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from sgflux.bases.base import Outline
+from sgflux.bases.family import Outline
 from sgflux.bases.flux1.original_layout import described_original
 from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
 from sgflux.bases.flux1.text import text_length
@@ -23,7 +23,7 @@ from sgflux.settings.model_source import ModelSource
 
 
 def outline(source: ModelSource, *, max_sequence_length: int | None) -> Outline:
-    """See :meth:`sgflux.bases.base.Files.outline`."""
+    """See :meth:`sgflux.bases.family.Files.outline`."""
     folder, files = resolve_model_id(source.rest), source.files
     local: dict[str, Any] = {"local_files_only": not source.allow_download}
     if source.revision is not None:

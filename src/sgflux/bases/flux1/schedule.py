@@ -10,19 +10,19 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
-from sgflux.bases.base import Schedule
+from sgflux.bases.family import Schedule
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import resolution_shift
 
 
 @dataclass(frozen=True, eq=False)
 class FluxScheduler:
-    """See :class:`~sgflux.bases.base.Scheduler`; diffusers' own is copied before it is used."""
+    """See :class:`~sgflux.bases.family.Scheduler`; diffusers' own is copied before it is used."""
 
     scheduler: FlowMatchEulerDiscreteScheduler
 
     def schedule(self, steps: int, *, image_tokens: int, device: torch.device) -> Schedule:
-        """See :class:`~sgflux.bases.base.Scheduler`.
+        """See :class:`~sgflux.bases.family.Scheduler`.
 
         Raises:
             SgfluxError: if the scheduler adds noise in every step.
@@ -45,7 +45,7 @@ class FluxScheduler:
         return Schedule(timesteps / config["num_train_timesteps"], scheduler.sigmas.diff())
 
     def resolution_shift(self, image_tokens: int, *, always: bool) -> float:
-        """See :class:`~sgflux.bases.base.Scheduler`."""
+        """See :class:`~sgflux.bases.family.Scheduler`."""
         settings = self.scheduler.config
         if not always and not settings["use_dynamic_shifting"]:
             return 1.0

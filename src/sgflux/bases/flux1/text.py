@@ -97,7 +97,7 @@ class TextEncoders:
         return {"hidden": hidden, "pooled": pooled}
 
     def unreadable(self, names: Iterable[str]) -> Iterator[tuple[str, SgfluxError]]:
-        """See :class:`~sgflux.bases.base.TextEncoders`."""
+        """See :class:`~sgflux.bases.family.TextEncoders`."""
         length = self.max_sequence_length
         return unreadable_names(self.tokenizer_2, names, max_sequence_length=length)
 

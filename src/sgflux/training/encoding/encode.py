@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from sgflux.bases.base import Facts
+from sgflux.bases.family import Facts
 from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.encoding import ALL, EncodingPlan, Share

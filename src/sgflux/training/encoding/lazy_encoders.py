@@ -8,9 +8,9 @@ from typing import Literal
 
 import torch
 
-from sgflux.bases.base import Autoencoder, TextEncoders
 from sgflux.bases.devices import DTYPES, usable_device
 from sgflux.bases.families import family_of, named
+from sgflux.bases.family import Autoencoder, TextEncoders
 from sgflux.data.cache.arrays import name_key
 from sgflux.data.cache.encoding import Encoders, name_features
 from sgflux.data.cache.store import CacheStore

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sgflux.bases.base import Outline
 from sgflux.bases.devices import usable_device
 from sgflux.bases.families import network_of
+from sgflux.bases.family import Outline
 from sgflux.bases.memory.quantization import BITS, quantizable
 from sgflux.bases.weight_files import numbers_in_file
 from sgflux.models.adapter import GraphLoraModel, build_model
