@@ -26,13 +26,14 @@ from torch.nn import functional as F
 
 from sgflux.bases.base import GraphTokens, State, Text
 from sgflux.bases.digests import files_identity
-from sgflux.bases.families import FAMILIES
+from sgflux.bases.families import FAMILIES, family_in
 from sgflux.bases.family import Components, Facts, ModelReport, Outline, Schedule
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.settings.model_source import ModelSource
+from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.world.dataset import write_world
 
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -323,6 +324,29 @@ def test_the_page_about_extending_shows_this_family() -> None:
     page = EXTENDING.read_text(encoding="utf-8")
     for kind in CLASSES:
         assert inspect.getsource(kind) in page, kind.__name__
+
+
+@pytest.mark.parametrize("name", ["flux9", 3, ["flux1"], None])
+def test_an_unknown_family_is_named(name: object) -> None:
+    """Also what a damaged file says."""
+    with pytest.raises(SgfluxError, match=r"of the family .*; this sgflux knows flux1"):
+        family_in({"family": name})
+
+
+def test_the_keys_of_a_cache_name_another_family(model: Path) -> None:
+    """Two families could give encoders the same identity; FLUX.1's keys stay as they were."""
+
+    def identity(name: str) -> str:
+        return LazyEncoders(
+            ModelSource(model_id=name),
+            device=torch.device("cpu"),
+            dtype="fp32",
+            max_sequence_length=None,
+        ).text_identity
+
+    assert identity(str(model)) == "patches text 1 fp32"
+    digest, dtype = identity("tiny").split()
+    assert (len(digest), dtype) == (64, "fp32")
 
 
 def test_a_new_family_is_trained_sampled_and_evaluated(

@@ -43,7 +43,7 @@ def family_in(base: Mapping[str, Any]) -> Family:
         SgfluxError: if it is unknown.
     """
     name = base.get("family", _UNSAID)
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise SgfluxError(
             f"the adapter's base is of the family {name!r}; this sgflux knows {', '.join(FAMILIES)}"
         )
