@@ -15,7 +15,6 @@ from sgflux.commands import COMMANDS
 from sgflux.commands.data_vg import DataVgFlags
 from sgflux.commands.data_world import DataWorldFlags
 from sgflux.commands.demo import DemoFlags
-from sgflux.commands.world_train_judge import TrainJudgeFlags
 from sgflux.settings import ConfigError, from_flat
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
@@ -25,7 +24,7 @@ from sgflux.settings.flags import parse_flags
 from sgflux.settings.flat import flat_values, former_names
 from sgflux.settings.sampling import SaliencyConfig, SampleConfig
 from sgflux.settings.training import TrainConfig
-from sgflux.settings.world_models import MeasureBaseConfig, TrainBaseConfig
+from sgflux.settings.world_models import MeasureBaseConfig, TrainBaseConfig, TrainJudgeConfig
 
 DATA = ("--train-jsonl", "a", "--val-jsonl", "b")
 H5 = ("--h5", "a.h5", "--images-dir", "b")
@@ -49,8 +48,8 @@ FORMER: list[tuple[Any, Sequence[str], str, str, str]] = [
     (TrainBaseConfig, (), "out_dir", "output_dir", "x"),
     (TrainBaseConfig, (), "steps", "max_steps", "7"),
     (MeasureBaseConfig, (), "out", "output", "x"),
-    (TrainJudgeFlags, (), "out", "output", "x"),
-    (TrainJudgeFlags, ("--output", "a"), "steps", "max_steps", "7"),
+    (TrainJudgeConfig, (), "out", "output", "x"),
+    (TrainJudgeConfig, ("--output", "a"), "steps", "max_steps", "7"),
 ]
 """Flags, what they need beside the former one, its name, today's name, and a value."""
 

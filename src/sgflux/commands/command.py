@@ -11,15 +11,10 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import tyro
 
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import hold_folder
 from sgflux.settings.flags import Flags, parse_flags
-
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
 
 
 @dataclass(frozen=True, kw_only=True)

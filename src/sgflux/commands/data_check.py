@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sgflux.commands.command import Command, Files
+from sgflux.commands.command import Command
+from sgflux.settings.flags import Files
 from sgflux.settings.flat import Group
 from sgflux.settings.shared import ImagesDir
 from sgflux.settings.vocabulary import VocabularySettings

@@ -13,6 +13,7 @@ import inspect
 import itertools
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
@@ -30,6 +31,9 @@ from sgflux.settings.flat import (
 from sgflux.settings.foreign_names import own_name
 
 Flags = TypeVar("Flags")
+
+Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
+"""Files that are named without a flag."""
 
 
 def parse_flags(

@@ -1,4 +1,4 @@
-"""Settings of ``sgflux world train-base`` and ``sgflux world measure-base``."""
+"""Settings of ``sgflux world train-base``, ``measure-base`` and ``train-judge``."""
 
 from __future__ import annotations
 
@@ -96,3 +96,29 @@ class MeasureBaseConfig:
     """Number of pictures that are drawn at once."""
     seed: int = 7
     """Random seed of captions and noise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJudgeConfig:
+    """Train the bundled world's judge on fresh pictures, and measure it on others."""
+
+    output: OutputFile
+    """File of the judge's weights (.safetensors). Its figures go beside it, with the ending
+    .json."""
+    figure: Path | None = None
+    """Picture file for the confusion matrix. By default none is written."""
+    scenes: int = 96_000
+    """Number of pictures to train on."""
+    max_steps: MaxSteps = 4000
+    """Number of training steps."""
+    batch_size: int = 128
+    """Number of pictures in a training step."""
+    minutes: float | None = None
+    """Number of minutes after which the training ends, with the learning rate following the clock.
+    By default it ends after --max-steps."""
+    measure_single: int = 4800
+    """Number of pictures with one triple that the judge is measured on."""
+    measure_multi: int = 1200
+    """Number of pictures with two or three triples that the judge is measured on."""
+    seed: int = 0
+    """Random seed of weights, pictures and their order."""

@@ -19,11 +19,11 @@ from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import SCHNELL_STEPS
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.block_range import default_block_range, validate_block_range
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
-from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.flow import FlowSettings
@@ -130,19 +130,31 @@ def place(
     return added
 
 
-def adapter_config(
+def adapted_model(
     transformer: Any,
+    pretrained: CGIPEncoder | None,
     *,
     adapter: AdapterSettings,
-    number_triples: bool,
+    encoder: GraphEncoderSettings,
     text_tokens: int,
-    encoder: CGIPEncoder | None,
+    names: NameFeatures | None = None,
     base_identity: BaseIdentity | None = None,
-) -> AdapterConfig:
-    """What the adapter will be on this transformer, with a pretrained encoder or the native one.
+) -> GraphLoraModel:
+    """Put an untrained adapter into a transformer.
+
+    The first weights come from torch's global generator.
+
+    Args:
+        transformer: Transformer of the base; it is changed in place.
+        pretrained: Graph encoder that comes trained; None: the native one.
+        adapter: Settings of the adapter.
+        encoder: Settings of the graph encoder.
+        text_tokens: Number of tokens of a prompt.
+        names: Features of the graphs' words; None: none are known, and no graph can be read.
+        base_identity: Identity of the base, which the adapter records; None: it records none.
 
     Raises:
-        SgfluxError: if the block range does not fit it.
+        SgfluxError: if the block range does not fit the transformer.
     """
     base = described(transformer)
     layers = base["num_layers"]
@@ -150,7 +162,9 @@ def adapter_config(
     if adapter.block_start is not None and adapter.block_end is not None:
         start, end = adapter.block_start, adapter.block_end
         validate_block_range(start, end, layers)
-    return AdapterConfig(
+    if base_identity is not None:
+        base["identity"] = base_identity.to_json()
+    config = AdapterConfig(
         graph_mode=adapter.graph_mode,
         block_start=start,
         block_end=end,
@@ -158,26 +172,23 @@ def adapter_config(
         lora_alpha=adapter.lora_alpha,
         lora_targets=adapter.lora_targets,
         encoder=(
-            {"kind": "native", "number_triples": number_triples}
-            if encoder is None
-            else encoder.config()
+            {"kind": "native", "number_triples": encoder.number_triples}
+            if pretrained is None
+            else pretrained.config()
         ),
-        base={
-            **base,
-            **({} if base_identity is None else {"identity": base_identity.to_json()}),
-        },
+        base=base,
         max_sequence_length=text_tokens,
     )
-
-
-def frozen_encoder(
-    settings: GraphEncoderSettings, adapter: AdapterConfig, names: NameFeatures
-) -> NativeGraphEncoder | CGIPEncoder | None:
-    """The native encoder at its random initial weights, frozen, if the run asks for that."""
-    if not settings.freeze_graph_encoder:
-        return None
-    encoder = make_encoder(adapter.encoder, name_features=names)
-    return encoder.requires_grad_(False)
+    names = NameFeatures(config.text_dim) if names is None else names
+    frozen = None
+    if encoder.freeze_graph_encoder:  # at its random initial weights
+        frozen = make_encoder(config.encoder, name_features=names).requires_grad_(False)
+    return build_model(
+        transformer=transformer,
+        config=config,
+        name_features=names,
+        encoder=pretrained or frozen,
+    )
 
 
 def plan_of(

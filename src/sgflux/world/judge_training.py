@@ -14,7 +14,7 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sgflux.data.boxes import Box
 from sgflux.files.writing import replace_file
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.settings.world_models import TrainJudgeConfig
 from sgflux.world.judge import CLASSES, NONE_INDEX, WorldJudge
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, sample_scene
 
 JUDGE_KEY = int.from_bytes(b"judge", "big")
 """The judge's own branch of the seeds."""
 
+_PEAK_RATE = 2.5e-3
 _INDEX = {name: index for index, name in enumerate(OBJECT_NAMES)}
 
 
@@ -207,43 +209,23 @@ def _ask_everything(judge: WorldJudge, data: JudgeData) -> tuple[np.ndarray, np.
     return np.concatenate(classes), np.concatenate(present)
 
 
-def train_judge(
-    *,
-    out_path: str | Path,
-    scenes: int = 96_000,
-    steps: int = 4000,
-    batch_size: int = 128,
-    peak_rate: float = 2.5e-3,
-    seed: int = 0,
-    measure_single: int = 4800,
-    measure_multi: int = 1200,
-    minutes: float | None = None,
-    data: JudgeData | None = None,
-    log: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Train on fresh renders, measure on others, save ``out_path`` and its ``.json``.
+def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
+    """Train on fresh renders, measure on others, save the weights and their ``.json``.
+
+    Of the training pictures 30 % have one triple, 40 % two and 30 % three. AdamW has a one-cycle
+    rate, which follows the clock if the training ends by it; the arithmetic is bf16 autocast.
 
     Args:
-        out_path: the ``.safetensors`` file to write.
-        scenes: training pictures; 30 % with one triple, 40 % with two, 30 % with three.
-        steps, batch_size, peak_rate: AdamW with a one-cycle rate, bf16 autocast.
-        seed: Seed of weights, pictures and order.
-        measure_single, measure_multi: pictures to measure on, one triple and two or three.
-        minutes: if given, the rate follows the clock and training ends after so many minutes.
-        data: ``scenes`` training pictures that were rendered before; rendered here if None.
-        log: receives progress lines.
+        config: Settings of the training.
 
     Returns:
         What was written to the ``.json``.
     """
-    started = time.monotonic()
+    started, seed, scenes = time.monotonic(), config.seed, config.scenes
     order = np.random.default_rng(np.random.SeedSequence((seed, JUDGE_KEY, 99)))
     triples = order.choice([1, 2, 3], size=scenes, p=[0.3, 0.4, 0.3]).tolist()
-    if data is None:
-        data = render_judge_data(seed=seed, split=0, triples=triples)
-    if len(data.images) != scenes:
-        raise ValueError(f"data: expected {scenes} pictures, got {len(data.images)}")
-    log(f"rendered {scenes} scenes in {time.monotonic() - started:.0f} s")
+    data = render_judge_data(seed=seed, split=0, triples=triples)
+    print(f"rendered {scenes} scenes in {time.monotonic() - started:.0f} s")
     torch.manual_seed(seed)
     judge = WorldJudge()
     generator = torch.Generator().manual_seed(seed)
@@ -251,20 +233,20 @@ def train_judge(
     plain = [p for p in judge.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}],
-        lr=peak_rate,
+        lr=_PEAK_RATE,
         betas=(0.9, 0.98),
     )
     began = time.monotonic()
     rows = order.permutation(scenes)
     progress, step, cursor = 0.0, 0, 0
     while progress < 1.0:
-        if cursor + batch_size > scenes:
+        if cursor + config.batch_size > scenes:
             rows, cursor = order.permutation(scenes), 0
-        batch = rows[cursor : cursor + batch_size]
-        cursor += batch_size
+        batch = rows[cursor : cursor + config.batch_size]
+        cursor += config.batch_size
         rate = min(1.0, progress / 0.06) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-3
         for group in optimizer.param_groups:
-            group["lr"] = peak_rate * rate
+            group["lr"] = _PEAK_RATE * rate
         subjects, objects, answers = _queries(data, batch, order)
         images = _blur_and_noise(_pixels(data, batch), generator)
         with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
@@ -284,39 +266,40 @@ def train_judge(
         optimizer.step()
         step += 1
         spent = (time.monotonic() - began) / 60
-        progress = step / steps if minutes is None else max(step / steps, spent / minutes)
+        progress = step / config.max_steps
+        if config.minutes is not None:
+            progress = max(progress, spent / config.minutes)
         if step % 50 == 0:
             right = (logits[:, 0].argmax(1) == answers[:, 0]).float().mean()
-            log(
+            print(
                 f"step {step} ({100 * progress:.0f} %, {spent:.1f} min) relation {relation:.3f} "
                 f"presence {presence:.4f} location {location:.4f} stated {right:.3f}"
             )
-    card = _save(judge, Path(out_path), seed, step, batch_size, scenes)
-    counts = {1: measure_single, 2: measure_multi // 2, 3: measure_multi - measure_multi // 2}
+    card = _save(judge, config, steps=step)
+    multi = config.measure_multi
+    counts = {1: config.measure_single, 2: multi // 2, 3: multi - multi // 2}
     fresh = {
         number: render_judge_data(seed=seed, split=number, triples=[number] * count)
         for number, count in counts.items()
         if count
     }
     card |= measure_judge(judge.eval(), fresh)
-    replace_file(Path(out_path).with_suffix(".json"), json.dumps(card, indent=1) + "\n")
-    log(json.dumps({k: v for k, v in card.items() if k not in ("confusion", "classes")}))
+    replace_file(config.output.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    print(json.dumps({k: v for k, v in card.items() if k not in ("confusion", "classes")}))
     return card
 
 
-def _save(
-    judge: WorldJudge, path: Path, seed: int, steps: int, batch_size: int, scenes: int
-) -> dict[str, Any]:
+def _save(judge: WorldJudge, config: TrainJudgeConfig, *, steps: int) -> dict[str, Any]:
     """Write the weights as bfloat16, and put the same rounded ones into ``judge``."""
     state = {k: v.to(torch.bfloat16).contiguous() for k, v in judge.state_dict().items()}
     judge.load_state_dict({key: value.float() for key, value in state.items()})
     payload = save_tensors(state)
-    replace_file(path, payload)
+    replace_file(config.output, payload)
     return {
         "config": judge.config,
         "sha256": hashlib.sha256(payload).hexdigest(),
-        "seed": seed,
-        "training": {"steps": steps, "batch_size": batch_size, "scenes": scenes},
+        "seed": config.seed,
+        "training": {"steps": steps, "batch_size": config.batch_size, "scenes": config.scenes},
         "command": " ".join(["sgflux", *sys.argv[1:]]),
     }
 

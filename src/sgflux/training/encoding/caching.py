@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,10 @@ from sgflux.data.cache.encoding import Share
 from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
+from sgflux.settings.caching import CacheConfig
 from sgflux.settings.conditions import PromptMix
-from sgflux.settings.data import DataSettings
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.losses import LossSettings, NegativeMix
-from sgflux.settings.model_source import ModelSource
-from sgflux.settings.pictures import PictureSettings
 from sgflux.training.encoding.encode import fill, plan_encoding
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.encoding.size import with_size
@@ -27,36 +25,12 @@ from sgflux.training.processes.processes import Processes
 from sgflux.training.validation import choose_items
 
 
-def fill_from_files(
-    files: Sequence[DataSettings],
-    *,
-    cache: Path,
-    kinds: Sequence[str],
-    negatives: Sequence[str],
-    model: ModelSource,
-    pictures: PictureSettings,
-    dtype: str,
-    max_sequence_length: int | None,
-    val_examples: int,
-    seed: int,
-    share: Share,
-    processes: Processes,
-) -> Iterator[str]:
+def fill_from_files(config: CacheConfig, *, processes: Processes) -> Iterator[str]:
     """Encode what a training run over these files would, as far as the cache lacks it.
 
     Args:
-        files: Files of the run, each as a training file: training and validation set.
-        cache: Folder of the cache.
-        kinds: Kinds of text.
-        negatives: Kinds of negative of a ranking loss, whose statements are encoded, too.
-        model: Model whose encoders encode.
-        pictures: Settings of the pictures.
-        dtype: Precision of the text encoders.
-        max_sequence_length: Text tokens of a prompt; None: as many as the tokenizer allows.
-        val_examples: Number of validation examples of the run; 0: all.
-        seed: Random seed of the run.
-        share: Part of the work that is done here.
-        processes: Processes that share this part.
+        config: Settings of the cache; each of its files is taken for a training file.
+        processes: Processes that share this part of the work.
 
     Yields:
         What was done with each file, for a person.
@@ -64,38 +38,45 @@ def fill_from_files(
     Raises:
         SgfluxError: on a bad file, picture, model or setting.
     """
-    texts = PromptMix(**({"neutral": 0.0} | dict.fromkeys(kinds, 1.0)))
+    texts = PromptMix(**({"neutral": 0.0} | dict.fromkeys(config.prompts, 1.0)))
     losses = LossSettings.from_flat(lambda_words=0)  # the kinds of text are given
-    if negatives:
+    if config.negatives:
         losses = LossSettings.from_flat(
             lambda_words=0,
             lambda_rel_rank=1.0,
-            negatives=NegativeMix(**_no_negatives() | dict.fromkeys(negatives, 1.0)),
+            negatives=NegativeMix(
+                **dict.fromkeys(NegativeMix().weights(), 0.0) | dict.fromkeys(config.negatives, 1.0)
+            ),
         )
-    native = GraphEncoderSettings()
+    native, model, seed = GraphEncoderSettings(), config.model.named(), config.seed
+    share = Share(index=config.shard, count=config.num_shards)
+    files = [config.data(path) for path in config.jsonl]
     read = []
     for data in files:
         splits = read_splits(
-            data, encoder=native, val_examples=val_examples, seed=seed, say=_say_nothing
+            data, encoder=native, val_examples=config.val_examples, seed=seed, say=_say_nothing
         )
         read.append(
             with_terms(splits, losses, seed=seed, vocabulary=data.vocabulary, say=_say_nothing)
         )
     said_size: list[str] = []
     with processes.main_first():
-        pictures = with_size(pictures, model, say=said_size.append)
+        pictures = with_size(config.pictures, model, say=said_size.append)
     yield from said_size
     # What a validation on any of the files would compare with.
     said = [p for splits in read for row in splits.train for _, p, _ in row.graph.relationships]
-    store = CacheStore(cache)
+    store = CacheStore(config.latent_cache_dir)
     for data, splits in zip(files, read, strict=True):
         encoders = LazyEncoders(
-            model, device=processes.device, dtype=dtype, max_sequence_length=max_sequence_length
+            model,
+            device=processes.device,
+            dtype=config.compute.dtype,
+            max_sequence_length=config.max_sequence_length,
         )
         plans = plan_encoding(splits, encoders, data=data, pictures=pictures, texts=texts).plans
         items = choose_items(
             splits.train,
-            count=val_examples,
+            count=config.val_examples,
             predicates=said,
             seed=seed,
             vocabulary=vocabulary_of(data.vocabulary),
@@ -107,7 +88,7 @@ def fill_from_files(
             data=data,
             model=model,
             pictures=pictures,
-            max_sequence_length=max_sequence_length,
+            max_sequence_length=config.max_sequence_length,
             processes=processes,
             needs_transformer=False,
         )
@@ -133,10 +114,6 @@ def fill_from_files(
         )
         for line in bucket_lines(plans[0].sizes):
             yield f"bucket:     {line}"
-
-
-def _no_negatives() -> dict[str, float]:
-    return dict.fromkeys(NegativeMix().weights(), 0.0)
 
 
 def _say_nothing(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A dry run's plan: what an adapter on a described base weighs, and what its training costs."""
+"""What the training of an adapter on a described base costs, before the base is loaded."""
 
 from __future__ import annotations
 
@@ -13,49 +13,10 @@ from sgflux.bases.families import network_of
 from sgflux.bases.family import Outline
 from sgflux.bases.memory.quantization import BITS, quantizable
 from sgflux.bases.weight_files import numbers_in_file
-from sgflux.models.adapter import GraphLoraModel, build_model
-from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.training_adapter import check_training_adapter_file
-from sgflux.settings.adapter import AdapterSettings
-from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.optimizer import OptimizerSettings
-from sgflux.training.build import adapter_config, frozen_encoder
-from sgflux.training.encoding.graph_encoder import pretrained_encoder
 from sgflux.training.planning.estimate import Shape, estimate_lines
 from sgflux.training.planning.plan import RunPlan
-
-
-def adapted(
-    base: Outline,
-    *,
-    adapter: AdapterSettings,
-    encoder: GraphEncoderSettings,
-    training_adapter: Path | None,
-) -> GraphLoraModel:
-    """A described base with an adapter, as :func:`sgflux.training.build.adapted_model` makes it.
-
-    Raises:
-        SgfluxError: if a setting does not fit the model.
-    """
-    transformer = base.transformer
-    if training_adapter is not None:
-        check_training_adapter_file(transformer, training_adapter)
-    pretrained = pretrained_encoder(encoder)
-    config = adapter_config(
-        transformer,
-        adapter=adapter,
-        number_triples=encoder.number_triples,
-        text_tokens=base.text_tokens,
-        encoder=pretrained,
-    )
-    names = NameFeatures(config.text_dim)
-    return build_model(
-        transformer=transformer,
-        config=config,
-        name_features=names,
-        encoder=pretrained or frozen_encoder(encoder, config, names),
-    )
 
 
 def cost_lines(

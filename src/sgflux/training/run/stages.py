@@ -13,12 +13,12 @@ from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
 from sgflux.flow_matching import sigma_grid
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel
+from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import (
     Preparation,
-    adapter_config,
-    frozen_encoder,
+    adapted_model,
     guidance_of,
     place,
     plan_of,
@@ -47,7 +47,7 @@ from sgflux.training.encoding.splits import (
 )
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import ExtraValidation, TrainingRun
-from sgflux.training.planning.outline import adapted, cost_lines
+from sgflux.training.planning.outline import cost_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
@@ -210,21 +210,16 @@ def _adapted(
         device="cpu" if config.memory.comes_small else device,
     )
     pretrained = pretrained_encoder(config.encoder)
-    adapter = adapter_config(
-        transformer,
-        adapter=config.adapter,
-        number_triples=config.encoder.number_triples,
-        text_tokens=encoded.text_tokens,
-        encoder=pretrained,
-        base_identity=base_identity,
-    )
     # The adapter's first weights are drawn from torch's global generator.
     torch.manual_seed(derived_seed(config.run.seed, "weights"))
-    built = build_model(
-        transformer=transformer,
-        config=adapter,
-        name_features=encoded.names,
-        encoder=pretrained or frozen_encoder(config.encoder, adapter, encoded.names),
+    built = adapted_model(
+        transformer,
+        pretrained,
+        adapter=config.adapter,
+        encoder=config.encoder,
+        text_tokens=encoded.text_tokens,
+        names=encoded.names,
+        base_identity=base_identity,
     )
     if initial is not None:
         for line in load_initial(built, initial):
@@ -337,11 +332,14 @@ def outline(
     base = family_of(config.model).outline(config.model, max_sequence_length=length)
     size, patch = config.pictures.size, base.patch
     check_size(size, patch=patch, model=config.model.name)
-    model = adapted(
-        base,
+    if splits.training_adapter is not None:
+        check_training_adapter_file(base.transformer, splits.training_adapter)
+    model = adapted_model(
+        base.transformer,
+        pretrained_encoder(config.encoder),
         adapter=config.adapter,
         encoder=config.encoder,
-        training_adapter=splits.training_adapter,
+        text_tokens=base.text_tokens,
     )
     _guidance(config, model)
     plan = plan_of(
