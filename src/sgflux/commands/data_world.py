@@ -39,14 +39,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
     with command.hold(flags.output_dir, beside=True):
         summary = write_world(
-            flags.output_dir,
-            train_per_class=flags.train_per_class,
-            val_per_class=flags.val_per_class,
-            test_per_class=flags.test_per_class,
-            triples=flags.triples,
-            resolution=flags.resolution,
-            seed=flags.seed,
-            hold_out_combinations=flags.hold_out_combinations,
+            **vars(flags),
             progress=sys.stderr.isatty(),
             command=["sgflux", *command.words, *arguments],
         )

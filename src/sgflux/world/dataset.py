@@ -51,7 +51,7 @@ class _Row:
 
 
 def write_world(
-    out_dir: str | os.PathLike[str],
+    output_dir: str | os.PathLike[str],
     *,
     train_per_class: int,
     val_per_class: int,
@@ -70,7 +70,7 @@ def write_world(
     the relational one of its triple, its graph the whole scene.
 
     Args:
-        out_dir: a folder that does not exist yet, or is empty.
+        output_dir: a folder that does not exist yet, or is empty.
         train_per_class: rows a predicate in the training split.
         val_per_class: rows a predicate in the validation split.
         test_per_class: rows a predicate in the test split.
@@ -90,15 +90,15 @@ def write_world(
         counts by predicate and by number of triples, and the sha256 of its file.
 
     Raises:
-        SgfluxError: on bad arguments; if ``out_dir`` is there already and not an empty folder.
+        SgfluxError: on bad arguments; if ``output_dir`` is there already and not an empty folder.
     """
     per_class = {"train": train_per_class, "validation": val_per_class, "test": test_per_class}
     sizes = parse_triples(triples)
     _check(per_class, seed=seed, hold_out=hold_out_combinations)
-    out_dir = Path(out_dir).resolve()
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+    output_dir = Path(output_dir).resolve()
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise SgfluxError(
-            f"{str(out_dir)!r} is there already; give a new folder, or delete this one first"
+            f"{str(output_dir)!r} is there already; give a new folder, or delete this one first"
         )
     held_out = held_out_pairs(hold_out_combinations, seed=seed)
     summary: dict[str, Any] = {
@@ -119,7 +119,7 @@ def write_world(
         "splits": {},
     }
     seen: set[bytes] = set()
-    with unfinished_folder(out_dir) as partial:
+    with unfinished_folder(output_dir) as partial:
         total = len(PREDICATES) * sum(per_class.values())
         with progress_bar(total, "world", show=progress) as advance:
             for split, count in per_class.items():
@@ -141,10 +141,10 @@ def write_world(
         replace_file(partial / "summary.json", json.dumps(summary, indent=2) + "\n")
         try:
             # On an empty folder this succeeds, on one that has been filled meanwhile it does not.
-            partial.rename(out_dir)
+            partial.rename(output_dir)
         except OSError as error:
             raise SgfluxError(
-                f"the finished data set cannot be put at {str(out_dir)!r}: "
+                f"the finished data set cannot be put at {str(output_dir)!r}: "
                 f"{error.strerror or error}"
             ) from error
     return summary

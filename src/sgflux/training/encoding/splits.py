@@ -116,7 +116,15 @@ def read_splits(
             for place, item in enumerate(chosen)
         ]
         _say_validation(data, train, val, items, say=say)
-    digests |= {name: _digest(path) for name, path in _given_files(data, encoder).items()}
+    own = data.vocabulary
+    files = {
+        "cgip checkpoint": encoder.cgip_ckpt,
+        # A predicate vocabulary of the user's own has this name already.
+        "vocabulary" if own is None else "cgip vocabulary": encoder.vocab_path,
+        "map of objects that the encoder lacks": encoder.oov_map,
+        **({} if own is None else {"vocabulary": own}),
+    }
+    digests |= {name: _digest(path) for name, path in files.items() if path is not None}
     return Splits(train=train, val=val, items=items, digests=digests)
 
 
@@ -183,19 +191,6 @@ def _say_validation(
             f"warning: {shared} of {len(val)} validation pictures are training pictures as well; "
             "what is selected on them is selected for remembering"
         )
-
-
-def _given_files(data: DataSettings, encoder: GraphEncoderSettings) -> dict[str, Path]:
-    """Name in messages -> file, for files that decide the training beside the examples."""
-    own = data.vocabulary
-    files = {
-        "cgip checkpoint": encoder.cgip_ckpt,
-        # A predicate vocabulary of the user's own has this name already.
-        "vocabulary" if own is None else "cgip vocabulary": encoder.vocab_path,
-        "map of objects that the encoder lacks": encoder.oov_map,
-        **({} if own is None else {"vocabulary": own}),
-    }
-    return {name: path for name, path in files.items() if path is not None}
 
 
 def _digest(path: Path) -> str:
