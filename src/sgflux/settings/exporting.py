@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
-from sgflux.settings.checks import from_flat
 from sgflux.settings.flat import Flag, Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
@@ -86,12 +85,3 @@ class ImportConfig:
     """Number of text tokens of a prompt in the earlier training."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
     """Base model."""
-
-    @classmethod
-    def from_flat(cls, **settings: Any) -> ImportConfig:
-        """Build from the settings of all groups side by side.
-
-        Raises:
-            ConfigError: on an unknown or missing setting, or as the constructors.
-        """
-        return from_flat(cls, settings)

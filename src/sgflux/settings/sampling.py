@@ -124,12 +124,3 @@ class SaliencyConfig:
         if not 0 <= self.sigma <= 1:
             raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")
         expect_seeds(self.seed, 1)
-
-    @classmethod
-    def from_flat(cls, **settings: Any) -> SaliencyConfig:
-        """Build from the settings of all groups side by side.
-
-        Raises:
-            ConfigError: on an unknown setting, or as the constructors.
-        """
-        return from_flat(cls, settings)

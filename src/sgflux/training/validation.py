@@ -121,7 +121,6 @@ def choose_items(
     count: int,
     predicates: Iterable[str],
     seed: int,
-    known: Sequence[SceneExample] | None = None,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[ValidationItem]:
     """Up to ``count`` examples, spread evenly over the file, each with its negative.
@@ -132,11 +131,10 @@ def choose_items(
         predicates: Predicates that a wrong one is chosen from; words outside of the vocabulary are
             not used.
         seed: Seed of the negatives, which are the same in every validation of a run.
-        known: All rows about these pictures, if that is more than ``examples``.
         vocabulary: Known predicates, and which statements are the same.
     """
     count = min(count, len(examples)) or len(examples)
-    true_of = known_graphs(examples if known is None else known)
+    true_of = known_graphs(examples)
     choices = sorted({vocabulary.canonical(word) for word in predicates if word in vocabulary})
     items = []
     for place in range(count):

@@ -96,12 +96,10 @@ def _one(job: tuple[int, int, int, int]) -> tuple[np.ndarray, ...]:
     return scene.image, answers, located, pairs
 
 
-def render_judge_data(
-    *, seed: int, split: int, triples: Sequence[int], workers: int = 2
-) -> JudgeData:
+def render_judge_data(*, seed: int, split: int, triples: Sequence[int]) -> JudgeData:
     """Render one scene per entry of ``triples`` (its number of triples), on several processes."""
     jobs = [(seed, split, index, count) for index, count in enumerate(triples)]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         rows = pool.map(_one, jobs, chunksize=128)
     images, answers, located, stated = (np.stack(column) for column in zip(*rows, strict=True))
     return JudgeData(images, answers, located, stated)

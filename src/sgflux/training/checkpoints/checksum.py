@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
-
-
-class _Digest(Protocol):
-    def update(self, data: Any, /) -> None: ...
 
 
 def content_checksum(content: Any) -> str:
@@ -30,7 +26,7 @@ def content_checksum(content: Any) -> str:
     return digest.hexdigest()
 
 
-def _add(digest: _Digest, value: Any) -> None:
+def _add(digest: Any, value: Any) -> None:
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
         digest.update(f"tensor {value.dtype} {tuple(value.shape)};".encode())

@@ -43,16 +43,6 @@ class _Drawn:
     right: np.ndarray
 
 
-def _judge(judge: WorldJudgeAdapter, pictures: np.ndarray, graphs: list[SceneGraph]) -> _Drawn:
-    statements = [graph.triples() for graph in graphs]
-    readings = read_pictures(judge, pictures, statements)
-    rows = list(zip(readings, statements, graphs, strict=True))
-    return _Drawn(
-        objects=float(np.mean([reading.has_all(graph.objects) for reading, _, graph in rows])),
-        right=np.array([all(map(reading.is_right, triples)) for reading, triples, _ in rows]),
-    )
-
-
 def _interval(drawn: _Drawn, predicates: Sequence[str] | None = None) -> list[float]:
     """Return the 95 % interval of the share of right pictures, a mean over any predicates."""
     groups = ["all"] * len(drawn.right) if predicates is None else predicates
@@ -85,7 +75,14 @@ def measure_base(config: MeasureBaseConfig) -> dict[str, object]:
             window = slice(start, start + config.batch_size)
             parts.append(pipeline.sample_batch(None, prompts[window], seeds[window], steps=steps))
         pictures = np.concatenate(parts)
-        return pictures, _judge(judge, pictures, graphs)
+        readings = read_pictures(judge, pictures, [graph.triples() for graph in graphs])
+        judged = list(zip(readings, graphs, strict=True))
+        return pictures, _Drawn(
+            objects=float(np.mean([reading.has_all(graph.objects) for reading, graph in judged])),
+            right=np.array(
+                [all(map(reading.is_right, graph.triples())) for reading, graph in judged]
+            ),
+        )
 
     chance = random_drawing(judge.identity.name)
     assert chance is not None, "it was measured with this judge"
