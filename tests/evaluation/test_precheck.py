@@ -21,11 +21,9 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation import evaluator
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
-from sgflux.evaluation.precheck import check_graphs, check_real_pictures
-from sgflux.settings.drawing import SizeSettings
+from sgflux.evaluation.precheck import check_graphs
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.model_source import ModelSource
-from sgflux.settings.shared import Crop
 
 
 def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
@@ -44,28 +42,6 @@ def write(folder: Path, *, predicates: list[str], **more: Any) -> Path:
 def config_of(data: Path, **changes: Any) -> EvalConfig:
     settings: dict[str, Any] = {"data": data, "output_dir": data.parent / "out", "judge": "none"}
     return EvalConfig.from_flat(**{**settings, "adapter": data.parent / "final", **changes})
-
-
-def check(data: Path, *, crop: Crop = "auto") -> None:
-    examples = read_examples(data, open_vocabulary=True)
-    items = make_items(examples, range(len(examples)), seed=0, predicates=None)
-    check_real_pictures(
-        data, items, images_dir=data.parent, crop=crop, size=SizeSettings(), progress=False
-    )
-
-
-def test_boxes_for_the_ranking(tmp_path: Path) -> None:
-    data = write(tmp_path, predicates=["on", "in"])
-    check(data)
-    with pytest.raises(SgfluxError, match=r"test\.jsonl:1: the row of 0\.png has no boxes.*1 more"):
-        check(data, crop="union")
-
-
-def test_pictures_for_the_ranking(tmp_path: Path) -> None:
-    data = write(tmp_path, predicates=["on", "in"])
-    (tmp_path / "1.png").write_bytes(b"no picture")
-    with pytest.raises(SgfluxError, match=r"test\.jsonl:2: .*1\.png"):
-        check(data)
 
 
 @pytest.mark.parametrize(

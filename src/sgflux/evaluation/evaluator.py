@@ -40,7 +40,7 @@ from sgflux.evaluation.generators import Generator, ModelGenerator
 from sgflux.evaluation.judges import make_judge
 from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.overlap import check_overlap
-from sgflux.evaluation.precheck import check_graphs, check_real_pictures
+from sgflux.evaluation.precheck import check_graphs
 from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import coverage_line, judge_line, write_lines
@@ -51,6 +51,7 @@ from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
+from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
@@ -123,15 +124,17 @@ def evaluate(
                 "accuracy"
             )
         elif generator is None and adapter is not None and config.ranking_sigmas:
-            looked_at = check_real_pictures(
+            looked_at = check_pictures(
                 config.data,
-                items,
+                [item.example for item in items],
                 images_dir=images_dir,
                 crop=config.crop,
-                size=size,
+                # A box is outside a picture or not, whatever the size of the result.
+                height=size.height or 1024,
+                width=size.width or 1024,
                 progress=show_progress,
             )
-            if looked_at is not None and "squashed" in looked_at:
+            if "squashed" in looked_at:
                 say(looked_at)
         pictures = RealPictures(images_dir) if has_pictures else None
         seen = check_overlap(
