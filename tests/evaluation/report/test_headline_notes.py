@@ -26,7 +26,6 @@ from sgflux.evaluation.report.headline import (
     headline,
     print_headline,
     ranking_sentence,
-    verdict,
 )
 from sgflux.evaluation.report.page import render
 from sgflux.world.chance import CHANCE_FILE, random_drawing
@@ -58,10 +57,7 @@ def test_the_errors_stand_beside_the_ranking_accuracy(evaluation: Evaluation) ->
     gap = rows["e(g⁺) less e(∅)"]
     assert (gap.percent, gap.interval) == ("0.118", "0.098 to 0.139"), "the interval turns around"
     page = render(evaluation, title="t")
-    card = page[page.index("Ranking accuracy on real pictures") :]
-    assert card.startswith(
-        "Ranking accuracy on real pictures <small>e(g⁺) 0.963, e(g⁻) 1.158, e(∅) 0.845</small>"
-    )
+    assert "0.963 under the true graph and 0.845 without a graph" in page
     for text in (page, printed(evaluation.results)):
         assert "Its error is 0.963 under the true graph and 0.845 without a graph" in text
         assert "guided teacher" in text
@@ -76,8 +72,6 @@ def test_what_ranking_leaves_out_follows_the_errors() -> None:
     assert "guided teacher" in worse
     assert "guided teacher" not in better
     assert ranking_sentence({"value": None}) is None
-    unjudged = {"ranking_accuracy": {**ranking, "error_graph": 0.5}}
-    assert "0.500 under the true graph" in verdict(unjudged), "where nobody has judged, too"
 
 
 def test_no_page_states_a_criterion_that_the_defaults_fail(evaluation: Evaluation) -> None:

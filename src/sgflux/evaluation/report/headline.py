@@ -50,7 +50,11 @@ class Figure:
 
     @classmethod
     def of(
-        cls, entry: Mapping[str, Any] | None, *, key: str = "value", is_share: bool = True
+        cls,
+        entry: Mapping[str, Any] | None,
+        *,
+        key: str = "value",
+        is_share: bool = True,
     ) -> Figure:
         """Read a JSON entry; ``key`` is where its value stands. No entry is no observation."""
         if not entry or entry.get(key) is None:
@@ -71,6 +75,18 @@ class Figure:
         if not self.is_share:
             return f"{self.value:.3f}"
         return f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%"
+
+    @property
+    def points(self) -> str:
+        """A difference of shares with its sign, like "+57.7 points"."""
+        if self.value is None:
+            return "–"
+        return f"{100 * self.value:+.1f} points".replace("-", "\N{MINUS SIGN}")
+
+    @property
+    def rounded(self) -> str:
+        """The share without decimals, like "74 %"."""
+        return "–" if self.value is None else f"{100 * self.value:.0f}\N{NO-BREAK SPACE}%"
 
     @property
     def interval(self) -> str:
@@ -281,35 +297,6 @@ def predicate_figures(results: Results, arm: Arm) -> dict[str, Figure]:
     """Relation accuracy of one arm by predicate."""
     entry = results.get("arms", {}).get(str(arm), {}).get("relation_accuracy", {})
     return {name: Figure.of(value) for name, value in entry.get("per_predicate", {}).items()}
-
-
-def verdict(results: Results) -> str:
-    """What came out, in a few sentences."""
-    graph, base = arm_figure(results, Arm.GRAPH), arm_figure(results, Arm.BASE_NEUTRAL)
-    sentences = []
-    if graph.value is not None:
-        sentence = f"Given the graph, {graph.percent} of the pictures show the stated relation"
-        if base.value is not None:
-            sentence += f"; the base model, told only the objects, shows it in {base.percent}"
-        sentences.append(sentence + ".")
-    win = Figure.of(results.get("win_rate"))
-    if win.value is not None:
-        negatives = _words(results["win_rate"].get("negatives", "a false graph"))
-        sentences.append(
-            f"Between a graph and its negative ({negatives}), the picture matches its own graph "
-            f"{win.percent} of the time, where chance is 50\N{NO-BREAK SPACE}%."
-        )
-    ranking = Figure.of(results.get("ranking_accuracy"))
-    if graph.value is None and ranking.value is not None:
-        sentences.append(
-            f"The true graph explains real pictures better than a false one {ranking.percent} of "
-            "the time, where chance is 50\N{NO-BREAK SPACE}%. Nobody has judged the pictures."
-        )
-        sentences += filter(None, [ranking_sentence(results["ranking_accuracy"])])
-    judge = Figure.of(results.get("judge"), key="accuracy")
-    if judge.value is not None:
-        sentences.append(f"The judge itself is right about {judge.percent} of real pictures.")
-    return " ".join(sentences)
 
 
 def print_headline(results: Results, *, console: Console | None = None) -> None:

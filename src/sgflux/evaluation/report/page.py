@@ -2,7 +2,8 @@
 
 Figures come from ``evaluation_results.json``, pictures from the evaluation's folder, curves from
 the training's ``metrics.jsonl``. Style, charts and pictures are inside the page. This module
-computes what is shown; ``page.html.jinja``, ``charts.html.jinja`` and ``page.css`` say how.
+computes what is shown; ``page.html.jinja``, ``charts.html.jinja``, ``page.css`` and ``page.js`` say
+how.
 """
 
 from __future__ import annotations
@@ -15,24 +16,18 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from sgflux.caveats import base_note, overlap_note
-from sgflux.evaluation.arms import Arm
+from sgflux.caveats import base_note, caveats, overlap_note
+from sgflux.evaluation.report.answers import answers
 from sgflux.evaluation.report.charts import LineChart, Series, smooth
 from sgflux.evaluation.report.data import Evaluation, read_evaluation
-from sgflux.evaluation.report.headline import (
-    ARM_TITLES,
-    Figure,
-    Results,
-    arm_figure,
-    footnotes,
-    headline,
-    predicate_figures,
-    verdict,
-)
-from sgflux.evaluation.report.panels import (
-    contradiction_panels,
-    predicate_panels,
-    several_panels,
+from sgflux.evaluation.report.headline import footnotes, headline
+from sgflux.evaluation.report.panels import CHOICES, RANDOM_SEED, panels
+from sgflux.evaluation.report.tables import (
+    arm_rows,
+    calibration_tables,
+    confusion,
+    predicate_rows,
+    traces,
 )
 from sgflux.files.writing import replacing
 
@@ -94,66 +89,46 @@ def write_report(
 def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Section] = ()) -> str:
     """The page."""
     results = evaluation.results
-    style, *_ = PackageLoader("sgflux.evaluation.report", "").get_source(TEMPLATES, "page.css")
+    arms, predicates, shown = arm_rows(results), predicate_rows(evaluation), panels(evaluation)
     return TEMPLATES.get_template("page.html.jinja").render(
         title=title,
-        style=style,
+        style=_source("page.css"),
+        script=_source("page.js"),
         results=results,
-        lead=verdict(results),
-        cards=[
-            ("Judge accuracy on real pictures", Figure.of(results["judge"], key="accuracy"), ""),
-            ("Relation accuracy with the graph", arm_figure(results, Arm.GRAPH), "chief"),
-            ("Base, told only the objects", arm_figure(results, Arm.BASE_NEUTRAL), ""),
-            ("Win rate against the false graph", Figure.of(results.get("win_rate")), ""),
-            (
-                "Ranking accuracy on real pictures",
-                Figure.of(results.get("ranking_accuracy")),
-                "ranking",
-            ),
-        ],
-        errors=_errors(results.get("ranking_accuracy") or {}),
         base_note=base_note(results),
         overlap_note=overlap_note(results),
+        caveats=caveats(results),
         noises=results["items"]["seeds_per_item"],
-        rows=headline(results),
-        objects_right={
-            arm: Figure.of(entry.get("objects_right")) for arm, entry in results["arms"].items()
-        },
         judged=results["judge"]["name"] != "none",
+        answers=answers(results, arms, predicates),
+        arms=arms,
+        tested=any(row.test for row in arms),
+        calibration=calibration_tables(results),
+        predicates=predicates,
+        doubtful=any(row.is_doubtful for row in predicates),
+        confusion=confusion(evaluation),
+        panels=shown,
+        choices={
+            name: words
+            for name, words in CHOICES.items()
+            if any(name in panel.choices for panel in shown)
+        },
+        random_seed=RANDOM_SEED,
+        predicate_names=sorted({name for one in evaluation.pictures for name in one.predicates}),
+        has_boxes=any(picture.boxes for panel in shown for picture in panel.pictures),
+        traces=traces(evaluation),
+        rows=headline(results),
         footnotes=footnotes(results),
-        predicates=_by_predicate(results),
-        predicate_panels=predicate_panels(evaluation),
-        several_panels=several_panels(evaluation),
-        contradiction_panels=contradiction_panels(evaluation),
         training=_training(evaluation.training),
         extra_sections=extra_sections,
-        arms=[title for arm, title in ARM_TITLES.items() if arm in results["arms"]],
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
 
 
-def _errors(ranking: Results) -> str:
-    """The errors that the ranking accuracy compares, and the one that it leaves out."""
-    errors = ranking.get("errors") or {
-        "graph": {"value": ranking.get("error_graph")},
-        "null_graph": {"value": ranking.get("error_null_graph")},
-    }
-    return ", ".join(
-        f"{name} {errors[key]['value']:.3f}"
-        for key, name in (("graph", "e(g⁺)"), ("negative_graph", "e(g⁻)"), ("null_graph", "e(∅)"))
-        if key in errors and errors[key]["value"] is not None
-    )
-
-
-def _by_predicate(results: Results) -> list[tuple[str, list[Figure]]]:
-    """Relation accuracy of each predicate with and without the graph, and its judge's own."""
-    graph = predicate_figures(results, Arm.GRAPH)
-    base = predicate_figures(results, Arm.BASE_NEUTRAL)
-    judge = results["judge"].get("per_predicate", {})
-    return [
-        (name, [graph[name], base.get(name, Figure(None)), Figure.of(judge.get(name))])
-        for name in sorted(graph, key=lambda name: -(graph[name].value or 0.0))
-    ]
+def _source(name: str) -> str:
+    """Text of a file that is laid into the page as it is."""
+    assert TEMPLATES.loader is not None, "the environment has one"
+    return TEMPLATES.loader.get_source(TEMPLATES, name)[0]
 
 
 def _training(rows: Sequence[Mapping[str, Any]]) -> list[LineChart]:

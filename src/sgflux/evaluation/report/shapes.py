@@ -117,6 +117,65 @@ class RankingShape(FigureShape):
             raise ValueError("error_graph and error_null_graph belong together")
 
 
+class SignTestShape(Struct):
+    """An exact sign test over pairs: items on which one arm is better or worse than another."""
+
+    better: Count
+    worse: Count
+    p: Share
+    p_holm: Share | None = None
+
+
+class DifferenceShape(FigureShape):
+    """A paired difference of two arms."""
+
+    sign_test: SignTestShape | None = None
+
+
+class KnownShape(Struct):
+    """How a judge did on known statements; further figures are ignored."""
+
+    n: Count
+    majority: Share
+    agreement: Share | None = None
+    balanced: Share | None = None
+    confirmed: Share | None = None
+    coverage: Share | None = None
+    swapped_accepted: Share | None = None
+    foreign_accepted: Share | None = None
+    counts: dict[str, Count] = {}
+    ci95: dict[str, tuple[Share, Share] | None] = {}
+
+
+class KnownKindShape(KnownShape):
+    """The same of all predicates together and of each by itself."""
+
+    per_predicate: dict[str, KnownShape] = {}
+
+
+class StandingShape(FigureShape):
+    """How far a judge is trusted about a predicate."""
+
+    better_than_majority: Literal["yes", "no", "open"] = "open"
+
+
+class CalibratedShape(Struct):
+    """The judge that was calibrated."""
+
+    name: Words
+    model: Words | None = None
+
+
+class CalibrationShape(Struct):
+    """What ``sgflux eval calibrate`` found."""
+
+    judge: CalibratedShape
+    standing: dict[str, StandingShape]
+    human: KnownKindShape | None = None
+    geometric: KnownKindShape | None = None
+    stated: KnownKindShape | None = None
+
+
 class ChanceShape(Struct):
     """What no graph reaches."""
 
@@ -222,10 +281,13 @@ class ResultsShape(Struct):
     timing: TimingShape
     win_rate: WinRateShape | None = None
     win_rate_by_kind: dict[str, WinRateShape] = {}
-    differences: dict[str, FigureShape] = {}
+    differences: dict[str, DifferenceShape] = {}
     contradiction: dict[str, FigureShape] | None = None
     chance: ChanceShape | None = None
     prompts_cut: CutsShape | None = None
+    calibration: CalibrationShape | None = None
+    graph_sensitivity: dict[str, dict[str, LevelShape]] = {}
+    quality: dict[str, dict[Arm, LevelShape]] | None = None
 
     def __post_init__(self) -> None:
         """Check what the report names."""
@@ -241,18 +303,36 @@ class ScoreShape(Struct):
     log_probabilities: Annotated[list[float], Meta(min_length=1)]
 
 
+class BoxShape(Struct):
+    """Where the judge found an object: left, top, width and height in pixels."""
+
+    box: tuple[Number, Number, Number, Number]
+
+
 class ReadingShape(Struct):
-    """What else the judge said of one picture: the world's judge scores classes."""
+    """What else the judge said of one picture: scores of classes, objects, boxes by their labels.
+
+    Of several judges, each one's evidence stands under its name in ``judges``.
+    """
 
     scores: list[ScoreShape] = []
+    present: list[Words] | None = None
+    boxes: dict[str, BoxShape] = {}
+    judges: dict[str, ReadingShape] = {}
+
+    @property
+    def parts(self) -> list[ReadingShape]:
+        """The evidence of each judge."""
+        return [self, *self.judges.values()]
 
 
 class StatementShape(Struct):
     """The verdict on one statement."""
 
     statement: tuple[Words, Words, Words]
-    verdict: Words
+    verdict: Literal["holds", "contradicted", "not found", "not covered"]
     relation: Words | None = None
+    score: Number | None = None
 
 
 class VerdictShape(Struct):
@@ -275,6 +355,7 @@ class PictureShape(Struct):
     judge: ReadingShape | None
     verdict: VerdictShape | None = None
     pixels_sha256: str | None = None
+    seed: int | None = None
 
 
 class MetricsShape(Struct):

@@ -1,0 +1,285 @@
+"""What a report tabulates beside the headline: arms against each other, predicates, confusions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.judges.judge import NONE, predicate_of
+from sgflux.evaluation.metrics import macro_estimate
+from sgflux.evaluation.report.data import Evaluation
+from sgflux.evaluation.report.headline import (
+    ARM_TITLES,
+    Figure,
+    Results,
+    arm_figure,
+    predicate_figures,
+)
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm beside the arm with the true graph.
+
+    Attributes:
+        arm: The arm.
+        name: Name of the arm.
+        told: What the model is told.
+        accuracy: Relation accuracy.
+        objects: Share of pictures with all objects of their item.
+        difference: Relation accuracy of the arm with the true graph minus this one's, paired.
+        test: Sentence about the sign test; empty if there is none.
+    """
+
+    arm: Arm
+    name: str
+    told: str
+    accuracy: Figure
+    objects: Figure
+    difference: Figure
+    test: str
+
+
+def arm_rows(results: Results) -> list[ArmRow]:
+    """The arms whose pictures were judged, in reading order."""
+    differences = results.get("differences") or {}
+    rows = [
+        ArmRow(
+            arm,
+            name,
+            told,
+            arm_figure(results, arm),
+            Figure.of(results["arms"].get(arm, {}).get("objects_right")),
+            Figure.of(differences.get(f"graph_minus_{arm}")),
+            sign_test(differences.get(f"graph_minus_{arm}") or {}),
+        )
+        for arm, (name, told) in ARM_TITLES.items()
+    ]
+    return [row for row in rows if row.accuracy.value is not None]
+
+
+def sign_test(difference: Results) -> str:
+    """The exact sign test of a paired difference, in words; empty if the results have none."""
+    test = difference.get("sign_test") or {}
+    if test.get("p") is None:
+        return ""
+    words = f"better on {test['better']}, worse on {test['worse']}; {p_value(test['p'])}"
+    if test.get("p_holm") is not None:
+        words += f", Holm-adjusted {p_value(test['p_holm'])}"
+    return words
+
+
+def p_value(p: float) -> str:
+    """Text of a p-value."""
+    return (
+        "p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}0.001"
+        if p < 0.001
+        else f"p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{p:.3f}"
+    )
+
+
+@dataclass(frozen=True)
+class PredicateRow:
+    """Figures of one predicate.
+
+    Attributes:
+        name: The predicate.
+        graph: Relation accuracy with the true graph.
+        base: The same of the base, told the objects only.
+        found: Share of statements under the true graph with both objects found.
+        judge: How often the judge is right about real pictures of the predicate.
+        is_doubtful: Whether the judge is no better than the majority answer.
+    """
+
+    name: str
+    graph: Figure
+    base: Figure
+    found: Figure
+    judge: Figure
+    is_doubtful: bool
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval with the graph lies wholly above the base's."""
+        low, high = self.graph.low, self.base.high
+        return low is not None and high is not None and low > high
+
+
+def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
+    """The predicates that were judged, best first."""
+    results, nothing = evaluation.results, Figure(None)
+    graph = predicate_figures(results, Arm.GRAPH)
+    base = predicate_figures(results, Arm.BASE_NEUTRAL)
+    judge = results["judge"].get("per_predicate", {})
+    found = _found(evaluation)
+    doubtful = doubtful_predicates(results)
+    return [
+        PredicateRow(
+            name,
+            graph[name],
+            base.get(name, nothing),
+            found.get(name, nothing),
+            Figure.of(judge.get(name)),
+            name in doubtful,
+        )
+        for name in sorted(graph, key=lambda name: -(graph[name].value or 0.0))
+        if graph[name].value is not None
+    ]
+
+
+def _found(evaluation: Evaluation) -> dict[str, Figure]:
+    """Predicate -> share of statements with both objects found, under the true graph."""
+    rows = [
+        (float(said.found), predicate_of(triple), picture.image_rel_path)
+        for picture in evaluation.pictures
+        if picture.arm is Arm.GRAPH
+        for triple, said in picture.own.items()
+    ]
+    groups = macro_estimate(rows).per_group if rows else {}
+    return {name: Figure.of(estimate.to_json()) for name, estimate in groups.items()}
+
+
+def doubtful_predicates(results: Results) -> set[str]:
+    """Predicates about which the judge is not shown to be better than the majority answer."""
+    standing = (results.get("calibration") or {}).get("standing") or {}
+    return {name for name, entry in standing.items() if entry["better_than_majority"] != "yes"}
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often which relation is named where which one is stated.
+
+    Attributes:
+        counts: (stated, named) -> number of statements.
+    """
+
+    counts: Counter[tuple[str, str]]
+
+    @property
+    def stated(self) -> list[str]:
+        """Relations that are stated, by name."""
+        return sorted({stated for stated, _ in self.counts})
+
+    @property
+    def named(self) -> list[str]:
+        """The same and others that are named; no relation comes last."""
+        names = {name for pair in self.counts for name in pair} - {NONE}
+        return [*sorted(names), *([NONE] if any(n == NONE for _, n in self.counts) else [])]
+
+    def total(self, stated: str) -> int:
+        """Number of statements with a predicate."""
+        return sum(count for (name, _), count in self.counts.items() if name == stated)
+
+    def most_frequent(self, limit: int) -> Sequence[tuple[str, str, int]]:
+        """The most frequent (stated, named, count) of which the two differ."""
+        wrong = [(*pair, count) for pair, count in self.counts.items() if pair[0] != pair[1]]
+        return sorted(wrong, key=lambda entry: (-entry[2], entry))[:limit]
+
+
+def confusion(evaluation: Evaluation) -> Confusion:
+    """Relations that the judge names under the true graph; empty if it names none."""
+    return Confusion(
+        Counter(
+            (predicate_of(triple), said.relation)
+            for picture in evaluation.pictures
+            if picture.arm is Arm.GRAPH
+            for triple, said in picture.own.items()
+            if said.relation is not None
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """How the judge did on statements of one source, as a table.
+
+    Attributes:
+        title: Source of the statements.
+        columns: Headings of the figures.
+        lines: Predicate, its figures and its number of statements; all predicates come first.
+    """
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[tuple[str, Sequence[Figure], int]]
+
+    @property
+    def right(self) -> Figure:
+        """How often the judge is right, over all predicates."""
+        return self.lines[0][1][0]
+
+    @property
+    def majority(self) -> Figure:
+        """How often the majority answer is right, over all predicates."""
+        return self.lines[0][1][1]
+
+
+_SOURCES = {
+    "human": "Statements that people judged",
+    "geometric": "Relations computed from annotated boxes",
+    "stated": "Relations that the data set states",
+}
+_KNOWN = {
+    "majority": "majority answer",
+    "coverage": "both objects found",
+    "confirmed": "accepts true ones",
+    "swapped_accepted": "accepts swapped ones",
+    "foreign_accepted": "accepts another picture's",
+}
+
+
+def calibration_tables(results: Results) -> list[Known]:
+    """The judge's calibration, one table for each source of statements."""
+    calibration, doubtful = results.get("calibration") or {}, doubtful_predicates(results)
+    tables = []
+    for source, title in _SOURCES.items():
+        if (entry := calibration.get(source)) is None:
+            continue
+        right = "agreement" if entry.get("agreement") is not None else "balanced"
+        figures = {right: "right", **_KNOWN}
+        each = sorted(entry.get("per_predicate", {}).items())
+        lines = [
+            (
+                f"{name}†" if name in doubtful else name,
+                [_known(one, figure) for figure in figures],
+                one["n"],
+            )
+            for name, one in (("all", entry), *each)
+        ]
+        tables.append(Known(title, list(figures.values()), lines))
+    return tables
+
+
+def _known(entry: Results, name: str) -> Figure:
+    low, high = (entry.get("ci95") or {}).get(name) or (None, None)
+    return Figure(entry.get(name), low, high, (entry.get("counts") or {}).get(name, 0))
+
+
+def traces(evaluation: Evaluation) -> dict[str, Any]:
+    """Columns and rows of the table that leads from verdicts to files, seeds and graphs."""
+    return {
+        "columns": [
+            "row", "arm", "repeat", "seed", "statements", "predicates", "verdicts", "read", "told",
+            "prompt", "path", "image_rel_path",
+        ],
+        "rows": [
+            [
+                one.row,
+                one.arm,
+                one.repeat,
+                one.seed,
+                "; ".join(map(str, one.statements)),
+                "|".join(one.predicates),
+                "; ".join(str(said.outcome) for said in one.own.values()),
+                "; ".join(said.words for said in one.own.values()),
+                "; ".join(map(str, one.graph.triples() if one.graph else ())),
+                one.prompt,
+                str(one.path.relative_to(evaluation.folder)),
+                one.image_rel_path,
+            ]
+            for one in evaluation.pictures
+        ],
+    }  # fmt: skip

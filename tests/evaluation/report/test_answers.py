@@ -1,0 +1,232 @@
+"""The answers at the top of the report, and the tables that they rest on.
+
+If one of these failed, the page would claim more than the figures say, or hide what limits them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.report.answers import Answer, answers
+from sgflux.evaluation.report.data import Evaluation, read_evaluation, read_results
+from sgflux.evaluation.report.headline import Figure
+from sgflux.evaluation.report.page import render
+from sgflux.evaluation.report.tables import (
+    PredicateRow,
+    arm_rows,
+    calibration_tables,
+    confusion,
+    doubtful_predicates,
+    predicate_rows,
+)
+from tests.helpers.evaluated import make_evaluation
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_evaluation(tmp_path_factory.mktemp("answers"))
+
+
+@pytest.fixture(scope="module")
+def evaluation(folder: Path) -> Evaluation:
+    return read_evaluation(folder)
+
+
+def changed(evaluation: Evaluation, change: Callable[[Any], None]) -> dict[str, Any]:
+    """A copy of the results after a change."""
+    results: dict[str, Any] = json.loads(json.dumps(evaluation.results))
+    change(results)
+    return results
+
+
+def answered(results: Any, predicates: list[PredicateRow] | None = None) -> dict[str, Answer]:
+    given = [] if predicates is None else predicates
+    return {answer.question: answer for answer in answers(results, arm_rows(results), given)}
+
+
+def row(name: str, graph: Figure, base: Figure) -> PredicateRow:
+    return PredicateRow(name, graph, base, Figure(None), Figure(None), is_doubtful=False)
+
+
+def share(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"value": value, "ci95": [low, high], "n": 100, "clusters": 50}
+
+
+CALIBRATION: dict[str, Any] = {
+    "judge": {"name": "geometry", "model": "nanodet", "sha256": None},
+    "standing": {
+        "on": {
+            "value": 0.6, "ci95": [0.5, 0.7], "n": 50, "majority": 0.55,
+            "better_than_majority": "open",
+        },
+        "above": {
+            "value": 0.9, "ci95": [0.8, 0.95], "n": 50, "majority": 0.5,
+            "better_than_majority": "yes",
+        },
+    },
+    "human": {
+        "n": 204, "agreement": 0.82, "majority": 0.57, "coverage": 0.4,
+        "counts": {"agreement": 120}, "ci95": {"agreement": [0.75, 0.88]},
+        "per_predicate": {"on": {"n": 50, "agreement": 0.6, "majority": 0.55}},
+    },
+}  # fmt: skip
+"""The part of a calibration that the report reads."""
+
+
+@pytest.mark.parametrize(
+    ("gain", "win", "tone"),
+    [
+        (share(0.6, 0.5, 0.7), share(0.9, 0.8, 0.95), "good"),
+        (share(0.6, 0.5, 0.7), share(0.5, 0.4, 0.6), "mixed"),
+        (share(0.1, -0.1, 0.3), share(0.55, 0.45, 0.65), "bad"),
+    ],
+)
+def test_obeying_needs_a_gain_and_that_a_false_graph_is_drawn(
+    evaluation: Evaluation, gain: Any, win: Any, tone: str
+) -> None:
+    def change(results: Any) -> None:
+        results["differences"]["graph_minus_base_neutral"] = gain
+        results["win_rate"] |= win
+
+    answer = answered(changed(evaluation, change))["Does the adapter obey the graph?"]
+    assert answer.tone == tone
+    assert answer.short.startswith("Yes") == (tone == "good")
+
+
+def test_nobody_obeys_where_nobody_has_judged(evaluation: Evaluation) -> None:
+    def change(results: Any) -> None:
+        results["judge"] = {"name": "none", "accuracy": None, "note": "nobody has looked"}
+        results["arms"] = {}
+        results["differences"] = {}
+
+    given = answered(changed(evaluation, change))
+    answer = given["Does the adapter obey the graph?"]
+    assert (answer.short, answer.tone) == ("Not judged", "open")
+    assert "0.963 under the true graph" in " ".join(answer.sentences)
+    assert given["How good is the judge?"].sentences == ["nobody has looked"]
+
+
+def test_a_judge_without_calibration_is_called_so(evaluation: Evaluation) -> None:
+    def change(results: Any) -> None:
+        results["judge"] = {"name": "x", "accuracy": None, "note": "there were no pictures"}
+
+    answer = answered(changed(evaluation, change))["How good is the judge?"]
+    assert (answer.short, answer.tone) == ("Not calibrated", "bad")
+
+
+def test_predicates_are_clear_only_where_the_intervals_are_apart(evaluation: Evaluation) -> None:
+    rows = [
+        row("on", Figure(0.9, 0.7, 1.0, 9), Figure(0.2, 0.1, 0.5, 9)),
+        row("in", Figure(0.5, 0.3, 0.7, 9), Figure(0.4, 0.2, 0.6, 9)),
+        row("above", Figure(0.1, 0.0, 0.3, 9), Figure(0.4, 0.2, 0.6, 9)),
+    ]
+    answer = answered(evaluation.results, rows)["For which predicates?"]
+    assert answer.short == "Clearly for 1 of 3 predicates, perhaps for 1 more"
+    shown = " ".join(answer.sentences).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Clearly more often than the base: on 90 %." in shown
+    assert "Not more often: above 10 %." in shown
+
+
+def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Evaluation) -> None:
+    assert not any(one.test for one in arm_rows(evaluation.results))
+
+    def change(results: Any) -> None:
+        test = {"better": 70, "worse": 3, "p": 1e-9, "p_holm": 0.0123}
+        results["differences"]["graph_minus_base_neutral"]["sign_test"] = test
+        results["quality"] = {"KID": {"graph": {"value": 0.0123, "n": 9}}}
+
+    results = changed(evaluation, change)
+    rows = {one.arm: one for one in arm_rows(results)}
+    assert rows[Arm.BASE_NEUTRAL].test.replace("\N{NO-BREAK SPACE}", " ") == (
+        "better on 70, worse on 3; p < 0.001, Holm-adjusted p = 0.012"
+    )
+    given = answered(results)
+    assert rows[Arm.BASE_NEUTRAL].test in " ".join(given["How sure are we?"].sentences)
+    quality = given["What does it cost in quality?"]
+    assert "KID (lower is better): Adapter, true graph g⁺ 0.012" in " ".join(quality.sentences)
+
+
+def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) -> None:
+    results = changed(evaluation, lambda results: results.update(calibration=CALIBRATION))
+    assert doubtful_predicates(results) == {"on"}
+    (table,) = calibration_tables(results)
+    assert [name for name, *_ in table.lines] == ["all", "on†"]
+    assert table.right == Figure(0.82, 0.75, 0.88, 120)
+    answer = answered(results)["How good is the judge?"]
+    assert "right about 82.0\N{NO-BREAK SPACE}% (75.0 to 88.0)" in answer.sentences[0]
+    page = render(Evaluation(**{**vars(evaluation), "results": results}), title="t")
+    assert "on†" in page
+    assert "above†" not in page
+
+
+def test_coverage_is_the_share_with_both_objects_found(evaluation: Evaluation) -> None:
+    pairs = [
+        (said.found, picture.boxes)
+        for picture in evaluation.pictures
+        if picture.arm is Arm.GRAPH
+        for triple, said in picture.own.items()
+        if triple.predicate == "riding"
+    ]
+    (riding,) = (one for one in predicate_rows(evaluation) if one.name == "riding")
+    assert riding.found.n == len(pairs)
+    assert riding.found.value == pytest.approx(sum(found for found, _ in pairs) / len(pairs))
+    lines = [json.loads(s) for s in (evaluation.folder / "results.jsonl").read_text().splitlines()]
+    for line, picture in zip(lines, evaluation.pictures, strict=True):
+        for triple, said in picture.said.items():
+            assert said.found == {triple.subject, triple.object}.issubset(line["judge"]["present"])
+
+
+def test_confusions_count_every_statement_once(evaluation: Evaluation) -> None:
+    found = confusion(evaluation)
+    graph = evaluation.results["arms"]["graph"]["relation_accuracy"]
+    assert found.counts.total() == graph["n"]
+    for name, entry in graph["per_predicate"].items():
+        assert found.total(name) == entry["n"]
+        assert found.counts[name, name] == round(entry["value"] * entry["n"])
+    assert all(stated != named for stated, named, _ in found.most_frequent(5))
+
+
+def test_boxes_are_drawn_where_the_judge_gives_them(folder: Path, tmp_path: Path) -> None:
+    """Also those of one of several judges, whose evidence stands under its name."""
+    copy = Path(shutil.copytree(folder, tmp_path / "evaluation"))
+    path = copy / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    name = lines[0]["statements"][0][0]
+    box = {"box": [16, 32, 8, 4], "score": 0.9}
+    lines[0]["judge"] = {"judges": {"geometry": {"boxes": {name: box}}}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    evaluation = read_evaluation(copy)
+    assert evaluation.pictures[0].boxes == {name: (16, 32, 8, 4)}
+    assert "Draw verdicts into" in render(read_evaluation(folder), title="t")
+    page = render(evaluation, title="t")
+    assert "Draw boxes and verdicts into" in page
+    assert '<rect x="25.0" y="50.0" width="12.5" height="6.2"/>' in page  # 64 pixels are 100 units
+    lines[0]["judge"]["judges"]["geometry"]["boxes"][name]["box"] = [1, 2, 3]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SgfluxError, match="box"):
+        read_evaluation(copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("calibration", {**CALIBRATION, "standing": {"on": {"value": "good"}}}),
+        ("quality", {"KID": {"graph": {"value": "low"}}}),
+        ("graph_sensitivity", {"pixel_distance": {"graph_to_base_neutral": {"value": "far"}}}),
+    ],
+)
+def test_what_the_answers_read_is_checked(
+    evaluation: Evaluation, tmp_path: Path, key: str, value: Any
+) -> None:
+    results = changed(evaluation, lambda results: results.update({key: value}))
+    (tmp_path / "evaluation_results.json").write_text(json.dumps(results))
+    with pytest.raises(SgfluxError, match=key):
+        read_results(tmp_path)
