@@ -14,6 +14,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
     config = command.parse(EvalConfig, arguments)
     from sgflux.evaluation import evaluator
+    from sgflux.evaluation.report.data import find_metrics
     from sgflux.evaluation.report.headline import print_headline
     from sgflux.evaluation.report.page import write_report
 
@@ -24,11 +25,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             command=["sgflux", *command.words, *arguments],
             show_progress=sys.stderr.isatty(),
         )
-        # A run's folder holds the curves beside the finished adapter.
-        adapter = config.trained.adapter
-        metrics = None if adapter is None else adapter.parent / "metrics.jsonl"
-        if metrics is not None and not metrics.is_file():
-            metrics = None
+        metrics = find_metrics(config.trained.adapter)
         report = write_report(config.output_dir, metrics=metrics)
     print_headline(results)
     print(f"report: {report}")

@@ -132,7 +132,7 @@ def test_the_page_says_what_the_results_say(page: Page, folder: Path) -> None:
     results = json.loads((folder / "evaluation_results.json").read_text())
     macro = results["arms"]["graph"]["relation_accuracy"]["macro"]
     shown = page.text.replace("\N{NO-BREAK SPACE}", " ")
-    assert f"Given the graph, {100 * macro:.1f} % of the pictures" in shown
+    assert f"Given the graph, {100 * macro:.1f} % (" in shown
     low, high = results["win_rate"]["ci95"]
     assert f"{100 * low:.1f} to {100 * high:.1f}" in shown
     assert "sgflux eval '<test>'" in shown

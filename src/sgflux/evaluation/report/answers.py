@@ -71,15 +71,16 @@ def _obeys(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
             sentences += filter(None, [ranking_sentence(results["ranking_accuracy"])])
         return Answer(question, "Not judged", sentences)
     sentences = [
-        f"Given the graph, {_with_interval(graph)} of the pictures show the stated relation."
+        f"Given the graph, {_with_interval(graph)} of the stated relations are in the pictures, "
+        "as a mean over predicates."
     ]
     signs: list[bool] = []
     without = arms.get(Arm.BASE_NEUTRAL) or arms.get(Arm.NULL_GRAPH)
     if without is not None and without.difference.low is not None:
         signs.append(without.difference.low > 0)
         sentences.append(
-            f"{without.name} ({without.told}): {_with_interval(without.accuracy)}. From the same "
-            f"noise, the graph makes a difference of {_points(without.difference)}."
+            f"{without.name} ({without.told}): {_with_interval(without.accuracy)}. "
+            f"{_compared(without.difference)}"
         )
     win = Figure.of(results.get("win_rate"))
     if win.value is not None and win.low is not None:
@@ -88,6 +89,15 @@ def _obeys(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
             f"When {_SWAPS.get(results['win_rate'].get('negatives'), 'the graph is made false')}, "
             f"the picture follows its own graph {_with_interval(win)} of the time, where chance is "
             f"{_percent(0.5)}."
+        )
+    graph_wins, text_wins = (
+        Figure.of((results.get("contradiction") or {}).get(f"follows_{who}"))
+        for who in ("graph", "text")
+    )
+    if graph_wins.value is not None:
+        sentences.append(
+            f"When the text states another predicate than the graph, {_with_interval(graph_wins)} "
+            f"of the pictures follow the graph and {_with_interval(text_wins)} the text."
         )
     if not signs:
         return Answer(question, f"{graph.percent}, compared with nothing", sentences)
@@ -147,8 +157,7 @@ def _against(arms: dict[Arm, ArmRow]) -> Answer:
     for arm in (Arm.BASE_RELATIONAL, Arm.NULL_GRAPH, Arm.SHUFFLED_GRAPH):
         if (row := arms.get(arm)) is not None and row.difference.value is not None:
             sentences.append(
-                f"{row.name} ({row.told}): {row.accuracy.percent}; the true graph makes a "
-                f"difference of {_points(row.difference)}."
+                f"{row.name} ({row.told}): {row.accuracy.percent}. {_compared(row.difference)}"
             )
     others = len(arms) - 1
     short = f"{others} other {'arm' if others == 1 else 'arms'}, the same noise"
@@ -226,12 +235,15 @@ def _judge(results: Results, predicates: list[PredicateRow], known: list[Known])
             "bad",
         )
     chief = next((table.right for table in known if table.right.value is not None), accuracy)
-    sentences.append("Its errors are in every share on this page.")
+    sentences.append(
+        "Its errors are in every share on this page, and on drawn pictures they may be more "
+        "frequent than on those that it was tested on."
+    )
     return Answer(question, f"Right about {chief.percent} of known relations", sentences)
 
 
 def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
-    question, sentences, short = "What does it cost in quality?", [], "no FID or KID"
+    question, sentences, short = "What does it cost in quality?", [], "FID and KID not measured"
     for metric, by_arm in (results.get("quality") or {}).items():
         listed = [
             f"{row.name} {figure.percent}{f' ({figure.interval})' if figure.interval else ''}"
@@ -239,7 +251,7 @@ def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
             if (figure := Figure.of(by_arm.get(arm), is_share=False)).value is not None
         ]
         if listed:
-            short = f"{metric} below"
+            short = f"{metric} measured"
             sentences.append(f"{metric} (lower is better): {'; '.join(listed)}.")
     if not sentences:
         sentences.append("This evaluation has no distance to real pictures, such as FID or KID.")
@@ -248,7 +260,9 @@ def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
         for arm in (Arm.GRAPH, Arm.BASE_NEUTRAL)
     )
     if graph.value is not None and base.value is not None:
-        short = f"Objects drawn: {Figure(graph.value - base.value).points}; {short}"
+        change = Figure(graph.value - base.value)
+        fewer = "Fewer" if graph.value < base.value else "No fewer"
+        short = f"{fewer} objects drawn ({change.points}); {short}"
         sentences.insert(
             0,
             f"All objects of the item are found in {_with_interval(graph)} of the pictures with "
@@ -264,10 +278,12 @@ def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
     ranking = results["ranking_accuracy"]
     if ranking.get("error_graph") is not None:
         sentences.append(
-            f"On real pictures, the error of the velocity is {ranking['error_graph']:.3f} under "
-            f"the true graph and {ranking['error_null_graph']:.3f} without a graph."
+            f"On real pictures, the model's training error is {ranking['error_graph']:.3f} under "
+            f"the true graph and {ranking['error_null_graph']:.3f} without a graph; the larger it "
+            "is, the less the pictures are what the model expects. The notes below “All figures” "
+            "say more."
         )
-    return Answer(question, short[0].upper() + short[1:], sentences)
+    return Answer(question, short, sentences)
 
 
 def _percent(share: float) -> str:
@@ -278,7 +294,11 @@ def _with_interval(figure: Figure) -> str:
     return f"{figure.percent} ({figure.interval})" if figure.interval else figure.percent
 
 
-def _points(difference: Figure) -> str:
-    """A difference of shares in points, with its interval."""
+def _compared(difference: Figure) -> str:
+    """A sentence about what the true graph adds to an arm."""
+    low, high = difference.low, difference.high
     interval = difference.interval.replace("-", "\N{MINUS SIGN}")
-    return f"{difference.points} ({interval})" if interval else difference.points
+    sentence = f"The true graph makes a difference of {difference.points}"
+    sentence += f" ({interval})" if interval else ""
+    is_open = low is not None and high is not None and low <= 0 <= high
+    return f"{sentence}{', which may be none' if is_open else ''}."

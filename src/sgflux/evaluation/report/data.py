@@ -165,6 +165,12 @@ def read_evaluation(folder: Path, *, metrics: Path | None = None) -> Evaluation:
     )
 
 
+def find_metrics(adapter: str | Path | None) -> Path | None:
+    """The curves of an adapter's training, which a run keeps beside the adapter; None: none."""
+    path = None if adapter is None else Path(adapter).parent / "metrics.jsonl"
+    return path if path is not None and path.is_file() else None
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a training's ``metrics.jsonl``; a last one that a kill cut off is no row.
 

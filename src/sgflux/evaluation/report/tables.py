@@ -27,7 +27,7 @@ class ArmRow:
     Attributes:
         arm: The arm.
         name: Name of the arm.
-        told: What the model is told.
+        told: Text about what the model is told.
         accuracy: Relation accuracy.
         objects: Share of pictures with all objects of their item.
         difference: Relation accuracy of the arm with the true graph minus this one's, paired.
@@ -90,7 +90,7 @@ class PredicateRow:
         graph: Relation accuracy with the true graph.
         base: The same of the base, told the objects only.
         found: Share of statements under the true graph with both objects found.
-        judge: How often the judge is right about real pictures of the predicate.
+        judge: Accuracy of the judge on real pictures of the predicate.
         is_doubtful: Whether the judge is no better than the majority answer.
     """
 
