@@ -111,7 +111,7 @@ def test_nobody_obeys_where_nobody_has_judged(evaluation: Evaluation) -> None:
     answer = given["Does the adapter obey the graph?"]
     assert (answer.short, answer.tone) == ("Not judged", "open")
     assert "0.963 under the true graph" in " ".join(answer.sentences)
-    assert given["How good is the judge?"].sentences == ["nobody has looked"]
+    assert given["How good is the judge?"].sentences == ["Nobody has looked."]
 
 
 def test_a_judge_without_calibration_is_called_so(evaluation: Evaluation) -> None:

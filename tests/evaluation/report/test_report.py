@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+import sgflux.evaluation.report
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
@@ -35,6 +36,7 @@ from sgflux.evaluation.report.panels import (
 from sgflux.evaluation.report.tables import PredicateRow, traces
 from tests.helpers.evaluated import make_evaluation
 
+ROOT = Path(sgflux.evaluation.report.__file__).parent
 VOID = {"meta", "img", "br", "link", "line", "rect", "path", "circle"}
 
 
@@ -70,6 +72,14 @@ class Page(HTMLParser):
             self.words.append(data)
 
 
+def missing(page: Page) -> set[str]:
+    """What the script looks for and the page has not; the script would stop there."""
+    script = (ROOT / "page.js").read_text(encoding="utf-8")
+    wanted = re.findall(r'one\("#([\w-]+)(?: \w+)?"\)(\??)', script)
+    assert len(wanted) > 5
+    return {name for name, optional in wanted if not optional} - set(page.ids)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_evaluation(tmp_path_factory.mktemp("report"))
@@ -93,6 +103,7 @@ def test_the_page_needs_nothing_else(page: Page, folder: Path) -> None:
     assert "http" not in text
     assert not re.search(r"url\(|@import|fetch\(|<script src", text)
     assert len(page.ids) == len(set(page.ids))
+    assert not missing(page)
 
 
 def test_a_reader_gets_answers_first_and_then_what_they_rest_on(page: Page) -> None:
@@ -255,7 +266,8 @@ def test_without_judge_metrics_and_real_pictures_the_rest_is_shown(
     (copy / "evaluation_results.json").write_text(json.dumps(results))
     (copy / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = Page(write_report(copy).read_text(encoding="utf-8"))
-    assert "nobody has looked" in page.text
+    assert "Nobody has looked." in page.text
+    assert not missing(page)
     assert "Ranking accuracy" in page.text
     assert "not at hand" in page.text
     assert "Loss by training step" not in page.text

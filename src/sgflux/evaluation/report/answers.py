@@ -196,7 +196,7 @@ def _judge(results: Results, predicates: list[PredicateRow], known: list[Known])
     question, judge = "How good is the judge?", results["judge"]
     accuracy = Figure.of(judge, key="accuracy")
     if judge["name"] == "none":
-        return Answer(question, "There is none", [judge["note"]])
+        return Answer(question, "There is none", [as_sentence(judge["note"])])
     sentences = []
     for table in known:
         if table.right.value is not None:
@@ -230,7 +230,8 @@ def _judge(results: Results, predicates: list[PredicateRow], known: list[Known])
             "Not calibrated",
             [
                 "The judge has not been calibrated: how often it errs is not known, and its "
-                f"errors are in every share on this page. {judge.get('note') or ''}".strip()
+                "errors are in every share on this page.",
+                as_sentence(judge.get("note") or ""),
             ],
             "bad",
         )
@@ -292,6 +293,11 @@ def _percent(share: float) -> str:
 
 def _with_interval(figure: Figure) -> str:
     return f"{figure.percent} ({figure.interval})" if figure.interval else figure.percent
+
+
+def as_sentence(note: str) -> str:
+    """A note of the results with a capital letter and a full stop."""
+    return note[:1].upper() + note[1:] + ("." if note and not note.endswith(".") else "")
 
 
 def _compared(difference: Figure) -> str:

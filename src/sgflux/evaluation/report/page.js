@@ -108,7 +108,7 @@ filters.addEventListener("input", ({ target }) => {
 });
 filters.addEventListener("submit", (event) => event.preventDefault());
 one("#more").addEventListener("click", () => { shown += 500; filter(); });
-one("#draw").addEventListener("click", ({ target }) => {
+one("#draw")?.addEventListener("click", ({ target }) => {
   const on = one("#gallery").classList.toggle("drawn");
   target.setAttribute("aria-pressed", on);
 });

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sgflux.caveats import base_note, caveats, overlap_note
-from sgflux.evaluation.report.answers import answers
+from sgflux.evaluation.report.answers import answers, as_sentence
 from sgflux.evaluation.report.charts import LineChart, Series, smooth
 from sgflux.evaluation.report.data import Evaluation, read_evaluation
 from sgflux.evaluation.report.headline import footnotes, headline
@@ -101,6 +101,7 @@ def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Secti
         noises=results["items"]["seeds_per_item"],
         judged=results["judge"]["name"] != "none",
         answers=answers(results, arms, predicates),
+        judge_note=as_sentence(results["judge"].get("note") or ""),
         arms=arms,
         tested=any(row.test for row in arms),
         calibration=calibration_tables(results),
