@@ -167,21 +167,37 @@ def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) 
     assert "above†" not in page
 
 
-def test_coverage_is_the_share_with_both_objects_found(evaluation: Evaluation) -> None:
-    pairs = [
-        (said.found, picture.boxes)
+def test_coverage_is_the_share_with_both_objects_found(
+    evaluation: Evaluation, tmp_path: Path
+) -> None:
+    found = [
+        said.found
         for picture in evaluation.pictures
         if picture.arm is Arm.GRAPH
         for triple, said in picture.own.items()
-        if triple.predicate == "riding"
+        if triple.predicate == "below"
     ]
-    (riding,) = (one for one in predicate_rows(evaluation) if one.name == "riding")
-    assert riding.found.n == len(pairs)
-    assert riding.found.value == pytest.approx(sum(found for found, _ in pairs) / len(pairs))
-    lines = [json.loads(s) for s in (evaluation.folder / "results.jsonl").read_text().splitlines()]
-    for line, picture in zip(lines, evaluation.pictures, strict=True):
-        for triple, said in picture.said.items():
-            assert said.found == {triple.subject, triple.object}.issubset(line["judge"]["present"])
+    (below,) = (one for one in predicate_rows(evaluation) if one.name == "below")
+    assert below.found.n == len(found)
+    assert below.found.value == pytest.approx(sum(found) / len(found))
+    # The world's judge also names a relation between objects that it does not find.
+    copy = Path(shutil.copytree(evaluation.folder, tmp_path / "evaluation"))
+    path = copy / "results.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["judge"]["present"] = []
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (below,) = (one for one in predicate_rows(read_evaluation(copy)) if one.name == "below")
+    assert below.found.value == 0.0
+    assert below.graph.value == 1.0
+    # Another judge looks for no objects, and says itself where one is not found.
+    for line in lines:
+        del line["judge"]["present"]
+        for one in line["verdict"]["verdicts"]:
+            one["verdict"] = "contradicted"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (below,) = (one for one in predicate_rows(read_evaluation(copy)) if one.name == "below")
+    assert below.found.value == 1.0
 
 
 def test_confusions_count_every_statement_once(evaluation: Evaluation) -> None:
