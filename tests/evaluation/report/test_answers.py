@@ -65,17 +65,25 @@ CALIBRATION: dict[str, Any] = {
     "standing": {
         "on": {
             "value": 0.6, "ci95": [0.5, 0.7], "n": 50, "majority": 0.55,
-            "better_than_majority": "open",
+            "better_than_majority": "open", "source": "human",
         },
         "above": {
             "value": 0.9, "ci95": [0.8, 0.95], "n": 50, "majority": 0.5,
-            "better_than_majority": "yes",
+            "better_than_majority": "yes", "source": "human",
         },
     },
     "human": {
         "n": 204, "agreement": 0.82, "majority": 0.57, "coverage": 0.4,
         "counts": {"agreement": 120}, "ci95": {"agreement": [0.75, 0.88]},
-        "per_predicate": {"on": {"n": 50, "agreement": 0.6, "majority": 0.55}},
+        "per_predicate": {
+            "on": {"n": 50, "agreement": 0.6, "majority": 0.55},
+            "above": {"n": 50, "agreement": 0.9, "majority": 0.5},
+        },
+        "predicates": ["on"],
+    },
+    "geometric": {
+        "n": 90, "balanced": 1.0, "majority": 0.5,
+        "per_predicate": {"on": {"n": 90, "balanced": 1.0, "majority": 0.5}}, "predicates": ["on"],
     },
 }  # fmt: skip
 """The part of a calibration that the report reads."""
@@ -157,9 +165,11 @@ def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Eva
 def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) -> None:
     results = changed(evaluation, lambda results: results.update(calibration=CALIBRATION))
     assert doubtful_predicates(results) == {"on"}
-    (table,) = calibration_tables(results)
-    assert [name for name, *_ in table.lines] == ["all", "on†"]
-    assert table.right == Figure(0.82, 0.75, 0.88, 120)
+    people, boxes = calibration_tables(results)
+    assert [name for name, *_ in people.lines] == ["all", "above", "on†"]
+    assert [name for name, *_ in boxes.lines] == ["all", "on"], "people say how far it is trusted"
+    assert (people.counted, boxes.counted) == (["on"], [])
+    assert people.right == Figure(0.82, 0.75, 0.88, 120)
     answer = answered(results)["How good is the judge?"]
     assert "right about 82.0\N{NO-BREAK SPACE}% (75.0 to 88.0)" in answer.sentences[0]
     page = render(Evaluation(**{**vars(evaluation), "results": results}), title="t")

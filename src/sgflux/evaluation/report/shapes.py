@@ -151,12 +151,14 @@ class KnownKindShape(KnownShape):
     """The same of all predicates together and of each by itself."""
 
     per_predicate: dict[str, KnownShape] = {}
+    predicates: list[Words] = []
 
 
 class StandingShape(FigureShape):
     """How far a judge is trusted about a predicate."""
 
     better_than_majority: Literal["yes", "no", "open"] = "open"
+    source: Words = ""
 
 
 class CalibratedShape(Struct):

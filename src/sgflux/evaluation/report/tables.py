@@ -200,11 +200,13 @@ class Known:
         title: Source of the statements.
         columns: Headings of the figures.
         lines: Predicate, its figures and its number of statements; all predicates come first.
+        counted: Predicates that count in the first line, if some do not; else none.
     """
 
     title: str
     columns: Sequence[str]
     lines: Sequence[tuple[str, Sequence[Figure], int]]
+    counted: Sequence[str]
 
     @property
     def right(self) -> Figure:
@@ -233,7 +235,7 @@ _KNOWN = {
 
 def calibration_tables(results: Results) -> list[Known]:
     """The judge's calibration, one table for each source of statements."""
-    calibration, doubtful = results.get("calibration") or {}, doubtful_predicates(results)
+    calibration = results.get("calibration") or {}
     tables = []
     for source, title in _SOURCES.items():
         if (entry := calibration.get(source)) is None:
@@ -241,6 +243,12 @@ def calibration_tables(results: Results) -> list[Known]:
         right = "agreement" if entry.get("agreement") is not None else "balanced"
         figures = {right: "right", **_KNOWN}
         each = sorted(entry.get("per_predicate", {}).items())
+        counted = entry.get("predicates", [])
+        doubtful = {
+            name
+            for name in doubtful_predicates(results)
+            if calibration["standing"][name].get("source") == source
+        }
         lines = [
             (
                 f"{name}†" if name in doubtful else name,
@@ -249,7 +257,9 @@ def calibration_tables(results: Results) -> list[Known]:
             )
             for name, one in (("all", entry), *each)
         ]
-        tables.append(Known(title, list(figures.values()), lines))
+        tables.append(
+            Known(title, list(figures.values()), lines, counted if len(counted) < len(each) else [])
+        )
     return tables
 
 
