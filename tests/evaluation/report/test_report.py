@@ -364,6 +364,8 @@ def test_lines_stay_inside_their_chart() -> None:
     assert "mark" in chart
     flat = LineChart("t", [Series("a", [(0.0, 0.0)], "graph")], percent=True)
     assert "nan" not in CHARTS.line_chart(flat)
+    tiny = LineChart("t", [Series("a", [(0.0, 5e-324)], "graph")])
+    assert "nan" not in CHARTS.line_chart(tiny), "the smallest number has a scale, too"
 
 
 def test_smoothing_is_a_mean_of_neighbours() -> None:

@@ -89,7 +89,7 @@ def smooth(points: Sequence[tuple[float, float]], *, window: int) -> list[tuple[
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers from at most ``low`` to at most ``high``, about ``count`` of them."""
-    span = (high - low) or abs(high) or 1.0
+    span = max((high - low) or abs(high) or 1.0, 1e-300)
     magnitude = 10.0 ** math.floor(math.log10(span / count))
     step = min((m * magnitude for m in (1, 2, 2.5, 5, 10)), key=lambda s: abs(span / s - count))
     first = math.floor(low / step + 1e-9)
