@@ -19,7 +19,7 @@ class ReportFlags:
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder of an evaluation."""
     metrics: Path | None = None
-    """metrics.jsonl of the training, for its curves; by default the one beside the adapter."""
+    """File metrics.jsonl of the training, for its curves; by default the one beside the adapter."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
