@@ -462,7 +462,7 @@ class Ours:
                 train_examples=len(arrays),
                 val_examples=0,
                 val_pairs=0,
-                processes=1,
+                passes=1,
                 block_range=(task.block_start, task.block_end),
                 num_layers=transformer.config.num_layers,
                 image_tokens=task.image_tokens,

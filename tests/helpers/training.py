@@ -12,6 +12,7 @@ import torch
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, shallow_dict
+from sgflux.training.processes.gradients import SharedGradients
 from sgflux.training.processes.processes import Processes
 
 
@@ -74,12 +75,14 @@ class Drawn:
     def __init__(self, *, repeat: bool = False) -> None:
         self.rows: list[tuple[int, ...]] = []
         self.seeds: list[int] = []
+        self.batches: list[Batch] = []
         self._repeat, self._first = repeat, None
 
     def __call__(self, arrays: Any, rows: Sequence[int], **settings: Any) -> Batch:
         self.rows.append(tuple(rows))
         self.seeds.append(settings["generator"].initial_seed())
         batch = draw_batch(arrays, rows, **settings)
+        self.batches.append(batch)
         self._first = self._first or batch
         return self._first if self._repeat else batch
 
@@ -89,6 +92,9 @@ class TwoInOne(Processes):
 
     def wait(self) -> None:
         pass
+
+    def gradients(self, weights: Sequence[torch.nn.Parameter]) -> SharedGradients:
+        return SharedGradients(weights, several=False)
 
     def average_(self, buffer: torch.Tensor) -> torch.Tensor:
         return buffer

@@ -1,4 +1,4 @@
-"""Two processes of one run, started by accelerate's launcher."""
+"""A few processes of one run, started by accelerate's launcher."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sgflux.settings.training import TrainConfig
@@ -40,12 +41,29 @@ raise SystemExit(result.exit_status)
 """
 
 
-def launch(script: Path, *flags: str) -> subprocess.Popen[str]:
+RUNS = """
+import json, sys
+from pathlib import Path
+from sgflux.settings.training import TrainConfig
+from sgflux.training.run.train import train
+
+for path in sys.argv[1:]:
+    train(TrainConfig.from_json(json.loads(Path(path).read_text())))
+"""
+"""Trains by one settings file after the other."""
+
+DDP = ("--multi_gpu",)
+FSDP2 = ("--use_fsdp", "--fsdp_version", "2")
+
+
+def launch(
+    script: Path, *flags: str, processes: int = 2, engine: Sequence[str] = DDP
+) -> subprocess.Popen[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2",
+        sys.executable, "-m", "accelerate.commands.launch", *engine, "--num_processes", str(processes),
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--main_process_port", str(port), str(script), *flags,
     ]  # fmt: skip

@@ -167,7 +167,7 @@ def test_epochs_become_as_many_steps_as_whole_batches_need(bucketed: MakeConfig)
             train_examples=12,
             val_examples=0,
             val_pairs=0,
-            processes=2,
+            passes=2 * config.optimizer.gradient_accumulation_steps,
             block_range=(0, 1),
             num_layers=1,
             image_tokens=1,

@@ -12,7 +12,7 @@ from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
 from sgflux.settings.training import TrainConfig, read_settings
-from sgflux.terminal.endings import exit_status
+from sgflux.terminal.endings import BAD_INPUT, exit_status
 from sgflux.terminal.quiet import hide_loading_bars
 
 EXAMPLE = (
@@ -40,10 +40,16 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 
 def _train(config: TrainConfig) -> int:
+    from sgflux.training.processes.lost import LostProcessError
     from sgflux.training.run import train as trainer
 
     hide_loading_bars()
-    return trainer.train(config).exit_status
+    try:
+        return trainer.train(config).exit_status
+    except LostProcessError as error:
+        if error.is_first:
+            raise
+        return BAD_INPUT
 
 
 def parse_train_config(

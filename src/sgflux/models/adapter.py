@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig
@@ -27,6 +27,9 @@ from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.lora_switch import switched_off
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 __all__ = [
     "LORA_NAME",
@@ -100,6 +103,12 @@ class GraphLoraModel(nn.Module):
         """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""
         self.flux.offload_blocks(device, folder=folder)
         self.encoder.to(device)
+
+    def share_blocks(self, mesh: DeviceMesh, device: torch.device | str) -> None:
+        """See :meth:`ConditionedFlux.share_blocks`; every process keeps the encoder whole."""
+        self.flux.share_blocks(mesh, device)
+        if isinstance(self.encoder, nn.Module):
+            self.encoder.to(device)
 
     @property
     def _is_disabled(self) -> bool:

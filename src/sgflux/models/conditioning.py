@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,11 @@ from sgflux.models.block_range import check_concept_blocks, validate_block_range
 from sgflux.models.conditioner import Conditioner
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.prefix_state import PrefixState
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from sgflux.bases.memory.sharding import BlockShards
 
 __all__ = ["ConditionedFlux", "PrefixState"]
 
@@ -70,6 +75,7 @@ class ConditionedFlux(nn.Module):
         self.transformer = transformer
         self.conditioner = conditioner
         self._offload: BlockOffload | None = None
+        self._shards: BlockShards | None = None
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile the base's blocks, those with a graph or concepts in them as well.
@@ -95,6 +101,26 @@ class ConditionedFlux(nn.Module):
         away = [*blocks[: self.block_start], *blocks[self.block_end :]]
         self._offload = BlockOffload(away, device=device, folder=folder)
         self._offload.move_the_rest(self)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several processes share the blocks, and so must call them equally often."""
+        return self._shards is not None
+
+    def share_blocks(self, mesh: DeviceMesh, device: torch.device | str) -> None:
+        """Share the frozen weights of all blocks between processes, which keep all else whole.
+
+        Args:
+            mesh: Processes that share the blocks, in one dimension.
+            device: Device on which everything runs in this process.
+        """
+        # Most programs have one process and need not load this part of torch.
+        from sgflux.bases.memory.sharding import BlockShards, move_what_is_whole
+
+        blocks = [block.module for block in self.network.blocks]
+        trained = [weight for weight in self.parameters() if weight.requires_grad]
+        self._shards = BlockShards(blocks, mesh=mesh, whole=trained)
+        move_what_is_whole(self, device)
 
     def forward(
         self,
@@ -249,15 +275,16 @@ class ConditionedFlux(nn.Module):
             scores: Gets what the state's concepts see there, if there are any; None: they rest.
         """
         block = self.network.blocks[index]
+        call_block = run if self._shards is None else self._shards.gathered(block.module, run)
         if state.concepts is not None and scores is not None:
-            state, states, found = run(block.with_concepts, state, graph)
+            state, states, found = call_block(block.with_concepts, state, graph)
             scores.append(found)
             return state, states
         state = state._replace(concepts=None)
         if graph is not None:
-            return run(block.with_graph, state, graph)
+            return call_block(block.with_graph, state, graph)
         call = block.module if self._offload is None else self._offload.called(block.module)
-        return run(partial(block.plain, call=call), state), None
+        return call_block(partial(block.plain, call=call), state), None
 
 
 def _every(gradient_checkpointing: bool | int) -> int:

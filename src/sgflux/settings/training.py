@@ -26,6 +26,7 @@ from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.settings.pictures import PictureSettings
+from sgflux.settings.processes import ProcessSettings
 from sgflux.settings.run import RunSettings
 from sgflux.settings.start import StartSettings
 from sgflux.settings.validation import SelectBy, ValidationSettings
@@ -61,6 +62,8 @@ class TrainConfig:
     """Memory."""
     blocks: Group[BlockSettings] = field(default_factory=BlockSettings)
     """Checkpointing and compilation."""
+    processes: Group[ProcessSettings] = field(default_factory=ProcessSettings)
+    """Several processes."""
     validation: Group[ValidationSettings] = field(default_factory=ValidationSettings)
     """Validation."""
     run: Group[RunSettings]
@@ -73,6 +76,7 @@ class TrainConfig:
         object.__setattr__(self, "model", self.model.named())
         self._check_validation()
         self._check_memory()
+        self._check_processes()
         self._check_buckets()
 
     def _check_validation(self) -> None:
@@ -113,6 +117,21 @@ class TrainConfig:
                 "offload_blocks does not work with saliency (ranker, gen_rel_from): concepts look "
                 "into blocks whose weights are away; drop one"
             )
+
+    def _check_processes(self) -> None:
+        if not self.processes.shard_base:
+            return
+        for name, value, why in (
+            (
+                f"quantize {self.memory.quantize!r}",
+                self.memory.quantize != "none",
+                "quantised matrices cannot be divided",
+            ),
+            ("offload_blocks", self.memory.offload_blocks, "both keep the weights elsewhere"),
+            ("compile", self.blocks.compile, "compiled blocks do not gather their weights"),
+        ):
+            if value:
+                raise ConfigError(f"shard_base does not work with {name}: {why}; drop one")
 
     def _check_buckets(self) -> None:
         """Check that nothing needs pictures of one size where there are aspect buckets."""

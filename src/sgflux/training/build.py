@@ -98,7 +98,8 @@ def place(
     *,
     compiles: bool,
     training_adapter: Path | None,
-    device: torch.device,
+    processes: Processes,
+    shares_base: bool,
 ) -> TrainingAdapter | None:
     """Bring a model to the device in the form in which it is trained.
 
@@ -107,7 +108,8 @@ def place(
         memory: Whether it is quantised or offloaded.
         compiles: Whether its blocks are compiled.
         training_adapter: File of the training adapter; None: there is none.
-        device: Device of the training.
+        processes: Processes that share the work, each on its device.
+        shares_base: Whether they share the frozen weights of the blocks as well.
 
     Returns:
         The training adapter, which is in the base now.
@@ -115,7 +117,7 @@ def place(
     Raises:
         SgfluxError: if the training adapter does not fit the model.
     """
-    transformer, added = model.flux.transformer, None
+    transformer, added, device = model.flux.transformer, None, processes.device
     if training_adapter is not None:
         added = add_training_adapter(transformer, training_adapter)
     if memory.quantize != "none":
@@ -123,6 +125,8 @@ def place(
         quantize_base(transformer, memory.quantize, keep=keep, device=device)
     if memory.offload_blocks:
         model.offload_blocks(device, folder=memory.offload_folder)
+    elif shares_base:
+        model.share_blocks(processes.sharing_base(), device)
     else:
         model.to(device)
     if compiles:
@@ -196,18 +200,27 @@ def plan_of(
     splits: Splits,
     model: GraphLoraModel,
     *,
-    processes: Processes,
+    passes: int,
     image_tokens: int,
     sizes: Sequence[Size] = (),
 ) -> RunPlan:
-    """The numbers of the run; ``sizes`` are those of its pictures, with aspect buckets."""
+    """The numbers of the run.
+
+    Args:
+        optimizer: Length of the run, and its batches.
+        splits: Data of the run.
+        model: Model with its adapter.
+        passes: Number of forward passes of a step, over all processes.
+        image_tokens: Number of image tokens of a picture; with aspect buckets, of the largest one.
+        sizes: Size of each training picture, with aspect buckets; else empty.
+    """
     weights, adapter = list(model.parameters()), model.config
     return make_plan(
         optimizer,
         train_examples=len(splits.train),
         val_examples=len(splits.items),
         val_pairs=sum(item.negative is not None for item in splits.items),
-        processes=processes.count,
+        passes=passes,
         block_range=(adapter.block_start, adapter.block_end),
         num_layers=adapter.base["num_layers"],
         image_tokens=image_tokens,

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,6 @@ from sgflux.training.log.stopwatch import Stopwatch
 from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.optimization import (
     Average,
-    average_gradients,
     learning_rate_factor,
     make_optimizer,
     set_learning_rate,
@@ -107,6 +107,7 @@ class TrainingRun:
         self._model = preparation.model
         self._weights = self._model.trainable_parameters()
         self._weight_list = list(self._weights.values())
+        self._gradients = processes.gradients(self._weight_list)
         self._optimizer = make_optimizer(
             self._weights,
             lr=optimizer.lr,
@@ -210,11 +211,11 @@ class TrainingRun:
             Its mean loss and the means of the terms' figures, (1 + F,).
         """
         settings, processes = self._settings, self._processes
-        parts = settings.gradient_accumulation_steps
+        passes = processes.passes(self._plan.passes)
         total = torch.zeros(1 + len(self._loss.names), device=processes.device)
-        for part in range(parts):
-            pass_index = self.step * parts + part
-            number = pass_index * processes.count + processes.index
+        for part, (place, divisor) in enumerate(passes, start=1):
+            # Whatever is drawn follows from the pass, so that it does not matter who does it.
+            number = self.step * self._plan.passes + place
             rows = self._order.batch(number, settings.batch_size)
             batch = draw_batch(
                 self._data.train,
@@ -226,28 +227,26 @@ class TrainingRun:
                 t_min=self._flow.t_min,
                 t_max=self._flow.t_max,
                 sigma_shift=self._data.sigma_shift_of(rows),
-                generator=generator_for(self._run.seed, "batch", pass_index, processes.index),
+                generator=generator_for(self._run.seed, "batch", number, 0),
             ).to(processes.device)
-            with attention_kernel(processes.device):
-                loss, figures = self._loss(
-                    batch,
-                    rows,
-                    step=self.step,
-                    draws=(pass_index, processes.index),
+            kept_here = self._gradients.kept_here(part < len(passes))
+            with attention_kernel(processes.device), kept_here:
+                loss, figures = self._gradients(
+                    partial(self._loss, batch, rows, step=self.step, draws=(number, 0))
                 )
-                loss = loss / parts
+                loss = loss / divisor
                 loss.backward()
-            total += torch.cat([loss.detach()[None], figures / parts])
+            total += torch.cat([loss.detach()[None], figures / divisor])
+        self._gradients.complete()
         return total
 
     def _share(self, figures: Tensor, stop: StopRequest) -> tuple[Tensor, int | None]:
-        """Average gradients and figures over the processes, which also agree on whether to stop."""
+        """Average the figures over the processes, which also agree on whether to stop."""
         own = stop.signal or 0
         if self._processes.count == 1:
-            average_gradients(self._weight_list, figures, processes=self._processes)
             return figures, own or None
         extra = torch.cat([figures, figures.new_full((1,), float(own))])
-        extra = average_gradients(self._weight_list, extra, processes=self._processes)
+        extra = self._processes.average_(extra)
         # The launcher passes a signal on to every process, but not in the same step.
         came = float(extra[-1]) * self._processes.count
         return extra[:-1], (own or signal.SIGTERM) if came else None
@@ -334,7 +333,8 @@ class TrainingRun:
                 return stop.signal
             result = validator.summarize(errors)
             extra = {}
-            if self._extra_validation is not None and self._processes.is_main:
+            is_needed = self._processes.is_main or self._model.flux.is_shared
+            if self._extra_validation is not None and is_needed:
                 with self._data.as_sampled():
                     extra = dict(self._extra_validation(self._model, self.step))
             self._validated_step = self.step
@@ -392,6 +392,7 @@ class TrainingRun:
             data=self._data.digests,
             content=self._data.content,
             processes=self._processes.count,
+            passes=self._plan.passes,
             validated_step=self._validated_step,
             best=self.best,
             confusion=None if ranking is None else ranking.confusion.to_state(),

@@ -1,4 +1,4 @@
-"""From gradients to weights: the learning rate, AdamW, averaging over processes and over time.
+"""From gradients to weights: the learning rate, AdamW, and averaging over time.
 
 Everything here works on the few trained float32 weights as one ordered list, and nothing here waits
 for the device: losses and norms stay tensors until somebody logs them.
@@ -7,14 +7,13 @@ for the device: losses and norms stay tensors until somebody logs them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError
-from sgflux.training.processes.processes import Processes
 
 
 def learning_rate_factor(step: int, *, warmup_steps: int, max_steps: int, floor: float) -> float:
@@ -80,37 +79,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group to ``factor`` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak_lr"] * factor
-
-
-def average_gradients(
-    weights: Sequence[nn.Parameter], extra: Tensor, *, processes: Processes
-) -> Tensor:
-    """Average the gradients over the processes, together with a few numbers that ride along.
-
-    A weight that no example of this process has touched has a zero gradient, not a missing one, so
-    that every process sends the same buffer, and AdamW's state never depends on the draw.
-
-    Args:
-        weights: Trained weights; their ``grad`` is replaced.
-        extra: Further numbers to average, (n,) float32 on the same device.
-
-    Returns:
-        (n,) float32, averaged.
-    """
-    for weight in weights:
-        if weight.grad is None:
-            weight.grad = torch.zeros_like(weight)
-    if processes.count == 1:
-        return extra
-    gradients = [weight.grad for weight in weights if weight.grad is not None]
-    buffer = torch.cat([gradient.flatten() for gradient in gradients] + [extra])
-    processes.average_(buffer)
-    sizes = [gradient.numel() for gradient in gradients]
-    *parts, extra = buffer.split([*sizes, extra.numel()])
-    torch._foreach_copy_(
-        gradients, [part.view_as(grad) for part, grad in zip(parts, gradients, strict=True)]
-    )
-    return extra
 
 
 class Average:

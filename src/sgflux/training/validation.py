@@ -193,8 +193,16 @@ class Validator:
         *,
         device: torch.device,
         should_stop: Callable[[], bool],
+        idle: int = 0,
     ) -> Tensor | None:
         """e(g+), e(no graph), e(g-) of the items at ``places``.
+
+        Args:
+            error_of: Computes e(g).
+            places: Places of the items.
+            device: Device of ``error_of``.
+            should_stop: Function that says whether to stop on the way.
+            idle: Number of batches that are measured for nothing, see :meth:`idle_batches`.
 
         Returns:
             (3, len(places), K) float32 on the CPU, with NaN where an item has no negative; None if
@@ -207,7 +215,7 @@ class Validator:
         in_order = [column_of[place] for place in places]
         for sigma_index in range(len(self.sigmas)):
             rows = []
-            for chunk in chunks:
+            for chunk in (*chunks, *[[0]] * idle):
                 if should_stop():
                     return None
                 chosen = [self.items[place] for place in chunk]
@@ -218,6 +226,7 @@ class Validator:
                     item.graph if item.negative is None else item.negative.graph for item in chosen
                 ]
                 rows.append(torch.stack(error_of(batch, [batch.graphs, nulls, negatives])))
+            rows = rows[: len(chunks)]
             columns.append(torch.cat(rows, dim=1) if rows else torch.empty(3, 0, device=device))
         errors = torch.stack(columns, dim=2).float().cpu()[:, in_order]
         without = [i for i, place in enumerate(places) if self.items[place].negative is None]
@@ -230,13 +239,31 @@ class Validator:
         """As :meth:`errors`, of all items, each process measuring its share of them."""
         count = len(self.items)
         places = range(processes.index, count, processes.count)
-        errors = self.errors(error_of, places, device=processes.device, should_stop=should_stop)
+        errors = self.errors(
+            error_of,
+            places,
+            device=processes.device,
+            should_stop=should_stop,
+            idle=self.idle_batches(processes),
+        )
         if errors is None or processes.count == 1:
             return errors
         everywhere = torch.empty(3, count, len(self.sigmas))
         for place, error in processes.gather(list(zip(places, errors.unbind(1), strict=True))):
             everywhere[:, place] = error
         return everywhere
+
+    def idle_batches(self, processes: Processes) -> int:
+        """Number of batches by which another process has more items than this one.
+
+        Processes that share a base must call it equally often, so this one then measures its first
+        item for nothing.
+        """
+        shares = (
+            range(index, len(self.items), processes.count) for index in range(processes.count)
+        )
+        batches = [len(self.chunks(share)) for share in shares]
+        return max(batches) - batches[processes.index]
 
     def chunks(self, places: Sequence[int]) -> list[list[int]]:
         """The places in batches whose pictures have one size each, in order as far as that goes."""

@@ -99,6 +99,8 @@ class TrainingState:
         confusion: Table that hard negatives are drawn by; None where there are none.
         content: Split -> digest of its rows and the bytes of their pictures; None in a checkpoint
             of an older sgflux.
+        passes: Number of forward passes of a step, over all processes; None in a checkpoint of an
+            older sgflux.
     """
 
     step: int
@@ -116,6 +118,14 @@ class TrainingState:
     best: AdapterWeights | None
     confusion: dict[str, Any] | None = None
     content: dict[str, str] | None = None
+    passes: int | None = None
+
+    @property
+    def passes_of_step(self) -> int:
+        """Number of forward passes of a step, over all processes."""
+        if self.passes is not None:
+            return self.passes
+        return self.processes * int(self.config["gradient_accumulation_steps"])
 
     def save(self, path: Path) -> None:
         """Write the file, all of it or nothing."""

@@ -32,6 +32,7 @@ _NO_PART_OF_TRAINING = (
     "encoder_device",
     "offload_blocks",
     "offload_folder",
+    "shard_base",
     "sample_steps",
     "resume",
     "dry_run",
@@ -89,6 +90,9 @@ def check_resumable(
     differing = changed_settings(
         old, new, by_content=state.content is not None, by_identity=trained_on is not None
     )
+    passes, accumulation = state.passes_of_step, "gradient_accumulation_steps"
+    if new[accumulation] * processes == passes:
+        differing = [name for name in differing if name != accumulation]
     if differing:
         changes = "; ".join(
             f"{name}: {_shown(old, name)} in the checkpoint, {_shown(new, name)} now"
@@ -110,9 +114,10 @@ def check_resumable(
     if check.status != "same":
         said.append(f"{path}: {check.text}")
     if processes != state.processes:
-        raise SgfluxError(
-            f"{path}: was trained by {state.processes} process(es), now there are {processes}; "
-            "launch as many as before"
+        said.append(
+            f"{path}: was trained by {state.processes} process(es), now there are {processes}; a "
+            f"step still has {passes} forward passes, which they share"
+            + ("" if passes % processes == 0 else ": some are done twice and count once")
         )
     if any(old.get(name) != new.get(name) for name in LENGTH):
         said.append(

@@ -19,7 +19,8 @@ class RunPlan:
         train_examples: Number of training examples.
         val_examples: Number of examples judged in a validation; 0 without one.
         val_pairs: Number of these that have a negative.
-        examples_per_step: Number of examples over all processes and accumulated forward passes.
+        passes: Number of forward passes of a step, over all processes.
+        examples_per_step: Number of examples of a step, in all its forward passes.
         max_steps: Number of optimizer steps.
         warmup_steps: Number of these that are warmup.
         block_start: First double block that the adapter changes.
@@ -35,6 +36,7 @@ class RunPlan:
     train_examples: int
     val_examples: int
     val_pairs: int
+    passes: int
     examples_per_step: int
     max_steps: int
     warmup_steps: int
@@ -73,7 +75,7 @@ def make_plan(
     train_examples: int,
     val_examples: int,
     val_pairs: int,
-    processes: int,
+    passes: int,
     block_range: tuple[int, int],
     num_layers: int,
     image_tokens: int,
@@ -85,12 +87,13 @@ def make_plan(
     """Add what follows from these numbers.
 
     With aspect buckets an epoch ends with a whole batch of every bucket, and ``bucket_counts`` are
-    the buckets' examples, see :class:`~sgflux.training.batches.bucket_order.BucketOrder`.
+    the buckets' examples, see :class:`~sgflux.training.batches.bucket_order.BucketOrder`;
+    ``passes`` are the forward passes of a step, over all processes.
 
     Raises:
         SgfluxError: if the warmup is as long as the run.
     """
-    per_step = optimizer.batch_size * optimizer.gradient_accumulation_steps * processes
+    per_step = optimizer.batch_size * passes
     steps = optimizer.max_steps
     if steps is None:
         epochs = optimizer.epochs or DEFAULT_EPOCHS
@@ -114,6 +117,7 @@ def make_plan(
         train_examples=train_examples,
         val_examples=val_examples,
         val_pairs=val_pairs,
+        passes=passes,
         examples_per_step=per_step,
         max_steps=steps,
         warmup_steps=warmup,

@@ -7,7 +7,8 @@ ignores them in silence. Here each is either what the run does anyway, or refuse
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import psutil
 from sgflux.errors import SgfluxError
 
 _NOTHING = ("", "no", "none")
+_RAM_EFFICIENT = "FSDP_CPU_RAM_EFFICIENT_LOADING"
 _LAUNCHERS = ("accelerate-launch", "accelerate.commands.launch")
 
 
@@ -23,6 +25,8 @@ def check_launcher(
     dtype: str,
     compiles: bool | None = None,
     accumulation: int | None = None,
+    recomputes: bool = False,
+    shares_base: bool = False,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] | None = None,
 ) -> None:
@@ -32,6 +36,8 @@ def check_launcher(
         dtype: Precision of the run, fp32 or bf16.
         compiles: Whether the run compiles its blocks; None: the run has no such setting.
         accumulation: Gradient accumulation steps of the run; None: the run has no such setting.
+        recomputes: Whether the run recomputes activations in the backward pass.
+        shares_base: Whether the run can share its base between processes.
         environment: Variables of the environment; None: those of this process.
         command: Command line of the launcher; None: that of this process's parent.
 
@@ -68,6 +74,72 @@ def check_launcher(
             f"accelerate launch was told --gradient_accumulation_steps {told}, and the run's are "
             f"{accumulation}: give --gradient-accumulation-steps {told} after 'sgflux train' "
             "instead"
+        )
+    if asks_for_shards(environment):
+        _check_fsdp(environment, recomputes=recomputes, shares_base=shares_base)
+
+
+def asks_for_shards(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether the launcher was told ``--use_fsdp``, which means the setting ``shard_base``.
+
+    Args:
+        environment: Variables of the environment; None: those of this process.
+    """
+    environment = os.environ if environment is None else environment
+    return environment.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
+
+
+@contextmanager
+def weights_in_every_process() -> Iterator[None]:
+    """A context in which the launcher's ``--use_fsdp`` does not leave models without weights.
+
+    By its default ``fsdp_cpu_ram_efficient_loading``, transformers would read the text encoders in
+    one process and leave zeros in the others, for a wrapper that is not used here.
+    """
+    if not asks_for_shards():
+        yield
+        return
+    before = os.environ.get(_RAM_EFFICIENT)
+    os.environ[_RAM_EFFICIENT] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_RAM_EFFICIENT]
+        else:
+            os.environ[_RAM_EFFICIENT] = before
+
+
+def _check_fsdp(environment: Mapping[str, str], *, recomputes: bool, shares_base: bool) -> None:
+    """Refuse what the launcher was told about FSDP and the run does not do."""
+    if not shares_base:
+        raise SgfluxError(
+            "accelerate launch was told --use_fsdp, which has no effect on this command; launch "
+            "with --multi_gpu"
+        )
+    version = environment.get("FSDP_VERSION", "1")
+    if version != "2":
+        raise SgfluxError(
+            f"accelerate launch was told --fsdp_version {version}; give --fsdp_version 2, which "
+            "can leave the trained weights whole"
+        )
+    for variable, way_out in (
+        ("FSDP_OFFLOAD_PARAMS", "leave it out; without shards there is --offload-blocks"),
+        ("FSDP_ACTIVATION_CHECKPOINTING_OFFLOAD", "leave it out"),
+        (
+            "FSDP_ACTIVATION_CHECKPOINTING",
+            "" if recomputes else "give --gradient-checkpointing after 'sgflux train' as well",
+        ),
+    ):
+        if way_out and environment.get(variable, "false").lower() == "true":
+            raise SgfluxError(
+                f"accelerate launch was told --{variable.lower()} true, which has no effect here: "
+                f"{way_out}"
+            )
+    if environment.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower() in ("false", "no_reshard"):
+        raise SgfluxError(
+            "accelerate launch was told --fsdp_reshard_after_forward false, which has no effect "
+            "here: a block's weights are always given up after it has run; leave it out"
         )
 
 

@@ -1,15 +1,14 @@
 """The processes of one run, as ``accelerate launch`` started them; one of them is the usual case.
 
-Only the adapter is trained, so the base is replicated and the gradients of the few trained weights
-are averaged once a step in one flat buffer (see :mod:`sgflux.training.optimization`). Wrapping the
-model instead would broadcast the frozen base at the start, and would have to search for unused
-weights whenever a batch has no graph.
+The gradients of the trained weights are averaged by DDP (:mod:`.gradients`), and the frozen base is
+shared by FSDP2 where that is asked for (:mod:`sgflux.bases.memory.sharding`).
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,13 @@ from accelerate.utils import (  # type: ignore[import-untyped]
     DistributedType,
     gather_object,
 )
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from sgflux.bases.devices import usable_device
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import hold_folder
+from sgflux.training.processes.gradients import SharedGradients
 
 Item = TypeVar("Item")
 
@@ -56,14 +57,14 @@ class Processes:
 
         Raises:
             SgfluxError: if the device is not there, or the launcher was configured for something
-                that this trainer does not do (DeepSpeed, FSDP, ...).
+                that this trainer does not do (DeepSpeed, ...).
         """
-        for variable in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
-            if os.environ.get(variable, "false").lower() == "true":
-                raise SgfluxError(
-                    f"accelerate is configured with {variable}=true, which has no effect on an "
-                    "adapter this small; launch with --multi_gpu"
-                )
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
+            raise SgfluxError(
+                "accelerate is configured with ACCELERATE_USE_DEEPSPEED=true, which has no effect "
+                "on an adapter this small; launch with --multi_gpu, or with --use_fsdp "
+                "--fsdp_version 2 to share the base"
+            )
         launched_on_cpu = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
         wanted = None if device == "auto" else usable_device(device)
         if wanted is None:
@@ -137,6 +138,51 @@ class Processes:
         else:
             with PartialState().main_process_first():
                 yield
+
+    def sharing_base(self) -> DeviceMesh:
+        """The processes that share one base: those of this machine, or all if each has its own.
+
+        Raises:
+            SgfluxError: if there is one process, or the machines have different numbers of them.
+        """
+        if self.count == 1:
+            raise SgfluxError(
+                "shard_base has no effect with one process; start several with accelerate launch "
+                "or torchrun (docs/multi_gpu.md), or leave it out"
+            )
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        if self.count % here or len(set(self.gather([here]))) > 1:
+            raise SgfluxError(
+                f"shard_base needs the same number of processes on every machine, but one of them "
+                f"has {here} of {self.count}"
+            )
+        if here == 1:
+            return init_device_mesh(self.device.type, (self.count,))
+        shape, names = (self.count // here, here), ("machine", "process")
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=names)["process"]
+
+    def passes(self, total: int) -> list[tuple[int, float]]:
+        """The forward passes of a step that this process does.
+
+        All processes do equally many of them, since they meet in every pass: where the passes
+        cannot be divided, some are done twice and count once.
+
+        Args:
+            total: Number of passes of a step over all processes.
+
+        Returns:
+            Number of each pass, from 0 to ``total`` - 1, and what its loss is divided by, so that
+            the mean over the processes is the mean over the passes; infinity for one that another
+            process does as well.
+        """
+        places = range(self.index, -(-total // self.count) * self.count, self.count)
+        return [
+            (place % total, total / self.count if place < total else math.inf) for place in places
+        ]
+
+    def gradients(self, weights: Sequence[nn.Parameter]) -> SharedGradients:
+        """What averages the gradients of these weights over the processes."""
+        return SharedGradients(weights, several=self.count > 1)
 
     def average_(self, buffer: Tensor) -> Tensor:
         """Replace ``buffer`` by its mean over the processes, in place."""

@@ -129,12 +129,23 @@ def prepare(
     splits: Splits,
     encoded: Encoded,
     *,
+    passes: int,
     processes: Processes,
     base_identity: BaseIdentity | None = None,
     initial: InitialAdapter | None = None,
     say: Say,
 ) -> Preparation:
     """Load the model, and make everything else that the loop needs.
+
+    Args:
+        config: Configuration of the run.
+        splits: Data of the run.
+        encoded: Data of the run, encoded.
+        passes: Number of forward passes of a step, over all processes.
+        processes: Processes that share the work.
+        base_identity: Identity of the base; None: the adapter will record none.
+        initial: Weights from which the adapter starts; None: it starts untrained.
+        say: Function that shows a line to the user.
 
     Raises:
         SgfluxError: if the model cannot be loaded, or a setting does not fit it.
@@ -153,7 +164,7 @@ def prepare(
         config.optimizer,
         splits,
         model,
-        processes=processes,
+        passes=passes,
         image_tokens=encoded.image_tokens,
         sizes=sizes,
     )
@@ -162,7 +173,8 @@ def prepare(
         config.memory,
         compiles=config.blocks.compile,
         training_adapter=splits.training_adapter,
-        device=device,
+        processes=processes,
+        shares_base=config.processes.shard_base,
     )
 
     def sigma_shift(image_tokens: int) -> float:
@@ -312,13 +324,19 @@ def start_run(
 
 
 def outline(
-    config: TrainConfig, splits: Splits, *, processes: Processes, sizes: Sequence[Size]
+    config: TrainConfig,
+    splits: Splits,
+    *,
+    passes: int,
+    processes: Processes,
+    sizes: Sequence[Size],
 ) -> tuple[RunPlan, list[str]]:
     """Work out a run from the descriptions of its model, before the model is loaded.
 
     Args:
         config: Configuration of the run.
         splits: Data of the run.
+        passes: Number of forward passes of a step, over all processes.
         processes: Processes that share the work.
         sizes: Size of each training picture, with aspect buckets; else empty.
 
@@ -346,7 +364,7 @@ def outline(
         config.optimizer,
         splits,
         model,
-        processes=processes,
+        passes=passes,
         image_tokens=image_tokens_of(sizes or [size], patch=patch),
         sizes=sizes,
     )

@@ -42,7 +42,12 @@ from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
 from sgflux.training.processes.determinism import deterministic_kernels
-from sgflux.training.processes.launcher import check_launcher
+from sgflux.training.processes.launcher import (
+    asks_for_shards,
+    check_launcher,
+    weights_in_every_process,
+)
+from sgflux.training.processes.lost import naming_lost_processes
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run.card_sample import draw_sample
 from sgflux.training.run.model_card import model_card
@@ -89,7 +94,8 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         config: Configuration of the run.
         validate: Called after every validation, in the main process, with the model (averaged
             weights) and the step; the figures that it returns go to metrics.jsonl beside the rest
-            and do not choose the best checkpoint.
+            and do not choose the best checkpoint. Where processes share the base it is called in
+            all of them.
 
     Returns:
         The result; also when SIGINT or SIGTERM asked for an early end, in which case
@@ -98,13 +104,22 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
     Raises:
         SgfluxError: on bad input, a folder in use, a checkpoint of another run, or a loss or
             gradient that is not finite; the message names the way out.
+        LostProcessError: if another process of the run is gone.
     """
     check_launcher(
         dtype=config.compute.dtype,
         compiles=config.blocks.compile,
         accumulation=config.optimizer.gradient_accumulation_steps,
+        recomputes=config.blocks.recompute_every > 0,
+        shares_base=True,
     )
-    with deterministic_kernels(config.blocks.deterministic):  # before the first use of a GPU
+    if asks_for_shards():
+        config = config.changed(shard_base=True)
+    with (
+        deterministic_kernels(config.blocks.deterministic),  # before the first use of a GPU
+        weights_in_every_process(),
+        naming_lost_processes(config.run.output_dir),
+    ):
         return _train(config, validate=validate)
 
 
@@ -169,6 +184,9 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
                 processes=processes.count,
             ):
                 log.say(line)
+        passes = config.optimizer.gradient_accumulation_steps * processes.count
+        if state is not None:
+            passes = state.passes_of_step
         if initial is not None:
             identity = _identify(config, processes=processes)
             allow_other = config.start.allow_other_base
@@ -190,11 +208,20 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             sizes = planned.sizes
         if config.run.dry_run:
             return _dry_run(
-                config, splits, state, checked, processes=processes, log=log, sizes=sizes
+                config,
+                splits,
+                state,
+                checked,
+                passes=passes,
+                processes=processes,
+                log=log,
+                sizes=sizes,
             )
 
         processes.wait()  # nobody makes the folder before everybody has found it usable
-        plan = _say_outline(config, splits, processes=processes, log=log, sizes=sizes)
+        plan = _say_outline(
+            config, splits, passes=passes, processes=processes, log=log, sizes=sizes
+        )
         if state is not None and resume_path is not None:
             check_length(state, path=resume_path, max_steps=plan.max_steps)
         for line in checked:
@@ -209,6 +236,7 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             config,
             splits,
             encoded,
+            passes=passes,
             processes=processes,
             base_identity=identity,
             initial=initial,
@@ -279,15 +307,18 @@ def _say_outline(
     config: TrainConfig,
     splits: Splits,
     *,
+    passes: int,
     processes: Processes,
     log: RunLog,
     sizes: Sequence[Size],
 ) -> RunPlan:
     """Say what the run is and what it will cost, before any model is loaded."""
-    plan, costs = outline(config, splits, processes=processes, sizes=sizes)
+    plan, costs = outline(config, splits, passes=passes, processes=processes, sizes=sizes)
     where = f"{processes.device}, {config.compute.dtype}"
     if processes.count > 1:
         where += f", {processes.count} processes"
+    if config.processes.shard_base:
+        where += ", which share the base"
     given = "--cgip-ckpt given" if config.encoder.cgip_ckpt else "no --cgip-ckpt given"
     why = "as asked for" if config.encoder.graph_encoder else given
     log.say(f"model:      {config.model.name} on {where}")
@@ -314,13 +345,14 @@ def _dry_run(
     state: TrainingState | None,
     checked: Sequence[str],
     *,
+    passes: int,
     processes: Processes,
     log: RunLog,
     sizes: Sequence[Size],
 ) -> TrainResult:
     """Say what would happen; write nothing."""
     log.say(json.dumps(config.to_json(), indent=2))
-    plan = _say_outline(config, splits, processes=processes, log=log, sizes=sizes)
+    plan = _say_outline(config, splits, passes=passes, processes=processes, log=log, sizes=sizes)
     step = 0 if state is None else state.step
     if state is not None:
         check_length(state, path=config.run.output_dir, max_steps=plan.max_steps)
@@ -345,21 +377,23 @@ def _finish(
     """Write the last weights, and the best ones as the bundle to be used."""
     last = run.finished()
     chosen = last if run.best is None else run.best
+    sample = None
     if processes.is_main:
         last.save(folder.last)
-        sample = None
-        if config.run.sample_steps:
-            log.say(f"drawing the model card's sample in {config.run.sample_steps} steps")
-            sample = draw_sample(
-                splits,
-                prepared,
-                chosen.weights,
-                source=config.model,
-                memory=config.memory,
-                size=config.pictures.size,
-                steps=config.run.sample_steps,
-                seed=config.run.seed,
-            )
+    # Processes that share the base must draw together.
+    if config.run.sample_steps and (processes.is_main or config.processes.shard_base):
+        log.say(f"drawing the model card's sample in {config.run.sample_steps} steps")
+        sample = draw_sample(
+            splits,
+            prepared,
+            chosen.weights,
+            source=config.model,
+            memory=config.memory,
+            size=config.pictures.size,
+            steps=config.run.sample_steps,
+            seed=config.run.seed,
+        )
+    if processes.is_main:
         card = model_card(
             config,
             prepared.plan,

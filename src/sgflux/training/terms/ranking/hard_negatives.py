@@ -13,6 +13,7 @@ import torch
 
 from sgflux.data.examples import known_graphs
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
 from sgflux.training.terms.ranking.negatives import replaced_predicates
 from sgflux.training.validation import ErrorOf, Validator
@@ -22,10 +23,9 @@ from sgflux.training.validation import ErrorOf, Validator
 def measured_mistakes(
     validator: Validator,
     error_of: ErrorOf,
-    places: Sequence[int],
     *,
     predicates: Sequence[str],
-    device: torch.device,
+    processes: Processes,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
 ) -> list[tuple[str, str, float]]:
     """Observations for :meth:`sgflux.training.terms.ranking.negatives.ConfusionTable.counted`.
@@ -33,21 +33,23 @@ def measured_mistakes(
     Args:
         validator: Has the items that are explained, at the middle one of its noise levels.
         error_of: Computes e(g).
-        places: Places of the items to explain.
         predicates: Replacements to try.
-        device: Device of ``error_of``.
+        processes: Processes that share the items, each on the device of its ``error_of``.
         vocabulary: Known predicates, and which statements are the same.
 
     Returns:
         (true predicate, other predicate, 1 where the other one explained the picture better, 1/2
-        for a tie, else 0), one for each item and false replacement.
+        for a tie, else 0), one for each item of this process and false replacement.
     """
     examples = [validator.example(item) for item in validator.items]
     known = known_graphs(examples)
     middle = len(validator.sigmas) // 2
     found = []
-    for chosen in validator.chunks(places):
-        batch = validator.batch([validator.items[place] for place in chosen], middle).to(device)
+    chunks = validator.chunks(range(processes.index, len(validator.items), processes.count))
+    idle = [[0]] * validator.idle_batches(processes)
+    for number, chosen in enumerate((*chunks, *idle)):
+        batch = validator.batch([validator.items[place] for place in chosen], middle)
+        batch = batch.to(processes.device)
         options = [
             replaced_predicates(
                 examples[place],
@@ -58,12 +60,16 @@ def measured_mistakes(
             for place in chosen
         ]
         tried = sorted({predicate for option in options for predicate in option})
+        if processes.count > 1:
+            tried = sorted(predicates)  # equally many in every process
         # The true graph stands in where a replacement is not false, and its error is not used.
         alternatives = [
             [option.get(name, graph) for option, graph in zip(options, batch.graphs, strict=True)]
             for name in tried
         ]
         true, *others = error_of(batch, [batch.graphs, *alternatives])
+        if number >= len(chunks):
+            continue
         for name, errors in zip(tried, others, strict=True):
             preferred = (1 - preference(true, errors)).tolist()
             found += [

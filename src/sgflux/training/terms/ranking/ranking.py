@@ -210,10 +210,9 @@ class Ranking:
         found = measured_mistakes(
             validator,
             error_of,
-            range(processes.index, len(validator.items), processes.count),
             predicates=self.sampler.predicates,
             vocabulary=self.sampler.vocabulary,
-            device=processes.device,
+            processes=processes,
         )
         self.confusion = ConfusionTable.counted(step, processes.gather(found))
         mistakes = sum(value for _, _, value in found) / max(1, len(found))
