@@ -22,26 +22,57 @@ from tests.helpers.two_processes import TRAINING, finish, flags_of, launch
 pytestmark = pytest.mark.slow
 
 
-AVERAGING = """
+SHARING = """
 import torch
 from torch import nn
-from sgflux.training.optimization import average_gradients
+from torch.distributed.tensor import DTensor
+from sgflux.bases.memory.recomputation import Recompute
+from sgflux.bases.memory.sharding import BlockShards
 from sgflux.training.processes.processes import Processes
 
 processes = Processes.start("auto")
 assert processes.count == 2
-both, one = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(4))
-both.grad = torch.full((2, 3), float(processes.index))  # mean 0.5
-if processes.is_main:
-    one.grad = torch.full((4,), 3.0)  # no example of the other process touched it: mean 1.5
-extra = average_gradients(
-    [both, one], torch.tensor([float(processes.index), 7.0]), processes=processes
-)
-assert torch.equal(both.grad, torch.full((2, 3), 0.5)), both.grad
-assert torch.equal(one.grad, torch.full((4,), 1.5)), one.grad
-assert extra.tolist() == [0.5, 7.0], extra
 assert processes.gather([processes.index]) == [0, 1]
-print("averaged")
+
+# The other process does not touch one weight, and nobody touches the last.
+both, one, none = (nn.Parameter(torch.zeros(n)) for n in (3, 4, 5))
+gradients = processes.gradients([both, one, none])
+for step in (1, 2):  # in two passes, of which only the second averages
+    with gradients.kept_here(step == 1):
+        own = [both.sum() * processes.index, *([3 * one.sum()] if processes.is_main else [])]
+        gradients(lambda: (sum(own), torch.zeros(1)))[0].backward()
+gradients.complete()
+assert torch.equal(both.grad, torch.full((3,), 1.0)), both.grad
+assert torch.equal(one.grad, torch.full((4,), 3.0)), one.grad
+assert torch.equal(none.grad, torch.zeros(5)), none.grad
+
+# A frozen layer is divided, its trained neighbour is not; gradients are those of whole layers.
+torch.manual_seed(0)
+blocks = [nn.Sequential(nn.Linear(6, 6).requires_grad_(False), nn.Linear(6, 6)) for _ in range(3)]
+trained = [weight for block in blocks for weight in block.parameters() if weight.requires_grad]
+start = torch.ones(2, 6)
+
+def forward(call):
+    state = start
+    for block in blocks:
+        state = call(block, Recompute(1), state)
+    return state.square().mean()
+
+def whole(block, run, state):
+    return run(block, state)
+
+def divided(block, run, state):
+    return shards.gathered(block, run)(block, state)
+
+expected = torch.autograd.grad(forward(whole), trained)
+shards = BlockShards(blocks, mesh=processes.sharing_base(), whole=trained)
+for _ in range(2):
+    found = torch.autograd.grad(forward(divided), trained)
+    assert all(map(torch.equal, found, expected))
+    weights = [block[0].weight for block in blocks]
+    assert all(isinstance(weight, DTensor) for weight in weights), "given up after the pass"
+    assert sum(weight.to_local().numel() for weight in weights) == 3 * 18
+print("shared")
 """
 
 
@@ -52,10 +83,10 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
-def test_gradients_are_averaged_and_missing_ones_count_as_zero(tmp_path: Path) -> None:
-    script = tmp_path / "averaging.py"
-    script.write_text(AVERAGING)
-    assert finish(launch(script)).count("averaged") == 2
+def test_gradients_are_averaged_and_frozen_weights_divided(tmp_path: Path) -> None:
+    script = tmp_path / "sharing.py"
+    script.write_text(SHARING)
+    assert finish(launch(script)).count("shared") == 2
 
 
 def test_two_processes_end_with_the_same_weights(make_config: MakeConfig, tmp_path: Path) -> None:

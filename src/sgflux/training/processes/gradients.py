@@ -9,12 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeVar
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-Result = TypeVar("Result")
+Losses = tuple[Tensor, Tensor]
+"""A loss, which is a scalar with gradient, and figures without."""
+
+
+class _Reaching(torch.autograd.Function):
+    """A loss whose backward pass comes by every weight, if only without a gradient.
+
+    DDP waits for every weight, and a process without a graph has no gradient of the graph encoder.
+    DDP's own ``find_unused_parameters`` searches the whole graph of every pass for such weights.
+    """
+
+    @staticmethod
+    def forward(_: Any, loss: Tensor, *weights: Tensor) -> Tensor:  # noqa: ARG004
+        return loss.view_as(loss)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], *(None for _ in ctx.needs_input_grad[1:])
 
 
 class _Pass(nn.Module):
@@ -24,8 +42,9 @@ class _Pass(nn.Module):
         super().__init__()
         self.weights = nn.ParameterList(weights)
 
-    def forward(self, compute: Callable[[], Result]) -> Result:
-        return compute()
+    def forward(self, compute: Callable[[], Losses]) -> Losses:
+        loss, figures = compute()
+        return _Reaching.apply(loss, *self.weights), figures
 
 
 class SharedGradients:
@@ -41,19 +60,14 @@ class SharedGradients:
         self._weights = list(weights)
         self._averaged: DistributedDataParallel | None = None
         if several:
-            self._averaged = DistributedDataParallel(
-                _Pass(weights),
-                # Without a graph, a process has no gradient of the graph encoder.
-                find_unused_parameters=True,
-                gradient_as_bucket_view=True,
-            )
+            self._averaged = DistributedDataParallel(_Pass(weights), gradient_as_bucket_view=True)
 
-    def __call__(self, compute: Callable[[], Result]) -> Result:
-        """The result of ``compute``: a loss, or a tuple with it, whose gradients are averaged."""
+    def __call__(self, compute: Callable[[], Losses]) -> Losses:
+        """What ``compute`` gives; the gradients of its loss are averaged in the backward pass."""
         if self._averaged is None:
             return compute()
-        result: Result = self._averaged(compute)
-        return result
+        loss, figures = self._averaged(compute)
+        return loss, figures
 
     def kept_here(self, while_it: bool) -> AbstractContextManager[object]:
         """A context in which gradients are added up in this process, and not averaged yet.
@@ -66,10 +80,10 @@ class SharedGradients:
         )
 
     def complete(self) -> None:
-        """Give a zero gradient to every weight that no example of any process has touched.
+        """Give a zero gradient to every weight that no example has touched.
 
         AdamW's state then never depends on the draw.
         """
         for weight in self._weights:
             if weight.grad is None:
-                weight.grad = weight.new_zeros(weight.shape)
+                weight.grad = torch.zeros_like(weight)

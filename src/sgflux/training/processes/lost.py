@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -33,6 +35,8 @@ class LostProcessError(SgfluxError):
 def naming_lost_processes(output_dir: Path) -> Iterator[None]:
     """A context in which an error about the connection to another process says what to do.
 
+    SIGTERM is ignored from then on; the launcher ends a process that stays with SIGKILL.
+
     Args:
         output_dir: Folder of the run, for its last checkpoint.
 
@@ -44,6 +48,9 @@ def naming_lost_processes(output_dir: Path) -> Iterator[None]:
     except RuntimeError as error:
         if not _is_about_connections(error):
             raise
+        if threading.current_thread() is threading.main_thread():
+            # The launcher is about to end this process as well, which has something to say first.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         saved = list(step_files(output_dir).values())
         where = f"the last checkpoint is {saved[-1]}" if saved else "no checkpoint was saved yet"
         raise LostProcessError(
