@@ -59,14 +59,29 @@ FSDP2 = ("--use_fsdp", "--fsdp_version", "2")
 def launch(
     script: Path, *flags: str, processes: int = 2, engine: Sequence[str] = DDP
 ) -> subprocess.Popen[str]:
+    return _start(
+        "accelerate.commands.launch", *engine, "--num_processes", str(processes),
+        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+        "--main_process_port", str(free_port()), str(script), *flags,
+    )  # fmt: skip
+
+
+def launch_machine(script: Path, *flags: str, rank: int, port: int) -> subprocess.Popen[str]:
+    """One of two machines, with one process, as torchrun starts it there."""
+    return _start(
+        "torch.distributed.run", "--nnodes", "2", "--node_rank", str(rank),
+        "--nproc_per_node", "1", "--master_addr", "127.0.0.1", "--master_port", str(port),
+        str(script), *flags,
+    )  # fmt: skip
+
+
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", *engine, "--num_processes", str(processes),
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", str(port), str(script), *flags,
-    ]  # fmt: skip
+        return int(free.getsockname()[1])
+
+
+def _start(*words: str) -> subprocess.Popen[str]:
     paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
@@ -74,7 +89,11 @@ def launch(
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
     }
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-m", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 

@@ -195,6 +195,23 @@ def test_allowing_another_base_needs_something_that_was_trained_on_one(
 # --- the length ---------------------------------------------------------------------------------
 
 
+def test_a_step_keeps_its_passes_whoever_does_them(make_config: MakeConfig, half: Path) -> None:
+    """Two processes with one pass each become one process with two; nothing else may change."""
+    path = half / "step2.pt"
+    content = torch.load(path, weights_only=True)
+    content |= {"processes": 2, "passes": None}  # as older versions wrote it
+    content["checksum"] = content_checksum({k: v for k, v in content.items() if k != "checksum"})
+    torch.save(content, path)
+    with pytest.raises(SgfluxError, match=r"gradient_accumulation_steps: 1 in the .*, 3 now"):
+        train(make_config(half, resume="auto", gradient_accumulation_steps=3))
+    for accumulation in (1, 2):
+        again = {"resume": str(path), "gradient_accumulation_steps": accumulation}
+        train(make_config(half, **again, sample_steps=0))
+        state = TrainingState.load(half / "step4.pt")
+        assert (state.processes, state.passes, state.position) == (1, 2, 4 * 2 * 2)
+        (half / "step4.pt").unlink()
+
+
 def test_a_finished_run_goes_on_with_more_steps(
     make_config: MakeConfig, finished: TrainResult, tmp_path: Path
 ) -> None:

@@ -87,6 +87,16 @@ def test_what_is_elsewhere_is_not_counted_on_the_device() -> None:
     assert here[2] == "peak:       about 1.02e+03 GiB, in encoding"
 
 
+def test_what_processes_share_is_counted_by_its_part() -> None:
+    given: dict[str, Any] = {"base_bytes": 57 * 2**30, "trained_numbers": 2**20, "averaged": False}
+    lines = estimate_lines(FLUX, encoder_bytes=2**20, **given, shared_bytes=56 * 2**30, sharers=8)
+    # 1 GiB that everybody has, an eighth of 56, and two of 57 blocks.
+    assert "base 9.96 GiB" in lines[1]
+    assert lines[2].startswith(
+        "shared:     56 GiB of the base's weights by 8 processes, 7 GiB each"
+    )
+
+
 def test_a_dry_run_says_what_each_phase_costs(
     tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:

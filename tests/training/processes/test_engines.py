@@ -22,7 +22,16 @@ from sgflux.training import loop
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.run.train import train
 from tests.helpers.training import Drawn, MakeConfig
-from tests.helpers.two_processes import DDP, FSDP2, RUNS, finish, flags_of, launch
+from tests.helpers.two_processes import (
+    DDP,
+    FSDP2,
+    RUNS,
+    finish,
+    flags_of,
+    free_port,
+    launch,
+    launch_machine,
+)
 
 ALL_TERMS: dict[str, Any] = {
     "losses": LossSettings.from_flat(
@@ -160,3 +169,20 @@ def test_a_killed_process_ends_the_run_and_two_go_on_for_three(
     found = state_of(config, 40)
     assert (found.processes, found.passes) == (2, 3)
     assert_close(found.trainable, state_of(alone, 40).trainable)
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_base(make_config: MakeConfig, tmp_path: Path) -> None:
+    """torchrun starts a part of the processes on each machine; each has one here."""
+    settings: dict[str, Any] = {"batch_size": 1, "sample_steps": 0}
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    config = make_config(tmp_path / "run", shard_base=True, **settings)
+    flags, port = flags_of(config), free_port()
+    machines = [launch_machine(script, *flags, rank=rank, port=port) for rank in (0, 1)]
+    output, silent = map(finish, machines)
+    assert "cpu, fp32, 2 processes, which share the base" in output.replace("cpu:0", "cpu")
+    assert "finished" not in silent
+    alone = make_config(tmp_path / "alone", gradient_accumulation_steps=2, **settings)
+    train(alone)
+    assert_close(state_of(config, 4).trainable, state_of(alone, 4).trainable)

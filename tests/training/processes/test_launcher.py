@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 
 from sgflux.errors import SgfluxError
-from sgflux.training.processes.launcher import check_launcher, option_of
+from sgflux.training.processes.launcher import (
+    asks_for_shards,
+    check_launcher,
+    option_of,
+    weights_in_every_process,
+)
 
 ROOT = Path(__file__).parents[3]
 LAUNCH = ["python", "/somewhere/bin/accelerate", "launch"]
@@ -23,7 +28,12 @@ LAUNCH = ["python", "/somewhere/bin/accelerate", "launch"]
 def check(*, dtype: str = "bf16", compiles: bool = False, command: tuple = (), **told: str) -> None:
     environment = {"ACCELERATE_MIXED_PRECISION": "no", "ACCELERATE_DYNAMO_BACKEND": "NO", **told}
     check_launcher(
-        dtype=dtype, compiles=compiles, accumulation=1, environment=environment, command=command
+        dtype=dtype,
+        compiles=compiles,
+        accumulation=1,
+        shares_base=True,
+        environment=environment,
+        command=command,
     )
 
 
@@ -37,9 +47,37 @@ def test_what_the_run_does_anyway_is_accepted() -> None:
     check_launcher(dtype="fp32", environment={"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "9"})
 
 
+FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "false"}
+
+
+def test_fsdp_of_the_second_version_is_accepted_where_there_is_a_base_to_share() -> None:
+    check(**FSDP2)
+    with pytest.raises(SgfluxError, match="--use_fsdp, which has no effect on this command"):
+        check_launcher(dtype="bf16", environment={"ACCELERATE_MIXED_PRECISION": "no", **FSDP2})
+    assert not asks_for_shards({})
+    assert asks_for_shards(FSDP2)
+
+
+def test_text_encoders_are_read_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the launcher's default, transformers leaves zeros in all processes but the first."""
+    name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setenv(name, "true")
+    with weights_in_every_process():
+        assert os.environ[name] == "false"
+    assert os.environ[name] == "true"
+
+
 @pytest.mark.parametrize(
     ("told", "message"),
     [
+        ({**FSDP2, "FSDP_VERSION": "1"}, "--fsdp_version 1; give --fsdp_version 2"),
+        ({**FSDP2, "FSDP_OFFLOAD_PARAMS": "true"}, "--fsdp_offload_params true"),
+        (
+            {**FSDP2, "FSDP_ACTIVATION_CHECKPOINTING": "true"},
+            "--fsdp_activation_checkpointing true, .* give --gradient-checkpointing",
+        ),
+        ({**FSDP2, "FSDP_RESHARD_AFTER_FORWARD": "false"}, "--fsdp_reshard_after_forward false"),
         (
             {"ACCELERATE_MIXED_PRECISION": "fp16"},
             "--mixed_precision fp16, and .* is bf16",

@@ -84,6 +84,8 @@ def estimate_lines(
     averaged: bool,
     encoders_aside: bool = False,
     offloaded_bytes: int = 0,
+    shared_bytes: int = 0,
+    sharers: int = 1,
 ) -> list[str]:
     """The cost in words.
 
@@ -96,6 +98,8 @@ def estimate_lines(
         encoders_aside: Whether the encoders are on another device than the training.
         offloaded_bytes: Bytes of those of the transformer's weights that are on the device only
             while their block runs.
+        shared_bytes: Bytes of those of the transformer's weights that several processes share.
+        sharers: Number of these processes.
     """
     # Weight, gradient and AdamW's two moments in float32.
     trained = trained_numbers * 4 * (5 if averaged else 4)
@@ -103,6 +107,8 @@ def estimate_lines(
     operations = operations_per_example(shape)
     # One block at a time is there, of as many as there are.
     held = base_bytes - offloaded_bytes + offloaded_bytes // shape.blocks
+    if shared_bytes:  # two blocks are whole: one runs, and the next is being gathered
+        held += shared_bytes // sharers + 2 * shared_bytes // shape.blocks - shared_bytes
     training, encoding = held + trained + kept, 0 if encoders_aside else encoder_bytes
     where = "another device" if encoders_aside else "the device"
     lines = [
@@ -121,6 +127,12 @@ def estimate_lines(
             2,
             f"offloaded:  {_gib(offloaded_bytes)} of the base's weights, fetched block by block "
             "three times a step",
+        )
+    if shared_bytes:
+        lines.insert(
+            2,
+            f"shared:     {_gib(shared_bytes)} of the base's weights by {sharers} processes, "
+            f"{_gib(shared_bytes / sharers)} each, gathered block by block in every pass",
         )
     return lines
 

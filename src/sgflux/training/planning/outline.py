@@ -31,6 +31,7 @@ def cost_lines(
     training_adapter: Path | None,
     teaches: bool,
     device: torch.device,
+    sharers: int,
 ) -> list[str]:
     """What a run will cost, a line each.
 
@@ -45,6 +46,7 @@ def cost_lines(
         training_adapter: File of the training adapter, if there is one.
         teaches: Whether a second forward pass of the base is needed in each step.
         device: Device of the training.
+        sharers: Number of processes that share the blocks of one base; 1: none do.
     """
     network = network_of(base.transformer)
     width = 4 if dtype == "fp32" else 2
@@ -70,6 +72,9 @@ def cost_lines(
     if memory.offload_blocks:
         away = (*network.blocks[: plan.block_start], *network.blocks[plan.block_end :])
         offloaded = width * sum(_numbers(block.module) for block in away)
+    shared = 0
+    if sharers > 1:
+        shared = width * sum(_numbers(block.module, frozen=True) for block in network.blocks)
     aside = memory.encoder_device
     return estimate_lines(
         shape,
@@ -81,8 +86,12 @@ def cost_lines(
         averaged=optimizer.ema_decay > 0,
         encoders_aside=aside is not None and usable_device(aside).type != device.type,
         offloaded_bytes=offloaded,
+        shared_bytes=shared,
+        sharers=sharers,
     )
 
 
-def _numbers(module: nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+def _numbers(module: nn.Module, *, frozen: bool = False) -> int:
+    """Number of a module's weights, or of the frozen ones alone."""
+    weights = module.parameters()
+    return sum(weight.numel() for weight in weights if not (frozen and weight.requires_grad))

@@ -139,8 +139,8 @@ class Processes:
             with PartialState().main_process_first():
                 yield
 
-    def sharing_base(self) -> DeviceMesh:
-        """The processes that share one base: those of this machine, or all if each has its own.
+    def sharers(self) -> int:
+        """Number of processes that share one base: those of this machine, or all if it has one.
 
         Raises:
             SgfluxError: if there is one process, or the machines have different numbers of them.
@@ -150,16 +150,18 @@ class Processes:
                 "shard_base has no effect with one process; start several with accelerate launch "
                 "or torchrun (docs/multi_gpu.md), or leave it out"
             )
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
-        if self.count % here or len(set(self.gather([here]))) > 1:
+        here = self.gather([int(os.environ.get("LOCAL_WORLD_SIZE", self.count))])
+        if len(set(here)) > 1:
             raise SgfluxError(
-                f"shard_base needs the same number of processes on every machine, but one of them "
-                f"has {here} of {self.count}"
+                "shard_base needs the same number of processes on every machine, got "
+                + ", ".join(map(str, sorted(set(here))))
             )
-        if here == 1:
-            return init_device_mesh(self.device.type, (self.count,))
-        shape, names = (self.count // here, here), ("machine", "process")
-        return init_device_mesh(self.device.type, shape, mesh_dim_names=names)["process"]
+        return self.count if here[0] == 1 else here[0]
+
+    def sharing_base(self) -> DeviceMesh:
+        """The processes that share a base with this one, see :meth:`sharers`."""
+        shape, names = (self.count // self.sharers(), self.sharers()), ("group", "sharer")
+        return init_device_mesh(self.device.type, shape, mesh_dim_names=names)["sharer"]
 
     def passes(self, total: int) -> list[tuple[int, float]]:
         """The forward passes of a step that this process does.

@@ -379,6 +379,7 @@ def outline(
         training_adapter=splits.training_adapter,
         teaches=any(need.teacher for need in splits.needs),
         device=processes.device,
+        sharers=processes.sharers() if config.processes.shard_base else 1,
     )
     return plan, costs
 
