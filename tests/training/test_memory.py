@@ -309,7 +309,6 @@ def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig
             {"shard_base": True, "offload_blocks": True, "gradient_checkpointing": True},
             "shard_base does not work with offload_blocks",
         ),
-        ({"shard_base": True, "compile": True}, "shard_base does not work with compile"),
         (
             {"sigma_scheme": "schnell", "sigma_shift": "resolution"},
             "sigma_shift 'resolution' has no effect",

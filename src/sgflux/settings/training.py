@@ -128,7 +128,6 @@ class TrainConfig:
                 "quantised matrices cannot be divided",
             ),
             ("offload_blocks", self.memory.offload_blocks, "both keep the weights elsewhere"),
-            ("compile", self.blocks.compile, "compiled blocks do not gather their weights"),
         ):
             if value:
                 raise ConfigError(f"shard_base does not work with {name}: {why}; drop one")
