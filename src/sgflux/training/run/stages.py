@@ -216,10 +216,12 @@ def _adapted(
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the encoders had, for the transformer
+    # One that is to be shared may not fit the device as a whole either.
+    comes_small = config.memory.comes_small or config.processes.shard_base
     transformer = family_of(config.model).load_transformer(
         config.model,
         dtype=DTYPES[config.compute.dtype],
-        device="cpu" if config.memory.comes_small else device,
+        device="cpu" if comes_small else device,
     )
     pretrained = pretrained_encoder(config.encoder)
     # The adapter's first weights are drawn from torch's global generator.
