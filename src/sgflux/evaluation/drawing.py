@@ -67,6 +67,13 @@ def picture_path(request: PictureRequest) -> str:
     return f"{PICTURES}/{request.arm}/{request.item.row:06d}-{request.repeat}.png"
 
 
+def sweep_pictures(out_dir: Path) -> None:
+    """Remove what a killed evaluation left half-written; the caller holds the folder."""
+    for folder in sorted((out_dir / PICTURES).glob("*")):
+        for line in sweep(folder):
+            _LOGGER.warning(line)
+
+
 def draw_arm(
     generator: Generator,
     requests: Sequence[PictureRequest],
@@ -76,8 +83,6 @@ def draw_arm(
     advance: Callable[[int], object],
 ) -> DrawingCount:
     """Draw one arm's pictures; those that are there, whole and made the same way, are kept.
-
-    The caller holds the evaluation's folder: what a killed evaluation left half-written is removed.
 
     Args:
         generator: draws.
@@ -89,9 +94,6 @@ def draw_arm(
     Raises:
         SgfluxError: if the generator does not give one picture a request.
     """
-    for folder in {(out_dir / picture_path(request)).parent for request in requests}:
-        for line in sweep(folder):
-            _LOGGER.warning(line)
     missing: list[PictureRequest] = []
     replaced = 0
     for request in requests:

@@ -15,6 +15,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,15 @@ from sgflux.evaluation.arms import (
     Arm,
     EvaluationItem,
     PictureRequest,
+    batches,
     choose_rows,
     make_items,
     plan_pictures,
 )
 from sgflux.evaluation.calibration import judge_figures
+from sgflux.evaluation.companions import ALONE, Companions
 from sgflux.evaluation.cut_prompts import prompts_cut
-from sgflux.evaluation.drawing import DrawingCount, JudgedPicture, draw_arm, judge_arm
+from sgflux.evaluation.drawing import DrawingCount, draw_arm, judge_arm, sweep_pictures
 from sgflux.evaluation.generators import Generator, ModelGenerator
 from sgflux.evaluation.judges import make_judge
 from sgflux.evaluation.judges.judge import Judge
@@ -70,6 +74,7 @@ def evaluate(
     generator: Generator | None = None,
     judge: Judge | None = None,
     command: str | Sequence[str] | None = None,
+    companions: Companions = ALONE,
     show_progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
@@ -81,18 +86,22 @@ def evaluate(
         judge: reads them instead of what the config names.
         command: Command line for the record, as text or word by word; None: that of this
             process.
+        companions: Processes that share the drawing and the measurement of errors. The first one
+            does everything else, and holds the folder.
         show_progress: show bars on stderr.
         say: gets lines for the user.
 
     Returns:
-        What is written to ``evaluation_results.json``.
+        What is written to ``evaluation_results.json``; nothing in a process that is not the first.
 
     Raises:
         SgfluxError: on bad data, or anything that would leave an item out.
     """
-    if judge is None:
+    is_first = companions.index == 0
+    if judge is None and is_first:
         judge = make_judge(config.judge)
-    with hold_folder(config.output_dir, command="sgflux eval"):
+    holding = hold_folder(config.output_dir, command="sgflux eval") if is_first else nullcontext()
+    with holding:
         started = time.time()
         adapter, size, batch_size = config.trained.adapter, config.size, config.drawing.batch_size
         if generator is None and config.generator == "model" and adapter is None:
@@ -146,12 +155,14 @@ def evaluate(
         )
         if seen["text"] is not None:
             say(f"{config.data.name}: {seen['text']}")
-        of_judge = judge_figures(
-            judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
-        )
-        say(judge_line(of_judge))
-        if (line := coverage_line(of_judge)) is not None:
-            say(line)
+        of_judge: dict[str, Any] = {}
+        if is_first:
+            of_judge = judge_figures(
+                judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
+            )
+            say(judge_line(of_judge))
+            if (line := coverage_line(of_judge)) is not None:
+                say(line)
         pipeline = None
         if generator is None and config.generator == "model":
             pipeline = SceneGraphFluxPipeline.from_settings(
@@ -169,12 +180,12 @@ def evaluate(
             check_graphs(pipeline, items, requests, data=config.data)
         elif generator is None:
             generator = WorldGenerator(config.generator, resolution=size.height or 64)
-        judged, count, seconds = _draw_and_judge(
+        count, seconds = _draw(
             plan,
             generator,
-            judge,
             out_dir=config.output_dir,
             batch_size=batch_size,
+            companions=companions,
             show_progress=show_progress,
         )
         again = f", {count.replaced} that were made differently drawn again"
@@ -191,8 +202,16 @@ def evaluate(
             crop=config.crop,
             seed=config.seed,
             batch_size=batch_size,
+            companions=companions,
             show_progress=show_progress,
         )
+        if not is_first:
+            return {}
+        # What is judged is what is on the disk, whoever drew it.
+        judged = {
+            arm: judge_arm(judge, generator, requests, out_dir=config.output_dir, batch_size=128)
+            for arm, requests in plan.items()
+        }
         predicates = Counter(item.example.triple.predicate for item in items)
         figures = {
             "judge": of_judge,
@@ -294,21 +313,29 @@ def _expect_no_adapter_needed(arms: Sequence[str]) -> None:
         )
 
 
-def _draw_and_judge(
+def _draw(
     plan: dict[Arm, list[PictureRequest]],
     generator: Generator,
-    judge: Judge | None,
     *,
     out_dir: Path,
     batch_size: int,
+    companions: Companions,
     show_progress: bool,
-) -> tuple[dict[Arm, list[JudgedPicture]], DrawingCount, float]:
-    """Draw and judge every arm's pictures; return readings, counts, and seconds of drawing."""
+) -> tuple[DrawingCount, float]:
+    """Draw what is missing of every arm; return what all processes drew, and the seconds of it."""
     make_folder(out_dir)
+    if companions.index == 0:
+        sweep_pictures(out_dir)
+    companions.wait()  # nobody draws what is being swept
+    # The batches are those of one process.
+    shares = [
+        list(chain(*islice(batches(own, batch_size), companions.index, None, companions.count)))
+        for own in plan.values()
+    ]
     counts = [DrawingCount()]
     started = time.time()
-    with progress_bar(sum(map(len, plan.values())), "pictures", show=show_progress) as advance:
-        for requests in plan.values():
+    with progress_bar(sum(map(len, shares)), "pictures", show=show_progress) as advance:
+        for requests in shares:
             counts.append(
                 draw_arm(
                     generator,
@@ -318,13 +345,9 @@ def _draw_and_judge(
                     advance=advance,
                 )
             )
+    counts = companions.gather(counts)
     seconds = time.time() - started
-    # What is judged is what is on the disk, whether it was drawn now or before.
-    judged = {
-        arm: judge_arm(judge, generator, requests, out_dir=out_dir, batch_size=128)
-        for arm, requests in plan.items()
-    }
-    return judged, DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
+    return DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
 
 
 def _rank(
@@ -337,15 +360,17 @@ def _rank(
     crop: Crop,
     seed: int,
     batch_size: int,
+    companions: Companions,
     show_progress: bool,
 ) -> dict[str, Any]:
     if pipeline is None or pipeline.model is None or pictures is None or not levels:
         return dict(NOT_MEASURED)
     sigmas = sigma_grid(levels)
-    with progress_bar(len(items), "ranking", show=show_progress) as advance:
+    own = items[companions.index :: companions.count]
+    with progress_bar(len(own), "ranking", show=show_progress) as advance:
         errors = measure_errors(
             pipeline,
-            items,
+            own,
             pictures=pictures,
             height=size.height or pipeline.default_size,
             width=size.width or pipeline.default_size,
@@ -356,4 +381,8 @@ def _rank(
             batch_size=batch_size,
             advance=advance,
         )
-    return ranking_summary(items, errors, sigmas=sigmas)
+    shares = companions.gather([errors])
+    everywhere = errors.new_empty(len(errors), len(items), len(sigmas))
+    for index, share in enumerate(shares):
+        everywhere[:, index :: len(shares)] = share
+    return ranking_summary(items, everywhere, sigmas=sigmas)

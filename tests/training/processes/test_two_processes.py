@@ -16,6 +16,7 @@ import torch
 
 from sgflux.cli import main
 from sgflux.training.checkpoints.checkpoint import TrainingState
+from sgflux.training.run.train import train
 from tests.helpers.training import MakeConfig
 from tests.helpers.two_processes import TRAINING, finish, flags_of, launch
 
@@ -76,7 +77,7 @@ print("shared")
 """
 
 
-CACHING = """
+COMMANDS = """
 import sys
 from sgflux.cli import main
 raise SystemExit(main(sys.argv[1:]))
@@ -104,7 +105,7 @@ def test_two_processes_end_with_the_same_weights(make_config: MakeConfig, tmp_pa
 
 def test_two_processes_fill_one_cache(flux: Path, scenes: Path, tmp_path: Path) -> None:
     script, folder = tmp_path / "caching.py", tmp_path / "cache"
-    script.write_text(CACHING)
+    script.write_text(COMMANDS)
     command = ["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl")]
     command += ["--latent-cache-dir", str(folder), "--model-id", str(flux), "--device", "cpu"]
     command += ["--height", "16", "--width", "16", "--dtype", "fp32"]
@@ -115,6 +116,34 @@ def test_two_processes_fill_one_cache(flux: Path, scenes: Path, tmp_path: Path) 
     assert main([*command, "--verify"]) == 0
     pictures = [path for path in folder.glob("*.json") if '"mean"' in path.read_text()]
     assert len(pictures) == 4  # each of them wrote a shard of each file's pictures
+
+
+def test_two_processes_draw_and_measure_one_evaluation(
+    make_config: MakeConfig, scenes: Path, tmp_path: Path
+) -> None:
+    """Each draws half of the pictures and measures half of the errors; the figures are the same."""
+    config = make_config(tmp_path / "run", max_steps=2, sample_steps=0, val_every=0)
+    bundle = train(config).bundle
+    script = tmp_path / "evaluating.py"
+    script.write_text(COMMANDS)
+    command = ["eval", "--adapter", str(bundle), "--model-id", str(config.model.model_id)]
+    command += ["--data", str(scenes / "val.jsonl"), "--judge", "none", "--allow-seen-data"]
+    command += ["--height", "16", "--width", "16", "--steps", "1", "--batch-size", "1"]
+    command += ["--device", "cpu", "--dtype", "fp32", "--arms", "base_neutral", "graph"]
+    output = finish(launch(script, *command, "--output-dir", str(tmp_path / "together")))
+    assert output.count("pictures: 8 drawn, 0 kept") == 1
+    assert main([*command, "--output-dir", str(tmp_path / "alone")]) == 0
+    found, expected = (
+        [json.loads(line) for line in (tmp_path / name / "results.jsonl").open()]
+        for name in ("together", "alone")
+    )
+    assert found == expected
+    figures, alone = (
+        json.loads((tmp_path / name / "evaluation_results.json").read_text())
+        for name in ("together", "alone")
+    )
+    assert figures["ranking_accuracy"]["n"]
+    assert figures["ranking_accuracy"] == alone["ranking_accuracy"]
 
 
 def test_a_signal_to_the_launcher_saves_once_and_the_run_goes_on(
