@@ -1,4 +1,4 @@
-"""Seeds of all random numbers of a run, which follow from (seed, purpose, step, process) alone.
+"""Seeds of all random numbers of a run, which follow from (seed, purpose, step or pass) alone.
 
 So a resumed run draws what the uninterrupted one would have drawn, and neither validation nor
 saving shifts what comes after it.

@@ -1,6 +1,6 @@
 """The negatives that a training step compares the true graphs with.
 
-Everything drawn follows from (seed, pass, process, place) and the confusion table, which is part of
+Everything drawn follows from (seed, pass, place) and the confusion table, which is part of
 every checkpoint; so a resumed run draws what the uninterrupted one would have drawn.
 
 Shapes: B examples, K negatives of each.
