@@ -78,7 +78,7 @@ class TrainingLoss:
             batch: B examples.
             rows: Rows of the examples.
             step: Number of optimizer steps done.
-            draws: Numbers that random draws follow from, beside the seed: the number of the pass, and 0.
+            draws: Numbers that random draws follow from beside the seed: the number of the pass, 0.
         """
         shared = self._forward(batch, rows, step=step, draws=draws)
         total = torch.zeros((), device=batch.latents.device)

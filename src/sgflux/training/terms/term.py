@@ -198,7 +198,7 @@ class Step:
 
     Attributes:
         number: Number of optimizer steps done.
-        draws: Numbers that random draws follow from, beside the seed: the number of the pass, and 0.
+        draws: Numbers that random draws follow from beside the seed: the number of the pass, 0.
         rows: Rows of the B examples.
         batch: The examples, encoded.
         objective: Runs the network, for a term that needs another forward pass.
