@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 from sgflux.commands.command import Command
+from sgflux.commands.together import together
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.terminal.quiet import hide_loading_bars
 
@@ -17,30 +16,17 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     config = command.parse(EvalConfig, arguments)
     from sgflux.evaluation import evaluator
     from sgflux.evaluation.report.data import find_metrics
-    from sgflux.evaluation.companions import ALONE, Companions
     from sgflux.evaluation.report.headline import print_headline
     from sgflux.evaluation.report.page import write_report
 
     hide_loading_bars()
-    companions: Companions = ALONE
-    holding = command.hold(config.output_dir)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        from sgflux.training.processes.launcher import check_launcher
-        from sgflux.training.processes.processes import Processes
-
-        check_launcher(dtype=config.compute.dtype)
-        companions = processes = Processes.start(config.compute.device)
-        device = replace(config.compute, device=str(processes.device))
-        config = replace(config, compute=device)
-        holding = processes.hold(config.output_dir, command=command.prog)
-    is_first = companions.index == 0
-    with holding:
+    with together(command, config) as (config, (companions, is_first, say)):
         results = evaluator.evaluate(
             config,
             command=["sgflux", *command.words, *arguments],
             companions=companions,
             show_progress=is_first and sys.stderr.isatty(),
-            say=print if is_first else _say_nothing,
+            say=say,
         )
         if not is_first:
             return 0
@@ -49,10 +35,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     print_headline(results)
     print(f"report: {report}")
     return 0
-
-
-def _say_nothing(line: str) -> None:
-    """Leave it to the first process."""
 
 
 COMMAND = Command(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sgflux.commands.command import Command
+from sgflux.commands.together import together
 from sgflux.settings.sampling import SampleConfig
 from sgflux.terminal.printable import counted
 from sgflux.terminal.quiet import hide_loading_bars
@@ -17,9 +18,9 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux import sampling
 
     hide_loading_bars()
-    with command.hold(config.output_dir):
-        *pictures, sheet = sampling.sample(config)
-    print(
+    with together(command, config) as (config, (companions, _, say)):
+        *pictures, sheet = sampling.sample(config, companions=companions, say=say)
+    say(
         f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in "
         f"{config.output_dir}, side by side in {sheet}"
     )

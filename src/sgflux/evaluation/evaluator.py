@@ -37,7 +37,6 @@ from sgflux.evaluation.arms import (
     plan_pictures,
 )
 from sgflux.evaluation.calibration import judge_figures
-from sgflux.evaluation.companions import ALONE, Companions
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import DrawingCount, draw_arm, judge_arm, sweep_pictures
 from sgflux.evaluation.generators import Generator, ModelGenerator
@@ -57,6 +56,7 @@ from sgflux.models.bundle import read_config
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.companions import ALONE, Companions
 from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values

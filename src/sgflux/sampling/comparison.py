@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
+from sgflux.sampling.companions import ALONE, Companions
 from sgflux.sampling.names import check_graph_names
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SampleConfig
@@ -30,15 +32,18 @@ class _Row:
     use_adapter: bool
 
 
-def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[Path]:
+def sample(
+    config: SampleConfig, *, companions: Companions = ALONE, say: Callable[[str], None] = print
+) -> list[Path]:
     """Draw what the config asks for: one PNG a picture and ``contact_sheet.png``.
 
     Args:
         config: Settings of the pictures to draw.
+        companions: Processes that share the drawing; the first one makes the sheet.
         say: Function that shows a line to the user.
 
     Returns:
-        The pictures' paths, then the sheet's.
+        The pictures' paths, then the sheet's, in every process.
 
     Raises:
         SgfluxError: on a bad graph, model or adapter.
@@ -55,31 +60,34 @@ def sample(config: SampleConfig, *, say: Callable[[str], None] = print) -> list[
         "width": config.size.width,
     }
     seeds = range(config.seed, config.seed + config.num_images)
-    tiles: list[Image.Image] = []
-    captions, paths = [], []
-    for number, row in enumerate(rows):
+    size = config.drawing.batch_size
+    chunks = [seeds[start : start + size] for start in range(0, len(seeds), size)]
+    batches = list(product(range(len(rows)), chunks))
+    found: list[tuple[int, int, Image.Image, Path]] = []
+    for number, batch in batches[companions.index :: companions.count]:
+        row, count = rows[number], len(batch)
         own = {
             **settings,
             "use_adapter": row.use_adapter,
             "graph_scale": 1.0 if row.graph is None else config.drawing.graph_scale,
         }
-        for start in range(0, len(seeds), config.drawing.batch_size):
-            batch = seeds[start : start + config.drawing.batch_size]
-            count = len(batch)
-            drawn = pipeline.sample_batch([row.graph] * count, [row.prompt] * count, batch, **own)
-            for picture, seed in zip(drawn, batch, strict=True):
-                path = config.output_dir / f"{number:03d}-seed{seed}.png"
-                info = pipeline.record(graph=row.graph, prompt=row.prompt, seed=seed, **own)
-                save_picture(path, picture, info)
-                tiles.append(tile(picture, count=len(rows) * config.num_images))
-                captions.append(f"{row.caption}\nseed {seed}")
-                paths.append(path)
+        drawn = pipeline.sample_batch([row.graph] * count, [row.prompt] * count, batch, **own)
+        for picture, seed in zip(drawn, batch, strict=True):
+            path = config.output_dir / f"{number:03d}-seed{seed}.png"
+            info = pipeline.record(graph=row.graph, prompt=row.prompt, seed=seed, **own)
+            save_picture(path, picture, info)
+            small = tile(picture, count=len(rows) * config.num_images)
+            found.append((number, seed, small, path))
+    found = sorted(companions.gather(found), key=lambda one: one[:2])
     sheet = config.output_dir / "contact_sheet.png"
-    rows_said = [{"row": row.caption, "prompt": row.prompt} for row in rows]
-    save_picture(
-        sheet, contact_sheet(tiles, captions, columns=config.num_images), {"rows": rows_said}
-    )
-    return [*paths, sheet]
+    if companions.index == 0:
+        captions = [f"{rows[number].caption}\nseed {seed}" for number, seed, _, _ in found]
+        tiles = [small for _, _, small, _ in found]
+        rows_said = [{"row": row.caption, "prompt": row.prompt} for row in rows]
+        save_picture(
+            sheet, contact_sheet(tiles, captions, columns=config.num_images), {"rows": rows_said}
+        )
+    return [*(path for *_, path in found), sheet]
 
 
 def _rows(config: SampleConfig, *, say: Callable[[str], None]) -> list[_Row]:

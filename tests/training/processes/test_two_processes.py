@@ -84,6 +84,14 @@ raise SystemExit(main(sys.argv[1:]))
 """
 
 
+SEVERAL_COMMANDS = """
+import json, sys
+from sgflux.cli import main
+for words in json.loads(sys.argv[1]):
+    assert main(words) == 0
+"""
+
+
 def test_gradients_are_averaged_and_frozen_weights_divided(tmp_path: Path) -> None:
     script = tmp_path / "sharing.py"
     script.write_text(SHARING)
@@ -118,21 +126,35 @@ def test_two_processes_fill_one_cache(flux: Path, scenes: Path, tmp_path: Path) 
     assert len(pictures) == 4  # each of them wrote a shard of each file's pictures
 
 
-def test_two_processes_draw_and_measure_one_evaluation(
+def test_two_processes_sample_and_evaluate_together(
     make_config: MakeConfig, scenes: Path, tmp_path: Path
 ) -> None:
-    """Each draws half of the pictures and measures half of the errors; the figures are the same."""
+    """Each draws half of the pictures and measures half of the errors; the results are equal."""
     config = make_config(tmp_path / "run", max_steps=2, sample_steps=0, val_every=0)
     bundle = train(config).bundle
-    script = tmp_path / "evaluating.py"
-    script.write_text(COMMANDS)
-    command = ["eval", "--adapter", str(bundle), "--model-id", str(config.model.model_id)]
-    command += ["--data", str(scenes / "val.jsonl"), "--judge", "none", "--allow-seen-data"]
-    command += ["--height", "16", "--width", "16", "--steps", "1", "--batch-size", "1"]
-    command += ["--device", "cpu", "--dtype", "fp32", "--arms", "base_neutral", "graph"]
-    output = finish(launch(script, *command, "--output-dir", str(tmp_path / "together")))
+    script = tmp_path / "commands.py"
+    script.write_text(SEVERAL_COMMANDS)
+    both = ["--adapter", str(bundle), "--model-id", str(config.model.model_id)]
+    both += ["--height", "16", "--width", "16", "--steps", "1", "--batch-size", "1"]
+    both += ["--device", "cpu", "--dtype", "fp32"]
+    evaluating = ["eval", *both, "--data", str(scenes / "val.jsonl"), "--judge", "none"]
+    evaluating += ["--allow-seen-data", "--arms", "base_neutral", "graph"]
+    sampling = ["sample", *both, "--num-images", "3"]
+    sampling += ["--graph", "man, riding, horse", "--graph", "dog, above, cat"]
+    together = [
+        [*evaluating, "--output-dir", str(tmp_path / "together")],
+        [*sampling, "--output-dir", str(tmp_path / "drawn_together")],
+    ]
+    output = finish(launch(script, json.dumps(together)))
     assert output.count("pictures: 8 drawn, 0 kept") == 1
-    assert main([*command, "--output-dir", str(tmp_path / "alone")]) == 0
+    assert output.count("6 pictures of 16 x 16 pixels") == 1
+    assert main([*evaluating, "--output-dir", str(tmp_path / "alone")]) == 0
+    assert main([*sampling, "--output-dir", str(tmp_path / "drawn_alone")]) == 0
+    names = sorted(path.name for path in (tmp_path / "drawn_alone").glob("*.png"))
+    assert len(names) == 7
+    for name in names:
+        one, other = (tmp_path / f"drawn_{way}" / name for way in ("together", "alone"))
+        assert one.read_bytes() == other.read_bytes(), name
     found, expected = (
         [json.loads(line) for line in (tmp_path / name / "results.jsonl").open()]
         for name in ("together", "alone")

@@ -1,4 +1,4 @@
-"""The processes that share an evaluation, as far as it knows them."""
+"""The processes that draw pictures together, as far as drawing knows them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 
 class Companions(Protocol):
-    """The processes that share an evaluation, this one among them.
+    """The processes that draw together, this one among them.
 
     :class:`sgflux.training.processes.processes.Processes` is the implementation of a launcher.
     """
