@@ -6,9 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sgflux.commands.command import Command
+
+if TYPE_CHECKING:
+    from sgflux.sampling.companions import Companions
 
 Config = TypeVar("Config", bound=Any)
 
@@ -22,7 +25,7 @@ class Together(NamedTuple):
         say: Function that shows a line to the user, in the first process alone.
     """
 
-    companions: Any
+    companions: Companions
     is_first: bool
     say: Callable[[str], None]
 
