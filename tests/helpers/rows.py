@@ -13,7 +13,10 @@ from PIL import Image
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import image_digest
 
-VG_PHOTOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "vg_photos"
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""Real data beside the checkout; tests that need them are skipped where they are absent."""
+
+VG_PHOTOS = SHARED_DATA / "vg_photos"
 
 _ROW: dict[str, Any] = {
     "prompt": "a photo of man riding horse",

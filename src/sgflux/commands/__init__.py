@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sgflux.commands import (
     cache,
+    calibrate,
     data_check,
     data_vg,
     data_world,
@@ -35,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     train_classifier.COMMAND,
     sample.COMMAND,
     saliency.COMMAND,
+    calibrate.COMMAND,
     evaluate_report.COMMAND,
     evaluate.COMMAND,
     export.COMMAND,

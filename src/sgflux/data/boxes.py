@@ -1,7 +1,7 @@
 """Bounding boxes in pixels, in one typed class; other conventions are named where they come in.
 
 Rows, annotations and results have (left, top, width, height). Crops, detectors and drawing have
-(left, top, right, bottom).
+(left, top, right, bottom). Networks that regress boxes have (center x, center y, width, height).
 """
 
 from __future__ import annotations
@@ -36,10 +36,58 @@ class Box(NamedTuple):
         left, top, right, bottom = corners
         return cls(left, top, right - left, bottom - top)
 
+    @classmethod
+    def from_center(cls, center: tuple[float, float], width: float, height: float) -> Box:
+        """The box of this size around a center, (x, y)."""
+        return cls(center[0] - width / 2, center[1] - height / 2, width, height)
+
     @property
     def corners(self) -> Corners:
         """(left, top, right, bottom)."""
-        return self.left, self.top, self.left + self.width, self.top + self.height
+        return self.left, self.top, self.right, self.bottom
+
+    @property
+    def right(self) -> float:
+        """Distance of the right side from the picture's left side, in pixels."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Distance of the lower side from the picture's upper side, in pixels."""
+        return self.top + self.height
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """The center, (x, y)."""
+        return self.left + self.width / 2, self.top + self.height / 2
+
+    @property
+    def area(self) -> float:
+        """Area in square pixels."""
+        return self.width * self.height
+
+    def overlap(self, other: Box) -> tuple[float, float]:
+        """Width and height that both boxes share; negative: the gap between them."""
+        return (
+            min(self.right, other.right) - max(self.left, other.left),
+            min(self.bottom, other.bottom) - max(self.top, other.top),
+        )
+
+    def shared_area(self, other: Box) -> float:
+        """Area that both boxes cover, in square pixels."""
+        width, height = self.overlap(other)
+        return max(width, 0.0) * max(height, 0.0)
+
+    def iou(self, other: Box) -> float:
+        """Shared area by the area that either box covers, in [0, 1]."""
+        shared = self.shared_area(other)
+        return shared / max(self.area + other.area - shared, 1e-9)
+
+    def clipped(self, width: float, height: float) -> Box:
+        """The part of the box inside a picture of this size; it may have no area."""
+        left, right = (min(max(x, 0.0), width) for x in (self.left, self.right))
+        top, bottom = (min(max(y, 0.0), height) for y in (self.top, self.bottom))
+        return Box.from_corners((left, top, right, bottom))
 
 
 def union_box(boxes: Iterable[Box]) -> Box:

@@ -19,7 +19,7 @@ from sgflux.data.prompts import PromptKind, prompt_for, prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeUnavailableError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.scene_graph import SceneGraph, Triple, name_of_label
 
 Row = TypeVar("Row")
 
@@ -328,13 +328,37 @@ def statements_about(request: PictureRequest) -> list[Triple]:
     The item's own, both negatives' and, where the picture was drawn from another graph, that one's.
     """
     item = request.item
-    stated = list(item.graph.triples())
+    stated = list(item.graph.labelled_triples())
     for negative in (item.swapped, item.replaced):
         if negative is not None:
-            stated += negative.graph.triples()
+            stated += negative.graph.labelled_triples()
     if request.graph is not None:
-        stated += request.graph.triples()
+        stated += request.graph.labelled_triples()
     return list(dict.fromkeys(stated))
+
+
+def questions_about(request: PictureRequest) -> list[list[Triple]]:
+    """The same statements, those together that are judged together.
+
+    Where objects share a name, who is ``dog`` and who ``dog#2`` is decided by all that one graph
+    states: the item's graph is one question, what a negative changes is judged beside it, and the
+    given graph is a question of its own.
+    """
+    every = statements_about(request)
+    labels = {label for triple in every for label in (triple.subject, triple.object)}
+    if all(name_of_label(label) == label for label in labels):
+        return [every]
+    item = request.item
+    own = list(item.graph.labelled_triples())
+    changed = [
+        triple
+        for negative in (item.swapped, item.replaced)
+        if negative is not None
+        for triple in negative.graph.labelled_triples()
+        if triple not in own
+    ]
+    given = [] if request.graph is None else [list(request.graph.labelled_triples())]
+    return [own, *([*own, triple] for triple in changed), *given]
 
 
 def batches(rows: Sequence[Row], batch_size: int) -> Iterator[Sequence[Row]]:

@@ -163,6 +163,8 @@ def judge_figures(
     else:
         with progress_bar(len(examples), "judge", show=show_progress) as advance:
             figures = calibrate(judge, examples, pictures, seed=seed, advance=advance)
+    if judge.identity.model is not None:
+        figures["model"] = judge.identity.model
     if judge.identity.parts:
         figures["judges"] = [
             {"name": part.name, "sha256": part.sha256} for part in judge.identity.parts
@@ -199,7 +201,7 @@ def calibrate(
     accepted: dict[str, list[Row]] = {kind: [] for kind in FALSE_KINDS}
     for batch in batches(list(zip(examples, questions, strict=True)), batch_size):
         asked = [
-            [*example.graph.triples(), *(question.statement for question in own)]
+            [*example.graph.labelled_triples(), *(question.statement for question in own)]
             for example, own in batch
         ]
         readings = read_pictures(judge, [pictures.pixels(one) for one, _ in batch], asked)
@@ -207,7 +209,7 @@ def calibrate(
             cluster = example.image_rel_path
             relations += [
                 (float(reading.is_right(t)), predicate_of(t), cluster)
-                for t in example.graph.triples()
+                for t in example.graph.labelled_triples()
                 if t in reading.verdicts
             ]
             if reading.present is not None:

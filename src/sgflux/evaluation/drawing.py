@@ -14,9 +14,9 @@ import numpy as np
 
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import PictureRequest, batches, statements_about
+from sgflux.evaluation.arms import PictureRequest, batches, questions_about
 from sgflux.evaluation.generators import Generator
-from sgflux.evaluation.judges.judge import Judge, Reading, read_pictures
+from sgflux.evaluation.judges.judge import Judge, Reading, read_questions
 from sgflux.files.leftovers import sweep
 
 _LOGGER = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def judge_arm(
         drawn = [read_drawn(generator, request, out_dir=out_dir) for request in batch]
         if judge is not None:
             pictures = [pixels for pixels, _ in drawn]
-            readings = read_pictures(judge, pictures, [statements_about(r) for r in batch])
+            readings = read_questions(judge, pictures, [questions_about(r) for r in batch])
         for request, reading, (_, digest) in zip(batch, readings, drawn, strict=True):
             judged.append(JudgedPicture(request, picture_path(request), reading, digest))
     return judged

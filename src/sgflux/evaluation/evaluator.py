@@ -40,14 +40,15 @@ from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import DrawingCount, draw_arm, judge_arm, sweep_pictures
 from sgflux.evaluation.generators import Generator, ModelGenerator
-from sgflux.evaluation.judges import make_judge
+from sgflux.evaluation.judges import Means, make_judge
 from sgflux.evaluation.judges.judge import Judge
+from sgflux.evaluation.known.file import read_calibration
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs
 from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
-from sgflux.evaluation.records import coverage_line, judge_line, write_lines
-from sgflux.evaluation.scoring import summary
+from sgflux.evaluation.records import calibration_lines, coverage_line, judge_line, write_lines
+from sgflux.evaluation.scoring import coverage, summary
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replace_file
 from sgflux.flow_matching import sigma_grid
@@ -99,7 +100,8 @@ def evaluate(
     """
     is_first = companions.index == 0
     if judge is None and is_first:
-        judge = make_judge(config.judge)
+        means = Means(settings=config.judges, device=config.compute.device)
+        judge = make_judge(config.judge, means)
     holding = hold_folder(config.output_dir, command="sgflux eval") if is_first else nullcontext()
     with holding:
         started = time.time()
@@ -156,11 +158,15 @@ def evaluate(
         if seen["text"] is not None:
             say(f"{config.data.name}: {seen['text']}")
         of_judge: dict[str, Any] = {}
+        calibration: dict[str, Any] | None = None
         if is_first:
+            calibration = _read_calibration(config.calibration, judge)
             of_judge = judge_figures(
                 judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
             )
             say(judge_line(of_judge))
+            for sentence in calibration_lines(calibration):
+                say(sentence)
             if (line := coverage_line(of_judge)) is not None:
                 say(line)
         pipeline = None
@@ -213,9 +219,11 @@ def evaluate(
             for arm, requests in plan.items()
         }
         predicates = Counter(item.example.triple.predicate for item in items)
+        found = summary(judged, out_dir=config.output_dir, judge=of_judge["name"])
         figures = {
-            "judge": of_judge,
-            **summary(judged, out_dir=config.output_dir, judge=of_judge["name"]),
+            "judge": {**of_judge, "coverage": coverage(found["arms"])},
+            "calibration": calibration,
+            **found,
             "ranking_accuracy": ranking,
             "items": {
                 "rows": len(items),
@@ -311,6 +319,14 @@ def _expect_no_adapter_needed(arms: Sequence[str]) -> None:
             f"the arms {adapted} need an adapter: give adapter, or only the arms "
             f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
         )
+
+
+def _read_calibration(path: Path | None, judge: Judge | None) -> dict[str, Any] | None:
+    if path is None:
+        return None
+    if judge is None:
+        raise SgfluxError("calibration has no effect with judge 'none'; leave it out")
+    return read_calibration(path, judge.identity)
 
 
 def _draw(

@@ -10,6 +10,7 @@ from typing import Any
 from sgflux.evaluation.arms import statements_about
 from sgflux.evaluation.drawing import JudgedPicture
 from sgflux.evaluation.judges.judge import Reading
+from sgflux.evaluation.known.table import doubtful, summary_line
 from sgflux.evaluation.scoring import Judged, item_triples
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import Triple
@@ -91,6 +92,20 @@ def judge_line(figures: dict[str, Any]) -> str:
         f"{_shown(figures, 'accuracy')}, objects {_shown(figures['objects_right'])}; names a "
         f"relation that is not there: {false}"
     )
+
+
+def calibration_lines(calibration: Mapping[str, Any] | None) -> list[str]:
+    """How good the judge was on known pictures, and about which predicates it is not trusted."""
+    if calibration is None:
+        return []
+    lines = [summary_line(calibration)]
+    if marked := doubtful(calibration):
+        listed = "; ".join(f"{name} ({why})" for name, why in marked.items())
+        lines.append(
+            "About these predicates the judge is not shown to be better than the majority answer, "
+            f"so that their figures say little: {listed}."
+        )
+    return lines
 
 
 def coverage_line(figures: Mapping[str, Any]) -> str | None:

@@ -96,7 +96,7 @@ def _held_out(pictures: Sequence[JudgedPicture]) -> dict[str, Any] | None:
     sides = {
         flag: relation_rows(
             [picture for picture in pictures if picture.request.item.held_out is flag],
-            of=lambda request: [request.item.example.triple],
+            of=lambda request: [item_triples(request)[request.item.example.triple_index]],
         )
         for flag in (True, False)
     }
@@ -199,6 +199,15 @@ def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
     return {"pixel_distance": result}
 
 
+def coverage(arms: Mapping[str, Any]) -> dict[str, Any]:
+    """Arm -> share of its statements both of whose objects the judge found."""
+    return {
+        name: figures["relation_by_objects"]["found"]
+        for name, figures in arms.items()
+        if "relation_by_objects" in figures
+    }
+
+
 def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
     """Return every figure that comes from pictures.
 
@@ -228,15 +237,15 @@ def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]
 
 def item_triples(request: PictureRequest) -> Sequence[Triple]:
     """Return what the item states."""
-    return request.item.graph.triples()
+    return request.item.graph.labelled_triples()
 
 
 def _given_triples(request: PictureRequest) -> Sequence[Triple]:
     """Return what the graph that the adapter was told states, or what is changed in it."""
     graph = request.graph or SceneGraph.null()
     if request.arm is Arm.NEGATIVE_GRAPH and request.item.negative is not None:
-        return [graph.triples()[request.item.negative.index]]
-    return graph.triples()
+        return [graph.labelled_triples()[request.item.negative.index]]
+    return graph.labelled_triples()
 
 
 def relation_rows(
@@ -289,7 +298,8 @@ def covered(picture: JudgedPicture, statements: Iterable[Triple]) -> list[Triple
 
 def changed_statement(item: EvaluationItem, negative: Negative) -> tuple[Triple, Triple]:
     """Return the statement that a negative changes, and what it makes of it."""
-    return item.graph.triples()[negative.index], negative.graph.triples()[negative.index]
+    changed = negative.graph.labelled_triples()[negative.index]
+    return item.graph.labelled_triples()[negative.index], changed
 
 
 def _pairs(

@@ -32,6 +32,12 @@ def _name(value: object, where: str) -> str:
     return cleaned
 
 
+def name_of_label(label: str) -> str:
+    """The name in a label of :meth:`SceneGraph.labels`: "dog" of "dog#2"."""
+    numbered = _NUMBERED.fullmatch(label)
+    return numbered["name"] if numbered else label
+
+
 @dataclass(frozen=True)
 class Triple:
     """One statement in words; runs of white space count as one blank.
@@ -184,6 +190,14 @@ class SceneGraph:
             for subject, predicate, object_ in self.relationships
         )
 
+    def labelled_triples(self) -> tuple[Triple, ...]:
+        """The relationships in words, with the objects' :meth:`labels`, in order."""
+        labels = self.labels()
+        return tuple(
+            Triple(labels[subject], predicate, labels[object_])
+            for subject, predicate, object_ in self.relationships
+        )
+
     @classmethod
     def from_triples(cls, triples: Iterable[Triple]) -> SceneGraph:
         """Make one graph of several triples; equal names (in any case) are one object.
@@ -324,7 +338,7 @@ class _Builder:
         """Return the index of the object that ``label`` means, a new one if it is new."""
         label = _name(label, f"{where}: an object's name")
         numbered = _NUMBERED.fullmatch(label)
-        name = numbered["name"] if numbered else label
+        name = name_of_label(label)
         number = int(numbered["number"]) if numbered else 1
         if not name or name.startswith("(") or number < 1 or _NUMBERED.fullmatch(name):
             raise SceneGraphError(

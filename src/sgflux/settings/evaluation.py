@@ -11,6 +11,7 @@ from sgflux.settings.checks import expect_least, from_flat
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.drawing import DrawingSettings, SizeSettings
 from sgflux.settings.flat import Group
+from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import Crop, ImagesDir, OutputDir, VocabularyFile
@@ -44,9 +45,13 @@ class EvalConfig:
     """Folder of the pictures, the figures and the report. Pictures that are there already are kept
     if they were made as is asked for now."""
     judge: str = "world"
-    """Judge that reads the pictures: 'world' is that of the bundled world, 'none' is for photos.
-    Several judges with commas between them share the predicates, and the first one that covers a
-    predicate takes it (docs/extending.md)."""
+    """Judge that reads the pictures: 'world' is that of the bundled world, 'geometry' compares the
+    boxes of a detector, and 'none' leaves the pictures unread. Several judges with commas between
+    them share the predicates, and the first one that covers a predicate takes it
+    (docs/judges.md)."""
+    calibration: Path | None = None
+    """File of 'sgflux eval calibrate' with the figures of this judge. They stand beside its
+    verdicts, and predicates for which it does not beat the majority answer are marked."""
     arms: tuple[ArmName, ...] = ARM_NAMES
     """Arms that are drawn (docs/evaluation.md)."""
     items: int = 0
@@ -66,6 +71,8 @@ class EvalConfig:
     allow_seen_data: bool = False
     """Evaluate although the adapter was trained or selected on part of the test data. The report
     then says on how much (docs/measurement.md)."""
+    judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
+    """Models that the judges ask."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)

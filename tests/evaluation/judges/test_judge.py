@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges import JUDGES, make_judge
+from sgflux.evaluation.judges import JUDGES, Means, make_judge
 from sgflux.evaluation.judges.judge import (
     Images,
     JudgeIdentity,
@@ -24,6 +24,7 @@ from sgflux.evaluation.judges.judge import (
 )
 from sgflux.evaluation.judges.router import Router
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.settings.judges import JudgeSettings
 
 RIDING, ON, KICKING = (Triple("man", word, "horse") for word in ("riding", "on", "kicking"))
 PICTURES = np.zeros((2, 8, 8, 3), np.uint8)
@@ -125,13 +126,18 @@ def test_a_judge_checks_the_graphs_that_it_will_be_asked_about() -> None:
 
 
 def test_the_command_line_names_judges_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(JUDGES, "a", lambda: Says("a", ["riding"]))
-    assert make_judge("none") is None
-    world, several = make_judge("world"), make_judge("a, world")
+    monkeypatch.setitem(JUDGES, "a", lambda _: Says("a", ["riding"]))
+    assert make_judge("none", Means()) is None
+    world, several = make_judge("world", Means()), make_judge("a, world", Means())
     assert world is not None
     assert world.identity.name == "world"
     assert several is not None
     assert several.identity.name == "a,world"
-    for wrong in ("geometry", "world,world", "world,none", ""):
-        with pytest.raises(SgfluxError, match=r"judge must be 'none' or .*'world', 'a'"):
-            make_judge(wrong)
+    for wrong in ("clairvoyant", "world,world", "world,none", ""):
+        with pytest.raises(SgfluxError, match=r"judge must be 'none' or .*'world', .*'a'"):
+            make_judge(wrong, Means())
+    with pytest.raises(SgfluxError, match="geometry' needs a detector"):
+        make_judge("geometry", Means())
+    detector = JudgeSettings(detector="some/folder")
+    with pytest.raises(SgfluxError, match="detector has no effect with judge 'world'"):
+        make_judge("world", Means(settings=detector))

@@ -44,7 +44,7 @@ class Credulous:
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(JUDGES, "credulous", Credulous)
+    monkeypatch.setitem(JUDGES, "credulous", lambda _: Credulous())
     write_world(tmp_path / "data", train_per_class=0, val_per_class=0, test_per_class=1)
     return tmp_path / "data" / "test.jsonl"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -108,12 +108,14 @@ class JudgeIdentity:
     Attributes:
         name: the judge's name.
         sha256: SHA-256 of the judge's weights, in hex; None if it has none.
+        model: Name of the network that the judge asks, such as a detector; None if it has no name.
         classes: names of what the judge's evidence scores, in order; () if it scores nothing.
         parts: the judges that a router asks; () for a single judge.
     """
 
     name: str
     sha256: str | None = None
+    model: str | None = field(default=None, kw_only=True)
     classes: tuple[str, ...] = ()
     parts: tuple[JudgeIdentity, ...] = ()
 
@@ -196,3 +198,33 @@ def read_pictures(
             if triple not in reading.verdicts:
                 raise SgfluxError(f"judge {name!r} gave no verdict on '{triple}'")
     return readings
+
+
+def read_questions(
+    judge: Judge, images: Images, questions: Sequence[Sequence[Sequence[Triple]]]
+) -> list[Reading]:
+    """Ask a judge several questions about each picture, each of which it judges for itself.
+
+    Args:
+        judge: the judge.
+        images: N pictures, (H, W, 3) uint8.
+        questions: N lists of questions; a question is a list of statements.
+
+    Returns:
+        N readings with the verdicts of all questions. The first question decides about a statement
+        that stands in several, and its evidence is kept.
+
+    Raises:
+        SgfluxError: as :func:`read_pictures`.
+    """
+    pictures = list(images)
+    asked = [(row, question) for row, own in enumerate(questions) for question in own]
+    readings = read_pictures(
+        judge, [pictures[row] for row, _ in asked], [question for _, question in asked]
+    )
+    merged: dict[int, Reading] = {}
+    for (row, _), reading in zip(asked, readings, strict=True):
+        first = merged.setdefault(row, reading)
+        if first is not reading:
+            merged[row] = replace(first, verdicts={**reading.verdicts, **first.verdicts})
+    return [merged[row] for row in range(len(pictures))]

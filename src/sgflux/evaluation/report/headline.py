@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sgflux.caveats import caveats
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.records import coverage_line
+from sgflux.evaluation.records import calibration_lines, coverage_line
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 
 Results = Mapping[str, Any]
@@ -214,6 +214,7 @@ def footnotes(results: Results) -> list[str]:
     notes = caveats(results)
     if (line := coverage_line(results.get("judge") or {})) is not None:
         notes.append(line)
+    notes += calibration_lines(results.get("calibration"))
     arms = results.get("arms", {})
     graph = arms.get(str(Arm.GRAPH)) or {}
     shown = graph or next(iter(arms.values()), {})

@@ -248,14 +248,14 @@ def _follows(picture: Picture, stated: Triple) -> str:
 def changed_statement(picture: Picture) -> Triple:
     """What the picture's graph states and its item does not; the first statement if all agree."""
     assert picture.graph is not None, "the arm has a graph"
-    triples = picture.graph.triples()
+    triples = picture.graph.labelled_triples()
     return next((triple for triple in triples if triple not in picture.statements), triples[0])
 
 
 def contradicted_statement(picture: Picture) -> Triple:
     """What the picture's graph states and its text does not."""
     assert picture.graph is not None, "the arm has a graph"
-    triples = picture.graph.triples()
+    triples = picture.graph.labelled_triples()
     return next((t for t in triples if not _in_text(t, picture.prompt)), triples[0])
 
 

@@ -1,0 +1,62 @@
+"""What a detector is: it finds named objects in pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sgflux.data.boxes import Box
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An object that a detector found.
+
+    Attributes:
+        name: One of the names that were asked for.
+        box: Box around the object, in pixels of the picture, inside of it.
+        score: Confidence, in [0, 1].
+    """
+
+    name: str
+    box: Box
+    score: float
+
+
+class Detector(Protocol):
+    """Finds objects by their names.
+
+    Attributes:
+        name: Name of the detector, in results.
+        sha256: SHA-256 of its weights, in hex; None if it has none.
+    """
+
+    name: str
+    sha256: str | None
+
+    def find(
+        self, images: Sequence[np.ndarray], names: Sequence[Sequence[str]]
+    ) -> list[list[Detection]]:
+        """Look for objects.
+
+        Args:
+            images: N pictures, (H, W, 3) uint8 each. A picture may occur several times, as the same
+                array, with other names.
+            names: Names, in lower case, that are looked for in each picture. A name that the
+                detector does not know is never found.
+
+        Returns:
+            The objects found in each of the N pictures, in any order.
+        """
+
+
+def best_of_overlapping(detections: Sequence[Detection], *, iou: float) -> list[Detection]:
+    """Non-maximum suppression: of boxes of one name that overlap by more than ``iou``, the best."""
+    kept: list[Detection] = []
+    for one in sorted(detections, key=lambda one: -one.score):
+        if all(one.name != other.name or one.box.iou(other.box) <= iou for other in kept):
+            kept.append(one)
+    return kept

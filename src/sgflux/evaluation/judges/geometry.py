@@ -1,0 +1,167 @@
+"""A judge of spatial relations: a detector finds the objects, and rules compare their boxes.
+
+Names may be labels: ``dog`` and ``dog#2`` are two dogs. An object that is alone of its name is the
+detection with the best score. Of k objects of one name the k best detections are shared out so that
+as many statements as possible hold at once; between equals, the earlier statements decide.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.judges.detectors.detector import Detection, Detector
+from sgflux.evaluation.judges.judge import (
+    Images,
+    JudgeIdentity,
+    Outcome,
+    Reading,
+    Verdict,
+    pair_of,
+    predicate_of,
+)
+from sgflux.evaluation.judges.rules import find_rule
+from sgflux.graphs.scene_graph import SceneGraph, Triple, name_of_label
+
+MAX_WAYS = 5_040
+"""Number of ways to tell objects of equal names apart that are tried; seven have so many."""
+
+Found = Mapping[str, Detection]
+"""Label of an object, in lower case -> the detection that it is taken for."""
+
+
+class GeometryJudge:
+    """Rules about the boxes that a detector finds.
+
+    A statement is *not found* where the detector finds too few objects of a name, *contradicted*
+    where both objects are found and the rule does not hold.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        """Ask this detector where the objects are."""
+        self._detector = detector
+        self.identity = JudgeIdentity("geometry", detector.sha256, model=detector.name)
+
+    def covers(self, predicate: str) -> bool:
+        """See :meth:`Judge.covers`."""
+        return find_rule(predicate) is not None
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        """See :meth:`Judge.check`; too many objects of equal names are too many ways to try."""
+        for graph in graphs:
+            asked = [t for t in graph.labelled_triples() if self.covers(predicate_of(t))]
+            for part in _connected(asked):
+                labels = list(dict.fromkeys(label for triple in part for label in pair_of(triple)))
+                sizes = [len(group) for group in _by_name(labels).values()]
+                if math.prod(map(math.factorial, sizes)) > MAX_WAYS:
+                    raise SgfluxError(
+                        f"the geometry judge tries at most {MAX_WAYS:,} ways to tell objects of "
+                        f"equal names apart, and the graph of {sorted(labels)} has more; leave "
+                        "such graphs out, or use judge 'none'"
+                    )
+
+    def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
+        """See :meth:`Judge.read`.
+
+        What is looked for at once are the objects that statements connect, so that a verdict does
+        not depend on what else is asked about the picture.
+        """
+        pictures = list(images)
+        asked = [
+            (row, part, list(dict.fromkeys(label for triple in part for label in pair_of(triple))))
+            for row, own in enumerate(statements)
+            for part in _connected(own)
+        ]
+        detections = self._detector.find(
+            [pictures[row] for row, _, _ in asked],
+            [sorted(_by_name(labels)) for _, _, labels in asked],
+        )
+        verdicts: list[dict[Triple, Verdict]] = [{} for _ in pictures]
+        boxes: list[dict[str, Any]] = [{} for _ in pictures]
+        for (row, part, labels), own in zip(asked, detections, strict=True):
+            diagonal = math.hypot(*pictures[row].shape[:2])
+            found = _best(part, labels, own, diagonal=diagonal)
+            for triple in part:
+                verdicts[row][triple] = Verdict(_outcome(triple, found, diagonal=diagonal))
+            for label, detection in found.items():
+                boxes[row][label] = {
+                    "box": [round(float(side), 1) for side in detection.box],
+                    "score": round(detection.score, 4),
+                }
+        return [
+            Reading(said, evidence={"boxes": where})
+            for said, where in zip(verdicts, boxes, strict=True)
+        ]
+
+
+def _outcome(triple: Triple, found: Found, *, diagonal: float) -> Outcome:
+    """The verdict on a statement where these detections are the objects."""
+    subject, object_ = (found.get(label) for label in pair_of(triple))
+    if subject is None or object_ is None:
+        return Outcome.NOT_FOUND
+    rule = find_rule(triple.predicate)
+    assert rule is not None, "only covered statements are asked about"
+    holds = rule(subject.box, object_.box, diagonal)
+    return Outcome.HOLDS if holds else Outcome.CONTRADICTED
+
+
+def _best(
+    statements: Sequence[Triple],
+    labels: Sequence[str],
+    detections: Sequence[Detection],
+    *,
+    diagonal: float,
+) -> Found:
+    """The way to share out the detections in which most statements hold."""
+
+    def holding(found: Found) -> tuple[int, tuple[bool, ...]]:
+        right = tuple(
+            _outcome(triple, found, diagonal=diagonal) is Outcome.HOLDS for triple in statements
+        )
+        return sum(right), right
+
+    return max(_ways(labels, detections), key=holding)  # the first one of equals
+
+
+def _ways(labels: Sequence[str], detections: Sequence[Detection]) -> Iterator[Found]:
+    """Every way to take the best detections of each name for the objects of that name."""
+    orders = []
+    for name, group in _by_name(labels).items():
+        own = sorted((one for one in detections if one.name == name), key=lambda one: -one.score)
+        # Where detections are missing, each of the twins goes without one in turn.
+        candidates: list[Detection | None] = list(own[: len(group)])
+        candidates += [None] * (len(group) - len(candidates))
+        orders.append(
+            [dict(zip(group, o, strict=True)) for o in itertools.permutations(candidates)]
+        )
+    for way in itertools.product(*orders):
+        yield {label: one for part in way for label, one in part.items() if one is not None}
+
+
+def _by_name(labels: Iterable[str]) -> dict[str, list[str]]:
+    """Name -> the labels of the objects that are called so."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(name_of_label(label), []).append(label)
+    return groups
+
+
+def _connected(statements: Iterable[Triple]) -> list[list[Triple]]:
+    """The statements in groups that have no name in common, in the order of the first ones."""
+    order = list(dict.fromkeys(statements))
+    parts: list[tuple[set[str], list[Triple]]] = []
+    for triple in order:
+        joined = (set(map(name_of_label, pair_of(triple))), [triple])
+        apart = []
+        for part in parts:
+            if joined[0] & part[0]:
+                joined = (joined[0] | part[0], joined[1] + part[1])
+            else:
+                apart.append(part)
+        parts = [*apart, joined]
+    return sorted(
+        (sorted(own, key=order.index) for _, own in parts), key=lambda p: order.index(p[0])
+    )

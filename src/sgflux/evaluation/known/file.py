@@ -1,0 +1,69 @@
+"""The calibration file: what ``sgflux eval calibrate`` writes and ``sgflux eval`` reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.judges.judge import JudgeIdentity
+from sgflux.files.reading import naming_unreadable, read_json_object
+from sgflux.files.writing import make_folder, replacing
+from sgflux.versions import installed_versions
+
+FORMAT = "sgflux judge calibration 1"
+
+
+def write_calibration(
+    path: Path, figures: Mapping[str, Any], *, data: Sequence[Path], **record: Any
+) -> dict[str, Any]:
+    """Write a calibration file, all of it or nothing; returns its content.
+
+    Args:
+        path: Path of the file.
+        figures: Figures of the judge.
+        data: Files that say what is known of the pictures.
+        record: Further entries on how the figures came about.
+    """
+    files = []
+    for file in data:
+        with naming_unreadable(file), file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        files.append({"path": str(file), "sha256": digest})
+    versions = installed_versions(("torch", "transformers", "onnxruntime", "numpy"))
+    content = {"format": FORMAT, **figures, "data": files, **record, "versions": versions}
+    make_folder(path.parent)
+    with replacing(path) as out:
+        out.write(json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
+    return content
+
+
+def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
+    """The content of a calibration file of a judge, or of one of the judges that a router asks.
+
+    Raises:
+        SgfluxError: if it is no such file, or another judge was calibrated.
+    """
+    content = read_json_object(path, "format", "judge", "standing")
+    if content["format"] != FORMAT:
+        raise SgfluxError(
+            f"{path}: has the format {content['format']!r}, not {FORMAT!r}; calibrate the judge "
+            "again with 'sgflux eval calibrate'"
+        )
+    was = content["judge"]
+    judges = (identity, *identity.parts)
+    if not any(one.name == was["name"] and one.sha256 == was["sha256"] for one in judges):
+        asked = ", ".join(map(_named, judges))
+        raise SgfluxError(
+            f"{path}: is the calibration of {_named(JudgeIdentity(**was))}, but the judge is "
+            f"{asked}; calibrate this judge with 'sgflux eval calibrate'"
+        )
+    return content
+
+
+def _named(one: JudgeIdentity) -> str:
+    digest = "" if one.sha256 is None else f", SHA-256 {one.sha256[:12]}"
+    return f"{one.name!r}" + (f" ({one.model}{digest})" if one.model else "")

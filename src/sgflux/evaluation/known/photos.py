@@ -1,0 +1,99 @@
+"""Photographs with boxes, geometric relations, judged statements and verbs, one JSON line each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from msgspec import Struct
+
+from sgflux.data.boxes import Box
+from sgflux.data.files import resolve_path
+from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
+from sgflux.evaluation.known.vcoco import wording
+from sgflux.files.json_files import iter_json_lines
+from sgflux.graphs.scene_graph import Triple
+
+
+class _Object(Struct):
+    name: str
+    box: tuple[float, float, float, float]
+
+
+class _Geometric(Struct):
+    subject: int
+    predicate: str
+    object: int
+
+
+class _Judged(Struct):
+    relation: str
+    true: bool
+    subject_name: str
+    object_name: str
+
+
+class _Verb(Struct):
+    subject: int
+    predicate: str
+    role: str | None
+    object: int | None
+
+
+class _Relations(Struct):
+    geometric: list[_Geometric] = []
+    vsr: list[_Judged] = []
+    vcoco: list[_Verb] = []
+    pairs: list[dict[str, object]] = []
+
+
+class _Photo(Struct):
+    file: str
+    objects: list[_Object]
+    relations: _Relations
+
+
+KEYS = {"file", "objects", "relations"}
+"""Keys by which such a line is known."""
+
+
+def read_photos(path: Path, images_dir: Path) -> KnownSet:
+    """Read a file of such lines, whose pictures lie below ``images_dir``.
+
+    Raises:
+        SgfluxError: naming the line and the key that is wrong.
+    """
+    pictures = []
+    left_out: Counter[str] = Counter()
+    for _, photo in iter_json_lines(path, _Photo, way_out="see docs/judges.md for its form"):
+        names = [one.name for one in photo.objects]
+        known = [
+            KnownStatement(
+                Triple(names[one.subject], one.predicate, names[one.object]),
+                True,
+                Source.GEOMETRIC,
+            )
+            for one in photo.relations.geometric
+        ]
+        known += [
+            KnownStatement(
+                Triple(one.subject_name, one.relation, one.object_name), one.true, Source.HUMAN
+            )
+            for one in photo.relations.vsr
+        ]
+        for verb in photo.relations.vcoco:
+            if verb.object is None or verb.role is None:
+                left_out["verbs without a visible object"] += 1
+                continue
+            words = wording(verb.predicate, verb.role)
+            triple = Triple(names[verb.subject], words, names[verb.object])
+            known.append(KnownStatement(triple, True, Source.STATED))
+        left_out["pairs of captions"] += len(photo.relations.pairs)
+        pictures.append(
+            KnownPicture(
+                path=resolve_path(photo.file, images_dir),
+                statements=tuple(known),
+                objects=tuple((one.name, Box(*one.box)) for one in photo.objects),
+            )
+        )
+    return KnownSet(pictures, +left_out)

@@ -1,0 +1,127 @@
+"""What a judge is asked about known pictures, and how its answers are counted, in worked numbers.
+
+If one of these failed, a judge would look better or worse than it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sgflux.data.boxes import Box
+from sgflux.evaluation.judges.geometry import GeometryJudge
+from sgflux.evaluation.judges.judge import Outcome
+from sgflux.evaluation.known.figures import section
+from sgflux.evaluation.known.pictures import KnownPicture, KnownStatement, Source
+from sgflux.evaluation.known.questions import Answer, Asked, Question, questions_of
+from sgflux.graphs.scene_graph import Triple
+from tests.helpers.detectors import Drawn
+
+T, F, S, O = Asked.TRUE, Asked.FALSE, Asked.SWAPPED, Asked.FOREIGN  # noqa: E741
+YES, NO, MISSED = Outcome
+
+
+def known(*statements: tuple[str, bool], objects: Sequence[str] = ()) -> KnownPicture:
+    return KnownPicture(
+        path=Path("picture.png"),
+        statements=tuple(
+            KnownStatement(Triple(*text.split(", ")), is_true, Source.HUMAN)
+            for text, is_true in statements
+        ),
+        objects=tuple((name, Box(0, 0, 1, 1)) for name in objects),
+    )
+
+
+def asked(*pictures: KnownPicture) -> list[tuple[int, str, str]]:
+    judge = GeometryJudge(Drawn())
+    return [
+        (one.picture, str(one.asked), str(one.triple))
+        for one in questions_of(pictures, judge, seed=0)
+    ]
+
+
+def test_a_true_statement_is_asked_swapped_and_in_another_picture() -> None:
+    first = known(("cat, left of, dog", True), ("cat, above, dog", False))
+    second = known(("car, on, road", True))
+    assert asked(first, second) == [
+        (0, "true", "cat, left of, dog"),
+        (0, "swapped", "dog, left of, cat"),
+        (0, "foreign", "car, on, road"),
+        (0, "false", "cat, above, dog"),
+        (1, "true", "car, on, road"),
+        (1, "swapped", "road, on, car"),
+        (1, "foreign", "cat, left of, dog"),
+    ]
+
+
+def test_nothing_is_asked_as_false_that_may_be_true() -> None:
+    """Symmetric predicates, what holds both ways, and objects that are in the picture as well."""
+    near = known(("cat, next to, dog", True))
+    both = known(("cat, in front of, dog", True), ("dog, in front of, cat", True))
+    assert [kind for _, kind, _ in asked(near, both) if kind != "true"] == []
+    car = known(("car, on, road", True))
+    there = known(("cat, left of, dog", True), objects=("cat", "dog", "car", "Road"))
+    kinds = [(place, kind) for place, kind, _ in asked(there, car)]
+    assert (0, "foreign") not in kinds, "both the car and the road are annotated in the picture"
+    assert (1, "foreign") in kinds
+
+
+def test_what_the_judge_does_not_cover_is_not_asked() -> None:
+    assert asked(known(("man, riding, horse", True))) == []
+
+
+def answers(*given: tuple[Asked, Outcome, int]) -> list[Answer]:
+    """(kind, verdict, how many), each about a picture of its own."""
+    found = []
+    for kind, outcome, count in given:
+        for _ in range(count):
+            question = Question(0, Triple("a", "on", "b"), kind, Source.HUMAN, "on")
+            found.append(Answer(question, outcome, cluster=f"{len(found)}.png"))
+    return found
+
+
+def test_statements_that_people_judged() -> None:
+    """40 true, 20 of which are found and 15 accepted; 20 false, 10 found and 2 accepted."""
+    figures = section(
+        answers(
+            (T, YES, 15), (T, NO, 5), (T, MISSED, 20), (F, YES, 2), (F, NO, 8), (F, MISSED, 10),
+            (S, YES, 1), (S, NO, 19), (S, MISSED, 20), (O, YES, 1), (O, MISSED, 39),
+        )
+    )  # fmt: skip
+    assert (figures["n"], figures["found"], figures["coverage"]) == (60, 30, 0.5)
+    assert figures["agreement"] == pytest.approx(23 / 30)
+    assert figures["majority"] == pytest.approx(20 / 30)
+    assert figures["confirmed"] == 15 / 20
+    assert figures["contradicted"] == 5 / 20
+    assert figures["swapped_accepted"] == 1 / 20
+    assert figures["foreign_accepted"] == 1 / 40, "of all: their objects are not in the picture"
+    assert figures["counts"]["foreign_accepted"] == 40
+    low, high = figures["ci95"]["agreement"]
+    assert 0.5 < low < 23 / 30 < high < 1
+    assert figures["better_than_majority"] == "open"
+    assert "balanced" not in figures
+
+
+def test_where_everything_is_true_the_majority_is_half_of_what_is_asked() -> None:
+    figures = section(answers((T, YES, 9), (T, NO, 1), (S, NO, 8), (S, YES, 2), (O, NO, 10)))
+    assert "agreement" not in figures
+    assert figures["balanced"] == pytest.approx((0.9 + 0.8) / 2)
+    assert (figures["majority"], figures["better_than_majority"]) == (0.5, "yes")
+    symmetric = section(answers((T, YES, 10), (O, YES, 10)))
+    assert symmetric["swapped_accepted"] is None
+    assert (symmetric["balanced"], symmetric["better_than_majority"]) == (0.5, "no")
+
+
+def test_a_judge_that_finds_nothing_has_no_figures_and_no_coverage() -> None:
+    figures = section(answers((T, MISSED, 10), (F, MISSED, 5), (S, MISSED, 10)))
+    assert (figures["coverage"], figures["agreement"], figures["confirmed"]) == (0.0, None, None)
+    assert figures["better_than_majority"] == "open"
+
+
+def test_a_worse_judge_than_the_majority_is_marked() -> None:
+    figures = section(answers((T, YES, 5), (T, NO, 5), (F, YES, 10), (F, NO, 10)))
+    assert figures["agreement"] == 0.5
+    assert figures["majority"] == pytest.approx(2 / 3)
+    assert figures["better_than_majority"] == "no"
