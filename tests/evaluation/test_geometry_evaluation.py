@@ -47,7 +47,7 @@ def detector(tmp_path: Path) -> str:
 
 def evaluated(data: Path, *words: str) -> dict[str, Any]:
     out = data.parent.parent / "evaluation"
-    given = ["--data", str(data), "--out-dir", str(out), "--generator", "oracle", *words]
+    given = ["--data", str(data), "--output-dir", str(out), "--generator", "oracle", *words]
     assert main(["eval", *given, "--arms", *ARMS]) == 0
     found: dict[str, Any] = json.loads((out / "evaluation_results.json").read_text())
     return found

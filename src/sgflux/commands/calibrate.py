@@ -13,7 +13,7 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.compute import Device
 from sgflux.settings.flat import Group
 from sgflux.settings.judges import JudgeSettings
-from sgflux.settings.shared import ImagesDir
+from sgflux.settings.shared import ImagesDir, OutputFile
 from sgflux.terminal.quiet import hide_loading_bars
 
 
@@ -26,20 +26,20 @@ class CalibrateFlags:
     data: tuple[Path, ...]
     """Files of pictures that are known: a JSONL file of sgflux, of VSR or of photographs with boxes
     and statements, or V-COCO's file and COCO's instances_*.json (docs/judges.md)."""
-    output: Path
-    """JSON file of the figures, which 'sgflux eval --calibration' takes; --out means the same."""
+    output: OutputFile
+    """JSON file of the figures, which 'sgflux eval --calibration' takes."""
     images_dir: ImagesDir = None
     boxes: Literal["detected", "annotated"] = "detected"
     """With 'annotated', judge 'geometry' gets the boxes of the data in place of a detector's, and
     its rules alone are measured."""
     predicates: tuple[str, ...] = ()
-    """Predicates that the overall figures of statements judged by people are over; none: left of,
-    right of, above, below, on and in. Every predicate has figures of its own besides."""
+    """Predicates of the overall figures of statements that people judged. By default they are left
+    of, right of, above, below, on and in. Every predicate has figures of its own besides."""
     device: Device = "auto"
     seed: int = 0
     """Random seed of the false statements that the judge is asked about."""
     judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
-    """What the judges ask."""
+    """Judges."""
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
@@ -52,6 +52,7 @@ class CalibrateFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Measure a judge and write its calibration file."""
     flags = command.parse(CalibrateFlags, arguments)
+    command.expect_files(flags.data)
     from sgflux.evaluation.known.calibrating import calibrate_judge
     from sgflux.evaluation.known.table import print_calibration
 

@@ -72,7 +72,7 @@ class EvalConfig:
     """Evaluate although the adapter was trained or selected on part of the test data. The report
     then says on how much (docs/measurement.md)."""
     judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
-    """Models that the judges ask."""
+    """Judges."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
