@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sgflux.commands import COMMANDS
+from sgflux.commands.calibrate import CalibrateFlags
 from sgflux.commands.data_vg import DataVgFlags
 from sgflux.commands.data_world import DataWorldFlags
 from sgflux.commands.demo import DemoFlags
@@ -42,6 +43,7 @@ FORMER: list[tuple[Any, Sequence[str], str, str, str]] = [
     (SampleConfig, ("--prompt", "a dog"), "out_dir", "output_dir", "x"),
     (SaliencyConfig, ("--image", "a", "--graph", "b"), "out_dir", "output_dir", "x"),
     (EvalConfig, ("--data", "a"), "out_dir", "output_dir", "x"),
+    (CalibrateFlags, ("--judge", "world", "--data", "a"), "out", "output", "x"),
     (ExportConfig, ("--adapter", "a", "--format", "kohya"), "out", "output", "x"),
     (ExportConfig, ("--adapter", "a"), "folder", "output_dir", "x"),
     (ImportConfig, IMPORT, "out_dir", "output_dir", "x"),

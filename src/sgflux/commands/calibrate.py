@@ -27,14 +27,14 @@ class CalibrateFlags:
     """Files of pictures that are known: a JSONL file of sgflux, of VSR or of photographs with boxes
     and statements, or V-COCO's file and COCO's instances_*.json (docs/judges.md)."""
     output: OutputFile
-    """JSON file of the figures, which 'sgflux eval --calibration' takes."""
+    """JSON file of the figures, which 'sgflux eval' takes as its calibration."""
     images_dir: ImagesDir = None
     boxes: Literal["detected", "annotated"] = "detected"
-    """With 'annotated', judge 'geometry' gets the boxes of the data in place of a detector's, and
-    its rules alone are measured."""
+    """Boxes that judge 'geometry' compares: 'detected' ones are a detector's, 'annotated' ones are
+    the data's and measure its rules alone."""
     predicates: tuple[str, ...] = ()
-    """Predicates of the overall figures of statements that people judged. By default they are left
-    of, right of, above, below, on and in. Every predicate has figures of its own besides."""
+    """Predicates of the overall figures of statements that people judged. By default they are the
+    six positions of docs/judges.md. Every predicate has figures of its own besides."""
     device: Device = "auto"
     seed: int = 0
     """Random seed of the false statements that the judge is asked about."""
