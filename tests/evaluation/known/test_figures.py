@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from sgflux.data.boxes import Box
 from sgflux.evaluation.judges.geometry import GeometryJudge
 from sgflux.evaluation.judges.judge import Outcome
+from sgflux.evaluation.known.annotated import AnnotatedBoxes
 from sgflux.evaluation.known.figures import section
 from sgflux.evaluation.known.pictures import KnownPicture, KnownStatement, Source
 from sgflux.evaluation.known.questions import Answer, Asked, Question, questions_of
@@ -125,3 +128,14 @@ def test_a_worse_judge_than_the_majority_is_marked() -> None:
     assert figures["agreement"] == 0.5
     assert figures["majority"] == pytest.approx(2 / 3)
     assert figures["better_than_majority"] == "no"
+
+
+def test_of_two_annotated_dogs_nobody_says_which_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (64, 32)).save(path)
+    objects = (("Cat", Box(0, 0, 8, 8)), ("dog", Box(20, 0, 8, 8)), ("dog", Box(40, 0, 8, 8)))
+    boxes = AnnotatedBoxes([KnownPicture(path, (), objects), KnownPicture(path, (), objects[:1])])
+    pixels = np.asarray(Image.open(path))
+    (found,) = boxes.find([pixels], [["cat", "dog", "tree"]])
+    assert [(one.name, one.box) for one in found] == [("cat", Box(0, 0, 8, 8))]
+    assert boxes.find([pixels + 1], [["cat"]]) == [[]], "another picture"

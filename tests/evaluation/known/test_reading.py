@@ -143,7 +143,13 @@ def test_verbs_of_vcoco_with_the_objects_of_coco(tmp_path: Path) -> None:
     known = read_known([actions, coco], images_dir=None)
     assert said(known) == [("person, ride, horse", True, "stated")]
     assert known.left_out == {"relations of objects that the instances lack": 1}
-    with pytest.raises(SgfluxError, match=r"is a file of V-COCO.*name one instances_"):
+    assert known.pictures[0].objects is not None
+    assert known.pictures[0].objects[2] == ("horse", Box(13, 0, 10, 10))
+    caption = {"image": "7.jpg", "caption": "?", "relation": "on", "label": 1}
+    vsr = lines(tmp_path / "vsr.jsonl", {**caption, "subj": "person", "obj": "horse"})
+    (seen,) = read_known([vsr, coco], images_dir=None).pictures
+    assert seen.objects == known.pictures[0].objects, "statements of VSR get COCO's boxes, too"
+    with pytest.raises(SgfluxError, match=r"is a file of V-COCO.*name COCO's instances_"):
         read_known([actions], images_dir=None)
     with pytest.raises(SgfluxError, match=r"holds no pictures"):
         read_known([coco], images_dir=None)
@@ -188,3 +194,6 @@ def test_original_files(tmp_path: Path) -> None:
         assert {source for _, _, source in said(known)} == {Source.HUMAN}
         assert sum(true for _, true, _ in said(known)) == sum(row["label"] for row in rows)
         assert {t.split(", ")[1] for t, _, _ in said(known)} == {row["relation"] for row in rows}
+    instances = FORMATS / "coco_instances" / "instances_train2017.json"
+    with pytest.raises(SgfluxError, match="none of its relations is about objects"):
+        read_known([FORMATS / "vcoco" / "vcoco_train.json", instances], images_dir=tmp_path)

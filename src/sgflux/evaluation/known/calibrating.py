@@ -59,7 +59,7 @@ def calibrate_judge(
     """
     known = read_known(data, images_dir=images_dir)
     boxes = AnnotatedBoxes(known.pictures) if annotated_boxes else None
-    if boxes is not None and judge != "geometry":
+    if boxes is not None and "geometry" not in judge.split(","):
         raise SgfluxError(f"boxes 'annotated' has no effect with judge {judge!r}; leave it out")
     asked = make_judge(judge, Means(settings=settings, device=device, boxes=boxes))
     if asked is None:

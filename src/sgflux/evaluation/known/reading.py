@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.known import photos, rows, vsr
+from sgflux.evaluation.known.coco import KEYS as COCO
+from sgflux.evaluation.known.coco import Coco, read_coco
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet
 from sgflux.evaluation.known.vcoco import read_vcoco
 from sgflux.files.json_files import MAX_LINE
@@ -38,18 +41,18 @@ def read_known(paths: Sequence[Path], *, images_dir: Path | None) -> KnownSet:
         SgfluxError: naming the file and what is wrong; also if no picture is there.
     """
     kinds = {path: _kind(path) for path in paths}
-    instances = [path for path, kind in kinds.items() if kind == "coco"]
+    coco = read_coco([path for path, kind in kinds.items() if kind == "coco"])
     found: list[KnownPicture] = []
     left_out: Counter[str] = Counter()
     for path, kind in kinds.items():
         folder = path.parent if images_dir is None else images_dir
         if kind == "vcoco":
-            if len(instances) != 1:
+            if not coco.files:
                 raise SgfluxError(
-                    f"{path} is a file of V-COCO, whose numbers are of COCO's objects; name one "
-                    f"instances_*.json of COCO beside it, got {len(instances)}"
+                    f"{path} is a file of V-COCO, whose numbers are of COCO's objects; name COCO's "
+                    "instances_*.json beside it"
                 )
-            known = read_vcoco(path, instances[0], folder)
+            known = read_vcoco(path, coco, folder)
         elif callable(kind):
             known = kind(path, folder)
         else:
@@ -65,7 +68,15 @@ def read_known(paths: Sequence[Path], *, images_dir: Path | None) -> KnownSet:
         left_out["pictures that are not in their folder"] += len(known.pictures) - len(there)
     if not found:
         raise SgfluxError(f"{', '.join(map(str, paths))}: holds no pictures; expected {_FORMS}")
-    return KnownSet(found, dict(+left_out))
+    return KnownSet([_with_objects(one, coco) for one in found], dict(+left_out))
+
+
+def _with_objects(picture: KnownPicture, coco: Coco) -> KnownPicture:
+    """The picture with COCO's objects, where its own file has none and COCO knows it by name."""
+    objects = coco.objects.get(picture.path.name)
+    if picture.objects is not None or objects is None:
+        return picture
+    return replace(picture, objects=tuple(objects))
 
 
 def _kind(path: Path) -> str | Callable[[Path, Path], KnownSet]:
@@ -84,7 +95,7 @@ def _kind(path: Path) -> str | Callable[[Path, Path], KnownSet]:
     if isinstance(entry, list):
         return "vcoco"
     keys = set(entry) if isinstance(entry, dict) else set()
-    if keys >= {"images", "annotations", "categories"}:
+    if keys >= COCO:
         return "coco"
     for needed, reader in LINES:
         if keys >= needed:

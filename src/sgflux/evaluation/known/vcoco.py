@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
-from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
 from sgflux.errors import SgfluxError
+from sgflux.evaluation.known.coco import Coco
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
-from sgflux.files.json_files import read_json, typed
-from sgflux.files.reading import naming_unreadable
+from sgflux.files.json_files import read_json
 from sgflux.graphs.scene_graph import Triple
 
 _WORDINGS = {
@@ -40,31 +39,6 @@ def wording(action: str, role: str) -> str:
     return _WORDINGS.get((action, role), action)
 
 
-class Instances(Struct):
-    """COCO's file of instances, as far as it is read."""
-
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-class _Image(Struct):
-    id: int
-    file_name: str
-
-
-class _Annotation(Struct):
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-
-
-class _Category(Struct):
-    id: int
-    name: str
-
-
 class _Action(Struct):
     action_name: str
     role_name: list[str]
@@ -88,43 +62,33 @@ class _Action(Struct):
                     yield image, role, person, target
 
 
-def read_vcoco(path: Path, instances: Path, images_dir: Path) -> KnownSet:
-    """Read V-COCO's file, with the COCO instances that its numbers are of.
+def read_vcoco(path: Path, coco: Coco, images_dir: Path) -> KnownSet:
+    """Read V-COCO's file, with the COCO objects that its numbers are of.
 
     Raises:
         SgfluxError: naming the file and what it lacks.
     """
-    with naming_unreadable(instances):
-        content = instances.read_bytes()  # of any size: that of train2014 has 330 megabytes
-    coco = typed(content, Instances, where=str(instances), way_out="get COCO's file again")
     actions = read_json(path, list[_Action], way_out="get the file of V-COCO again")
-    names = {category.id: category.name for category in coco.categories}
-    annotated = {one.id: one for one in coco.annotations}
-    objects: dict[int, list[tuple[str, Box]]] = defaultdict(list)
-    for one in coco.annotations:
-        objects[one.image_id].append((names[one.category_id], Box(*one.bbox)))
     known: dict[int, list[KnownStatement]] = defaultdict(list)
     left_out: Counter[str] = Counter()
     for action in actions:
         for image, role, person, target in action.pairs():
-            if person not in annotated or target not in annotated:
+            if person not in coco.names or target not in coco.names:
                 left_out["relations of objects that the instances lack"] += 1
                 continue
-            subject, object_ = (names[annotated[i].category_id] for i in (person, target))
-            triple = Triple(subject, wording(action.action_name, role), object_)
+            words = wording(action.action_name, role)
+            triple = Triple(coco.names[person], words, coco.names[target])
             known[image].append(KnownStatement(triple, True, Source.STATED))
     if not known:
         raise SgfluxError(
-            f"{path}: none of its relations is about objects of {instances}; give the instances of "
+            f"{path}: none of its relations is about objects of COCO's instances; name those of "
             "the same pictures (V-COCO is of COCO's train2014 and val2014)"
         )
-    files: Mapping[int, str] = {image.id: image.file_name for image in coco.images}
     return KnownSet(
         [
             KnownPicture(
-                path=resolve_path(files[image], images_dir),
+                path=resolve_path(coco.files[image], images_dir),
                 statements=tuple(dict.fromkeys(statements)),
-                objects=tuple(objects[image]),
             )
             for image, statements in known.items()
         ],
