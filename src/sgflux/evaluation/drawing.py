@@ -174,8 +174,17 @@ def judge_arm(
     *,
     out_dir: Path,
     batch_size: int,
+    advance: Callable[[int], object] | None = None,
 ) -> list[JudgedPicture]:
     """Read one arm's pictures from the disk and ask the judge about them, if there is one.
+
+    Args:
+        judge: The judge.
+        generator: Generator that drew the pictures.
+        requests: Requests of the arm's pictures.
+        out_dir: Folder of the evaluation.
+        batch_size: Number of pictures read at once.
+        advance: Called with the number of pictures just read.
 
     Raises:
         SgfluxError: as :func:`read_drawn`: nothing else than what was asked for is judged.
@@ -189,6 +198,8 @@ def judge_arm(
             readings = read_questions(judge, pictures, [questions_about(r) for r in batch])
         for request, reading, (_, digest) in zip(batch, readings, drawn, strict=True):
             judged.append(JudgedPicture(request, picture_path(request), reading, digest))
+        if advance is not None:
+            advance(len(batch))
     return judged
 
 

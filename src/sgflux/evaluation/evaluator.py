@@ -214,10 +214,19 @@ def evaluate(
         if not is_first:
             return {}
         # What is judged is what is on the disk, whoever drew it.
-        judged = {
-            arm: judge_arm(judge, generator, requests, out_dir=config.output_dir, batch_size=128)
-            for arm, requests in plan.items()
-        }
+        total, shown = sum(map(len, plan.values())), show_progress and judge is not None
+        with progress_bar(total, "verdicts", show=shown) as advance:
+            judged = {
+                arm: judge_arm(
+                    judge,
+                    generator,
+                    requests,
+                    out_dir=config.output_dir,
+                    batch_size=128,
+                    advance=advance,
+                )
+                for arm, requests in plan.items()
+            }
         predicates = Counter(item.example.triple.predicate for item in items)
         found = summary(judged, out_dir=config.output_dir, judge=of_judge["name"])
         figures = {

@@ -33,7 +33,7 @@ def write_calibration(
         with naming_unreadable(file), file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
         files.append({"path": str(file), "sha256": digest})
-    versions = installed_versions(("torch", "transformers", "onnxruntime", "numpy"))
+    versions = installed_versions(("torch", "transformers", "numpy", "pillow"))
     content = {"format": FORMAT, **figures, "data": files, **record, "versions": versions}
     make_folder(path.parent)
     with replacing(path) as out:
