@@ -38,7 +38,7 @@ class Box(NamedTuple):
 
     @classmethod
     def from_center(cls, center: tuple[float, float], width: float, height: float) -> Box:
-        """The box of this size around a center, (x, y)."""
+        """Return the box of this size around a center, (x, y)."""
         return cls(center[0] - width / 2, center[1] - height / 2, width, height)
 
     @property
@@ -67,24 +67,24 @@ class Box(NamedTuple):
         return self.width * self.height
 
     def overlap(self, other: Box) -> tuple[float, float]:
-        """Width and height that both boxes share; negative: the gap between them."""
+        """Return the width and height that both boxes share; a negative one is a gap."""
         return (
             min(self.right, other.right) - max(self.left, other.left),
             min(self.bottom, other.bottom) - max(self.top, other.top),
         )
 
     def shared_area(self, other: Box) -> float:
-        """Area that both boxes cover, in square pixels."""
+        """Return the area that both boxes cover, in square pixels."""
         width, height = self.overlap(other)
         return max(width, 0.0) * max(height, 0.0)
 
     def iou(self, other: Box) -> float:
-        """Shared area by the area that either box covers, in [0, 1]."""
+        """Return the shared area by the area that either box covers, in [0, 1]."""
         shared = self.shared_area(other)
         return shared / max(self.area + other.area - shared, 1e-9)
 
     def clipped(self, width: float, height: float) -> Box:
-        """The part of the box inside a picture of this size; it may have no area."""
+        """Return the part of the box inside a picture of this size; it may have no area."""
         left, right = (min(max(x, 0.0), width) for x in (self.left, self.right))
         top, bottom = (min(max(y, 0.0), height) for y in (self.top, self.bottom))
         return Box.from_corners((left, top, right, bottom))

@@ -338,7 +338,7 @@ def statements_about(request: PictureRequest) -> list[Triple]:
 
 
 def questions_about(request: PictureRequest) -> list[list[Triple]]:
-    """The same statements, those together that are judged together.
+    """Return the same statements, those together that are judged together.
 
     Where objects share a name, who is ``dog`` and who ``dog#2`` is decided by all that one graph
     states: the item's graph is one question, what a negative changes is judged beside it, and the

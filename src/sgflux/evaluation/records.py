@@ -95,7 +95,7 @@ def judge_line(figures: dict[str, Any]) -> str:
 
 
 def calibration_lines(calibration: Mapping[str, Any] | None) -> list[str]:
-    """How good the judge was on known pictures, and about which predicates it is not trusted."""
+    """Say how good the judge was on known pictures, and where it is not trusted."""
     if calibration is None:
         return []
     lines = [summary_line(calibration)]

@@ -200,7 +200,7 @@ def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
 
 
 def coverage(arms: Mapping[str, Any]) -> dict[str, Any]:
-    """Arm -> share of its statements both of whose objects the judge found."""
+    """Return arm -> share of its statements both of whose objects the judge found."""
     return {
         name: figures["relation_by_objects"]["found"]
         for name, figures in arms.items()

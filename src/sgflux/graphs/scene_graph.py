@@ -33,7 +33,7 @@ def _name(value: object, where: str) -> str:
 
 
 def name_of_label(label: str) -> str:
-    """The name in a label of :meth:`SceneGraph.labels`: "dog" of "dog#2"."""
+    """Return the name in a label of :meth:`SceneGraph.labels`: "dog" of "dog#2"."""
     numbered = _NUMBERED.fullmatch(label)
     return numbered["name"] if numbered else label
 
@@ -191,7 +191,7 @@ class SceneGraph:
         )
 
     def labelled_triples(self) -> tuple[Triple, ...]:
-        """The relationships in words, with the objects' :meth:`labels`, in order."""
+        """Return the relationships in words, with the objects' :meth:`labels`, in order."""
         labels = self.labels()
         return tuple(
             Triple(labels[subject], predicate, labels[object_])

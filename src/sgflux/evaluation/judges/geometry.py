@@ -98,7 +98,7 @@ class GeometryJudge:
 
 
 def _outcome(triple: Triple, found: Found, *, diagonal: float) -> Outcome:
-    """The verdict on a statement where these detections are the objects."""
+    """Return the verdict on a statement where these detections are the objects."""
     subject, object_ = (found.get(label) for label in pair_of(triple))
     if subject is None or object_ is None:
         return Outcome.NOT_FOUND
@@ -115,7 +115,7 @@ def _best(
     *,
     diagonal: float,
 ) -> Found:
-    """The way to share out the detections in which most statements hold."""
+    """Find the way to share out the detections in which most statements hold."""
 
     def holding(found: Found) -> tuple[int, tuple[bool, ...]]:
         right = tuple(
@@ -127,7 +127,7 @@ def _best(
 
 
 def _ways(labels: Sequence[str], detections: Sequence[Detection]) -> Iterator[Found]:
-    """Every way to take the best detections of each name for the objects of that name."""
+    """Yield every way to take the best detections of each name for the objects of that name."""
     orders = []
     for name, group in _by_name(labels).items():
         own = sorted((one for one in detections if one.name == name), key=lambda one: -one.score)
@@ -142,7 +142,7 @@ def _ways(labels: Sequence[str], detections: Sequence[Detection]) -> Iterator[Fo
 
 
 def _by_name(labels: Iterable[str]) -> dict[str, list[str]]:
-    """Name -> the labels of the objects that are called so."""
+    """Return name -> the labels of the objects that are called so."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(name_of_label(label), []).append(label)
@@ -150,7 +150,7 @@ def _by_name(labels: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _connected(statements: Iterable[Triple]) -> list[list[Triple]]:
-    """The statements in groups that have no name in common, in the order of the first ones."""
+    """Return the statements in groups without a common name, in the order of the first ones."""
     order = list(dict.fromkeys(statements))
     parts: list[tuple[set[str], list[Triple]]] = []
     for triple in order:

@@ -21,7 +21,7 @@ _SHARE = 0.5  # of the centers' distance, which the difference beyond the margin
 
 
 def _direction(subject: Box, object_: Box) -> tuple[float, float]:
-    """How far the subject lies to the right of and below the object, each from -1 to 1 (GenEval).
+    """Return how far the subject lies to the right and below, each from -1 to 1 (GenEval).
 
     That is the difference of the centers beyond a margin, by the centers' distance.
     """
@@ -36,7 +36,7 @@ def _direction(subject: Box, object_: Box) -> tuple[float, float]:
 
 
 def _columns(subject: Box, object_: Box) -> float:
-    """Part of the narrower box's width that stands above or below the other box."""
+    """Return the part of the narrower box's width that stands above or below the other box."""
     return subject.overlap(object_)[0] / max(min(subject.width, object_.width), 1e-9)
 
 
@@ -53,7 +53,7 @@ def _on(subject: Box, object_: Box, diagonal: float) -> bool:
 
 
 def _gap(subject: Box, object_: Box) -> float:
-    """Distance between the boxes; 0 where they meet."""
+    """Return the distance between the boxes; 0 where they meet."""
     return math.hypot(*(max(-shared, 0.0) for shared in subject.overlap(object_)))
 
 
@@ -78,6 +78,6 @@ _WORDINGS = {"containing": "contains", "contain": "contains"}
 
 
 def find_rule(predicate: str) -> Rule | None:
-    """The rule of a predicate in any wording ("beneath", "at the left side of"), if it has one."""
+    """Find the rule of a predicate in any wording ("beneath", "at the left side of")."""
     name = DEFAULT_VOCABULARY.normalize(predicate)
     return RULES.get(_WORDINGS.get(name, name))

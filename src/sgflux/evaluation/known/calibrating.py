@@ -76,7 +76,7 @@ def measure(
     seed: int = 0,
     show_progress: bool = False,
 ) -> dict[str, Any]:
-    """The figures of a judge on known pictures.
+    """Return the figures of a judge on known pictures.
 
     Raises:
         SgfluxError: if the judge covers none of the statements, or as the judge.

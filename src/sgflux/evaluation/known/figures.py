@@ -22,7 +22,7 @@ def calibration_of(
     *,
     predicates: Sequence[str] = POSITIONS,
 ) -> dict[str, Any]:
-    """The figures of a calibration file.
+    """Return the figures of a calibration file.
 
     Args:
         judge: The judge that answered.
@@ -63,7 +63,7 @@ def _by_predicate(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
 
 
 def section(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Figures of some answers of one source; what was not asked has no figure.
+    """Return the figures of some answers of one source; what was not asked has no figure.
 
     Shares are of statements both of whose objects the judge found, except the coverage and the
     foreign statements, which are of all.
@@ -121,7 +121,7 @@ def _accepted(answers: Sequence[Answer]) -> Rows:
 
 
 def _better(measured: Estimate, majority: float) -> str:
-    """Whether the whole interval is above the majority's share ("yes"), or the value not ("no")."""
+    """Compare with the majority: "yes" if the interval lies above it, "no" if the value does not."""
     if measured.value is None or measured.ci95 is None:
         return "open"
     if measured.value <= majority:
@@ -130,7 +130,7 @@ def _better(measured: Estimate, majority: float) -> str:
 
 
 def _standings(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Predicate -> how far the judge is trusted: by people's statements where there are any."""
+    """Return predicate -> trust in the judge, by people's statements where there are any."""
     standings: dict[str, dict[str, Any]] = {}
     for source in Source:
         for name, own in figures.get(source, {}).get("per_predicate", {}).items():

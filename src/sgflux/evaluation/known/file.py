@@ -42,7 +42,7 @@ def write_calibration(
 
 
 def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
-    """The content of a calibration file of a judge, or of one of the judges that a router asks.
+    """Read the calibration file of a judge, or of one of the judges that a router asks.
 
     Raises:
         SgfluxError: if it is no such file, or another judge was calibrated.

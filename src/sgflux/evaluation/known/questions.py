@@ -86,7 +86,7 @@ class Answer:
 
 
 def questions_of(pictures: Sequence[KnownPicture], judge: Judge, *, seed: int) -> list[Question]:
-    """Everything that the judge is asked, in the order of the pictures.
+    """List everything that the judge is asked, in the order of the pictures.
 
     Args:
         pictures: Known pictures.
@@ -119,7 +119,7 @@ def questions_of(pictures: Sequence[KnownPicture], judge: Judge, *, seed: int) -
 
 
 def _swapped(picture: KnownPicture, true: KnownStatement) -> Triple | None:
-    """The statement with its objects exchanged, if that is false."""
+    """Return the statement with its objects exchanged, if that is false."""
     triple = true.triple
     reverse = Triple(triple.object, triple.predicate, triple.subject)
     if not true.is_true or not DEFAULT_VOCABULARY.is_asymmetric(triple.predicate):
@@ -131,7 +131,7 @@ def _swapped(picture: KnownPicture, true: KnownStatement) -> Triple | None:
 def _foreign(
     picture: KnownPicture, true: KnownStatement, others: Sequence[Triple], rng: random.Random
 ) -> Triple | None:
-    """A true statement of another picture, an object of which is not in this one.
+    """Choose a true statement of another picture, an object of which is not in this one.
 
     It has the same predicate where there is such a statement.
     """
@@ -195,5 +195,5 @@ def ask(
 
 
 def pixels_of(picture: KnownPicture) -> np.ndarray:
-    """The upright picture, (H, W, 3) uint8."""
+    """Return the upright picture, (H, W, 3) uint8."""
     return np.asarray(load_image(picture.path, mirrored=picture.is_mirrored))

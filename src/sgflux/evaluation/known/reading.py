@@ -31,7 +31,7 @@ _FORMS = (
 
 
 def read_known(paths: Sequence[Path], *, images_dir: Path | None) -> KnownSet:
-    """What several files know of pictures.
+    """Read what several files know of pictures.
 
     Args:
         paths: The files.
@@ -72,7 +72,7 @@ def read_known(paths: Sequence[Path], *, images_dir: Path | None) -> KnownSet:
 
 
 def _with_objects(picture: KnownPicture, coco: Coco) -> KnownPicture:
-    """The picture with COCO's objects, where its own file has none and COCO knows it by name."""
+    """Add COCO's objects where a picture's own file has none and COCO knows it by name."""
     objects = coco.objects.get(picture.path.name)
     if picture.objects is not None or objects is None:
         return picture
@@ -80,7 +80,7 @@ def _with_objects(picture: KnownPicture, coco: Coco) -> KnownPicture:
 
 
 def _kind(path: Path) -> str | Callable[[Path, Path], KnownSet]:
-    """What reads the file; "coco" or "vcoco" for the two that belong together."""
+    """Return what reads the file; "coco" or "vcoco" for the two that belong together."""
     with naming_unreadable(path), path.open("rb") as file:
         start = file.readline(MAX_LINE)
     try:

@@ -70,7 +70,7 @@ def _percent(value: float | None) -> str:
 
 
 def notes(content: Mapping[str, Any]) -> Iterator[str]:
-    """What the columns mean, and what was left out."""
+    """Say what the columns mean, and what was left out."""
     yield (
         "found: the judge found both objects; the columns after it are of those statements alone. "
         "right: the judge says what is known, with its 95 % interval; where all statements are "
@@ -88,7 +88,7 @@ def notes(content: Mapping[str, Any]) -> Iterator[str]:
 
 
 def summary_line(content: Mapping[str, Any]) -> str:
-    """How far the judge is trusted, in one sentence, for the side of any figure that it gave."""
+    """Say in one line how far the judge is trusted, for the side of any figure that it gave."""
     parts = []
     for source, title in _TITLES.items():
         entry = content.get(source)
@@ -109,7 +109,7 @@ def summary_line(content: Mapping[str, Any]) -> str:
 
 
 def doubtful(content: Mapping[str, Any]) -> dict[str, str]:
-    """Predicate -> why the judge is not trusted about it: it does not beat the majority answer."""
+    """Return predicate -> figures of the judge, where it does not beat the majority answer."""
     return {
         name: f"{_percent(entry.get('value'))} right, majority {_percent(entry.get('majority'))}, "
         f"n = {entry.get('n', 0)}"

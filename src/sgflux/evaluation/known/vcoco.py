@@ -35,7 +35,7 @@ _WORDINGS = {
 
 
 def wording(action: str, role: str) -> str:
-    """The predicate that V-COCO's action has towards the object in a role."""
+    """Return the predicate that V-COCO's action has towards the object in a role."""
     return _WORDINGS.get((action, role), action)
 
 
@@ -47,7 +47,7 @@ class _Action(Struct):
     role_object_id: list[int]
 
     def pairs(self) -> Iterator[tuple[int, str, int, int]]:
-        """(picture, role, person, object) of everybody who does it to an annotated object.
+        """Yield (picture, role, person, object) of everybody who does it to an annotated object.
 
         ``role_object_id`` has all agents, then everybody's object in the first other role, ...
         """

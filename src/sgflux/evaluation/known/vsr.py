@@ -26,7 +26,7 @@ class _Caption(Struct):
     obj: str | None = None
 
     def triple(self) -> Triple | None:
-        """The caption's statement; files without names of objects have them in the caption."""
+        """Return the caption's statement; where names of objects are missing, it has them."""
         if self.subj is not None and self.obj is not None:
             return Triple(self.subj, self.relation, self.obj)
         said = re.escape(self.relation)

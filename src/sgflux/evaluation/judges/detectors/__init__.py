@@ -28,7 +28,7 @@ the ``model_type`` of its ``config.json``.
 
 
 def make_detector(source: str, *, device: str) -> Detector:
-    """The detector of a folder or hub id.
+    """Load the detector of a folder or hub id.
 
     Args:
         source: Folder with a ``detector.json``, or with a model of transformers, or a hub id,

@@ -54,7 +54,7 @@ class Detector(Protocol):
 
 
 def best_of_overlapping(detections: Sequence[Detection], *, iou: float) -> list[Detection]:
-    """Non-maximum suppression: of boxes of one name that overlap by more than ``iou``, the best."""
+    """Keep, of boxes of one name that overlap by more than ``iou``, the best (NMS)."""
     kept: list[Detection] = []
     for one in sorted(detections, key=lambda one: -one.score):
         if all(one.name != other.name or one.box.iou(other.box) <= iou for other in kept):

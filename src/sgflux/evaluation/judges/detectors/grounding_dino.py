@@ -81,7 +81,7 @@ class GroundingDinoDetector:
 
 
 def caption_of(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """One caption of all names, "cat. traffic light.", and where each name stands in it."""
+    """Write one caption of all names, "cat. traffic light.", and say where each name stands."""
     caption, spans = "", []
     for name in names:
         spans.append((len(caption), len(caption) + len(name)))
@@ -90,7 +90,7 @@ def caption_of(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def tokens_in(offsets: Sequence[Sequence[int]], span: tuple[int, int]) -> list[int]:
-    """Places of the tokens that stand within a span; special tokens, of no width, do not."""
+    """Return the places of the tokens within a span; special tokens, of no width, are in none."""
     return [
         place for place, (start, end) in enumerate(offsets) if span[0] <= start < end <= span[1]
     ]

@@ -85,11 +85,11 @@ class NanoDetOutput(Struct):
     cell_center: float = 0.5
 
     def names(self) -> list[str]:
-        """Names of the tensors that are read, scores then boxes of each stride."""
+        """Return the names of the tensors that are read, scores then boxes of each stride."""
         return [form.format(stride=s) for s in self.strides for form in (self.scores, self.boxes)]
 
     def decode(self, tensors: Sequence[np.ndarray], size: tuple[int, int]) -> _Decoded:
-        """Corners (A, 4) in pixels of the input, and scores (A, C)."""
+        """Return corners (A, 4) in pixels of the input, and scores (A, C)."""
         corners, scores = [], []
         for stride, score, logits in zip(self.strides, tensors[::2], tensors[1::2], strict=True):
             rows, columns = (-(-side // stride) for side in size)
@@ -123,11 +123,11 @@ class TensorsOutput(Struct):
     layout: Literal["NC", "CN"] = "NC"
 
     def names(self) -> list[str]:
-        """Names of the tensors that are read."""
+        """Return the names of the tensors that are read."""
         return [self.boxes, self.scores]
 
     def decode(self, tensors: Sequence[np.ndarray], size: tuple[int, int]) -> _Decoded:
-        """Corners (A, 4) in pixels of the input, and scores (A, C)."""
+        """Return corners (A, 4) in pixels of the input, and scores (A, C)."""
         boxes, scores = (part[0] if self.layout == "NC" else part[0].T for part in tensors)
         if self.boxes_unit == "relative":
             boxes = boxes * np.tile(size[::-1], 2)
@@ -235,7 +235,7 @@ class OnnxDetector:
         return results
 
     def _everything(self, image: np.ndarray) -> list[Detection]:
-        """All objects of all classes."""
+        """Find all objects of all classes."""
         about = self._about
         tensor, scale, offset = _prepared(image, about.input)
         tensors = self._session.run(about.output.names(), {about.input.name: tensor})
@@ -294,7 +294,7 @@ def _session(content: bytes, about: _Kinds, *, path: Path, device: str) -> Any:
 def _prepared(
     image: np.ndarray, how: Input
 ) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
-    """The network's input, (1, 3, S, T) or (1, S, T, 3) float32, with (x, y) scale and offset."""
+    """Return the input, (1, 3, S, T) or (1, S, T, 3) float32, with its (x, y) scale and offset."""
     (height, width), (rows, columns) = image.shape[:2], how.size
     if how.fit == "letterbox":
         ratio = min(rows / height, columns / width)

@@ -17,7 +17,7 @@ NMS_IOU = 0.5
 
 
 def load(loader: Any, source: str, **options: Any) -> Any:
-    """What ``loader.from_pretrained`` makes of a folder, or of a hub id with ``@revision``.
+    """Load from a folder, or from a hub id with ``@revision``, what ``loader`` makes of it.
 
     A folder is never looked up on the hub; who names a hub id allows its download.
 
@@ -35,18 +35,18 @@ def load(loader: Any, source: str, **options: Any) -> Any:
 
 
 def load_network(loader: Any, source: str, device: str) -> Any:
-    """The network with its float32 weights, from safetensors alone, on a device."""
+    """Load a network with float32 weights, from safetensors alone, onto a device."""
     network = load(loader, source, use_safetensors=True, dtype="float32")
     return network.to(device).eval()
 
 
 def load_tokenizer(source: str) -> Any:
-    """The tokenizer of the folder or hub id."""
+    """Load the tokenizer of a folder or hub id."""
     return load(transformers.AutoTokenizer, source)
 
 
 def relative_box(values: np.ndarray, *, size: tuple[float, float], image: np.ndarray) -> Box:
-    """The part of a box inside of a picture.
+    """Return the part of a box inside of a picture.
 
     Args:
         values: (center x, center y, width, height) as parts of ``size``.
