@@ -121,7 +121,7 @@ def _accepted(answers: Sequence[Answer]) -> Rows:
 
 
 def _better(measured: Estimate, majority: float) -> str:
-    """Compare with the majority: "yes" if the interval lies above it, "no" if the value does not."""
+    """Compare with the majority: "yes" if the interval is above it, "no" if the value is not."""
     if measured.value is None or measured.ci95 is None:
         return "open"
     if measured.value <= majority:
