@@ -78,6 +78,7 @@ def test_a_run_is_judged_by_a_detector_and_says_what_it_did_not_find(
     assert any(row["judge"]["boxes"] for row in rows)
     assert found["calibration"]["stated"]["n"] == 10
     printed = capsys.readouterr().out
+    assert "the share of statements that hold by the judge's verdict" in " ".join(printed.split())
     assert printed.count("Calibration of the judge 'geometry' on known pictures") == 2
     assert "is not shown to be better than the majority answer" in " ".join(printed.split())
 

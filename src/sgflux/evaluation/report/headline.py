@@ -222,10 +222,14 @@ def footnotes(results: Results) -> list[str]:
     if relation.get("macro") is not None:
         count = relation.get("predicates", len(relation.get("per_predicate", {})))
         absent = len(CANONICAL_PREDICATES) - count
+        how = (
+            "the judge's likeliest relation from the statement's subject to its object is the "
+            "stated one, whether or not it finds the two"
+            if (results.get("judge") or {}).get("classes")
+            else "the share of statements that hold by the judge's verdict"
+        )
         notes.append(
-            "Relation accuracy: the judge's likeliest relation from the statement's subject to its "
-            "object is the stated one, whether or not it finds the two. It is the mean over the "
-            f"{count} predicates that occur"
+            f"Relation accuracy: {how}. It is the mean over the {count} predicates that occur"
             + (f"; {absent} of {len(CANONICAL_PREDICATES)} do not." if absent > 0 else ".")
         )
     if (chance := chance_sentence(results)) is not None:
