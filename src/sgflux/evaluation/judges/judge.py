@@ -144,7 +144,9 @@ class Judge(Protocol):
 
         Args:
             images: N pictures, (H, W, 3) uint8; in a list, their sizes may differ.
-            statements: Statements about each picture, whose predicates are covered.
+            statements: Statements about each picture, whose predicates are covered. Objects are
+                called by the labels of a graph: "dog" and "dog#2" are two dogs, which a judge tells
+                apart by all statements of a list together, or refuses in :meth:`check`.
 
         Returns:
             N readings, each with a verdict on every statement of its picture.
