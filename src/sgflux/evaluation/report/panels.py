@@ -211,7 +211,7 @@ def _shown(evaluation: Evaluation, picture: Picture) -> Shown:
         told = judged = [changed_statement(picture)]
     elif picture.arm is Arm.SHUFFLED_GRAPH:
         assert picture.graph is not None, "the arm has a graph"
-        told = judged = picture.graph.triples()
+        told = judged = picture.graph.labelled_triples()
     elif picture.arm is Arm.CONTRADICTION:
         judged = [contradicted_statement(picture)]
         follows = _follows(picture, judged[0])

@@ -285,7 +285,7 @@ def traces(evaluation: Evaluation) -> dict[str, Any]:
                 "|".join(one.predicates),
                 "; ".join(str(said.outcome) for said in one.own.values()),
                 "; ".join(said.words for said in one.own.values()),
-                "; ".join(map(str, one.graph.triples() if one.graph else ())),
+                "; ".join(map(str, one.graph.labelled_triples() if one.graph else ())),
                 one.prompt,
                 str(one.path.relative_to(evaluation.folder)),
                 one.image_rel_path,
