@@ -1,4 +1,4 @@
-"""Write the measured tables of docs/ from the JSON of step.py and gpu.py.
+"""Write the measured tables of docs/ from the JSON of the benchmarks.
 
     python benchmarks/gpu_tables.py            writes the marked regions
     python benchmarks/gpu_tables.py --check    lists regions that are out of date, and writes none
@@ -137,6 +137,91 @@ def contrast_region(content: Content | None) -> str:
         ratios = [p["ways"][name]["cpu_ratio"] / p["ways"]["B"]["cpu_ratio"] for p in parts]
         rows.append([title, *(f"{value:.2f}" for value in ratios)])
     return markdown(header, rows)
+
+
+# --- on a GPU -------------------------------------------------------------------------------------
+
+
+# --- start, cache and growth ----------------------------------------------------------------------
+
+
+def measured_on(content: Content) -> str:
+    """When and on which machine a figure was measured, and by which command."""
+    machine = content["machine"]
+    return (
+        f"Measured on {machine['date']} by `{content['command']}` on a machine with "
+        f"{machine['cores']} cores ({machine['processor']}), shared with other "
+        f"programs (load average {machine['load_average']}), commit {machine['commit']}."
+    )
+
+
+def startup_region(content: Content | None) -> str:
+    """CPU time of help texts, errors and imports."""
+    if content is None:
+        return f"Start-up: {NOT_MEASURED}."
+    rows = dict(content["rows"])
+    imports = ["import sgflux.sampling", "from sgflux.sampling import SceneGraphFluxPipeline"]
+    imports += ["from diffusers import FluxPipeline"]
+    groups = {
+        "--help of a command, the slowest": [name for name in rows if name.endswith("--help")],
+        "an unknown flag, the slowest": [name for name in rows if name.endswith("unknown flag")],
+    }
+    others = {*imports, "nothing"}.union(*groups.values())
+    groups["any other error of one line, the slowest"] = [n for n in rows if n not in others]
+    cells = [[f"`{name}`", "", f"{rows[name]['cpu_seconds']:.2f} s"] for name in imports]
+    for title, names in groups.items():
+        worst = max(names, key=lambda name: rows[name]["cpu_seconds"])
+        seconds = f"{rows[worst]['cpu_seconds']:.2f} s"
+        cells.append([f"{title} of {len(names)}", worst.removesuffix(" --help"), seconds])
+    table = markdown(["process", "which", "CPU time"], cells)
+    return f"{measured_on(content)} Medians of {content['turns']} processes.\n\n{table}"
+
+
+def text_cache_region(content: Content | None) -> str:
+    """Space and exactness of the forms in which a cache holds texts."""
+    if content is None:
+        return f"Forms of cached texts: {NOT_MEASURED}."
+    tiny, wide = content["models"]["tiny-flux"], content["models"]["flux-sized"]
+    rows = []
+    for name, own in tiny.items():
+        size = content["flux_prompt_bytes"].get(name)
+        kept = ["", ""]
+        if size is not None:
+            total = content["gigabytes_of_100000_prompts"][name]
+            kept = [f"{size / 1e6:.2f} MB, {total:.0f} GB", f"{wide[name]['unpack_ms']:.2g} ms"]
+        changes = [f"{model[name]['velocity_change']:.2%}" for model in (tiny, wide)]
+        worst = f"{own['worst_velocity_change']:.2%}"
+        rows.append([f"`{name}`" if size else name, *kept, changes[0], worst, changes[1]])
+    header = ["features of a text", "a prompt of FLUX, 100,000 of them", "reading one"]
+    header += ["change of the velocity, tiny-flux", "worst prompt", "random weights, FLUX's width"]
+    return f"{measured_on(content)}\n\n{markdown(header, rows)}"
+
+
+def growth_region(content: Content | None) -> str:
+    """Cost by statements, resolution and data, beside the prediction."""
+    if content is None:
+        return f"Growth: {NOT_MEASURED}."
+    steps = [
+        [f"{row['size']} {unit}", f"{row['cpu_seconds']:.3f} s", f"{row['predicted']:.3f} s"]
+        for part, unit in (("statements", "statements"), ("resolution", "pixels a side"))
+        for row in content[part]
+    ]
+    data = []
+    for row in content["data"]:
+        cells = [f"{row['size']:,} examples, {row['entries']:,} entries"]
+        for name, unit in (
+            ("start_cpu_seconds", "s"), ("epoch_cpu_seconds", "s"), ("memory_mib", "MiB"),
+        ):  # fmt: skip
+            cells.append(f"{row[name]:.3g} {unit} ({row['predicted'][name]:.3g})")
+        data.append([*cells, f"{row['memory_growth_in_the_last_nine_tenths_mib']} MiB"])
+    header = ["cache", "start", "epoch", "memory", "growth in the last nine tenths of the epoch"]
+    return "\n\n".join(
+        [
+            measured_on(content),
+            markdown(["a step of training", "CPU time", "predicted"], steps),
+            markdown(header, data),
+        ]
+    )
 
 
 # --- on a GPU -------------------------------------------------------------------------------------
@@ -473,6 +558,11 @@ def regions() -> dict[tuple[str, str], str]:
         ("performance.md", "training steps"): step_region(steps),
         ("performance.md", "sampling"): sampling_region(steps),
         ("performance.md", "gpu"): gpu_region(gpu),
+        ("performance.md", "start-up"): startup_region(read_results(RESULTS / "startup.json")),
+        ("performance.md", "text cache"): text_cache_region(
+            read_results(RESULTS / "text_cache.json")
+        ),
+        ("performance.md", "growth"): growth_region(read_results(RESULTS / "growth.json")),
         ("losses.md", "contrastive steps"): contrast_region(steps),
         ("flux_on_one_gpu.md", "status"): status_region(gpu),
         ("flux_on_one_gpu.md", "memory"): memory_region(gpu),

@@ -130,7 +130,11 @@ class Task:
 def statement_graph(number: int, statements: int) -> SceneGraph:
     """The ``number``-th of many different graphs; a subject has ``statements`` relations."""
     subject = _SUBJECTS[number % len(_SUBJECTS)]
-    things = [_OBJECTS[(number + own) % len(_OBJECTS)] for own in range(statements)]
+    things = []
+    for own in range(statements):
+        again = own // len(_OBJECTS)  # a second box is box#2
+        name = _OBJECTS[(number + own) % len(_OBJECTS)]
+        things.append(f"{name}#{again + 1}" if again else name)
     relations = tuple(
         (0, _PREDICATES[(3 * number + 5 * own) % len(_PREDICATES)], 1 + own)
         for own in range(statements)
@@ -379,12 +383,15 @@ class Ours:
         words = [word for word in graph_names(graphs) if word not in self._names]
         self._names.add(words, torch.randn(len(words), self._names.dim))
 
-    def run(self, name: str, batch: int, **settings: Any) -> OursRun:
+    def run(
+        self, name: str, batch: int, *, statements: int | None = None, **settings: Any
+    ) -> OursRun:
         """Make a run that trains the adapter in one of the ways.
 
         Args:
             name: Name of the way.
             batch: Number of examples a step.
+            statements: Number of statements a graph; None: as the way has it.
             settings: Further settings of :class:`TrainConfig`.
         """
         config = TrainConfig.from_flat(
@@ -402,7 +409,7 @@ class Ours:
             losses=LossSettings.from_flat(**LOSSES[name]),
             **settings,
         )
-        prepared = self._prepare(config, STATEMENTS.get(name, 1))
+        prepared = self._prepare(config, statements or STATEMENTS.get(name, 1))
         run = start_run(
             config,
             prepared,

@@ -10,16 +10,21 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sgflux
+import sgflux.settings.training
 from sgflux import cli
 from sgflux.cli import COMMANDS, main
 from sgflux.commands import Command
 from sgflux.errors import SgfluxError
+from sgflux.settings.flat import flag_of, flat_hints
 from tests.helpers.flux import make_flux_folder
 
 Capture = pytest.CaptureFixture[str]
@@ -68,6 +73,44 @@ BAD_VALUES = {
 }
 """Arguments that a command refuses before it reads a file."""
 
+GRAPH = ["--graph", "man, riding, horse"]
+UNUSABLE = [
+    ["train", "--config", "gone.toml"],
+    ["train", "--config", "bad.json"],
+    ["train", "--train-jsonl", "gone.jsonl", "--output-dir", "out"],
+    ["train", "--train-jsonl", "here.jsonl", "--val-jsonl", "gone", "--output-dir", "out"],
+    ["train", "--train-jsonl", "here.jsonl", "--output-dir", "out", "--resume", "step1.pt"],
+    ["train", "--train-jsonl", "here.jsonl", "--output-dir", "out", "--init-from", "./gone"],
+    ["train", "--train-jsonl", "here.jsonl", "--output-dir", "out", "--model-id", "./gone"],
+    ["train", "--train-jsonl", "here.jsonl", "--output-dir", "out", "--model-id", "no/where"],
+    ["train-classifier", "--train-jsonl", "gone", "--val-jsonl", "here.jsonl", "--output-dir", "o"],
+    ["cache", "gone.jsonl", "--latent-cache-dir", "cache"],
+    ["cache", "--verify", "--latent-cache-dir", "gone"],
+    ["sample", "--adapter", "gone", *GRAPH],
+    ["sample", "--adapter", "no/where", *GRAPH],
+    ["sample", "--adapter", "gone", "--graph", "man"],
+    ["sample", "--adapter", "gone", "--graph-file", "gone.json"],
+    ["sample", "--model-id", "./gone", "--prompt", "a dog"],
+    ["saliency", "--image", "gone.png", *GRAPH],
+    ["saliency", "--image", "here.jsonl", "--graph", "man"],
+    ["eval", "--data", "gone.jsonl"],
+    ["eval", "--data", "here.jsonl", "--adapter", "gone"],
+    ["eval", "--data", "here.jsonl", "--model-id", "tiny", "--output-dir", "here.jsonl/out"],
+    ["export", "--adapter", "gone", "--format", "kohya", "--output", "lora.safetensors"],
+    ["import", "--legacy", "a.pt", "--cgip-ckpt", "b", "--vocab-path", "c", "--output-dir", "out"],
+    ["demo", "--output-dir", "here.jsonl/out"],
+    ["data", "check", "gone.jsonl"],
+    ["data", "vg", "--raw", "gone", "--output-dir", "out"],
+    ["sample", "--model-id", "tiny", "--prompt", "a dog", "--output-dir", "here.jsonl/out"],
+    ["world", "measure-base", "--model-id", "./gone"],
+    ["world", "train-base", "--start-from", "gone", "--output-dir", "out"],
+    ["world", "train-judge", "--output", "here.jsonl/out/judge.safetensors"],
+]
+"""Command lines that read well, whose files are missing or hold something else."""
+
+OUTPUTS = {"figure", "latent_cache_dir", "offload_folder", "output", "output_dir"}
+"""Settings that name files or folders which a command makes."""
+
 
 def test_importing_the_sampler_is_no_dearer_than_importing_diffusers_pipeline() -> None:
     """Each name is imported when it is used, and the pipeline needs no library of its own."""
@@ -78,11 +121,14 @@ from diffusers import FluxPipeline
 before = set(sys.modules)
 sgflux.sampling.SceneGraphFluxPipeline
 more = {name.split(".")[0] for name in set(sys.modules) - before}
-assert more - sys.stdlib_module_names <= {"sgflux", "PIL"}, more
+assert more - sys.stdlib_module_names <= {"sgflux", "PIL", "msgspec"}, more
 assert all(getattr(sgflux.sampling, name) for name in sgflux.sampling.__all__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+MODULES = sorted({command.run.__module__ for command in COMMANDS})
 
 
 def imported_by(*calls: Sequence[str]) -> dict[str, list[str]]:
@@ -121,6 +167,37 @@ def test_no_complaint_about_a_flag_waits_for_a_heavy_library(capsys: Capture) ->
     for call in calls:
         with contextlib.suppress(SystemExit):
             assert main(call) == 2, call
+
+
+def test_no_complaint_about_a_file_waits_for_a_heavy_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    Path("here.jsonl").write_text("")
+    Path("bad.json").write_text("{")
+    assert not {call: found for call, found in imported_by(*UNUSABLE).items() if found}
+    for call in UNUSABLE:
+        assert main(call) == 2, call
+        assert capsys.readouterr().err.count("\n") == 1, call
+
+
+def settings_of_commands() -> Iterator[tuple[str, Any]]:
+    """(name, annotation) of every setting that a flag of some command sets."""
+    for module in (*map(import_module, MODULES), sgflux.settings.training):
+        for cls in vars(module).values():
+            if isinstance(cls, type) and is_dataclass(cls):
+                yield from flat_hints(cls).items()
+
+
+def test_every_path_is_an_input_or_an_output() -> None:
+    """A new flag for a file would otherwise be looked at only after torch is imported."""
+    paths = {
+        name
+        for name, hint in settings_of_commands()
+        if "Path" in str(hint) and not flag_of(hint).is_input
+    }
+    assert paths - {"adapter"} == OUTPUTS  # an adapter may be on the hub
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))

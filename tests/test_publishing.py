@@ -115,7 +115,7 @@ def test_figures_of_something_else_are_refused(
         assert publish(adapter, out, "--evaluation", str(file)) == 2
         assert message in capsys.readouterr().err
     assert publish(adapter, out, "--evaluation", str(tmp_path / "none.json")) == 2
-    assert "none.json: No such file" in capsys.readouterr().err
+    assert "none.json: cannot be read: No such file" in capsys.readouterr().err
     assert not out.exists()
     assert publish(adapter, adapter) == 2
     assert "is the adapter itself" in capsys.readouterr().err

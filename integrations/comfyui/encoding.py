@@ -13,10 +13,10 @@ from torch import Tensor
 from sgflux.bases.flux1.text import TextEncoders
 from sgflux.graphs.reading import read_graph
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.bundle import LORA_FILE, load_bundle
+from sgflux.models.bundle import load_bundle
+from sgflux.models.bundle_folder import LORA_FILE, find_bundle
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.hub import find_bundle
 
 from .graph_blocks import Graph, GraphPart
 

@@ -235,14 +235,15 @@ COMMANDS = {
     # What is typed, "{}" being the test's folder -> whether the lock stands beside {}/x.
     "data world --output-dir {}/x --train-per-class 1": True,
     "data vg --raw {} --output-dir {}/x --tag t": False,
-    "cache {}/a.jsonl --latent-cache-dir {}/x --device cpu": False,
-    "train --train-jsonl {}/a.jsonl --output-dir {}/x --device cpu": False,
-    "train-classifier --train-jsonl {}/a --val-jsonl {}/b --output-dir {}/x": True,
-    "sample --adapter {}/a --graph a,on,b --output-dir {}/x": False,
-    "saliency --image {}/i.png --graph a,on,b --output-dir {}/x": False,
-    "eval --data {}/a.jsonl --output-dir {}/x": False,
-    "export --adapter {}/a --format kohya --output {}/x": True,
-    "import --legacy {}/a --cgip-ckpt {}/c --vocab-path {}/v --output-dir {}/x": True,
+    "cache {}/a --latent-cache-dir {}/x --device cpu --model-id tiny": False,
+    "train --train-jsonl {}/a --output-dir {}/x --device cpu --model-id tiny": False,
+    "train-classifier --train-jsonl {}/a --val-jsonl {}/a --output-dir {}/x --model-id tiny": True,
+    "sample --adapter {}/bundle --graph a,on,b --output-dir {}/x": False,
+    "saliency --image {}/a --graph a,on,b --output-dir {}/x --model-id tiny": False,
+    "eval --data {}/a --output-dir {}/x --model-id tiny": False,
+    "export --adapter {}/bundle --format kohya --output {}/x": True,
+    "import --legacy {}/a --cgip-ckpt {}/a --vocab-path {}/a --model-id tiny "
+    "--output-dir {}/x": True,
     "demo --output-dir {}/x": False,
     "world train-base --output-dir {}/x": False,
     "world measure-base --output {}/x": True,
@@ -256,6 +257,9 @@ def test_every_command_that_writes_respects_a_holder(
 ) -> None:
     part = "t" if line.startswith("data vg") else ""
     words = [word.format(tmp_path) for word in line.split()]
+    (tmp_path / "a").touch()
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/sgflux_adapter.json").write_text('{"format": 1}')
     statuses: list[int] = []
     thread = threading.Thread(target=lambda: statuses.append(main(words)))
     with hold_folder(tmp_path / "x", command="sgflux other", beside=COMMANDS[line], part=part):

@@ -24,7 +24,7 @@ from torch import Tensor
 from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.reading import read_graph
-from sgflux.models.bundle import LORA_FILE
+from sgflux.models.bundle_folder import LORA_FILE
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux_stand_in import Flux

@@ -19,11 +19,11 @@ from sgflux.bases.flux1.lora_formats import LORA_FORMATS, METADATA_KEY, LoraWeig
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
+from sgflux.models.bundle_folder import find_training_adapter
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import (
     TRAINING_NAME,
     add_training_adapter,
-    find_training_adapter,
 )
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, train_by_chance

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_base
+from sgflux.errors import SgfluxError
 from sgflux.settings.caching import CacheConfig
 from sgflux.terminal.quiet import hide_loading_bars
 
@@ -14,6 +16,10 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     config = command.parse(CacheConfig, arguments)
     if not config.verify:
         command.expect_files(config.jsonl)
+    if config.jsonl:
+        check_base(config.model)
+    elif not config.latent_cache_dir.is_dir():
+        raise SgfluxError(f"the cache {str(config.latent_cache_dir)!r} is no folder")
     from sgflux.training.encoding.caching import fill_from_files, verify_cache
     from sgflux.training.processes.launcher import check_launcher
     from sgflux.training.processes.processes import Processes

@@ -1,7 +1,8 @@
 """A command of ``sgflux``: its words, its line in the list of commands, and the function it runs.
 
 A command's flags are the fields of a frozen dataclass. Libraries that take seconds to import, torch
-above all, are imported when the command runs, so that ``--help`` does not wait for them.
+above all, are imported when the command has looked at its inputs and holds the folder into which
+it writes, so that neither ``--help`` nor an error about a path waits for them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sgflux.commands.inputs import check_inputs
 from sgflux.errors import SgfluxError
 from sgflux.files.folder_lock import hold_folder
 from sgflux.settings.flags import Flags, parse_flags
@@ -47,15 +49,17 @@ class Command:
         """Read the command's flags, a dataclass, from the command line.
 
         Raises:
-            SgfluxError: on a bad value.
+            SgfluxError: on a bad value, or naming an input file that is not there.
             SystemExit: after ``--help``, or on flags that cannot be read (with a message).
         """
-        return parse_flags(
+        parsed = parse_flags(
             flags,
             arguments,
             prog=self.prog,
             description=self.description,
         )
+        check_inputs(parsed)
+        return parsed
 
     def expect_files(self, files: Sequence[Path]) -> None:
         """Check that the command was given a file.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
-from sgflux.settings.flat import Flag, as_json
+from sgflux.settings.flat import Flag, Input, as_json
 from sgflux.settings.graph_encoder import EncoderKind
 from sgflux.settings.shared import OutputDir
 
@@ -22,19 +22,19 @@ _DEFAULT_PER_CLASS = {"train": 50, "val": 10, "test": 10}
 class DataVgFlags:
     """Flags of ``sgflux data vg``."""
 
-    raw: Path | None = None
+    raw: Input[Path | None] = None
     """Folder of the raw release, with image_data.json, objects.json, relationships.json and, if you
     have them, attributes.json, object_alias.txt and relationship_alias.txt."""
-    h5: tuple[Path, ...] = ()
+    h5: Input[tuple[Path, ...]] = ()
     """Files of sg2im or SGDiff, given instead of --raw: train.h5 alone, which is split here by
     picture, or train.h5, val.h5 and test.h5, whose splits are kept."""
-    vocab_path: Annotated[Path | None, Flag(former=("vocab",))] = None
+    vocab_path: Annotated[Path | None, Flag(former=("vocab",), is_input=True)] = None
     """File vocab.json that belongs to --h5."""
     reader: str | None = None
     """Name of the reader of another source, given instead of --raw or --h5 (docs/extending.md)."""
-    files: tuple[Path, ...] = ()
+    files: Input[tuple[Path, ...]] = ()
     """Files or folders that --reader reads."""
-    images_dir: Path | None = None
+    images_dir: Input[Path | None] = None
     """Folder that image paths start from, which has VG_100K and VG_100K_2. By default it is the
     folder of --raw."""
     output_dir: OutputDir

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,11 +29,13 @@ class DemoFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Run the demo; returns the exit status."""
     flags = command.parse(DemoFlags, arguments)
-    hide_loading_bars(on_a_terminal=True)  # the bundled model is there in a moment
-    from sgflux.world.demo import choose_preset, run_demo
+    given = nullcontext() if flags.output_dir is None else command.hold(flags.output_dir)
+    with given:
+        from sgflux.world.demo import choose_preset, run_demo
 
-    preset = choose_preset(full=flags.full, control=flags.control)
-    return run_demo(preset, out_dir=flags.output_dir or Path("runs") / preset.name)
+        hide_loading_bars(on_a_terminal=True)  # the bundled model is there in a moment
+        preset = choose_preset(full=flags.full, control=flags.control)
+        return run_demo(preset, out_dir=flags.output_dir or Path("runs") / preset.name)
 
 
 COMMAND = Command(

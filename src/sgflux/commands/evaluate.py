@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_given
 from sgflux.commands.together import together
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.terminal.quiet import hide_loading_bars
@@ -14,13 +15,15 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Evaluate an adapter and write the report."""
     config = command.parse(EvalConfig, arguments)
-    from sgflux.evaluation import evaluator
-    from sgflux.evaluation.report.data import find_metrics
-    from sgflux.evaluation.report.headline import print_headline
-    from sgflux.evaluation.report.page import write_report
-
-    hide_loading_bars()
+    if config.generator == "model":
+        check_given(config.model, config.trained)
     with together(command, config) as (config, (companions, is_first, say)):
+        from sgflux.evaluation import evaluator
+        from sgflux.evaluation.report.data import find_metrics
+        from sgflux.evaluation.report.headline import print_headline
+        from sgflux.evaluation.report.page import write_report
+
+        hide_loading_bars()
         results = evaluator.evaluate(
             config,
             command=["sgflux", *command.words, *arguments],

@@ -7,21 +7,23 @@ from contextlib import ExitStack
 from typing import Any
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_adapter
 from sgflux.settings.exporting import ExportConfig
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Write an adapter for other programs."""
     config = command.parse(ExportConfig, arguments)
-    from sgflux.exporting import export_lora
-    from sgflux.publishing import publish, write_published
-
+    check_adapter(config.adapter)
     adapter, folder = config.adapter, config.output_dir
     card: Any = {"evaluation": config.evaluation, "licence": config.license}
     with ExitStack() as held:
         for place in (config.output, folder):
             if place is not None:
                 held.enter_context(command.hold(place, beside=True))
+        from sgflux.exporting import export_lora
+        from sgflux.publishing import publish, write_published
+
         if config.format is not None and config.output is not None:
             print(export_lora(adapter, config.output, layout=config.format, scale=config.scale))
         if folder is not None:

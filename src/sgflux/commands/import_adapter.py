@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_base
 from sgflux.settings.exporting import ImportConfig
 from sgflux.terminal.quiet import hide_loading_bars
 
@@ -12,10 +13,11 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Read an adapter of the earlier training script."""
     config = command.parse(ImportConfig, arguments)
-    from sgflux.exporting import import_adapter
-
-    hide_loading_bars()
+    check_base(config.model)
     with command.hold(config.output_dir, beside=True):
+        from sgflux.exporting import import_adapter
+
+        hide_loading_bars()
         lines = import_adapter(
             config.legacy,
             config.output_dir,

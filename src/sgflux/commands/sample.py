@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from sgflux import sampling
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_given
 from sgflux.commands.together import together
+from sgflux.sampling.given import given_graphs
 from sgflux.settings.sampling import SampleConfig
 from sgflux.terminal.printable import counted
 from sgflux.terminal.quiet import hide_loading_bars
@@ -15,10 +18,10 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Draw pictures of scene graphs."""
     config = command.parse(SampleConfig, arguments)
-    from sgflux import sampling
-
-    hide_loading_bars()
+    given_graphs(config)
+    check_given(config.model, config.trained)
     with together(command, config) as (config, (companions, _, say)):
+        hide_loading_bars()
         *pictures, sheet = sampling.sample(config, companions=companions, say=say)
     say(
         f"{counted(len(pictures), 'picture')} of {_pixels(pictures[0])} pixels in "

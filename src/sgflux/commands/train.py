@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.commands.command import Command, shown_example
+from sgflux.commands.inputs import check_base, check_inputs, check_start
 from sgflux.settings import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
@@ -40,6 +41,9 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 
 def _train(config: TrainConfig) -> int:
+    check_inputs(config)
+    check_start(config.start, allow_download=config.model.allow_download)
+    check_base(config.model)
     from sgflux.training.processes.lost import LostProcessError
     from sgflux.training.run import train as trainer
 

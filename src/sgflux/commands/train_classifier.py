@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_base
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.terminal.quiet import hide_loading_bars
 
@@ -13,10 +14,11 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Train a classifier of relations, for the rankers that need one."""
     config = command.parse(ClassifierConfig, arguments)
-    from sgflux.training.classifier import training as classifier_training
-
-    hide_loading_bars()
+    check_base(config.model)
     with command.hold(config.output_dir, beside=True):
+        from sgflux.training.classifier import training as classifier_training
+
+        hide_loading_bars()
         card = classifier_training.train_classifier(config)
     low, high = card.held_out["ci95"]
     print(

@@ -6,15 +6,18 @@ import json
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.inputs import check_base
+from sgflux.settings.model_source import ModelSource
 from sgflux.settings.world_models import MeasureBaseConfig
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Measure a base by its captions."""
     config = command.parse(MeasureBaseConfig, arguments)
-    from sgflux.world.tiny_flux.gate import measure_base
-
+    check_base(ModelSource(model_id=config.model_id))
     with command.hold(config.output, beside=True):
+        from sgflux.world.tiny_flux.gate import measure_base
+
         gate = measure_base(config)["gate"]
     print(json.dumps(gate, indent=2))
     print(f"all figures: {config.output}")

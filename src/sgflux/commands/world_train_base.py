@@ -11,9 +11,9 @@ from sgflux.settings.world_models import TrainBaseConfig
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Train tiny-flux from nothing."""
     config = command.parse(TrainBaseConfig, arguments)
-    from sgflux.world.tiny_flux.recipe import train_base
-
     with command.hold(config.output_dir):
+        from sgflux.world.tiny_flux.recipe import train_base
+
         print(train_base(config))
     return 0
 

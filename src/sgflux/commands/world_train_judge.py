@@ -11,9 +11,9 @@ from sgflux.settings.world_models import TrainJudgeConfig
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Train the bundled world's judge."""
     config = command.parse(TrainJudgeConfig, arguments)
-    from sgflux.world.judge_training import save_confusion_figure, train_judge
-
     with command.hold(config.output, beside=True):
+        from sgflux.world.judge_training import save_confusion_figure, train_judge
+
         card = train_judge(config)
     if config.figure is not None:
         save_confusion_figure(card, config.figure)

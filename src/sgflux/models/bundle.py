@@ -16,7 +16,6 @@ All trained weights are float32, whatever the base is in.
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from torch import Tensor
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError
-from sgflux.files.leftovers import outdated, replace_folder
+from sgflux.files.leftovers import replace_folder
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.adapter_config import AdapterConfig
@@ -40,18 +39,20 @@ from sgflux.models.bundle_checks import (
     check_digests,
     check_sizes,
 )
+from sgflux.models.bundle_folder import (
+    BUNDLE_FORMAT,
+    CONFIG_FILE,
+    LORA_FILE,
+    read_description,
+    standing_folder,
+)
 from sgflux.models.finite import check_finite
 from sgflux.versions import installed_versions
 
-LORA_FILE = "pytorch_lora_weights.safetensors"
 CONDITIONER_FILE = "graph_conditioner.safetensors"
 ENCODER_FILE = "graph_encoder.safetensors"
-CONFIG_FILE = "sgflux_adapter.json"
 CARD_FILE = "README.md"
 
-_LOGGER = logging.getLogger(__name__)
-
-_FORMAT = 1
 _FILES = {"lora": LORA_FILE, "conditioner": CONDITIONER_FILE, "encoder": ENCODER_FILE}
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
 """Whose versions are noted, beside sgflux's own in the adapter's settings."""
@@ -106,7 +107,7 @@ def save_bundle(
     check_finite(state, where=directory)
     lora = LoraWeights.with_alpha(parts["lora"], config.lora_alpha)
     description = {
-        "format": _FORMAT,
+        "format": BUNDLE_FORMAT,
         "adapter": config.to_json(),
         "base_model": None if base is None else base.to_json(),
         "metrics": dict(metrics),
@@ -138,11 +139,11 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
         SgfluxError: if a file is missing or damaged, not the one that was saved, does not fit the
             settings, or holds weights that are not finite; the message names it.
     """
-    directory = _standing(directory)
+    directory = standing_folder(directory)
     config = read_config(directory)
     check_sizes(directory, _FILES, config)
     lora = config.family.read_lora(directory / LORA_FILE)
-    description = _description(directory / CONFIG_FILE)
+    description = read_description(directory / CONFIG_FILE)
     check_digests(directory, _FILES, description["adapter"], description.get("digests"))
     _check_alpha(lora, config, directory)
     lora = lora.at_alpha(config.lora_alpha)
@@ -167,26 +168,14 @@ def _check_alpha(lora: LoraWeights, config: AdapterConfig, directory: Path) -> N
             )
 
 
-def _standing(directory: str | os.PathLike[str]) -> Path:
-    """The bundle's folder, or the older one of a replacement that was cut short."""
-    directory = Path(directory)
-    old = outdated(directory)
-    if old is not None:
-        _LOGGER.warning(
-            "%s is missing, since its replacement was cut short; the older one, %s, is used",
-            *(directory, old),
-        )
-    return directory if old is None else old
-
-
 def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
     """What the adapter of a bundle is, without its weights.
 
     Raises:
         SgfluxError: if the folder is no bundle, or its description is damaged.
     """
-    path = _standing(directory) / CONFIG_FILE
-    description = _description(path)
+    path = standing_folder(directory) / CONFIG_FILE
+    description = read_description(path)
     try:
         return AdapterConfig.from_json(description["adapter"])
     except (SgfluxError, KeyError, TypeError) as error:
@@ -199,23 +188,9 @@ def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
     Raises:
         SgfluxError: as :func:`read_config`.
     """
-    path = _standing(directory) / CONFIG_FILE
-    entry = _description(path).get("base_model")
+    path = standing_folder(directory) / CONFIG_FILE
+    entry = read_description(path).get("base_model")
     try:
         return None if entry is None else BaseName.from_json(entry)
     except SgfluxError as error:
         raise SgfluxError(f"{path}: {error}") from error
-
-
-def _description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SgfluxError(
-            f"{path.parent} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path} is damaged: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != _FORMAT:
-        raise SgfluxError(f"{path}: expected format {_FORMAT} of an adapter's description")
-    return description

@@ -9,31 +9,8 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
-from sgflux.bases.hub import repository_folder
 from sgflux.errors import SgfluxError, first_line
 from sgflux.models.bundle import load_bundle, read_base, read_config
-
-
-def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Path:
-    """The folder of a bundle.
-
-    Args:
-        adapter: a folder, or ``user/name`` on the hub, with ``@revision`` behind it or without.
-        allow_download: fetch it from the hub if it is not on this machine.
-
-    Raises:
-        SgfluxError: if it is on the hub and cannot be had; a folder is looked into later.
-    """
-    name = os.fspath(adapter)
-    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
-        return Path(name)
-    repo_id, _, revision = name.partition("@")
-    return repository_folder(
-        repo_id,
-        revision=revision or None,
-        allow_download=allow_download,
-        what=f"there is no folder {name!r}, and as an adapter on the hub it",
-    )
 
 
 def base_of(bundle: Path) -> tuple[str, str | None]:

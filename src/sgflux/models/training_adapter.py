@@ -18,12 +18,9 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from sgflux.bases.families import family_of_transformer
-from sgflux.bases.hub import repository_folder
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import LORA_FILE
 from sgflux.models.lora_switch import restore, switched_off
-from sgflux.settings.model_source import FILE_ENDINGS
 
 TRAINING_NAME = "for_training"
 """peft's name of it."""
@@ -51,52 +48,6 @@ class TrainingAdapter:
         """
         with switched_off(self.layers.values(), TRAINING_NAME):
             yield
-
-
-def find_training_adapter(source: str, *, allow_download: bool) -> Path:
-    """The file of a training adapter.
-
-    Args:
-        source: a ``.safetensors`` file, a folder, or an id on the hub, with ``@revision`` behind
-            it or without. Folder and repository have ``pytorch_lora_weights.safetensors``, or
-            one ``.safetensors`` file of another name.
-        allow_download: fetch it from the hub if it is not on this machine.
-
-    Raises:
-        SgfluxError: if it cannot be found.
-    """
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return _only_file(path, source)
-    is_path = path.suffix in FILE_ENDINGS or path.is_absolute() or source.startswith((".", "~"))
-    if path.is_file():
-        return path
-    if is_path:
-        raise SgfluxError(
-            f"training_adapter {source!r}: there is no file {str(path)!r}; give a .safetensors "
-            f"file, a folder with {LORA_FILE}, or an id on the hub"
-        )
-    repo_id, _, revision = source.partition("@")
-    folder = repository_folder(
-        repo_id,
-        revision=revision or None,
-        allow_download=allow_download,
-        what=f"training_adapter {source!r}",
-        patterns=[f"*{ending}" for ending in FILE_ENDINGS],
-    )
-    return _only_file(folder, source)
-
-
-def _only_file(folder: Path, source: str) -> Path:
-    files = sorted(path for path in folder.iterdir() if path.suffix in FILE_ENDINGS)
-    own = folder / LORA_FILE
-    if own in files or len(files) == 1:
-        return own if own in files else files[0]
-    names = ", ".join(file.name for file in files) or "none"
-    raise SgfluxError(
-        f"training_adapter {source!r}: expected {LORA_FILE} or one .safetensors file, found "
-        f"{names}; give the file itself"
-    )
 
 
 def add_training_adapter(transformer: Any, path: Path) -> TrainingAdapter:

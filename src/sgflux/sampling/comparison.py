@@ -12,11 +12,9 @@ from PIL import Image
 
 from sgflux.data.pictures import contact_sheet, save_picture, tile
 from sgflux.data.prompts import prompts_for_graph
-from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import vocabulary_of
-from sgflux.graphs.reading import GivenGraph, read_graph, read_graph_file
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.sampling.companions import ALONE, Companions
+from sgflux.sampling.given import given_graphs
 from sgflux.sampling.names import check_graph_names
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SampleConfig
@@ -105,33 +103,6 @@ def _rows(config: SampleConfig, *, say: Callable[[str], None]) -> list[_Row]:
             rows.append(_Row(f"without graph: {prompt}", None, prompt, True))
             rows.append(_Row(f"base: {prompt}", None, prompt, False))
     return rows
-
-
-def given_graphs(config: SampleConfig) -> list[GivenGraph]:
-    """All graphs of the command line and of the file, in this order.
-
-    Raises:
-        SgfluxError: naming the graph that cannot be read or states nothing.
-    """
-    words: dict[str, Any] = {
-        "vocabulary": vocabulary_of(config.vocabulary.vocabulary),
-        "open_vocabulary": config.vocabulary.open_vocabulary,
-    }
-    given = [read_graph(text, **words) for text in config.graph]
-    if config.graph_file is not None:
-        given += read_graph_file(config.graph_file, **words)
-    return [stating(one) for one in given]
-
-
-def stating(given: GivenGraph) -> GivenGraph:
-    """A graph that was read, if it states a relation.
-
-    Raises:
-        SgfluxError: naming the graph that states none.
-    """
-    if given.graph.is_null:
-        raise SgfluxError(f'{given.where} states no relation; write one like "man, riding, horse"')
-    return given
 
 
 def _caption(graph: SceneGraph) -> str:

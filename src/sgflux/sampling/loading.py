@@ -17,8 +17,9 @@ from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
+from sgflux.models.bundle_folder import find_bundle
 from sgflux.models.graph_encoder import NameFeatures
-from sgflux.models.hub import base_of, find_bundle
+from sgflux.models.hub import base_of
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource

@@ -21,12 +21,10 @@ from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
-from sgflux.graphs.predicates import vocabulary_of
-from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.block_range import check_concept_blocks, default_concept_blocks
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
-from sgflux.sampling.comparison import stating
+from sgflux.sampling.given import given_graph
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
 
@@ -43,14 +41,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     Raises:
         SgfluxError: on a bad picture, graph, model or adapter.
     """
-    known = config.vocabulary
-    graph = stating(
-        read_graph(
-            config.graph,
-            vocabulary=vocabulary_of(known.vocabulary),
-            open_vocabulary=known.open_vocabulary,
-        )
-    ).graph
+    graph = given_graph(config).graph
     prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
     source = load_image(config.image)
     pipeline = SceneGraphFluxPipeline.from_settings(config.model, config.trained, config.compute)

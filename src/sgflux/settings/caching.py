@@ -15,7 +15,13 @@ from sgflux.settings.flags import Files
 from sgflux.settings.flat import Group
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
-from sgflux.settings.shared import AspectBuckets, ImagesDir, MaxSequenceLength, VocabularyFile
+from sgflux.settings.shared import (
+    AspectBuckets,
+    ImagesDir,
+    MaxSequenceLength,
+    TextCache,
+    VocabularyFile,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +35,7 @@ class CacheConfig:
     --latent-cache-dir."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
+    text_cache: TextCache = "bf16"
     aspect_buckets: AspectBuckets = False
     max_sequence_length: MaxSequenceLength = None
     prompts: tuple[PromptKind, ...] = ("neutral", "relational")
@@ -76,5 +83,6 @@ class CacheConfig:
             images_dir=self.images_dir,
             vocabulary=self.vocabulary,
             latent_cache_dir=self.latent_cache_dir,
+            text_cache=self.text_cache,
             aspect_buckets=self.aspect_buckets,
         )

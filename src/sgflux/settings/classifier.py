@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from sgflux.settings.checks import expect, expect_least, from_flat, typed_fields
+from sgflux.settings.checks import expect, expect_defaults, expect_least, from_flat, typed_fields
 from sgflux.settings.compute import ComputeSettings
 from sgflux.settings.data import DataSettings
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, Input
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
-from sgflux.settings.shared import ImagesDir, LatentCacheDir, MaxSteps, OutputDir
+from sgflux.settings.shared import ImagesDir, LatentCacheDir, MaxSteps, OutputDir, TextCache
 
 ClassifierKind = Literal["latent", "saliency"]
 """What a classifier of relations reads: a picture's latents, or the model's concept maps."""
@@ -22,13 +22,14 @@ ClassifierKind = Literal["latent", "saliency"]
 class ClassifierConfig:
     """Train a classifier of relations, for the rankers 'latent' and 'saliency'."""
 
-    train_jsonl: Path
+    train_jsonl: Input[Path]
     """Training examples as a JSONL file, one JSON object a line."""
-    val_jsonl: Path
+    val_jsonl: Input[Path]
     """Held-out examples as a JSONL file, on which the classifier is measured. They must show other
     pictures than the training examples."""
     images_dir: ImagesDir = None
     latent_cache_dir: LatentCacheDir = None
+    text_cache: TextCache = "bf16"
     output_dir: OutputDir
     """Folder of the classifier. It must be new or empty."""
     kind: ClassifierKind = "latent"
@@ -56,6 +57,8 @@ class ClassifierConfig:
     def __post_init__(self) -> None:
         """Check every value."""
         typed_fields(self)
+        if self.latent_cache_dir is None:
+            expect_defaults(self, "without latent_cache_dir", "text_cache")
         object.__setattr__(self, "model", self.model.named())
         expect_least(self, 1, "max_steps", "batch_size")
         expect(self.lr > 0, "lr", self.lr, "be greater than 0")
@@ -71,6 +74,7 @@ class ClassifierConfig:
             val_jsonl=self.val_jsonl,
             images_dir=self.images_dir,
             latent_cache_dir=self.latent_cache_dir,
+            text_cache=self.text_cache,
         )
 
     @classmethod

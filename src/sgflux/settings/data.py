@@ -5,27 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sgflux.settings.checks import typed_fields
-from sgflux.settings.shared import AspectBuckets, ImagesDir, LatentCacheDir, VocabularyFile
+from sgflux.settings.checks import expect_defaults, typed_fields
+from sgflux.settings.flat import Input
+from sgflux.settings.shared import (
+    AspectBuckets,
+    ImagesDir,
+    LatentCacheDir,
+    TextCache,
+    VocabularyFile,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
     """Which examples are trained on and validated with, and where they are."""
 
-    train_jsonl: Path
+    train_jsonl: Input[Path]
     """Training examples as a JSONL file, one JSON object a line."""
-    val_jsonl: Path | None = None
+    val_jsonl: Input[Path | None] = None
     """Validation examples as a JSONL file, which must show other pictures than the training
     examples. Without it no best checkpoint is chosen."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
     latent_cache_dir: LatentCacheDir = None
+    text_cache: TextCache = "bf16"
     aspect_buckets: AspectBuckets = False
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
         typed_fields(self)
+        if self.latent_cache_dir is None:
+            expect_defaults(self, "without latent_cache_dir", "text_cache")
 
     def images_root(self, jsonl: Path) -> Path:
         """Folder to which the image paths in a file are relative."""

@@ -10,7 +10,7 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.checks import expect_least, from_flat
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.drawing import DrawingSettings, SizeSettings
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, Input
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -36,7 +36,7 @@ ARM_NAMES: tuple[ArmName, ...] = get_args(ArmName)
 class EvalConfig:
     """Measure whether pictures show the relation that the graph states."""
 
-    data: Path
+    data: Input[Path]
     """Test examples as a JSONL file, of pictures that were used neither for training nor for
     selection."""
     images_dir: ImagesDir = None

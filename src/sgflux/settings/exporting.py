@@ -8,7 +8,7 @@ from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
-from sgflux.settings.flat import Flag, Group
+from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
 
@@ -35,7 +35,7 @@ class ExportConfig:
     which diffusers draws graphs. It must be new, empty, or hold an older adapter."""
     push_to_hub: str | None = None
     """Repository on the hub (user/name) as which the whole adapter is published."""
-    evaluation: Path | None = None
+    evaluation: Input[Path | None] = None
     """File evaluation_results.json of this very adapter, or its folder. Its judged figures stand in
     the published model card."""
     license: str | None = None
@@ -67,13 +67,13 @@ class ExportConfig:
 class ImportConfig:
     """Make an adapter of a .pt file of the earlier training script."""
 
-    legacy: Path
+    legacy: Input[Path]
     """Checkpoint (.pt) that the earlier training script wrote."""
     output_dir: OutputDir
     """Folder of the adapter. It must be new, empty, or hold an older adapter."""
-    cgip_ckpt: Path
+    cgip_ckpt: Input[Path]
     """Checkpoint of SGDiff's encoder (sip_vg.pt) with which the adapter was trained."""
-    vocab_path: Path
+    vocab_path: Input[Path]
     """File vocab.json that the cgip checkpoint was trained with."""
     graph_mode: GraphMode = "token"
     """Way in which the graph entered the model in the earlier training: 'token' added tokens to the

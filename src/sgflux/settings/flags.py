@@ -11,8 +11,9 @@ import ast
 import dataclasses
 import inspect
 import itertools
-import textwrap
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -20,6 +21,7 @@ import tyro
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.flat import (
+    Flag,
     flag_of,
     flat_hints,
     former_names,
@@ -32,7 +34,12 @@ from sgflux.settings.foreign_names import own_name
 
 Flags = TypeVar("Flags")
 
-Files = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE [FILE ...]")]
+Files = Annotated[
+    tuple[Path, ...],
+    Flag(is_input=True),
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="FILE [FILE ...]"),
+]
 """Files that are named without a flag."""
 
 
@@ -168,17 +175,24 @@ def _default_hint(default: str) -> str:
 
 def _texts(cls: type) -> dict[str, str]:
     """Field -> its help as the source has it; tyro would keep the source's line breaks."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
-    assert isinstance(definition, ast.ClassDef)
+    node: Any = _syntax(cls.__module__)
+    for name in cls.__qualname__.replace("<locals>.", "").split("."):
+        node = next(inner for inner in ast.walk(node) if getattr(inner, "name", None) == name)
     return {
         field.target.id: text.value.value
-        for field, text in itertools.pairwise(definition.body)
+        for field, text in itertools.pairwise(node.body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)
         and isinstance(text.value, ast.Constant)
         and isinstance(text.value.value, str)
     }
+
+
+@cache
+def _syntax(module: str) -> ast.Module:
+    """A module's syntax tree; inspect would parse the module again for each of its classes."""
+    return ast.parse(inspect.getsource(sys.modules[module]))
 
 
 def _checked(cls: type[Flags], values: Any) -> Flags:

@@ -48,10 +48,16 @@ class Flag:
     Attributes:
         help: Text of ``--help``; None: the text below the field.
         former: Names that the setting had in earlier versions, which flags and files may still use.
+        is_input: Whether the value names files or folders that must be there when a command begins.
     """
 
     help: str | None = None
     former: tuple[str, ...] = ()
+    is_input: bool = False
+
+
+Input = Annotated[Settings, Flag(is_input=True)]
+"""Annotation of paths that must be there when a command begins."""
 
 
 def flag_of(hint: Any) -> Flag:

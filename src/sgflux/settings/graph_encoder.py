@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect_defaults, typed_fields
+from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
 
@@ -18,14 +19,14 @@ class GraphEncoderSettings:
     graph_encoder: EncoderKind | None = None
     """Graph encoder: 'native' reads any words, 'cgip' is SGDiff's. By default it is 'cgip' if
     --cgip-ckpt is given, and 'native' otherwise."""
-    cgip_ckpt: Path | None = None
+    cgip_ckpt: Input[Path | None] = None
     """Checkpoint of SGDiff's encoder (sip_vg.pt), from which the cgip encoder is loaded."""
-    vocab_path: Path | None = None
+    vocab_path: Input[Path | None] = None
     """File vocab.json that the cgip checkpoint was trained with."""
     oov: Literal["error", "skip", "map"] = "error"
     """Treatment of objects that the cgip encoder lacks: 'error' stops the run, 'skip' leaves out
     what names them, and 'map' uses --oov-map."""
-    oov_map: Path | None = None
+    oov_map: Input[Path | None] = None
     """With --oov map: JSON file that maps an object to the object of the cgip encoder that stands
     for it."""
     train_graph_encoder: bool = False

@@ -19,7 +19,7 @@ from sgflux.settings.checks import (
     from_flat,
     typed_fields,
 )
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, Input
 from sgflux.settings.validation import SelectBy
 
 RankerKind = Literal["flow", "latent", "saliency"]
@@ -85,7 +85,7 @@ class RankingSettings:
     ranker: RankerKind = "flow"
     """Measure of how well a graph fits a picture: 'flow' is the model's own error, 'latent' and
     'saliency' are classifiers."""
-    classifier: Path | None = None
+    classifier: Input[Path | None] = None
     """Folder that 'sgflux train-classifier' wrote, for the rankers 'latent' and 'saliency'."""
     use_negative_graph: bool = False
     """Let a classifier compare pictures under both graphs; the ranker 'flow' always does."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.settings.checks import ConfigError, typed_fields
+from sgflux.settings.flat import Input
 from sgflux.settings.model import FLUX_SCHNELL
 
 FILE_ENDINGS = (".safetensors", ".sft")
@@ -24,13 +25,13 @@ class ModelSource:
     components: str | None = None
     """Folder or hub id of all parts beside the transformer, if --model-id is a single .safetensors
     file."""
-    autoencoder: Path | None = None
+    autoencoder: Input[Path | None] = None
     """File of the autoencoder (ae.safetensors), if --model-id is a single .safetensors file. By
     default it is that of --components."""
-    text_encoder: Path | None = None
+    text_encoder: Input[Path | None] = None
     """File of the first text encoder, CLIP (clip_l.safetensors), if --model-id is a single
     .safetensors file. By default it is that of --components."""
-    text_encoder_2: Path | None = None
+    text_encoder_2: Input[Path | None] = None
     """File of the second text encoder, T5 (t5xxl_fp16.safetensors), if --model-id is a single
     .safetensors file. By default it is that of --components."""
     revision: str | None = None

@@ -12,7 +12,7 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.checks import expect_least, from_flat
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.drawing import DrawingSettings, SizeSettings
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, Input
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model import expect_seeds
 from sgflux.settings.model_source import ModelSource
@@ -28,7 +28,7 @@ class SampleConfig:
     graph: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Graph to draw, like "man, riding, horse; man, wearing, hat", or in JSON. The flag may be
     given several times."""
-    graph_file: Path | None = None
+    graph_file: Input[Path | None] = None
     """File with one or many graphs to draw: JSON as sg2im writes it, JSON lines such as the rows of
     a data set, or one graph a line in the form of --graph."""
     prompt: str | None = None
@@ -89,7 +89,7 @@ class SampleConfig:
 class SaliencyConfig:
     """Show where a model sees the parts of a scene graph in a picture."""
 
-    image: Path
+    image: Input[Path]
     """Picture whose saliency maps are drawn."""
     graph: str
     """Graph to look for, like "man, riding, horse; man, wearing, hat"."""

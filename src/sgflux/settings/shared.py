@@ -17,7 +17,8 @@ ImagesDir = Annotated[
     Path | None,
     Flag(
         help="Root folder of the image paths in the data files. By default it is the folder of "
-        "each data file."
+        "each data file.",
+        is_input=True,
     ),
 ]
 LatentCacheDir = Annotated[
@@ -27,11 +28,21 @@ LatentCacheDir = Annotated[
         "they are encoded anew and kept in memory."
     ),
 ]
+TextFormat = Literal["bf16", "int8", "low_rank"]
+TextCache = Annotated[
+    TextFormat,
+    Flag(
+        help="Form in which --latent-cache-dir holds the features of texts: 'bf16' changes "
+        "nothing, 'int8' takes half of the space, and 'low_rank' takes a quarter and refuses texts "
+        "that fill their prompt (docs/performance.md)."
+    ),
+]
 VocabularyFile = Annotated[
     Path | None,
     Flag(
         help="JSON file with predicates and aliases of your own, which are added to the 24 that "
-        "are built in (docs/graphs.md)."
+        "are built in (docs/graphs.md).",
+        is_input=True,
     ),
 ]
 AspectBuckets = Annotated[

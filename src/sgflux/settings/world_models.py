@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sgflux.settings.compute import Device
+from sgflux.settings.flat import Input
 from sgflux.settings.shared import MaxSteps, OutputDir, OutputFile
 
 
@@ -16,7 +17,7 @@ class TrainBaseConfig:
     output_dir: OutputDir = Path("runs/tiny-flux")
     """Working folder of the training. The finished pipeline is written to its subfolder
     'pipeline'."""
-    start_from: Path | None = None
+    start_from: Input[Path | None] = None
     """Pipeline of this recipe whose weights the training starts from. By default it starts from
     random weights."""
     scenes: int = 60_000

@@ -295,7 +295,7 @@ def test_h5_files_keep_their_splits_and_one_file_is_split(tmp_path):
     [
         ([], "give either --raw DIR or --h5"),
         (["--h5", "a.h5"], "--h5 and --vocab-path belong together"),
-        (["--raw", "none"], "'none' is no folder"),
+        (["--raw", "none"], "none: cannot be read: No such file"),
         (["--raw", "x", "--graph-encoder", "cgip", "--predicates", "on"], "both choose predicates"),
         (["--raw", "x", "--train-per-class", "1", "--train-total", "1"], "give one of them"),
     ],
@@ -311,7 +311,7 @@ def test_bad_values_are_one_clear_error(release, tmp_path, capsys):
     for more, message in (
         (["--tag", "a/b"], "tag must be the beginning of a file's name"),
         (["--prompt-template", "{subject}"], "prompt_template must have"),
-        (["--images-dir", str(tmp_path / "none")], "is no folder"),
+        (["--images-dir", str(tmp_path / "none")], "none: cannot be read: No such file"),
         (["--predicates", "flying over"], "none of the 16 relationships has one of"),
         (["--hold-out-combinations", "500"], "rare enough"),
     ):

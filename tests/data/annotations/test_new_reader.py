@@ -94,7 +94,7 @@ def test_a_new_source_becomes_a_data_set_that_passes_the_check(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--reader", "lane", "--files", "a", "--images-dir", "b"], "reader must be one of"),
+        (["--reader", "lane", "--files", ".", "--images-dir", "."], "reader must be one of"),
         (["--reader", "street", "--images-dir", "b"], "--reader and --files belong together"),
         (["--reader", "street", "--files", "a"], "--reader needs --images-dir"),
         (["--reader", "street", "--files", "a", "--raw", "b"], "give either"),

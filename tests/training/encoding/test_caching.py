@@ -65,6 +65,25 @@ def test_a_complete_cache_gives_the_same_values_without_loading_an_encoder(
     assert from_disk.text_tokens == in_memory.text_tokens
 
 
+def test_a_run_finds_the_texts_of_its_own_form_alone(
+    make_config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    exact = encoded(make_config(tmp_path / "run"))
+    smaller = {"latent_cache_dir": tmp_path / "cache", "text_cache": "int8"}
+    encoded(make_config(tmp_path / "run", **smaller))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a text encoder was loaded")
+
+    monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
+    found = encoded(make_config(tmp_path / "run", **smaller))
+    for index, (expected, own) in enumerate(zip(batch_of(exact), batch_of(found), strict=True)):
+        assert torch.equal(expected, own) == (index != 2)  # mean, std, tokens, pooled, names
+        assert torch.allclose(expected.float(), own.float(), rtol=0.02, atol=0.02)
+    with pytest.raises(AssertionError, match="a text encoder was loaded"):
+        encoded(make_config(tmp_path / "run", latent_cache_dir=tmp_path / "cache"))
+
+
 def test_facts_are_those_of_the_loaded_encoders(flux: Path):
     facts = encoder_facts(ModelSource(model_id=str(flux)), max_sequence_length=None)
     text, pictures = (

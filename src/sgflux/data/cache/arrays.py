@@ -25,6 +25,7 @@ from sgflux.data.cache.tensor_rows import TensorRows
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import Crop
 from sgflux.data.prompts import PROMPT_KINDS
+from sgflux.settings.shared import TextFormat
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +109,12 @@ def latent_key(
     return _key("latent", image_sha256, crop, where, height, width, identity, mirrored)
 
 
-def text_key(prompt: str, *, max_sequence_length: int, identity: str) -> str:
-    """Return the key of a prompt's features: all that they depend on."""
-    return _key("text", prompt, max_sequence_length, identity)
+def text_key(
+    prompt: str, *, max_sequence_length: int, identity: str, form: TextFormat = "bf16"
+) -> str:
+    """Return the key of a prompt's features: all that they depend on, and their form."""
+    own = () if form == "bf16" else (form,)  # the only form of earlier versions
+    return _key("text", prompt, max_sequence_length, identity, *own)
 
 
 def name_key(name: str, *, identity: str) -> str:

@@ -20,12 +20,14 @@ from sgflux.data.cache.arrays import TrainingArrays, name_key, text_key
 from sgflux.data.cache.pictures import Picture, fitted_picture, read_files
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import JoinedRows, MemoryRows, StoredRows, TensorRows
+from sgflux.data.cache.text_formats import UnpackedRows, packed
 from sgflux.data.content import content_digest
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import CROPS, Crop, squash, squash_line
 from sgflux.data.progress import progress_bar
 from sgflux.data.prompts import PROMPT_KINDS, PromptKind, prompt_for
 from sgflux.errors import SgfluxError
+from sgflux.settings.shared import TextFormat
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class EncodingPlan:
         pictures: key -> picture, in the order of the rows; with buckets, bucket by bucket.
         prompts: key -> prompt.
         sizes: the size of each example's picture, with buckets; else empty.
+        text_format: Form in which a store holds features of texts.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class EncodingPlan:
         max_sequence_length: int,
         prompt: Callable[[SceneExample, PromptKind], str] = prompt_for,
         buckets: Sequence[Size] | None = None,
+        text_format: TextFormat = "bf16",
     ) -> None:
         """Read every picture's file for its digest; nothing is decoded yet.
 
@@ -105,6 +109,8 @@ class EncodingPlan:
             prompt: the text of an example by kind.
             buckets: sizes of which each picture gets the nearest one in ratio, instead of height
                 and width, see :func:`~sgflux.data.buckets.bucket_sizes`.
+            text_format: Form in which a store holds features of texts, see
+                :mod:`sgflux.data.cache.text_formats`.
 
         Raises:
             SgfluxError: if there is no example; naming the row and the picture that is missing or
@@ -116,6 +122,7 @@ class EncodingPlan:
         if crop not in CROPS:
             raise SgfluxError(f"crop must be one of {list(CROPS)}, got {crop!r}")
         self._size, self._length = (height, width), max_sequence_length
+        self.text_format = text_format
         sizes: list[Size] = []
         files = read_files(self.examples, images_dir)
         self.files = [files[one.image_rel_path].sha256 for one in self.examples]
@@ -138,7 +145,10 @@ class EncodingPlan:
             for kind in PROMPT_KINDS:
                 text = prompt(example, kind)
                 key = text_key(
-                    text, max_sequence_length=max_sequence_length, identity=text_identity
+                    text,
+                    max_sequence_length=max_sequence_length,
+                    identity=text_identity,
+                    form=text_format,
                 )
                 self.prompts[key] = text
                 self._prompt_keys.append(key)
@@ -187,6 +197,9 @@ class EncodingPlan:
         prompts = store.missing(share.of(self.prompts))
         with store.writer() as writer:
             for keys, tensors in self._encoded(pictures, prompts, encoders, progress=progress):
+                if keys[0] in self.prompts:
+                    texts = [self.prompts[key] for key in keys]
+                    tensors = packed(tensors, texts, form=self.text_format)
                 writer.add(keys, tensors)
         return len(pictures) + len(prompts)
 
@@ -197,7 +210,8 @@ class EncodingPlan:
             SgfluxError: if the store lacks an entry.
         """
         latents = [StoredRows(store, keys) for keys in self._by_size(list(self.pictures))]
-        return self._arrays(_joined(latents), StoredRows(store, list(self.prompts)))
+        texts = UnpackedRows(StoredRows(store, list(self.prompts)))
+        return self._arrays(_joined(latents), texts)
 
     def in_memory(self, encoders: Encoders, *, progress: bool = False) -> TrainingArrays:
         """Encode the data set and hold it in memory.

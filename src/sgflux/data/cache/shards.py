@@ -31,7 +31,7 @@ FORMAT = "sgflux-cache-2"
 _HEAD = b'{"index_sha256": "%s", "content": '
 _HEAD_SIZE = len(_HEAD % (b"0" * 64))
 _CHECKSUM_BYTES = 8
-_DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32}
+_DTYPES = {"BF16": torch.bfloat16, "F32": torch.float32, "I8": torch.int8}
 
 
 class DamagedError(Exception):

@@ -40,7 +40,7 @@ from sgflux.files.writing import replacing
 
 logger = logging.getLogger(__name__)
 
-DTYPES = (torch.bfloat16, torch.float32)
+DTYPES = (torch.bfloat16, torch.float32, torch.int8)
 """What a stored tensor may be."""
 
 
@@ -279,7 +279,7 @@ class ShardWriter:
 
         Args:
             keys: n different keys, sha256 in hex.
-            tensors: Tensors by name, (n, ...) bf16 or float32 each, on the CPU.
+            tensors: Tensors by name, (n, ...) bf16, float32 or int8 each, on the CPU.
 
         Raises:
             ValueError: if the tensors are not of that kind.
@@ -287,7 +287,7 @@ class ShardWriter:
         for name, tensor in tensors.items():
             if tensor.dtype not in DTYPES or tensor.shape[:1] != (len(keys),):
                 raise ValueError(
-                    f"{name!r} must be ({len(keys)}, ...) bfloat16 or float32, "
+                    f"{name!r} must be ({len(keys)}, ...) bfloat16, float32 or int8, "
                     f"got {tuple(tensor.shape)} {tensor.dtype}"
                 )
         if self._batches and _kind(self._batches[0]) != _kind(tensors):

@@ -24,7 +24,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
-from sgflux.models.hub import find_bundle
+from sgflux.models.bundle_folder import find_bundle
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values

@@ -49,7 +49,7 @@ _BASE_PATHS = (
 _FILE_PATHS = ("vocabulary", "cgip_ckpt", "vocab_path", "oov_map", "training_adapter")
 """Whose content is compared instead; whether one is given at all still counts."""
 
-_SINCE = {"aspect_buckets": False}
+_SINCE = {"aspect_buckets": False, "text_cache": "bf16"}
 """Settings that older checkpoints lack, with what they come to there."""
 
 _SPLITS = ("training", "validation")

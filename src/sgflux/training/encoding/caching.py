@@ -10,7 +10,6 @@ from pathlib import Path
 from sgflux.data.buckets import bucket_lines
 from sgflux.data.cache.encoding import Share
 from sgflux.data.cache.store import CacheStore
-from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.settings.caching import CacheConfig
 from sgflux.settings.conditions import PromptMix
@@ -126,12 +125,7 @@ def verify_cache(folder: Path, *, rebuilds: bool) -> int:
     Args:
         folder: Folder of the cache.
         rebuilds: Whether the damaged entries are about to be encoded again.
-
-    Raises:
-        SgfluxError: if there is no such folder.
     """
-    if not folder.is_dir():
-        raise SgfluxError(f"the cache {str(folder)!r} is no folder")
     store = CacheStore(folder)
     damaged = store.verify()
     store.set_damaged_aside()

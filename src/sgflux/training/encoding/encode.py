@@ -19,6 +19,7 @@ from sgflux.data.buckets import Size, bucket_sizes
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
 from sgflux.data.cache.store import CacheStore
+from sgflux.data.cache.text_formats import packed_bytes
 from sgflux.data.examples import SceneExample
 from sgflux.data.prompts import PromptKind, prompt_for
 from sgflux.data.seen_rows import row_digests
@@ -148,6 +149,7 @@ def plan_encoding(
                 max_sequence_length=encoders.facts.text_tokens,
                 prompt=_prompts_of(texts, splits.needs),
                 buckets=buckets,
+                text_format=data.text_cache,
             )
         except SgfluxError as error:
             raise SgfluxError(f"{jsonl}: {error}") from error
@@ -265,8 +267,9 @@ def _expect_room(store: CacheStore, plans: Sequence[EncodingPlan], facts: Facts)
         (height // facts.downsample) * (width // facts.downsample)
         for height, width in pictures.values()
     )
-    # Means and standard deviations of all channels, and features of every token, in bf16.
-    needed = 2 * 2 * facts.channels * values + len(prompts) * 2 * facts.text_tokens * facts.text_dim
+    # Means and standard deviations of all channels in bf16, and features of every token.
+    text = packed_bytes(facts.text_tokens, facts.text_dim, form=plans[0].text_format)
+    needed = 2 * 2 * facts.channels * values + len(prompts) * text
     expect_room(
         store.root, needed, f"{len(pictures):,} encoded pictures and {len(prompts):,} texts"
     )

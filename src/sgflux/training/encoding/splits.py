@@ -12,7 +12,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.training_adapter import find_training_adapter
+from sgflux.models.bundle_folder import find_training_adapter
 from sgflux.settings.data import DataSettings
 from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
 from sgflux.settings.losses import LossSettings

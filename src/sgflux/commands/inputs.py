@@ -1,0 +1,111 @@
+"""Inputs of a command that are not there, named before torch is imported, which takes seconds.
+
+The rooms below check everything themselves; here the same functions are called first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
+from sgflux.settings.flat import flag_of, hints_of
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.start import StartSettings
+from sgflux.settings.trained_adapter import TrainedAdapter
+
+
+def check_inputs(settings: Any) -> None:
+    """Check that every file and folder is there that settings name as an input.
+
+    Args:
+        settings: A dataclass of settings; those of its groups are checked as well.
+
+    Raises:
+        SgfluxError: naming the first that is not there.
+    """
+    for path in _inputs(settings):
+        _expect_there(path)
+
+
+def _inputs(settings: Any) -> Iterator[Path]:
+    hints = hints_of(type(settings))
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if is_dataclass(value):
+            yield from _inputs(value)
+        elif flag_of(hints[entry.name]).is_input and value is not None:
+            yield from value if isinstance(value, tuple) else (value,)
+
+
+def check_base(source: ModelSource) -> None:
+    """Check that a base model is on this machine, or can be fetched.
+
+    Raises:
+        SgfluxError: naming the file, folder or hub id.
+    """
+    from sgflux.bases.hub import model_folder
+
+    if source.is_file:
+        _expect_there(Path(source.name).expanduser())
+    model_folder(source.rest, **source.hub, parts=())
+
+
+def check_adapter(adapter: str | Path, *, allow_download: bool = False) -> None:
+    """Check that a trained adapter is on this machine, or can be fetched.
+
+    Raises:
+        SgfluxError: naming the folder or hub id.
+    """
+    from sgflux.models.bundle_folder import (
+        CONFIG_FILE,
+        find_bundle,
+        read_description,
+        standing_folder,
+    )
+
+    folder = find_bundle(adapter, allow_download=allow_download)
+    read_description(standing_folder(folder) / CONFIG_FILE)
+
+
+def check_given(source: ModelSource, trained: TrainedAdapter) -> None:
+    """Check a trained adapter and the base model, unless the adapter is to name it.
+
+    Raises:
+        SgfluxError: as :func:`check_adapter` and :func:`check_base`.
+    """
+    if trained.adapter is not None:
+        check_adapter(trained.adapter, allow_download=source.allow_download)
+    if source.model_id is not None or trained.adapter is None:
+        check_base(source)
+
+
+def check_start(start: StartSettings, *, allow_download: bool) -> None:
+    """Check that what a training run starts or goes on from is on this machine.
+
+    Raises:
+        SgfluxError: naming the setting and the file, folder or hub id.
+    """
+    if start.resume not in (None, "auto") and not Path(start.resume).is_file():
+        raise SgfluxError(f"resume: {start.resume!r} is no file; give a step{{N}}.pt or 'auto'")
+    if start.training_adapter is not None:
+        from sgflux.models.bundle_folder import find_training_adapter
+
+        find_training_adapter(start.training_adapter, allow_download=allow_download)
+    if start.init_from is not None:
+        path = Path(start.init_from).expanduser()
+        try:
+            if path.suffix == ".safetensors" or path.is_file():
+                _expect_there(path)
+            else:
+                check_adapter(start.init_from, allow_download=allow_download)
+        except SgfluxError as error:
+            raise SgfluxError(f"init_from: {error}") from error
+
+
+def _expect_there(path: Path) -> None:
+    with naming_unreadable(path):
+        path.stat()

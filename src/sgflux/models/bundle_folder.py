@@ -1,0 +1,122 @@
+"""Where adapters are: a bundle's folder and its description, and the file of a training adapter.
+
+Nothing here needs torch, so that a command names an adapter that is not there at once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from sgflux.bases.hub import repository_folder
+from sgflux.errors import SgfluxError
+from sgflux.files.leftovers import outdated
+from sgflux.settings.model_source import FILE_ENDINGS
+
+CONFIG_FILE = "sgflux_adapter.json"
+LORA_FILE = "pytorch_lora_weights.safetensors"
+BUNDLE_FORMAT = 1
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        adapter: a folder, or ``user/name`` on the hub, with ``@revision`` behind it or without.
+        allow_download: fetch it from the hub if it is not on this machine.
+
+    Raises:
+        SgfluxError: if it is on the hub and cannot be had; a folder is looked into later.
+    """
+    name = os.fspath(adapter)
+    if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
+        return Path(name)
+    repo_id, _, revision = name.partition("@")
+    return repository_folder(
+        repo_id,
+        revision=revision or None,
+        allow_download=allow_download,
+        what=f"there is no folder {name!r}, and as an adapter on the hub it",
+    )
+
+
+def standing_folder(directory: str | os.PathLike[str]) -> Path:
+    """The bundle's folder, or the older one of a replacement that was cut short."""
+    directory = Path(directory)
+    old = outdated(directory)
+    if old is not None:
+        _LOGGER.warning(
+            "%s is missing, since its replacement was cut short; the older one, %s, is used",
+            *(directory, old),
+        )
+    return directory if old is None else old
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The content of a bundle's :data:`CONFIG_FILE`, of which only the format is checked.
+
+    Raises:
+        SgfluxError: if there is no such file, or it is damaged.
+    """
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SgfluxError(
+            f"{path.parent} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise SgfluxError(f"{path} is damaged: {error}") from error
+    if not isinstance(description, dict) or description.get("format") != BUNDLE_FORMAT:
+        raise SgfluxError(f"{path}: expected format {BUNDLE_FORMAT} of an adapter's description")
+    return description
+
+
+def find_training_adapter(source: str, *, allow_download: bool) -> Path:
+    """The file of a training adapter.
+
+    Args:
+        source: a ``.safetensors`` file, a folder, or an id on the hub, with ``@revision`` behind
+            it or without. Folder and repository have ``pytorch_lora_weights.safetensors``, or
+            one ``.safetensors`` file of another name.
+        allow_download: fetch it from the hub if it is not on this machine.
+
+    Raises:
+        SgfluxError: if it cannot be found.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _only_file(path, source)
+    is_path = path.suffix in FILE_ENDINGS or path.is_absolute() or source.startswith((".", "~"))
+    if path.is_file():
+        return path
+    if is_path:
+        raise SgfluxError(
+            f"training_adapter {source!r}: there is no file {str(path)!r}; give a .safetensors "
+            f"file, a folder with {LORA_FILE}, or an id on the hub"
+        )
+    repo_id, _, revision = source.partition("@")
+    folder = repository_folder(
+        repo_id,
+        revision=revision or None,
+        allow_download=allow_download,
+        what=f"training_adapter {source!r}",
+        patterns=[f"*{ending}" for ending in FILE_ENDINGS],
+    )
+    return _only_file(folder, source)
+
+
+def _only_file(folder: Path, source: str) -> Path:
+    files = sorted(path for path in folder.iterdir() if path.suffix in FILE_ENDINGS)
+    own = folder / LORA_FILE
+    if own in files or len(files) == 1:
+        return own if own in files else files[0]
+    names = ", ".join(file.name for file in files) or "none"
+    raise SgfluxError(
+        f"training_adapter {source!r}: expected {LORA_FILE} or one .safetensors file, found "
+        f"{names}; give the file itself"
+    )
