@@ -11,7 +11,7 @@ from typing import Literal
 from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.settings.compute import Device
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, Input
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.shared import ImagesDir, OutputFile
 from sgflux.terminal.quiet import hide_loading_bars
@@ -23,7 +23,7 @@ class CalibrateFlags:
 
     judge: str
     """Judge to measure, or several with commas between, as 'sgflux eval' takes them."""
-    data: tuple[Path, ...]
+    data: Input[tuple[Path, ...]]
     """Files of pictures that are known: a JSONL file of sgflux, of VSR or of photographs with boxes
     and statements, or V-COCO's file and COCO's instances_*.json (docs/judges.md)."""
     output: OutputFile

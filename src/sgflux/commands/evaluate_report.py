@@ -10,15 +10,16 @@ from typing import Annotated
 import tyro
 
 from sgflux.commands.command import Command
+from sgflux.settings.flat import Flag, Input
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFlags:
     """Flags of ``sgflux eval report``."""
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of an evaluation."""
-    metrics: Path | None = None
+    metrics: Input[Path | None] = None
     """File metrics.jsonl of the training, for its curves; by default the one beside the adapter."""
 
 

@@ -49,7 +49,7 @@ class EvalConfig:
     boxes of a detector, and 'none' leaves the pictures unread. Several judges with commas between
     them share the predicates, and the first one that covers a predicate takes it
     (docs/judges.md)."""
-    calibration: Path | None = None
+    calibration: Input[Path | None] = None
     """File of 'sgflux eval calibrate' with the figures of this judge. They stand beside its
     verdicts, and predicates for which it does not beat the majority answer are marked."""
     arms: tuple[ArmName, ...] = ARM_NAMES
