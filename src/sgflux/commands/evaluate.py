@@ -19,6 +19,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         check_given(config.model, config.trained)
     with together(command, config) as (config, (companions, is_first, say)):
         from sgflux.evaluation import evaluator
+        from sgflux.evaluation.records import comparison_lines
         from sgflux.evaluation.report.data import find_metrics
         from sgflux.evaluation.report.headline import print_headline
         from sgflux.evaluation.report.page import write_report
@@ -36,6 +37,8 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         metrics = find_metrics(config.trained.adapter)
         report = write_report(config.output_dir, metrics=metrics)
     print_headline(results)
+    for line in comparison_lines(results):
+        print(line)
     print(f"report: {report}")
     return 0
 

@@ -275,11 +275,10 @@ def plan_pictures(
 
 
 def _request(item: EvaluationItem, arm: Arm, repeat: int, seed: int) -> PictureRequest:
-    neutral = SceneGraph(objects=_in_prompt_order(item.graph), relationships=())
-    prompt, text = prompt_for(item.example, "neutral"), neutral
+    prompt, text = prompt_for(item.example, "neutral"), stated_in_text(item, arm)
     graph: SceneGraph | None = None
     if arm is Arm.BASE_RELATIONAL:
-        prompt, text = prompt_for(item.example, "relational"), item.graph
+        prompt = prompt_for(item.example, "relational")
     elif arm is Arm.GRAPH:
         graph = item.graph
     elif arm is Arm.NEGATIVE_GRAPH:
@@ -288,7 +287,6 @@ def _request(item: EvaluationItem, arm: Arm, repeat: int, seed: int) -> PictureR
         graph = _needed(item, arm, item.shuffled)
     elif arm is Arm.CONTRADICTION:
         graph = item.graph
-        text = _needed(item, arm, None if item.replaced is None else item.replaced.graph)
         prompt = prompts_for_graph(text, "relational")
     return PictureRequest(
         item=item,
@@ -300,6 +298,15 @@ def _request(item: EvaluationItem, arm: Arm, repeat: int, seed: int) -> PictureR
         prompt=prompt,
         use_adapter=arm.uses_adapter,
     )
+
+
+def stated_in_text(item: EvaluationItem, arm: Arm) -> SceneGraph:
+    """Return what an arm's prompt states of an item: only objects where the prompt is neutral."""
+    if arm is Arm.BASE_RELATIONAL:
+        return item.graph
+    if arm is Arm.CONTRADICTION:
+        return _needed(item, arm, None if item.replaced is None else item.replaced.graph)
+    return SceneGraph(objects=_in_prompt_order(item.graph), relationships=())
 
 
 def _in_prompt_order(graph: SceneGraph) -> tuple[str, ...]:

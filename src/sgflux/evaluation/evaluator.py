@@ -48,7 +48,7 @@ from sgflux.evaluation.precheck import check_graphs
 from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import calibration_lines, coverage_line, judge_line, write_lines
-from sgflux.evaluation.scoring import coverage, summary
+from sgflux.evaluation.scoring import comparisons, coverage, summary
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replace_file
 from sgflux.flow_matching import sigma_grid
@@ -275,8 +275,9 @@ def evaluate(
                 "drawing_seconds": round(seconds, 1),
                 **count._asdict(),
             },
+            "comparisons": comparisons(judged),
+            "picture_results": write_lines(config.output_dir / PICTURE_RESULTS, judged),
         }
-        write_lines(config.output_dir / PICTURE_RESULTS, judged)
         text = json.dumps(figures, indent=2, allow_nan=False)
         replace_file(config.output_dir / RESULTS, text + "\n")
         return figures

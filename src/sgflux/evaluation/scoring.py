@@ -22,6 +22,7 @@ from sgflux.evaluation.metrics import (
     macro_estimate,
     mean_estimate,
 )
+from sgflux.evaluation.statistics import compare_all
 from sgflux.graphs.negatives import Negative, NegativeKind
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -121,6 +122,13 @@ def differences(judged: Judged) -> dict[str, Any]:
     }
 
 
+def comparisons(judged: Judged) -> dict[str, Any]:
+    """Compare the graph arm with every other arm, pair by pair; ``p_holm`` is over all arms."""
+    rows = {arm: relation_rows(pictures) for arm, pictures in judged.items()}
+    graph = rows.pop(Arm.GRAPH, [])
+    return compare_all({str(arm): (graph, other) for arm, other in rows.items() if graph})
+
+
 # --- pairs of arms ------------------------------------------------------------------------------
 
 
@@ -208,12 +216,13 @@ def coverage(arms: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]:
+def summary(judged: Judged, *, out_dir: Path | None, judge: str = "") -> dict[str, Any]:
     """Return every figure that comes from pictures.
 
     Args:
         judged: the pictures of each arm, with what was read in them.
-        out_dir: Folder of the evaluation, in which the pictures lie.
+        out_dir: Folder of the evaluation, in which the pictures lie; None leaves out how far they
+            move.
         judge: name of who read them, with whom chance may have been measured.
     """
     arms = {str(arm): arm_figures(arm, pictures) for arm, pictures in judged.items()}
@@ -223,7 +232,7 @@ def summary(judged: Judged, *, out_dir: Path, judge: str = "") -> dict[str, Any]
         **win_rates(judged),
         "differences": differences(judged),
         "contradiction": contradiction(judged),
-        "graph_sensitivity": sensitivity(judged, out_dir=out_dir),
+        **({} if out_dir is None else {"graph_sensitivity": sensitivity(judged, out_dir=out_dir)}),
         "chance": {
             "random_drawing": random_drawing(judge),
             "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
