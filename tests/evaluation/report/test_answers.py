@@ -144,11 +144,12 @@ def test_predicates_are_clear_only_where_the_intervals_are_apart(evaluation: Eva
 
 
 def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Evaluation) -> None:
-    assert not any(one.test for one in arm_rows(evaluation.results))
+    old = changed(evaluation, lambda results: results.pop("comparisons"))
+    assert not any(one.test for one in arm_rows(old)), "results of an earlier version have none"
 
     def change(results: Any) -> None:
-        test = {"better": 70, "worse": 3, "p": 1e-9, "p_holm": 0.0123}
-        results["differences"]["graph_minus_base_neutral"]["sign_test"] = test
+        test = {"better": 70, "n_discordant": 73, "p_sign": 1e-9, "p_holm": 0.0123}
+        results["comparisons"]["base_neutral"].update(test)
         results["quality"] = {"KID": {"graph": {"value": 0.0123, "n": 9}}}
 
     results = changed(evaluation, change)

@@ -117,19 +117,18 @@ class RankingShape(FigureShape):
             raise ValueError("error_graph and error_null_graph belong together")
 
 
-class SignTestShape(Struct):
-    """An exact sign test over pairs: items on which one arm is better or worse than another."""
+class ComparisonShape(Struct):
+    """A paired comparison of two arms, with an exact sign test over pictures."""
 
+    difference: Share
+    ci95: tuple[Share, Share]
+    p_sign: Share
+    p_holm: Share
+    n: Count
+    clusters: Count
+    n_discordant: Count
     better: Count
-    worse: Count
-    p: Share
-    p_holm: Share | None = None
-
-
-class DifferenceShape(FigureShape):
-    """A paired difference of two arms."""
-
-    sign_test: SignTestShape | None = None
+    smallest_detectable_difference: Share | None = None
 
 
 class KnownShape(Struct):
@@ -265,6 +264,13 @@ class TimingShape(Struct):
     seconds: Number
 
 
+class PictureResultsShape(Struct):
+    """The ``results.jsonl`` from which the figures were made."""
+
+    lines: Count
+    sha256: Words
+
+
 class ResultsShape(Struct):
     """``evaluation_results.json``."""
 
@@ -283,13 +289,15 @@ class ResultsShape(Struct):
     timing: TimingShape
     win_rate: WinRateShape | None = None
     win_rate_by_kind: dict[str, WinRateShape] = {}
-    differences: dict[str, DifferenceShape] = {}
+    differences: dict[str, FigureShape] = {}
     contradiction: dict[str, FigureShape] | None = None
     chance: ChanceShape | None = None
     prompts_cut: CutsShape | None = None
     calibration: CalibrationShape | None = None
     graph_sensitivity: dict[str, dict[str, LevelShape]] = {}
     quality: dict[str, dict[Arm, LevelShape]] | None = None
+    comparisons: dict[Arm, ComparisonShape] = {}
+    picture_results: PictureResultsShape | None = None
 
     def __post_init__(self) -> None:
         """Check what the report names."""

@@ -54,22 +54,22 @@ def arm_rows(results: Results) -> list[ArmRow]:
             arm_figure(results, arm),
             Figure.of(results["arms"].get(arm, {}).get("objects_right")),
             Figure.of(differences.get(f"graph_minus_{arm}")),
-            sign_test(differences.get(f"graph_minus_{arm}") or {}),
+            sign_test((results.get("comparisons") or {}).get(arm)),
         )
         for arm, (name, told) in ARM_TITLES.items()
     ]
     return [row for row in rows if row.accuracy.value is not None]
 
 
-def sign_test(difference: Results) -> str:
-    """The exact sign test of a paired difference, in words; empty if the results have none."""
-    test = difference.get("sign_test") or {}
-    if test.get("p") is None:
+def sign_test(comparison: Results | None) -> str:
+    """The exact sign test of a paired comparison, in words; empty if the results have none."""
+    if comparison is None:
         return ""
-    words = f"better on {test['better']}, worse on {test['worse']}; {p_value(test['p'])}"
-    if test.get("p_holm") is not None:
-        words += f", Holm-adjusted {p_value(test['p_holm'])}"
-    return words
+    better = comparison["better"]
+    return (
+        f"better on {better}, worse on {comparison['n_discordant'] - better}; "
+        f"{p_value(comparison['p_sign'])}, Holm-adjusted {p_value(comparison['p_holm'])}"
+    )
 
 
 def p_value(p: float) -> str:
