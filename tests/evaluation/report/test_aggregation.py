@@ -16,7 +16,7 @@ from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.report.aggregation import aggregate, check_figures
 from sgflux.evaluation.report.data import read_evaluation
-from tests.helpers.evaluated import make_evaluation
+from tests.helpers.evaluated import forget_lines, make_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,9 @@ def test_a_changed_verdict_or_figure_is_found(folder: Path, tmp_path: Path) -> N
     (own, *_) = lines[0]["verdict"]["verdicts"]
     own["verdict"] = "contradicted" if own["verdict"] == "holds" else "holds"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(SgfluxError, match="was changed after the evaluation"):
+        read_evaluation(copy)
+    forget_lines(copy)
     with pytest.raises(
         SgfluxError, match=r"arms\.base_neutral\.relation_accuracy\.macro is .* but"
     ):

@@ -12,7 +12,7 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
 from sgflux.evaluation.judges.judge import NONE, Outcome, pair_of, predicate_of
-from sgflux.evaluation.records import NOT_COVERED
+from sgflux.evaluation.records import AGAIN, NOT_COVERED, expect_unchanged
 from sgflux.evaluation.report.headline import Results
 from sgflux.evaluation.report.shapes import (
     MetricsShape,
@@ -23,8 +23,6 @@ from sgflux.evaluation.report.shapes import (
 )
 from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-
-_AGAIN = "run the same 'sgflux eval' again, which keeps the pictures that are there"
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,8 @@ def read_results(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SgfluxError(f"{path} is not there: run 'sgflux eval' first")
     content = read_json_bytes(path)
-    results = typed(content, dict, where=str(path), way_out=_AGAIN)
-    checked(results, ResultsShape, where=str(path), way_out=_AGAIN)
+    results = typed(content, dict, where=str(path), way_out=AGAIN)
+    checked(results, ResultsShape, where=str(path), way_out=AGAIN)
     return results
 
 
@@ -146,11 +144,12 @@ def read_evaluation(folder: Path, *, metrics: Path | None = None) -> Evaluation:
     pictures: list[Picture] = []
     items: dict[int, dict[Arm, Picture]] = {}
     path = folder / PICTURE_RESULTS
-    for number, line in iter_json_lines(path, PictureShape, way_out=_AGAIN):
+    expect_unchanged(path, results)
+    for number, line in iter_json_lines(path, PictureShape, way_out=AGAIN):
         try:
             picture = _picture(line, folder, classes)
         except SgfluxError as error:
-            raise SgfluxError(f"{path}:{number}: is damaged: {error}; {_AGAIN}") from error
+            raise SgfluxError(f"{path}:{number}: is damaged: {error}; {AGAIN}") from error
         pictures.append(picture)
         if picture.repeat == 0:
             items.setdefault(picture.row, {})[picture.arm] = picture
