@@ -30,8 +30,8 @@ class CalibrateFlags:
     """JSON file of the figures, which 'sgflux eval' takes as its calibration."""
     images_dir: ImagesDir = None
     boxes: Literal["detected", "annotated"] = "detected"
-    """Boxes that judge 'geometry' compares: 'detected' ones are a detector's, 'annotated' ones are
-    the data's and measure its rules alone."""
+    """Boxes that judge 'geometry' compares and judge 'vqa' marks: 'detected' ones are a detector's,
+    'annotated' ones are the data's and measure the judge without a detector's errors."""
     predicates: tuple[str, ...] = ()
     """Predicates of the overall figures of statements that people judged. By default they are the
     six positions of docs/judges.md. Every predicate has figures of its own besides."""

@@ -46,9 +46,9 @@ class EvalConfig:
     if they were made as is asked for now."""
     judge: str = "world"
     """Judge that reads the pictures: 'world' is that of the bundled world, 'geometry' compares the
-    boxes of a detector, and 'none' leaves the pictures unread. Several judges with commas between
-    them share the predicates, and the first one that covers a predicate takes it
-    (docs/judges.md)."""
+    boxes of a detector, 'vqa' asks a vision-language model, 'clip' compares captions, and 'none'
+    leaves the pictures unread. Several judges with commas between them share the predicates, and
+    the first one that covers a predicate takes it (docs/judges.md)."""
     calibration: Input[Path | None] = None
     """File of 'sgflux eval calibrate' with the figures of this judge. They stand beside its
     verdicts, and predicates for which it does not beat the majority answer are marked."""

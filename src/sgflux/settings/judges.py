@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import expect_least, typed_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +12,16 @@ class JudgeSettings:
     """What the judges of pictures ask."""
 
     detector: str | None = None
-    """Detector of judge 'geometry': a folder with a detector.json (ONNX) or with a model of
-    transformers (OWLv2, Grounding DINO), or a hub id, which is downloaded (docs/judges.md)."""
+    """Detector of judge 'geometry', and of judge 'vqa' to mark the objects in the picture: a folder
+    with a detector.json (ONNX) or with a model of transformers (OWLv2, Grounding DINO), or a hub
+    id, which is downloaded (docs/judges.md)."""
+    judge_model: str | None = None
+    """Model of judge 'vqa' (an image-text-to-text model of transformers with a chat template) or of
+    judge 'clip': a folder, or a hub id, which is downloaded."""
+    judge_batch_size: int = 8
+    """Number of questions that judge 'vqa' answers at once, or of pictures that 'clip' reads."""
 
     def __post_init__(self) -> None:
         """Check every value."""
         typed_fields(self)
+        expect_least(self, 1, "judge_batch_size")

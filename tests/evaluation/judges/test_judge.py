@@ -139,5 +139,19 @@ def test_the_command_line_names_judges_of_the_table(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SgfluxError, match="geometry' needs a detector"):
         make_judge("geometry", Means())
     detector = JudgeSettings(detector="some/folder")
-    with pytest.raises(SgfluxError, match="detector has no effect with judge 'world'"):
+    with pytest.raises(SgfluxError, match=r"detector .* has no effect with judge 'world'"):
         make_judge("world", Means(settings=detector))
+    for name in ("vqa", "clip"):
+        with pytest.raises(SgfluxError, match=rf"judge '{name}' needs a model: .*--judge-model"):
+            make_judge(name, Means())
+    model = JudgeSettings(judge_model="some/folder")
+    with pytest.raises(SgfluxError, match=r"judge_model .* has no effect with judge 'world'"):
+        make_judge("world", Means(settings=model))
+    with pytest.raises(SgfluxError, match=r"judge_batch_size .* has no effect with judge 'world'"):
+        make_judge("world", Means(settings=JudgeSettings(judge_batch_size=2)))
+    with pytest.raises(SgfluxError, match="judge 'vqa,clip' needs two models"):
+        make_judge("vqa,clip", Means(settings=model))
+    with pytest.raises(SgfluxError, match=r"detector .* has no effect with judge 'clip'"):
+        make_judge("clip", Means(settings=detector))
+    with pytest.raises(SgfluxError, match="judge_batch_size must be at least 1, got 0"):
+        JudgeSettings(judge_batch_size=0)

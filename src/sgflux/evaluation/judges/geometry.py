@@ -86,11 +86,7 @@ class GeometryJudge:
             found = _best(part, labels, own, diagonal=diagonal)
             for triple in part:
                 verdicts[row][triple] = Verdict(_outcome(triple, found, diagonal=diagonal))
-            for label, detection in found.items():
-                boxes[row][label] = {
-                    "box": [round(float(side), 1) for side in detection.box],
-                    "score": round(detection.score, 4),
-                }
+            boxes[row].update((label, one.to_json()) for label, one in found.items())
         return [
             Reading(said, evidence={"boxes": where})
             for said, where in zip(verdicts, boxes, strict=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.scene_graph import SceneGraph, Triple, name_of_label
 
 NONE = "none"
 """What a judge names where it sees no relation from the subject to the object."""
@@ -156,6 +156,31 @@ class Judge(Protocol):
 def pair_of(triple: Triple) -> tuple[str, str]:
     """Return the names of a statement's subject and object, in lower case."""
     return triple.subject.casefold(), triple.object.casefold()
+
+
+def refuse_equal_names(graphs: Iterable[SceneGraph], judge: str) -> None:
+    """Refuse statements between two objects of one name, for a judge that knows names alone.
+
+    Args:
+        graphs: graphs that the judge is to be asked about.
+        judge: the judge's name.
+
+    Raises:
+        SgfluxError: naming the first such statement.
+    """
+    for graph in graphs:
+        for triple in graph.triples():
+            if len(set(pair_of(triple))) == 1:
+                raise SgfluxError(
+                    f"the judge {judge!r} cannot tell the two objects of '{triple}' apart; leave "
+                    "such graphs out, or use judge 'geometry' or 'none'"
+                )
+
+
+def without_numbers(triple: Triple) -> Triple:
+    """Return a statement with names in place of labels: "dog" of "dog#2"."""
+    subject, object_ = map(name_of_label, (triple.subject, triple.object))
+    return Triple(subject, triple.predicate, object_)
 
 
 def predicate_of(triple: Triple) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges import Means, make_judge
+from sgflux.evaluation.judges import LOOKING, Means, make_judge
 from sgflux.evaluation.judges.judge import Judge, predicate_of
 from sgflux.evaluation.known.annotated import AnnotatedBoxes
 from sgflux.evaluation.known.figures import POSITIONS, calibration_of
@@ -59,7 +59,7 @@ def calibrate_judge(
     """
     known = read_known(data, images_dir=images_dir)
     boxes = AnnotatedBoxes(known.pictures) if annotated_boxes else None
-    if boxes is not None and "geometry" not in judge.split(","):
+    if boxes is not None and LOOKING.isdisjoint(name.strip() for name in judge.split(",")):
         raise SgfluxError(f"boxes 'annotated' has no effect with judge {judge!r}; leave it out")
     asked = make_judge(judge, Means(settings=settings, device=device, boxes=boxes))
     if asked is None:

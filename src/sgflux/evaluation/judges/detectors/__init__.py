@@ -12,7 +12,7 @@ from sgflux.evaluation.judges.detectors.detector import Detector
 from sgflux.evaluation.judges.detectors.grounding_dino import GroundingDinoDetector
 from sgflux.evaluation.judges.detectors.onnx import DESCRIPTION, OnnxDetector
 from sgflux.evaluation.judges.detectors.owlv2 import Owlv2Detector
-from sgflux.evaluation.judges.detectors.pretrained import load
+from sgflux.evaluation.judges.pretrained import expect_source, load
 
 DETECTORS: dict[str, Callable[[str, str], Detector]] = {
     "onnx": OnnxDetector,
@@ -38,19 +38,14 @@ def make_detector(source: str, *, device: str) -> Detector:
     Raises:
         SgfluxError: if there is no such detector.
     """
-    folder = Path(source)
-    if (folder / DESCRIPTION).is_file():
+    if (Path(source) / DESCRIPTION).is_file():
         return DETECTORS["onnx"](source, device)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise SgfluxError(
-            f"detector folder {source!r} has neither a {DESCRIPTION} (ONNX) nor a config.json "
-            "(transformers)"
-        )
-    if not folder.is_dir() and (folder.exists() or folder.is_absolute() or source.count("/") != 1):
-        raise SgfluxError(
-            f"detector {source!r} is neither a folder nor a hub id such as "
-            "'google/owlv2-base-patch16-ensemble'"
-        )
+    expect_source(
+        source,
+        role="detector",
+        example="google/owlv2-base-patch16-ensemble",
+        lacks=f"neither a {DESCRIPTION} (ONNX) nor a config.json (transformers)",
+    )
     kind = load(transformers.AutoConfig, source).model_type
     if kind not in DETECTORS:
         raise SgfluxError(

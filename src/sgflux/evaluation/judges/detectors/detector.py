@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,15 @@ class Detection:
     name: str
     box: Box
     score: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return box and score as a picture's evidence has them."""
+        sides = [round(float(side), 1) for side in self.box]
+        return {"box": sides, "score": round(self.score, 4)}
+
+
+NMS_IOU = 0.5
+"""Overlap above which the weaker of two boxes of one name is dropped."""
 
 
 class Detector(Protocol):
@@ -60,3 +69,15 @@ def best_of_overlapping(detections: Sequence[Detection], *, iou: float) -> list[
         if all(one.name != other.name or one.box.iou(other.box) <= iou for other in kept):
             kept.append(one)
     return kept
+
+
+def relative_box(values: np.ndarray, *, size: tuple[float, float], image: np.ndarray) -> Box:
+    """Return the part of a box inside of a picture.
+
+    Args:
+        values: (center x, center y, width, height) as parts of ``size``.
+        size: Width and height, in pixels, that the values are parts of.
+        image: The picture, (H, W, 3).
+    """
+    x, y, width, height = (float(v) * s for v, s in zip(values, (*size, *size), strict=True))
+    return Box.from_center((x, y), width, height).clipped(image.shape[1], image.shape[0])

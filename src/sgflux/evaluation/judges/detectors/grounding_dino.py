@@ -16,14 +16,13 @@ import transformers
 
 from sgflux.bases.digests import state_digest
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges.detectors.detector import Detection, best_of_overlapping
-from sgflux.evaluation.judges.detectors.pretrained import (
+from sgflux.evaluation.judges.detectors.detector import (
     NMS_IOU,
-    load,
-    load_network,
-    load_tokenizer,
+    Detection,
+    best_of_overlapping,
     relative_box,
 )
+from sgflux.evaluation.judges.pretrained import load, load_network, load_tokenizer
 
 
 class GroundingDinoDetector:

@@ -9,14 +9,13 @@ import torch
 import transformers
 
 from sgflux.bases.digests import state_digest
-from sgflux.evaluation.judges.detectors.detector import Detection, best_of_overlapping
-from sgflux.evaluation.judges.detectors.pretrained import (
+from sgflux.evaluation.judges.detectors.detector import (
     NMS_IOU,
-    load,
-    load_network,
-    load_tokenizer,
+    Detection,
+    best_of_overlapping,
     relative_box,
 )
+from sgflux.evaluation.judges.pretrained import load, load_network, load_tokenizer
 
 _QUERY = "a photo of a {}"  # one of the prompts that the model was trained and evaluated with
 
