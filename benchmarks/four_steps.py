@@ -27,13 +27,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from frechet import frechet_distance
 
 from sgflux.data.examples import read_examples
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.evaluation.judges.judge import read_pictures
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import macro_estimate
+from sgflux.evaluation.quality import frechet_distance
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.intervals import exact_interval

@@ -15,7 +15,12 @@ import sgflux
 from sgflux.versions import installed_versions
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate", "safetensors", "numpy")
-_OPTIONAL = {"torchao": "quantize", "bitsandbytes": "nf4", "onnxruntime": "detect"}
+_OPTIONAL = {
+    "torchao": "quantize",
+    "bitsandbytes": "nf4",
+    "onnxruntime": "detect",
+    "torchmetrics": "quality",
+}
 _VARIABLES = (
     "HF_HUB_OFFLINE",
     "CUDA_VISIBLE_DEVICES",

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest, make_items, plan_pictures
-from sgflux.evaluation.drawing import draw_arm, judge_arm, picture_path, pixel_distances
+from sgflux.evaluation.drawing import draw_arm, judge_arm, pair_distances, picture_path
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.world.dataset import write_world
 from sgflux.world.generators import WorldGenerator
@@ -113,14 +113,14 @@ def test_only_the_picture_that_was_asked_for_is_judged(
     draw_arm(generator, requests, **where)
     judged = judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)
     assert len(judged[0].pixels or "") == 64
-    assert pixel_distances([(judged[0], judged[1])], out_dir=tmp_path) == [0.0]
+    assert pair_distances([(judged[0], judged[1])], out_dir=tmp_path) == [0.0]
     path = tmp_path / picture_path(requests[1])
     overwrite(path, **changes)
     with pytest.raises(SgfluxError, match=f"000001-0.png is not the picture.*{named} differ"):
         judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)
     if "pixels" in changes:
         with pytest.raises(SgfluxError, match=r"000001-0\.png has changed since it was judged"):
-            pixel_distances([(judged[0], judged[1])], out_dir=tmp_path)
+            pair_distances([(judged[0], judged[1])], out_dir=tmp_path)
     # The same command again draws it anew.
     assert draw_arm(generator, requests, **where).replaced == 1
     judge_arm(None, generator, requests, out_dir=tmp_path, batch_size=2)

@@ -203,22 +203,35 @@ def judge_arm(
     return judged
 
 
-def pixel_distances(
-    pairs: Iterable[tuple[JudgedPicture, JudgedPicture]], *, out_dir: Path
+PairDistance = Callable[[np.ndarray, np.ndarray], float]
+"""Distance between two pictures, (H, W, 3) uint8 each."""
+
+
+def pixel_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the mean absolute difference of two pictures, from 0 to 1."""
+    return float(np.abs(one.astype(np.float32) - other).mean() / 255)
+
+
+def pair_distances(
+    pairs: Iterable[tuple[JudgedPicture, JudgedPicture]],
+    *,
+    out_dir: Path,
+    distance: PairDistance = pixel_distance,
 ) -> list[float]:
-    """Return the mean absolute difference of each pair of pictures, from 0 to 1.
+    """Return the distance between the two pictures of each pair.
 
     Raises:
         SgfluxError: naming the file, if a picture is not the one that was judged.
     """
-    distances = []
-    for pair in pairs:
-        one, other = (_as_judged(picture, out_dir) for picture in pair)
-        distances.append(float(np.abs(one.astype(np.float32) - other).mean() / 255))
-    return distances
+    return [distance(as_judged(one, out_dir), as_judged(other, out_dir)) for one, other in pairs]
 
 
-def _as_judged(picture: JudgedPicture, out_dir: Path) -> np.ndarray:
+def as_judged(picture: JudgedPicture, out_dir: Path) -> np.ndarray:
+    """Read a picture, (H, W, 3) uint8, that was judged.
+
+    Raises:
+        SgfluxError: naming the file, if it has changed since.
+    """
     path = out_dir / picture.path
     pixels, _ = read_picture(path)
     if picture.pixels not in (None, pixels_digest(pixels)):

@@ -45,10 +45,16 @@ from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.known.file import read_calibration
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs
+from sgflux.evaluation.quality import (
+    load_features,
+    load_lpips,
+    quality_figures,
+    quality_lines,
+)
 from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
 from sgflux.evaluation.records import calibration_lines, coverage_line, judge_line, write_lines
-from sgflux.evaluation.scoring import comparisons, coverage, summary
+from sgflux.evaluation.scoring import comparisons, coverage, sensitivity, summary
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import make_folder, replace_file
 from sgflux.flow_matching import sigma_grid
@@ -102,6 +108,11 @@ def evaluate(
     if judge is None and is_first:
         means = Means(settings=config.judges, device=config.compute.device)
         judge = make_judge(config.judge, means)
+    features = lpips = None
+    if config.quality.quality_features is not None and is_first:
+        features = load_features(config.quality.quality_features, config.compute.device)
+    if config.quality.lpips is not None and is_first:
+        lpips = load_lpips(config.quality.lpips, config.compute.device)
     holding = hold_folder(config.output_dir, command="sgflux eval") if is_first else nullcontext()
     with holding:
         started = time.time()
@@ -229,10 +240,20 @@ def evaluate(
             }
         predicates = Counter(item.example.triple.predicate for item in items)
         found = summary(judged, out_dir=config.output_dir, judge=of_judge["name"])
+        if lpips is not None:
+            found["graph_sensitivity"][f"lpips_{config.quality.lpips}"] = sensitivity(
+                judged, out_dir=config.output_dir, distance=lpips
+            )
+        quality = None
+        if features is not None:
+            quality = quality_figures(judged, features, out_dir=config.output_dir)
+            for line in quality_lines(quality):
+                say(line)
         figures = {
             "judge": {**of_judge, "coverage": coverage(found["arms"])},
             "calibration": calibration,
             **found,
+            "quality": quality,
             "ranking_accuracy": ranking,
             "items": {
                 "rows": len(items),

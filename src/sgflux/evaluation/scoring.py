@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
-from sgflux.evaluation.drawing import JudgedPicture, pixel_distances
+from sgflux.evaluation.drawing import JudgedPicture, PairDistance, pair_distances, pixel_distance
 from sgflux.evaluation.judges.judge import predicate_of
 from sgflux.evaluation.metrics import (
     Row,
@@ -191,20 +191,22 @@ def contradiction(judged: Judged) -> dict[str, Any] | None:
     return {name: mean_estimate(rows).to_json() for name, rows in outcomes.items()}
 
 
-def sensitivity(judged: Judged, *, out_dir: Path) -> dict[str, Any]:
-    """Measure how far pictures of equal noise move, in mean pixel difference from 0 to 1."""
+def sensitivity(
+    judged: Judged, *, out_dir: Path, distance: PairDistance = pixel_distance
+) -> dict[str, Any]:
+    """Measure how far pictures of equal noise move, by default in pixels, from 0 to 1."""
     result = {}
     for arm in (Arm.NEGATIVE_GRAPH, Arm.SHUFFLED_GRAPH, Arm.NULL_GRAPH, Arm.BASE_NEUTRAL):
         pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(arm, ()))
         if not pairs:
             continue
-        distances = pixel_distances(pairs, out_dir=out_dir)
+        distances = pair_distances(pairs, out_dir=out_dir, distance=distance)
         rows: Rows = [
             (distance, "all", _cluster(one.request))
             for distance, (one, _) in zip(distances, pairs, strict=True)
         ]
         result[f"graph_to_{arm}"] = level_estimate(rows).to_json()
-    return {"pixel_distance": result}
+    return result
 
 
 def coverage(arms: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +234,11 @@ def summary(judged: Judged, *, out_dir: Path | None, judge: str = "") -> dict[st
         **win_rates(judged),
         "differences": differences(judged),
         "contradiction": contradiction(judged),
-        **({} if out_dir is None else {"graph_sensitivity": sensitivity(judged, out_dir=out_dir)}),
+        **(
+            {}
+            if out_dir is None
+            else {"graph_sensitivity": {"pixel_distance": sensitivity(judged, out_dir=out_dir)}}
+        ),
         "chance": {
             "random_drawing": random_drawing(judge),
             "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),

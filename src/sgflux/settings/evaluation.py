@@ -14,6 +14,7 @@ from sgflux.settings.flat import Group, Input
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.quality import QualitySettings
 from sgflux.settings.shared import Crop, ImagesDir, OutputDir, VocabularyFile
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -81,6 +82,8 @@ class EvalConfig:
     """Drawing."""
     size: Group[SizeSettings] = field(default_factory=SizeSettings)
     """Size and guidance."""
+    quality: Group[QualitySettings] = field(default_factory=QualitySettings)
+    """Quality."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
     memory: Group[MemorySettings] = field(default_factory=MemorySettings)
@@ -97,6 +100,14 @@ class EvalConfig:
         expect_least(self, 1, "seeds_per_item")
         if self.generator != "model" and self.trained.adapter is not None:
             raise SgfluxError(f"adapter has no effect with generator {self.generator!r}")
+
+        for name, arm in (("quality_features", "base_neutral"), ("lpips", "graph")):
+            given = getattr(self.quality, name) is not None
+            if given and (arm not in self.arms or len(self.arms) < 2):
+                raise SgfluxError(
+                    f"{name} has no effect without the arm {arm!r} and another one to compare it "
+                    f"with, got {list(self.arms)}"
+                )
 
     @classmethod
     def from_flat(cls, **settings: Any) -> EvalConfig:

@@ -68,7 +68,7 @@ class Choice:
         row: Place of the picture.
         stated: Statement that is judged, as the judge was asked.
         options: Statements to choose from, of which the first one is judged.
-        found: Where the objects were found; None without a detector.
+        found: Detections of the objects by their names; None without a detector.
     """
 
     row: int

@@ -1,0 +1,266 @@
+"""What an adapter costs in quality: distances between sets of pictures, and between two pictures.
+
+A distance has the name FID or KID only on the Inception network of those papers. On any other
+features it is a Fréchet distance or a kernel distance (squared maximum mean discrepancy with the
+cubic kernel, unbiased), and the features are named beside it.
+
+Shapes: N pictures, (H, W, 3) uint8 each; D features.
+
+Sources: Heusel et al. 2017, arXiv:1706.08500 (FID); Bińkowski et al. 2018, arXiv:1801.01401 (KID);
+Zhang et al. 2018, arXiv:1801.03924 (LPIPS); torchmetrics computes all three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import transformers
+
+from sgflux.bases.devices import resolve_device
+from sgflux.bases.digests import state_digest
+from sgflux.errors import SgfluxError, first_line
+from sgflux.evaluation.arms import Arm, batches
+from sgflux.evaluation.drawing import JudgedPicture, PairDistance, as_judged
+from sgflux.evaluation.judges.pretrained import expect_source, load, load_network
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
+from sgflux.evaluation.scoring import Judged
+
+_ROLE = "feature network"
+_EXTRA = "needs torchmetrics: pip install 'sgflux[quality]'"
+_SUBSET, _SUBSETS = 1_000, 100  # of KID's paper
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Features:
+    """A network that turns pictures into vectors, whose sets are compared.
+
+    Attributes:
+        name: Name of the network in results.
+        sha256: SHA-256 of its weights, in hex; None if they have none.
+        of: Features, (N, D), of N pictures, (N, H, W, 3) uint8.
+        distances: Names that the Fréchet and the kernel distance have on these features.
+    """
+
+    name: str
+    sha256: str | None
+    of: Callable[[np.ndarray], np.ndarray]
+    distances: tuple[str, str] = ("frechet_distance", "kernel_distance")
+
+
+class _Known(torch.nn.Module):
+    """Stands for the network where the features are known already."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features
+
+
+def load_features(source: str, device: str) -> Features:
+    """Load what ``--quality-features`` names.
+
+    Args:
+        source: "inception", "world", or the folder or hub id of a vision model of transformers.
+        device: Device on which it runs, as settings name it.
+
+    Raises:
+        SgfluxError: if the model or a library is missing.
+    """
+    expect_torchmetrics("quality_features")
+    if source == "world":
+        judge = WorldJudgeAdapter.load()
+        return Features("the world judge", judge.identity.sha256, judge.features)
+    where = resolve_device(device)
+    if source == "inception":
+        return _inception(where)
+    expect_source(source, role=_ROLE, example="facebook/dinov2-base")
+    processor = load(transformers.AutoImageProcessor, source, role=_ROLE)
+    network = load_network(transformers.AutoModel, source, str(where), role=_ROLE)
+
+    @torch.inference_mode()
+    def features(images: np.ndarray) -> np.ndarray:
+        pixels = processor(images=list(images), return_tensors="pt").to(network.device)
+        # A model of pictures and text, such as CLIP, has a method for the pictures alone.
+        out = getattr(network, "get_image_features", network)(pixel_values=pixels.pixel_values)
+        found = out if isinstance(out, torch.Tensor) else out.pooler_output
+        return found.float().cpu().numpy()
+
+    return Features(source, state_digest(network.state_dict()), features)
+
+
+def _inception(device: torch.device) -> Features:
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    try:
+        network = NoTrainInceptionV3(name="inception-v3-compat", features_list=["2048"])
+    except (ImportError, OSError) as error:
+        raise SgfluxError(
+            "quality_features 'inception' needs torch-fidelity and its weights, which it fetches: "
+            f"pip install 'sgflux[perceptual]' ({first_line(error)})"
+        ) from error
+    network = network.to(device).eval()
+
+    @torch.inference_mode()
+    def features(images: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(device)
+        return network(pixels).cpu().numpy()
+
+    name = "Inception v3, 2048 features (torch-fidelity)"
+    return Features(name, state_digest(network.state_dict()), features, ("fid", "kid"))
+
+
+def expect_torchmetrics(setting: str) -> None:
+    """Check that torchmetrics is installed, for a setting that needs it.
+
+    Raises:
+        SgfluxError: if it is not.
+    """
+    try:
+        import torchmetrics.image  # noqa: F401
+    except ImportError as error:
+        raise SgfluxError(f"{setting} {_EXTRA}") from error
+
+
+def frechet_distance(features: np.ndarray, reference: np.ndarray) -> float:
+    """Return the Fréchet distance of the Gaussians fitted to two sets of features.
+
+    Args:
+        features: features of the first set, (N, D), N > 1.
+        reference: features of the second set, (M, D), M > 1.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Known(features.shape[1]))
+    for values, is_reference in ((features, False), (reference, True)):
+        metric.update(torch.from_numpy(_checked(values)), real=is_reference)
+    return float(metric.compute())
+
+
+def kernel_distance(features: np.ndarray, reference: np.ndarray) -> dict[str, Any]:
+    """Return the kernel distance of two sets of features, and its spread over subsets.
+
+    Sets of one size of at most 1,000 are compared whole, and a hundred random subsets of others,
+    always the same ones.
+
+    Args:
+        features: features of the first set, (N, D), N > 1.
+        reference: features of the second set, (M, D), M > 1.
+
+    Returns:
+        ``value``; ``std`` over subsets, None of a single one; ``subsets`` and ``subset_size``.
+    """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    sizes = (len(features), len(reference))
+    size = min(*sizes, _SUBSET)
+    subsets = 1 if max(sizes) == size else _SUBSETS
+    metric = KernelInceptionDistance(
+        feature=_Known(features.shape[1]), subsets=subsets, subset_size=size
+    )
+    for values, is_reference in ((features, False), (reference, True)):
+        metric.update(torch.from_numpy(_checked(values)), real=is_reference)
+    with torch.random.fork_rng(devices=[]):  # the metric draws subsets from the global generator
+        torch.manual_seed(0)
+        value, spread = (float(figure) for figure in metric.compute())
+    return {
+        "value": value,
+        "std": spread if subsets > 1 else None,
+        "subsets": subsets,
+        "subset_size": size,
+    }
+
+
+def _checked(features: np.ndarray) -> np.ndarray:
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"features must be (N > 1, D), got {features.shape}")
+    return features.astype(np.float64)
+
+
+def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dict[str, Any]:
+    """Compare every arm's pictures with those of the base told a neutral text.
+
+    Args:
+        judged: Pictures of each arm, of :attr:`Arm.BASE_NEUTRAL` among them.
+        features: Network that sees them.
+        out_dir: Folder of the evaluation, in which the pictures lie.
+
+    Raises:
+        SgfluxError: if an arm has a single picture, or a picture is not the one that was judged.
+    """
+    sets = {arm: _features_of(pictures, features, out_dir) for arm, pictures in judged.items()}
+    reference = sets.pop(Arm.BASE_NEUTRAL)
+    if len(reference) < 2:
+        raise SgfluxError("quality_features needs at least two pictures of each arm, got one")
+    frechet, kernel = features.distances
+    return {
+        "features": {"name": features.name, "sha256": features.sha256},
+        "reference": str(Arm.BASE_NEUTRAL),
+        "arms": {
+            str(arm): {
+                "n": len(own),
+                frechet: {"value": frechet_distance(own, reference)},
+                kernel: kernel_distance(own, reference),
+            }
+            for arm, own in sets.items()
+        },
+    }
+
+
+def _features_of(
+    pictures: Sequence[JudgedPicture], features: Features, out_dir: Path
+) -> np.ndarray:
+    return np.concatenate(
+        [
+            features.of(np.stack([as_judged(picture, out_dir) for picture in batch]))
+            for batch in batches(pictures, _BATCH)
+        ]
+    )
+
+
+def quality_lines(figures: dict[str, Any]) -> Iterable[str]:
+    """Yield one line an arm: how far its pictures are from the base's."""
+    for arm, own in figures["arms"].items():
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {figure['value']:.4g}"
+            for name, figure in own.items()
+            if name != "n"
+        )
+        yield (
+            f"quality of {arm} against {figures['reference']}, on features of "
+            f"{figures['features']['name']}: {shown}, n = {own['n']}"
+        )
+
+
+def load_lpips(net: Literal["alex", "vgg", "squeeze"], device: str) -> PairDistance:
+    """Load LPIPS on the backbone ``net``.
+
+    Raises:
+        SgfluxError: if a library or the backbone's weights are missing.
+    """
+    expect_torchmetrics("lpips")
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    where = resolve_device(device)
+    try:
+        metric = LearnedPerceptualImagePatchSimilarity(net_type=net, normalize=True).to(where)
+    except (ImportError, OSError) as error:
+        raise SgfluxError(
+            "lpips needs torchvision and its weights, which it fetches: "
+            f"pip install 'sgflux[perceptual]' ({first_line(error)})"
+        ) from error
+
+    def distance(one: np.ndarray, other: np.ndarray) -> float:
+        pair = [
+            torch.from_numpy(image).permute(2, 0, 1)[None].to(where) / 255 for image in (one, other)
+        ]
+        return float(metric(*pair))
+
+    return distance
