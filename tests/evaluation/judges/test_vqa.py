@@ -137,6 +137,17 @@ def test_the_found_objects_are_marked_in_colours_that_the_question_names() -> No
     assert detector.asked == [["horse", "man"]], "one pair is looked for once"
 
 
+def test_of_two_objects_of_one_name_none_is_marked() -> None:
+    """The better detection may be the other dog; a box would point the model at a wrong one."""
+    model = Scripted(lambda _: 0.0)
+    judge = VqaJudge(model, Drawn(MAN, HORSE))
+    both = [RIDING, Triple("man#2", "holding", "hat")]
+    (reading,) = read_pictures(judge, PICTURE, [both])
+    assert "box" not in model.questions[0]
+    assert np.array_equal(model.images[0], PICTURE[0])
+    assert [v.outcome for v in reading.verdicts.values()] == ["contradicted", "not found"]
+
+
 def test_a_mark_stays_inside_of_the_picture() -> None:
     found = {n: Detection(n, Box(0.0, 0.0, 60.0, 40.0), 1.0) for n in ("cat", "dog")}
     image = marked(PICTURE[0], found)
@@ -170,7 +181,7 @@ def test_labels_are_asked_by_their_names_and_two_of_one_name_are_refused() -> No
 
 
 def test_the_question_is_what_the_documentation_says() -> None:
-    assert question_of(options_of(Triple("cup", "left of", "cat")), found=None).splitlines() == [
+    assert question_of(options_of(Triple("cup", "left of", "cat")), marks=None).splitlines() == [
         "Which statement about this picture is true?",
         "A. The cup is left of the cat.",
         "B. The cat is left of the cup.",

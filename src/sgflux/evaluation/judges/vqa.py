@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ from sgflux.evaluation.judges.judge import (
 from sgflux.evaluation.judges.vision_language import LETTERS
 from sgflux.graphs.negatives import NegativeKind, Negatives, NegativeUnavailableError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.scene_graph import SceneGraph, Triple, name_of_label
 
 MARKS = ("red", "blue")
 """Colours of the boxes around the two objects, whose names are in alphabetical order."""
@@ -69,19 +70,23 @@ class Choice:
         stated: Statement that is judged, as the judge was asked.
         options: Statements to choose from, of which the first one is judged.
         found: Detections of the objects by their names; None without a detector.
+        marks: Detections to mark; None without a detector, and where it is open which of several
+            objects of one name was found.
     """
 
     row: int
     stated: Triple
     options: tuple[Triple, ...]
     found: Found | None
+    marks: Found | None
 
 
 class VqaJudge:
     """A vision-language model, and perhaps a detector that says where the objects are.
 
     A statement holds if the model finds it likelier than each of the others, is *contradicted* if
-    not, and is *not found* where a detector is given and misses one of its objects.
+    not, and is *not found* where a detector is given and misses one of its objects. What is stated
+    of ``dog#2`` is asked of any dog: negatives are false of every one.
     """
 
     def __init__(
@@ -152,21 +157,24 @@ class VqaJudge:
             )
             for pair, own in zip(pairs, detections, strict=True):
                 found[pair] = {one.name: one for one in sorted(own, key=lambda one: one.score)}
-        return [
-            Choice(row, stated, options_of(triple), found.get((row, _names(triple))))
-            for row, stated, triple in asked
-        ]
+        twins = [_shared_names(own) for own in statements]
+        choices = []
+        for row, stated, triple in asked:
+            there = found.get((row, _names(triple)))
+            marks = there if twins[row].isdisjoint(_names(triple)) else None
+            choices.append(Choice(row, stated, options_of(triple), there, marks))
+        return choices
 
     def _answers(
         self, pictures: Sequence[np.ndarray], choices: Sequence[Choice]
     ) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the log-probabilities of each choice's options, and that of all their letters."""
         shown = [
-            pictures[one.row] if one.found is None else marked(pictures[one.row], one.found)
+            pictures[one.row] if one.marks is None else marked(pictures[one.row], one.marks)
             for one in choices
         ]
         asked = [
-            (image, question_of(order, found=one.found))
+            (image, question_of(order, marks=one.marks))
             for image, one in zip(shown, choices, strict=True)
             for order in orders(one.options)
         ]
@@ -235,13 +243,13 @@ def averaged(letters: np.ndarray) -> np.ndarray:
     return log_softmax(np.take_along_axis(letters, places, axis=1).mean(axis=0))
 
 
-def question_of(options: Sequence[Triple], *, found: Found | None) -> str:
+def question_of(options: Sequence[Triple], *, marks: Found | None) -> str:
     """Return the question with these options, in which marked objects are named."""
     lines = []
-    if found is not None:
-        marks = zip(MARKS, sorted(found), strict=True)
+    if marks is not None:
+        boxes = zip(MARKS, sorted(marks), strict=True)
         lines.append(
-            f"In this picture, {' and '.join(f'a {c} box marks the {name}' for c, name in marks)}."
+            f"In this picture, {' and '.join(f'a {c} box marks the {name}' for c, name in boxes)}."
         )
     lines.append("Which statement about this picture is true?")
     lines += [
@@ -258,15 +266,22 @@ def sentence(triple: Triple) -> str:
     return f"The {triple.subject} {predicate} the {triple.object}."
 
 
-def marked(image: np.ndarray, found: Found) -> np.ndarray:
-    """Return a copy of a picture, (H, W, 3) uint8, with boxes around the found objects."""
+def marked(image: np.ndarray, marks: Found) -> np.ndarray:
+    """Return a copy of a picture, (H, W, 3) uint8, with boxes around two objects."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture)
     width = max(1, round(0.006 * sum(picture.size)))
-    for colour, name in zip(MARKS, sorted(found), strict=True):
-        left, top, right, bottom = found[name].box.corners
+    for colour, name in zip(MARKS, sorted(marks), strict=True):
+        left, top, right, bottom = marks[name].box.corners
         pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
     return np.asarray(picture)
+
+
+def _shared_names(statements: Iterable[Triple]) -> set[str]:
+    """Return the names, in lower case, that several objects have."""
+    labels = {label for triple in statements for label in pair_of(triple)}
+    counts = Counter(map(name_of_label, labels))
+    return {name for name, count in counts.items() if count > 1}
 
 
 def _names(triple: Triple) -> tuple[str, str]:
