@@ -155,6 +155,11 @@ def test_a_mark_stays_inside_of_the_picture() -> None:
     assert image[39, 59].tolist() == [0, 0, 255]
 
 
+def test_a_box_narrower_than_a_pixel_is_marked_where_it_is() -> None:
+    found = {n: Detection(n, Box(20.5, 10.5, 0.2, 0.0), 1.0) for n in ("cat", "dog")}
+    assert marked(PICTURE[0], found)[10:12, 20:22].any()
+
+
 def test_questions_are_asked_in_batches_and_answers_keep_their_order() -> None:
     model = Scripted(lambda text: float(text == sentence(RIDING)))
     pictures = np.concatenate([PICTURE] * 3)

@@ -273,7 +273,9 @@ def marked(image: np.ndarray, marks: Found) -> np.ndarray:
     width = max(1, round(0.006 * sum(picture.size)))
     for colour, name in zip(MARKS, sorted(marks), strict=True):
         left, top, right, bottom = marks[name].box.corners
-        pen.rectangle((left, top, right - 1, bottom - 1), outline=colour, width=width)
+        # A box may be narrower than a pixel.
+        corners = (left, top, max(left, right - 1), max(top, bottom - 1))
+        pen.rectangle(corners, outline=colour, width=width)
     return np.asarray(picture)
 
 
