@@ -80,6 +80,11 @@ class Choice:
     found: Found | None
     marks: Found | None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the model is asked: no object is missing, as far as is known."""
+        return self.found is None or len(self.found) == 2
+
 
 class VqaJudge:
     """A vision-language model, and perhaps a detector that says where the objects are.
@@ -113,14 +118,13 @@ class VqaJudge:
         """See :meth:`Judge.read`; the probabilities are the evidence."""
         pictures = list(images)
         choices = self._choices(pictures, statements)
-        asked = [one for one in choices if one.found is None or len(one.found) == 2]
-        answers = iter(self._answers(pictures, asked))
+        answers = self._answers(pictures, [one for one in choices if one.is_open])
         verdicts: list[dict[Triple, Verdict]] = [{} for _ in pictures]
         boxes: list[dict[str, Any]] = [{} for _ in pictures]
         questions: list[list[dict[str, Any]]] = [[] for _ in pictures]
         for one in choices:
             boxes[one.row].update((name, at.to_json()) for name, at in (one.found or {}).items())
-            if one not in asked:
+            if not one.is_open:
                 verdicts[one.row][one.stated] = Verdict(Outcome.NOT_FOUND)
                 continue
             scores, mass = next(answers)
