@@ -223,6 +223,18 @@ def test_an_evaluation_with_this_judge_keeps_the_probabilities(tmp_path: Path) -
         assert sum(question["probabilities"]) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_it_is_calibrated_with_the_annotated_boxes_as_marks(tmp_path: Path) -> None:
+    folder = save_llava(tmp_path / "model")
+    write_world(tmp_path / "data", train_per_class=0, val_per_class=0, test_per_class=1)
+    data, out = str(tmp_path / "data" / "test.jsonl"), tmp_path / "out.json"
+    words = ["--judge", "vqa", "--judge-model", folder, "--boxes", "annotated"]
+    assert main(["eval", "calibrate", *words, "--data", data, "--output", str(out)]) == 0
+    content = json.loads(out.read_text())
+    assert content["judge"]["model"] == f"{folder} with annotated boxes"
+    assert content["stated"]["coverage"] == 1.0
+    assert content["stated"]["foreign_accepted"] == 0.0, "an object of theirs is not annotated here"
+
+
 def test_no_judge_needs_torchvision_when_it_is_imported() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None; import sgflux.evaluation.judges; "
