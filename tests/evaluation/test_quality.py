@@ -7,6 +7,7 @@ and LPIPS itself.
 
 from __future__ import annotations
 
+import html
 import importlib.util
 import json
 import sys
@@ -105,8 +106,11 @@ def test_features_are_those_of_a_vision_model_in_a_folder(kind: str, tmp_path: P
         size = {"height": 32, "width": 32}
         transformers.BitImageProcessorPil(size=size, do_center_crop=False).save_pretrained(tmp_path)
     features = load_features(str(tmp_path), "cpu")
-    assert features.distances == ("frechet_distance", "kernel_distance"), "it is no FID"
-    assert (features.name, len(features.sha256 or "")) == (str(tmp_path), 64)
+    assert features.distances == (
+        f"Fréchet distance on features of {tmp_path}",
+        f"kernel distance on features of {tmp_path}",
+    ), "it is no FID"
+    assert len(features.sha256 or "") == 64
     found = features.of(pictures)
     assert found.shape == (3, 16)
     assert np.abs(found[0] - found[1]).max() > 1e-6
@@ -125,29 +129,29 @@ def test_an_evaluation_compares_every_arm_with_the_base_on_named_features(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arms = ["--arms", "base_neutral", "graph", "negative_graph"]
-    found = evaluated(tmp_path, *arms, "--quality-features", "world")["quality"]
-    assert found["features"]["name"] == "the world judge"
-    assert found["reference"] == "base_neutral"
-    assert list(found["arms"]) == ["graph", "negative_graph"]
-    assert set(found["arms"]["graph"]) == {"n", "frechet_distance", "kernel_distance"}
-    assert found["arms"]["graph"]["n"] == 6
-    assert found["arms"]["graph"]["frechet_distance"]["value"] > 0
-    printed = capsys.readouterr().out
-    assert (
-        "quality of graph against base_neutral, on features of the world judge: frechet" in printed
-    )
+    results = evaluated(tmp_path, *arms, "--quality-features", "world")
+    found, name = results["quality"], "the world judge's features"
+    assert results["quality_features"]["name"] == name
+    frechet, kernel = f"Fréchet distance on {name}", f"kernel distance on {name}"
+    assert list(found) == [frechet, kernel]
+    assert list(found[frechet]) == ["graph", "negative_graph"]
+    assert found[frechet]["graph"]["n"] == found[kernel]["graph"]["n"] == 6
+    assert found[frechet]["graph"]["value"] > 0
+    assert f"quality: {frechet}, to the pictures of base_neutral: graph" in capsys.readouterr().out
+    page = html.unescape((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
+    assert f"{frechet}, from the base's pictures (lower is better): " in page
 
 
 def test_only_inceptions_features_make_a_fid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def inception(source: str, device: str) -> Features:
-        return Features(source, None, lambda images: images.mean((1, 2)), ("fid", "kid"))
+        return Features(source, None, lambda images: images.mean((1, 2)), is_inception=True)
 
     monkeypatch.setattr(evaluator, "load_features", inception)
     arms = ["--arms", "base_neutral", "graph"]
     found = evaluated(tmp_path, *arms, "--quality-features", "inception")["quality"]
-    assert set(found["arms"]["graph"]) == {"n", "fid", "kid"}
+    assert set(found) == {"FID", "KID"}
 
 
 def test_lpips_stands_beside_the_pixel_distance_under_its_backbones_name(

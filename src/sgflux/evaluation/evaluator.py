@@ -254,6 +254,9 @@ def evaluate(
             "calibration": calibration,
             **found,
             "quality": quality,
+            "quality_features": None
+            if features is None
+            else {"name": features.name, "sha256": features.sha256},
             "ranking_accuracy": ranking,
             "items": {
                 "rows": len(items),

@@ -44,13 +44,20 @@ class Features:
         name: Name of the network in results.
         sha256: SHA-256 of its weights, in hex; None if they have none.
         of: Features, (N, D), of N pictures, (N, H, W, 3) uint8.
-        distances: Names that the Fréchet and the kernel distance have on these features.
+        is_inception: Whether the distances are FID and KID.
     """
 
     name: str
     sha256: str | None
     of: Callable[[np.ndarray], np.ndarray]
-    distances: tuple[str, str] = ("frechet_distance", "kernel_distance")
+    is_inception: bool = False
+
+    @property
+    def distances(self) -> tuple[str, str]:
+        """Names of the Fréchet and the kernel distance on these features."""
+        if self.is_inception:
+            return "FID", "KID"
+        return f"Fréchet distance on {self.name}", f"kernel distance on {self.name}"
 
 
 class _Known(torch.nn.Module):
@@ -77,7 +84,7 @@ def load_features(source: str, device: str) -> Features:
     expect_torchmetrics("quality_features")
     if source == "world":
         judge = WorldJudgeAdapter.load()
-        return Features("the world judge", judge.identity.sha256, judge.features)
+        return Features("the world judge's features", judge.identity.sha256, judge.features)
     where = resolve_device(device)
     if source == "inception":
         return _inception(where)
@@ -93,7 +100,7 @@ def load_features(source: str, device: str) -> Features:
         found = out if isinstance(out, torch.Tensor) else out.pooler_output
         return found.float().cpu().numpy()
 
-    return Features(source, state_digest(network.state_dict()), features)
+    return Features(f"features of {source}", state_digest(network.state_dict()), features)
 
 
 def _inception(device: torch.device) -> Features:
@@ -114,7 +121,7 @@ def _inception(device: torch.device) -> Features:
         return network(pixels).cpu().numpy()
 
     name = "Inception v3, 2048 features (torch-fidelity)"
-    return Features(name, state_digest(network.state_dict()), features, ("fid", "kid"))
+    return Features(name, state_digest(network.state_dict()), features, is_inception=True)
 
 
 def expect_torchmetrics(setting: str) -> None:
@@ -192,6 +199,9 @@ def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dic
         features: Network that sees them.
         out_dir: Folder of the evaluation, in which the pictures lie.
 
+    Returns:
+        Name of the distance -> arm -> its ``value`` and number ``n`` of pictures.
+
     Raises:
         SgfluxError: if an arm has a single picture, or a picture is not the one that was judged.
     """
@@ -199,19 +209,13 @@ def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dic
     reference = sets.pop(Arm.BASE_NEUTRAL)
     if len(reference) < 2:
         raise SgfluxError("quality_features needs at least two pictures of each arm, got one")
-    frechet, kernel = features.distances
-    return {
-        "features": {"name": features.name, "sha256": features.sha256},
-        "reference": str(Arm.BASE_NEUTRAL),
-        "arms": {
-            str(arm): {
-                "n": len(own),
-                frechet: {"value": frechet_distance(own, reference)},
-                kernel: kernel_distance(own, reference),
-            }
-            for arm, own in sets.items()
-        },
-    }
+    by_metric: dict[str, dict[str, Any]] = {name: {} for name in features.distances}
+    for arm, own in sets.items():
+        frechet = {"value": frechet_distance(own, reference)}
+        kernel = kernel_distance(own, reference)
+        for name, figure in zip(features.distances, (frechet, kernel), strict=True):
+            by_metric[name][str(arm)] = {**figure, "n": len(own)}
+    return by_metric
 
 
 def _features_of(
@@ -226,17 +230,12 @@ def _features_of(
 
 
 def quality_lines(figures: dict[str, Any]) -> Iterable[str]:
-    """Yield one line an arm: how far its pictures are from the base's."""
-    for arm, own in figures["arms"].items():
-        shown = ", ".join(
-            f"{name.replace('_', ' ')} {figure['value']:.4g}"
-            for name, figure in own.items()
-            if name != "n"
+    """Yield one line a distance: how far the pictures of every arm are from the base's."""
+    for name, by_arm in figures.items():
+        listed = ", ".join(
+            f"{arm} {own['value']:.4g} (n = {own['n']})" for arm, own in by_arm.items()
         )
-        yield (
-            f"quality of {arm} against {figures['reference']}, on features of "
-            f"{figures['features']['name']}: {shown}, n = {own['n']}"
-        )
+        yield f"quality: {name}, to the pictures of {Arm.BASE_NEUTRAL}: {listed}"
 
 
 def load_lpips(net: Literal["alex", "vgg", "squeeze"], device: str) -> PairDistance:

@@ -160,7 +160,10 @@ def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Eva
     given = answered(results)
     assert rows[Arm.BASE_NEUTRAL].test in " ".join(given["How sure are we?"].sentences)
     quality = given["What does it cost in quality?"]
-    assert "KID (lower is better): Adapter, true graph g⁺ 0.012" in " ".join(quality.sentences)
+    assert (
+        "KID, from the base's pictures (lower is better): Adapter, true graph g⁺ 0.012"
+        in " ".join(quality.sentences)
+    )
 
 
 def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) -> None:

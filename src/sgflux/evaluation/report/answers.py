@@ -253,9 +253,13 @@ def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
         ]
         if listed:
             short = f"{metric} measured"
-            sentences.append(f"{metric} (lower is better): {'; '.join(listed)}.")
+            sentences.append(
+                f"{metric}, from the base's pictures (lower is better): {'; '.join(listed)}."
+            )
     if not sentences:
-        sentences.append("This evaluation has no distance to real pictures, such as FID or KID.")
+        sentences.append(
+            "This evaluation has no distance between sets of pictures, such as FID or KID."
+        )
     graph, base = (
         Figure.of(results["arms"].get(arm, {}).get("objects_right"))
         for arm in (Arm.GRAPH, Arm.BASE_NEUTRAL)
