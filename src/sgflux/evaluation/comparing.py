@@ -1,0 +1,204 @@
+"""Finished evaluations, read back: their figures made again, and two of them compared.
+
+``results.jsonl`` has all from which the figures of the pictures come, so neither needs a model, a
+judge or the data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sgflux.errors import SgfluxError
+from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.drawing import PICTURES, JudgedPicture
+from sgflux.evaluation.evaluator import PICTURE_RESULTS
+from sgflux.evaluation.metrics import Rows
+from sgflux.evaluation.records import read_lines
+from sgflux.evaluation.report.data import read_results
+from sgflux.evaluation.scoring import comparisons, coverage, relation_rows, summary
+from sgflux.evaluation.statistics import compare_all
+
+_SAME = (
+    "judge.name",
+    "judge.model",
+    "judge.sha256",
+    "data.sha256",
+    "seeds.seed",
+    "items.seeds_per_item",
+)
+"""What two evaluations must share to be compared, as keys of their results."""
+
+
+# --- one evaluation -----------------------------------------------------------------------------
+
+
+def aggregate(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Make the figures of an evaluation's pictures again from its ``results.jsonl``.
+
+    Where the pictures are not in the folder, how far they move stays as it is on record.
+
+    Returns:
+        The results with these figures in place of those on record, and the figures that differ
+        from the record, in words.
+
+    Raises:
+        SgfluxError: if a file is missing, damaged, or changed since the evaluation.
+    """
+    results = read_results(folder)
+    judged = read_lines(folder / PICTURE_RESULTS, results)
+    drawn = folder if (folder / PICTURES).is_dir() else None
+    figures = summary(judged, out_dir=drawn, judge=results["judge"]["name"])
+    figures["comparisons"] = comparisons(judged)
+    if "coverage" in results["judge"]:
+        figures["judge"] = {**results["judge"], "coverage": coverage(figures["arms"])}
+    figures = json.loads(json.dumps(figures))
+    changed = [
+        line for name, found in figures.items() for line in _differing(name, found, results[name])
+    ]
+    return {**results, **figures}, changed
+
+
+def _differing(place: str, found: Any, recorded: Any) -> Iterator[str]:
+    """Yield what differs; figures of another machine may differ in their last digits."""
+    if isinstance(found, dict) and isinstance(recorded, dict):
+        for key in {**found, **recorded}:
+            yield from _differing(f"{place}.{key}", found.get(key), recorded.get(key))
+    elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
+        for number, pair in enumerate(zip(found, recorded, strict=True)):
+            yield from _differing(f"{place}.{number}", *pair)
+    elif isinstance(found, float) and isinstance(recorded, float):
+        if not math.isclose(found, recorded, rel_tol=1e-6, abs_tol=1e-9):
+            yield f"{place} is {recorded!r} on record, but {PICTURE_RESULTS} gives {found!r}"
+    elif found != recorded:
+        yield f"{place} is {recorded!r} on record, but {PICTURE_RESULTS} gives {found!r}"
+
+
+# --- two evaluations ----------------------------------------------------------------------------
+
+
+def compare_runs(first: Path, second: Path) -> dict[str, Any]:
+    """Compare two evaluations of the same items and noises by the same judge, arm by arm.
+
+    Args:
+        first: Folder of the one evaluation.
+        second: Folder of the other one; differences are the first minus the second.
+
+    Returns:
+        Plain JSON: ``first`` and ``second`` say what was evaluated; ``arms`` has for each arm the
+        entry of :func:`~sgflux.evaluation.statistics.compare_all`, adjusted over the arms, and
+        ``per_predicate`` the same of each predicate, adjusted over the predicates.
+
+    Raises:
+        SgfluxError: if a file is missing, damaged or changed, or the two do not compare; the
+            message names everything in which they differ.
+    """
+    folders = (first, second)
+    results = [read_results(folder) for folder in folders]
+    judged = [
+        read_lines(folder / PICTURE_RESULTS, own)
+        for folder, own in zip(folders, results, strict=True)
+    ]
+    _expect_comparable(folders, results, judged)
+    rows = {
+        str(arm): (relation_rows(pictures), relation_rows(judged[1][arm]))
+        for arm, pictures in judged[0].items()
+    }
+    arms = compare_all(rows)
+    if not arms:
+        raise SgfluxError(f"{first} and {second} have no judged pictures to compare")
+    for arm, entry in arms.items():
+        names = sorted({group for _, group, _ in rows[arm][0]})
+        entry["per_predicate"] = compare_all(
+            {name: (_of(name, rows[arm][0]), _of(name, rows[arm][1])) for name in names}
+        )
+    described = (
+        {
+            "folder": str(folder),
+            "adapter": own["adapter"],
+            "model": {key: own["model"][key] for key in ("model_id", "fingerprint")},
+            "generator": own["generator"],
+            "command": own["command"],
+        }
+        for folder, own in zip(folders, results, strict=True)
+    )
+    shared = {key: _value(results[0], key) for key in _SAME}
+    return {**dict(zip(("first", "second"), described, strict=True)), "same": shared, "arms": arms}
+
+
+def _expect_comparable(
+    folders: tuple[Path, Path],
+    results: list[dict[str, Any]],
+    judged: list[dict[Arm, list[JudgedPicture]]],
+) -> None:
+    """Name everything that keeps two evaluations from being compared, in one error."""
+    values = {key: [_value(own, key) for own in results] for key in _SAME}
+    values["arms"] = [", ".join(own) for own in judged]
+    values["items and noises"] = [
+        f"{len(places)} rows" for places in (_places(own) for own in judged)
+    ]
+    differing = [f"{key} ({one!r} and {two!r})" for key, (one, two) in values.items() if one != two]
+    if not differing and _places(judged[0]) != _places(judged[1]):
+        differing = ["the rows, their statements or their noises"]
+    if differing:
+        raise SgfluxError(
+            f"{folders[0]} and {folders[1]} cannot be compared pair by pair, since they differ in "
+            f"{'; '.join(differing)}; run 'sgflux eval' with the same --data, --items, --seed, "
+            "--seeds-per-item, --arms and --judge for both"
+        )
+
+
+def _places(judged: Mapping[Arm, list[JudgedPicture]]) -> list[tuple[Any, ...]]:
+    """Return what each picture of the first arm is about: its row, noise and statements."""
+    pictures = next(iter(judged.values()), [])
+    return [(p.request.item.row, p.request.seed, p.request.item.graph) for p in pictures]
+
+
+def _value(results: Mapping[str, Any], key: str) -> Any:
+    group, name = key.split(".")
+    return results[group].get(name)
+
+
+def _of(name: str, rows: Rows) -> Rows:
+    return [row for row in rows if row[1] == name]
+
+
+def print_comparison(content: Mapping[str, Any], *, console: Console | None = None) -> None:
+    """Print the table of :func:`compare_runs`: every arm, and below it its predicates."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("in points", no_wrap=True)
+    for title in ("difference", "95 % interval", "p", "p (Holm)", "differ", "n"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for arm, entry in content["arms"].items():
+        table.add_row(Text(arm, "bold"), *_cells(entry))
+        for name, own in entry["per_predicate"].items():
+            table.add_row(f"  {name}", *_cells(own))
+    console = console or Console(highlight=False)
+    for side in ("first", "second"):
+        console.print(f"{side}: {content[side]['folder']}", soft_wrap=True)
+    console.print(table)
+    console.print(
+        Text(
+            "difference: the first minus the second. differ: images in which the two differ, of "
+            "all images. p: exact sign test over these; Holm's adjustment is over the arms, and "
+            "within an arm over the predicates.",
+            "dim",
+        )
+    )
+
+
+def _cells(entry: Mapping[str, Any]) -> Iterator[str]:
+    low, high = entry["ci95"]
+    yield f"{100 * entry['difference']:+.1f}"
+    yield f"{100 * low:+.1f} to {100 * high:+.1f}"
+    for p in (entry["p_sign"], entry["p_holm"]):
+        yield "<0.001" if p < 0.001 else f"{p:.3f}"
+    yield f"{entry['n_discordant']} of {entry['clusters']}"
+    yield str(entry["n"])
