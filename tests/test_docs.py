@@ -20,6 +20,7 @@ import pytest
 from sgflux import __version__
 from sgflux.bases.digests import CACHE_VARIABLE
 from sgflux.cli import main
+from sgflux.commands import COMMANDS
 from sgflux.evaluation.evaluator import RESULTS
 from sgflux.files.folder_lock import hold_folder
 from sgflux.terminal.printable import counted
@@ -200,9 +201,7 @@ def help_of(words: tuple[str, ...]) -> str:
 @pytest.mark.parametrize(("page", "command"), documented_commands())
 def test_documented_flags_exist(page: str, command: str) -> None:
     words = command[command.index("sgflux ") :].split()[1:]
-    name = [words[0]]
-    if words[0] in ("data", "world") or words[1:2] == ["calibrate"]:
-        name.append(words[1])
-    known = set(re.findall(r"--[a-z][\w.-]*", help_of(tuple(name))))
+    name = next(c.words for c in COMMANDS if tuple(words[: len(c.words)]) == c.words)
+    known = set(re.findall(r"--[a-z][\w.-]*", help_of(name)))
     flags = {word.partition("=")[0] for word in words if word.startswith("--")}
     assert flags - known == set(), f"{page}: sgflux {' '.join(name)}"
