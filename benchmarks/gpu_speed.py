@@ -25,6 +25,7 @@ from torch.optim.optimizer import (
 from ways import LOSSES, VANILLA, Ours, Vanilla, statement_graph
 
 from sgflux.bases.base import Text
+from sgflux.bases.flux1.schedule import FluxScheduler
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.run.train import train
 from sgflux.world.tiny_flux.config import TrainBaseConfig
@@ -410,13 +411,11 @@ def sampling(bench: Bench, size: int, batch: int, *, compiled: bool = False) -> 
         )
         plain.set_progress_bar_config(disable=True)
         downsample = task.pixels_per_token // 2
-        autoencoder: Any = SimpleNamespace(
-            downsample=downsample, vae=SimpleNamespace(config=SimpleNamespace(sample_size=size))
-        )
+        autoencoder: Any = SimpleNamespace(downsample=downsample, size=size)
         own = SceneGraphFluxPipeline(
             text_encoders=_Texts(hidden, pooled),  # type: ignore[arg-type]
             autoencoder=autoencoder,
-            scheduler=FlowMatchEulerDiscreteScheduler(),
+            scheduler=FluxScheduler(FlowMatchEulerDiscreteScheduler()),
             transformer=transformer,
             model=ours.model,
         )
