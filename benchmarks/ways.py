@@ -1,7 +1,7 @@
 """The ways to train that are compared: what a user would write without sgflux, and sgflux.
 
     A    FLUX of diffusers, a LoRA by peft, accelerate, AdamW: one statement in words, no graph
-    A*   A with sgflux's choice of attention kernel; on a CPU that is the plain formula
+    A*   A with sgflux's choice of attention kernel
     B    sgflux with one statement a graph, flow matching alone
     B2   B with two statements a graph
     B+   B and distillation from the base that reads the statement in words
@@ -230,7 +230,7 @@ class Vanilla:
         self._model, self._optimizer, self._schedule = self._accelerator.prepare(
             transformer, optimizer, schedule
         )
-        self._task = task
+        self.task = task
         arrays = make_arrays(task, transformer, statements=1)
         index = torch.arange(len(arrays))
         # A data set hands out rows without copies of its own, whatever the batch is.
@@ -273,11 +273,12 @@ class Vanilla:
         illegal memory access on an H200 with PyTorch 2.11.
         """
         with without_cudnn():
-            self._step()
+            self.take_step()
 
-    def _step(self) -> None:
+    def take_step(self) -> None:
+        """One optimizer step with the attention kernels that are chosen around it."""
         check_limit(self.place, self._batch)
-        accelerator, task = self._accelerator, self._task
+        accelerator, task = self._accelerator, self.task
         mean, std, prompt_embeds, pooled = next(self._batches)
         with accelerator.accumulate(self._model):
             latents = (mean + std * torch.randn_like(mean) - SCALE.shift) * SCALE.scale
@@ -342,9 +343,11 @@ class VanillaMath:
         self.vanilla.activate()
 
     def step(self) -> None:
-        """One step of A; on a CPU, attention is computed by its plain formula."""
-        with attention_kernel(self.vanilla.place.device):
-            self.vanilla.step()
+        """One step of A with the attention kernels of sgflux's training."""
+        vanilla, task = self.vanilla, self.vanilla.task
+        tokens = task.text_tokens + task.image_tokens
+        with attention_kernel(vanilla.place.device, dtype=task.torch_dtype, tokens=tokens):
+            vanilla.take_step()
 
 
 def check_limit(place: Place, batch: int) -> None:

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,7 @@ from sgflux.settings.flow import FlowSettings
 from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.settings.run import RunSettings
 from sgflux.settings.validation import SelectBy
-from sgflux.training.batches.batch import draw_batch
+from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState, on_cpu, step_files
@@ -230,7 +230,7 @@ class TrainingRun:
                 generator=generator_for(self._run.seed, "batch", number, 0),
             ).to(processes.device)
             kept_here = self._gradients.kept_here(part < len(passes))
-            with attention_kernel(processes.device), kept_here:
+            with self._attention_kernel(batch), kept_here:
                 loss, figures = self._gradients(
                     partial(self._loss, batch, rows, step=self.step, draws=(number, 0))
                 )
@@ -239,6 +239,15 @@ class TrainingRun:
             total += torch.cat([loss.detach()[None], figures / divisor])
         self._gradients.complete()
         return total
+
+    def _attention_kernel(self, batch: Batch) -> AbstractContextManager[object]:
+        """The attention kernels of a pass with this batch."""
+        image_tokens = math.prod(self._model.flux.network.grid(batch.latents))
+        return attention_kernel(
+            self._processes.device,
+            dtype=self._data.dtype,
+            tokens=self._data.adapter.max_sequence_length + image_tokens,
+        )
 
     def _share(self, figures: Tensor, stop: StopRequest) -> tuple[Tensor, int | None]:
         """Average the figures over the processes, which also agree on whether to stop."""

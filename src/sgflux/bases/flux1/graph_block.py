@@ -7,7 +7,8 @@ block's own text path, at position 0; image and text look at them in an attentio
     graph:       attention(-> graph, text, image)
 
 ("decoupled" as in Ye et al. 2023, arXiv:2308.06721, Eq. 5, but with the base's own projections), so
-that a gate of zero is the base's block exactly.
+that a gate of zero is the base's block exactly. A graph has few tokens, so these attentions are
+plain matrix products: see :func:`told_by_graph` and :func:`attend_densely`.
 
 Shapes: B batch, S image tokens, L text tokens, G graph tokens, D inner width, H heads, C head
 width.
@@ -84,16 +85,14 @@ def joint_block(
     # The base's own attention, text before image.
     query, key, value = joint_projections(attn, norm_text, norm_image, state.image_rotary_emb)
     attended = base_attention(attn, query, key, value)
-    text, image = attended[:, :length], attended[:, length:]
+    text, image = attended.split([length, attended.shape[1] - length], dim=1)
 
     # Image and text look at the graph. At position 0 rotation changes nothing, as for the text.
     if graph is not None:
         norm_graph = block.norm1_context(graph.states, emb=state.temb)[0]
         graph_key = attn.norm_added_k(heads(attn, attn.add_k_proj(norm_graph))).to(key.dtype)
         graph_value = heads(attn, attn.add_v_proj(norm_graph))
-        told = attend(query, graph_key, graph_value, mask=graph.mask).to(attended.dtype)
-        text = text + graph.gate_text.to(told.dtype) * told[:, :length]
-        image = image + graph.gate_image.to(told.dtype) * told[:, length:]
+        text, image = told_by_graph(text, image, query, graph_key, graph_value, graph)
 
     # Output projections, residual updates and feed-forward.
     image = attn.to_out[1](attn.to_out[0](image.contiguous()))
@@ -148,6 +147,50 @@ def base_attention(attn: Any, query: Tensor, key: Tensor, value: Tensor) -> Tens
         parallel_config=attn.processor._parallel_config,
     )
     return attended.flatten(2, 3).to(query.dtype)
+
+
+def told_by_graph(
+    text: Tensor, image: Tensor, query: Tensor, key: Tensor, value: Tensor, graph: GraphTokens
+) -> tuple[Tensor, Tensor]:
+    """Text and image after gate * attention(-> graph) is added to them; a zero gate adds zero.
+
+    The gate of a channel multiplies the G values of the graph instead of the L + S results. Keys
+    and values stand as block-diagonal matrices, a block a head, so that all heads are one matrix
+    product and nothing is transposed.
+
+    Args:
+        text, image: Attention of the base, (B, L, D) and (B, S, D).
+        query: Rotated queries of text and image, (B, L + S, H, C).
+        key, value: Keys and values of the graph tokens, (B, G, H, C).
+        graph: Their mask and gates.
+    """
+    (batch, tokens, count, width), dtype = key.shape, text.dtype
+    lengths = [text.shape[1], image.shape[1]]
+    bias = torch.zeros_like(graph.mask, dtype=dtype).masked_fill(~graph.mask, -torch.inf)
+    scores = torch.baddbmm(
+        bias.expand(batch, count, 1, tokens).reshape(batch, -1, 1),
+        block_diagonal(key * width**-0.5),
+        query.flatten(2).mT,
+    )
+    # (B, H, G, L + S): a softmax over G with many neighbours is faster than many over G numbers.
+    weights = scores.unflatten(1, (count, tokens)).softmax(dim=2, dtype=torch.float32)
+    of_text, of_image = weights.to(dtype).flatten(1, 2).mT.split(lengths, dim=1)
+
+    def gated(gate: Tensor) -> Tensor:
+        return block_diagonal((gate.to(dtype).unflatten(-1, (count, width)) * value).to(dtype))
+
+    return (
+        torch.baddbmm(text, of_text, gated(graph.gate_text)),
+        torch.baddbmm(image, of_image, gated(graph.gate_image)),
+    )
+
+
+def block_diagonal(tensor: Tensor) -> Tensor:
+    """(B, G, H, C) as (B, H * G, D), zero but for each head's rows in its own C columns."""
+    count = tensor.shape[2]
+    eye = torch.eye(count, dtype=tensor.dtype, device=tensor.device)
+    spread = tensor.transpose(1, 2)[:, :, :, None] * eye[:, None, :, None]
+    return spread.flatten(1, 2).flatten(2)
 
 
 def context_update(block: Any, states: Tensor, attention: Tensor, modulation: Modulation) -> Tensor:

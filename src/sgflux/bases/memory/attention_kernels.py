@@ -20,13 +20,25 @@ def without_cudnn() -> contextlib.AbstractContextManager[object]:
     )
 
 
-def attention_kernel(device: torch.device) -> contextlib.AbstractContextManager[object]:
+def attention_kernel(
+    device: torch.device, *, dtype: torch.dtype = torch.float32, tokens: int = 0
+) -> contextlib.AbstractContextManager[object]:
     """Choose the attention kernels of adapter training; both passes run inside.
 
-    Gradient checkpointing computes the forward again within the backward. On a CPU, attention is
-    its plain formula, since the fused kernel's backward pass in bf16 takes several times longer.
+    Gradient checkpointing computes the forward again within the backward. On a CPU PyTorch chooses,
+    except for short sequences in bf16: there the fused kernel's backward pass takes twice as long
+    as the plain formula.
 
     Args:
         device: Device that trains.
+        dtype: Precision of the arithmetic.
+        tokens: Number of text and image tokens of an example.
     """
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else without_cudnn()
+    if device.type != "cpu":
+        return without_cudnn()
+    plain = dtype == torch.bfloat16 and tokens < _SHORT_SEQUENCE
+    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
+
+
+_SHORT_SEQUENCE = 192
+"""Tokens from which the fused kernel's blocks are larger and its backward pass is the faster one."""
