@@ -7,8 +7,8 @@ block's own text path, at position 0; image and text look at them in an attentio
     graph:       attention(-> graph, text, image)
 
 ("decoupled" as in Ye et al. 2023, arXiv:2308.06721, Eq. 5, but with the base's own projections), so
-that a gate of zero is the base's block exactly. A graph has few tokens, so these attentions are
-plain matrix products: see :func:`told_by_graph` and :func:`attend_densely`.
+that a gate of zero is the base's block exactly. A graph has few tokens, so this attention is two
+plain matrix products: see :func:`told_by_graph`.
 
 Shapes: B batch, S image tokens, L text tokens, G graph tokens, D inner width, H heads, C head
 width.
@@ -79,7 +79,8 @@ def joint_block(
     """
     attn, length = block.attn, state.encoder_hidden_states.shape[1]
     norm_image, *of_image = block.norm1(state.hidden_states, emb=state.temb)
-    norm_text, *of_text = block.norm1_context(state.encoder_hidden_states, emb=state.temb)
+    shift, scale, *of_text = modulations(block.norm1_context, state.temb)
+    norm_text = block.norm1_context.norm(state.encoder_hidden_states) * scale + shift
     modulation = Modulation(*of_text)
 
     # The base's own attention, text before image.
@@ -89,7 +90,7 @@ def joint_block(
 
     # Image and text look at the graph. At position 0 rotation changes nothing, as for the text.
     if graph is not None:
-        norm_graph = block.norm1_context(graph.states, emb=state.temb)[0]
+        norm_graph = block.norm1_context.norm(graph.states) * scale + shift
         graph_key = attn.norm_added_k(heads(attn, attn.add_k_proj(norm_graph))).to(key.dtype)
         graph_value = heads(attn, attn.add_v_proj(norm_graph))
         text, image = told_by_graph(text, image, query, graph_key, graph_value, graph)
@@ -113,6 +114,17 @@ def joint_block(
     )
     states = context_update(block, graph.states, attn.to_add_out(attended), modulation)
     return text, image, states, seen
+
+
+def modulations(norm: Any, temb: Tensor) -> tuple[Tensor, ...]:
+    """What an ``AdaLayerNormZero`` makes of the timestep embedding, once for text and graph.
+
+    Returns:
+        Shift and 1 + scale of its own norm, (B, 1, D); then what :class:`Modulation` holds.
+    """
+    shift, scale, *further = norm.linear(norm.silu(temb)).chunk(6, dim=1)
+    gate_attention, shift_mlp, scale_mlp, gate = further
+    return shift[:, None], 1 + scale[:, None], gate_attention, shift_mlp, scale_mlp, gate
 
 
 def joint_projections(
