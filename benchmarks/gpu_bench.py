@@ -229,7 +229,7 @@ class Bench:
             examples_per_step=1,
             bytes_per_number=2,
             checkpoint_every=0,
-            teaches=teaches,
+            teacher_passes=int(teaches),
         )
         return operations_per_example(shape)
 

@@ -198,6 +198,10 @@ class WordsSettings:
     lambda_words: float = 20.0
     """Weight of distillation from the base model prompted with the relation in text. 0 switches it
     off, for a base that cannot draw what the graphs say."""
+    words_scale: float = 1.0
+    """Scale of the text's effect in the distillation from text: the adapter learns base(own text) +
+    scale * (base(relation in text) - base(own text)). Scales other than 1 cost a further forward
+    pass of the base in each step."""
     words_start: int = 0
     """Number of steps before the distillation from text begins."""
     words_warm_in: int = 0
@@ -207,6 +211,7 @@ class WordsSettings:
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
         check_term(self)
+        expect(self.words_scale > 0, "words_scale", self.words_scale, "be greater than 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def test_recomputing_costs_forwards_and_saves_memory() -> None:
 
 def test_a_teacher_costs_a_forward_pass() -> None:
     forward = 24 * 3072**2 * 384 + 4 * 3072 * 384**2
-    taught = dataclasses.replace(FLUX, teaches=True)
+    taught = dataclasses.replace(FLUX, teacher_passes=1)
     assert operations_per_example(taught) - operations_per_example(FLUX) == 57 * forward
 
 

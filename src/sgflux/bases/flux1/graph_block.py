@@ -171,10 +171,12 @@ def told_by_graph(
     product and nothing is transposed.
 
     Args:
-        text, image: Attention of the base, (B, L, D) and (B, S, D).
+        text: Attention of the text in the base, (B, L, D).
+        image: Attention of the image in the base, (B, S, D).
         query: Rotated queries of text and image, (B, L + S, H, C).
-        key, value: Keys and values of the graph tokens, (B, G, H, C).
-        graph: Their mask and gates.
+        key: Keys of the graph tokens, (B, G, H, C).
+        value: Values of the graph tokens, (B, G, H, C).
+        graph: Mask and gates of the graph.
     """
     (batch, tokens, count, width), dtype = key.shape, text.dtype
     lengths = [text.shape[1], image.shape[1]]

@@ -41,4 +41,4 @@ def attention_kernel(
 
 
 _SHORT_SEQUENCE = 192
-"""Tokens from which the fused kernel's blocks are larger and its backward pass is the faster one."""
+"""Number of tokens from which the fused kernel has larger blocks and the faster backward pass."""

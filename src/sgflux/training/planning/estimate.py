@@ -26,7 +26,8 @@ class Shape:
         examples_per_step: Number of examples over all processes and accumulated forward passes.
         bytes_per_number: Bytes of a number of the base's weights and of the arithmetic, 2 or 4.
         checkpoint_every: Every how many blocks one is recomputed in the backward pass; 0: none.
-        teaches: Whether the base runs a second time, without gradient, as a teacher.
+        teacher_passes: Number of further forward passes of the base, without gradient, as a
+            teacher.
     """
 
     inner_dim: int
@@ -37,7 +38,7 @@ class Shape:
     examples_per_step: int
     bytes_per_number: int
     checkpoint_every: int
-    teaches: bool = False
+    teacher_passes: int = 0
 
     @property
     def trained_through(self) -> int:
@@ -51,7 +52,8 @@ def operations_per_example(shape: Shape) -> float:
         forward   24 h^2 S + 4 h S^2   a block
         backward  24 h^2 S + 8 h S^2   a block from the first adapted one on (no weight gradients)
 
-    Recomputed blocks are forwarded twice, and all of them once more by a teacher. LoRA, embedders
+    Recomputed blocks are forwarded twice, and all of them once more in
+    each pass of a teacher. LoRA, embedders
     and the graph are below one percent.
     """
     h, s = shape.inner_dim, shape.tokens
@@ -60,7 +62,7 @@ def operations_per_example(shape: Shape) -> float:
     recomputed = 0
     if shape.checkpoint_every:
         recomputed = -(-shape.trained_through // shape.checkpoint_every)
-    forwards = shape.blocks * (2 if shape.teaches else 1) + recomputed
+    forwards = shape.blocks * (1 + shape.teacher_passes) + recomputed
     return forwards * forward + shape.trained_through * backward
 
 

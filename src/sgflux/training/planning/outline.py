@@ -29,7 +29,7 @@ def cost_lines(
     recompute_every: int,
     lora_modules: Sequence[str],
     training_adapter: Path | None,
-    teaches: bool,
+    teacher_passes: int,
     device: torch.device,
     sharers: int,
 ) -> list[str]:
@@ -44,7 +44,7 @@ def cost_lines(
         recompute_every: Every n-th block is recomputed in the backward pass; 0: none.
         lora_modules: Layers with a LoRA.
         training_adapter: File of the training adapter, if there is one.
-        teaches: Whether a second forward pass of the base is needed in each step.
+        teacher_passes: Number of further forward passes of the base in each step.
         device: Device of the training.
         sharers: Number of processes that share the blocks of one base; 1: none do.
     """
@@ -59,7 +59,7 @@ def cost_lines(
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
         checkpoint_every=recompute_every,
-        teaches=teaches,
+        teacher_passes=teacher_passes,
     )
     base_bytes = width * (plan.total - plan.trainable)
     if training_adapter is not None:

@@ -379,7 +379,7 @@ def outline(
         recompute_every=config.blocks.recompute_every,
         lora_modules=model.config.lora_modules,
         training_adapter=splits.training_adapter,
-        teaches=any(need.teacher for need in splits.needs),
+        teacher_passes=sum(need.teacher_passes for need in splits.needs),
         device=processes.device,
         sharers=processes.sharers() if config.processes.shard_base else 1,
     )

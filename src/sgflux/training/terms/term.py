@@ -136,7 +136,8 @@ class Needs:
         words: Words that are looked up beside those of the graphs.
         captions: Whether the texts that state the examples' graphs are encoded.
         files: Files that decide the training, by what messages call them.
-        teacher: Whether the base runs a second time in each step, for the estimate of the cost.
+        teacher_passes: Number of forward passes of the base in each step, for the estimate of the
+            cost.
         contrasts: Draws the negatives of a pass: (batch, its rows, what random draws follow
             from beside the seed) -> contrasts.
         concepts: Words whose saliency maps are read.
@@ -149,7 +150,7 @@ class Needs:
     words: tuple[str, ...] = ()
     captions: bool = False
     files: Mapping[str, Path] = field(default_factory=dict)
-    teacher: bool = False
+    teacher_passes: int = 0
     contrasts: Callable[[Batch, Sequence[int], Sequence[int]], Contrasts] | None = None
     concepts: ConceptWords | None = None
     shown: Mapping[str, str] = field(default_factory=dict)

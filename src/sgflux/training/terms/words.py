@@ -20,7 +20,10 @@ from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, Te
 class Words:
     """Mean distance from the velocity of the base that reads the graph as text.
 
-    An example without its graph is held to the base's velocity under its own text.
+    An example without its graph is held to the base's velocity under its own text. With a scale
+    other than 1 the target is the base's velocity under its own text, plus scale times the
+    difference that the words make to it: a model that learned it needs no graph scale of its own
+    when it draws.
     """
 
     name = "words"
@@ -28,6 +31,7 @@ class Words:
 
     def __init__(self, settings: WordsSettings, sources: Sources) -> None:  # noqa: ARG002
         """Read the settings."""
+        self._scale = settings.words_scale
         self.schedule = Schedule(
             settings.lambda_words, settings.words_start, settings.words_warm_in
         )
@@ -36,7 +40,7 @@ class Words:
         """The texts, and a forward pass of the base in each step."""
         return Needs(
             captions=True,
-            teacher=True,
+            teacher_passes=1 if self._scale == 1 else 2,
             remark="The loss with the graph can be the higher one, and is no sign of worse "
             "pictures: this adapter also learned from the base itself, prompted with the relation "
             f"in text (weight {self.schedule.weight:g}). That teacher's velocity is guided and "
@@ -50,6 +54,9 @@ class Words:
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
             told = told_in_words(step.batch, parts.captions(step.rows))
             target = step.objective.base_velocity(told)
+            if self._scale != 1:
+                own = step.objective.base_velocity(step.batch)
+                target = torch.lerp(own.float(), target.float(), self._scale)
             return flow_matching_loss(step.branches.velocity[0], target).mean(), {}
 
         return loss
