@@ -6,6 +6,7 @@ noise, or a graph would have no effect.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -288,6 +289,25 @@ def test_bf16_draws_nearly_the_same(model_id: Path, adapter: Path) -> None:
     assert half.model is not None
     text = load_text_encoders(ModelSource(model_id=str(model_id)), dtype=torch.bfloat16)
     assert text.encode([PROMPT])["hidden"].dtype == torch.bfloat16
+
+
+def test_peft_casts_no_input_while_autocast_does(
+    model_id: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture has the bits that it has with both casts, and afterwards peft casts again."""
+    half = SceneGraphFluxPipeline.from_pretrained(
+        str(model_id), adapter=adapter, dtype=torch.bfloat16
+    )
+    assert half.model is not None
+    layers = half.model.lora_layers().values()
+    with half.mixed_precision():
+        assert not any(layer.cast_input_dtype_enabled for layer in layers)
+    assert all(layer.cast_input_dtype_enabled for layer in layers)
+    picture = half(RIDING, PROMPT, seed=1, output_type="latent").images
+    monkeypatch.setattr(
+        "sgflux.sampling.pipeline.disable_input_dtype_casting", lambda _: contextlib.nullcontext()
+    )
+    assert torch.equal(half(RIDING, PROMPT, seed=1, output_type="latent").images, picture)
 
 
 def test_the_command_writes_pictures_that_say_how_they_were_made(

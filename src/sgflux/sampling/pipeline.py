@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from peft.helpers import disable_input_dtype_casting
 from PIL import Image
 from torch import Tensor
 
@@ -353,11 +354,18 @@ class SceneGraphFluxPipeline:
             )
         return None
 
-    def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def mixed_precision(self) -> Iterator[None]:
         """Autocast to the base's precision if an adapter in float32 acts on it, as in training."""
         if self.model is None or self.dtype == torch.float32:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
+            yield
+            return
+        # peft would make a LoRA's input float32, only for autocast to round it back.
+        with (
+            disable_input_dtype_casting(self.transformer),
+            torch.autocast(self.device.type, dtype=self.dtype),
+        ):
+            yield
 
     def record(
         self,
