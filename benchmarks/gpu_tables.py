@@ -212,7 +212,11 @@ def growth_region(content: Content | None) -> str:
         for name, unit in (
             ("start_cpu_seconds", "s"), ("epoch_cpu_seconds", "s"), ("memory_mib", "MiB"),
         ):  # fmt: skip
-            cells.append(f"{row[name]:.3g} {unit} ({row['predicted'][name]:.3g})")
+            found, expected = (
+                f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+                for value in (row[name], row["predicted"][name])
+            )
+            cells.append(f"{found} {unit} ({expected})")
         data.append([*cells, f"{row['memory_growth_in_the_last_nine_tenths_mib']} MiB"])
     header = ["cache", "start", "epoch", "memory", "growth in the last nine tenths of the epoch"]
     return "\n\n".join(
