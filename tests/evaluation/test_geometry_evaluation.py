@@ -91,9 +91,10 @@ def test_without_a_calibration_there_is_none(data: Path, detector: str) -> None:
 
 
 def test_a_calibration_that_nobody_reads_is_refused(
-    data: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--data", str(data), "--judge", "none", "--calibration", "c.json"]
+    (calibration := tmp_path / "c.json").write_text("{}")
+    words = ["--data", str(data), "--judge", "none", "--calibration", str(calibration)]
     assert main(["eval", *words, "--generator", "oracle"]) == 2
     assert "calibration has no effect with judge 'none'" in capsys.readouterr().err
 
