@@ -29,7 +29,8 @@ def _dispatch(words: list[str]) -> int:
     if words[:1] in (["--version"], ["-V"]):
         print(f"sgflux {sgflux.__version__}")
         return 0
-    for command in COMMANDS:
+    # The longest name first: "eval report" is no argument of "eval".
+    for command in sorted(COMMANDS, key=lambda command: -len(command.words)):
         size = len(command.words)
         if tuple(words[:size]) == command.words:
             return command.run(command, words[size:])
@@ -48,6 +49,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _print_commands(group: str | None) -> None:
     from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
@@ -57,10 +60,10 @@ def _print_commands(group: str | None) -> None:
         console.print(f"{sgflux.__doc__}\n")
     console.print(Text.assemble(("usage: ", "bold"), f"{prog} COMMAND [FLAGS]\n"))
     listed = [command for command in COMMANDS if group in (None, command.words[0])]
-    width = max(len(" ".join(command.words)) for command in listed)
+    table = Table.grid(padding=(0, 3, 0, 0))
     for command in listed:
-        name = " ".join(command.words).ljust(width)
-        console.print(Text.assemble("  ", (name, "bold cyan"), f"   {command.purpose}"))
+        table.add_row(Text(" ".join(command.words), "bold cyan"), command.purpose)
+    console.print(Padding(table, (0, 0, 0, 2)))
     example = "demo" if group is None else next(c for c in COMMANDS if c.words[0] == group)
     first = example if isinstance(example, str) else " ".join(example.words)
     console.print(
