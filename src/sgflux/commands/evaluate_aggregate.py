@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from sgflux.commands.command import Command
+from sgflux.settings.flat import Flag
 from sgflux.settings.shared import OutputFile
 
 
@@ -18,7 +19,7 @@ from sgflux.settings.shared import OutputFile
 class AggregateFlags:
     """Flags of ``sgflux eval aggregate``."""
 
-    folder: Annotated[Path, tyro.conf.Positional]
+    folder: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of an evaluation."""
     output: OutputFile | None = None
     """JSON file of the results with the figures that were made again. By default they are only

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from sgflux.commands.command import Command
+from sgflux.settings.flat import Flag
 from sgflux.settings.shared import OutputFile
 
 
@@ -18,9 +19,9 @@ from sgflux.settings.shared import OutputFile
 class CompareFlags:
     """Flags of ``sgflux eval compare``."""
 
-    first: Annotated[Path, tyro.conf.Positional]
+    first: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of an evaluation."""
-    second: Annotated[Path, tyro.conf.Positional]
+    second: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of another evaluation, on the same data, noises and arms by the same judge."""
     output: OutputFile | None = None
     """JSON file of the differences. By default they are only printed."""
