@@ -123,12 +123,13 @@ def test_the_launchers_own_options_are_those_before_the_program(
 
 def test_under_the_real_launcher(tmp_path: Path) -> None:
     """The option that the launcher hands to nobody: only its command line tells."""
+    (data := tmp_path / "train.jsonl").touch()
     done = subprocess.run(
         [
             sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "1",
             "--num_machines", "1", "--gradient_accumulation_steps", "4", "-m", "sgflux", "train",
             "--model-id", "tiny",
-            "--train-jsonl", "none.jsonl", "--output-dir", str(tmp_path / "run"),
+            "--train-jsonl", str(data), "--output-dir", str(tmp_path / "run"),
             "--device", "cpu",
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HOME": str(tmp_path)},
