@@ -61,19 +61,27 @@ def aggregate(folder: Path) -> tuple[dict[str, Any], list[str]]:
         figures["judge"] = {**results["judge"], "coverage": coverage(figures["arms"])}
     figures = json.loads(json.dumps(figures))
     changed = [
-        line for name, found in figures.items() for line in _differing(name, found, results[name])
+        line for name, found in figures.items() for line in differing(name, found, results[name])
     ]
     return {**results, **figures}, changed
 
 
-def _differing(place: str, found: Any, recorded: Any) -> Iterator[str]:
-    """Yield what differs; figures of another machine may differ in their last digits."""
+def differing(place: str, found: Any, recorded: Any, *, further: bool = True) -> Iterator[str]:
+    """Yield what differs; figures of another machine may differ in their last digits.
+
+    Args:
+        place: Keys that lead to the values, with dots between them.
+        found: Plain JSON that was made again.
+        recorded: Plain JSON on record.
+        further: Whether keys that only the record has differ as well.
+    """
     if isinstance(found, dict) and isinstance(recorded, dict):
-        for key in {**found, **recorded}:
-            yield from _differing(f"{place}.{key}", found.get(key), recorded.get(key))
+        for key in {**found, **recorded} if further else found:
+            pair = found.get(key), recorded.get(key)
+            yield from differing(f"{place}.{key}", *pair, further=further)
     elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
         for number, pair in enumerate(zip(found, recorded, strict=True)):
-            yield from _differing(f"{place}.{number}", *pair)
+            yield from differing(f"{place}.{number}", *pair, further=further)
     elif isinstance(found, float) and isinstance(recorded, float):
         if not math.isclose(found, recorded, rel_tol=1e-6, abs_tol=1e-9):
             yield f"{place} is {recorded!r} on record, but {PICTURE_RESULTS} gives {found!r}"

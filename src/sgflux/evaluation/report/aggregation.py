@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from typing import Any
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
+from sgflux.evaluation.comparing import differing
+from sgflux.evaluation.evaluator import RESULTS
 from sgflux.evaluation.judges.judge import predicate_of
 from sgflux.evaluation.metrics import Row, difference_estimate, macro_estimate
 from sgflux.evaluation.report.data import Evaluation
@@ -53,28 +53,11 @@ def check_figures(evaluation: Evaluation) -> int:
     for key, entries in aggregate(evaluation).items():
         for name, entry in entries.items():
             recorded = evaluation.results.get(key, {}).get(name)
-            _expect(f"{key}.{name}", entry, recorded)
+            line = next(differing(f"{key}.{name}", entry, recorded, further=False), None)
+            if line is not None:
+                raise SgfluxError(
+                    f"{RESULTS}: {line}: the two files are of different runs, or one was changed; "
+                    "run the same 'sgflux eval' again"
+                )
             count += 1
     return count
-
-
-def _expect(place: str, found: Any, recorded: Any) -> None:
-    """Compare what was found with its record; further keys of the record are not compared."""
-    if isinstance(found, dict) and isinstance(recorded, dict):
-        for key, value in found.items():
-            _expect(f"{place}.{key}", value, recorded.get(key))
-    elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
-        for number, value in enumerate(found):
-            _expect(f"{place}.{number}", value, recorded[number])
-    elif isinstance(found, float) and isinstance(recorded, float):
-        if not math.isclose(found, recorded, rel_tol=1e-6, abs_tol=1e-9):  # another machine's
-            raise _differs(place, found, recorded)
-    elif found != recorded:
-        raise _differs(place, found, recorded)
-
-
-def _differs(place: str, found: Any, recorded: Any) -> SgfluxError:
-    return SgfluxError(
-        f"{RESULTS}: {place} is {recorded!r}, but {PICTURE_RESULTS} gives {found!r}: the two "
-        "files are of different runs, or one was changed; run the same 'sgflux eval' again"
-    )
