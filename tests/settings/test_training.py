@@ -76,6 +76,12 @@ def test_a_bad_value_is_refused_by_name(changes: dict[str, Any], message: str) -
         ({"val_jsonl": None, "val_every": 5}, r"val_every \(5\) has no effect without val_jsonl"),
         ({"val_jsonl": None, "select_by": "ranking_accuracy"}, "select_by .* has no effect"),
         ({"save_every": 0, "keep_checkpoints": 1}, "keep_checkpoints .* with save_every 0"),
+        ({"early_stopping_min_delta": 0.1}, "min_delta .* without early_stopping_patience"),
+        ({"early_stopping_patience": 2}, "early_stopping_patience needs .* 'last'"),
+        (
+            {"early_stopping_patience": 2, "val_every": 0, "select_by": "val_loss"},
+            "early_stopping_patience has no effect with val_every 0",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_an_error(changes: dict[str, Any], message: str) -> None:

@@ -21,7 +21,6 @@ from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.training.batches.batch import Batch, LatentScale
 from sgflux.training.validation import (
-    ValidationResult,
     Validator,
     choose_items,
     summarize,
@@ -188,19 +187,3 @@ def test_without_negatives_there_is_no_ranking() -> None:
     assert result.ranking_accuracy is None
     assert result.loss_negative is None
     assert result.loss == 1.0
-
-
-def result(loss: float, accuracy: float) -> ValidationResult:
-    errors = torch.full((3, 1, 1), loss)
-    made = summarize(errors, kinds=["role_swap"], sigmas=[0.5])
-    return ValidationResult(**{**made.row(), "ranking_accuracy": accuracy})
-
-
-def test_better_means_what_was_asked_for() -> None:
-    best = result(1.0, 0.6).row()
-    assert result(0.9, 0.5).is_better_than(best, by="val_loss")
-    assert not result(1.0, 0.9).is_better_than(best, by="val_loss")
-    assert result(2.0, 0.7).is_better_than(best, by="ranking_accuracy")
-    assert result(0.9, 0.6).is_better_than(best, by="ranking_accuracy")
-    assert not result(1.0, 0.6).is_better_than(best, by="ranking_accuracy")
-    assert result(9.0, 0.1).is_better_than(best, by="last")

@@ -80,6 +80,11 @@ class TrainConfig:
         self._check_buckets()
 
     def _check_validation(self) -> None:
+        if self.validation.early_stopping_patience and self.selection == "last":
+            raise ConfigError(
+                "early_stopping_patience needs a figure that can get better, and select_by is "
+                "'last', which is the default with lambda_words; give another select_by"
+            )
         if self.data.val_jsonl is not None:
             return
         if self.losses.ranking.measures_confusion:
@@ -87,7 +92,13 @@ class TrainConfig:
                 "hard negatives of the model's own errors are measured on the validation set: give "
                 "val_jsonl, or hard_negatives_from 'classifier'"
             )
-        names = ("val_every", "val_examples", "val_sigmas", "select_by")
+        names = (
+            "val_every",
+            "val_examples",
+            "val_sigmas",
+            "select_by",
+            "early_stopping_patience",
+        )
         expect_defaults(self.validation, "without val_jsonl", *names, more=" or give val_jsonl")
 
     def _check_memory(self) -> None:

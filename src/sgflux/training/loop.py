@@ -20,7 +20,7 @@ from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.settings.run import RunSettings
-from sgflux.settings.validation import SelectBy
+from sgflux.settings.validation import SelectBy, ValidationSettings
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder
 from sgflux.training.build import Preparation
@@ -38,6 +38,7 @@ from sgflux.training.optimization import (
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
+from sgflux.training.selection import Patience, is_better
 from sgflux.training.terms.loss import TrainingLoss
 from sgflux.training.terms.ranking.negatives import ConfusionTable
 from sgflux.training.validation import ValidationResult
@@ -66,7 +67,7 @@ class TrainingRun:
         conditions: ConditionSettings,
         flow: FlowSettings,
         run: RunSettings,
-        val_every: int,
+        validation: ValidationSettings,
         selection: SelectBy,
         recompute_every: int,
         settings: Mapping[str, Any],
@@ -83,7 +84,7 @@ class TrainingRun:
             conditions: Texts and graphs that the pictures come with.
             flow: Noise levels.
             run: Seed of the run, and how often it logs and saves.
-            val_every: Steps between two validations; 0: only after the last step.
+            validation: Settings of the validations, and of an early end.
             selection: Way in which the best adapter is chosen.
             recompute_every: Every n-th block is recomputed in the backward pass; 0: none.
             settings: All settings of the run as JSON has them, for its checkpoints.
@@ -95,7 +96,8 @@ class TrainingRun:
         self.step = 0
         self.best: AdapterWeights | None = None
         self._settings, self._conditions, self._flow = optimizer, conditions, flow
-        self._run, self._val_every, self._selection = run, val_every, selection
+        self._run, self._val_every, self._selection = run, validation.val_every, selection
+        self._patience = Patience(validation, by=selection)
         self._stored = settings
         self._plan = preparation.plan
         self._data = preparation
@@ -132,6 +134,7 @@ class TrainingRun:
             else ExampleOrder(num_examples=self._plan.train_examples, seed=run.seed)
         )
         self._validated_step = 0
+        self._validation_seconds = 0.0
         self._validation: ValidationResult | None = None
         # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet,
         # still on the device.
@@ -142,7 +145,7 @@ class TrainingRun:
     # -- the loop ------------------------------------------------------------------------------
 
     def loop(self) -> int | None:
-        """Train up to the last step, or until SIGINT or SIGTERM.
+        """Train up to the last step, until validation stops getting better, or a signal comes.
 
         Returns:
             The signal that ended it early, or None.
@@ -151,7 +154,7 @@ class TrainingRun:
             self._stopwatch.restart()
             # A run that was stopped during a validation catches up on it first.
             stopped_by = self._validate_if_due(stop)
-            while stopped_by is None and self.step < self._plan.max_steps:
+            while stopped_by is None and self._goes_on:
                 self._measure_confusion_if_due()
                 stopped_by = self.train_step(stop)
                 self._log.advance()
@@ -163,7 +166,17 @@ class TrainingRun:
                     self.save()
             if stopped_by is not None:
                 self.save()
+            elif self.step < self._plan.max_steps:
+                if self._unread or self._window:
+                    self._log_training()
+                self._log.say(f"the run ends early, after step {self.step}: {self._patience}")
+                self.save()
             return stopped_by
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether there is another step."""
+        return self.step < self._plan.max_steps and not self._patience.is_over
 
     def _is_due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and after the last, happens now."""
@@ -300,7 +313,18 @@ class TrainingRun:
         row |= self._loss.row(dict(zip(self._loss.names, figures, strict=True)))
         if self._processes.device.type == "cuda":
             row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
-        self._log.train(row, max_steps=self._plan.max_steps, shown=self._loss.shown)
+        self._log.train(
+            row,
+            max_steps=self._plan.max_steps,
+            pauses=self._validations_left() * self._validation_seconds,
+            may_end_early=self._patience.may_end_early,
+            shown=self._loss.shown,
+        )
+
+    def _validations_left(self) -> int:
+        """Number of validations that are still to come."""
+        every, last = self._val_every or self._plan.max_steps, self._plan.max_steps
+        return -(-last // every) - self._validated_step // every
 
     @property
     def _position(self) -> int:
@@ -348,15 +372,17 @@ class TrainingRun:
                     extra = dict(self._extra_validation(self._model, self.step))
             self._validated_step = self.step
             self._validation = result
+            self._validation_seconds = time.perf_counter() - started
             self._log.validation(
                 {
                     "step": self.step,
                     "epoch": self._position / self._plan.train_examples,
                     **result.row(),
-                    "seconds": time.perf_counter() - started,
+                    "seconds": self._validation_seconds,
                     **extra,
                 }
             )
+        self._patience.see(result.row(), step=self.step)
         is_best = self._keep_if_best(result)
         best = "  (best so far)" if is_best and self._selection != "last" else ""
         self._log.say(f"step {self.step}  {result}{best}")
@@ -366,9 +392,9 @@ class TrainingRun:
     def _keep_if_best(self, result: ValidationResult) -> bool:
         """Keep the adapter if it is the best so far, in memory and as a file."""
         by = self._selection
-        if self.best is not None and not result.is_better_than(self.best.metrics, by=by):
-            return False
         metrics = {**result.row(), "select_by": by}
+        if self.best is not None and not is_better(metrics, self.best.metrics, by=by):
+            return False
         self.best = self._adapter_weights(metrics)
         if self._processes.is_main:
             self.best.save(self._folder.best)
@@ -405,6 +431,7 @@ class TrainingRun:
             validated_step=self._validated_step,
             best=self.best,
             confusion=None if ranking is None else ranking.confusion.to_state(),
+            patience=self._patience.to_state(),
         )
 
     def save(self) -> None:
@@ -426,6 +453,8 @@ class TrainingRun:
         self.step = state.step
         self._validated_step = state.validated_step
         self.best = state.best
+        if state.patience is not None:
+            self._patience.load(state.patience)
         if state.confusion is not None and self._loss.ranking is not None:
             self._loss.ranking.confusion = ConfusionTable.from_state(state.confusion)
         if self.best is not None and self._processes.is_main:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -32,7 +32,6 @@ from sgflux.graphs.negatives import (
 )
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.settings.validation import SelectBy
 from sgflux.training.batches.batch import Batch, LatentScale
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed, generator_for
@@ -88,16 +87,6 @@ class ValidationResult:
         """The figures as plain JSON."""
         return dict(vars(self))
 
-    def is_better_than(self, other: Mapping[str, Any], *, by: SelectBy) -> bool:
-        """Whether this is strictly better than the earlier result whose ``row`` is ``other``.
-
-        Ranking accuracy comes in steps; where it is equal, the lower loss is better. By 'last',
-        whatever is later is better.
-        """
-        if by == "last":
-            return True
-        return _merit(self.row(), by) > _merit(other, by)
-
     def __str__(self) -> str:
         """One line for a log."""
         text = f"validation loss {self.loss:.4f}, without graph {self.loss_null:.4f}"
@@ -107,12 +96,6 @@ class ValidationResult:
                 f"ranking accuracy {self.ranking_accuracy:.3f}"
             )
         return text
-
-
-def _merit(
-    row: Mapping[str, Any], by: Literal["val_loss", "ranking_accuracy"]
-) -> tuple[float, ...]:
-    return (-row["loss"],) if by == "val_loss" else (row["ranking_accuracy"], -row["loss"])
 
 
 def choose_items(

@@ -90,3 +90,14 @@ def test_tensorboard_reads_the_scalars_and_forgets_what_comes_again(tmp_path: Pa
     events.Reload()
     found = {entry.step: entry.value for entry in events.Scalars("train/loss")}
     assert found == {1: 1.0, 2: 1.0, 3: 5.0, 4: 5.0}
+
+
+def test_the_time_that_is_left_has_the_validations_in_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunLog(silent=False)
+    log.train(train_row(2), max_steps=4, pauses=60.0)
+    log.train(train_row(2), max_steps=4, pauses=60.0, may_end_early=True)
+    plain, early = capsys.readouterr().out.splitlines()
+    assert plain.endswith("steps/s  1 min 01 s left")
+    assert early.endswith("steps/s  at most 1 min 01 s left")

@@ -172,6 +172,23 @@ def test_two_processes_sample_and_evaluate_together(
     assert figures["ranking_accuracy"] == alone["ranking_accuracy"]
 
 
+def test_two_processes_end_early_in_one_step(make_config: MakeConfig, tmp_path: Path) -> None:
+    """If only one of them did, the other would wait for it without end."""
+    script = tmp_path / "training.py"
+    script.write_text(TRAINING)
+    config = make_config(
+        tmp_path / "run",
+        batch_size=1,
+        max_steps=20,
+        val_every=1,
+        select_by="ranking_accuracy",
+        early_stopping_patience=2,
+        early_stopping_min_delta=1.0,
+    )
+    assert "the run ends early, after step 3" in finish(launch(script, *flags_of(config)))
+    assert (tmp_path / "run" / "final").is_dir()
+
+
 def test_a_signal_to_the_launcher_saves_once_and_the_run_goes_on(
     make_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -101,6 +101,8 @@ class TrainingState:
             of an older sgflux.
         passes: Number of forward passes of a step, over all processes; None in a checkpoint of an
             older sgflux.
+        patience: Count of the validations since the figure of early stopping last got better; None
+            without early stopping.
     """
 
     step: int
@@ -119,6 +121,7 @@ class TrainingState:
     confusion: dict[str, Any] | None = None
     content: dict[str, str] | None = None
     passes: int | None = None
+    patience: dict[str, Any] | None = None
 
     @property
     def passes_of_step(self) -> int:

@@ -93,24 +93,33 @@ class RunLog:
             self._bar.update(steps)
 
     def train(
-        self, row: Mapping[str, Any], *, max_steps: int, shown: Mapping[str, str] | None = None
+        self,
+        row: Mapping[str, Any],
+        *,
+        max_steps: int,
+        pauses: float = 0.0,
+        may_end_early: bool = False,
+        shown: Mapping[str, str] | None = None,
     ) -> None:
         """Write one line of training metrics.
 
         Args:
             row: Figures by name; step, loss, lr and steps_per_second are needed.
             max_steps: Number of steps of the run.
+            pauses: Seconds that the validations to come will take.
+            may_end_early: Whether the run may end before the last step.
             shown: Name of a further figure -> label with which it is printed, if the row has it.
         """
         if self._silent:
             return
         self._write({"kind": "train", **row})
-        left = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9)
+        seconds = (max_steps - row["step"]) / max(row["steps_per_second"], 1e-9) + pauses
+        left = f"{'at most ' if may_end_early else ''}{duration(seconds)} left"
         figures = {"loss": "loss", **(shown or {})}
         said = "  ".join(f"{label} {row[n]:.4f}" for n, label in figures.items() if n in row)
         line = (
             f"step {row['step']}/{max_steps}  {said}  "
-            f"lr {row['lr']:.2e}  {row['steps_per_second']:.2f} steps/s  {duration(left)} left"
+            f"lr {row['lr']:.2e}  {row['steps_per_second']:.2f} steps/s  {left}"
         )
         if self._bar is None:
             self.say(line)

@@ -314,7 +314,7 @@ def start_run(
         conditions=config.conditions,
         flow=config.flow,
         run=config.run,
-        val_every=config.validation.val_every,
+        validation=config.validation,
         selection=config.selection,
         recompute_every=config.blocks.recompute_every,
         settings=config.to_json(),
