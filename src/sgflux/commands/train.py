@@ -44,6 +44,9 @@ def _train(config: TrainConfig) -> int:
     check_inputs(config)
     check_start(config.start, allow_download=config.model.allow_download)
     check_base(config.model)
+    from sgflux.training.log.trackers import check_trackers
+
+    check_trackers(config.run.trackers)
     from sgflux.training.processes.lost import LostProcessError
     from sgflux.training.run import train as trainer
 

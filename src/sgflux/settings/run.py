@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from sgflux.settings.checks import expect_defaults, expect_least, typed_fields
+from sgflux.settings.checks import expect, expect_defaults, expect_least, typed_fields
 from sgflux.settings.shared import OutputDir
+
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+TRACKER_NAMES: tuple[TrackerName, ...] = get_args(TrackerName)
+NO_TRACKER = "none"
+"""What ``log_with`` says where no tracker is to be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,13 @@ class RunSettings:
     sample_steps: int = 4
     """Number of denoising steps of the picture that is drawn with the finished adapter; 0 draws
     none."""
+    log_with: str = "tensorboard"
+    """Trackers that get the figures of metrics.jsonl, with commas between them: 'tensorboard'
+    (files in --output-dir), 'wandb', 'trackio', 'mlflow', or 'none'. All but the first need a
+    package of that name."""
+    tracker_project: str = "sgflux"
+    """Project of wandb and trackio, or experiment of mlflow, that the run is put into under the
+    name of its folder."""
     dry_run: bool = False
     """Check the run without loading weights or encoding: the base's files by their headers,
     tokenizers, pictures, boxes, every word, the training adapter, and room on the disk. It prints
@@ -39,3 +52,19 @@ class RunSettings:
         expect_least(self, 0, "seed", "save_every", "keep_checkpoints", "sample_steps")
         if self.save_every == 0:
             expect_defaults(self, "with save_every 0", "keep_checkpoints")
+        names = self.trackers
+        expect(
+            set(names) <= set(TRACKER_NAMES) and len(set(names)) == len(names),
+            "log_with",
+            self.log_with,
+            f"be {NO_TRACKER!r} or different ones of {list(TRACKER_NAMES)} with commas between",
+        )
+        if not set(names) - {"tensorboard"}:
+            expect_defaults(self, f"with log_with {self.log_with!r}", "tracker_project")
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Names of the trackers that ``log_with`` says."""
+        if self.log_with == NO_TRACKER:
+            return ()
+        return tuple(name.strip() for name in self.log_with.split(","))

@@ -36,6 +36,8 @@ _NO_PART_OF_TRAINING = (
     "sample_steps",
     "resume",
     "dry_run",
+    "log_with",
+    "tracker_project",
     "early_stopping_patience",
     "early_stopping_min_delta",
 )

@@ -1,4 +1,4 @@
-"""The log of a run: on the screen, in training.log, in metrics.jsonl and for TensorBoard.
+"""The log of a run: on the screen, in training.log, in metrics.jsonl and for trackers.
 
 Only the main process writes; in the others every method does nothing.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tqdm import tqdm
@@ -18,6 +18,10 @@ from tqdm import tqdm
 from sgflux.files.json_files import checked, iter_json_lines
 from sgflux.files.writing import naming_disk_errors, replace_file
 from sgflux.training.log.event_file import EventFile
+from sgflux.training.log.trackers import naming_tracker
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
 
 LOG_FILE = "training.log"
 METRICS_FILE = "metrics.jsonl"
@@ -44,12 +48,28 @@ class RunLog:
         self._file: _LineFile | None = None
         self._metrics: _LineFile | None = None
         self._board: EventFile | None = None
+        self._trackers: Sequence[GeneralTracker] = ()
         self._bar: tqdm[Any] | None = None
 
-    def open(self, output_dir: Path, *, step: int, max_steps: int) -> None:
+    def open(
+        self,
+        output_dir: Path,
+        *,
+        step: int,
+        max_steps: int,
+        board: bool = True,
+        trackers: Sequence[GeneralTracker] = (),
+    ) -> None:
         """Write into ``output_dir`` from now on, after ``step`` steps of ``max_steps``.
 
         Rows of later steps are removed from the files: those steps come again.
+
+        Args:
+            output_dir: Folder of the run.
+            step: Number of steps done.
+            max_steps: Number of steps of the run.
+            board: Whether TensorBoard's file is written.
+            trackers: Further trackers, started.
 
         Raises:
             SgfluxError: if one of the files cannot be written.
@@ -61,9 +81,11 @@ class RunLog:
         # Line by line, so that `tail -f` and a killed run show everything that was said.
         self._file = _LineFile(output_dir / LOG_FILE)
         self._metrics = _LineFile(metrics)
-        self._board = EventFile(
-            output_dir / TENSORBOARD_FOLDER, purge_step=step + 1 if step else None
-        )
+        if board:
+            self._board = EventFile(
+                output_dir / TENSORBOARD_FOLDER, purge_step=step + 1 if step else None
+            )
+        self._trackers = trackers
         for line in self._early:
             self._file.write(line)
         self._early.clear()
@@ -132,11 +154,16 @@ class RunLog:
         self._write({"kind": "validation", **row})
 
     def _write(self, row: Mapping[str, Any]) -> None:
-        if self._metrics is None or self._board is None:
+        if self._metrics is None:
             return
         self._metrics.write(json.dumps(row, allow_nan=False) + "\n")
-        for name, value in _scalars(row):
-            self._board.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+        numbers = {f"{row['kind']}/{name}": value for name, value in _scalars(row)}
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, row["step"])
+        for tracker in self._trackers:
+            with naming_tracker(tracker.name):
+                tracker.log(numbers, step=row["step"])
 
     def close(self) -> None:
         """Close the files; further messages only go to the screen."""
@@ -146,6 +173,10 @@ class RunLog:
             if stream is not None:
                 stream.close()
         self._file = self._metrics = self._board = self._bar = None
+        trackers, self._trackers = self._trackers, ()
+        for tracker in trackers:
+            with naming_tracker(tracker.name):
+                tracker.finish()
 
 
 class _LineFile:

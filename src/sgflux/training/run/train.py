@@ -38,6 +38,7 @@ from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.encoding.size import with_size
 from sgflux.training.encoding.splits import Splits
 from sgflux.training.log.run_log import RunLog
+from sgflux.training.log.trackers import check_trackers, start_trackers
 from sgflux.training.loop import ExtraValidation, TrainingRun
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
@@ -106,6 +107,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             gradient that is not finite; the message names the way out.
         LostProcessError: if another process of the run is gone.
     """
+    check_trackers(config.run.trackers)
     check_launcher(
         dtype=config.compute.dtype,
         compiles=config.blocks.compile,
@@ -255,7 +257,13 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         if processes.is_main:
             text = json.dumps(config.to_json(), indent=2) + "\n"
             replace_file(folder.root / CONFIG_FILE, text)
-        log.open(config.run.output_dir, step=run.step, max_steps=prepared.plan.max_steps)
+        log.open(
+            config.run.output_dir,
+            step=run.step,
+            max_steps=prepared.plan.max_steps,
+            board="tensorboard" in config.run.trackers,
+            trackers=_trackers(config) if processes.is_main else (),
+        )
         if state is not None:
             log.say(f"resumed from {resume_path}, after step {state.step}")
         interrupted_by = run.loop()
@@ -291,6 +299,16 @@ def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> Non
         raise CheckpointError(f"{path}: {error}") from error
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is damaged: {first_line(error)}") from error
+
+
+def _trackers(config: TrainConfig) -> list[Any]:
+    """The trackers of a run beside TensorBoard, started."""
+    return start_trackers(
+        config.run.trackers,
+        project=config.run.tracker_project,
+        run=config.run.output_dir.resolve().name,
+        settings=config.to_json(),
+    )
 
 
 def _sizes(config: TrainConfig) -> dict[str, Any]:
