@@ -58,7 +58,6 @@ class RunLog:
         step: int,
         max_steps: int,
         board: bool = True,
-        trackers: Sequence[GeneralTracker] = (),
     ) -> None:
         """Write into ``output_dir`` from now on, after ``step`` steps of ``max_steps``.
 
@@ -69,7 +68,6 @@ class RunLog:
             step: Number of steps done.
             max_steps: Number of steps of the run.
             board: Whether TensorBoard's file is written.
-            trackers: Further trackers, started.
 
         Raises:
             SgfluxError: if one of the files cannot be written.
@@ -85,12 +83,15 @@ class RunLog:
             self._board = EventFile(
                 output_dir / TENSORBOARD_FOLDER, purge_step=step + 1 if step else None
             )
-        self._trackers = trackers
         for line in self._early:
             self._file.write(line)
         self._early.clear()
         if sys.stderr.isatty():
             self._bar = tqdm(total=max_steps, initial=step, unit="step", dynamic_ncols=True)
+
+    def track(self, trackers: Sequence[GeneralTracker]) -> None:
+        """Tell these trackers, which were started, all figures; they are finished in the end."""
+        self._trackers = trackers
 
     def say(self, text: str) -> None:
         """Write a message for the user."""

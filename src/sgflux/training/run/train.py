@@ -229,6 +229,8 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         for line in checked:
             log.say(f"checked:    {line}")
         make_folder(folder.root)
+        if processes.is_main:
+            log.track(_trackers(config))  # one that needs a login says so before the encoding
         planned = planned or plan_data(config, splits, processes=processes)
         encoded = encode_data(config, splits, planned, processes=processes, say=log.say)
         planned = None  # the encoders need not be kept
@@ -262,7 +264,6 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             step=run.step,
             max_steps=prepared.plan.max_steps,
             board="tensorboard" in config.run.trackers,
-            trackers=_trackers(config) if processes.is_main else (),
         )
         if state is not None:
             log.say(f"resumed from {resume_path}, after step {state.step}")
