@@ -57,6 +57,7 @@ ERRORS = {
     ),
     "demo, a folder that cannot be made": "demo --output-dir here/out",
     "data check, a missing data file": "data check gone",
+    "data from-prompts, a missing list": "data from-prompts gone --output out.jsonl",
     "data vg, a missing folder": "data vg --raw gone --output-dir out",
     "world measure-base, a missing model": "world measure-base --model-id ./gone",
     "an unknown command": "sampel",

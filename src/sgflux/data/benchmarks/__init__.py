@@ -1,0 +1,1 @@
+"""Prompt lists of published benchmarks, read from the user's own copy into graphs."""
