@@ -19,11 +19,12 @@ import transformers
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.detectors import make_detector
 from sgflux.evaluation.judges.detectors.grounding_dino import (
-    GroundingDinoDetector,
+    GROUNDING_DINO,
     caption_of,
     tokens_in,
 )
-from sgflux.evaluation.judges.detectors.owlv2 import Owlv2Detector
+from sgflux.evaluation.judges.detectors.owlv2 import OWLV2
+from sgflux.evaluation.judges.detectors.prompted import PromptedDetector
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "cat", "dog", "traffic", "light", "##s"]
 WIDE = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
@@ -90,9 +91,9 @@ def grounding(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 def test_owlv2_is_made_from_its_folder_and_scales_by_the_longer_side(owlv2: str) -> None:
     detector = make_detector(owlv2, device="cpu")
-    assert isinstance(detector, Owlv2Detector)
+    assert isinstance(detector, PromptedDetector)
     assert len(detector.sha256 or "") == 64
-    every = Owlv2Detector(owlv2, score_threshold=0.0)
+    every = PromptedDetector(OWLV2, owlv2, score_threshold=0.0)
     processor = transformers.Owlv2ImageProcessorPil.from_pretrained(owlv2)
     network = transformers.Owlv2ForObjectDetection.from_pretrained(owlv2)
     tokenizer = transformers.AutoTokenizer.from_pretrained(owlv2)
@@ -123,7 +124,7 @@ def test_owlv2_is_made_from_its_folder_and_scales_by_the_longer_side(owlv2: str)
 
 
 def test_what_else_is_looked_for_does_not_change_what_owlv2_finds(owlv2: str) -> None:
-    detector = Owlv2Detector(owlv2, score_threshold=0.0)
+    detector = PromptedDetector(OWLV2, owlv2, score_threshold=0.0)
     alone, together = detector.find([WIDE, WIDE], [["dog"], ["cat", "dog", "traffic light"]])
     dogs = [one for one in together if one.name == "dog"]
     assert [one.box for one in alone] == [one.box for one in dogs]
@@ -131,8 +132,9 @@ def test_what_else_is_looked_for_does_not_change_what_owlv2_finds(owlv2: str) ->
 
 
 def test_grounding_dino_gives_names_and_its_own_boxes(grounding: str) -> None:
-    assert isinstance(make_detector(grounding, device="cpu"), GroundingDinoDetector)
-    detector = GroundingDinoDetector(grounding, score_threshold=0.0)
+    detector = make_detector(grounding, device="cpu")
+    assert isinstance(detector, PromptedDetector)
+    detector = PromptedDetector(GROUNDING_DINO, grounding, score_threshold=0.0)
     (found,) = detector.find([WIDE], [["cat", "traffic lights"]])
     assert {one.name for one in found} <= {"cat", "traffic lights"}
     processor = transformers.GroundingDinoImageProcessorPil.from_pretrained(grounding)
@@ -166,7 +168,7 @@ def test_a_name_is_where_its_own_letters_stand_in_the_caption() -> None:
 
 
 def test_names_that_do_not_fit_into_a_caption_are_refused(grounding: str) -> None:
-    detector = GroundingDinoDetector(grounding)
+    detector = PromptedDetector(GROUNDING_DINO, grounding)
     with pytest.raises(SgfluxError, match=r"reads 32 tokens, but the 20 names .* have 42"):
         detector.find([WIDE], [["cat"] * 20])
 

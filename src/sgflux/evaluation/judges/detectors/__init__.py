@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import transformers
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.detectors.detector import Detector
-from sgflux.evaluation.judges.detectors.grounding_dino import GroundingDinoDetector
+from sgflux.evaluation.judges.detectors.grounding_dino import GROUNDING_DINO
 from sgflux.evaluation.judges.detectors.onnx import DESCRIPTION, OnnxDetector
-from sgflux.evaluation.judges.detectors.owlv2 import Owlv2Detector
+from sgflux.evaluation.judges.detectors.owlv2 import OWLV2
+from sgflux.evaluation.judges.detectors.prompted import PromptedDetector
 from sgflux.evaluation.judges.pretrained import expect_source, load
 
 DETECTORS: dict[str, Callable[[str, str], Detector]] = {
     "onnx": OnnxDetector,
-    "owlv2": Owlv2Detector,
-    "grounding-dino": GroundingDinoDetector,
-    "mm-grounding-dino": GroundingDinoDetector,
+    "owlv2": partial(PromptedDetector, OWLV2),
+    "grounding-dino": partial(PromptedDetector, GROUNDING_DINO),
+    "mm-grounding-dino": partial(PromptedDetector, GROUNDING_DINO),
 }
 """Kind -> what loads a detector of a folder or hub id on a device.
 

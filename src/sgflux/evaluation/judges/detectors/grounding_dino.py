@@ -9,74 +9,45 @@ DINO's evaluation (Zhao et al. 2024, arXiv:2401.02361), and a box has the name w
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
 import transformers
 
-from sgflux.bases.digests import state_digest
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges.detectors.detector import (
-    NMS_IOU,
-    Detection,
-    best_of_overlapping,
-    relative_box,
-)
-from sgflux.evaluation.judges.pretrained import load, load_network, load_tokenizer
+from sgflux.evaluation.judges.detectors.prompted import Prompting
 
 
-class GroundingDinoDetector:
-    """All names of a picture are looked for at once, in one caption."""
-
-    def __init__(self, source: str, device: str = "cpu", *, score_threshold: float = 0.3) -> None:
-        """Load the network.
-
-        Args:
-            source: Folder, or hub id such as "IDEA-Research/grounding-dino-tiny".
-            device: Device on which the network runs.
-            score_threshold: Smallest score of a detection.
-        """
-        self._processor = load(transformers.GroundingDinoImageProcessorPil, source)
-        self._tokenizer = load_tokenizer(source)
-        loader = transformers.AutoModelForZeroShotObjectDetection
-        self._network = load_network(loader, source, device)
-        self.name = source
-        self.sha256: str | None = state_digest(self._network.state_dict())
-        self._threshold = score_threshold
-
-    def find(
-        self, images: Sequence[np.ndarray], names: Sequence[Sequence[str]]
-    ) -> list[list[Detection]]:
-        """See :meth:`Detector.find`."""
-        return [self._in_one(image, own) for image, own in zip(images, names, strict=True)]
-
-    @torch.inference_mode()
-    def _in_one(self, image: np.ndarray, names: Sequence[str]) -> list[Detection]:
-        device = self._network.device
-        pixels = self._processor(images=image, return_tensors="pt").to(device)
-        caption, spans = caption_of(names)
-        text = self._tokenizer(caption, return_offsets_mapping=True, return_tensors="pt")
-        offsets = text.pop("offset_mapping")[0].tolist()
-        longest = self._network.config.max_text_len
-        if len(offsets) > longest:
-            raise SgfluxError(
-                f"detector {self.name!r} reads {longest} tokens, but the {len(names)} names of one "
-                f"picture have {len(offsets)}; use graphs with fewer objects, or another detector"
-            )
-        out = self._network(**pixels, **text.to(device))
-        by_token = out.logits[0, :, : len(offsets)].sigmoid().cpu().numpy()  # (A, tokens)
-        scores = np.stack(
-            [by_token[:, tokens_in(offsets, span)].mean(axis=1) for span in spans], axis=1
+def _score(
+    network: Any, tokenizer: Any, pixels: Any, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    caption, spans = caption_of(names)
+    text = tokenizer(caption, return_offsets_mapping=True, return_tensors="pt")
+    offsets = text.pop("offset_mapping")[0].tolist()
+    longest = network.config.max_text_len
+    if len(offsets) > longest:
+        raise SgfluxError(
+            f"detector {network.name_or_path!r} reads {longest} tokens, but the {len(names)} names "
+            f"of one picture have {len(offsets)}; use graphs with fewer objects, or another "
+            "detector"
         )
-        size = (float(image.shape[1]), float(image.shape[0]))
-        found = []
-        for candidate, place in enumerate(scores.argmax(axis=1)):
-            score = float(scores[candidate, place])
-            values = out.pred_boxes[0, candidate].cpu().numpy()
-            box = relative_box(values, size=size, image=image)
-            if score > self._threshold and box.area >= 1:
-                found.append(Detection(names[place], box, score))
-        return best_of_overlapping(found, iou=NMS_IOU)
+    out = network(**pixels, **text.to(network.device))
+    by_token = out.logits[0, :, : len(offsets)].sigmoid().cpu().numpy()  # (A, tokens)
+    scores = np.stack(
+        [by_token[:, tokens_in(offsets, span)].mean(axis=1) for span in spans], axis=1
+    )
+    is_best = np.arange(len(names)) == scores.argmax(axis=1)[:, None]
+    return out.pred_boxes[0].cpu().numpy(), np.where(is_best, scores, -1.0)
+
+
+GROUNDING_DINO = Prompting(
+    processor=transformers.GroundingDinoImageProcessorPil,
+    network=transformers.AutoModelForZeroShotObjectDetection,
+    threshold=0.3,
+    score=_score,
+    size=lambda image: (float(image.shape[1]), float(image.shape[0])),
+)
+"""Such as "IDEA-Research/grounding-dino-tiny"."""
 
 
 def caption_of(names: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
