@@ -60,7 +60,8 @@ import sgflux
 from sgflux.bases.hub import resolve_model_id
 from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.evaluator import RESULTS, EvalConfig, evaluate
+from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.evaluation.records import RESULTS
 from sgflux.files.writing import replacing
 from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.settings.losses import LossSettings

@@ -23,7 +23,7 @@ from typing import Any
 from ablation_plan import write_json
 
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.evaluator import RESULTS
+from sgflux.evaluation.records import RESULTS
 from sgflux.evaluation.report.headline import Figure, footnotes, headline
 from sgflux.files.writing import replacing
 from sgflux.training.log.run_log import duration

@@ -21,7 +21,7 @@ from sgflux import __version__
 from sgflux.bases.digests import CACHE_VARIABLE
 from sgflux.cli import main
 from sgflux.commands import COMMANDS
-from sgflux.evaluation.evaluator import RESULTS
+from sgflux.evaluation.records import RESULTS
 from sgflux.files.folder_lock import hold_folder
 from sgflux.terminal.printable import counted
 from tests.helpers.evaluated import make_evaluation

@@ -1,7 +1,6 @@
-"""Finished evaluations: their figures made again, and two of them compared pair by pair.
+"""Two finished evaluations, compared pair by pair.
 
-If one of these failed, a table would not follow from the verdicts that stand beside it, or two
-runs would be compared that are about different things.
+If one of these failed, two runs would be compared that are about different things.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import pytest
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.comparing import aggregate, compare_runs
+from sgflux.evaluation.comparing import compare_runs
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.statistics import holm
 from sgflux.world.dataset import write_world
@@ -55,69 +54,6 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 
 def results_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "evaluation_results.json").read_text())
-
-
-# --- one evaluation -----------------------------------------------------------------------------
-
-
-def test_figures_made_again_are_those_on_record(oracle: Path, tmp_path: Path) -> None:
-    again, changed = aggregate(oracle)
-    assert changed == []
-    assert again == results_of(oracle)
-    assert list(again) == list(results_of(oracle))
-    # What is left of an evaluation whose pictures were thrown away is enough.
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for name in ("results.jsonl", "evaluation_results.json"):
-        shutil.copy(oracle / name, copy)
-    assert aggregate(copy) == (results_of(oracle), [])
-
-
-def test_a_figure_that_does_not_follow_is_named(
-    oracle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    shutil.copy(oracle / "results.jsonl", copy)
-    results = results_of(oracle)
-    results["arms"]["graph"]["relation_accuracy"]["macro"] = 0.123
-    results["win_rate"]["n"] += 1
-    (copy / "evaluation_results.json").write_text(json.dumps(results))
-    output = tmp_path / "again.json"
-    assert main(["eval", "aggregate", str(copy), "--output", str(output)]) == 1
-    said = capsys.readouterr().out
-    assert "arms.graph.relation_accuracy.macro is 0.123 on record" in said
-    assert "win_rate.n is" in said
-    assert json.loads(output.read_text()) == results_of(oracle)
-    assert main(["eval", "aggregate", str(oracle)]) == 0
-    said = capsys.readouterr().out
-    assert "every figure is the one on record" in said
-    assert "graph minus negative_graph: " in said
-
-
-@pytest.mark.parametrize("command", ["aggregate", "compare"])
-def test_lines_that_were_changed_are_refused(
-    oracle: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    shutil.copy(oracle / "evaluation_results.json", copy)
-    content = (oracle / "results.jsonl").read_text()
-    arguments = ["eval", command, *([] if command == "aggregate" else [str(oracle)]), str(copy)]
-    for changed, message in (
-        (content.replace('"not found"', '"holds"', 1), "was changed after the evaluation"),
-        (content[: len(content) // 2], "is cut"),
-    ):
-        (copy / "results.jsonl").write_text(changed)
-        assert main(arguments) == 2
-        assert message in capsys.readouterr().err
-    shutil.copy(oracle / "results.jsonl", copy)
-    forget_lines(copy)
-    assert main(arguments) == 2
-    assert "earlier version" in capsys.readouterr().err
-
-
-# --- two evaluations ----------------------------------------------------------------------------
 
 
 def test_two_runs_are_compared_by_pairs(oracle: Path, swapped: Path) -> None:
@@ -203,3 +139,25 @@ def test_the_command_prints_a_table_and_writes_it(
         assert f"{100 * entry['difference']:+.1f}" in line
         assert f"{entry['n_discordant']} of 48" in line
     assert "  riding" in said
+
+
+@pytest.mark.parametrize("command", ["aggregate", "compare"])
+def test_lines_that_were_changed_are_refused(
+    oracle: Path, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(oracle / "evaluation_results.json", copy)
+    content = (oracle / "results.jsonl").read_text()
+    arguments = ["eval", command, *([] if command == "aggregate" else [str(oracle)]), str(copy)]
+    for changed, message in (
+        (content.replace('"not found"', '"holds"', 1), "was changed after the evaluation"),
+        (content[: len(content) // 2], "is cut"),
+    ):
+        (copy / "results.jsonl").write_text(changed)
+        assert main(arguments) == 2
+        assert message in capsys.readouterr().err
+    shutil.copy(oracle / "results.jsonl", copy)
+    forget_lines(copy)
+    assert main(arguments) == 2
+    assert "earlier version" in capsys.readouterr().err

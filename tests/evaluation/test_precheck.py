@@ -22,6 +22,7 @@ from sgflux.evaluation import evaluator
 from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.precheck import check_graphs
+from sgflux.evaluation.readable import ReadableExamples
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.model_source import ModelSource
 
@@ -61,7 +62,11 @@ def test_what_is_ranked_is_looked_at_before_the_model_is_loaded(
         raise SgfluxError("the model is loaded")
 
     data = write(tmp_path, predicates=["on", "in"])
-    monkeypatch.setattr(evaluator, "_read_data", lambda path, **_: (read_examples(path), None))
+    monkeypatch.setattr(
+        evaluator,
+        "readable_examples",
+        lambda path, **_: ReadableExamples(read_examples(path), None, ""),
+    )
     monkeypatch.setattr(evaluator, "check_overlap", lambda *_, **__: {"text": None})
     monkeypatch.setattr(evaluator.SceneGraphFluxPipeline, "from_settings", load)
     with pytest.raises(SgfluxError, match=expected):

@@ -29,7 +29,7 @@ class AggregateFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Make the figures again; returns 1 if one is not that on record."""
     flags = command.parse(AggregateFlags, arguments)
-    from sgflux.evaluation.comparing import aggregate
+    from sgflux.evaluation.aggregation import aggregate
     from sgflux.evaluation.records import comparison_lines
     from sgflux.evaluation.report.headline import print_headline
     from sgflux.files.writing import replace_file

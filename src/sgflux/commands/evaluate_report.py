@@ -26,18 +26,29 @@ class ReportFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Check that the figures follow from ``results.jsonl``, and write the report again."""
     flags = command.parse(ReportFlags, arguments)
-    from sgflux.evaluation.report.aggregation import check_figures
-    from sgflux.evaluation.report.data import find_metrics, read_evaluation
+    from sgflux.errors import SgfluxError
+    from sgflux.evaluation.aggregation import aggregate
+    from sgflux.evaluation.records import RESULTS
+    from sgflux.evaluation.report.data import find_metrics, read_results
     from sgflux.evaluation.report.headline import print_headline
     from sgflux.evaluation.report.page import write_report
 
     with command.hold(flags.folder):
-        evaluation = read_evaluation(flags.folder)
-        figures = check_figures(evaluation)
-        metrics = flags.metrics or find_metrics(evaluation.results["adapter"]["path"])
+        results = read_results(flags.folder)
+        checked = "the results are of an earlier version: that they follow from results.jsonl "
+        checked += "cannot be checked"
+        if results.get("picture_results") is not None:
+            _, changed = aggregate(flags.folder)
+            if changed:
+                raise SgfluxError(
+                    f"{flags.folder / RESULTS}: {changed[0]}: the two files are of different runs, "
+                    "or one was changed; run the same 'sgflux eval' again"
+                )
+            checked = "every figure of the pictures follows from results.jsonl again"
+        metrics = flags.metrics or find_metrics(results["adapter"]["path"])
         report = write_report(flags.folder, metrics=metrics)
-    print_headline(evaluation.results)
-    print(f"{figures} figures follow from results.jsonl again")
+    print_headline(results)
+    print(checked)
     print(f"report: {report}")
     return 0
 

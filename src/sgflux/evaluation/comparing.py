@@ -1,13 +1,7 @@
-"""Finished evaluations, read back: their figures made again, and two of them compared.
-
-``results.jsonl`` has all from which the figures of the pictures come, so neither needs a model, a
-judge or the data.
-"""
+"""Two finished evaluations, compared pair by pair without a model, a judge or the data."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,12 +12,11 @@ from rich.text import Text
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.drawing import PICTURES, JudgedPicture
-from sgflux.evaluation.evaluator import PICTURE_RESULTS
+from sgflux.evaluation.drawing import JudgedPicture
 from sgflux.evaluation.metrics import Rows
-from sgflux.evaluation.records import read_lines
+from sgflux.evaluation.records import PICTURE_RESULTS, read_lines
 from sgflux.evaluation.report.data import read_results
-from sgflux.evaluation.scoring import comparisons, coverage, relation_rows, summary
+from sgflux.evaluation.scoring import relation_rows
 from sgflux.evaluation.statistics import compare_all
 
 _SAME = (
@@ -35,61 +28,6 @@ _SAME = (
     "items.seeds_per_item",
 )
 """What two evaluations must share to be compared, as keys of their results."""
-
-
-# --- one evaluation -----------------------------------------------------------------------------
-
-
-def aggregate(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Make the figures of an evaluation's pictures again from its ``results.jsonl``.
-
-    Where the pictures are not in the folder, how far they move stays as it is on record.
-
-    Returns:
-        The results with these figures in place of those on record, and the figures that differ
-        from the record, in words.
-
-    Raises:
-        SgfluxError: if a file is missing, damaged, or changed since the evaluation.
-    """
-    results = read_results(folder)
-    judged = read_lines(folder / PICTURE_RESULTS, results)
-    drawn = folder if (folder / PICTURES).is_dir() else None
-    figures = summary(judged, out_dir=drawn, judge=results["judge"]["name"])
-    figures["comparisons"] = comparisons(judged)
-    if "coverage" in results["judge"]:
-        figures["judge"] = {**results["judge"], "coverage": coverage(figures["arms"])}
-    figures = json.loads(json.dumps(figures))
-    changed = [
-        line for name, found in figures.items() for line in differing(name, found, results[name])
-    ]
-    return {**results, **figures}, changed
-
-
-def differing(place: str, found: Any, recorded: Any, *, further: bool = True) -> Iterator[str]:
-    """Yield what differs; figures of another machine may differ in their last digits.
-
-    Args:
-        place: Keys that lead to the values, with dots between them.
-        found: Plain JSON that was made again.
-        recorded: Plain JSON on record.
-        further: Whether keys that only the record has differ as well.
-    """
-    if isinstance(found, dict) and isinstance(recorded, dict):
-        for key in {**found, **recorded} if further else found:
-            pair = found.get(key), recorded.get(key)
-            yield from differing(f"{place}.{key}", *pair, further=further)
-    elif isinstance(found, list) and isinstance(recorded, list) and len(found) == len(recorded):
-        for number, pair in enumerate(zip(found, recorded, strict=True)):
-            yield from differing(f"{place}.{number}", *pair, further=further)
-    elif isinstance(found, float) and isinstance(recorded, float):
-        if not math.isclose(found, recorded, rel_tol=1e-6, abs_tol=1e-9):
-            yield f"{place} is {recorded!r} on record, but {PICTURE_RESULTS} gives {found!r}"
-    elif found != recorded:
-        yield f"{place} is {recorded!r} on record, but {PICTURE_RESULTS} gives {found!r}"
-
-
-# --- two evaluations ----------------------------------------------------------------------------
 
 
 def compare_runs(first: Path, second: Path) -> dict[str, Any]:

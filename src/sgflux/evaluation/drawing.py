@@ -5,19 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from sgflux.data.pictures import read_picture, save_picture
+from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import PictureRequest, batches, questions_about
+from sgflux.evaluation.arms import Arm, PictureRequest, batches, questions_about
 from sgflux.evaluation.generators import Generator
 from sgflux.evaluation.judges.judge import Judge, Reading, read_questions
 from sgflux.files.leftovers import sweep
+from sgflux.files.writing import make_folder
+from sgflux.sampling.companions import Companions
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -124,6 +129,55 @@ def draw_arm(
         advance(len(batch))
     reused = len(requests) - len(missing)
     return DrawingCount(drawn=len(missing) - replaced, replaced=replaced, reused=reused)
+
+
+def draw_plan(
+    plan: Mapping[Arm, Sequence[PictureRequest]],
+    generator: Generator,
+    *,
+    out_dir: Path,
+    batch_size: int,
+    companions: Companions,
+    show_progress: bool,
+) -> tuple[DrawingCount, float]:
+    """Draw what is missing of every arm, shared between processes.
+
+    Args:
+        plan: Pictures of each arm.
+        generator: Generator that draws them.
+        out_dir: Folder of the evaluation.
+        batch_size: Number of pictures drawn at once.
+        companions: Processes that share the work.
+        show_progress: Whether to show a bar on stderr.
+
+    Returns:
+        Count of what all processes drew, and the seconds that it took.
+    """
+    make_folder(out_dir)
+    if companions.index == 0:
+        sweep_pictures(out_dir)
+    companions.wait()  # nobody draws what is being swept
+    # The batches are those of one process.
+    shares = [
+        list(chain(*islice(batches(own, batch_size), companions.index, None, companions.count)))
+        for own in plan.values()
+    ]
+    counts = [DrawingCount()]
+    started = time.time()
+    with progress_bar(sum(map(len, shares)), "pictures", show=show_progress) as advance:
+        for requests in shares:
+            counts.append(
+                draw_arm(
+                    generator,
+                    requests,
+                    out_dir=out_dir,
+                    batch_size=batch_size,
+                    advance=advance,
+                )
+            )
+    counts = companions.gather(counts)
+    seconds = time.time() - started
+    return DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
 
 
 def pixels_digest(pixels: np.ndarray) -> str:

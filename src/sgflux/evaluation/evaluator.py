@@ -7,7 +7,6 @@ evaluation_results.json             the figures, with their intervals
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shlex
@@ -16,29 +15,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import sgflux
-from sgflux.data.examples import Digest, SceneExample, read_examples
-from sgflux.data.expressible import keep_expressible
 from sgflux.data.progress import progress_bar
-from sgflux.data.repairs import repairs
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import (
-    ALL_ARMS,
-    Arm,
-    EvaluationItem,
-    PictureRequest,
-    batches,
-    choose_rows,
-    make_items,
-    plan_pictures,
-)
+from sgflux.evaluation.arms import Arm, choose_rows, make_items, plan_pictures
 from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
-from sgflux.evaluation.drawing import DrawingCount, draw_arm, judge_arm, sweep_pictures
+from sgflux.evaluation.drawing import draw_plan, judge_arm
 from sgflux.evaluation.generators import Generator, ModelGenerator
 from sgflux.evaluation.judges import Means, make_judge
 from sgflux.evaluation.judges.judge import Judge
@@ -51,27 +38,29 @@ from sgflux.evaluation.quality import (
     quality_figures,
     quality_lines,
 )
-from sgflux.evaluation.ranking import NOT_MEASURED, measure_errors, ranking_summary
+from sgflux.evaluation.ranking import rank
+from sgflux.evaluation.readable import expect_no_adapter_needed, readable_examples
 from sgflux.evaluation.real_pictures import RealPictures, any_picture
-from sgflux.evaluation.records import calibration_lines, coverage_line, judge_line, write_lines
-from sgflux.evaluation.scoring import comparisons, coverage, sensitivity, summary
+from sgflux.evaluation.records import (
+    PICTURE_RESULTS,
+    RESULTS,
+    calibration_lines,
+    coverage_line,
+    judge_line,
+    write_lines,
+)
+from sgflux.evaluation.scoring import coverage, sensitivity, summary
 from sgflux.files.folder_lock import hold_folder
-from sgflux.files.writing import make_folder, replace_file
-from sgflux.flow_matching import sigma_grid
+from sgflux.files.writing import replace_file
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
-from sgflux.models.bundle import read_config
-from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.companions import ALONE, Companions
-from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values
-from sgflux.settings.shared import Crop
 from sgflux.versions import installed_versions
 from sgflux.world.generators import WorldGenerator
 
-RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 
 
@@ -118,17 +107,17 @@ def evaluate(
         started = time.time()
         adapter, size, batch_size = config.trained.adapter, config.size, config.drawing.batch_size
         if generator is None and config.generator == "model" and adapter is None:
-            _expect_no_adapter_needed(config.arms)
-        digest = hashlib.sha256()
-        examples, left_out = _read_data(
-            config.data, vocabulary=config.vocabulary, adapter=adapter, digest=digest, say=say
+            expect_no_adapter_needed(config.arms)
+        readable = readable_examples(
+            config.data, vocabulary=config.vocabulary, adapter=adapter, say=say
         )
+        examples = readable.examples
         images_dir = config.data.parent if config.images_dir is None else config.images_dir
         items = make_items(
             examples,
             choose_rows(examples, config.items),
             seed=config.seed,
-            predicates=None if left_out is None else CGIP_PREDICATES,
+            predicates=None if readable.left_out is None else CGIP_PREDICATES,
             vocabulary=vocabulary_of(config.vocabulary),
         )
         # All is planned before anything is drawn: an item that lacks something stops it here.
@@ -173,7 +162,12 @@ def evaluate(
         if is_first:
             calibration = _read_calibration(config.calibration, judge)
             of_judge = judge_figures(
-                judge, examples, items, pictures, seed=config.seed, show_progress=show_progress
+                judge,
+                examples,
+                items,
+                pictures,
+                seed=config.seed,
+                show_progress=show_progress,
             )
             say(judge_line(of_judge))
             for sentence in calibration_lines(calibration):
@@ -193,11 +187,11 @@ def evaluate(
                 height=size.height,
                 width=size.width,
             )
-            requests = [request for planned in plan.values() for request in planned]
-            check_graphs(pipeline, items, requests, data=config.data)
+            every = chain.from_iterable(plan.values())
+            check_graphs(pipeline, items, every, data=config.data)
         elif generator is None:
             generator = WorldGenerator(config.generator, resolution=size.height or 64)
-        count, seconds = _draw(
+        count, seconds = draw_plan(
             plan,
             generator,
             out_dir=config.output_dir,
@@ -210,7 +204,7 @@ def evaluate(
             f"pictures: {count.drawn} drawn, {count.reused} kept{again if count.replaced else ''} "
             f"({seconds:.0f} s)"
         )
-        ranking = _rank(
+        ranking = rank(
             pipeline,
             items,
             pictures,
@@ -261,7 +255,7 @@ def evaluate(
             "items": {
                 "rows": len(items),
                 "of": len(examples),
-                "left_out": left_out,
+                "left_out": readable.left_out,
                 "held_out_combination": sum(item.held_out is True for item in items),
                 "by_predicate": dict(sorted(predicates.items())),
                 "seeds_per_item": config.seeds_per_item,
@@ -279,7 +273,7 @@ def evaluate(
             },
             "data": {
                 "path": str(config.data),
-                "sha256": digest.hexdigest(),
+                "sha256": readable.sha256,
                 "pictures_sha256": None if pictures is None else pictures.summary(),
                 "overlap": seen,
             },
@@ -299,60 +293,11 @@ def evaluate(
                 "drawing_seconds": round(seconds, 1),
                 **count._asdict(),
             },
-            "comparisons": comparisons(judged),
             "picture_results": write_lines(config.output_dir / PICTURE_RESULTS, judged),
         }
         text = json.dumps(figures, indent=2, allow_nan=False)
         replace_file(config.output_dir / RESULTS, text + "\n")
         return figures
-
-
-# --- steps --------------------------------------------------------------------------------------
-
-
-def _read_data(
-    data: Path,
-    *,
-    vocabulary: Path | None,
-    adapter: Path | None,
-    digest: Digest,
-    say: Callable[[str], None],
-) -> tuple[list[SceneExample], dict[str, dict[str, int]] | None]:
-    """Read the examples that the adapter can read; return what its encoder lacks, too."""
-    examples = read_examples(
-        data, vocabulary=vocabulary_of(vocabulary), open_vocabulary=True, digest=digest
-    )
-    if (line := repairs(examples)) is not None:
-        say(f"{data.name}: {line}")
-    encoder = {} if adapter is None else read_config(adapter).encoder
-    if encoder.get("kind") != "cgip":
-        return examples, None
-    words = CGIPVocabulary(
-        objects=encoder["objects"],
-        predicates=encoder["predicates"],
-        synonyms=encoder["synonyms"],
-    )
-    kept = keep_expressible(
-        examples,
-        predicates=words.canonical_predicates,
-        knows_object=words.knows_object,
-    )
-    for line in kept.lines():
-        say(f"{data.name}: {line}")
-    if not kept.examples:
-        raise SgfluxError(
-            f"{data}: the adapter's cgip graph encoder can read none of its {kept.of} examples"
-        )
-    return kept.examples, kept.to_json()
-
-
-def _expect_no_adapter_needed(arms: Sequence[str]) -> None:
-    adapted = [name for name in arms if Arm(name).uses_adapter]
-    if adapted:
-        raise SgfluxError(
-            f"the arms {adapted} need an adapter: give adapter, or only the arms "
-            f"{[str(arm) for arm in ALL_ARMS if not arm.uses_adapter]}"
-        )
 
 
 def _read_calibration(path: Path | None, judge: Judge | None) -> dict[str, Any] | None:
@@ -361,78 +306,3 @@ def _read_calibration(path: Path | None, judge: Judge | None) -> dict[str, Any] 
     if judge is None:
         raise SgfluxError("calibration has no effect with judge 'none'; leave it out")
     return read_calibration(path, judge.identity)
-
-
-def _draw(
-    plan: dict[Arm, list[PictureRequest]],
-    generator: Generator,
-    *,
-    out_dir: Path,
-    batch_size: int,
-    companions: Companions,
-    show_progress: bool,
-) -> tuple[DrawingCount, float]:
-    """Draw what is missing of every arm; return what all processes drew, and the seconds of it."""
-    make_folder(out_dir)
-    if companions.index == 0:
-        sweep_pictures(out_dir)
-    companions.wait()  # nobody draws what is being swept
-    # The batches are those of one process.
-    shares = [
-        list(chain(*islice(batches(own, batch_size), companions.index, None, companions.count)))
-        for own in plan.values()
-    ]
-    counts = [DrawingCount()]
-    started = time.time()
-    with progress_bar(sum(map(len, shares)), "pictures", show=show_progress) as advance:
-        for requests in shares:
-            counts.append(
-                draw_arm(
-                    generator,
-                    requests,
-                    out_dir=out_dir,
-                    batch_size=batch_size,
-                    advance=advance,
-                )
-            )
-    counts = companions.gather(counts)
-    seconds = time.time() - started
-    return DrawingCount(*map(sum, zip(*counts, strict=True))), seconds
-
-
-def _rank(
-    pipeline: SceneGraphFluxPipeline | None,
-    items: Sequence[EvaluationItem],
-    pictures: RealPictures | None,
-    *,
-    levels: int,
-    size: SizeSettings,
-    crop: Crop,
-    seed: int,
-    batch_size: int,
-    companions: Companions,
-    show_progress: bool,
-) -> dict[str, Any]:
-    if pipeline is None or pipeline.model is None or pictures is None or not levels:
-        return dict(NOT_MEASURED)
-    sigmas = sigma_grid(levels)
-    own = items[companions.index :: companions.count]
-    with progress_bar(len(own), "ranking", show=show_progress) as advance:
-        errors = measure_errors(
-            pipeline,
-            own,
-            pictures=pictures,
-            height=size.height or pipeline.default_size,
-            width=size.width or pipeline.default_size,
-            crop=crop,
-            sigmas=sigmas,
-            guidance=size.guidance,
-            seed=seed,
-            batch_size=batch_size,
-            advance=advance,
-        )
-    shares = companions.gather([errors])
-    everywhere = errors.new_empty(len(errors), len(items), len(sigmas))
-    for index, share in enumerate(shares):
-        everywhere[:, index :: len(shares)] = share
-    return ranking_summary(items, everywhere, sigmas=sigmas)

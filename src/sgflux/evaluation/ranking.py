@@ -15,15 +15,19 @@ import torch
 from torch import Tensor
 
 from sgflux.data.images import Crop, crop_box, fit_image
+from sgflux.data.progress import progress_bar
 from sgflux.data.prompts import prompt_for
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import EvaluationItem, derived_seed
 from sgflux.evaluation.metrics import Row, Rows, level_estimate, macro_estimate, mean_estimate
 from sgflux.evaluation.real_pictures import RealPictures
+from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.errors import ranking_errors_of_each
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.companions import Companions
+from sgflux.settings.drawing import SizeSettings
 
 ALTERNATIVES = ("graph", "null_graph", str(NegativeKind.ROLE_SWAP), str(NegativeKind.PREDICATE))
 """Under which graphs each picture is explained."""
@@ -192,3 +196,58 @@ def ranking_summary(
             **{kind: level_estimate(rows).to_json() for kind, rows in gaps.items()},
         },
     }
+
+
+def rank(
+    pipeline: SceneGraphFluxPipeline | None,
+    items: Sequence[EvaluationItem],
+    pictures: RealPictures | None,
+    *,
+    levels: int,
+    size: SizeSettings,
+    crop: Crop,
+    seed: int,
+    batch_size: int,
+    companions: Companions,
+    show_progress: bool,
+) -> dict[str, Any]:
+    """Measure the ranking accuracy, shared between processes.
+
+    Args:
+        pipeline: Pipeline that drew the pictures; None if another generator did.
+        items: Test items.
+        pictures: Pictures of the items; None if there are none.
+        levels: Number of noise levels; 0 measures nothing.
+        size: Size to which pictures are scaled, and the guidance.
+        crop: Name of the crop, as in training.
+        seed: Seed of the noise.
+        batch_size: Number of items at once.
+        companions: Processes that share the work.
+        show_progress: Whether to show a bar on stderr.
+
+    Returns:
+        Figures of :func:`ranking_summary`, or :data:`NOT_MEASURED`.
+    """
+    if pipeline is None or pipeline.model is None or pictures is None or not levels:
+        return dict(NOT_MEASURED)
+    sigmas = sigma_grid(levels)
+    own = items[companions.index :: companions.count]
+    with progress_bar(len(own), "ranking", show=show_progress) as advance:
+        errors = measure_errors(
+            pipeline,
+            own,
+            pictures=pictures,
+            height=size.height or pipeline.default_size,
+            width=size.width or pipeline.default_size,
+            crop=crop,
+            sigmas=sigmas,
+            guidance=size.guidance,
+            seed=seed,
+            batch_size=batch_size,
+            advance=advance,
+        )
+    shares = companions.gather([errors])
+    everywhere = errors.new_empty(len(errors), len(items), len(sigmas))
+    for index, share in enumerate(shares):
+        everywhere[:, index :: len(shares)] = share
+    return ranking_summary(items, everywhere, sigmas=sigmas)

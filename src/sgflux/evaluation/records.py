@@ -33,10 +33,10 @@ from sgflux.files.writing import replacing
 from sgflux.graphs.negatives import Negative, NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
+RESULTS, PICTURE_RESULTS = "evaluation_results.json", "results.jsonl"
+"""Files of an evaluation's folder: its figures, and one line for each picture."""
 NOT_COVERED = "not covered"
 """Stands in place of a verdict where no judge covers the predicate."""
-
-
 AGAIN = "run the same 'sgflux eval' again, which keeps the pictures that are there"
 """Advice on files of an evaluation that are missing or damaged."""
 

@@ -233,6 +233,7 @@ def summary(judged: Judged, *, out_dir: Path | None, judge: str = "") -> dict[st
         "arms": arms,
         **win_rates(judged),
         "differences": differences(judged),
+        "comparisons": comparisons(judged),
         "contradiction": contradiction(judged),
         **(
             {}

@@ -10,9 +10,14 @@ from typing import Any
 from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.evaluator import PICTURE_RESULTS, RESULTS
 from sgflux.evaluation.judges.judge import NONE, Outcome, pair_of, predicate_of
-from sgflux.evaluation.records import AGAIN, NOT_COVERED, expect_unchanged
+from sgflux.evaluation.records import (
+    AGAIN,
+    NOT_COVERED,
+    PICTURE_RESULTS,
+    RESULTS,
+    expect_unchanged,
+)
 from sgflux.evaluation.report.headline import Results
 from sgflux.evaluation.report.shapes import (
     MetricsShape,
