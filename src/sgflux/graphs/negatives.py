@@ -69,6 +69,25 @@ class NegativeUnavailableError(SgfluxError):
     """The graph has no negative of the kind asked for; the message says why."""
 
 
+def roles_swapped(
+    graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> SceneGraph | None:
+    """Return the graph with subject and object of every relationship exchanged.
+
+    A relationship with a symmetric predicate stays as it is.
+
+    Returns:
+        The other graph; None if no relationship changes.
+    """
+    relationships = tuple(
+        (s, predicate, o) if vocabulary.is_symmetric(predicate) else (o, predicate, s)
+        for s, predicate, o in graph.relationships
+    )
+    if relationships == graph.relationships:
+        return None
+    return SceneGraph(objects=graph.objects, relationships=relationships)
+
+
 @dataclass(frozen=True)
 class _Fact:
     """A statement by name, as written: equal names of different objects are not told apart."""

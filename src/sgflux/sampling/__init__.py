@@ -10,28 +10,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sgflux.sampling.arms import Arm, ArmPicture, draw_arms, sample_command
     from sgflux.sampling.comparison import sample
     from sgflux.sampling.inputs import PipelineOutput
     from sgflux.sampling.pipeline import SceneGraphFluxPipeline
-    from sgflux.sampling.saliency_maps import saliency
+    from sgflux.sampling.saliency_maps import picture_saliency, saliency
     from sgflux.settings.sampling import SaliencyConfig, SampleConfig
 
 __all__ = [
+    "Arm",
+    "ArmPicture",
     "PipelineOutput",
     "SaliencyConfig",
     "SampleConfig",
     "SceneGraphFluxPipeline",
+    "draw_arms",
+    "picture_saliency",
     "saliency",
     "sample",
+    "sample_command",
 ]
 
 _MODULES = {
+    "Arm": "sgflux.sampling.arms",
+    "ArmPicture": "sgflux.sampling.arms",
     "PipelineOutput": "sgflux.sampling.inputs",
     "SaliencyConfig": "sgflux.settings.sampling",
     "SampleConfig": "sgflux.settings.sampling",
     "SceneGraphFluxPipeline": "sgflux.sampling.pipeline",
+    "draw_arms": "sgflux.sampling.arms",
+    "picture_saliency": "sgflux.sampling.saliency_maps",
     "saliency": "sgflux.sampling.saliency_maps",
     "sample": "sgflux.sampling.comparison",
+    "sample_command": "sgflux.sampling.arms",
 }
 
 

@@ -33,6 +33,7 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.sampling.callbacks import AfterStep, StepCallback, after_step
 from sgflux.sampling.inputs import (
     GraphInput,
     PipelineOutput,
@@ -221,6 +222,8 @@ class SceneGraphFluxPipeline:
         open_vocabulary: bool = False,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
         output_type: Literal["pil", "np", "latent"] = "pil",
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> PipelineOutput:
         """Draw pictures.
 
@@ -244,6 +247,14 @@ class SceneGraphFluxPipeline:
                 one is an error that names the nearest known ones.
             vocabulary: Known predicates.
             output_type: ``pil``, ``np`` or ``latent``.
+            callback_on_step_end: Function that is called after each step, as diffusers calls it:
+                with the pipeline, the number of the step from 0, its timestep (1000 sigma) and a
+                dictionary of the tensors that ``callback_on_step_end_tensor_inputs`` names. It
+                returns a dictionary, whose ``latents`` take the place of the step's; an error that
+                it raises ends the drawing.
+            callback_on_step_end_tensor_inputs: Names of the tensors in the dictionary: ``latents``
+                after the step and ``denoised``, the picture that the step foresees. Both are packed
+                as those of ``output_type="latent"``, and :meth:`decode` makes pictures of them.
 
         Raises:
             SgfluxError: on a graph that cannot be read or has an unknown predicate, numbers that do
@@ -270,12 +281,15 @@ class SceneGraphFluxPipeline:
             graph_scale=graph_scale,
             guidance=guidance,
             use_adapter=use_adapter,
+            after_step=after_step(
+                self, self.network, callback_on_step_end, callback_on_step_end_tensor_inputs
+            ),
         )
         if output_type == "latent":
             return PipelineOutput(self.network.pack(latents), prompts, seeds)
-        images: Any = self._decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+        images: Any = self._decode(latents)
         if output_type == "pil":
-            images = [Image.fromarray(picture) for picture in to_uint8(images)]
+            images = _pictures(images)
         elif output_type != "np":
             raise SgfluxError(f"output_type must be 'pil', 'np' or 'latent', got {output_type!r}")
         return PipelineOutput(images, prompts, seeds)
@@ -326,6 +340,29 @@ class SceneGraphFluxPipeline:
             output_type="np",
         )
         return to_uint8(output.images)
+
+    def decode(
+        self, latents: Tensor, *, height: int | None = None, width: int | None = None
+    ) -> list[Image.Image]:
+        """Return the pictures of latents, such as a callback is given.
+
+        Args:
+            latents: Packed latents (B, S, c), as ``output_type="latent"`` returns them.
+            height, width: Size of the pictures in pixels; None: :attr:`default_size`.
+
+        Raises:
+            SgfluxError: if the latents are not those of such a picture.
+        """
+        height, width = self.picture_size(height, width)
+        factor = self.autoencoder.downsample
+        grid = height // factor, width // factor
+        tokens = math.prod(grid) // self.network.patch**2
+        if latents.ndim != 3 or latents.shape[1] != tokens:
+            raise SgfluxError(
+                f"latents of {height} x {width} pixels must be packed as (B, {tokens}, c), "
+                f"got {tuple(latents.shape)}"
+            )
+        return _pictures(self._decode(self.network.unpack(latents, *grid)))
 
     def encode_text(self, prompts: Sequence[str]) -> Text:
         """Features of the prompts, each different one encoded once, in the model's precision."""
@@ -437,6 +474,7 @@ class SceneGraphFluxPipeline:
         graph_scale: float,
         guidance: float | None,
         use_adapter: bool,
+        after_step: AfterStep | None = None,
     ) -> Tensor:
         """Integrate from noise (B, c, h, w) to scaled latents of the same shape."""
         has_graph = any(graph is not None and not graph.is_null for graph in graphs)
@@ -476,12 +514,19 @@ class SceneGraphFluxPipeline:
                 if without:
                     velocity = without[0] + graph_scale * (velocity - without[0])
                 velocity = self.network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
-                latents = schedule.step(number, latents, velocity)
+                before, latents = latents, schedule.step(number, latents, velocity)
+                if after_step is not None:
+                    latents = after_step(number, sigma, before - sigma * velocity, latents)
         return latents
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 in [0, 1]; a few at once, pixels take far more than latents."""
+    def _decode(self, latents: Tensor) -> np.ndarray:
+        """(B, H, W, 3) float32 in [0, 1]; a few at once, pixels take far more than latents."""
         pixels = latents.shape[2] * latents.shape[3] * self.autoencoder.downsample**2
         at_once = max(1, _DECODED_AT_ONCE // pixels)
         with torch.inference_mode():
-            return torch.cat([self.autoencoder.decode(part) for part in latents.split(at_once)])
+            parts = [self.autoencoder.decode(part) for part in latents.split(at_once)]
+        return torch.cat(parts).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _pictures(images: np.ndarray) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in to_uint8(images)]

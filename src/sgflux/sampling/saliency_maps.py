@@ -48,13 +48,12 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     pixels = fit_image(source, *pipeline.picture_size(config.size.height, config.size.width))
     blocks = config.blocks or default_concept_blocks(pipeline.network.num_layers)
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
-    count = len(triples)
-    maps = concept_maps(
+    maps = statement_maps(
         pipeline,
-        pixels.expand(count, -1, -1, -1),
-        concepts=triples,
-        prompts=[prompt] * count,
-        graphs=None if config.trained.adapter is None else [graph] * count,
+        pixels,
+        graph,
+        prompt=prompt,
+        use_graph=config.trained.adapter is not None,
         sigma=config.sigma,
         seed=config.seed,
         blocks=blocks,
@@ -91,6 +90,86 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     sheet = config.output_dir / "contact_sheet.png"
     save_picture(sheet, contact_sheet(pictures, captions, columns=4), {"graph": config.graph})
     return [*paths, sheet]
+
+
+def picture_saliency(
+    pipeline: SceneGraphFluxPipeline,
+    picture: Image.Image,
+    graph: SceneGraph,
+    prompt: str | None = None,
+    *,
+    use_graph: bool | None = None,
+    sigma: float = 0.5,
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return where in a picture the model sees the parts of each statement.
+
+    Args:
+        pipeline: Pipeline of a base, with an adapter or without.
+        picture: Picture of a size that the model takes.
+        graph: Graph whose statements are looked for.
+        prompt: Text that the model is given; None: the neutral text of the graph.
+        use_graph: Whether the adapter is given the graph; None: if there is an adapter.
+        sigma: Noise level in [0, 1] at which the model sees the picture.
+        seed: Seed of the noise.
+
+    Returns:
+        The heat maps of subject, predicate and object of each statement: the picture under a map's
+        colors, (H, W, 3) uint8.
+
+    Raises:
+        SgfluxError: if the graph states nothing, or the model takes no such picture.
+    """
+    if graph.is_null:
+        raise SgfluxError("the graph states no relation, so there is nothing to look for")
+    picture = picture.convert("RGB")
+    pixels = fit_image(picture, *pipeline.picture_size(picture.height, picture.width))
+    maps = statement_maps(
+        pipeline,
+        pixels,
+        graph,
+        prompt=prompts_for_graph(graph, "neutral") if prompt is None else prompt,
+        use_graph=pipeline.model is not None if use_graph is None else use_graph,
+        sigma=sigma,
+        seed=seed,
+        blocks=default_concept_blocks(pipeline.network.num_layers),
+    )
+    shown = np.asarray(picture)
+    return [tuple(heat_map(shown, heat.numpy()) for heat in own) for own in maps]  # type: ignore
+
+
+def statement_maps(
+    pipeline: SceneGraphFluxPipeline,
+    pixels: Tensor,
+    graph: SceneGraph,
+    *,
+    prompt: str,
+    use_graph: bool,
+    **settings: Any,
+) -> Tensor:
+    """Assign each part of a picture to subject, predicate or object, once for each statement.
+
+    Args:
+        pipeline: Pipeline of a base, with an adapter or without.
+        pixels: Picture (3, H, W) in [-1, 1].
+        graph: Graph of T statements.
+        prompt: Text that the model is given.
+        use_graph: Whether the adapter is given the graph.
+        settings: Further settings of :func:`concept_maps`.
+
+    Returns:
+        (T, 3, h/2, w/2) float32 on the CPU.
+    """
+    triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
+    count = len(triples)
+    return concept_maps(
+        pipeline,
+        pixels.expand(count, -1, -1, -1),
+        concepts=triples,
+        prompts=[prompt] * count,
+        graphs=[graph] * count if use_graph else None,
+        **settings,
+    )
 
 
 @torch.no_grad()
