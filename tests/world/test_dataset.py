@@ -21,6 +21,7 @@ from sgflux.world import dataset as world_dataset
 from sgflux.world.dataset import held_out_pairs, parse_triples, write_world
 from sgflux.world.icons import OBJECT_NAMES
 from sgflux.world.scenes import PREDICATES
+from sgflux.world.shapes import shape_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -176,6 +177,68 @@ def test_held_out_pairs_are_spread_over_the_objects():
     assert held_out_pairs(5, seed=0) != held_out_pairs(5, seed=1)
 
 
+MAN_AND_DOGS = "man, riding, horse; dog, left of, horse; dog#2, right of, horse; man, holding, cup"
+
+
+@pytest.fixture(scope="module")
+def shaped(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
+    out_dir = tmp_path_factory.mktemp("data") / "shaped"
+    summary = write(
+        out_dir,
+        test_per_class=6,
+        triples="1,3,4",
+        twins=0.5,
+        hold_out_combinations=8,
+        hold_out_shapes=["star of 3", MAN_AND_DOGS],
+        resolution=64,
+    )
+    return out_dir, summary
+
+
+def test_rows_say_which_shape_they_have(shaped):
+    out_dir, summary = shaped
+    held_out = {"star of 3", "fork of 4 with twins: end and end, 2 apart"}
+    assert set(summary["arguments"]["hold_out_shapes"]) == held_out
+    assert summary["arguments"]["twins"] == 0.5
+    for split in ("train", "test"):
+        examples = read_examples(out_dir / f"{split}.jsonl")
+        for example in examples:
+            names = example.graph.objects
+            assert example.meta["shape"] == shape_of(example.graph)
+            assert example.meta["twins"] is (len(set(names)) < len(names))
+            assert example.meta["held_out_shape"] is (example.meta["shape"] in held_out)
+        assert check_dataset(out_dir / f"{split}.jsonl").ok
+        found = summary["splits"][split]
+        assert sum(found["shapes"].values()) == found["rows"]
+        assert found["twins"] == found["rows"] // 3, "half of those with more than one triple"
+
+
+def test_held_out_shapes_are_every_second_of_their_kind_in_the_test_split_alone(shaped):
+    out_dir, summary = shaped
+    assert summary["splits"]["train"]["held_out_shape"] == 0
+    test = read_examples(out_dir / "test.jsonl")
+    kinds = Counter(
+        (len(e.graph.relationships), e.meta["twins"], e.meta["held_out_shape"]) for e in test
+    )
+    for size, twins in ((3, False), (4, True)):
+        assert kinds[size, twins, True] == kinds[size, twins, False] == 12
+    assert kinds[3, True, True] == kinds[4, False, True] == 0
+    assert summary["splits"]["test"]["held_out_shape"] == 24
+    # Held-out pairs are held out as ever, and both occur together and alone.
+    both = Counter((e.meta["held_out_combination"], e.meta["held_out_shape"]) for e in test)
+    assert len(both) == 4
+
+
+def test_shapes_are_spread_evenly(shaped):
+    out_dir, _ = shaped
+    examples = read_examples(out_dir / "test.jsonl")
+    counts = Counter(
+        e.meta["shape"] for e in examples if len(e.graph.relationships) == 4 and not e.meta["twins"]
+    )
+    assert len(counts) == 8
+    assert max(counts.values()) - min(counts.values()) <= 2
+
+
 def test_an_existing_folder_is_refused_unless_empty(tmp_path):
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty")
@@ -226,9 +289,9 @@ def test_a_picture_that_is_there_already_is_drawn_again_then_given_up(tmp_path, 
         write(tmp_path / "other")
 
 
-@pytest.mark.parametrize("bad", ["", "0", "4", "1,1", "one", "1,", 0, -1])
+@pytest.mark.parametrize("bad", ["", "0", "5", "1,1", "one", "1,", 0, -1])
 def test_bad_numbers_of_triples(bad: int | str):
-    with pytest.raises(SgfluxError, match="triples must be numbers from 1 to 3"):
+    with pytest.raises(SgfluxError, match="triples must be numbers from 1 to 4"):
         parse_triples(bad)
 
 
@@ -246,6 +309,12 @@ def test_good_numbers_of_triples():
         ({"hold_out_combinations": 4}, "need a test split"),
         ({"hold_out_combinations": 10_000, "test_per_class": 2}, "must be from 0 to"),
         ({"resolution": 2}, "resolution"),
+        ({"twins": 1.5, "triples": 2}, "twins must be a share from 0 to 1, got 1.5"),
+        ({"twins": 0.5}, "twins need scenes of at least two triples"),
+        ({"hold_out_shapes": ["ring"]}, "'ring' is neither the text of a graph .* nor one of"),
+        ({"hold_out_shapes": ["star of 3"]}, "no scene of this world has the shape 'star of 3'"),
+        ({"hold_out_shapes": ["man, on, box"]}, "holds out every shape of 1 triples without"),
+        ({"hold_out_shapes": ["2 pairs"], "triples": 2}, "held-out shapes need a test split"),
     ],
 )
 def test_bad_arguments_leave_nothing(tmp_path, changes: dict, message: str):

@@ -23,13 +23,19 @@ class DataWorldFlags:
     test_per_class: int = 20
     """Number of test pictures of each predicate, on which figures are reported."""
     triples: str = "1"
-    """Number of triples in a scene: 1, 2 or 3, or several of these, like 1,2,3."""
+    """Number of triples in a scene: 1, 2, 3 or 4, or several of these, like 1,2,3."""
     resolution: int = 64
     """Height and width of the pictures in pixels."""
     seed: int = 0
     """Random seed of the data set; the same seed gives the same files."""
     hold_out_combinations: int = 0
     """Number of pairs of objects that occur in the test split alone, in half of its pictures."""
+    twins: float = 0.0
+    """Share of scenes with twins, from 0 to 1, among those of at least two triples. Twins are two
+    objects of one name, like dog and dog#2."""
+    hold_out_shapes: tuple[str, ...] = ()
+    """Shapes of graphs that occur in the test split alone, in half of its pictures of as many
+    triples. A shape is given by its name, or by the text of a graph that has it."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +28,27 @@ from sgflux.files.writing import replace_file, unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import OBJECT_NAMES
-from sgflux.world.scenes import PREDICATES, WorldScene, sample_scene
+from sgflux.world.scenes import PREDICATES, WorldScene, has_room, sample_scene
+from sgflux.world.shapes import MAX_STATEMENTS, Shape, shape_of, shapes_of
 
 SPLITS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
 """Name of a split (and of its file) -> what ``meta.h5_split`` calls it."""
 
-MAX_TRIPLES = 3
-
 NamePair = tuple[str, str]
 """(subject name, object name)."""
 
-_HOLD_OUT_KEY, _ORDER_KEY, _ROW_KEY = 0, 1, 2
+_HOLD_OUT_KEY, _ORDER_KEY, _ROW_KEY, _SHAPE_KEY = 0, 1, 2, 3
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
 class _Row:
-    """What a row is to show."""
+    """What a row is to show; without a shape, what a scene of so many triples usually shows."""
 
     predicate: str
     triples: int
     pair: NamePair | None
+    shape: Shape | None = None
 
 
 def write_world(
@@ -60,6 +61,8 @@ def write_world(
     resolution: int = 64,
     seed: int = 0,
     hold_out_combinations: int = 0,
+    twins: float = 0.0,
+    hold_out_shapes: Sequence[str] = (),
     progress: bool = False,
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -74,14 +77,20 @@ def write_world(
         train_per_class: rows a predicate in the training split.
         val_per_class: rows a predicate in the validation split.
         test_per_class: rows a predicate in the test split.
-        triples: triples a scene: 1, 2, 3, or several of them as in "1,2,3", to which the rows of
-            each predicate are then spread evenly.
+        triples: triples a scene, 1 to 4, or several of them as in "1,2,3", to which the rows of
+            each predicate are then spread evenly. Scenes of three and four triples are spread
+            evenly over the shapes of :mod:`sgflux.world.shapes`.
         resolution: side of the pictures in pixels.
         seed: decides everything; equal arguments give equal files.
         hold_out_combinations: number of (subject, object) pairs, in this order, that no triple of
             the training and validation splits has. Half of the test rows of each predicate are
             then about such a pair (in their first triple; ``meta.held_out_combination``), the
             other half have none. The reversed pair is not held out.
+        twins: Share of twins among the scenes of each number of triples from two on: two objects of
+            one name, which the graph tells apart. They too are spread evenly over their shapes.
+        hold_out_shapes: Shapes of graphs that the training and validation splits do not have, each
+            by its name or as the text of a graph that has it. Every second test row of as many
+            triples (and, like the shape, with or without twins) then has such a shape.
         progress: show a bar on stderr.
         command: Command line of the program, recorded in the summary.
 
@@ -94,7 +103,8 @@ def write_world(
     """
     per_class = {"train": train_per_class, "validation": val_per_class, "test": test_per_class}
     sizes = parse_triples(triples)
-    _check(per_class, seed=seed, hold_out=hold_out_combinations)
+    shapes = Shapes.of(sizes, twins=twins, held_out=hold_out_shapes)
+    _check(per_class, seed=seed, pairs=hold_out_combinations, shapes=hold_out_shapes)
     output_dir = Path(output_dir).resolve()
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise SgfluxError(
@@ -113,6 +123,7 @@ def write_world(
             "resolution": resolution,
             "seed": seed,
             "hold_out_combinations": hold_out_combinations,
+            **shapes.arguments(),
         },
         "objects": list(OBJECT_NAMES),
         "held_out_pairs": [list(pair) for pair in held_out],
@@ -126,10 +137,13 @@ def write_world(
                 if not count:
                     continue
                 examples: list[SceneExample] = []
-                for row in _plan(split, count, sizes=sizes, held_out=held_out, seed=seed):
+                plan = _plan(split, count, sizes=sizes, held_out=held_out, seed=seed)
+                for row in shapes.spread(plan, split=split, seed=seed):
                     example = _write_row(
                         partial, split, len(examples), row, held_out, resolution, seed, seen
                     )
+                    if shapes.are_described:
+                        example = shapes.describe(example)
                     examples.append(example)
                     advance(1)
                 path = partial / f"{split}.jsonl"
@@ -137,6 +151,11 @@ def write_world(
                 found = split_summary(path, examples)
                 # Every row has a picture of its own, and none is mirrored.
                 del found["pictures"], found["mirrored"]
+                if shapes.are_described:
+                    counts = Counter(example.meta["shape"] for example in examples)
+                    found["shapes"] = dict(sorted(counts.items()))
+                    for field in ("twins", "held_out_shape"):
+                        found[field] = sum(example.meta[field] for example in examples)
                 summary["splits"][split] = found
         replace_file(partial / "summary.json", json.dumps(summary, indent=2) + "\n")
         try:
@@ -154,18 +173,161 @@ def parse_triples(triples: int | str) -> tuple[int, ...]:
     """Return the numbers of triples a scene may have: 2 -> (2,), "1,2" -> (1, 2).
 
     Raises:
-        SgfluxError: if they are not different numbers from 1 to 3.
+        SgfluxError: if they are not different numbers from 1 to 4.
     """
     try:
         sizes = tuple(int(part) for part in str(triples).split(","))
     except ValueError:
         sizes = ()
-    if not sizes or len(set(sizes)) < len(sizes) or not all(1 <= n <= MAX_TRIPLES for n in sizes):
+    if (
+        not sizes
+        or len(set(sizes)) < len(sizes)
+        or not all(1 <= n <= MAX_STATEMENTS for n in sizes)
+    ):
         raise SgfluxError(
-            f"triples must be numbers from 1 to {MAX_TRIPLES}, each once, like 1 or '1,2,3', "
+            f"triples must be numbers from 1 to {MAX_STATEMENTS}, each once, like 1 or '1,2,3', "
             f"got {triples!r}"
         )
     return sizes
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Which shapes the graphs of a world have.
+
+    Attributes:
+        sizes: Numbers of triples of a scene.
+        twins: Share of scenes with twins among those of at least two triples.
+        held_out: Names of the shapes that only the test split has.
+    """
+
+    sizes: tuple[int, ...]
+    twins: float
+    held_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sizes: tuple[int, ...], *, twins: float, held_out: Sequence[str]) -> Shapes:
+        """Read names of shapes, and graphs that have them.
+
+        Raises:
+            SgfluxError: on a share that is none, twins where every scene has one triple, a shape
+                that no scene of the world would have, or one that leaves a kind of scene no shape
+                to train on.
+        """
+        if not 0 <= twins <= 1:
+            raise SgfluxError(f"twins must be a share from 0 to 1, got {twins}")
+        if twins and max(sizes) == 1:
+            raise SgfluxError("twins need scenes of at least two triples; give triples like 1,2")
+        names = tuple(dict.fromkeys(map(_shape_name, held_out)))
+        for size in sizes:
+            for with_twins in _kinds(size, twins):
+                known = {shape.name for shape in shapes_of(size, twins=with_twins)}
+                if known <= set(names):
+                    kind = "with twins" if with_twins else "without twins"
+                    raise SgfluxError(
+                        f"hold_out_shapes holds out every shape of {size} triples {kind}; leave "
+                        f"one of {sorted(known)} to train on"
+                    )
+        drawn = {
+            shape.name
+            for size in sizes
+            for with_twins in _kinds(size, twins)
+            for shape in shapes_of(size, twins=with_twins)
+        }
+        for name in names:
+            if name not in drawn:
+                raise SgfluxError(
+                    f"hold_out_shapes: no scene of this world has the shape {name!r}; with "
+                    f"triples={','.join(map(str, sizes))} and twins={twins} there are "
+                    f"{sorted(drawn)}"
+                )
+        return cls(sizes, twins, names)
+
+    @property
+    def are_described(self) -> bool:
+        """Whether rows say which shape they have: those of the simplest worlds do not."""
+        return bool(self.twins or self.held_out or max(self.sizes) > 2)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the summary says of them."""
+        if not self.are_described:
+            return {}
+        return {"twins": self.twins, "hold_out_shapes": list(self.held_out)}
+
+    def spread(self, rows: Sequence[_Row], *, split: str, seed: int) -> list[_Row]:
+        """Give rows their shapes: as many of each as possible, in an order of the seed."""
+        rng = _rng(seed, _SHAPE_KEY, list(SPLITS).index(split))
+        options: dict[tuple[int, bool, bool], list[Shape]] = {}
+        for size in self.sizes:
+            for with_twins in (False, True):
+                shapes = shapes_of(size, twins=with_twins)
+                for i in rng.permutation(len(shapes)):
+                    is_held_out = shapes[i].name in self.held_out
+                    options.setdefault((size, with_twins, is_held_out), []).append(shapes[i])
+        counts: Counter[tuple[int, ...]] = Counter()
+
+        def next_of(*key: int) -> int:
+            counts[key] += 1
+            return counts[key] - 1
+
+        spread = []
+        for row in rows:
+            size = row.triples
+            number = next_of(size) if size > 1 else 0
+            with_twins = size > 1 and int((number + 1) * self.twins) > int(number * self.twins)
+            usual, held_out = (
+                [
+                    s
+                    for s in options.get((size, with_twins, which), [])
+                    if has_room(s, row.predicate)
+                ]
+                for which in (False, True)
+            )
+            is_test = split == "test" and bool(held_out)
+            from_held_out = is_test and next_of(size, with_twins, 2) % 2 == 0
+            # Scenes of one and two triples without twins have no given shape.
+            if size > 2 or with_twins or (size, with_twins, True) in options:
+                among = held_out if from_held_out else usual
+                shape = among[next_of(size, with_twins, from_held_out) % len(among)]
+                row = replace(row, shape=shape)
+            spread.append(row)
+        return spread
+
+    def describe(self, example: SceneExample) -> SceneExample:
+        """Say in a row's ``meta`` what shape its graph has."""
+        names = example.graph.objects
+        shape = shape_of(example.graph)
+        return example.with_meta(
+            shape=shape,
+            twins=len(set(names)) < len(names),
+            held_out_shape=shape in self.held_out,
+        )
+
+
+def _kinds(size: int, twins: float) -> list[bool]:
+    """Return whether scenes of so many triples have twins: some do, none do, or all do."""
+    if size == 1 or not twins:
+        return [False]
+    return [True] if twins == 1 else [False, True]
+
+
+def _shape_name(given: str) -> str:
+    """Return the name of a shape that is given by its name or by a graph."""
+    names = {
+        shape.name
+        for size in range(1, MAX_STATEMENTS + 1)
+        for with_twins in (False, True)
+        for shape in shapes_of(size, twins=with_twins)
+    }
+    if given in names:
+        return given
+    try:
+        return shape_of(SceneGraph.parse(given))
+    except SgfluxError as error:
+        raise SgfluxError(
+            f"hold_out_shapes: {given!r} is neither the text of a graph ({error}) nor one of the "
+            f"shapes {sorted(names)}"
+        ) from error
 
 
 def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:
@@ -193,7 +355,7 @@ def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:
     return tuple(pairs)
 
 
-def _check(per_class: dict[str, int], *, seed: int, hold_out: int) -> None:
+def _check(per_class: dict[str, int], *, seed: int, pairs: int, shapes: Sequence[str]) -> None:
     for split, count in per_class.items():
         if count < 0:
             raise SgfluxError(f"the rows per class of {split!r} must be at least 0, got {count}")
@@ -201,11 +363,12 @@ def _check(per_class: dict[str, int], *, seed: int, hold_out: int) -> None:
         raise SgfluxError("no split has any rows; give at least one row per class")
     if seed < 0:
         raise SgfluxError(f"seed must be at least 0, got {seed}")
-    if hold_out and per_class["test"] < 2:
-        raise SgfluxError(
-            "held-out combinations need a test split of at least 2 rows per class, "
-            f"got {per_class['test']}"
-        )
+    for kind, is_given in (("combinations", pairs), ("shapes", shapes)):
+        if is_given and per_class["test"] < 2:
+            raise SgfluxError(
+                f"held-out {kind} need a test split of at least 2 rows per class, "
+                f"got {per_class['test']}"
+            )
 
 
 def _rng(seed: int, *key: int) -> np.random.Generator:
@@ -255,6 +418,7 @@ def _write_row(
         scene = sample_scene(
             _rng(seed, _ROW_KEY, list(SPLITS).index(split), index, attempt),
             triples=row.triples,
+            shape=row.shape,
             predicate=row.predicate,
             pair=row.pair,
             excluded_pairs=excluded,

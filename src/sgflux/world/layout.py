@@ -14,12 +14,13 @@ from functools import cached_property
 import numpy as np
 
 from sgflux.data.boxes import Corners
+from sgflux.graphs.scene_graph import name_of_label
 from sgflux.world.icons import Color, Point, Stroke, corners_of, icon_size, icon_strokes
 from sgflux.world.marks import Marks, Pair, Place
 from sgflux.world.relations import RELATIONS, Request
 
 Statement = Sequence[tuple[str, str, str]]
-"""(subject name, canonical predicate, object name) of every triple."""
+"""(subject, canonical predicate, object) of every triple, as labels: "dog#2" is another dog."""
 
 _MAX_UNIT = 29 / 64
 _SPLITS = (0.32, 0.41, 0.5, 0.59, 0.68)
@@ -30,10 +31,10 @@ class Component:
     """Connected objects, placed in units of their own.
 
     Attributes:
-        places: Name of each icon -> its place.
+        places: Label of each icon -> its place.
         marks: (subject, object, marks) of every triple.
         halos: white rim of those in front of something, units.
-        paint_order: names, back to front.
+        paint_order: labels, back to front.
         crowding: area in which unrelated things meet, square units; 0 for a clear layout.
     """
 
@@ -44,26 +45,35 @@ class Component:
     crowding: float
 
     @cached_property
-    def strokes(self) -> list[Stroke]:
-        """Everything to paint, back to front; built only for a layout that is kept."""
-        strokes = [stroke for _, _, drawn in self.marks for stroke in drawn.under]
+    def owned_strokes(self) -> list[tuple[str | None, Stroke]]:
+        """Everything to paint, back to front, with the icon's label; None for strokes of marks.
+
+        It is built only for a layout that is kept.
+        """
+        strokes: list[tuple[str | None, Stroke]] = []
+        marks = [drawn for _, _, drawn in self.marks]
+        strokes += [(None, stroke) for drawn in marks for stroke in drawn.under]
         for name in self.paint_order:
             place = self.places[name]
-            strokes += icon_strokes(
-                name,
+            icon = icon_strokes(
+                name_of_label(name),
                 center=(place.x, place.y),
                 size=max(place.width, place.height),
                 color=place.color,
                 halo=self.halos.get(name, 0.0),
             )
+            strokes += [(name, stroke) for stroke in icon]
             for subject, target, drawn in self.marks:
                 if name == subject:
-                    strokes += drawn.on_subject
+                    strokes += [(None, stroke) for stroke in drawn.on_subject]
                 if name == target:
-                    strokes += drawn.on_object
-        for _, _, drawn in self.marks:
-            strokes += drawn.over
-        return strokes
+                    strokes += [(None, stroke) for stroke in drawn.on_object]
+        return strokes + [(None, stroke) for drawn in marks for stroke in drawn.over]
+
+    @property
+    def strokes(self) -> list[Stroke]:
+        """Everything to paint, back to front."""
+        return [stroke for _, stroke in self.owned_strokes]
 
     @cached_property
     def box(self) -> Corners:
@@ -130,7 +140,7 @@ def arrange(
     """Make one random layout of connected triples, with a measure of how crowded it is."""
     names = list(dict.fromkeys(name for s, _, o in group for name in (s, o)))
     jitter = {name: float(rng.uniform(0.92, 1.08)) for name in names}
-    shape = {name: icon_size(name) for name in names}
+    shape = {name: icon_size(name_of_label(name)) for name in names}
     places: dict[str, Place] = {}
     marks: list[tuple[str, str, Marks]] = []
     halos: dict[str, float] = {}

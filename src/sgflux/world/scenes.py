@@ -10,20 +10,24 @@ as they fit. The same generator state gives the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import CANONICAL_PREDICATES
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.merging import canonical_statement
+from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph, name_of_label
 from sgflux.world.icons import COLORS, OBJECT_NAMES, OUTLINE, Color, mix, shade
 from sgflux.world.layout import Component, Statement, arrange, connected, pack
 from sgflux.world.marks import Place
 from sgflux.world.relations import RELATIONS
+from sgflux.world.shapes import MAX_STATEMENTS, Shape, shapes_of
 
 PREDICATES: tuple[str, ...] = CANONICAL_PREDICATES
 """The 24 predicates that the world can draw, alphabetical."""
@@ -31,7 +35,12 @@ PREDICATES: tuple[str, ...] = CANONICAL_PREDICATES
 MIN_OBJECT = 11 / 64
 """Longer side below which :func:`sample_scene` draws another scene, as a share of the picture."""
 
+MIN_VISIBLE, MIN_VISIBLE_CONTAINER = 0.45, 0.3
+"""Shares of an icon's area that nothing hides in a scene of a given shape. The second one is of an
+object that something is in, whose opening alone hides about half of it."""
+
 _SUPERSAMPLING = 4
+_MASK_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class WorldScene:
     """A picture and the whole truth about it.
 
     Attributes:
-        objects: names, in order of first mention; all distinct.
+        objects: Names, in order of first mention; twins are two objects of one name.
         relationships: (subject index, canonical predicate, object index) of every triple.
         boxes: one box for each object, in pixels: the icon's whole extent with its outline,
             as if nothing were in front of it.
@@ -72,14 +81,15 @@ def render_relationships(
     *,
     resolution: int = 64,
 ) -> WorldScene:
-    """Draw a given statement; equal names are one object.
+    """Draw given statements; equal names are one object, and ``dog#2`` is another dog.
 
     Any single triple is drawn faithfully. Of several triples that ask for the same place (``A above
     B; A above C``), the least crowded of some random layouts is drawn.
 
     Args:
         rng: the only source of randomness.
-        relationships: (subject name, canonical predicate, object name), at least one.
+        relationships: (subject, canonical predicate, object), at least one; objects are names, or
+            labels as in :meth:`SceneGraph.labels`.
         resolution: side of the picture in pixels, at least 16.
 
     Raises:
@@ -96,6 +106,7 @@ def sample_scene(
     rng: np.random.Generator,
     *,
     triples: int = 1,
+    shape: Shape | None = None,
     predicate: str | None = None,
     pair: tuple[str, str] | None = None,
     excluded_pairs: frozenset[tuple[str, str]] = frozenset(),
@@ -105,7 +116,10 @@ def sample_scene(
 
     Args:
         rng: the only source of randomness.
-        triples: 1, 2 or 3. About half of the two-triple scenes share one object.
+        triples: Number of triples, 1 to 4. Without a ``shape``, about half of the two-triple scenes
+            share one object, and scenes of four triples have any shape without twins.
+        shape: Shape of the graph, with ``triples`` statements. Twins are told apart by what the
+            graph says of them: if they changed places, it would state something else.
         predicate: canonical predicate of the first triple; random if None.
         pair: (subject name, object name) of the first triple; random if None.
         excluded_pairs: (subject name, object name) that no triple of the scene may have.
@@ -115,24 +129,44 @@ def sample_scene(
         SgfluxError: (a ValueError) on unknown names, another number of triples, an excluded
             ``pair``, or exclusions that leave too few pairs.
     """
-    if triples not in (1, 2, 3):
-        raise SgfluxError(f"triples: expected 1, 2 or 3, got {triples!r}")
+    if triples not in range(1, MAX_STATEMENTS + 1):
+        raise SgfluxError(f"triples: expected 1 to {MAX_STATEMENTS}, got {triples!r}")
+    if shape is not None and len(shape.edges) != triples:
+        raise SgfluxError(f"a {shape.name!r} has {len(shape.edges)} triples, not {triples}")
     if pair is not None and tuple(pair) in excluded_pairs:
         raise SgfluxError(f"pair {pair!r} is one of the excluded pairs")
     subject, target = pair if pair is not None else ("man", "horse")
     _check([(subject, PREDICATES[0] if predicate is None else predicate, target)], resolution)
-    sharing = tuple(bool(rng.random() < 0.5) for _ in range(triples - 1))
-    for _ in range(200):
-        statement = _sample_statement(rng, sharing, predicate, pair, excluded_pairs)
+    if shape is None and triples == MAX_STATEMENTS:
+        options = [s for s in shapes_of(triples, twins=False) if has_room(s, predicate or "")]
+        shape = options[int(rng.integers(len(options)))]
+    sharing = () if shape else tuple(bool(rng.random() < 0.5) for _ in range(triples - 1))
+    for _ in range(200 if shape is None else 2000):
+        statement = (
+            _sample_statement(rng, sharing, predicate, pair, excluded_pairs)
+            if shape is None
+            else _sample_shaped(rng, shape, predicate, pair, excluded_pairs)
+        )
         if statement is None:
             continue
-        scene = _render(rng, statement, resolution, demanding=triples > 1)
+        scene = _render(rng, statement, resolution, demanding=triples > 1, shaped=shape is not None)
         if scene is not None:
             return scene
     raise SgfluxError(
         f"no room for {triples} triples with predicate={predicate!r}, pair={pair!r} and "
-        f"{len(excluded_pairs)} excluded pairs: exclude fewer pairs or ask for fewer triples"
+        f"{len(excluded_pairs)} excluded pairs"
+        + (f" in the shape {shape.name!r}" if shape else "")
+        + ": exclude fewer pairs or ask for fewer triples"
     )
+
+
+def has_room(shape: Shape, predicate: str) -> bool:
+    """Whether a scene of this shape can have a statement with this predicate.
+
+    The ring of "around/near" leaves no room for three more statements about one of its objects.
+    """
+    degrees = Counter(itertools.chain(*shape.edges))
+    return predicate != "around/near" or max(degrees.values()) < 4
 
 
 def _check(relationships: Sequence[tuple[str, str, str]], resolution: int) -> None:
@@ -142,7 +176,7 @@ def _check(relationships: Sequence[tuple[str, str, str]], resolution: int) -> No
         raise SgfluxError("relationships: expected at least one triple, got none")
     for subject, predicate, target in relationships:
         for name in (subject, target):
-            if name not in OBJECT_NAMES:
+            if name_of_label(name) not in OBJECT_NAMES:
                 raise SgfluxError(f"unknown object {name!r}: the world has {list(OBJECT_NAMES)}")
         if predicate not in RELATIONS:
             raise SgfluxError(f"unknown predicate {predicate!r}: the world has {list(PREDICATES)}")
@@ -186,16 +220,76 @@ def _sample_statement(
     return statement
 
 
+def _sample_shaped(
+    rng: np.random.Generator,
+    shape: Shape,
+    predicate: str | None,
+    pair: tuple[str, str] | None,
+    excluded: frozenset[tuple[str, str]],
+) -> list[tuple[str, str, str]] | None:
+    """Draw labels and predicates of a scene of one shape; None where they do not suit it.
+
+    The first triple is any statement of the shape, in either direction.
+    """
+    drawn = [shape.edges[i] for i in rng.permutation(len(shape.edges))]
+    edges = [(a, b) if rng.random() < 0.5 else (b, a) for a, b in drawn]
+    names: dict[int, str] = {}
+    if pair is not None:
+        names = dict(zip(edges[0], pair, strict=True))
+    exchange: dict[int, int] = {}
+    if shape.twins is not None:
+        exchange = dict((shape.twins, shape.twins[::-1]))
+    for index in dict.fromkeys(itertools.chain(*edges)):
+        if index not in names:
+            free = [name for name in OBJECT_NAMES if name not in names.values()]
+            twin = exchange.get(index, -1)
+            names[index] = names[twin] if twin in names else _pick(rng, free)
+    if any((names[one], names[other]) in excluded for one, other in edges):
+        return None
+    predicates = [_pick(rng, PREDICATES) for _ in edges]
+    if predicate is not None:
+        predicates[0] = predicate
+    stated = [(one, said, other) for (one, other), said in zip(edges, predicates, strict=True)]
+    if exchange and _canonical(stated) == _canonical(stated, exchange):
+        return None
+    # In order of mention, the first of two twins has the plain name.
+    labels: dict[int, str] = {}
+    for index in itertools.chain(*edges):
+        if index not in labels:
+            again = names[index] in labels.values()
+            labels[index] = f"{names[index]}#2" if again else names[index]
+    return [(labels[s], said, labels[o]) for s, said, o in stated]
+
+
+def _canonical(
+    stated: Sequence[tuple[int, str, int]], exchange: Mapping[int, int] | None = None
+) -> set[tuple[int, str, int]]:
+    """Return what is stated, whatever its wording, with objects exchanged."""
+    turn = {} if exchange is None else exchange
+    return {
+        canonical_statement(turn.get(s, s), said, turn.get(o, o), DEFAULT_VOCABULARY)
+        for s, said, o in stated
+    }
+
+
 # --- painting -----------------------------------------------------------------------------------
 
 
 def _render(
-    rng: np.random.Generator, statement: Statement, resolution: int, *, demanding: bool = False
+    rng: np.random.Generator,
+    statement: Statement,
+    resolution: int,
+    *,
+    demanding: bool = False,
+    shaped: bool = False,
 ) -> WorldScene | None:
-    """Draw the scene; None if ``demanding`` and things meet that should not, or are too small."""
+    """Draw the scene; None if ``demanding`` and things meet that should not, or are too small.
+
+    A scene of a given shape (``shaped``) is None as well if too much of an object is hidden.
+    """
     names = list(dict.fromkeys(name for s, _, o in statement for name in (s, o)))
     base = _background_color(rng)
-    colors = {name: mix(*COLORS[name], float(rng.random())) for name in names}
+    colors = {name: mix(*COLORS[name_of_label(name)], float(rng.random())) for name in names}
     groups = connected(statement)
     single = len(statement) == 1
     components: list[Component] = []
@@ -221,17 +315,47 @@ def _render(
     smallest = min(k * c.smallest for c, (k, _, _) in zip(components, scales, strict=True))
     if demanding and smallest < MIN_OBJECT * resolution:
         return None
+    if shaped:
+        containers = {target for _, predicate, target in statement if predicate == "in"}
+        for name, share in _visible_shares(components, scales, resolution).items():
+            if share < (MIN_VISIBLE_CONTAINER if name in containers else MIN_VISIBLE):
+                return None
     placed = {
         name: (place, scale)
         for component, scale in zip(components, scales, strict=True)
         for name, place in component.places.items()
     }
     return WorldScene(
-        objects=tuple(names),
+        objects=tuple(map(name_of_label, names)),
         relationships=tuple((names.index(s), p, names.index(o)) for s, p, o in statement),
         boxes=tuple(_pixel_box(*placed[name]) for name in names),
         image=_paint(rng, components, scales, base, resolution),
     )
+
+
+def _visible_shares(
+    components: Sequence[Component],
+    scales: Sequence[tuple[float, float, float]],
+    resolution: int,
+) -> dict[str, float]:
+    """Return label -> the share of an icon's area that nothing is painted over."""
+    names = [name for component in components for name in component.places]
+    together, *others = (Image.new("RGB", (_MASK_SIZE, _MASK_SIZE)) for _ in (None, *names))
+    alone = dict(zip(names, others, strict=True))
+    shrink = _MASK_SIZE / resolution
+    for component, (k, x, y) in zip(components, scales, strict=True):
+        for name, stroke in component.owned_strokes:
+            owner = 0 if name is None else 1 + names.index(name)
+            for mask in (together,) if name is None else (together, alone[name]):
+                # as colours, owners are the first band of a picture
+                painted = replace(stroke, color=(owner, 0, 0))
+                painted.paint(ImageDraw.Draw(mask), k * shrink, x * shrink, y * shrink)
+    owners = np.asarray(together)[..., 0]
+    areas = {name: int(np.asarray(mask)[..., 0].astype(bool).sum()) for name, mask in alone.items()}
+    return {
+        name: int((owners == index).sum()) / max(1, areas[name])
+        for index, name in enumerate(names, start=1)
+    }
 
 
 def _pixel_box(place: Place, scale: tuple[float, float, float]) -> Box:
