@@ -49,9 +49,10 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
 def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     """Return the example's text of one kind, that of its graph: :func:`prompts_for_graph`.
 
-    The relational text is the row's own ``prompt`` where its triple is all that its graph states.
-    Several triples are stated in reading order, in which the native graph encoder numbers them too:
-    equal graphs have equal texts, whose pictures an adapter told the graph alone can foresee.
+    The relational text is the row's own ``prompt`` where its triple is all that its graph states,
+    and where the row is of a benchmark, whose prompt states the whole graph. Other triples are
+    stated in reading order, in which the native graph encoder numbers them too: equal graphs have
+    equal texts, whose pictures an adapter told the graph alone can foresee.
 
     Raises:
         SgfluxError: on an unknown ``kind``.
@@ -59,7 +60,7 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
     graph = example.graph
     if kind != "relational":
         return prompts_for_graph(graph, kind)
-    if len(graph.relationships) == 1:
+    if len(graph.relationships) == 1 or "benchmark" in example.meta:
         return example.prompt
     stated = tuple(graph.relationships[index] for index in reading_order(graph))
     return prompts_for_graph(SceneGraph(objects=graph.objects, relationships=stated), kind)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
 from sgflux.data.examples import SceneExample, known_graphs
+from sgflux.data.graph_texts import WORDINGS
 from sgflux.data.prompts import PromptKind, prompt_for, prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import Negative, NegativeKind, Negatives, NegativeUnavailableError
@@ -30,7 +31,7 @@ class Arm(StrEnum):
     BASE_NEUTRAL = "base_neutral"
     """The base, told the objects only: what chance and the base's habits give."""
     BASE_RELATIONAL = "base_relational"
-    """The base, told the relation in words."""
+    """The base, told the whole graph in words: by default plainly, or in its best wording."""
     NULL_GRAPH = "null_graph"
     """The adapter without a graph: what it changes by being there at all."""
     GRAPH = "graph"
@@ -260,25 +261,43 @@ def _predicates(graph: SceneGraph, vocabulary: PredicateVocabulary) -> set[str]:
 
 
 def plan_pictures(
-    items: Sequence[EvaluationItem], arm: Arm, *, seeds_per_item: int, seed: int
+    items: Sequence[EvaluationItem],
+    arm: Arm,
+    *,
+    seeds_per_item: int,
+    seed: int,
+    wording: Callable[[SceneExample], str] = WORDINGS["plain"],
 ) -> list[PictureRequest]:
     """Plan all pictures of one arm, item by item.
+
+    Args:
+        items: Items to draw.
+        arm: The arm.
+        seeds_per_item: Number of pictures of each item, with different noise.
+        seed: Seed of the noise.
+        wording: Text in which the base is told an example's graph.
 
     Raises:
         SgfluxError: if an item has not what the arm needs; the message names the item.
     """
     return [
-        _request(item, arm, repeat, derived_seed(seed, "noise", item.row, repeat))
+        _request(item, arm, repeat, derived_seed(seed, "noise", item.row, repeat), wording)
         for item in items
         for repeat in range(seeds_per_item)
     ]
 
 
-def _request(item: EvaluationItem, arm: Arm, repeat: int, seed: int) -> PictureRequest:
+def _request(
+    item: EvaluationItem,
+    arm: Arm,
+    repeat: int,
+    seed: int,
+    wording: Callable[[SceneExample], str],
+) -> PictureRequest:
     prompt, text = prompt_for(item.example, "neutral"), stated_in_text(item, arm)
     graph: SceneGraph | None = None
     if arm is Arm.BASE_RELATIONAL:
-        prompt = prompt_for(item.example, "relational")
+        prompt = wording(item.example)
     elif arm is Arm.GRAPH:
         graph = item.graph
     elif arm is Arm.NEGATIVE_GRAPH:

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import sgflux
+from sgflux.data.graph_texts import twins_told_alike
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, choose_rows, make_items, plan_pictures
+from sgflux.evaluation.base_wording import choose_wording
 from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import draw_plan, judge_arm
@@ -191,6 +193,35 @@ def evaluate(
             check_graphs(pipeline, items, every, data=config.data)
         elif generator is None:
             generator = WorldGenerator(config.generator, resolution=size.height or 64)
+        told = None
+        if config.base_prompts is not None:
+            told = choose_wording(
+                config.base_prompts,
+                examples,
+                generator,
+                judge,
+                vocabulary=vocabulary_of(config.vocabulary),
+                seed=config.seed,
+                out_dir=config.output_dir,
+                batch_size=batch_size,
+                companions=companions,
+                show_progress=show_progress,
+            )
+            for sentence in told.lines():
+                say(sentence)
+            plan[Arm.BASE_RELATIONAL] = plan_pictures(
+                items,
+                Arm.BASE_RELATIONAL,
+                seeds_per_item=config.seeds_per_item,
+                seed=config.seed,
+                wording=told,
+            )
+        elif Arm.BASE_RELATIONAL in plan and (alike := twins_told_alike(examples)):
+            say(
+                f"{config.data.name}: {alike} of its {len(examples)} graphs have several things of "
+                "one name, which the plain text of the arm base_relational calls alike; "
+                "--base-prompts VALIDATION.jsonl chooses among texts that tell them apart"
+            )
         count, seconds = draw_plan(
             plan,
             generator,
@@ -261,6 +292,7 @@ def evaluate(
                 "seeds_per_item": config.seeds_per_item,
             },
             "prompts_cut": prompts_cut(pipeline, plan),
+            "base_prompts": None if told is None else told.to_json(),
             "generator": generator.name,
             "adapter": {
                 "path": None if adapter is None else str(adapter),

@@ -55,6 +55,11 @@ class EvalConfig:
     verdicts, and predicates for which it does not beat the majority answer are marked."""
     arms: tuple[ArmName, ...] = ARM_NAMES
     """Arms that are drawn (docs/evaluation.md)."""
+    base_prompts: Input[Path | None] = None
+    """Validation examples as a JSONL file, other ones than the test examples. The base draws them
+    in several wordings, and the arm base_relational then tells the base each test graph in the
+    wording that the judge finds best for its number of statements (docs/evaluation.md). By default
+    the wording is plain, like "a photo of man riding horse and man wearing hat"."""
     items: int = 0
     """Number of test examples, balanced by predicate; 0 means all."""
     seeds_per_item: int = 1
@@ -101,6 +106,17 @@ class EvalConfig:
         if self.generator != "model" and self.trained.adapter is not None:
             raise SgfluxError(f"adapter has no effect with generator {self.generator!r}")
 
+        if self.base_prompts is not None:
+            for name, without, is_there in (
+                ("generator", self.generator, self.generator == "model"),
+                ("judge", self.judge, self.judge != "none"),
+                ("arms", list(self.arms), "base_relational" in self.arms),
+            ):
+                if not is_there:
+                    raise SgfluxError(
+                        f"base_prompts has no effect with {name} {without!r}: it chooses, by a "
+                        "judge, what the model is told in the arm 'base_relational'"
+                    )
         for name, arm in (("quality_features", "base_neutral"), ("lpips", "graph")):
             given = getattr(self.quality, name) is not None
             if given and (arm not in self.arms or len(self.arms) < 2):

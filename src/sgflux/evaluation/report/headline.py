@@ -20,7 +20,7 @@ Results = Mapping[str, Any]
 
 ARM_TITLES: dict[Arm, tuple[str, str]] = {
     Arm.BASE_NEUTRAL: ("Base, neutral text", "told the objects only"),
-    Arm.BASE_RELATIONAL: ("Base, relational text", "told the relation in words"),
+    Arm.BASE_RELATIONAL: ("Base, relational text", "told the whole graph in words"),
     Arm.NULL_GRAPH: ("Adapter, no graph", "told the objects only"),
     Arm.GRAPH: ("Adapter, true graph g⁺", "neutral text and the item's graph"),
     Arm.NEGATIVE_GRAPH: ("Adapter, false graph g⁻", "neutral text and a corrupted graph"),
@@ -241,6 +241,8 @@ def footnotes(results: Results) -> list[str]:
             "Pairs new to the adapter are combinations of objects that its training left out. Its "
             "base was trained before, on all of them where it is the bundled tiny-flux."
         )
+    if (sentence := wording_sentence(results.get("base_prompts"))) is not None:
+        notes.append(sentence)
     notes += _cut_notes(results.get("prompts_cut") or {})
     return notes
 
@@ -254,6 +256,18 @@ def chance_sentence(results: Results) -> str | None:
         f"Chance is {drawn.percent} ({drawn.interval}): that is how often the judge reads the "
         f"stated relation in {drawn.n:,} statements about pictures that show the named objects in "
         "random relations."
+    )
+
+
+def wording_sentence(chosen: Results | None) -> str | None:
+    """In which wording the base was told graphs; None where none was chosen."""
+    if not chosen:
+        return None
+    names = [f"{size}: {name}" for size, name in chosen["chosen"].items()]
+    return (
+        f"Base, relational text: of {len(chosen['wordings'])} wordings, the base is told graphs in "
+        f"the one that did best on {chosen['rows']:,} validation examples ({chosen['data']}), by "
+        f"number of statements: {', '.join(names)}."
     )
 
 
@@ -289,7 +303,12 @@ def _cut_notes(cut: Results) -> list[str]:
     ]
 
 
-_NUMBERS = {"1": "One statement", "2": "Two statements", "3": "Three statements"}
+_NUMBERS = {
+    "1": "One statement",
+    "2": "Two statements",
+    "3": "Three statements",
+    "4": "Four statements",
+}
 
 
 def arm_figure(results: Results, arm: Arm) -> Figure:
