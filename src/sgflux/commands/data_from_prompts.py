@@ -12,7 +12,6 @@ from sgflux.errors import SgfluxError
 from sgflux.settings.checks import expect_least
 from sgflux.settings.flags import Files
 from sgflux.settings.flat import Group
-from sgflux.settings.shared import OutputFile
 from sgflux.settings.vocabulary import VocabularySettings
 
 
@@ -23,7 +22,7 @@ class FromPromptsFlags:
     lists: Files
     """Your own copies of prompt lists: GenEval's evaluation_metadata.jsonl, GenEval 2's
     geneval2_data.jsonl, or text files with one prompt a line as those of T2I-CompBench."""
-    output: OutputFile
+    output: Path
     """JSONL file of the rows. A summary with every line that is no row is written beside it."""
     max_statements: int = 4
     """Number of statements that a graph may have; "two cups on three plates" has six."""

@@ -57,7 +57,7 @@ class EvalConfig:
     """Arms that are drawn (docs/evaluation.md)."""
     base_prompts: Input[Path | None] = None
     """Validation examples as a JSONL file, other ones than the test examples. The base draws them
-    in several wordings, and the arm base_relational then tells the base each test graph in the
+    in several wordings, and in the arm with relational text it is then told each test graph in the
     wording that the judge finds best for its number of statements (docs/evaluation.md). By default
     the wording is plain, like "a photo of man riding horse and man wearing hat"."""
     items: int = 0

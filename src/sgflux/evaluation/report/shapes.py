@@ -271,6 +271,15 @@ class PictureResultsShape(Struct):
     sha256: Words
 
 
+class BasePromptsShape(Struct):
+    """Wordings in which the base was told graphs, and those that were chosen."""
+
+    data: Words
+    rows: Count
+    chosen: dict[str, Words]
+    wordings: dict[str, dict[str, Any]]
+
+
 class ResultsShape(Struct):
     """``evaluation_results.json``."""
 
@@ -293,6 +302,7 @@ class ResultsShape(Struct):
     contradiction: dict[str, FigureShape] | None = None
     chance: ChanceShape | None = None
     prompts_cut: CutsShape | None = None
+    base_prompts: BasePromptsShape | None = None
     calibration: CalibrationShape | None = None
     graph_sensitivity: dict[str, dict[str, LevelShape]] = {}
     quality: dict[str, dict[Arm, LevelShape]] | None = None
