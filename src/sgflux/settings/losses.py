@@ -200,8 +200,9 @@ class WordsSettings:
     off, for a base that cannot draw what the graphs say."""
     words_scale: float = 1.0
     """Scale of the text's effect in the distillation from text: the adapter learns base(own text) +
-    scale * (base(relation in text) - base(own text)). Scales other than 1 cost a further forward
-    pass of the base in each step."""
+    scale * (base(relation in text) - base(own text)). Scales other than 1 cost half a further
+    forward pass of the base in each step, because only every second example gets this target, with
+    twice the excess over 1."""
     words_start: int = 0
     """Number of steps before the distillation from text begins."""
     words_warm_in: int = 0

@@ -18,46 +18,61 @@ from sgflux.settings.losses import WordsSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.terms.words import Words
 
-GRAPHS = (SceneGraph.parse("man, riding, horse"), SceneGraph.null())
+RIDING = SceneGraph.parse("man, riding, horse")
+GRAPHS = (RIDING, SceneGraph.null(), RIDING)
 
 
 class Base:
-    """A base whose velocity is its text, in place of the objective; it counts its passes."""
+    """A base whose velocity is its text, in place of the objective; it counts its examples."""
 
     def __init__(self) -> None:
         self.passes = 0
 
     def base_velocity(self, batch: Batch) -> Tensor:
-        self.passes += 1
+        self.passes += len(batch.graphs)
         return batch.text["hidden"]
 
 
-def loss_of(scale: float, *, velocity: Tensor) -> tuple[float, int]:
-    """The loss for own texts of 1 and stated ones of 3, and the base's forward passes."""
-    own, stated = torch.full((2, 1, 1), 1.0), torch.full((2, 1, 1), 3.0)
-    batch = Batch(graphs=GRAPHS, latents=own, noise=own, sigma=own, text={"hidden": own})
+def loss_of(
+    scale: float, *, velocity: Tensor, graphs: tuple[SceneGraph, ...] = GRAPHS
+) -> tuple[float, int]:
+    """The loss for own texts of 1 and stated ones of 3, and how many examples the base reads."""
+    own, stated = torch.full((len(graphs), 1, 1), 1.0), torch.full((len(graphs), 1, 1), 3.0)
+    batch = Batch(graphs=graphs, latents=own, noise=own, sigma=own, text={"hidden": own})
     base = Base()
     term = Words(WordsSettings(words_scale=scale), sources=None)  # type: ignore[arg-type]
     parts: Any = SimpleNamespace(captions=lambda _: {"hidden": stated})
     branches = SimpleNamespace(velocity=velocity[None])
-    step: Any = SimpleNamespace(batch=batch, rows=[0, 1], objective=base, branches=branches)
+    step: Any = SimpleNamespace(
+        batch=batch, rows=list(range(len(graphs))), objective=base, branches=branches
+    )
     loss, _ = term.ready(parts)(step)
     return float(loss), base.passes
 
 
-@pytest.mark.parametrize(("scale", "told"), [(1.0, 3.0), (1.5, 4.0), (0.5, 2.0)])
-def test_the_scale_multiplies_what_the_words_change(scale: float, told: float) -> None:
-    """1 + scale * (3 - 1) with a graph; the base under its own text, 1, without."""
-    target = torch.tensor([told, 1.0]).view(2, 1, 1)
-    loss, passes = loss_of(scale, velocity=target)
+@pytest.mark.parametrize(("scale", "first"), [(1.0, 3.0), (1.5, 5.0), (0.5, 1.0)])
+def test_the_scale_multiplies_what_the_words_change(scale: float, first: float) -> None:
+    """With graphs 1 + scale * (3 - 1) on average; the base under its own text, 1, without.
+
+    The first of the two examples with a graph has twice the excess over 1, the other has none.
+    """
+    target = torch.tensor([first, 1.0, 3.0]).view(3, 1, 1)
+    assert (first + 3.0) / 2 == 1 + scale * (3 - 1)
+    loss, examples = loss_of(scale, velocity=target)
     assert loss == 0
-    assert passes == (1 if scale == 1 else 2), "the default costs nothing further"
+    assert examples == (3 if scale == 1 else 4), "the default costs nothing further"
     assert loss_of(scale, velocity=target + 1)[0] == 1
+
+
+def test_a_single_example_with_a_graph_has_the_scale_itself() -> None:
+    target = torch.tensor([4.0, 1.0]).view(2, 1, 1)
+    assert loss_of(1.5, velocity=target, graphs=(RIDING, SceneGraph.null()))[0] == 0
+    assert loss_of(1.5, velocity=target[1:], graphs=(SceneGraph.null(),)) == (0, 1)
 
 
 def test_the_estimate_counts_the_bases_forward_passes() -> None:
     needs = [Words(WordsSettings(words_scale=scale), None).needs() for scale in (1.0, 1.5)]  # type: ignore[arg-type]
-    assert [need.teacher_passes for need in needs] == [1, 2]
+    assert [need.teacher_passes for need in needs] == [1, 1.5]
 
 
 def test_a_scale_that_cannot_be_or_has_no_effect_is_refused() -> None:

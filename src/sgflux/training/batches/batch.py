@@ -66,6 +66,17 @@ class Batch:
             text={name: moved(tensor) for name, tensor in self.text.items()},
         )
 
+    def select(self, index: Sequence[int]) -> Batch:
+        """The examples at these places."""
+        places = torch.tensor(index, device=self.latents.device)
+        return Batch(
+            graphs=tuple(self.graphs[place] for place in index),
+            latents=self.latents[places],
+            noise=self.noise[places],
+            sigma=self.sigma[places],
+            text={name: tensor[places] for name, tensor in self.text.items()},
+        )
+
 
 def draw_batch(
     arrays: TrainingArrays,

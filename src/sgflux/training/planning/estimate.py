@@ -38,7 +38,7 @@ class Shape:
     examples_per_step: int
     bytes_per_number: int
     checkpoint_every: int
-    teacher_passes: int = 0
+    teacher_passes: float = 0
 
     @property
     def trained_through(self) -> int:

@@ -29,7 +29,7 @@ def cost_lines(
     recompute_every: int,
     lora_modules: Sequence[str],
     training_adapter: Path | None,
-    teacher_passes: int,
+    teacher_passes: float,
     device: torch.device,
     sharers: int,
 ) -> list[str]:

@@ -150,7 +150,7 @@ class Needs:
     words: tuple[str, ...] = ()
     captions: bool = False
     files: Mapping[str, Path] = field(default_factory=dict)
-    teacher_passes: int = 0
+    teacher_passes: float = 0
     contrasts: Callable[[Batch, Sequence[int], Sequence[int]], Contrasts] | None = None
     concepts: ConceptWords | None = None
     shown: Mapping[str, str] = field(default_factory=dict)

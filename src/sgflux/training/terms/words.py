@@ -21,9 +21,10 @@ class Words:
     """Mean distance from the velocity of the base that reads the graph as text.
 
     An example without its graph is held to the base's velocity under its own text. With a scale
-    other than 1 the target is the base's velocity under its own text, plus scale times the
-    difference that the words make to it: a model that learned it needs no graph scale of its own
-    when it draws.
+    other than 1 the target is, on average over the steps, the base's velocity under its own text,
+    plus scale times the difference that the words make to it: a model that learned it needs no
+    graph scale of its own when it draws. Only every second example with a graph gets that target,
+    with twice the excess (scale - 1), because each costs a further forward pass of the base.
     """
 
     name = "words"
@@ -40,7 +41,7 @@ class Words:
         """The texts, and a forward pass of the base in each step."""
         return Needs(
             captions=True,
-            teacher_passes=1 if self._scale == 1 else 2,
+            teacher_passes=1 if self._scale == 1 else 1.5,
             remark="The loss with the graph can be the higher one, and is no sign of worse "
             "pictures: this adapter also learned from the base itself, prompted with the relation "
             f"in text (weight {self.schedule.weight:g}). That teacher's velocity is guided and "
@@ -53,10 +54,14 @@ class Words:
 
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
             told = told_in_words(step.batch, parts.captions(step.rows))
-            target = step.objective.base_velocity(told)
-            if self._scale != 1:
-                own = step.objective.base_velocity(step.batch)
-                target = torch.lerp(own.float(), target.float(), self._scale)
+            target = step.objective.base_velocity(told).float()
+            stated = [place for place, graph in enumerate(step.batch.graphs) if not graph.is_null]
+            chosen = stated[::2]
+            if self._scale != 1 and chosen:
+                own = step.objective.base_velocity(step.batch.select(chosen)).float()
+                scale = 1 + (self._scale - 1) * len(stated) / len(chosen)
+                places = torch.tensor(chosen, device=target.device)
+                target = target.index_copy(0, places, torch.lerp(own, target[places], scale))
             return flow_matching_loss(step.branches.velocity[0], target).mean(), {}
 
         return loss
