@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sgflux.commands.command import Command, shown_example
 from sgflux.commands.inputs import check_base, check_inputs, check_start
@@ -15,6 +16,9 @@ from sgflux.settings.flags import parse_flags
 from sgflux.settings.training import TrainConfig, read_settings
 from sgflux.terminal.endings import BAD_INPUT, exit_status
 from sgflux.terminal.quiet import hide_loading_bars
+
+if TYPE_CHECKING:
+    from sgflux.training.samples.observer import Observer
 
 EXAMPLE = (
     "sgflux train --config configs/tiny_world.toml --train-jsonl runs/world/train.jsonl "
@@ -47,16 +51,33 @@ def _train(config: TrainConfig) -> int:
     from sgflux.training.log.trackers import check_trackers
 
     check_trackers(config.run.trackers)
+    if config.samples.sample_graphs is not None:
+        from sgflux.graphs.reading import read_graph_file
+        from sgflux.sampling.given import stating
+
+        for given in read_graph_file(config.samples.sample_graphs, open_vocabulary=True):
+            stating(given)
     from sgflux.training.processes.lost import LostProcessError
     from sgflux.training.run import train as trainer
 
     hide_loading_bars()
     try:
-        return trainer.train(config).exit_status
+        return trainer.train(config, observe=_observer_of(config)).exit_status
     except LostProcessError as error:
         if error.is_first:
             raise
         return BAD_INPUT
+
+
+def _observer_of(config: TrainConfig) -> Callable[[], Observer] | None:
+    """What makes the judge of the sample graphs; None where nobody judges."""
+    if config.judge is None:
+        return None
+    from sgflux.evaluation.observing import make_observer
+
+    # As for the encoders of the finished adapter's sample: the training's device may be full.
+    device = config.memory.encoder_device or "cpu"
+    return partial(make_observer, config.judge, config.judges, device=device)
 
 
 def parse_train_config(

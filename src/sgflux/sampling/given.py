@@ -21,7 +21,7 @@ def given_graphs(config: SampleConfig) -> list[GivenGraph]:
     given = [read_graph(text, **known) for text in config.graph]
     if config.graph_file is not None:
         given += read_graph_file(config.graph_file, **known)
-    return [_stating(one) for one in given]
+    return [stating(one) for one in given]
 
 
 def given_graph(config: SaliencyConfig) -> GivenGraph:
@@ -30,7 +30,7 @@ def given_graph(config: SaliencyConfig) -> GivenGraph:
     Raises:
         SgfluxError: if it cannot be read or states nothing.
     """
-    return _stating(read_graph(config.graph, **_known(config.vocabulary)))
+    return stating(read_graph(config.graph, **_known(config.vocabulary)))
 
 
 def _known(vocabulary: VocabularySettings) -> dict[str, Any]:
@@ -40,7 +40,12 @@ def _known(vocabulary: VocabularySettings) -> dict[str, Any]:
     }
 
 
-def _stating(given: GivenGraph) -> GivenGraph:
+def stating(given: GivenGraph) -> GivenGraph:
+    """The graph, if it states anything.
+
+    Raises:
+        SgfluxError: naming the graph, if it states nothing.
+    """
     if given.graph.is_null:
         raise SgfluxError(f'{given.where} states no relation; write one like "man, riding, horse"')
     return given

@@ -31,8 +31,8 @@ class RunSettings:
     keep_checkpoints: int = 3
     """Number of latest checkpoints that are kept; 0 keeps all."""
     sample_steps: int = 4
-    """Number of denoising steps of the picture that is drawn with the finished adapter; 0 draws
-    none."""
+    """Number of denoising steps of the picture that is drawn with the finished adapter, and of
+    those of --sample-graphs; 0 draws none."""
     log_with: str = "tensorboard"
     """Trackers that get the figures of metrics.jsonl, with commas between them: 'tensorboard'
     (files in --output-dir), 'wandb', 'trackio', 'mlflow', or 'none'. All but the first need a

@@ -21,6 +21,7 @@ from sgflux.settings.files import read_settings_file
 from sgflux.settings.flat import Group, Prefixless, as_json, flat_values
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.graph_encoder import GraphEncoderSettings
+from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -28,6 +29,7 @@ from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.settings.pictures import PictureSettings
 from sgflux.settings.processes import ProcessSettings
 from sgflux.settings.run import RunSettings
+from sgflux.settings.samples import SampleGraphSettings
 from sgflux.settings.start import StartSettings
 from sgflux.settings.validation import SelectBy, ValidationSettings
 
@@ -66,6 +68,10 @@ class TrainConfig:
     """Several processes."""
     validation: Group[ValidationSettings] = field(default_factory=ValidationSettings)
     """Validation."""
+    samples: Group[SampleGraphSettings] = field(default_factory=SampleGraphSettings)
+    """Sample graphs."""
+    judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
+    """Judge of the sample graphs."""
     run: Group[RunSettings]
     """Output and logging."""
 
@@ -74,6 +80,7 @@ class TrainConfig:
         typed_fields(self)
         # What is stored says which base was meant, whatever a later version means by default.
         object.__setattr__(self, "model", self.model.named())
+        self._check_samples()
         self._check_validation()
         self._check_memory()
         self._check_processes()
@@ -92,14 +99,25 @@ class TrainConfig:
                 "hard negatives of the model's own errors are measured on the validation set: give "
                 "val_jsonl, or hard_negatives_from 'classifier'"
             )
-        names = (
-            "val_every",
-            "val_examples",
-            "val_sigmas",
-            "select_by",
-            "early_stopping_patience",
-        )
+        names = ["val_examples", "val_sigmas"]
+        if self.samples.sample_graphs is None:
+            names.append("val_every")
+        if self.selection != "obeyed":
+            names += ["select_by", "early_stopping_patience"]
         expect_defaults(self.validation, "without val_jsonl", *names, more=" or give val_jsonl")
+
+    def _check_samples(self) -> None:
+        given = self.samples.sample_graphs is not None
+        if not given:
+            names = ("detector", "judge_model", "judge_batch_size")
+            expect_defaults(self.judges, "without sample_graphs", *names)
+        elif self.run.sample_steps == 0:
+            raise ConfigError("sample_graphs are drawn in sample_steps steps; give at least 1")
+        if self.selection == "obeyed" and (not given or self.judge is None):
+            raise ConfigError(
+                "select_by 'obeyed' is the share of statements that a judge reads in the pictures "
+                "of sample_graphs; give sample_graphs, and a judge other than 'none'"
+            )
 
     def _check_memory(self) -> None:
         kind, recompute_every = self.memory.quantize, self.blocks.recompute_every
@@ -171,6 +189,13 @@ class TrainConfig:
     def selection(self) -> SelectBy:
         """What ``select_by`` says, after the default is applied."""
         return self.validation.select_by or self.losses.select_by
+
+    @property
+    def judge(self) -> str | None:
+        """Names of the judges of the sample graphs; None where nobody judges."""
+        own = "world" if self.model.model_id == "tiny" else "none"
+        names = self.samples.judge or own
+        return None if self.samples.sample_graphs is None or names == "none" else names
 
     @classmethod
     def from_flat(cls, **settings: Any) -> TrainConfig:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sgflux.settings.checks import ConfigError, expect, expect_defaults, expect_least, typed_fields
 
-SelectBy = Literal["val_loss", "ranking_accuracy", "last"]
+SelectBy = Literal["val_loss", "ranking_accuracy", "obeyed", "last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class ValidationSettings:
     --t-min and --t-max."""
     select_by: SelectBy | None = None
     """Criterion by which the run chooses its final adapter: the lowest validation loss, the highest
-    ranking accuracy, or the last step. By default it is 'val_loss', but 'last' with --lambda-words,
+    ranking accuracy, the largest share of statements that hold in the pictures of --sample-graphs
+    ('obeyed'), or the last step. By default it is 'val_loss', but 'last' with --lambda-words,
     whose guided teacher raises the validation loss."""
     early_stopping_patience: int = 0
     """Number of validations without a better figure of --select-by after which the run ends; 0

@@ -38,7 +38,8 @@ from sgflux.training.optimization import (
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder, generator_for
-from sgflux.training.selection import Patience, is_better
+from sgflux.training.samples.sampler import Sampler, SampleResult
+from sgflux.training.selection import Patience, can_choose, is_better
 from sgflux.training.terms.loss import TrainingLoss
 from sgflux.training.terms.ranking.negatives import ConfusionTable
 from sgflux.training.validation import ValidationResult
@@ -74,6 +75,7 @@ class TrainingRun:
         processes: Processes,
         folder: RunFolder,
         log: RunLog,
+        sampler: Sampler | None = None,
         extra_validation: ExtraValidation | None = None,
     ) -> None:
         """Set up the optimizer and what goes with it; nothing is written yet.
@@ -91,6 +93,7 @@ class TrainingRun:
             processes: Processes that share the work.
             folder: Folder of the run.
             log: Log of the run.
+            sampler: Draws the sample graphs in each validation; None: there are none.
             extra_validation: Function that is called after each validation.
         """
         self.step = 0
@@ -104,6 +107,7 @@ class TrainingRun:
         self._processes = processes
         self._folder = folder
         self._log = log
+        self._sampler = sampler
         self._extra_validation = extra_validation
 
         self._model = preparation.model
@@ -135,7 +139,7 @@ class TrainingRun:
         )
         self._validated_step = 0
         self._validation_seconds = 0.0
-        self._validation: ValidationResult | None = None
+        self._metrics: dict[str, Any] = {}
         # (loss, gradient norm, the terms' figures) of the steps that nobody has looked at yet,
         # still on the device.
         self._unread: list[Tensor] = []
@@ -345,54 +349,83 @@ class TrainingRun:
 
     def _validate_if_due(self, stop: StopRequest) -> int | None:
         """Validate unless it was done after this step; returns the signal that cut it short."""
-        validator = self._data.validator
-        if (
-            validator is None
-            or not self._is_due(self._val_every)
-            or self._validated_step == self.step
-        ):
+        validates = self._data.validator is not None or self._sampler is not None
+        if not validates or not self._is_due(self._val_every) or self._validated_step == self.step:
             return None
         self._read()
         averaged = nullcontext() if self._average is None else self._average.swapped_in()
         with self._stopwatch.paused(), averaged, torch.no_grad():
             started = time.perf_counter()
-            errors = validator.shared_errors(
-                self._objective,
-                processes=self._processes,
-                # Several processes could not agree on where to stop, so they finish.
-                should_stop=lambda: self._processes.count == 1 and stop.signal is not None,
-            )
-            if errors is None:
+            measured = self._measure(stop)
+            if measured is None:
                 return stop.signal
-            result = validator.summarize(errors)
-            extra = {}
-            is_needed = self._processes.is_main or self._model.flux.is_shared
-            if self._extra_validation is not None and is_needed:
-                with self._data.as_sampled():
-                    extra = dict(self._extra_validation(self._model, self.step))
             self._validated_step = self.step
-            self._validation = result
             self._validation_seconds = time.perf_counter() - started
-            self._log.validation(
-                {
-                    "step": self.step,
-                    "epoch": self._position / self._plan.train_examples,
-                    **result.row(),
-                    "seconds": self._validation_seconds,
-                    **extra,
-                }
-            )
-        self._patience.see(result.row(), step=self.step)
-        is_best = self._keep_if_best(result)
-        best = "  (best so far)" if is_best and self._selection != "last" else ""
-        self._log.say(f"step {self.step}  {result}{best}")
+        result, drawn = measured
+        self._metrics = {
+            **({} if result is None else result.row()),
+            **({} if drawn is None else drawn.figures()),
+        }
+        self._patience.see(self._metrics, step=self.step)
+        is_best = self._keep_if_best(self._metrics)
+        chosen_by = drawn if self._selection == "obeyed" else result
+        for one in (result, drawn):
+            is_shown = is_best and self._selection != "last" and one is chosen_by
+            if one is not None:
+                self._log.say(f"step {self.step}  {one}{'  (best so far)' if is_shown else ''}")
         # Several processes agree at the end of a step, see _share.
         return stop.signal if self._processes.count == 1 else None
 
-    def _keep_if_best(self, result: ValidationResult) -> bool:
+    def _measure(
+        self, stop: StopRequest
+    ) -> tuple[ValidationResult | None, SampleResult | None] | None:
+        """Measure the errors and draw the sample graphs; None if a signal came on the way."""
+        validator, sampler = self._data.validator, self._sampler
+        result = drawn = None
+
+        def should_stop() -> bool:
+            # Several processes could not agree on where to stop, so they finish.
+            return self._processes.count == 1 and stop.signal is not None
+
+        started = time.perf_counter()
+        if validator is not None:
+            errors = validator.shared_errors(
+                self._objective, processes=self._processes, should_stop=should_stop
+            )
+            if errors is None:
+                return None
+            result = validator.summarize(errors)
+        measured = time.perf_counter()
+        if sampler is not None:
+            with self._data.as_sampled():
+                drawn = sampler.draw(self.step, should_stop=should_stop)
+            if drawn is None:
+                return None
+        drawing = time.perf_counter() - measured
+        extra = {}
+        is_needed = self._processes.is_main or self._model.flux.is_shared
+        if self._extra_validation is not None and is_needed:
+            with self._data.as_sampled():
+                extra = dict(self._extra_validation(self._model, self.step))
+        when = {"step": self.step, "epoch": self._position / self._plan.train_examples}
+        if result is not None:
+            seconds = time.perf_counter() - started - drawing
+            self._log.validation({**when, **result.row(), "seconds": seconds, **extra})
+        if drawn is not None and self._processes.is_main:
+            drawn.save(self._folder.root)
+            self._log.samples(
+                {**when, **drawn.row(), "seconds": drawing},
+                pictures=drawn.pictures,
+                sheet=self._folder.root / drawn.sheet,
+            )
+        return result, drawn
+
+    def _keep_if_best(self, figures: Mapping[str, Any]) -> bool:
         """Keep the adapter if it is the best so far, in memory and as a file."""
         by = self._selection
-        metrics = {**result.row(), "select_by": by}
+        metrics = {**figures, "select_by": by}
+        if not can_choose(metrics, by=by):
+            return False
         if self.best is not None and not is_better(metrics, self.best.metrics, by=by):
             return False
         self.best = self._adapter_weights(metrics)
@@ -463,5 +496,4 @@ class TrainingRun:
 
     def finished(self) -> AdapterWeights:
         """The adapter after the last step, for ``final_graph_lora_{mode}.pt``."""
-        metrics = {} if self._validation is None else self._validation.row()
-        return self._adapter_weights(metrics)
+        return self._adapter_weights(self._metrics)

@@ -13,8 +13,14 @@ from sgflux.settings.validation import SelectBy, ValidationSettings
 _FIGURES: dict[str, tuple[str, int, str]] = {
     "val_loss": ("loss", -1, "the validation loss"),
     "ranking_accuracy": ("ranking_accuracy", 1, "the ranking accuracy"),
+    "obeyed": ("obeyed", 1, "the share of sample graphs' statements that hold"),
 }
 """Value of ``select_by`` -> name of the figure, 1 if more of it is better or else -1, its words."""
+
+
+def can_choose(row: Mapping[str, Any], *, by: SelectBy) -> bool:
+    """Whether the figures of a validation have the one that is chosen by."""
+    return by == "last" or _FIGURES[by][0] in row
 
 
 def is_better(row: Mapping[str, Any], than: Mapping[str, Any], *, by: SelectBy) -> bool:
@@ -28,7 +34,7 @@ def is_better(row: Mapping[str, Any], than: Mapping[str, Any], *, by: SelectBy) 
 
 def _merit(row: Mapping[str, Any], by: str) -> tuple[float, float]:
     name, sign, _ = _FIGURES[by]
-    return sign * row[name], -row["loss"]
+    return sign * row[name], -row.get("loss", 0.0)
 
 
 class Patience:

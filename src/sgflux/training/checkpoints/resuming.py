@@ -33,7 +33,6 @@ _NO_PART_OF_TRAINING = (
     "offload_blocks",
     "offload_folder",
     "shard_base",
-    "sample_steps",
     "resume",
     "dry_run",
     "log_with",
@@ -41,6 +40,16 @@ _NO_PART_OF_TRAINING = (
     "early_stopping_patience",
     "early_stopping_min_delta",
 )
+
+_WATCHING = (
+    "sample_graphs",
+    "judge",
+    "detector",
+    "judge_model",
+    "judge_batch_size",
+    "sample_steps",
+)
+"""What is drawn and judged on the way; it counts where the adapter is chosen by it."""
 
 _BASE_PATHS = (
     "model_id",
@@ -50,7 +59,14 @@ _BASE_PATHS = (
     "text_encoder_2",
     "revision",
 )
-_FILE_PATHS = ("vocabulary", "cgip_ckpt", "vocab_path", "oov_map", "training_adapter")
+_FILE_PATHS = (
+    "vocabulary",
+    "cgip_ckpt",
+    "vocab_path",
+    "oov_map",
+    "training_adapter",
+    "sample_graphs",
+)
 """Whose content is compared instead; whether one is given at all still counts."""
 
 _SINCE = {"aspect_buckets": False, "text_cache": "bf16"}
@@ -178,6 +194,8 @@ def changed_settings(
     old, new = {**_SINCE, **old}, {**_SINCE, **new}
     free = {*CADENCE, *LENGTH, *_NO_PART_OF_TRAINING, "init_from"}
     paths = {*_FILE_PATHS, "train_jsonl", "val_jsonl"}
+    if new.get("select_by") != "obeyed":
+        free |= set(_WATCHING)
     if by_content:
         free.add("images_dir")
     if by_identity:

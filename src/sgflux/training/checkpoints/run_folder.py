@@ -9,6 +9,7 @@ from sgflux.training.checkpoints.checkpoint import step_files
 from sgflux.training.log.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
 
 CONFIG_FILE = "config.json"
+SAMPLES_FOLDER = "samples"
 
 
 class RunFolder:
@@ -44,7 +45,8 @@ class RunFolder:
             return None
         if resume == "auto":
             # A run that was stopped before its first checkpoint leaves only these behind.
-            started = {CONFIG_FILE, LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER, self.best.name}
+            started = {CONFIG_FILE, LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER, SAMPLES_FOLDER}
+            started.add(self.best.name)
             if not found and content - started:
                 raise SgfluxError(
                     f"output_dir {str(self.root)!r} holds no step{{N}}.pt to resume from, but "

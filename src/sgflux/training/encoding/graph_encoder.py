@@ -35,6 +35,15 @@ def pretrained_encoder(settings: GraphEncoderSettings) -> CGIPEncoder | None:
     )
 
 
+def cgip_vocabulary(settings: GraphEncoderSettings) -> CGIPVocabulary:
+    """The words of SGDiff's encoder.
+
+    Raises:
+        SgfluxError: if no vocabulary is given, or it cannot be read.
+    """
+    return CGIPVocabulary.from_file(_vocab_path(settings), synonyms=_synonyms(settings))
+
+
 def readable_examples(
     path: Path,
     *,
@@ -64,7 +73,7 @@ def readable_examples(
         if (line := other_words(examples, known)) is not None:
             say(f"{path.name}: {line}")
         return examples
-    vocabulary = CGIPVocabulary.from_file(_vocab_path(encoder), synonyms=_synonyms(encoder))
+    vocabulary = cgip_vocabulary(encoder)
     kept = keep_expressible(
         examples,
         predicates=vocabulary.canonical_predicates,

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
-from torch.utils.tensorboard.summary import scalar
+from torch.utils.tensorboard.summary import image, scalar
 
 from sgflux.files.writing import make_folder, naming_disk_errors
 
@@ -22,7 +23,7 @@ _VERSION = "brain.Event:2"
 
 
 class EventFile:
-    """One file of scalars in a folder that TensorBoard reads."""
+    """One file of scalars and pictures in a folder that TensorBoard reads."""
 
     def __init__(self, folder: Path, *, purge_step: int | None = None) -> None:
         """Start a file.
@@ -53,6 +54,15 @@ class EventFile:
             WriteError: if it cannot be written.
         """
         summary: Any = scalar(name, value)
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def add_image(self, name: str, picture: np.ndarray, step: int) -> None:
+        """Write a picture, (H, W, 3) uint8.
+
+        Raises:
+            WriteError: if it cannot be written.
+        """
+        summary: Any = image(name, picture, dataformats="HWC")
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def close(self) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from tqdm import tqdm
 
 from sgflux.files.json_files import checked, iter_json_lines
 from sgflux.files.writing import naming_disk_errors, replace_file
 from sgflux.training.log.event_file import EventFile
-from sgflux.training.log.trackers import naming_tracker
+from sgflux.training.log.trackers import naming_tracker, show_pictures
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
@@ -153,6 +154,24 @@ class RunLog:
     def validation(self, row: Mapping[str, Any]) -> None:
         """One line of validation metrics."""
         self._write({"kind": "validation", **row})
+
+    def samples(
+        self, row: Mapping[str, Any], *, pictures: Mapping[str, np.ndarray], sheet: Path
+    ) -> None:
+        """One line of figures of the sample graphs, and their pictures for the trackers.
+
+        Args:
+            row: Figures by name; step is needed.
+            pictures: Name -> (H, W, 3) uint8.
+            sheet: File with all of them.
+        """
+        self._write({"kind": "samples", **row})
+        for name, picture in pictures.items():
+            if self._board is not None:
+                self._board.add_image(f"samples/{name}", picture, row["step"])
+        for tracker in self._trackers:
+            with naming_tracker(tracker.name):
+                show_pictures(tracker, pictures, sheet=sheet, step=row["step"])
 
     def _write(self, row: Mapping[str, Any]) -> None:
         if self._metrics is None:

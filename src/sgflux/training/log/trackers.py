@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sgflux.errors import SgfluxError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]
 
 
@@ -109,6 +111,23 @@ def naming_tracker(name: str) -> Iterator[None]:
             f"log_with: {name} failed: {first_line(error) or type(error).__name__}; leave it out "
             "of --log-with to go on without it"
         ) from error
+
+
+def show_pictures(
+    tracker: GeneralTracker, pictures: Mapping[str, np.ndarray], *, sheet: Path, step: int
+) -> None:
+    """Give pictures to a tracker that takes some: wandb takes each, and mlflow takes the sheet.
+
+    Args:
+        tracker: Tracker, started.
+        pictures: Name -> (H, W, 3) uint8.
+        sheet: File with all of them.
+        step: Step of the run.
+    """
+    if hasattr(tracker, "log_images"):
+        tracker.log_images({f"samples/{n}": [one] for n, one in pictures.items()}, step=step)
+    elif hasattr(tracker, "log_artifact"):
+        tracker.log_artifact(str(sheet), "samples")
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -88,6 +88,7 @@ def estimate_lines(
     offloaded_bytes: int = 0,
     shared_bytes: int = 0,
     sharers: int = 1,
+    decoder_bytes: int = 0,
 ) -> list[str]:
     """The cost in words.
 
@@ -102,6 +103,7 @@ def estimate_lines(
             while their block runs.
         shared_bytes: Bytes of those of the transformer's weights that several processes share.
         sharers: Number of these processes.
+        decoder_bytes: Bytes of the autoencoder's weights, if it stays loaded in training.
     """
     # Weight, gradient and AdamW's two moments in float32.
     trained = trained_numbers * 4 * (5 if averaged else 4)
@@ -111,7 +113,8 @@ def estimate_lines(
     held = base_bytes - offloaded_bytes + offloaded_bytes // shape.blocks
     if shared_bytes:  # two blocks are whole: one runs, and the next is being gathered
         held += shared_bytes // sharers + 2 * shared_bytes // shape.blocks - shared_bytes
-    training, encoding = held + trained + kept, 0 if encoders_aside else encoder_bytes
+    training = held + trained + kept + (0 if encoders_aside else decoder_bytes)
+    encoding = 0 if encoders_aside else encoder_bytes
     where = "another device" if encoders_aside else "the device"
     lines = [
         f"encoding:   {_gib(encoder_bytes)} of weights, on {where} only in this phase (plus "
@@ -124,6 +127,12 @@ def estimate_lines(
         f"arithmetic: {operations / 1e12:.3g} TFLOP an example, "
         f"{operations * shape.examples_per_step / 1e12:.3g} a step",
     ]
+    if decoder_bytes:
+        lines.insert(
+            2,
+            f"decoding:   {_gib(decoder_bytes)} of the autoencoder stay on {where} in training, "
+            "for the sample graphs",
+        )
     if offloaded_bytes:
         lines.insert(
             2,

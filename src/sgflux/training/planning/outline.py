@@ -32,6 +32,7 @@ def cost_lines(
     teacher_passes: float,
     device: torch.device,
     sharers: int,
+    decodes: bool = False,
 ) -> list[str]:
     """What a run will cost, a line each.
 
@@ -47,6 +48,7 @@ def cost_lines(
         teacher_passes: Number of further forward passes of the base in each step.
         device: Device of the training.
         sharers: Number of processes that share the blocks of one base; 1: none do.
+        decodes: Whether the autoencoder stays loaded to decode pictures during the training.
     """
     network = network_of(base.transformer)
     width = 4 if dtype == "fp32" else 2
@@ -88,6 +90,7 @@ def cost_lines(
         offloaded_bytes=offloaded,
         shared_bytes=shared,
         sharers=sharers,
+        decoder_bytes=width * _numbers(base.autoencoder) if decodes else 0,
     )
 
 

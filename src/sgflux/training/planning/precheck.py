@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from sgflux.bases.families import family_of
 from sgflux.bases.memory.quantization import check_libraries
@@ -40,6 +41,8 @@ def check_inputs(
     processes: Processes,
     quantize: Quantization = "none",
     needs_transformer: bool = True,
+    sample_names: Sequence[str] = (),
+    sample_file: Path | None = None,
 ) -> list[str]:
     """Look at the model's files, the pictures and the words of a run.
 
@@ -55,6 +58,8 @@ def check_inputs(
         processes: Processes of the run.
         quantize: Rounding of the base's matrices.
         needs_transformer: Whether the transformer's files are needed, too.
+        sample_names: Names and statements of the graphs that are drawn during the training.
+        sample_file: File of these graphs, for the message.
 
     Returns:
         What was looked at, a line each.
@@ -72,6 +77,10 @@ def check_inputs(
             if report.unreadable is not None and names:
                 unreadable = report.unreadable(names, max_sequence_length)
                 lines.append(check_names(list(names), unreadable=unreadable, files=data.files))
+            if report.unreadable is not None and sample_names and sample_file is not None:
+                unreadable = report.unreadable(sample_names, max_sequence_length)
+                line = check_names(sample_names, unreadable=unreadable, files=[sample_file])
+                lines.append(f"{sample_file}: {line}")
             for path, examples in zip(data.files, (splits.train, splits.val), strict=False):
                 if examples:
                     lines.append(

@@ -14,16 +14,14 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.families import family_of
-from sgflux.bases.identity import BaseCheck
 from sgflux.data.buckets import Size
 from sgflux.data.pictures import picture_bytes
 from sgflux.data.prompts import prompts_for_graph
-from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.build import Preparation
 from sgflux.training.encoding.splits import Splits
+from sgflux.training.samples.sampler import trained_pipeline
 
 WITH_GRAPH, WITHOUT_GRAPH = "sample.png", "sample_without_graph.png"
 
@@ -80,18 +78,14 @@ def draw_sample(
     graph = splits.items[0].graph if splits.items else splits.train[0].graph
     prompt = prompts_for_graph(graph, "neutral")
     aside: dict[str, Any] = {"dtype": prepared.dtype, "device": memory.encoder_device or "cpu"}
-    pipeline = SceneGraphFluxPipeline(
+    pipeline = trained_pipeline(
+        model,
         text_encoders=family.load_text_encoders(
             source, max_sequence_length=prepared.adapter.max_sequence_length, **aside
         ),
         autoencoder=family.load_autoencoder(source, **aside),
         scheduler=family.load_scheduler(source),
-        transformer=model.flux.transformer,
-        model=model,
         model_id=source.name,
-        adapter_fingerprint=adapter_fingerprint(model.config, model.adapter_state()),
-        base_identity=prepared.adapter.base_identity,
-        base_check=BaseCheck("same"),
         quantize=memory.quantize,
     )
     settings: dict[str, Any] = {"steps": steps, "height": size[0], "width": size[1]}

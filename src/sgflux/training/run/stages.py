@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import torch
 
@@ -13,6 +15,7 @@ from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
 from sgflux.flow_matching import sigma_grid
+from sgflux.graphs.predicates import vocabulary_of
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel
 from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.training import TrainConfig
@@ -51,6 +54,9 @@ from sgflux.training.planning.outline import cost_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
+from sgflux.training.samples.graphs import SampleGraph, read_sample_graphs
+from sgflux.training.samples.sampler import Sampler, Watched, trained_pipeline
+from sgflux.training.samples.texts import EncodedTexts
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts
 from sgflux.training.validation import Validator
@@ -77,6 +83,33 @@ def read_data(config: TrainConfig, *, say: Say) -> Splits:
     return with_training_adapter(
         splits, config.start.training_adapter, allow_download=allow_download
     )
+
+
+def read_samples(
+    config: TrainConfig, splits: Splits, *, say: Say
+) -> tuple[Splits, list[SampleGraph]]:
+    """Read the sample graphs; none, if there is no file of them.
+
+    Returns:
+        The data of the run, with the digest of the file if the adapter is chosen by it; the graphs.
+
+    Raises:
+        SgfluxError: naming the file and the line of the first graph that cannot be drawn.
+    """
+    path = config.samples.sample_graphs
+    if path is None:
+        return splits, []
+    graphs = read_sample_graphs(
+        path,
+        examples=splits.train,
+        known=vocabulary_of(config.data.vocabulary),
+        encoder=config.encoder,
+        say=say,
+    )
+    if config.selection == "obeyed":
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        splits = replace(splits, digests={**splits.digests, "file of sample graphs": digest})
+    return splits, graphs
 
 
 def plan_data(config: TrainConfig, splits: Splits, *, processes: Processes) -> PlannedEncoding:
@@ -305,6 +338,7 @@ def start_run(
     *,
     processes: Processes,
     log: RunLog,
+    sampler: Sampler | None = None,
     extra_validation: ExtraValidation | None = None,
 ) -> TrainingRun:
     """The run before its first step."""
@@ -321,7 +355,49 @@ def start_run(
         processes=processes,
         folder=RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode),
         log=log,
+        sampler=sampler,
         extra_validation=extra_validation,
+    )
+
+
+def sampler_of(
+    config: TrainConfig,
+    prepared: Preparation,
+    watched: Watched,
+    texts: EncodedTexts,
+    *,
+    processes: Processes,
+) -> Sampler:
+    """What draws the sample graphs; the autoencoder stays loaded for it.
+
+    Args:
+        config: Configuration of the run.
+        prepared: Model of the run.
+        watched: Graphs, and who judges them.
+        texts: Features of their texts.
+        processes: Processes that share the drawing.
+
+    Raises:
+        SgfluxError: if the autoencoder or the noise levels cannot be loaded.
+    """
+    family, memory = family_of(config.model), config.memory
+    device = memory.encoder_device or processes.device
+    return Sampler(
+        watched=watched,
+        pipeline=partial(
+            trained_pipeline,
+            prepared.model,
+            text_encoders=texts,
+            autoencoder=family.load_autoencoder(config.model, dtype=prepared.dtype, device=device),
+            scheduler=family.load_scheduler(config.model),
+            model_id=config.model.name,
+            quantize=memory.quantize,
+        ),
+        size=config.pictures.size,
+        steps=config.run.sample_steps,
+        seed=config.run.seed,
+        batch_size=config.optimizer.batch_size,
+        processes=processes,
     )
 
 
@@ -382,6 +458,7 @@ def outline(
         teacher_passes=sum(need.teacher_passes for need in splits.needs),
         device=processes.device,
         sharers=processes.sharers() if config.processes.shard_base else 1,
+        decodes=config.samples.sample_graphs is not None,
     )
     return plan, costs
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +36,7 @@ from sgflux.training.checkpoints.resuming import (
 )
 from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import Splits
+from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.trackers import check_trackers, start_trackers
 from sgflux.training.loop import ExtraValidation, TrainingRun
@@ -58,8 +58,14 @@ from sgflux.training.run.stages import (
     plan_data,
     prepare,
     read_data,
+    read_samples,
+    sampler_of,
     start_run,
 )
+from sgflux.training.samples.graphs import SampleGraph, names_of
+from sgflux.training.samples.observer import Observer
+from sgflux.training.samples.sampler import Watched, admit, remove_later
+from sgflux.training.samples.texts import encode_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +94,12 @@ class TrainResult:
         return 0 if self.interrupted_by is None else 128 + self.interrupted_by
 
 
-def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> TrainResult:
+def train(
+    config: TrainConfig,
+    *,
+    validate: ExtraValidation | None = None,
+    observe: Callable[[], Observer] | None = None,
+) -> TrainResult:
     """Train a scene-graph adapter, or go on with it.
 
     Args:
@@ -97,6 +108,8 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
             weights) and the step; the figures that it returns go to metrics.jsonl beside the rest
             and do not choose the best checkpoint. Where processes share the base it is called in
             all of them.
+        observe: Makes the judge of the sample graphs' pictures, in the main process; needed if
+            the configuration names one.
 
     Returns:
         The result; also when SIGINT or SIGTERM asked for an early end, in which case
@@ -122,7 +135,7 @@ def train(config: TrainConfig, *, validate: ExtraValidation | None = None) -> Tr
         weights_in_every_process(),
         naming_lost_processes(config.run.output_dir),
     ):
-        return _train(config, validate=validate)
+        return _train(config, validate=validate, observe=observe)
 
 
 def train_by_settings(**settings: Any) -> TrainResult:
@@ -134,7 +147,12 @@ def train_by_settings(**settings: Any) -> TrainResult:
     return train(TrainConfig.from_flat(**settings))
 
 
-def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainResult:
+def _train(
+    config: TrainConfig,
+    *,
+    validate: ExtraValidation | None,
+    observe: Callable[[], Observer] | None,
+) -> TrainResult:
     """Train with the kernels that are chosen by now."""
     processes = Processes.start(config.compute.device)
     log = RunLog(silent=not processes.is_main)
@@ -165,6 +183,7 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
         folder = RunFolder(config.run.output_dir, graph_mode=config.adapter.graph_mode)
         splits = read_data(config, say=log.say)
         names = splits.names(config.encoder.kind)
+        splits, graphs = read_samples(config, splits, say=log.say)
         with processes.main_first():
             sized = with_size(config.pictures, config.model, say=log.say)
         config = replace(config, pictures=sized)
@@ -203,7 +222,12 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             max_sequence_length=config.conditions.max_sequence_length,
             processes=processes,
             quantize=config.memory.quantize,
+            sample_names=names_of(graphs, config.encoder),
+            sample_file=config.samples.sample_graphs,
         )
+        watched = None
+        if graphs:
+            watched = _watched(config, graphs, observe, processes=processes, say=log.say)
         sizes: Sequence[Size] = ()
         if config.data.aspect_buckets:
             planned = planned or plan_data(config, splits, processes=processes)
@@ -233,6 +257,15 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
             log.track(_trackers(config))  # one that needs a login says so before the encoding
         planned = planned or plan_data(config, splits, processes=processes)
         encoded = encode_data(config, splits, planned, processes=processes, say=log.say)
+        texts = None
+        if watched is not None:
+            texts = encode_samples(
+                graphs,
+                names_of(graphs, config.encoder),
+                planned.encoders,
+                known=encoded.names,
+                processes=processes,
+            )
         planned = None  # the encoders need not be kept
         if identity is None:
             identity = _identify(config, processes=processes)
@@ -253,10 +286,21 @@ def _train(config: TrainConfig, *, validate: ExtraValidation | None) -> TrainRes
                 path=resume_path,
                 allow_other=config.start.allow_other_base,
             )
-        run = start_run(config, prepared, processes=processes, log=log, extra_validation=validate)
+        sampler = None
+        if watched is not None and texts is not None:
+            sampler = sampler_of(config, prepared, watched, texts, processes=processes)
+        run = start_run(
+            config,
+            prepared,
+            processes=processes,
+            log=log,
+            sampler=sampler,
+            extra_validation=validate,
+        )
         if state is not None:
             _resume(run, state, path=resume_path)
         if processes.is_main:
+            remove_later(folder.root, step=run.step)
             text = json.dumps(config.to_json(), indent=2) + "\n"
             replace_file(folder.root / CONFIG_FILE, text)
         log.open(
@@ -300,6 +344,39 @@ def _resume(run: TrainingRun, state: TrainingState, *, path: Path | None) -> Non
         raise CheckpointError(f"{path}: {error}") from error
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: is damaged: {first_line(error)}") from error
+
+
+def _watched(
+    config: TrainConfig,
+    graphs: Sequence[SampleGraph],
+    observe: Callable[[], Observer] | None,
+    *,
+    processes: Processes,
+    say: Say,
+) -> Watched:
+    """The graphs with their judge; the main process asks whether it can judge them."""
+    watched = Watched(graphs)
+    lines: list[str] = []
+    problems: list[str] = []
+    if processes.is_main:
+        try:
+            if config.judge is None:
+                watched, lines = admit(graphs, None, size=config.pictures.size)
+            elif observe is None:
+                raise SgfluxError(
+                    f"judge {config.judge!r} was asked for, and the run was given none: train with "
+                    "sgflux train, or give train() the argument observe"
+                )
+            else:
+                watched, lines = admit(graphs, observe(), size=config.pictures.size)
+        except SgfluxError as error:
+            problems.append(str(error))
+    problems = processes.gather(problems)
+    if problems:
+        raise SgfluxError(problems[0])
+    for line in lines:
+        say(line)
+    return watched
 
 
 def _trackers(config: TrainConfig) -> list[Any]:
@@ -352,7 +429,7 @@ def _say_outline(
         config.run,
         plan,
         averages=config.optimizer.ema_decay > 0,
-        validates=config.data.val_jsonl is not None,
+        validates=config.data.val_jsonl is not None or config.selection == "obeyed",
         say=log.say,
     )
     return plan

@@ -1,0 +1,1 @@
+"""Pictures of fixed graphs that are drawn and judged with every validation of a training."""
