@@ -134,3 +134,21 @@ def test_another_map_of_unknown_objects_is_another_run(
     moved.write_text('{"woman": "horse", "box": "horse"}')
     with pytest.raises(SgfluxError, match="was trained with another map of objects"):
         train(make_config(tmp_path / "run", **settings, resume="auto"))
+
+
+def test_a_sample_graph_that_the_encoder_cannot_read_is_named(
+    tmp_path: Path, make_config: MakeConfig, files: dict[str, Path]
+) -> None:
+    """The native encoder reads any word; this one would fail at the first validation."""
+    graphs = tmp_path / "graphs.txt"
+    settings = {**files, "oov": "skip", "sample_graphs": graphs, "dry_run": True}
+    for line, message in (
+        ("man, riding, elephant", r"graphs\.txt:2: .*no object 'elephant'"),
+        ("man, left of, horse", r"graphs\.txt:2: .*no predicate 'left of'"),
+    ):
+        graphs.write_text(f"man, riding, horse\n{line}\n")
+        with pytest.raises(SgfluxError, match=message):
+            train(make_config(tmp_path / "run", **settings))
+    graphs.write_text("man, riding, horse\n")
+    train(make_config(tmp_path / "run", **{**settings, "dry_run": False}))
+    assert (tmp_path / "run" / "samples" / "step4.png").is_file()

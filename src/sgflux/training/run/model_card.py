@@ -23,6 +23,7 @@ def model_card(
     weights: AdapterWeights,
     sample: CardSample | None = None,
     *,
+    sheet: str | None = None,
     notes: Sequence[str],
 ) -> str:
     """The card, in Markdown.
@@ -33,6 +34,7 @@ def model_card(
         adapter: Configuration of the adapter.
         weights: Weights in the bundle, with their metrics.
         sample: Picture by these weights, if one was drawn.
+        sheet: Name of the file with the sample graphs' pictures by these weights, if there is one.
         notes: Remarks of the loss's terms on the figures.
     """
     base, start = BaseName.of(config.model.name, config.model.revision), config.start
@@ -50,6 +52,8 @@ def model_card(
         init_from=start.init_from and public_name(start.init_from),
         training_adapter=start.training_adapter and public_name(start.training_adapter),
         sample=sample,
+        sheet=sheet,
+        judge=config.judge,
         pictures=[(WITH_GRAPH, "with the graph"), (WITHOUT_GRAPH, "without")],
         notes=notes,
         selection=config.selection,

@@ -36,7 +36,7 @@ from sgflux.training.checkpoints.resuming import (
 )
 from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.encoding.size import with_size
-from sgflux.training.encoding.splits import Say, Splits
+from sgflux.training.encoding.splits import Splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.trackers import check_trackers, start_trackers
 from sgflux.training.loop import ExtraValidation, TrainingRun
@@ -64,8 +64,11 @@ from sgflux.training.run.stages import (
 )
 from sgflux.training.samples.graphs import SampleGraph, names_of
 from sgflux.training.samples.observer import Observer
-from sgflux.training.samples.sampler import Watched, admit, remove_later
+from sgflux.training.samples.sampler import Watched, admit, remove_later, sheet_of
 from sgflux.training.samples.texts import encode_samples
+
+SAMPLES_SHEET = "sample_graphs.png"
+"""The sample graphs' pictures in a bundle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +230,8 @@ def _train(
         )
         watched = None
         if graphs:
-            watched = _watched(config, graphs, observe, processes=processes, say=log.say)
+            watched, lines = _watched(config, graphs, observe, processes=processes)
+            checked += lines
         sizes: Sequence[Size] = ()
         if config.data.aspect_buckets:
             planned = planned or plan_data(config, splits, processes=processes)
@@ -352,9 +356,8 @@ def _watched(
     observe: Callable[[], Observer] | None,
     *,
     processes: Processes,
-    say: Say,
-) -> Watched:
-    """The graphs with their judge; the main process asks whether it can judge them."""
+) -> tuple[Watched, list[str]]:
+    """The graphs with their judge, and what the main process found out about both, a line each."""
     watched = Watched(graphs)
     lines: list[str] = []
     problems: list[str] = []
@@ -374,9 +377,7 @@ def _watched(
     problems = processes.gather(problems)
     if problems:
         raise SgfluxError(problems[0])
-    for line in lines:
-        say(line)
-    return watched
+    return watched, lines
 
 
 def _trackers(config: TrainConfig) -> list[Any]:
@@ -490,12 +491,17 @@ def _finish(
             seed=config.run.seed,
         )
     if processes.is_main:
+        pictures = {} if sample is None else dict(sample.pictures)
+        sheet = folder.root / sheet_of(chosen.step)
+        if config.samples.sample_graphs is not None and sheet.is_file():
+            pictures[SAMPLES_SHEET] = sheet.read_bytes()
         card = model_card(
             config,
             prepared.plan,
             prepared.adapter,
             chosen,
             sample,
+            sheet=SAMPLES_SHEET if SAMPLES_SHEET in pictures else None,
             notes=[need.remark for need in splits.needs if need.remark],
         )
         save_bundle(
@@ -504,7 +510,7 @@ def _finish(
             state={**chosen.weights, **prepared.model.frozen_parameters()},
             card=card,
             metrics={"step": chosen.step, **chosen.metrics},
-            pictures=None if sample is None else sample.pictures,
+            pictures=pictures,
             base=BaseName.of(config.model.name, config.model.revision),
             files={SEEN_FILE: seen_bytes(prepared.seen)},
         )

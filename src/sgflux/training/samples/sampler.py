@@ -64,7 +64,7 @@ def admit(
         SgfluxError: if the judge can judge no graph, or cannot read pictures of this size.
     """
     statements = sum(len(one.graph.relationships) for one in graphs)
-    line = f"samples:    {len(graphs)} graphs with {statements} statements"
+    line = f"{len(graphs)} sample graphs with {statements} statements"
     if observer is None:
         return Watched(graphs), [f"{line}, which no judge reads"]
     refusals = [observer.refusal(one.graph) for one in graphs]
@@ -73,7 +73,7 @@ def admit(
     read = observer.read([grey] * len(judged), [graphs[place].graph for place in judged])
     covered = sum(map(len, read))
     said = [
-        f"samples:    {one.where} is drawn but not judged: {why}"
+        f"{one.where} is drawn but not judged: {why}"
         for one, why in zip(graphs, refusals, strict=True)
         if why is not None
     ]
@@ -145,7 +145,7 @@ class SampleResult:
     @property
     def sheet(self) -> str:
         """Path of the contact sheet below the folder of the run."""
-        return f"{SAMPLES_FOLDER}/step{self.step}.png"
+        return sheet_of(self.step)
 
     def path_of(self, place: int) -> str:
         """Path of a picture below the folder of the run."""
@@ -190,6 +190,11 @@ class SampleResult:
             f"sample graphs: {counts[VERDICTS[0]]} of {counts.total()} statements hold, {said} "
             f"({self.sheet})"
         )
+
+
+def sheet_of(step: int) -> str:
+    """Path of the contact sheet of a step, below the folder of the run."""
+    return f"{SAMPLES_FOLDER}/step{step}.png"
 
 
 def remove_later(folder: Path, *, step: int) -> None:
