@@ -51,6 +51,7 @@ ERRORS = {
     "sample, a graph that cannot be read": "sample --adapter ./gone --graph man",
     "saliency, a missing picture": "saliency --image gone.png --graph man,on,horse",
     "eval, a missing data file": "eval --data gone",
+    "eval layout, a missing folder": "eval layout gone",
     "export, a missing adapter": "export --adapter gone --format kohya --output lora.safetensors",
     "import, a missing file": (
         "import --legacy gone --cgip-ckpt gone --vocab-path gone --output-dir out"
