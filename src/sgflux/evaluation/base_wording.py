@@ -33,21 +33,32 @@ FOLDER = "base_prompts"
 
 
 @dataclass(frozen=True)
+class Validation:
+    """Examples on which a wording is chosen.
+
+    Attributes:
+        path: File of the examples.
+        sha256: Digest of its bytes, in hex.
+        examples: The examples.
+    """
+
+    path: Path
+    sha256: str
+    examples: Sequence[SceneExample]
+
+
+@dataclass(frozen=True)
 class ChosenWording:
     """What the base is told, and why.
 
     Attributes:
-        data: File of the validation examples.
-        sha256: Digest of its bytes, in hex.
-        rows: Number of validation examples.
+        validation: The validation examples.
         found: Wording -> number of statements -> relation accuracy of the base on the validation
             examples with so many statements; 0 stands for all of them.
         examples: Wording -> text of the first of the validation examples with most statements.
     """
 
-    data: Path
-    sha256: str
-    rows: int
+    validation: Validation
     found: Mapping[str, Mapping[int, Estimate]]
     examples: Mapping[str, str]
 
@@ -71,9 +82,9 @@ class ChosenWording:
     def to_json(self) -> dict[str, Any]:
         """Return what the results say of the choice."""
         return {
-            "data": str(self.data),
-            "sha256": self.sha256,
-            "rows": self.rows,
+            "data": str(self.validation.path),
+            "sha256": self.validation.sha256,
+            "rows": len(self.validation.examples),
             "chosen": {str(size): self.name(size) for size in self.sizes},
             "otherwise": self.name(0),
             "wordings": {
@@ -90,7 +101,7 @@ class ChosenWording:
         """Return what a person is told of the choice, a line for each number of statements."""
         return [
             f"base_relational is told graphs of {size} statement{'s' * (size > 1)} in the wording "
-            f"{self.name(size)!r}, on {self.data.name}: "
+            f"{self.name(size)!r}, on {self.validation.path.name}: "
             + ", ".join(
                 f"{wording} {by_size[size].value or 0:.1%}"
                 for wording, by_size in self.found.items()
@@ -99,13 +110,36 @@ class ChosenWording:
         ]
 
 
+def read_validation(
+    path: Path, test: Sequence[SceneExample], vocabulary: PredicateVocabulary
+) -> Validation:
+    """Read validation examples, none of which may be a test example.
+
+    Raises:
+        SgfluxError: naming the file, if it cannot be read, or an example that is one of the test.
+    """
+    digest = hashlib.sha256()
+    examples = read_examples(path, vocabulary=vocabulary, open_vocabulary=True, digest=digest)
+    tested = {_identity(one): one for one in test}
+    for example in examples:
+        if (same := tested.get(_identity(example))) is not None:
+            raise SgfluxError(
+                f"{path}: {example.named(0)} is an example of the test data, too "
+                f"({same.named(0)}): a wording chosen on the test data would favour the base; give "
+                "other validation examples"
+            )
+    return Validation(path, digest.hexdigest(), examples)
+
+
+def _identity(example: SceneExample) -> tuple[Any, ...]:
+    return example.picture, frozenset(example.graph.labelled_triples())
+
+
 def choose_wording(
-    data: Path,
-    test: Sequence[SceneExample],
+    validation: Validation,
     generator: Generator,
     judge: Judge | None,
     *,
-    vocabulary: PredicateVocabulary,
     seed: int,
     out_dir: Path,
     batch_size: int,
@@ -115,11 +149,9 @@ def choose_wording(
     """Draw the validation examples in every wording, and let the judge compare them.
 
     Args:
-        data: File of the validation examples.
-        test: Test examples, none of which may be among them.
+        validation: The validation examples.
         generator: Generator that draws the base's pictures.
         judge: Judge of the evaluation; None in a process that is not the first.
-        vocabulary: Vocabulary of canonical predicates.
         seed: Seed of the noise, which is the same for every wording.
         out_dir: Folder of the evaluation.
         batch_size: Number of pictures drawn at once.
@@ -127,12 +159,9 @@ def choose_wording(
         show_progress: Show bars on stderr.
 
     Raises:
-        SgfluxError: if a test example is among the validation examples, or the judge covers no
-            statement of theirs.
+        SgfluxError: if the judge covers no statement of the validation examples.
     """
-    digest = hashlib.sha256()
-    examples = read_examples(data, vocabulary=vocabulary, open_vocabulary=True, digest=digest)
-    _expect_apart(data, examples, test)
+    examples = validation.examples
     items = [EvaluationItem(row, one, None, None, None) for row, one in enumerate(examples)]
     longest = max(examples, key=lambda one: len(one.graph.relationships))
     found: dict[str, dict[int, Estimate]] = {}
@@ -155,14 +184,13 @@ def choose_wording(
             found[name] = _by_statements(judged)
     if judge is not None and found["plain"][0].value is None:
         raise SgfluxError(
-            f"{data}: the judge {judge.identity.name!r} covers none of its statements, so that no "
-            "wording can be chosen; give other validation examples or leave out --base-prompts"
+            f"{validation.path}: the judge {judge.identity.name!r} covers none of its statements, "
+            "so no wording can be chosen; give other validation examples or leave out "
+            "--base-prompts"
         )
     (chosen, *_) = companions.gather([found])
     return ChosenWording(
-        data=data,
-        sha256=digest.hexdigest(),
-        rows=len(examples),
+        validation=validation,
         found=chosen,
         examples={name: wording(longest) for name, wording in WORDINGS.items()},
     )
@@ -175,20 +203,3 @@ def _by_statements(judged: Sequence[JudgedPicture]) -> dict[int, Estimate]:
     estimates = {size: macro_estimate(relation_rows(own)).overall for size, own in by_size.items()}
     # A number of statements of which the judge covers none says nothing.
     return {size: own for size, own in estimates.items() if size == 0 or own.value is not None}
-
-
-def _expect_apart(
-    data: Path, examples: Sequence[SceneExample], test: Sequence[SceneExample]
-) -> None:
-    tested = {_identity(one): one for one in test}
-    for example in examples:
-        if (same := tested.get(_identity(example))) is not None:
-            raise SgfluxError(
-                f"{data}: {example.named(0)} is an example of the test data, too "
-                f"({same.named(0)}): a wording chosen on the test data would favour the base; give "
-                "other validation examples"
-            )
-
-
-def _identity(example: SceneExample) -> tuple[Any, ...]:
-    return example.picture, frozenset(example.graph.labelled_triples())

@@ -24,7 +24,7 @@ from sgflux.data.graph_texts import twins_told_alike
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, choose_rows, make_items, plan_pictures
-from sgflux.evaluation.base_wording import choose_wording
+from sgflux.evaluation.base_wording import choose_wording, read_validation
 from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import draw_plan, judge_arm
@@ -129,6 +129,10 @@ def evaluate(
             )
             for name in config.arms
         }
+        validation = None
+        if config.base_prompts is not None:
+            vocabulary = vocabulary_of(config.vocabulary)
+            validation = read_validation(config.base_prompts, examples, vocabulary)
         has_pictures = any_picture(examples, images_dir)
         if not has_pictures:
             say(
@@ -194,13 +198,11 @@ def evaluate(
         elif generator is None:
             generator = WorldGenerator(config.generator, resolution=size.height or 64)
         told = None
-        if config.base_prompts is not None:
+        if validation is not None:
             told = choose_wording(
-                config.base_prompts,
-                examples,
+                validation,
                 generator,
                 judge,
-                vocabulary=vocabulary_of(config.vocabulary),
                 seed=config.seed,
                 out_dir=config.output_dir,
                 batch_size=batch_size,
