@@ -446,6 +446,7 @@ class Ours:
             captions=arrays.words,
             concept_text={"pooled": torch.zeros(1, transformer.config.pooled_projection_dim)},
             regions=list,
+            layouts=list,
             sampling_sigmas=torch.ones,
             image_tokens=task.image_tokens,
             num_layers=transformer.config.num_layers,

@@ -34,11 +34,21 @@ def has_seen(results: Results) -> bool:
     return any(isinstance(counts, Mapping) and any(counts.values()) for counts in found.values())
 
 
+def uses_true_boxes(results: Results) -> bool:
+    """Whether arms were given the true boxes of the test pictures."""
+    return (results.get("settings") or {}).get("boxes") == "oracle"
+
+
 def caveats(results: Results) -> list[str]:
-    """Return sentences about another base or seen test data; none if neither is the case."""
+    """Return sentences about another base, seen test data or true boxes; none without these."""
     notes = []
     if note := base_note(results):
         notes.append(f"{note[0].upper()}{note[1:]}.")
     if has_seen(results):
         notes.append(f"The test data are not new to the adapter: {overlap_note(results)}.")
+    if uses_true_boxes(results):
+        notes.append(
+            "The arms with the true graph were given the true boxes of the test pictures, which "
+            "reveal the relations: their figures are an upper bound."
+        )
     return notes

@@ -130,6 +130,9 @@ class PatchNetwork:
     def embed_words(self, features: Tensor) -> Tensor:
         return self.transformer.words(features.to(self.dtype))
 
+    def rotary_at(self, state: State, centers: Tensor, placed: Tensor) -> Any:
+        raise SgfluxError("the patch family has no positions; train without --box-positions")
+
     def velocity(self, state: State) -> Tensor:
         return self.transformer.out(state.hidden_states)
 

@@ -26,6 +26,7 @@ def write_adapter(
     seed: int = 0,
     named: BaseName | None = None,
     graph_mode: str = "token",
+    **encoder: bool,
 ) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
     transformer = load_transformer(ModelSource(model_id=str(model_id)))
@@ -35,7 +36,7 @@ def write_adapter(
         block_start=3,
         block_end=5,
         lora_rank=4,
-        encoder={"kind": "native", "hidden_dim": 16, "layers": 1},
+        encoder={"kind": "native", "hidden_dim": 16, "layers": 1, **encoder},
         base=model_identity(transformer),
         max_sequence_length=24 if model_id == "tiny" else MAX_SEQUENCE_LENGTH,
     )

@@ -46,6 +46,8 @@ class State(NamedTuple):
         temb: Embedding of the timestep and whatever else modulates a block, (B, D).
         image_rotary_emb: Positions of all tokens.
         concepts: Concept tokens that look on; None without any.
+        last_position: Position of the last image token in the family's own ids, from which
+            :meth:`Network.rotary_at` knows the grid; None in a family without positions.
     """
 
     hidden_states: Tensor
@@ -53,6 +55,7 @@ class State(NamedTuple):
     temb: Tensor
     image_rotary_emb: Rotary
     concepts: ConceptTokens | None = None
+    last_position: Tensor | None = None
 
     def each(self, function: Callable[[Tensor], Tensor]) -> State:
         """The state with a function applied to every tensor that has a row for each example."""
@@ -76,6 +79,8 @@ class GraphTokens(NamedTuple):
         gate_image: Weight of the graph in the image stream, (B, 1, D) float32.
         gate_text: Weight of the graph in the text stream, (B, 1, D) float32.
         is_last: Whether the tokens end here, so that their own update can be left out.
+        rotary: Cosines and sines of the tokens' positions, (B, G, C) each; None: all tokens are at
+            the position of the text.
     """
 
     states: Tensor
@@ -83,6 +88,7 @@ class GraphTokens(NamedTuple):
     gate_image: Tensor
     gate_text: Tensor
     is_last: bool
+    rotary: Rotary | None = None
 
 
 # --- the network --------------------------------------------------------------------------------
@@ -189,6 +195,19 @@ class Network(Protocol):
 
     def embed_words(self, features: Tensor) -> Tensor:
         """Text features (..., D_text) as the text stream begins, (..., D)."""
+
+    def rotary_at(self, state: State, centers: Tensor, placed: Tensor) -> Rotary:
+        """Positions of tokens that belong to places of the picture, (B, G, C) each.
+
+        Args:
+            state: State of :meth:`embed`.
+            centers: Centers (x, y) in shares of the picture's sides, (B, G, 2).
+            placed: True at tokens that have a place, (B, G) bool; the others are where a token of
+                the text is.
+
+        Raises:
+            SgfluxError: if the family has no positions.
+        """
 
     def velocity(self, state: State) -> Tensor:
         """The predicted velocity after the last block, (B, S, c')."""

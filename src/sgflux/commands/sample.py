@@ -9,6 +9,7 @@ from sgflux import sampling
 from sgflux.commands.command import Command
 from sgflux.commands.inputs import check_given
 from sgflux.commands.together import together
+from sgflux.data.given_boxes import layout_by_name, read_boxes
 from sgflux.sampling.given import given_graphs
 from sgflux.settings.sampling import SampleConfig
 from sgflux.terminal.printable import counted
@@ -18,7 +19,10 @@ from sgflux.terminal.quiet import hide_loading_bars
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Draw pictures of scene graphs."""
     config = command.parse(SampleConfig, arguments)
-    given_graphs(config)
+    graphs = given_graphs(config)
+    if config.boxes is not None and not isinstance(boxes := read_boxes(config.boxes), str):
+        for one in graphs:
+            layout_by_name(one.graph, boxes)
     check_given(config.model, config.trained)
     with together(command, config) as (config, (companions, _, say)):
         hide_loading_bars()

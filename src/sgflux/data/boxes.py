@@ -7,7 +7,7 @@ Rows, annotations and results have (left, top, width, height). Crops, detectors 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sgflux.errors import SgfluxError
 
@@ -61,6 +61,19 @@ class Box(NamedTuple):
         """The center, (x, y)."""
         return self.left + self.width / 2, self.top + self.height / 2
 
+    def within(self, window: Corners) -> Box | None:
+        """Return the part inside a window of the picture, in shares of the window's sides.
+
+        It is None where nothing of the box is in the window.
+        """
+        left, top, right, bottom = window
+        width, height = right - left, bottom - top
+        inside = Box(self.left - left, self.top - top, self.width, self.height)
+        part = inside.clipped(width, height)
+        if part.width <= 0 or part.height <= 0:
+            return None
+        return Box(part.left / width, part.top / height, part.width / width, part.height / height)
+
     @property
     def area(self) -> float:
         """Area in square pixels."""
@@ -88,6 +101,10 @@ class Box(NamedTuple):
         left, right = (min(max(x, 0.0), width) for x in (self.left, self.right))
         top, bottom = (min(max(y, 0.0), height) for y in (self.top, self.bottom))
         return Box.from_corners((left, top, right, bottom))
+
+
+Layout: TypeAlias = tuple[Box | None, ...]
+"""The box of each object of a graph in shares of the picture's sides, 0 to 1; None: unknown."""
 
 
 def union_box(boxes: Iterable[Box]) -> Box:

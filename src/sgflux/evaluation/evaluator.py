@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import sgflux
+from sgflux.data.boxes import Layout
 from sgflux.data.graph_texts import twins_told_alike
+from sgflux.data.layouts import shown_layouts
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.arms import Arm, choose_rows, make_items, plan_pictures
+from sgflux.evaluation.arms import Arm, EvaluationItem, choose_rows, make_items, plan_pictures
 from sgflux.evaluation.base_wording import choose_wording, read_validation
 from sgflux.evaluation.calibration import judge_figures
 from sgflux.evaluation.cut_prompts import prompts_cut
@@ -58,8 +60,10 @@ from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.companions import ALONE, Companions
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values
+from sgflux.settings.shared import Crop
 from sgflux.versions import installed_versions
 from sgflux.world.generators import WorldGenerator
 
@@ -192,6 +196,12 @@ def evaluate(
                 guidance=size.guidance,
                 height=size.height,
                 width=size.width,
+                boxes=None if config.boxes == "oracle" else config.boxes,
+                oracle=None
+                if config.boxes != "oracle"
+                else _true_boxes(
+                    pipeline, items, images_dir=images_dir, size=size, crop=config.crop
+                ),
             )
             every = chain.from_iterable(plan.values())
             check_graphs(pipeline, items, every, data=config.data)
@@ -332,6 +342,34 @@ def evaluate(
         text = json.dumps(figures, indent=2, allow_nan=False)
         replace_file(config.output_dir / RESULTS, text + "\n")
         return figures
+
+
+def _true_boxes(
+    pipeline: SceneGraphFluxPipeline,
+    items: Sequence[EvaluationItem],
+    *,
+    images_dir: Path,
+    size: SizeSettings,
+    crop: Crop,
+) -> dict[int, Layout]:
+    """Return the boxes of each item's picture as it is shown, by row.
+
+    Raises:
+        SgfluxError: if the adapter reads no boxes, or an item has none.
+    """
+    if pipeline.model is None or not pipeline.model.takes_layouts:
+        raise SgfluxError("the adapter reads no boxes, so that --boxes oracle has no effect")
+    for item in items:
+        if item.example.boxes is None:
+            name = item.example.named(item.row, kind="row")
+            raise SgfluxError(f"{name} of the test set has no boxes, which --boxes oracle needs")
+    layouts = shown_layouts(
+        [item.example for item in items],
+        images_dir=images_dir,
+        sizes=[pipeline.picture_size(size.height, size.width)] * len(items),
+        crop=crop,
+    )
+    return {item.row: layout for item, layout in zip(items, layouts, strict=True)}
 
 
 def _read_calibration(path: Path | None, judge: Judge | None) -> dict[str, Any] | None:

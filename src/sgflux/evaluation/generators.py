@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from sgflux.data.boxes import Layout
 from sgflux.evaluation.arms import PictureRequest
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.sampling.boxes import BoxesInput
 
 
 class Generator(Protocol):
@@ -39,11 +41,21 @@ class ModelGenerator:
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
+        boxes: Literal["predicted", "none"] | None = None,
+        oracle: Mapping[int, Layout] | None = None,
     ) -> None:
-        """Keep the pipeline and its settings, see :meth:`SceneGraphFluxPipeline.__call__`."""
+        """Keep the pipeline and its settings, see :meth:`SceneGraphFluxPipeline.__call__`.
+
+        Args:
+            pipeline: Pipeline of the model.
+            steps, graph_scale, guidance, height, width, boxes: Settings of its pictures.
+            oracle: Row of an item -> its true boxes, which the arms with its own graph are given in
+                place of ``boxes``; None: true boxes are not used.
+        """
         self.name = "model"
         self._pipeline = pipeline
         self._graph_scale = graph_scale
+        self._boxes, self._oracle = boxes, oracle
         self._settings: dict[str, Any] = {
             "steps": steps,
             "guidance": guidance,
@@ -58,13 +70,26 @@ class ModelGenerator:
             [request.prompt for request in requests],
             [request.seed for request in requests],
             **self._of(requests[0]),
+            boxes=self._boxes_of(requests),
         )
 
     def record(self, request: PictureRequest) -> dict[str, Any]:
         """Return how a request's picture is made, as plain JSON: equal records, equal pictures."""
         return self._pipeline.record(
-            graph=request.graph, prompt=request.prompt, seed=request.seed, **self._of(request)
+            graph=request.graph,
+            prompt=request.prompt,
+            seed=request.seed,
+            **self._of(request),
+            boxes=self._boxes_of([request]),
         )
+
+    def _boxes_of(self, requests: Sequence[PictureRequest]) -> BoxesInput:
+        """Return the boxes of requests of one arm."""
+        if requests[0].graph is None:
+            return None
+        if self._oracle is None or requests[0].graph != requests[0].item.graph:
+            return self._boxes
+        return [self._oracle[request.item.row] for request in requests]
 
     def _of(self, request: PictureRequest) -> dict[str, Any]:
         """Return the settings of the request's arm."""

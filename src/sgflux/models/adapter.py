@@ -17,6 +17,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from sgflux.bases.families import described, expect_family, family_of_transformer
+from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
@@ -25,7 +26,8 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
-from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
+from sgflux.models.layout import LayoutPredictor
 from sgflux.models.lora_switch import switched_off
 
 if TYPE_CHECKING:
@@ -98,6 +100,47 @@ class GraphLoraModel(nn.Module):
             raise ValueError("the adapter is switched off: the base takes no graph")
         features = None if graphs is None else self.encoder(graphs)
         return self.flux(inputs, graph=features, gradient_checkpointing=gradient_checkpointing)
+
+    def features(
+        self, graphs: Sequence[SceneGraph], layouts: Sequence[Layout | None] | None = None
+    ) -> GraphFeatures:
+        """The encoder's features of B graphs.
+
+        Args:
+            graphs: B graphs.
+            layouts: Boxes of the objects of each graph, as far as they are known; None: of none.
+
+        Raises:
+            SgfluxError: if a word cannot be read, or there are boxes that would have no effect.
+        """
+        if layouts is None or all(layout is None for layout in layouts):
+            return self.encoder(graphs)
+        if isinstance(self.encoder, CGIPEncoder):
+            raise SgfluxError("the cgip graph encoder reads no boxes; leave them out")
+        return self.encoder(graphs, layouts)
+
+    @property
+    def takes_layouts(self) -> bool:
+        """Whether boxes have an effect."""
+        return not isinstance(self.encoder, CGIPEncoder) and self.encoder.takes_layouts
+
+    @property
+    def layout(self) -> LayoutPredictor | None:
+        """The predictor of boxes; None: the adapter has none."""
+        return None if isinstance(self.encoder, CGIPEncoder) else self.encoder.layout
+
+    def sample_layouts(self, graphs: Sequence[SceneGraph], seeds: Sequence[int]) -> list[Layout]:
+        """A box for every object of B graphs, which follows from graph and seed.
+
+        Raises:
+            SgfluxError: if the adapter has no predictor, or a word cannot be read.
+        """
+        if isinstance(self.encoder, CGIPEncoder) or self.encoder.layout is None:
+            raise SgfluxError(
+                "the adapter predicts no boxes; train one with --lambda-layout, or give boxes"
+            )
+        device = self.encoder.pool.weight.device
+        return self.encoder.layout.sample(self.encoder.batch(graphs, device), seeds)
 
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
         """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""

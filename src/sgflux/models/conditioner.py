@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sgflux.bases.base import Network
 from sgflux.errors import SgfluxError
@@ -116,6 +117,19 @@ class Conditioner(nn.Module):
         mask = graph.mask.repeat_interleave(count, dim=1)
         mask = torch.cat([torch.ones_like(present[:, None]), mask], dim=1)
         return states, (mask | ~present[:, None])[:, None, None, :]
+
+    def places(self, graph: GraphFeatures) -> tuple[Tensor, Tensor] | None:
+        """Where the tokens of :meth:`tokens` are in the picture; None: none is anywhere.
+
+        Returns:
+            Centers (x, y) in shares of the picture's sides, (B, G, 2), and which tokens have one,
+            (B, G) bool. The global token has none.
+        """
+        if graph.centers is None or graph.placed is None:
+            return None
+        return F.pad(graph.centers.flatten(1, 2), (0, 0, 1, 0)), F.pad(
+            graph.placed.flatten(1), (1, 0)
+        )
 
     def tembs(self, graph: GraphFeatures, temb: Tensor) -> list[Tensor]:
         """A timestep embedding for each chosen block, M of (B, D)."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sgflux.bases.base import GraphTokens, State, Text
+from sgflux.bases.base import GraphTokens, Rotary, State, Text
 from sgflux.bases.families import network_of
 from sgflux.bases.memory.offload import BlockOffload
 from sgflux.bases.memory.recomputation import Recompute, Within
@@ -224,6 +224,7 @@ class ConditionedFlux(nn.Module):
 
         # The graph, as tokens or as a timestep embedding for each chosen block.
         tokens: Tensor | None = None
+        rotary: Rotary | None = None
         tembs = [state.temb] * (self.block_end - self.block_start)
         if graph is not None:
             self.conditioner.check(graph, batch=len(state.hidden_states))
@@ -234,6 +235,8 @@ class ConditionedFlux(nn.Module):
                     graph, network=self.network, dtype=state.hidden_states.dtype
                 )
                 present = graph.present[:, None, None].float()
+                if (places := self.conditioner.places(graph)) is not None:
+                    rotary = self.network.rotary_at(state, *places)
 
         # The chosen blocks, with the graph in them.
         for number, temb in enumerate(tembs):
@@ -245,6 +248,7 @@ class ConditionedFlux(nn.Module):
                     gate_image=present * self.conditioner.gate_image[number],
                     gate_text=present * self.conditioner.gate_text[number],
                     is_last=index == self.block_end - 1,
+                    rotary=rotary,
                 )
             watched = scores if index <= last_watched else None
             state, tokens = self._block(index, state._replace(temb=temb), run, side, scores=watched)

@@ -10,6 +10,7 @@ import msgspec
 from sgflux.errors import SgfluxError
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+from sgflux.models.layout import LayoutPredictor
 
 
 class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fields=True):
@@ -18,6 +19,17 @@ class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fie
     layers: int = 2
     # Adapters that do not say whether triples are numbered are older than the numbers.
     number_triples: bool = False
+    read_boxes: bool = False
+    box_positions: bool = False
+    predict_layout: bool = False
+
+    def __post_init__(self) -> None:
+        if self.predict_layout and not (self.read_boxes or self.box_positions):
+            raise ValueError("predict_layout needs read_boxes or box_positions")
+
+
+BOX_SETTINGS = ("read_boxes", "box_positions", "predict_layout")
+"""Settings of the native encoder that stand in its settings only where they are on."""
 
 
 class _CGIP(msgspec.Struct, tag_field="kind", tag="cgip", forbid_unknown_fields=True, kw_only=True):
@@ -50,7 +62,8 @@ def complete_settings(settings: Mapping[str, Any], *, text_dim: int) -> dict[str
             f"the settings of the graph encoder are damaged, or those of another version of "
             f"sgflux: {error}. Use that version, or train the adapter again"
         ) from error
-    return dict(msgspec.to_builtins(complete))
+    found = dict(msgspec.to_builtins(complete))
+    return {name: value for name, value in found.items() if value or name not in BOX_SETTINGS}
 
 
 def make_encoder(
@@ -68,4 +81,7 @@ def make_encoder(
     own = {name: value for name, value in settings.items() if name != "kind"}
     if settings["kind"] == "cgip":
         return CGIPEncoder(**own)
-    return NativeGraphEncoder(name_features=name_features, **own)
+    layout = None
+    if own.pop("predict_layout", False):
+        layout = LayoutPredictor(text_dim=own["text_dim"])
+    return NativeGraphEncoder(name_features=name_features, layout=layout, **own)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sgflux.data.boxes import Layout
 from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import names_in_context, plain_name
@@ -23,6 +24,12 @@ from sgflux.graphs.predicates import (
     PredicateVocabulary,
 )
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+
+if TYPE_CHECKING:
+    from sgflux.models.layout import LayoutPredictor
+
+BOX_RATES = 6
+"""Number of frequencies at which each number of a box is read, from half a wave in the picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +42,18 @@ class GraphFeatures:
         global_: one vector a graph, (B, D_global).
         words: text-encoder features of subject, predicate and object as each triple's statement
             has them, (B, K, 3, D_text); None: the encoder has none.
+        centers: Centers (x, y) of the boxes of subject, predicate and object in shares of the
+            picture's sides, (B, K, 3, 2); None: the graph tokens are at no place. The center of
+            the predicate is the middle between the two others.
+        placed: True where the center is known, (B, K, 3) bool; None without centers.
     """
 
     local: Tensor
     mask: Tensor
     global_: Tensor
     words: Tensor | None = None
+    centers: Tensor | None = None
+    placed: Tensor | None = None
 
     @property
     def present(self) -> Tensor:
@@ -134,7 +147,7 @@ class NameFeatures:
 
 
 @dataclass(frozen=True)
-class _GraphBatch:
+class GraphBatch:
     """B graphs as index tensors, padded to the largest.
 
     Attributes:
@@ -160,7 +173,29 @@ class _GraphBatch:
     object: Tensor
 
 
-class _TripleLayer(nn.Module):
+def box_tensors(layouts: Sequence[Layout | None], nodes: int) -> tuple[Tensor, Tensor]:
+    """B layouts as (center x, center y, width, height), and which boxes are known.
+
+    Args:
+        layouts: Box of each object of B graphs; None: none of a graph is known.
+        nodes: N.
+
+    Returns:
+        (B, N, 4) float32 in shares of the picture's sides, zero where a box is unknown, and
+        (B, N) bool.
+    """
+    boxes = [[[0.0] * 4 for _ in range(nodes)] for _ in layouts]
+    known = [[False] * nodes for _ in layouts]
+    for row, layout in enumerate(layouts):
+        for node, box in enumerate(layout or ()):
+            if box is not None:
+                boxes[row][node] = [*box.center, box.width, box.height]
+                known[row][node] = True
+    shape = len(layouts), nodes
+    return torch.tensor(boxes).view(*shape, 4), torch.tensor(known, dtype=torch.bool).view(shape)
+
+
+class TripleLayer(nn.Module):
     """Each triple reads its subject, predicate and object, and writes to all three.
 
     A node takes the mean over its triples, by role, so that it learns whether it rides or is
@@ -176,7 +211,7 @@ class _TripleLayer(nn.Module):
         self.to_subject = nn.Linear(2 * dim, dim)
         self.to_object = nn.Linear(2 * dim, dim)
 
-    def forward(self, nodes: Tensor, edges: Tensor, batch: _GraphBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, nodes: Tensor, edges: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
         """(B, N, H) and (B, K, H) -> the same shapes."""
         normed = self.node_norm(nodes)
         message = self.message(
@@ -200,6 +235,9 @@ class NativeGraphEncoder(nn.Module):
     which texts state them: a picture takes shape in one layout of several, and which one must be
     known before anything is to be seen. Beside them go the text encoder's own features of every
     triple's statement.
+
+    It may read a box of each object, give the triples the places of these boxes, and have a
+    predictor of boxes; each is a setting of its own.
     """
 
     def __init__(
@@ -210,9 +248,15 @@ class NativeGraphEncoder(nn.Module):
         hidden_dim: int = 256,
         layers: int = 2,
         number_triples: bool = True,
+        read_boxes: bool = False,
+        box_positions: bool = False,
+        layout: LayoutPredictor | None = None,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
         """Build it untrained.
+
+        What boxes need is drawn aside from torch's global generator, so that all other weights are
+        those of an encoder without boxes.
 
         Args:
             name_features: Source of the names' features; no part of the module's state.
@@ -220,6 +264,9 @@ class NativeGraphEncoder(nn.Module):
             hidden_dim: H; ``local_dim`` is 3 H, ``global_dim`` is H. Even.
             layers: rounds of messages, >= 1.
             number_triples: Number the triples in reading order; else their order is not encoded.
+            read_boxes: Add features of an object's box to its node, from zero-initialised weights.
+            box_positions: Give each triple the places of its objects' boxes.
+            layout: Predictor of boxes; None: there is none.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
         Raises:
@@ -245,7 +292,7 @@ class NativeGraphEncoder(nn.Module):
         self.edge_in = nn.Linear(text_dim, hidden_dim)
         self.number_in = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.rank_in = nn.Linear(hidden_dim, hidden_dim, bias=False) if number_triples else None
-        self.layers = nn.ModuleList(_TripleLayer(hidden_dim) for _ in range(layers))
+        self.layers = nn.ModuleList(TripleLayer(hidden_dim) for _ in range(layers))
         self.node_norm = nn.LayerNorm(hidden_dim)
         self.edge_norm = nn.LayerNorm(hidden_dim)
         self.fuse = nn.Sequential(
@@ -254,6 +301,17 @@ class NativeGraphEncoder(nn.Module):
             nn.Linear(2 * hidden_dim, 3 * hidden_dim),
         )
         self.pool = nn.Linear(4 * hidden_dim, hidden_dim)
+        self.box_positions, self.layout = box_positions, layout
+        self.box_in: nn.Linear | None = None
+        if read_boxes:
+            with torch.random.fork_rng(devices=[]):
+                self.box_in = nn.Linear(8 * BOX_RATES, hidden_dim, bias=False)
+            nn.init.zeros_(self.box_in.weight)
+
+    @property
+    def takes_layouts(self) -> bool:
+        """Whether boxes have an effect on the features."""
+        return self.box_in is not None or self.box_positions
 
     def config(self) -> dict[str, Any]:
         """See :class:`GraphEncoder`."""
@@ -263,22 +321,39 @@ class NativeGraphEncoder(nn.Module):
             "hidden_dim": self.global_dim,
             "layers": len(self.layers),
             "number_triples": self.rank_in is not None,
+            # An adapter without boxes has the settings of one from before there were any.
+            **({"read_boxes": True} if self.box_in is not None else {}),
+            **({"box_positions": True} if self.box_positions else {}),
+            **({"predict_layout": True} if self.layout is not None else {}),
         }
 
-    def forward(self, graphs: Sequence[SceneGraph]) -> GraphFeatures:
+    def forward(
+        self, graphs: Sequence[SceneGraph], layouts: Sequence[Layout | None] | None = None
+    ) -> GraphFeatures:
         """Features of B graphs; a graph has the same ones alone and in a batch.
 
+        Args:
+            graphs: B graphs.
+            layouts: Boxes of the objects of each graph, as far as they are known; None: of none.
+
         Raises:
-            SgfluxError: if a word has no features.
+            SgfluxError: if a word has no features, or there are boxes that would have no effect.
+            ValueError: if the boxes are not those of the graphs' objects.
         """
         device = self.pool.weight.device
+        layouts = [None] * len(graphs) if layouts is None else layouts
+        self._check(graphs, layouts)
         with torch.autocast(device.type, enabled=False):
-            batch = self._batch(graphs, device)
+            batch = self.batch(graphs, device)
+            given = box_tensors(layouts, batch.node_mask.shape[1])
+            boxes, known = (part.to(device) for part in given)
             nodes = self.node_in(self.text_norm(batch.nodes))
-            nodes = nodes + self.number_in(_number_features(batch.number, self.global_dim))
+            nodes = nodes + self.number_in(number_features(batch.number, self.global_dim))
             edges = self.edge_in(self.text_norm(batch.edges))
+            if self.box_in is not None:
+                nodes = nodes + known[..., None] * self.box_in(_box_features(boxes))
             if self.rank_in is not None:
-                edges = edges + self.rank_in(_number_features(batch.rank, self.global_dim))
+                edges = edges + self.rank_in(number_features(batch.rank, self.global_dim))
             for layer in self.layers:
                 nodes, edges = layer(nodes, edges, batch)
             nodes, edges = self.node_norm(nodes), self.edge_norm(edges)
@@ -290,9 +365,36 @@ class NativeGraphEncoder(nn.Module):
             )
             present = batch.edge_mask.any(dim=1, keepdim=True)
             global_ = self.pool(pooled).masked_fill(~present, 0.0)
-        return GraphFeatures(local=local, mask=batch.edge_mask, global_=global_, words=batch.words)
+            centers = placed = None
+            if self.box_positions and given[1].any():
+                centers, placed = _places(boxes[..., :2], known, batch)
+        return GraphFeatures(
+            local=local,
+            mask=batch.edge_mask,
+            global_=global_,
+            words=batch.words,
+            centers=centers,
+            placed=placed,
+        )
 
-    def _batch(self, graphs: Sequence[SceneGraph], device: torch.device) -> _GraphBatch:
+    def _check(self, graphs: Sequence[SceneGraph], layouts: Sequence[Layout | None]) -> None:
+        for graph, layout in zip(graphs, layouts, strict=True):
+            if layout is None:
+                continue
+            if not self.takes_layouts:
+                raise SgfluxError(
+                    "the adapter reads no boxes, so that they have no effect; leave them out, or "
+                    "train one with --read-boxes or --box-positions"
+                )
+            if len(layout) != len(graph.objects):
+                raise ValueError(f"{len(layout)} boxes for {len(graph.objects)} objects")
+
+    def batch(self, graphs: Sequence[SceneGraph], device: torch.device) -> GraphBatch:
+        """The graphs as tensors on a device.
+
+        Raises:
+            SgfluxError: if a word has no features.
+        """
         count = len(graphs)
         most_nodes = max([1, *(len(graph.objects) for graph in graphs)])
         most_edges = max([1, *(len(graph.relationships) for graph in graphs)])
@@ -328,7 +430,7 @@ class NativeGraphEncoder(nn.Module):
         edge_mask = prefix_mask([len(graph.relationships) for graph in graphs], most_edges)
         incidence = torch.tensor(ends, dtype=torch.int64).view(2, count, most_edges)
         subject, object_ = F.one_hot(incidence, most_nodes + 1)[..., :-1].float().to(device)
-        return _GraphBatch(
+        return GraphBatch(
             nodes=spread(node_words, node_mask),
             number=torch.tensor(numbers, dtype=torch.float32).view(count, most_nodes).to(device),
             node_mask=node_mask.to(device),
@@ -352,9 +454,32 @@ def masked_mean(rows: Tensor, mask: Tensor) -> Tensor:
     return total / mask.sum(dim=1, keepdim=True).clamp(min=1)
 
 
-def _number_features(number: Tensor, dim: int) -> Tensor:
+def number_features(number: Tensor, dim: int) -> Tensor:
     """Sinusoids of numbers, (B, n) -> (B, n, dim); exactly zero for number 0."""
     half = dim // 2
     rates = torch.exp(-math.log(100.0) * torch.arange(half, device=number.device) / half)
     angles = number[..., None] * rates
     return torch.cat([angles.sin(), 1 - angles.cos()], dim=-1)
+
+
+def _box_features(boxes: Tensor) -> Tensor:
+    """Sinusoids of boxes, (B, N, 4) -> (B, N, 8 * BOX_RATES).
+
+    Source:
+        Tancik et al. 2020, arXiv:2006.10739, Eq. 4, with powers of two as frequencies.
+    """
+    rates = math.pi * 2 ** torch.arange(BOX_RATES, device=boxes.device)
+    angles = (boxes[..., None] * rates).flatten(-2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def _places(centers: Tensor, known: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
+    """Where subject, predicate and object of each triple are, (B, K, 3, 2) and (B, K, 3) bool."""
+    subject, object_ = batch.subject @ centers, batch.object @ centers
+    has_subject, has_object = (
+        (ends @ known[..., None].float()).squeeze(-1) > 0 for ends in (batch.subject, batch.object)
+    )
+    return (
+        torch.stack([subject, (subject + object_) / 2, object_], dim=2),
+        torch.stack([has_subject, has_subject & has_object, has_object], dim=2),
+    )

@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from sgflux.data.given_boxes import read_boxes
 from sgflux.data.pictures import contact_sheet, save_picture, tile
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
@@ -51,6 +52,7 @@ def sample(
         config.model, config.trained, config.compute, config.memory
     )
     check_graph_names(pipeline, [row.graph for row in rows if row.graph is not None])
+    boxes = None if config.boxes is None else read_boxes(config.boxes)
     settings: dict[str, Any] = {
         "steps": config.drawing.steps,
         "guidance": config.size.guidance,
@@ -68,6 +70,7 @@ def sample(
             **settings,
             "use_adapter": row.use_adapter,
             "graph_scale": 1.0 if row.graph is None else config.drawing.graph_scale,
+            "boxes": None if row.graph is None else boxes,
         }
         drawn = pipeline.sample_batch([row.graph] * count, [row.prompt] * count, batch, **own)
         for picture, seed in zip(drawn, batch, strict=True):

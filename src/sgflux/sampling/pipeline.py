@@ -28,11 +28,13 @@ from sgflux.bases.devices import resolve_device, resolve_dtype
 from sgflux.bases.families import network_of
 from sgflux.bases.family import Autoencoder, Scheduler, TextEncoders
 from sgflux.bases.identity import BaseCheck, BaseIdentity
+from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.sampling.boxes import BoxesInput, boxes_record, layouts_for
 from sgflux.sampling.callbacks import AfterStep, StepCallback, after_step
 from sgflux.sampling.inputs import (
     GraphInput,
@@ -221,6 +223,7 @@ class SceneGraphFluxPipeline:
         use_adapter: bool | None = None,
         open_vocabulary: bool = False,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+        boxes: BoxesInput = None,
         output_type: Literal["pil", "np", "latent"] = "pil",
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
@@ -246,6 +249,9 @@ class SceneGraphFluxPipeline:
             open_vocabulary: Accept predicates that ``vocabulary`` does not know; else a misspelt
                 one is an error that names the nearest known ones.
             vocabulary: Known predicates.
+            boxes: Boxes of the objects: 'predicted', 'none', (left, top, width, height) in shares
+                of the picture's sides by the names of objects, or one layout for each picture.
+                None: predicted if the adapter has a predictor, else none.
             output_type: ``pil``, ``np`` or ``latent``.
             callback_on_step_end: Function that is called after each step, as diffusers calls it:
                 with the pipeline, the number of the step from 0, its timestep (1000 sigma) and a
@@ -265,18 +271,25 @@ class SceneGraphFluxPipeline:
         )
         seeds: tuple[int, ...] | None = None
         if generator is None:
-            seeds = seeds_of(seed, len(prompts))
+            seeds = of_boxes = seeds_of(seed, len(prompts))
             generator = [torch.Generator("cpu").manual_seed(number) for number in seeds]
         elif seed is not None:
             raise SgfluxError("give a generator or a seed, not both")
+        elif isinstance(generator, torch.Generator):
+            first = generator.initial_seed()
+            of_boxes = tuple(range(first, first + len(prompts)))
+        else:
+            of_boxes = tuple(own.initial_seed() for own in generator)
         use_adapter = self.model is not None if use_adapter is None else use_adapter
         height, width = self.picture_size(height, width)
         factor = self.autoencoder.downsample
         shape = (len(prompts), self.network.channels, height // factor, width // factor)
+        noise = initial_noise(shape, generator, self.device)
         latents = self._sample(
             graphs,
             prompts,
-            initial_noise(shape, generator, self.device),
+            noise,
+            layouts=layouts_for(self.model if use_adapter else None, graphs, of_boxes, boxes),
             steps=num_inference_steps,
             graph_scale=graph_scale,
             guidance=guidance,
@@ -306,6 +319,7 @@ class SceneGraphFluxPipeline:
         height: int | None = None,
         width: int | None = None,
         use_adapter: bool | None = None,
+        boxes: BoxesInput = None,
     ) -> np.ndarray:
         """One picture for each prompt and seed: (B, H, W, 3) uint8.
 
@@ -315,7 +329,7 @@ class SceneGraphFluxPipeline:
             prompts: B texts.
             seeds: B seeds of the noise.
             steps: Euler steps.
-            graph_scale, guidance, height, width, use_adapter: Settings of :meth:`__call__`.
+            graph_scale, guidance, height, width, use_adapter, boxes: Settings of :meth:`__call__`.
 
         Raises:
             SgfluxError: if the lengths differ; as :meth:`__call__`.
@@ -337,6 +351,7 @@ class SceneGraphFluxPipeline:
             width=width,
             use_adapter=use_adapter,
             open_vocabulary=True,
+            boxes=boxes,
             output_type="np",
         )
         return to_uint8(output.images)
@@ -416,6 +431,7 @@ class SceneGraphFluxPipeline:
         height: int | None = None,
         width: int | None = None,
         use_adapter: bool = True,
+        boxes: BoxesInput = None,
     ) -> dict[str, Any]:
         """Describe how a picture is made, as plain JSON; equal records give equal pictures."""
         height, width = self.picture_size(height, width)
@@ -434,6 +450,7 @@ class SceneGraphFluxPipeline:
             **self.base_record(use_adapter=use_adapter),
             "adapter": self.adapter_fingerprint if use_adapter else None,
             "use_adapter": use_adapter,
+            **boxes_record(self.model if use_adapter else None, graph, boxes),
         }
 
     def base_record(self, *, use_adapter: bool = True) -> dict[str, Any]:
@@ -474,6 +491,7 @@ class SceneGraphFluxPipeline:
         graph_scale: float,
         guidance: float | None,
         use_adapter: bool,
+        layouts: Sequence[Layout | None],
         after_step: AfterStep | None = None,
     ) -> Tensor:
         """Integrate from noise (B, c, h, w) to scaled latents of the same shape."""
@@ -498,7 +516,9 @@ class SceneGraphFluxPipeline:
             if has_graph and self.model is not None:
                 # Not in inference mode: the encoder keeps the features of names for others, too.
                 with torch.no_grad():
-                    encoded = self.model.encoder([graph or SceneGraph.null() for graph in graphs])
+                    encoded = self.model.features(
+                        [graph or SceneGraph.null() for graph in graphs], layouts
+                    )
                 features = [encoded] if graph_scale == 1 else [encoded, None]
             settings.enter_context(torch.inference_mode())
             settings.enter_context(self.mixed_precision())

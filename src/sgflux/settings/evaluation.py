@@ -71,6 +71,11 @@ class EvalConfig:
     """Number of noise levels of the ranking accuracy, spread evenly over 0..1; 0 leaves it out."""
     seed: int = 0
     """Random seed of noise, negatives and the false statements that the judge is asked about."""
+    boxes: Literal["predicted", "none", "oracle"] | None = None
+    """Boxes of the objects, for an adapter that reads boxes: 'predicted' from the graph that an arm
+    is given, or 'none'. 'oracle' gives the arms with the true graph the boxes of the test pictures,
+    which reveal the relations, so their figures are an upper bound. By default boxes are predicted
+    if the adapter has a predictor."""
     generator: Literal["model", "oracle", "blind", "swapped"] = "model"
     """Source of the pictures: 'model' is the model under test, and the three others test the
     evaluation itself on the bundled world's data."""
@@ -105,6 +110,8 @@ class EvalConfig:
         expect_least(self, 1, "seeds_per_item")
         if self.generator != "model" and self.trained.adapter is not None:
             raise SgfluxError(f"adapter has no effect with generator {self.generator!r}")
+        if self.boxes is not None and self.trained.adapter is None:
+            raise SgfluxError(f"boxes {self.boxes!r} have no effect without an adapter")
 
         if self.base_prompts is not None:
             for name, without, is_there in (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, expect_defaults, typed_fields
+from sgflux.settings.checks import ConfigError, expect, expect_defaults, typed_fields
 from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
@@ -36,6 +36,17 @@ class GraphEncoderSettings:
     number_triples: bool = True
     """Number the native encoder's triples in the order in which texts state them.
     --no-number-triples is an ablation."""
+    read_boxes: bool = False
+    """Let the native encoder read a box of each object, as far as boxes are known."""
+    box_positions: bool = False
+    """Give the graph's tokens the places of the objects' boxes in the attention to the image, as
+    far as boxes are known."""
+    boxes_dropout: float = 0.5
+    """With --read-boxes or --box-positions: probability that an example is read without its boxes
+    in training, so that the adapter also draws without any."""
+    boxes_jitter: float = 0.03
+    """With --read-boxes or --box-positions: standard deviation of the noise on the boxes that are
+    read in training, as a share of the picture for centers and of the box for its sides."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
@@ -50,11 +61,23 @@ class GraphEncoderSettings:
             )
         else:
             when = "with the cgip graph encoder, which stays as published"
-            expect_defaults(self, when, "freeze_graph_encoder", "number_triples")
+            own = ("freeze_graph_encoder", "number_triples", "read_boxes", "box_positions")
+            expect_defaults(self, when, *own)
+        if not self.takes_layouts:
+            when = "without read_boxes or box_positions"
+            expect_defaults(self, when, "boxes_dropout", "boxes_jitter")
+        dropout, jitter = self.boxes_dropout, self.boxes_jitter
+        expect(0 <= dropout <= 1, "boxes_dropout", dropout, "lie between 0 and 1")
+        expect(jitter >= 0, "boxes_jitter", jitter, "be at least 0")
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+
+    @property
+    def takes_layouts(self) -> bool:
+        """Whether boxes reach the model."""
+        return self.read_boxes or self.box_positions
 
     @property
     def kind(self) -> EncoderKind:

@@ -233,6 +233,23 @@ class AnchorSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayoutSettings:
+    """A predictor of the objects' boxes."""
+
+    lambda_layout: float = 0.0
+    """Weight of the layout loss, which trains a predictor of the objects' boxes from the graph; it
+    needs rows with boxes, and --read-boxes or --box-positions. 0 switches it off."""
+    layout_start: int = 0
+    """Number of steps before the layout loss begins."""
+    layout_warm_in: int = 0
+    """Number of steps after --layout-start in which the layout loss grows to its full weight."""
+
+    def __post_init__(self) -> None:
+        """Check every value, and that every value given has an effect."""
+        check_term(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LossSettings:
     """Terms of the loss beside the flow-matching error."""
 
@@ -244,6 +261,8 @@ class LossSettings:
     """Distillation."""
     anchor: Group[AnchorSettings] = field(default_factory=AnchorSettings)
     """Anchor loss."""
+    layout: Group[LayoutSettings] = field(default_factory=LayoutSettings)
+    """Layout loss."""
 
     @property
     def terms(self) -> list[Any]:

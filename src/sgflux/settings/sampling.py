@@ -41,6 +41,10 @@ class SampleConfig:
     graph."""
     seed: int = 0
     """Random seed of the first picture's noise."""
+    boxes: str | None = None
+    """Boxes of the objects, for an adapter that reads boxes: 'predicted', 'none', or a JSON table
+    of left, top, width and height as shares of the picture, like {"man": [0.1, 0.2, 0.3, 0.5]}. By
+    default boxes are predicted if the adapter has a predictor."""
     compare: bool = False
     """Draw each picture also without the graph, and by the base model without the adapter."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
@@ -67,6 +71,8 @@ class SampleConfig:
             raise SgfluxError("a graph needs an adapter to read it: give adapter, too")
         if self.compare and not has_graph:
             raise SgfluxError("compare needs a graph to compare with")
+        if self.boxes is not None and not has_graph:
+            raise SgfluxError("boxes have no effect without a graph")
         scale = self.drawing.graph_scale
         if scale != 1 and not has_graph:
             raise SgfluxError(f"graph_scale ({scale}) has no effect without a graph")

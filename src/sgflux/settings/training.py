@@ -85,6 +85,7 @@ class TrainConfig:
         self._check_memory()
         self._check_processes()
         self._check_buckets()
+        self._check_boxes()
 
     def _check_validation(self) -> None:
         if self.validation.early_stopping_patience and self.selection == "last":
@@ -184,6 +185,19 @@ class TrainConfig:
         ):
             if value:
                 raise ConfigError(f"aspect_buckets does not work with {name}: {why}")
+
+    def _check_boxes(self) -> None:
+        """Check that predicted boxes are read, and that places are those of tokens."""
+        if self.losses.layout.lambda_layout and not self.encoder.takes_layouts:
+            raise ConfigError(
+                "lambda_layout trains a predictor of boxes that nothing would read; give "
+                "read_boxes or box_positions as well"
+            )
+        if self.encoder.box_positions and self.adapter.graph_mode != "token":
+            raise ConfigError(
+                "box_positions are those of graph tokens, of which graph_mode "
+                f"{self.adapter.graph_mode!r} has none; drop one"
+            )
 
     @property
     def selection(self) -> SelectBy:

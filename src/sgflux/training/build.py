@@ -31,7 +31,7 @@ from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
-from sgflux.training.batches.batch import LatentScale
+from sgflux.training.batches.batch import BoxReading, LatentScale
 from sgflux.training.encoding.splits import Splits
 from sgflux.training.planning.plan import RunPlan, make_plan
 from sgflux.training.processes.processes import Processes
@@ -60,6 +60,7 @@ class Preparation:
         sigma_shift: Shift of the noise levels drawn, see :func:`sgflux.flow_matching.shifted`.
         training_adapter: Frozen LoRA that is in the base while it is trained; None without.
         sigma_shifts: Shift of each size, with aspect buckets; else empty.
+        boxes: Boxes that the graph encoder reads; None: it reads none.
     """
 
     model: GraphLoraModel
@@ -78,6 +79,7 @@ class Preparation:
     sigma_shift: float
     training_adapter: TrainingAdapter | None
     sigma_shifts: Mapping[Size, float] = field(default_factory=dict)
+    boxes: BoxReading | None = None
 
     def sigma_shift_of(self, rows: Sequence[int]) -> float:
         """The shift of the noise levels drawn for training examples of one size."""
@@ -140,6 +142,7 @@ def adapted_model(
     *,
     adapter: AdapterSettings,
     encoder: GraphEncoderSettings,
+    predicts_layout: bool,
     text_tokens: int,
     names: NameFeatures | None = None,
     base_identity: BaseIdentity | None = None,
@@ -153,6 +156,7 @@ def adapted_model(
         pretrained: Graph encoder that comes trained; None: the native one.
         adapter: Settings of the adapter.
         encoder: Settings of the graph encoder.
+        predicts_layout: Whether the native encoder has a predictor of boxes.
         text_tokens: Number of tokens of a prompt.
         names: Features of the graphs' words; None: none are known, and no graph can be read.
         base_identity: Identity of the base, which the adapter records; None: it records none.
@@ -176,7 +180,13 @@ def adapted_model(
         lora_alpha=adapter.lora_alpha,
         lora_targets=adapter.lora_targets,
         encoder=(
-            {"kind": "native", "number_triples": encoder.number_triples}
+            {
+                "kind": "native",
+                "number_triples": encoder.number_triples,
+                "read_boxes": encoder.read_boxes,
+                "box_positions": encoder.box_positions,
+                "predict_layout": predicts_layout,
+            }
             if pretrained is None
             else pretrained.config()
         ),

@@ -244,6 +244,7 @@ class TrainingRun:
                 t_min=self._flow.t_min,
                 t_max=self._flow.t_max,
                 sigma_shift=self._data.sigma_shift_of(rows),
+                boxes=self._data.boxes,
                 generator=generator_for(self._run.seed, "batch", number, 0),
             ).to(processes.device)
             kept_here = self._gradients.kept_here(part < len(passes))

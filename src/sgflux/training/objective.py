@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.base import Network, Text
+from sgflux.data.boxes import Layout
 from sgflux.flow_matching import noise_latents, velocity_target
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import GraphLoraModel, adapter_disabled
 from sgflux.models.errors import flow_matching_loss, graph_errors
+from sgflux.models.graph_encoder import GraphFeatures, NativeGraphEncoder, box_tensors
 from sgflux.models.prefix_state import PrefixState
 from sgflux.models.saliency import concept_probabilities, softened
 from sgflux.models.training_adapter import TrainingAdapter
@@ -131,7 +133,7 @@ class FlowMatchingObjective:
             prefix = prefix.repeat(number)
         maps = None
         with self._precision(batch):
-            features = self._model.encoder(graphs)
+            features = self._features(graphs, batch)
             if concepts is None:
                 velocity = self._model.flux.suffix(
                     prefix, features, gradient_checkpointing=self._gradient_checkpointing
@@ -175,7 +177,7 @@ class FlowMatchingObjective:
                     base = self._model.flux.suffix(prefix)
                 velocity = self._model.flux.suffix(
                     prefix,
-                    self._model.encoder(batch.graphs),
+                    self._features(batch.graphs, batch),
                     gradient_checkpointing=self._gradient_checkpointing,
                     # The backward pass comes when the training adapter is on again.
                     recompute_within=within,
@@ -194,6 +196,43 @@ class FlowMatchingObjective:
         prefix = self._prefix(batch, batch.sigma)
         with self._precision(batch), adapter_disabled(self._model):
             return self._model.flux.suffix(prefix)
+
+    def layout_errors(
+        self,
+        graphs: Sequence[SceneGraph],
+        layouts: Sequence[Layout],
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """See :meth:`sgflux.models.layout.LayoutPredictor.errors`.
+
+        Args:
+            graphs: B graphs.
+            layouts: True boxes of their objects.
+            generator: Source of noise and sigma, on the CPU.
+        """
+        encoder, predictor = self._model.encoder, self._model.layout
+        assert isinstance(encoder, NativeGraphEncoder), "only it has a predictor"
+        assert predictor is not None, "the run's settings ask for one"
+        graph = encoder.batch(graphs, encoder.pool.weight.device)
+        boxes, known = box_tensors(layouts, graph.node_mask.shape[1])
+        device = graph.nodes.device
+        return predictor.errors(graph, boxes.to(device), known.to(device), generator)
+
+    def _features(self, graphs: Sequence[SceneGraph], batch: Batch) -> GraphFeatures:
+        """Features of a batch's graphs, or of alternatives to them, with the boxes that it reads.
+
+        An alternative has its objects in the same places, and perhaps one more at the end, whose
+        box is unknown.
+        """
+        if batch.layouts is None:
+            return self._model.features(graphs)
+        layouts: list[Layout | None] = []
+        for place, graph in enumerate(graphs):
+            layout = batch.layouts[place % len(batch.layouts)]
+            if layout is not None:
+                layout += (None,) * (len(graph.objects) - len(layout))
+            layouts.append(layout)
+        return self._model.features(graphs, layouts)
 
     def _prefix(self, batch: Batch, sigma: Tensor, concepts: Concepts | None = None) -> PrefixState:
         """The blocks that all graphs and the base share, at these noise levels."""

@@ -1,7 +1,8 @@
 """One double-stream block of FLUX.1 with graph tokens beside its two streams.
 
 An explicit forward over the parts of diffusers' ``FluxTransformerBlock``. The graph tokens take the
-block's own text path, at position 0; image and text look at them in an attention of its own:
+block's own text path, at position 0 or at places of the picture; image and text look at them in an
+attention of its own:
 
     image, text: attention(-> text, image) + gate * attention(-> graph)
     graph:       attention(-> graph, text, image)
@@ -88,10 +89,12 @@ def joint_block(
     attended = base_attention(attn, query, key, value)
     text, image = attended.split([length, attended.shape[1] - length], dim=1)
 
-    # Image and text look at the graph. At position 0 rotation changes nothing, as for the text.
+    # Image and text look at the graph. At position 0 rotation would change nothing.
     if graph is not None:
         norm_graph = block.norm1_context.norm(graph.states) * scale + shift
         graph_key = attn.norm_added_k(heads(attn, attn.add_k_proj(norm_graph))).to(key.dtype)
+        if graph.rotary is not None:
+            graph_key = rotated(graph_key, graph.rotary)
         graph_value = heads(attn, attn.add_v_proj(norm_graph))
         text, image = told_by_graph(text, image, query, graph_key, graph_value, graph)
 
@@ -106,6 +109,8 @@ def joint_block(
 
     # The graph tokens look at themselves, the text and the image, and move on.
     graph_query = attn.norm_added_q(heads(attn, attn.add_q_proj(norm_graph))).to(query.dtype)
+    if graph.rotary is not None:
+        graph_query = rotated(graph_query, graph.rotary)
     attended = attend(
         graph_query,
         torch.cat([graph_key, key], dim=1),
@@ -226,6 +231,17 @@ def _update(
     states = states + modulation.gate_attention.unsqueeze(1) * attention
     normed = norm(states) * (1 + modulation.scale[:, None]) + modulation.shift[:, None]
     return states + modulation.gate.unsqueeze(1) * feed_forward(normed)
+
+
+def rotated(states: Tensor, rotary: Rotary) -> Tensor:
+    """(B, n, H, C) turned to positions of its own for each example, (B, n, C) each.
+
+    diffusers' ``apply_rotary_emb``, whose positions are the same for all examples.
+    """
+    cosines, sines = (part[:, :, None] for part in rotary)
+    real, imaginary = states.float().unflatten(-1, (-1, 2)).unbind(-1)
+    turned = torch.stack([-imaginary, real], dim=-1).flatten(-2)
+    return (states.float() * cosines + turned * sines).to(states.dtype)
 
 
 def heads(attn: Any, states: Tensor) -> Tensor:

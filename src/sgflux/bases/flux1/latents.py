@@ -51,3 +51,19 @@ def image_ids(rows: int, columns: int) -> Tensor:
 def text_ids(length: int) -> Tensor:
     """Positions of text tokens, (length, 3) float32: FLUX puts them all at 0."""
     return torch.zeros(length, 3)
+
+
+def place_ids(centers: Tensor, placed: Tensor, *, last: Tensor) -> Tensor:
+    """Positions of tokens that belong to places of the picture, (B, G, 3) float32.
+
+    The center of the image token in row r is at r + 0.5 rows, so a place there has the id r. A
+    token without a place has the position of the text, 0.
+
+    Args:
+        centers: Centers (x, y) in shares of the picture's sides, (B, G, 2).
+        placed: True at tokens that have a place, (B, G) bool.
+        last: Position of the last image token, (3,).
+    """
+    places = centers.float().flip(-1) * (last[1:] + 1) - 0.5
+    places = places.masked_fill(~placed[..., None], 0.0)
+    return torch.cat([torch.zeros_like(places[..., :1]), places], dim=-1)

@@ -14,10 +14,16 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from sgflux.bases.base import ConceptTokens, GraphTokens, State, Text
+from sgflux.bases.base import ConceptTokens, GraphTokens, Rotary, State, Text
 from sgflux.bases.flux1.concept_block import concept_block
 from sgflux.bases.flux1.graph_block import check_plain_attention, graph_block
-from sgflux.bases.flux1.latents import image_ids, pack_latents, text_ids, unpack_latents
+from sgflux.bases.flux1.latents import (
+    image_ids,
+    pack_latents,
+    place_ids,
+    text_ids,
+    unpack_latents,
+)
 from sgflux.bases.memory.compilation import allow_variants
 
 
@@ -212,7 +218,8 @@ class FluxNetwork:
                 base.context_embedder(concepts.to(dtype)),
                 self._time(inputs, concept_text["pooled"]),
             )
-        return State(hidden_states, encoder_hidden_states, temb, rotary, looking)
+        last = inputs.img_ids[-1]
+        return State(hidden_states, encoder_hidden_states, temb, rotary, looking, last)
 
     def _time(self, inputs: FluxInputs, pooled: Tensor) -> Tensor:
         """The modulation of the timestep and a pooled text, (B, D).
@@ -233,6 +240,13 @@ class FluxNetwork:
         """See :class:`~sgflux.bases.base.Network`."""
         embed = self.transformer.context_embedder
         return embed(features.to(embed.weight.dtype))
+
+    def rotary_at(self, state: State, centers: Tensor, placed: Tensor) -> Rotary:
+        """See :class:`~sgflux.bases.base.Network`."""
+        assert state.last_position is not None, "FLUX.1 has positions"
+        ids = place_ids(centers, placed, last=state.last_position)
+        cosines, sines = self.transformer.pos_embed(ids.flatten(0, 1))
+        return cosines.unflatten(0, placed.shape), sines.unflatten(0, placed.shape)
 
     def velocity(self, state: State) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""

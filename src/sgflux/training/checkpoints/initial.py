@@ -43,8 +43,8 @@ _SIZES = (
 )
 """Settings of a run that an adapter has, too."""
 
-_NUMBERS = "number_triples"
-"""A setting of the native graph encoder that counts among the sizes."""
+_OF_ENCODER = ("number_triples", "read_boxes", "box_positions")
+"""Settings of the native graph encoder that count among the sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ def sizes_of(
 ) -> dict[str, Any]:
     """Setting -> value, for those settings of a run that an adapter has, too."""
     settings = flat_values(adapter) | flat_values(encoder) | flat_values(conditions)
-    return {name: settings[name] for name in (*_SIZES, _NUMBERS)}
+    return {name: settings[name] for name in (*_SIZES, *_OF_ENCODER)}
 
 
 _DEFAULTS = sizes_of(AdapterSettings(), GraphEncoderSettings(), ConditionSettings())
@@ -156,7 +156,8 @@ def _with_sizes_of(
         )
     wanted: dict[str, Any] = {name: getattr(adapter, name) for name in _SIZES}
     if kind == "native":
-        wanted[_NUMBERS] = adapter.encoder[_NUMBERS]
+        # What is off may be left out of an encoder's settings.
+        wanted |= {name: adapter.encoder.get(name, False) for name in _OF_ENCODER}
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
         own = sizes[setting]

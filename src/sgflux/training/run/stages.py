@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
+from typing import Any
 
 import torch
 
@@ -14,11 +15,14 @@ from sgflux.bases.devices import DTYPES
 from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
+from sgflux.data.layouts import shown_layouts
+from sgflux.errors import SgfluxError
 from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel
 from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.training import TrainConfig
+from sgflux.training.batches.batch import BoxReading
 from sgflux.training.build import (
     Preparation,
     adapted_model,
@@ -213,6 +217,7 @@ def prepare(
     def sigma_shift(image_tokens: int) -> float:
         return sigma_shift_of(config.flow, config.model, image_tokens=image_tokens)
 
+    parts = _parts(config, splits, encoded, model.config, device=device)
     return Preparation(
         model=model,
         adapter=model.config,
@@ -226,13 +231,14 @@ def prepare(
         seen=encoded.seen,
         plan=plan,
         terms=splits.terms,
-        parts=_parts(config, splits, encoded, model.config, device=device),
+        parts=parts,
         sigma_shift=sigma_shift(encoded.image_tokens),
         training_adapter=training_adapter,
         sigma_shifts={
             size: sigma_shift(image_tokens_of([size], patch=encoded.patch))
             for size in sorted(set(sizes))
         },
+        boxes=_box_reading(config, parts) if config.encoder.takes_layouts else None,
     )
 
 
@@ -264,6 +270,7 @@ def _adapted(
         pretrained,
         adapter=config.adapter,
         encoder=config.encoder,
+        predicts_layout=bool(config.losses.layout.lambda_layout),
         text_tokens=encoded.text_tokens,
         names=encoded.names,
         base_identity=base_identity,
@@ -291,6 +298,21 @@ def _validator(config: TrainConfig, splits: Splits, encoded: Encoded) -> Validat
     )
 
 
+def _box_reading(config: TrainConfig, parts: Parts) -> BoxReading:
+    """The boxes that the graph encoder reads.
+
+    Raises:
+        SgfluxError: if no training example has any.
+    """
+    if all(example.boxes is None for example in parts.examples):
+        raise SgfluxError(
+            f"{config.data.train_jsonl}: read_boxes and box_positions need boxes, and no row has "
+            "any; give rows with 'boxes', or drop both"
+        )
+    encoder = config.encoder
+    return BoxReading(parts.layouts(), dropout=encoder.boxes_dropout, jitter=encoder.boxes_jitter)
+
+
 def _parts(
     config: TrainConfig,
     splits: Splits,
@@ -301,18 +323,18 @@ def _parts(
 ) -> Parts:
     """What the terms of the loss are made of."""
     identity = adapter.base_identity
+    shown: dict[str, Any] = {
+        "images_dir": config.data.images_root(config.data.train_jsonl),
+        "sizes": encoded.train.sizes or [config.pictures.size] * len(splits.train),
+        "crop": config.pictures.crop,
+    }
     return Parts(
         examples=splits.train,
         names=encoded.names,
         captions=encoded.train.words,
         concept_text=encoded.concept_text,
-        regions=lambda: relation_regions(
-            splits.train,
-            images_dir=config.data.images_root(config.data.train_jsonl),
-            sizes=encoded.train.sizes or [config.pictures.size] * len(splits.train),
-            crop=config.pictures.crop,
-            patch=encoded.patch,
-        ),
+        regions=lambda: relation_regions(splits.train, patch=encoded.patch, **shown),
+        layouts=cache(lambda: shown_layouts(splits.train, **shown)),
         sampling_sigmas=cache(
             lambda image_tokens: sampling_sigmas_of(config.model, image_tokens=image_tokens)
         ),
@@ -435,6 +457,7 @@ def outline(
         pretrained_encoder(config.encoder),
         adapter=config.adapter,
         encoder=config.encoder,
+        predicts_layout=bool(config.losses.layout.lambda_layout),
         text_tokens=base.text_tokens,
     )
     _guidance(config, model)

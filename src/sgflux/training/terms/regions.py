@@ -13,8 +13,9 @@ from torch import Tensor
 
 from sgflux.data.boxes import Box
 from sgflux.data.buckets import Size
-from sgflux.data.examples import SceneExample, resolve_image
-from sgflux.data.images import Crop, crop_box, crop_window, load_image
+from sgflux.data.examples import SceneExample
+from sgflux.data.images import Crop
+from sgflux.data.layouts import shown_windows
 from sgflux.errors import SgfluxError
 
 
@@ -65,24 +66,16 @@ def relation_regions(
     Raises:
         SgfluxError: naming the first row without boxes, or whose picture cannot be read.
     """
-    pictures: dict[Path, tuple[int, int]] = {}
-    regions = []
-    for number, (example, (height, width)) in enumerate(zip(examples, sizes, strict=True)):
+    for number, example in enumerate(examples):
         if example.boxes is None:
             raise SgfluxError(
                 f"{example.named(number)} has no boxes, which gen_rel_from "
                 "'boxes' needs; use 'saliency'"
             )
-        path = resolve_image(example, images_dir)
-        if path not in pictures:
-            pictures[path] = load_image(path).size
-        window = crop_window(
-            pictures[path],
-            height=height,
-            width=width,
-            crop=crop,
-            box=crop_box(example.boxes, crop, name=example.named(number)),
-        )
+    regions = []
+    windows = shown_windows(examples, images_dir=images_dir, sizes=sizes, crop=crop)
+    for example, (height, width), window in zip(examples, sizes, windows, strict=True):
+        assert example.boxes is not None, "checked above"
         subject, _, object_ = example.graph.relationships[example.triple_index]
         boxes = [example.boxes[subject], example.boxes[object_]]
         rows, columns = height // patch, width // patch

@@ -8,6 +8,7 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import (
     AnchorSettings,
+    LayoutSettings,
     LossSettings,
     RankingSettings,
     WeightingSettings,
@@ -16,6 +17,7 @@ from sgflux.settings.losses import (
 )
 from sgflux.training.terms.anchor import Anchor
 from sgflux.training.terms.flow_matching import FlowMatching
+from sgflux.training.terms.layout import BoxPrediction
 from sgflux.training.terms.ranking.ranking import Ranking
 from sgflux.training.terms.relation_weighting import RelationWeighting
 from sgflux.training.terms.term import Sources, Term
@@ -26,6 +28,7 @@ TERMS: dict[type, Callable[[Any, Sources], Term]] = {
     RankingSettings: Ranking,
     WordsSettings: Words,
     AnchorSettings: Anchor,
+    LayoutSettings: BoxPrediction,
 }
 """Settings of a term -> the term. Terms are summed in this order."""
 

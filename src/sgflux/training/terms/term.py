@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Layout
 from sgflux.data.examples import SceneExample
 from sgflux.graphs.predicates import PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -169,6 +170,7 @@ class Parts:
         concept_text: Features of the text that modulates concepts, (1, ...) each; None without
             concepts.
         regions: Computes where each example's relation is from its boxes, N times (S,).
+        layouts: Finds the boxes of each example's objects in its picture as it is shown, N of them.
         sampling_sigmas: Number of image tokens -> noise levels of the model's own four-step
             sampling, (4,) float32.
         image_tokens: Number of image tokens of the largest picture.
@@ -184,6 +186,7 @@ class Parts:
     captions: Callable[[Sequence[int]], Mapping[str, Tensor]]
     concept_text: Mapping[str, Tensor] | None
     regions: Callable[[], Sequence[Tensor]]
+    layouts: Callable[[], Sequence[Layout]]
     sampling_sigmas: Callable[[int], Tensor]
     image_tokens: int
     num_layers: int

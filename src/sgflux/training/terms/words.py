@@ -62,7 +62,12 @@ class Words:
                 scale = 1 + (self._scale - 1) * len(stated) / len(chosen)
                 places = torch.tensor(chosen, device=target.device)
                 target = target.index_copy(0, places, torch.lerp(own, target[places], scale))
-            return flow_matching_loss(step.branches.velocity[0], target).mean(), {}
+            errors = flow_matching_loss(step.branches.velocity[0], target)
+            if step.batch.layouts is None:
+                return errors.mean(), {}
+            # The teacher does not know the boxes, so it teaches the examples that are read without.
+            taught = [layout is None for layout in step.batch.layouts]
+            return (errors * errors.new_tensor(taught)).mean(), {}
 
         return loss
 

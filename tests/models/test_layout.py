@@ -1,0 +1,246 @@
+"""Boxes of a graph's objects: read, placed in the attention, and predicted.
+
+If one of these failed, an adapter that reads boxes would not start as one without them, boxes would
+act on other objects than their own, graph tokens would stand elsewhere than the image tokens of
+their place, or predicted boxes would not follow from graph and seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.embeddings import apply_rotary_emb
+from torch import Tensor
+
+from sgflux.bases.flux1.graph_block import rotated
+from sgflux.bases.flux1.latents import image_ids, place_ids
+from sgflux.bases.flux1.network import FluxInputs
+from sgflux.data.boxes import Box, Layout
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.encoders import complete_settings, make_encoder
+from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
+from sgflux.models.layout import LayoutPredictor
+from tests.helpers.models import make_config, make_model, random_names, train_by_chance
+
+GRAPHS = [
+    SceneGraph.parse("man, riding, horse; man, wearing, hat"),
+    SceneGraph.null(),
+    SceneGraph.parse("dog, above, cat"),
+]
+MAN, HORSE, DOG = (Box(0.1 * i, 0.2, 0.3, 0.1 + 0.1 * i) for i in range(3))
+LAYOUTS: list[Layout | None] = [(MAN, HORSE, None), None, (DOG, None)]
+
+
+def encoder(**settings: Any) -> NativeGraphEncoder:
+    """An encoder from one seed, and torch's generator after it."""
+    torch.manual_seed(0)
+    own = {"kind": "native", "hidden_dim": 16, "number_triples": True, **settings}
+    built = make_encoder(complete_settings(own, text_dim=32), name_features=random_names())
+    assert isinstance(built, NativeGraphEncoder)
+    return built
+
+
+def everything() -> NativeGraphEncoder:
+    """An encoder with all that boxes can do, and weights off their first values."""
+    built = encoder(read_boxes=True, box_positions=True, predict_layout=True)
+    assert built.box_in is not None
+    torch.nn.init.normal_(built.box_in.weight)
+    return built
+
+
+def test_an_encoder_with_boxes_starts_as_one_without_them() -> None:
+    """A comparison of the two would else compare two random initialisations."""
+    plain, after_plain = encoder(), torch.rand(1)
+    boxed = encoder(read_boxes=True, box_positions=True, predict_layout=True)
+    assert torch.equal(torch.rand(1), after_plain)
+    weights = boxed.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    expected, found = plain(GRAPHS), boxed(GRAPHS, LAYOUTS)
+    assert torch.equal(found.local, expected.local)
+    assert torch.equal(found.global_, expected.global_)
+    assert expected.centers is None
+
+
+def test_settings_without_boxes_are_those_of_before_boxes() -> None:
+    """A bundle without boxes would else have other bytes, and another fingerprint."""
+    off = dict.fromkeys(("read_boxes", "box_positions", "predict_layout"), False)
+    settings = complete_settings({"kind": "native", **off}, text_dim=32)
+    assert set(settings) == {"kind", "text_dim", "hidden_dim", "layers", "number_triples"}
+    assert encoder().config().keys() == settings.keys()
+    on = complete_settings({"kind": "native", "read_boxes": True}, text_dim=32)
+    assert on["read_boxes"] is True
+    with pytest.raises(SgfluxError, match="predict_layout needs read_boxes or box_positions"):
+        complete_settings({"kind": "native", "predict_layout": True}, text_dim=32)
+
+
+def test_a_box_is_read_with_its_own_object_alone_and_in_a_batch_as_alone() -> None:
+    built = everything()
+    boxes = built(GRAPHS, LAYOUTS)
+    moved = built(GRAPHS, [(MAN, HORSE._replace(top=0.6), None), None, (DOG, None)])
+    assert not torch.allclose(boxes.local[0], moved.local[0])
+    assert torch.equal(boxes.local[1:], moved.local[1:])
+    unknown = built(GRAPHS, [(None, None, None), None, (None, None)])
+    torch.testing.assert_close(unknown.local, built(GRAPHS).local)
+    alone = built([GRAPHS[2]], [LAYOUTS[2]])
+    torch.testing.assert_close(alone.local[0, :1], boxes.local[2, :1])
+
+
+def test_a_triple_is_at_its_boxes_and_its_predicate_between_them() -> None:
+    found = everything()(GRAPHS, LAYOUTS)
+    assert found.centers is not None
+    assert found.placed is not None
+    man, horse = torch.tensor(MAN.center), torch.tensor(HORSE.center)
+    torch.testing.assert_close(found.centers[0, 0], torch.stack([man, (man + horse) / 2, horse]))
+    assert found.placed[0].tolist() == [[True, True, True], [True, False, False]]
+    assert found.placed[2, 0].tolist() == [True, False, False]
+    assert not found.placed[1].any()
+    assert everything()(GRAPHS).centers is None
+
+
+def test_boxes_without_effect_and_boxes_of_other_objects_are_refused() -> None:
+    with pytest.raises(SgfluxError, match="reads no boxes"):
+        encoder()(GRAPHS, LAYOUTS)
+    with pytest.raises(ValueError, match="1 boxes for 2 objects"):
+        everything()([GRAPHS[2]], [(DOG,)])
+
+
+def test_a_place_has_the_position_of_the_image_token_there() -> None:
+    """A token that stood half a cell or an axis off would look at its neighbour."""
+    rows, columns = 4, 6
+    ids = image_ids(rows, columns)
+    centers = torch.stack(
+        [torch.tensor([(c + 0.5) / columns, (r + 0.5) / rows]) for r in range(4) for c in range(6)]
+    )
+    placed = torch.ones(1, len(ids), dtype=torch.bool)
+    torch.testing.assert_close(place_ids(centers[None], placed, last=ids[-1])[0], ids)
+    assert not place_ids(centers[None], ~placed, last=ids[-1]).any()
+
+
+def test_tokens_of_a_place_are_turned_as_diffusers_turns_image_tokens(
+    flux_folder: Path, names: NameFeatures
+) -> None:
+    network = make_model(flux_folder, names).flux.network
+    embed = network.transformer.pos_embed
+    positions = embed(image_ids(2, 3))
+    states = torch.randn(2, 6, 4, positions[0].shape[-1])
+    each = tuple(part.expand(2, -1, -1) for part in positions)
+    expected = apply_rotary_emb(states, positions, sequence_dim=1)
+    torch.testing.assert_close(rotated(states, each), expected)
+    nowhere = tuple(part.expand(2, 6, -1) for part in embed(torch.zeros(1, 3)))
+    assert torch.equal(rotated(states, nowhere), states)
+
+
+@pytest.fixture
+def places(flux_folder: Path, names: NameFeatures) -> Any:
+    """A model that gives triples places and reads no boxes beside."""
+    settings = {"kind": "native", "hidden_dim": 16, "box_positions": True}
+    model = make_model(flux_folder, names, encoder=settings)
+
+    def velocity(inputs: FluxInputs, layouts: list[Layout | None] | None) -> Tensor:
+        graphs = [GRAPHS[2], SceneGraph.null(), GRAPHS[2]]
+        features = model.features(graphs, layouts)
+        with torch.no_grad():
+            return model.flux(inputs, graph=features)
+
+    return model, velocity
+
+
+def test_places_move_the_picture_of_their_own_graph_alone_and_no_gate_no_picture(
+    places: Any, inputs: FluxInputs
+) -> None:
+    model, velocity = places
+    layouts: list[Layout | None] = [(DOG, HORSE), None, None]
+    assert torch.equal(velocity(inputs, layouts), model(None, inputs))
+    train_by_chance(model)
+    without, placed = velocity(inputs, None), velocity(inputs, layouts)
+    assert not torch.allclose(without[0], placed[0], atol=1e-3)
+    torch.testing.assert_close(without[1:], placed[1:])
+    turned = velocity(inputs, [(HORSE, DOG), None, None])
+    assert not torch.allclose(turned[0], placed[0], atol=1e-3)
+    # One that stands where the text stands is one without a place.
+    unknown: Layout = (None, None)
+    torch.testing.assert_close(velocity(inputs, [unknown, None, None]), without)
+
+
+def test_places_are_those_of_three_tokens_of_a_triple(flux_folder: Path, inputs: Any) -> None:
+    from sgflux.bases.flux1.load import load_transformer
+    from sgflux.settings.model_source import ModelSource
+
+    config = make_config(load_transformer(ModelSource(model_id=str(flux_folder))))
+    placed = {**config.encoder, "box_positions": True}
+    for wrong in ({"graph_mode": "temb"}, {"tokens_per_triple": 1}):
+        with pytest.raises(SgfluxError, match="graph_mode 'token' and 3 tokens"):
+            dataclasses.replace(config, encoder=placed, **wrong)
+
+
+# --- predicted boxes ----------------------------------------------------------------------------
+
+
+def predictor() -> LayoutPredictor:
+    torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        return LayoutPredictor(text_dim=32, hidden_dim=32, layers=2)
+
+
+def sampled(built: LayoutPredictor, graphs: list[SceneGraph], seeds: list[int]) -> list[Layout]:
+    return built.sample(encoder().batch(graphs, torch.device("cpu")), seeds)
+
+
+def test_sampled_boxes_follow_from_graph_and_seed_alone() -> None:
+    """A picture's boxes would else depend on the batch in which it is drawn."""
+    built = predictor()
+    together = sampled(built, GRAPHS, [3, 4, 5])
+    assert [len(layout) for layout in together] == [3, 0, 2]
+    (alone,) = sampled(built, [GRAPHS[2]], [5])
+    other, turned = sampled(built, [GRAPHS[2], SceneGraph.parse("cat, above, dog")], [6, 5])
+
+    def numbers(layout: Layout) -> Tensor:
+        return torch.tensor([list(box) for box in layout if box is not None])
+
+    torch.testing.assert_close(numbers(alone), numbers(together[2]))
+    assert not torch.allclose(numbers(alone), numbers(other), atol=0.01)
+    assert not torch.allclose(numbers(alone), numbers(turned), atol=1e-4)
+    for box in (box for layout in together for box in layout):
+        assert box is not None
+        assert 0 <= box.center[0] <= 1
+        assert 0 < box.width <= 1
+
+
+def test_a_predictor_learns_where_things_are() -> None:
+    """Above and below, with a size of each object: what a graph says decides, and not its order."""
+    pairs = ("dog, above, cat", "cat, above, dog", "cat, below, dog", "dog, below, cat")
+    graphs = [SceneGraph.parse(text) for text in pairs]
+    upper, lower = Box(0.4, 0.1, 0.2, 0.2), Box(0.3, 0.6, 0.4, 0.3)
+    layouts: list[Layout | None] = [(upper, lower)] * 2 + [(lower, upper)] * 2
+    built, batch = predictor(), encoder().batch(graphs * 8, torch.device("cpu"))
+    boxes, known = box_tensors(layouts * 8, 2)
+    optimizer = torch.optim.AdamW(built.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(120):
+        errors, overlaps = built.errors(batch, boxes, known, generator)
+        errors.mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert overlaps.mean() > 0.4
+    found = sampled(built, graphs, [7, 8, 9, 10])
+    for layout, true in zip(found, layouts, strict=True):
+        for box, own in zip(layout, true or (), strict=True):
+            assert box is not None
+            assert own is not None
+            assert box.iou(own) > 0.4
+
+
+def test_unknown_boxes_have_no_error() -> None:
+    boxes, known = box_tensors(LAYOUTS, 3)
+    batch = encoder().batch(GRAPHS, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    errors, overlaps = predictor().errors(batch, boxes, known, generator)
+    assert len(errors) == len(overlaps) == 3
+    odd = torch.where(known[..., None], boxes, 9.0)
+    again, _ = predictor().errors(batch, odd, known, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(again, errors)
