@@ -6,6 +6,7 @@ If one of these failed, the page would claim more than the figures say, or hide 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ def answered(results: Any, predicates: list[PredicateRow] | None = None) -> dict
 
 
 def row(name: str, graph: Figure, base: Figure) -> PredicateRow:
-    return PredicateRow(name, graph, base, Figure(None), Figure(None), is_doubtful=False)
+    return PredicateRow(name, graph, base, *[Figure(None)] * 3, is_doubtful=False)
 
 
 def share(value: float, low: float, high: float) -> dict[str, Any]:
@@ -262,3 +263,21 @@ def test_what_the_answers_read_is_checked(
     (tmp_path / "evaluation_results.json").write_text(json.dumps(results))
     with pytest.raises(SgfluxError, match=key):
         read_results(tmp_path)
+
+
+def test_each_predicate_stands_beside_the_base_told_the_graph_in_words(
+    evaluation: Evaluation,
+) -> None:
+    told = evaluation.results["arms"]["base_relational"]["relation_accuracy"]["per_predicate"]
+    rows = predicate_rows(evaluation)
+    assert {row.name: row.told.value for row in rows} == {
+        name: figure["value"] for name, figure in told.items()
+    }
+    page = render(evaluation, title="t")
+    (table,) = re.findall(r'<table id="by_predicate">.*?</table>', page, flags=re.S)
+    head, *lines = re.findall(r"<tr>.*?</tr>", table, flags=re.S)
+    assert "base in words" in head
+    for row, line in zip(rows, lines, strict=True):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", line, flags=re.S)
+        assert len(cells) == head.count("<th")
+        assert row.told.percent in cells[6], row.name

@@ -91,6 +91,7 @@ class PredicateRow:
         base: The same of the base, told the objects only.
         found: Share of statements under the true graph with both objects found.
         judge: Accuracy of the judge on real pictures of the predicate.
+        told: Relation accuracy of the base, told the whole graph in words.
         is_doubtful: Whether the judge is no better than the majority answer.
     """
 
@@ -99,6 +100,7 @@ class PredicateRow:
     base: Figure
     found: Figure
     judge: Figure
+    told: Figure
     is_doubtful: bool
 
     @property
@@ -113,6 +115,7 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
     results, nothing = evaluation.results, Figure(None)
     graph = predicate_figures(results, Arm.GRAPH)
     base = predicate_figures(results, Arm.BASE_NEUTRAL)
+    told = predicate_figures(results, Arm.BASE_RELATIONAL)
     judge = results["judge"].get("per_predicate", {})
     found = _found(evaluation)
     doubtful = doubtful_predicates(results)
@@ -123,6 +126,7 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
             base.get(name, nothing),
             found.get(name, nothing),
             Figure.of(judge.get(name)),
+            told.get(name, nothing),
             name in doubtful,
         )
         for name in sorted(graph, key=lambda name: -(graph[name].value or 0.0))
