@@ -164,4 +164,6 @@ def write_metrics(path: Path) -> None:
                     "ranking_by_kind": {"role_swap": rank - 0.07, "predicate": rank + 0.05},
                 }
             )
+            shares = {"obeyed": rank, "contradicted": 0.9 - rank, "not_found": 0.1}
+            rows.append({"kind": "samples", "step": step, **shares})
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

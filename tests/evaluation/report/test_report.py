@@ -157,7 +157,7 @@ def test_every_predicate_has_its_panel_and_bar(page: Page, folder: Path) -> None
     assert sum("first" in panel.choices for panel in shown) == 24
     assert page.tags.count("img") == len(shown) * 8, "a real picture and seven arms"
     overlays = len(shown) * 8
-    assert page.tags.count("svg") == overlays + 2 + 1 + 3  # predicates twice, confusions, training
+    assert page.tags.count("svg") == overlays + 2 + 1 + 4  # predicates twice, confusions, training
 
 
 def test_items_are_chosen_by_rule_and_seed(folder: Path) -> None:

@@ -97,6 +97,19 @@ def test_what_processes_share_is_counted_by_its_part() -> None:
     )
 
 
+def test_an_autoencoder_that_stays_for_the_sample_graphs_is_counted() -> None:
+    given: dict[str, Any] = {"base_bytes": 2**31, "trained_numbers": 2**28, "averaged": True}
+    given |= {"encoder_bytes": 2**30, "decoder_bytes": 2**29}
+    lines = estimate_lines(FLUX, **given)
+    assert ", autoencoder 512 MiB (estimated" in lines[1]
+    assert lines[2].startswith("decoding:   512 MiB of weights, on the device in training")
+    assert lines[3] == "peak:       about 10.4 GiB, in training"
+    aside = estimate_lines(FLUX, **given, encoders_aside=True)
+    assert "autoencoder" not in aside[1]
+    assert "on another device" in aside[2]
+    assert aside[3] == "peak:       about 9.86 GiB, in training"
+
+
 def test_a_dry_run_says_what_each_phase_costs(
     tmp_path: Path, make_config: MakeConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:

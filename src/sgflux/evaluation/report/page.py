@@ -136,6 +136,7 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> list[LineChart]:
     """Curves of a training: what it learns from, and what validation says of it."""
     train = _points((row for row in rows if row.get("kind") == "train"), "loss")
     judged = [row for row in rows if row.get("kind") == "validation"]
+    drawn = [row for row in rows if row.get("kind") == "samples"]
     parts = [{"step": row["step"], **(row.get("ranking_by_kind") or {})} for row in judged]
     validation = _points(judged, "loss")
     smoothed = smooth(train, window=max(1, len(train) // 15))
@@ -170,6 +171,18 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> list[LineChart]:
                 ),
             ],
             reference=0.5,
+            percent=True,
+        ),
+        LineChart(
+            "Statements of the sample graphs",
+            [
+                Series(label, _points(drawn, key), style, dots=True)
+                for label, key, style in (
+                    ("hold", "obeyed", "graph"),
+                    ("are contradicted", "contradicted", "negative"),
+                    ("lack an object", "not_found", "null"),
+                )
+            ],
             percent=True,
         ),
     ]

@@ -388,3 +388,6 @@ class MetricsShape(Struct):
     loss_negative: Number | None = None
     ranking_accuracy: Share | None = None
     ranking_by_kind: dict[str, Share | None] | None = None
+    obeyed: Share | None = None
+    contradicted: Share | None = None
+    not_found: Share | None = None

@@ -113,7 +113,8 @@ def estimate_lines(
     held = base_bytes - offloaded_bytes + offloaded_bytes // shape.blocks
     if shared_bytes:  # two blocks are whole: one runs, and the next is being gathered
         held += shared_bytes // sharers + 2 * shared_bytes // shape.blocks - shared_bytes
-    training = held + trained + kept + (0 if encoders_aside else decoder_bytes)
+    decoder = 0 if encoders_aside else decoder_bytes
+    training = held + trained + kept + decoder
     encoding = 0 if encoders_aside else encoder_bytes
     where = "another device" if encoders_aside else "the device"
     lines = [
@@ -121,7 +122,8 @@ def estimate_lines(
         "their activations)",
         f"memory:     about {_gib(training)} in training: "
         f"base {_gib(held)}, adapter with optimizer {_gib(trained)}, "
-        f"activations about {_gib(kept)} (estimated, not measured)",
+        f"activations about {_gib(kept)}{f', autoencoder {_gib(decoder)}' if decoder else ''} "
+        "(estimated, not measured)",
         f"peak:       about {_gib(max(training, encoding))}, "
         f"in {'training' if training >= encoding else 'encoding'}",
         f"arithmetic: {operations / 1e12:.3g} TFLOP an example, "
@@ -130,8 +132,8 @@ def estimate_lines(
     if decoder_bytes:
         lines.insert(
             2,
-            f"decoding:   {_gib(decoder_bytes)} of the autoencoder stay on {where} in training, "
-            "for the sample graphs",
+            f"decoding:   {_gib(decoder_bytes)} of weights, on {where} in training as well, for "
+            "the sample graphs",
         )
     if offloaded_bytes:
         lines.insert(
