@@ -24,7 +24,7 @@ class DataSettings:
     """Training examples as a JSONL file, one JSON object a line."""
     val_jsonl: Input[Path | None] = None
     """Validation examples as a JSONL file, which must show other pictures than the training
-    examples. Without it no best checkpoint is chosen."""
+    examples. Without it, only --select-by obeyed chooses a best checkpoint."""
     images_dir: ImagesDir = None
     vocabulary: VocabularyFile = None
     latent_cache_dir: LatentCacheDir = None

@@ -55,7 +55,7 @@ class RunPlan:
         validation = (
             f"{self.val_examples} examples, {self.val_pairs} with a negative graph"
             if self.val_examples
-            else "none: no best checkpoint will be chosen"
+            else "none: no best checkpoint will be chosen by it"
         )
         at_most = "up to " if self.buckets else ""
         return [

@@ -111,8 +111,8 @@ def train(
             weights) and the step; the figures that it returns go to metrics.jsonl beside the rest
             and do not choose the best checkpoint. Where processes share the base it is called in
             all of them.
-        observe: Makes the judge of the sample graphs' pictures, in the main process; needed if
-            the configuration names one.
+        observe: Function that makes the judge of the sample graphs' pictures, called in the main
+            process; needed if the configuration names a judge.
 
     Returns:
         The result; also when SIGINT or SIGTERM asked for an early end, in which case
