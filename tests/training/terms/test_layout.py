@@ -105,12 +105,16 @@ def test_a_run_trains_the_predictor_and_resumes_exactly(
 def test_the_predictor_changes_nothing_else(
     make_config: MakeConfig, boxed: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Its loss is taken on weights of its own; with clipping, the norm of all gradients counts."""
+    """Its loss is taken on weights of its own; with clipping, the norm of all gradients counts.
+
+    A run in which the loss never begins has the predictor's first weights.
+    """
     settings = {**ALL, **boxed, "max_grad_norm": 0.0, "sample_steps": 0, "max_steps": 2}
-    found, plain = (
+    found, never, plain = (
         weights_of(train(make_config(tmp_path / name, losses=losses, **settings)).output_dir)
         for name, losses in (
             ("with", PREDICTS),
+            ("never", LossSettings.from_flat(lambda_words=0.0, lambda_layout=1.0, layout_start=9)),
             ("without", LossSettings.from_flat(lambda_words=0.0)),
         )
     )
@@ -118,6 +122,9 @@ def test_the_predictor_changes_nothing_else(
         name for name in found if name.startswith("encoder.layout.")
     }
     assert all(torch.equal(found[name], value) for name, value in plain.items())
+    moved = [name for name in found if not torch.equal(found[name], never[name])]
+    assert moved
+    assert all(name.startswith("encoder.layout.") for name in moved)
 
 
 def test_the_teacher_in_words_teaches_what_is_read_without_boxes(
