@@ -36,7 +36,7 @@ FLOORS = (
     {"training", "evaluation"},
     {"training.run"},
     {"world.tiny_flux"},
-    {"world.demo", "doctor"},
+    {"world.demo", "doctor", "web"},
     {"commands"},
     {"cli"},
     {"__main__"},

@@ -18,6 +18,7 @@ from sgflux.commands import (
     evaluate_report,
     export,
     import_adapter,
+    page,
     saliency,
     sample,
     train,
@@ -32,6 +33,7 @@ __all__ = ["COMMANDS", "Command"]
 
 COMMANDS: tuple[Command, ...] = (
     demo.COMMAND,
+    page.COMMAND,
     data_world.COMMAND,
     data_vg.COMMAND,
     data_from_prompts.COMMAND,

@@ -1,0 +1,1 @@
+"""The page of ``sgflux page``: drawing graphs, watching trainings, reading evaluations."""

@@ -1,0 +1,51 @@
+"""Trained adapters that the page offers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sgflux.models.bundle_folder import CONFIG_FILE
+
+BUNDLED: tuple[str, ...] = ()
+"""Adapters that come with the package, by the name that ``--adapter`` takes."""
+
+HOW_TO_GET_ONE = (
+    "No trained adapter was found under {folder}. 'make demo' in a checkout, or 'sgflux demo', "
+    "trains one in minutes (runs/demo/training/final). Without one only the base model draws, "
+    "which reads no graph."
+)
+"""Text of the page where there is no adapter."""
+
+_DEPTH = 5
+
+
+def find_adapters(folder: Path) -> list[str]:
+    """Return the adapters to choose from: bundled ones, then those below a folder, newest first.
+
+    Args:
+        folder: Folder of trainings, usually ``runs``; it need not be there.
+    """
+    found = sorted(_bundles(folder), key=lambda path: -path.stat().st_mtime)
+    return [*BUNDLED, *(path.parent.as_posix() for path in found)]
+
+
+def find_runs(folder: Path, name: str) -> list[str]:
+    """Return the folders below ``folder`` that hold a file called ``name``, newest first."""
+    found = sorted(_files(folder, name), key=lambda path: -path.stat().st_mtime)
+    return [path.parent.as_posix() for path in found]
+
+
+def _bundles(folder: Path) -> Iterator[Path]:
+    return _files(folder, CONFIG_FILE)
+
+
+def _files(folder: Path, name: str) -> Iterator[Path]:
+    """Files of a name, not too deep; folders of pictures are not walked."""
+    for root, folders, files in os.walk(folder):
+        depth = len(Path(root).relative_to(folder).parts)
+        skipped = ("images", "pictures", "tensorboard", "cache")
+        folders[:] = sorted(one for one in folders if depth < _DEPTH and one not in skipped)
+        if name in files:
+            yield Path(root) / name

@@ -1,0 +1,386 @@
+// The editor of a scene graph: Vue Flow draws and moves, this file says what a scene graph is.
+// The browser's sketch is told to Python after each change; Python's sketch replaces it.
+import { EdgeLabelRenderer, Handle, MarkerType, VueFlow, useVueFlow } from "sgflux-vue-flow";
+import { markRaw, nextTick } from "vue";
+
+globalThis.process ??= { env: { NODE_ENV: "production" } }; // Vue Flow asks for it
+
+const template = `
+<div class="sg-editor" :class="{ 'sg-linking': linking }" @keydown="onKey">
+  <div class="sg-tools" role="toolbar" aria-label="Tools of the scene graph">
+    <form class="sg-add" @submit.prevent="addTyped">
+      <input v-model="typed" :list="'names-' + editorId" placeholder="object, like dog"
+             aria-label="Name of a new object" maxlength="60" autocomplete="off" />
+      <datalist :id="'names-' + editorId"><option v-for="n in names" :value="n" /></datalist>
+      <button type="submit" :disabled="!typed.trim()" aria-label="Add object">Add</button>
+    </form>
+    <span class="sg-space"></span>
+    <button type="button" :disabled="!canUndo" @click="$emit('undo')" title="Undo (Ctrl+Z)">Undo</button>
+    <button type="button" :disabled="!canRedo" @click="$emit('redo')" title="Redo (Ctrl+Y)">Redo</button>
+    <button type="button" :disabled="empty" @click="clear">Clear</button>
+  </div>
+  <div class="sg-canvas" ref="canvas" tabindex="-1" @dblclick="onDoubleClick">
+    <VueFlow :id="editorId" :zoom-on-scroll="false" :prevent-scrolling="false" :min-zoom="0.4"
+             :zoom-on-double-click="false" :max-zoom="1.6" :delete-key-code="null"
+             :connect-on-click="false" :is-valid-connection="isValid" connection-mode="loose"
+             :multi-selection-key-code="null" :selection-key-code="null"
+             @connect="onConnect" @node-drag-stop="tell" @node-double-click="(e) => rename(e.node.id)"
+             @connect-start="onConnectStart" @connect-end="linking = false" @node-click="onNodeClick"
+             @pane-click="closeAll" @nodes-initialized="fit">
+      <template #node-object="{ id, data }">
+        <div class="sg-node" :class="{ 'sg-from': from === id }" :title="hint">
+          <input v-if="renaming === id" class="sg-rename nodrag" v-model="data.name" maxlength="60"
+                 :list="'names-' + editorId" aria-label="Name of the object"
+                 @keydown.enter.stop.prevent="endRename(true)" @keydown.esc.stop="endRename(false)"
+                 @blur="endRename(true)" />
+          <span v-else>{{ labels[id] }}</span>
+          <Handle id="out" type="source" position="right" class="sg-dot" @click.stop="startLink(id)" />
+          <Handle id="in" type="target" position="left" class="sg-cover" :connectable-start="false" />
+        </div>
+      </template>
+      <template #edge-statement="edge">
+        <g>
+          <path :d="route(edge).path" class="sg-hit" />
+          <path :d="route(edge).path" class="sg-line" :marker-end="edge.markerEnd" />
+        </g>
+        <EdgeLabelRenderer>
+          <button type="button" class="sg-predicate nodrag nopan" :class="{ 'sg-open': popup?.id === edge.id }"
+                  :style="{ transform: 'translate(-50%,-50%) translate(' + route(edge).x + 'px,' + route(edge).y + 'px)' }"
+                  :data-edge="edge.id" :aria-label="spoken(edge) + '. Press to change.'"
+                  @click.stop="openPopup(edge.id)">{{ edge.data.predicate }}</button>
+        </EdgeLabelRenderer>
+      </template>
+    </VueFlow>
+    <p v-if="empty" class="sg-empty">Add two objects, then drag from the dot of one to the other.</p>
+    <div v-if="popup" class="sg-popup" role="dialog" aria-label="Predicate" :style="popup.style" @keydown="onPopupKey">
+      <input ref="search" v-model="popup.query" placeholder="search predicates" aria-label="Search predicates"
+             role="combobox" aria-expanded="true" @input="popup.at = 0" />
+      <ul role="listbox" ref="list">
+        <li v-for="(one, i) in matches" :key="one.name" role="option" :aria-selected="i === popup.at"
+            :class="{ 'sg-at': i === popup.at }" @mousedown.prevent @click="choose(one.name)">
+          <span>{{ one.name }}</span><small>{{ one.hint }}</small>
+        </li>
+        <li v-if="!matches.length" class="sg-none">No predicate is called that.</li>
+      </ul>
+      <div class="sg-popup-foot">
+        <button type="button" @click="swap" aria-label="Swap direction">Swap ⇄</button>
+        <button type="button" @click="remove">Delete</button>
+      </div>
+    </div>
+  </div>
+  <p class="sg-status" role="status">{{ status }}</p>
+</div>`;
+
+export default {
+  template,
+  components: { EdgeLabelRenderer, Handle, VueFlow },
+  props: {
+    editorId: String,
+    sketch: Object,
+    predicates: Array, // {name, aliases}
+    names: Array,
+    open: Boolean, // whether any word is a predicate
+    canUndo: Boolean,
+    canRedo: Boolean,
+  },
+  emits: ["change", "undo", "redo"],
+  setup: (props) => ({ flow: markRaw(useVueFlow({ id: props.editorId })) }),
+  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: false, popup: null, count: 0, fits: true }),
+  mounted() {
+    this.show(this.sketch);
+  },
+  watch: {
+    sketch(value) {
+      if (JSON.stringify(value) !== JSON.stringify(this.read())) this.show(value);
+    },
+  },
+  computed: {
+    nodes() {
+      return this.flow.nodes.value;
+    },
+    edges() {
+      return this.flow.edges.value;
+    },
+    empty() {
+      return this.nodes.length === 0;
+    },
+    labels() {
+      // the later ones of equal names are called dog#2, dog#3, as in a graph's text
+      const seen = {};
+      return Object.fromEntries(
+        this.nodes.map((node) => {
+          const key = node.data.name.toLowerCase();
+          seen[key] = (seen[key] ?? 0) + 1;
+          return [node.id, seen[key] === 1 ? node.data.name : `${node.data.name}#${seen[key]}`];
+        }),
+      );
+    },
+    hint: () => "Drag to move. Drag the dot to another object to relate them. Double-click to rename.",
+    status() {
+      if (this.from) return `Choose what “${this.labels[this.from]}” is related to, or press Escape.`;
+      return "Double-click: new object or rename. Keyboard: Tab, then Enter renames, C connects, Delete removes.";
+    },
+    matches() {
+      const query = (this.popup?.query ?? "").trim().toLowerCase();
+      const found = [];
+      for (const { name, aliases } of this.predicates) {
+        const alias = aliases.find((one) => one.includes(query));
+        if (name.includes(query)) found.push({ name, hint: aliases.slice(0, 2).join(", "), rank: name.startsWith(query) ? 0 : 1 });
+        else if (alias) found.push({ name, hint: alias, rank: alias.startsWith(query) ? 1 : 2 });
+      }
+      found.sort((a, b) => a.rank - b.rank);
+      if (this.open && query && !this.predicates.some((one) => one.name === query))
+        found.push({ name: query, hint: "any word" });
+      return found;
+    },
+  },
+  methods: {
+    read() {
+      return {
+        nodes: this.nodes.map(({ id, position, data }) => ({ id, name: data.name, x: position.x, y: position.y })),
+        edges: this.edges.map(({ source, target, data }) => ({ source, predicate: data.predicate, target })),
+      };
+    },
+    show(sketch) {
+      this.closeAll();
+      const placed = new Set(this.nodes.map((node) => node.id));
+      this.fits = sketch.nodes.some((node) => !placed.has(node.id)) || !sketch.nodes.length;
+      this.flow.setNodes(
+        sketch.nodes.map(({ id, name, x, y }) => ({ id, type: "object", position: { x, y }, data: { name } })),
+      );
+      this.flow.setEdges(sketch.edges.map((edge) => this.edgeOf(edge)));
+      if (this.fits) nextTick(() => setTimeout(this.fit, 60));
+    },
+    edgeOf({ source, predicate, target }) {
+      return {
+        id: `e${++this.count}`, source, target, sourceHandle: "out", targetHandle: "in", type: "statement",
+        focusable: false, data: { predicate }, markerEnd: { type: MarkerType.ArrowClosed, color: "var(--sg-line)", width: 18, height: 18 },
+      };
+    },
+    fit() {
+      if (this.fits && this.nodes.length) this.flow.fitView({ padding: 0.25, maxZoom: 1 });
+      this.fits = false;
+    },
+    tell() {
+      this.$emit("change", this.read());
+    },
+    spoken(edge) {
+      return `${this.labels[edge.source]} ${edge.data.predicate} ${this.labels[edge.target]}`;
+    },
+
+    // --- objects -------------------------------------------------------------------------------
+    addTyped() {
+      if (!this.typed.trim()) return;
+      this.add(this.typed.trim());
+      this.typed = "";
+    },
+    add(name, at) {
+      let number = 1;
+      while (this.flow.findNode(`n${number}`)) number++;
+      const id = `n${number}`;
+      this.flow.addNodes({ id, type: "object", position: at ?? this.freePlace(), data: { name: name.replace(/\s*#\s*\d+$/, "") } });
+      if (name) nextTick(this.tell);
+      return id;
+    },
+    freePlace() {
+      const { x, y, zoom } = this.flow.viewport.value;
+      const { width, height } = this.$refs.canvas.getBoundingClientRect();
+      const spots = [];
+      for (let row = 0; row < 12; row++)
+        for (let column = 0; column < 2; column++)
+          spots.push({ x: (width * (0.12 + 0.52 * column) - x) / zoom, y: (height * (0.14 + 0.3 * row + 0.14 * column) - y) / zoom });
+      const far = (spot) => this.nodes.every(({ position: p }) => Math.abs(p.x - spot.x) > 110 || Math.abs(p.y - spot.y) > 48);
+      return spots.find(far) ?? spots[0];
+    },
+    onDoubleClick(event) {
+      if (!event.target.classList.contains("vue-flow__pane")) return;
+      const at = this.flow.screenToFlowCoordinate({ x: event.clientX - 40, y: event.clientY - 18 });
+      this.rename(this.add("", at));
+    },
+    rename(id) {
+      this.closeAll();
+      this.renaming = id;
+      this.before = this.flow.findNode(id).data.name;
+      nextTick(() => setTimeout(() => {
+        const field = this.$el.querySelector(".sg-rename");
+        field?.focus();
+        field?.select();
+      }, 30));
+    },
+    endRename(keep) {
+      const id = this.renaming;
+      if (!id) return;
+      this.renaming = null;
+      const { data } = this.flow.findNode(id);
+      data.name = (keep ? data.name : this.before).replace(/\s*#\s*\d+$/, "").replace(/\s+/g, " ").trim() || this.before;
+      if (!data.name) this.flow.removeNodes([id]);
+      nextTick(() => {
+        this.focusNode(id);
+        if (data.name !== this.before) this.tell();
+      });
+    },
+    focusNode(id) {
+      this.$el.querySelector(`.vue-flow__node[data-id="${id}"]`)?.focus({ preventScroll: true });
+    },
+    clear() {
+      this.flow.setEdges([]);
+      this.flow.setNodes([]);
+      this.closeAll();
+      this.tell();
+    },
+
+    // --- statements ----------------------------------------------------------------------------
+    isValid: ({ source, target }) => source !== target,
+    onConnectStart() {
+      this.closeAll();
+      this.linking = true;
+    },
+    onConnect({ source, target, sourceHandle }) {
+      this.linking = false;
+      // a line that was dragged from the receiving side still leaves the object where it began
+      const [a, b] = sourceHandle === "in" ? [target, source] : [source, target];
+      this.link(a, b);
+    },
+    startLink(id) {
+      this.popup = null;
+      this.from = id;
+    },
+    onNodeClick({ node }) {
+      if (this.from && this.from !== node.id) this.link(this.from, node.id);
+    },
+    link(source, target) {
+      this.from = null;
+      if (source === target) return;
+      const taken = this.edges.filter((e) => e.source === source && e.target === target).map((e) => e.data.predicate);
+      const { name } = this.predicates.find((one) => !taken.includes(one.name));
+      const edge = this.edgeOf({ source, predicate: name, target });
+      this.flow.addEdges([edge]);
+      nextTick(() => {
+        this.tell();
+        this.openPopup(edge.id);
+      });
+    },
+    route({ sourceNode: a, targetNode: b, id }) {
+      const box = (node) => ({ w: node.dimensions.width || 80, h: node.dimensions.height || 36, x: node.computedPosition.x, y: node.computedPosition.y });
+      const [from, to] = [box(a), box(b)];
+      const start = { x: from.x + from.w / 2, y: from.y + from.h / 2 };
+      const end = { x: to.x + to.w / 2, y: to.y + to.h / 2 };
+      // several statements about one pair are bent away from each other
+      const pair = this.edges.filter((e) => [e.source, e.target].includes(a.id) && [e.source, e.target].includes(b.id));
+      const place = pair.findIndex((e) => e.id === id) - (pair.length - 1) / 2;
+      const side = a.id < b.id ? 1 : -1;
+      const length = Math.hypot(end.x - start.x, end.y - start.y) || 1;
+      const bend = 2 * 44 * place * side;
+      const middle = { x: (start.x + end.x) / 2 - ((end.y - start.y) / length) * bend, y: (start.y + end.y) / 2 + ((end.x - start.x) / length) * bend };
+      const border = (center, size, toward, gap) => {
+        const [dx, dy] = [toward.x - center.x, toward.y - center.y];
+        const scale = Math.min((size.w / 2 + gap) / (Math.abs(dx) || 1e-6), (size.h / 2 + gap) / (Math.abs(dy) || 1e-6));
+        return { x: center.x + dx * scale, y: center.y + dy * scale };
+      };
+      const s = border(start, from, middle, 2), e = border(end, to, middle, 5);
+      return {
+        path: `M${s.x},${s.y} Q${middle.x},${middle.y} ${e.x},${e.y}`,
+        x: (s.x + 2 * middle.x + e.x) / 4,
+        y: (s.y + 2 * middle.y + e.y) / 4,
+      };
+    },
+    openPopup(id) {
+      this.closeAll();
+      const label = this.$el.querySelector(`[data-edge="${id}"]`)?.getBoundingClientRect();
+      const area = this.$refs.canvas.getBoundingClientRect();
+      if (!label) return;
+      const left = Math.max(6, Math.min(label.left - area.left, area.width - 246));
+      const top = label.bottom - area.top + 6; // it may reach beyond the canvas
+      const current = this.flow.findEdge(id).data.predicate;
+      this.popup = { id, query: "", at: Math.max(0, this.predicates.findIndex((one) => one.name === current)), style: { left: `${left}px`, top: `${top}px` } };
+      nextTick(() => {
+        this.$refs.search?.focus({ preventScroll: true });
+        this.scrollList();
+      });
+    },
+    scrollList() {
+      nextTick(() => this.$refs.list?.querySelector(".sg-at")?.scrollIntoView({ block: "nearest" }));
+    },
+    onPopupKey(event) {
+      event.stopPropagation();
+      const last = this.matches.length - 1;
+      if (event.key === "ArrowDown") this.popup.at = Math.min(last, this.popup.at + 1);
+      else if (event.key === "ArrowUp") this.popup.at = Math.max(0, this.popup.at - 1);
+      else if (event.key === "Escape") return this.closePopup();
+      else if (event.key === "Enter" && event.target.tagName === "INPUT" && last >= 0) this.choose(this.matches[this.popup.at].name);
+      else return;
+      event.preventDefault();
+      this.scrollList();
+    },
+    closePopup() {
+      const id = this.popup?.id;
+      this.popup = null;
+      nextTick(() => this.$el.querySelector(`[data-edge="${id}"]`)?.focus({ preventScroll: true }));
+    },
+    choose(predicate) {
+      const edge = this.flow.findEdge(this.popup.id);
+      const twice = this.edges.some((e) => e !== edge && e.source === edge.source && e.target === edge.target && e.data.predicate === predicate);
+      if (twice) this.flow.removeEdges([edge.id]);
+      else edge.data.predicate = predicate;
+      this.closePopup();
+      nextTick(this.tell);
+    },
+    swap() {
+      const edge = this.flow.findEdge(this.popup.id);
+      this.popup = null;
+      this.turn(edge);
+    },
+    turn(edge) {
+      const rest = this.edges.map((e) => (e.id === edge.id
+        ? this.edgeOf({ source: e.target, predicate: e.data.predicate, target: e.source })
+        : this.edgeOf({ source: e.source, predicate: e.data.predicate, target: e.target })));
+      this.flow.setEdges(rest);
+      nextTick(this.tell);
+    },
+    remove() {
+      this.flow.removeEdges([this.popup.id]);
+      this.popup = null;
+      this.toCanvas();
+    },
+    toCanvas() {
+      // what had the focus is gone; undo is still wanted here
+      this.$refs.canvas.focus({ preventScroll: true });
+      nextTick(this.tell);
+    },
+    closeAll() {
+      this.popup = null;
+      this.from = null;
+      if (this.renaming) this.endRename(true);
+    },
+
+    // --- keyboard ------------------------------------------------------------------------------
+    onKey(event) {
+      const key = event.key.toLowerCase();
+      if (event.target.tagName === "INPUT") return;
+      if ((event.ctrlKey || event.metaKey) && (key === "z" || key === "y")) {
+        event.preventDefault();
+        this.$emit(key === "y" || event.shiftKey ? "redo" : "undo");
+        return;
+      }
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const id = event.target.closest?.(".vue-flow__node")?.dataset.id;
+      const edge = event.target.dataset?.edge;
+      const removes = key === "delete" || key === "backspace";
+      if (key === "escape") this.closeAll();
+      else if (edge && removes) {
+        this.flow.removeEdges([edge]);
+        this.toCanvas();
+      } else if (edge && key === "s") this.turn(this.flow.findEdge(edge));
+      else if (id && removes) {
+        this.flow.removeNodes([id]);
+        this.toCanvas();
+      } else if (id && key === "c") this.startLink(id);
+      else if (id && (key === "enter" || key === "f2")) {
+        if (this.from && this.from !== id) this.link(this.from, id);
+        else this.rename(id);
+      } else if (id && key.startsWith("arrow")) return void setTimeout(this.tell, 0); // Vue Flow moves it
+      else return;
+      event.preventDefault();
+    },
+  },
+};

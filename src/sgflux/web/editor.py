@@ -1,0 +1,66 @@
+"""The editor of scene graphs as an element of the page; ``editor.js`` is its other half."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.web.sketch import Sketch
+
+
+class GraphEditor(
+    Element,
+    component="editor.js",
+    esm={"sgflux-vue-flow": "vue_flow"},
+):
+    """Draws a sketch, and tells what a person has made of it."""
+
+    def __init__(
+        self,
+        sketch: Sketch,
+        *,
+        names: Sequence[str],
+        on_change: Callable[[Any], None],
+        on_undo: Callable[[], None],
+        on_redo: Callable[[], None],
+    ) -> None:
+        """Show a sketch.
+
+        Args:
+            sketch: The sketch.
+            names: Names that are proposed for objects.
+            on_change: Function that is given the changed sketch as JSON.
+            on_undo: Function that is called when the person wants to go back.
+            on_redo: Function that is called when the person wants to go forward again.
+        """
+        super().__init__()
+        ui.add_css((Path(__file__).parent / "vue_flow" / "style.css").read_text(encoding="utf-8"))
+        self._props["editor-id"] = f"editor-{self.id}"
+        self._props["sketch"] = sketch.to_json()
+        self._props["names"] = list(names)
+        self._props["open"] = False
+        self._props["predicates"] = [
+            {
+                "name": name,
+                "aliases": [a for a, own in DEFAULT_VOCABULARY.aliases.items() if own == name],
+            }
+            for name in DEFAULT_VOCABULARY.names
+        ]
+        self.on("change", lambda event: on_change(event.args))
+        self.on("undo", lambda _: on_undo())
+        self.on("redo", lambda _: on_redo())
+
+    def show(self, sketch: Sketch, *, can_undo: bool, can_redo: bool) -> None:
+        """Show another sketch; the browser leaves alone what it has already."""
+        self._props["sketch"] = sketch.to_json()
+        self._props["can-undo"] = can_undo
+        self._props["can-redo"] = can_redo
+
+    def allow_any_word(self, allowed: bool) -> None:
+        """Say whether any word is a predicate."""
+        self._props["open"] = allowed

@@ -1,0 +1,190 @@
+"""The pictures of a job side by side: progress, verdicts, heat maps, downloads."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+from nicegui.elements.mixins.text_element import TextElement
+
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.web.gallery import Gallery, jpeg_bytes
+from sgflux.web.studio import Drawn, Job, Phase
+
+TITLES = {
+    "base": ("Base model", "without the adapter"),
+    "no graph": ("No graph", "adapter, text alone"),
+    "graph": ("Your graph", "adapter and graph"),
+    "roles swapped": ("Roles swapped", "every arrow turned round"),
+}
+"""Arm -> what its panel is called, and what was told."""
+
+MARKS = {"holds": "✓", "contradicted": "✗", "not found": "?"}
+"""Verdict -> its sign; the words stand beside it."""
+
+
+def text(tag: str, words: str, classes: str = "", **props: Any) -> TextElement:
+    """An element of the page with text in it."""
+    element = TextElement(tag=tag, text=words).classes(classes)
+    element._props.update({name.replace("_", "-"): value for name, value in props.items()})
+    return element
+
+
+@dataclass
+class Panel:
+    """One picture with what belongs to it.
+
+    Attributes:
+        addresses: Addresses in the gallery that the panel uses.
+    """
+
+    arm: str
+    gallery: Gallery
+    command_of: Callable[[dict[str, Any]], str]
+    addresses: list[str] = field(default_factory=list)
+    _shown: str = ""
+
+    def build(self) -> None:
+        """Make the panel's elements, empty."""
+        title, told = TITLES[self.arm]
+        with Element("figure").classes("sg-panel") as self._panel:
+            self._panel._props["data-arm"] = self.arm
+            with Element("figcaption"):
+                text("strong", title)
+                text("span", told)
+            with Element("div").classes("sg-frame"):
+                self._image = Element("img")
+                self._image._props.update({"alt": f"{title}: not drawn yet", "hidden": True})
+                self._progress = text("span", "", "sg-progress")
+            self._below = Element("div").classes("sg-below")
+
+    def step(self, job: Job) -> None:
+        """Show how far the picture is."""
+        if job.arm is None or job.arm.value != self.arm:
+            return
+        steps = job.order.steps
+        self._progress.text = f"step {job.step} of {steps}"
+        self._panel.style(f"--done: {100 * job.step / steps:.0f}%").classes(add="sg-busy")
+        preview = job.preview
+        if preview is not None and self._shown != f"{job.step}":
+            self._shown = f"{job.step}"
+            # In the page itself: the next preview comes before a browser has fetched this one.
+            content = base64.b64encode(jpeg_bytes(preview)).decode()
+            self._show_image(f"data:image/jpeg;base64,{content}", f"{TITLES[self.arm][0]}: preview")
+
+    def _show_image(self, address: str, alt: str) -> None:
+        self._image._props.update({"src": address, "alt": alt, "hidden": False})
+        self._image._props["data-plain"] = address
+
+    def finish(self, drawn: Drawn) -> None:
+        """Show the picture with its verdicts, and its heat maps if they are there."""
+        state = "looked" if drawn.heat else "drawn"
+        if self._shown == state:
+            return
+        record = drawn.picture.record
+        if self._shown != "drawn":
+            self.addresses = [self.gallery.png(drawn.picture.image, record)]
+            said = record["prompt"] if drawn.picture.graph is None else _said(drawn.picture.graph)
+            self._show_image(self.addresses[0], f"{TITLES[self.arm][0]}: picture of “{said}”")
+            self._panel.classes(remove="sg-busy")
+            self._progress.text = ""
+        self._shown = state
+        self._below.clear()
+        with self._below:
+            self._verdicts(drawn)
+            with Element("div").classes("sg-actions"):
+                name = re.sub(r"[^\w]+", "-", f"{record['prompt']} {self.arm}").strip("-").lower()
+                text(
+                    "a",
+                    "PNG",
+                    href=self.addresses[0],
+                    download=f"{name}-seed{record['seed']}.png",
+                    aria_label=f"Download the picture: {TITLES[self.arm][0]}",
+                )
+                with Element("details"):
+                    text("summary", "Command")
+                    text("code", self.command_of(record))
+
+    def _verdicts(self, drawn: Drawn) -> None:
+        if drawn.note is not None:
+            text("p", drawn.note, "sg-note")
+        graph = drawn.picture.graph
+        verdicts = drawn.verdicts
+        if not verdicts and drawn.heat and graph is not None:
+            verdicts = [(triple, None) for triple in graph.labelled_triples()]
+        with Element("ul").classes("sg-verdicts"):
+            for number, (triple, verdict) in enumerate(verdicts):
+                outcome = "" if verdict is None else verdict.outcome.value
+                with Element("li").classes(f"sg-{outcome.replace(' ', '-') or 'unjudged'}"):
+                    text("b", MARKS.get(outcome, "·"), aria_hidden="true")
+                    with Element("span"):
+                        self._words(triple, drawn.heat[number] if drawn.heat else None)
+                        said = outcome or "not judged"
+                        seen = None if verdict is None else verdict.relation
+                        if outcome not in ("holds", "") and seen not in (None, "none"):
+                            said += f"; the judge reads “{seen}”"
+                        text("small", said)
+
+    def _words(self, triple: Triple, heat: Any) -> None:
+        parts = (triple.subject, triple.predicate, triple.object)
+        for number, word in enumerate(parts):
+            if heat is None:
+                text("span", word)
+                continue
+            address = self.gallery.jpeg(heat[number])
+            self.addresses.append(address)
+            title = "Shows where the model sees this in the picture"
+            text("span", word, "sg-word", tabindex=0, data_heat=address, title=title)
+
+
+@dataclass
+class Panels:
+    """All pictures of a job, and a line that says what is going on."""
+
+    gallery: Gallery
+    job: Job
+    command_of: Callable[[dict[str, Any]], str]
+    _panels: dict[str, Panel] = field(default_factory=dict)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Addresses in the gallery that the panels use."""
+        return [address for panel in self._panels.values() for address in panel.addresses]
+
+    def rebuild(self, parent: Element) -> None:
+        """Make the elements anew in ``parent``."""
+        self.gallery.drop(self.addresses)
+        self._panels.clear()
+        self.update(parent)
+
+    def update(self, parent: Element) -> None:
+        """Bring the elements in ``parent`` up to the state of the job."""
+        job = self.job
+        if job.arms and not self._panels:
+            parent.clear()
+            with parent, Element("div").classes("sg-panels"):
+                for arm in job.arms:
+                    panel = Panel(arm.value, self.gallery, self.command_of)
+                    panel.build()
+                    self._panels[arm.value] = panel
+        for arm in job.arms:
+            panel = self._panels[arm.value]
+            drawn = job.drawn.get(arm)
+            if drawn is not None:
+                panel.finish(drawn)
+            elif job.phase is Phase.DRAWING:
+                panel.step(job)
+
+
+def _said(graph: SceneGraph) -> str:
+    return "; ".join(map(str, graph.labelled_triples()))
+
+
+def message(words: str, kind: str = "info") -> ui.element:
+    """A line of text that stands out, for a remark or an error."""
+    return text("p", words, f"sg-message sg-{kind}", role="alert" if kind == "error" else "status")

@@ -1,0 +1,134 @@
+"""The third tab: an evaluation's report, and any of its rows in the editor."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.web.adapters import find_runs
+from sgflux.web.evaluations import REPORT_FILE, RESULTS_FILE, EvaluatedRow, read_rows
+from sgflux.web.panels import message, text
+
+ROUTE = "/sgflux/reports"
+"""Beginning of the reports' addresses."""
+
+REPORTS: dict[str, Path] = {}
+"""Token -> report that a client has opened."""
+
+_COLUMNS: list[dict[str, Any]] = [
+    {"name": "row", "label": "Row", "field": "row", "sortable": True, "align": "left"},
+    {"name": "graph", "label": "Graph", "field": "graph", "align": "left"},
+    {"name": "right", "label": "Judge", "field": "right", "sortable": True, "align": "left"},
+]
+_JUDGED = {True: "✓ all hold", False: "✗ not all hold", None: "not judged"}
+
+
+class ReportTab:
+    """The tab of one client; it only reads."""
+
+    def __init__(self, *, runs: Path, open_graph: Callable[[SceneGraph, int], None]) -> None:
+        """Keep what the tab works with.
+
+        Args:
+            runs: Folder in which evaluations are looked for.
+            open_graph: Function that shows a graph and a seed in the editor.
+        """
+        self._runs, self._open_graph = runs, open_graph
+        self._rows: dict[int, EvaluatedRow] = {}
+        self._token: str | None = None
+
+    def build(self) -> None:
+        """Make the elements of the tab."""
+        found = find_runs(self._runs, RESULTS_FILE)
+        with Element("div").classes("sg-card"):
+            self._folder = ui.select(
+                found,
+                value=found[0] if found else None,
+                label="Evaluation (its --output-dir)",
+                with_input=True,
+                new_value_mode="add-unique",
+                validation=_trouble,
+                on_change=self._choose,
+            ).props("outlined dense options-dense hide-bottom-space")
+            self._folder.classes("sg-field")
+            if not found:
+                message(f"No evaluation was found under {self._runs}; 'sgflux eval' makes one.")
+        self._below = Element("div")
+        self._choose()
+
+    def _choose(self) -> None:
+        self._below.clear()
+        self.close()
+        if not self._folder.value or _trouble(self._folder.value) is not None:
+            return
+        folder = Path(self._folder.value)
+        self._rows = dict(enumerate(read_rows(folder)))
+        with self._below, Element("div").classes("sg-evaluation"):
+            with Element("div").classes("sg-card"):
+                self._build_rows()
+            with Element("div").classes("sg-card sg-report"):
+                self._build_report(folder / REPORT_FILE)
+
+    def _build_rows(self) -> None:
+        text("h2", "Rows")
+        text("p", "Choose a row to open its graph in the editor, with the seed of its noise.")
+        rows = [
+            {
+                "id": number,
+                "row": row.row,
+                "graph": "; ".join(map(str, row.graph.labelled_triples())),
+                "right": _JUDGED[row.is_right],
+            }
+            for number, row in self._rows.items()
+        ]
+        search = ui.input("Search").props("outlined dense clearable")
+        search.classes("sg-field")
+        table = ui.table(columns=_COLUMNS, rows=rows, row_key="id", pagination=12)
+        table.props("flat dense hide-selected-banner").classes("sg-rows")
+        table.bind_filter_from(search, "value")
+        table.add_slot(
+            "body-cell-graph",
+            '<q-td :props="props"><button type="button" class="sg-link" '
+            "@click=\"() => $parent.$emit('open', props.row.id)\">"
+            "{{ props.value }}</button></q-td>",
+        )
+        table.on("open", self._open)
+
+    def _open(self, event: Any) -> None:
+        row = self._rows[int(event.args)]
+        self._open_graph(row.graph, row.seed)
+
+    def _build_report(self, path: Path) -> None:
+        text("h2", "Report")
+        if not path.is_file():
+            message(f"There is no {path}; 'sgflux eval report' makes it.")
+            return
+        self._token = secrets.token_urlsafe(24)
+        REPORTS[self._token] = path
+        address = f"{ROUTE}/{self._token}"
+        text("a", "Open in a window of its own", href=address, target="_blank", rel="noopener")
+        frame = Element("iframe").classes("sg-frame-report")
+        frame._props.update({"src": address, "title": "Report", "sandbox": "allow-scripts"})
+
+    def close(self) -> None:
+        """Forget the report of the client."""
+        if self._token is not None:
+            REPORTS.pop(self._token, None)
+            self._token = None
+
+
+def _trouble(folder: str | None) -> str | None:
+    """What is wrong with the folder of an evaluation."""
+    try:
+        if folder:
+            read_rows(Path(folder))
+    except SgfluxError as error:
+        return str(error)
+    return None

@@ -1,0 +1,323 @@
+"""The worker of the page: one thread that draws what all clients have ordered, in turn.
+
+A client asks with an :class:`Order` and looks at the :class:`Job` that it gets as often as it
+likes; the thread writes into the job, and nothing here waits for a client.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import threading
+import traceback
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sgflux.errors import SgfluxError, first_line
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.models.bundle_folder import CONFIG_FILE
+from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.trained_adapter import TrainedAdapter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from sgflux.evaluation.judges.judge import Judge, Verdict
+    from sgflux.sampling import Arm, ArmPicture, SceneGraphFluxPipeline
+
+JUDGES = {"tiny": "world"}
+"""Model -> the judge that reads its pictures without further settings."""
+
+_HEAT_SIDE = 512  # pixels
+
+NO_JUDGE = "No judge that needs no settings reads the pictures of this model; see docs/judges.md."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a client wants drawn.
+
+    Attributes:
+        graph: The graph, with predicates that are known or allowed.
+        model_id: The base model; None: the one that the adapter names.
+        adapter: Folder or name of the adapter; None: the base alone.
+        prompt: Text of the pictures; None: the names of the objects.
+        seed: Seed of the noise.
+        steps: Number of steps.
+        graph_scale: Strength of the graph.
+    """
+
+    graph: SceneGraph
+    model_id: str | None = None
+    adapter: str | None = None
+    prompt: str | None = None
+    seed: int = 0
+    steps: int = 8
+    graph_scale: float = 1.0
+
+
+class Phase(StrEnum):
+    """What happens to a job."""
+
+    WAITING = "waiting"
+    LOADING = "loading the model"
+    DRAWING = "drawing"
+    LOOKING = "looking for the objects"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass
+class Drawn:
+    """A picture of a job, and what was found in it.
+
+    Attributes:
+        picture: The picture.
+        verdicts: Statements that were asked about, with the judge's verdicts; None: not covered.
+        note: Reason why there are no verdicts; None: there are.
+        heat: Heat maps of subject, predicate and object of each statement; []: none yet.
+    """
+
+    picture: ArmPicture
+    verdicts: list[tuple[Triple, Verdict | None]] = field(default_factory=list)
+    note: str | None = None
+    heat: list[tuple[Image.Image, ...]] = field(default_factory=list)
+
+
+class CancelledError(Exception):
+    """The client does not want the job any more."""
+
+
+@dataclass(eq=False)
+class Job:
+    """An order and what has become of it; the worker's thread writes, everybody may read.
+
+    Attributes:
+        order: The client's order.
+        phase: Present state of the job.
+        arms: Arms that are drawn; () until the model is loaded.
+        arm: Arm that is being drawn.
+        step: Number of steps of this arm that are done.
+        preview: The picture that the last step foresees.
+        drawn: Arm -> its picture.
+        error: Message about the failure; None: nothing failed.
+    """
+
+    order: Order
+    phase: Phase = Phase.WAITING
+    arms: tuple[Arm, ...] = ()
+    arm: Arm | None = None
+    step: int = 0
+    preview: Any = None
+    drawn: dict[Arm, Drawn] = field(default_factory=dict)
+    error: str | None = None
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Ask the worker to leave the job; it stops after the step that it is at."""
+        self._cancelled.set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.phase in (Phase.DONE, Phase.FAILED, Phase.CANCELLED)
+
+    def check(self) -> None:
+        """Go on, unless the job was cancelled.
+
+        Raises:
+            CancelledError: if it was.
+        """
+        if self._cancelled.is_set():
+            raise CancelledError
+
+
+class Studio:
+    """Draws the orders of all clients in one thread; it keeps the model that it used last."""
+
+    def __init__(
+        self,
+        model: ModelSource | None = None,
+        trained: TrainedAdapter | None = None,
+        compute: SamplingCompute | None = None,
+    ) -> None:
+        """Keep the settings that a client does not choose.
+
+        Args:
+            model: Source of the base; an order replaces its ``model_id``.
+            trained: Adapter; an order replaces its folder.
+            compute: Device and precision.
+        """
+        self._model = ModelSource() if model is None else model
+        self._trained = TrainedAdapter() if trained is None else trained
+        self._compute = SamplingCompute() if compute is None else compute
+        self._loaded: tuple[Any, SceneGraphFluxPipeline] | None = None
+        self._made: dict[str, Judge] = {}
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: list[Job] = []
+        self._thread = threading.Thread(target=self._work, name="sgflux-studio", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker's thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Cancel all jobs and end the thread."""
+        for job in list(self._jobs):
+            job.cancel()
+        self._waiting.put(None)
+
+    def submit(self, order: Order) -> Job:
+        """Put an order at the end of the queue."""
+        job = Job(order)
+        self._jobs.append(job)
+        self._waiting.put(job)
+        return job
+
+    def ahead(self, job: Job) -> int:
+        """Return the number of jobs that are drawn before this one."""
+        jobs = list(self._jobs)
+        return jobs.index(job) if job in jobs else 0
+
+    def _work(self) -> None:
+        import sgflux.sampling.arms  # noqa: F401  torch takes seconds, in which a person still draws
+
+        while (job := self._waiting.get()) is not None:
+            try:
+                self._do(job)
+                job.phase = Phase.DONE
+            except CancelledError:
+                job.phase = Phase.CANCELLED
+            except SgfluxError as error:
+                job.error, job.phase = str(error), Phase.FAILED
+            # The page says what went wrong, and the next client's order is drawn all the same.
+            except Exception as error:  # noqa: BLE001
+                traceback.print_exc(file=sys.stderr)
+                job.error = f"{type(error).__name__}: {first_line(error)}"
+                job.phase = Phase.FAILED
+            finally:
+                job.preview = None
+                self._jobs.remove(job)
+
+    def _do(self, job: Job) -> None:
+        job.check()
+        job.phase = Phase.LOADING
+        pipeline = self._pipeline(job.order)
+
+        from sgflux.sampling.arms import arms_for, draw_arms
+
+        order = job.order
+        job.arms = arms_for(pipeline, order.graph)
+        job.arm, job.phase = job.arms[0], Phase.DRAWING
+
+        def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> None:
+            job.check()
+            (job.preview,) = pipeline.decode(tensors["denoised"])
+            job.step = step + 1
+
+        pictures = draw_arms(
+            pipeline,
+            order.graph,
+            order.prompt,
+            seed=order.seed,
+            num_inference_steps=order.steps,
+            graph_scale=order.graph_scale,
+            open_vocabulary=True,
+            callback_on_step_end=after_step,
+            callback_on_step_end_tensor_inputs=["denoised"],
+        )
+        for number, picture in enumerate(pictures, start=1):
+            drawn = Drawn(picture)
+            drawn.verdicts, drawn.note = self._verdicts(picture, order.graph)
+            job.drawn[picture.arm] = drawn
+            job.preview, job.step = None, 0
+            job.arm = job.arms[number] if number < len(job.arms) else None
+        job.phase = Phase.LOOKING
+        self._look(job, pipeline)
+
+    def _look(self, job: Job, pipeline: SceneGraphFluxPipeline) -> None:
+        from sgflux.sampling.saliency_maps import picture_saliency
+
+        for drawn in job.drawn.values():
+            graph = drawn.picture.graph or job.order.graph
+            if pipeline.model is None or graph.is_null:
+                return
+            job.check()
+            maps = picture_saliency(
+                pipeline,
+                drawn.picture.image,
+                graph,
+                job.order.prompt,
+                use_graph=drawn.picture.graph is not None,
+                seed=job.order.seed,
+            )
+            drawn.heat = [tuple(map(_small, own)) for own in maps]
+
+    def _pipeline(self, order: Order) -> SceneGraphFluxPipeline:
+        """The pipeline of an order; another one than the last is loaded in its place."""
+        from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+        from sgflux.terminal.quiet import hide_loading_bars
+
+        model_id = order.model_id
+        if model_id is None and order.adapter is None:
+            model_id = "tiny"  # the only base that is always there
+        model = replace(self._model, model_id=model_id)
+        adapter: Any = order.adapter
+        trained = replace(self._trained, adapter=adapter)
+        key = (model, trained, _changed_at(order.adapter))
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # two large models may not fit side by side
+            hide_loading_bars(on_a_terminal=True)
+            pipeline = SceneGraphFluxPipeline.from_settings(model, trained, self._compute)
+            self._loaded = (key, pipeline)
+        return self._loaded[1]
+
+    def _judge(self, name: str) -> Judge:
+        from sgflux.evaluation.judges import Means, make_judge
+
+        if name not in self._made:
+            judge = make_judge(name, Means())
+            assert judge is not None, "its name is no 'none'"
+            self._made[name] = judge
+        return self._made[name]
+
+    def _verdicts(
+        self, picture: ArmPicture, graph: SceneGraph
+    ) -> tuple[list[tuple[Triple, Verdict | None]], str | None]:
+        """The statements about a picture with their verdicts, or the reason why there are none."""
+        import numpy as np
+
+        from sgflux.evaluation.judges.judge import read_pictures
+
+        asked = picture.graph or graph
+        statements = list(asked.labelled_triples())
+        name = JUDGES.get(picture.record["model"])
+        if name is None or not statements:
+            return [], NO_JUDGE if statements else None
+        judge = self._judge(name)
+        try:
+            judge.check([asked])
+            (reading,) = read_pictures(judge, [np.asarray(picture.image)], [statements])
+        except SgfluxError as error:
+            return [], f"The judge cannot read this picture: {error}"
+        return [(triple, reading.verdicts.get(triple)) for triple in statements], None
+
+
+def _small(heat: np.ndarray) -> Image.Image:
+    """A heat map of at most 512 pixels, for which a client's history has room."""
+    from PIL import Image
+
+    image = Image.fromarray(heat)
+    image.thumbnail((_HEAT_SIDE, _HEAT_SIDE))
+    return image
+
+
+def _changed_at(adapter: str | None) -> float | None:
+    """When a bundle was written: a training may have replaced it since it was loaded."""
+    path = None if adapter is None else Path(adapter) / CONFIG_FILE
+    return path.stat().st_mtime if path is not None and path.is_file() else None

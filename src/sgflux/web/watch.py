@@ -1,0 +1,189 @@
+"""The second tab: a training run, live from its own files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+from PIL import Image
+
+from sgflux.errors import SgfluxError
+from sgflux.web.adapters import find_runs
+from sgflux.web.gallery import Gallery
+from sgflux.web.panels import message, text
+from sgflux.web.run_files import LOG_FILE, RunFiles
+
+_EVERY = 2.0  # seconds between two looks at the files
+_POINTS = 1000  # of a line; more are thinned out
+
+
+class WatchTab:
+    """The tab of one client; it only reads."""
+
+    def __init__(self, *, gallery: Gallery, runs: Path) -> None:
+        """Keep what the tab works with.
+
+        Args:
+            gallery: Pictures that browsers fetch.
+            runs: Folder in which trainings are looked for.
+        """
+        self._gallery, self._runs = gallery, runs
+        self._run: RunFiles | None = None
+        self._sheet: tuple[Path, str] | None = None
+
+    def build(self) -> None:
+        """Make the elements of the tab."""
+        found = find_runs(self._runs, LOG_FILE)
+        with Element("div").classes("sg-card"):
+            self._folder = ui.select(
+                found,
+                value=found[0] if found else None,
+                label="Training run (its --output-dir)",
+                with_input=True,
+                new_value_mode="add-unique",
+                validation=_trouble,
+                on_change=self._choose,
+            ).props("outlined dense options-dense hide-bottom-space")
+            self._folder.classes("sg-field")
+            if not found:
+                message(f"No training was found under {self._runs}; 'sgflux train' begins one.")
+            self._facts = Element("div").classes("sg-facts").props("aria-live=polite")
+        with Element("div").classes("sg-charts"):
+            self._loss = _chart("Losses on training data")
+            self._ranking = _chart("Ranking accuracy and validation loss")
+        self._samples = Element("div")
+        self._log = text("pre", "", "sg-log", tabindex=0, aria_label="Last lines of the log")
+        ui.timer(_EVERY, self._look)
+        self._choose()
+
+    def _choose(self) -> None:
+        value = self._folder.value
+        self._run = RunFiles(Path(value)) if value and _trouble(value) is None else None
+        self._look()
+
+    def _look(self) -> None:
+        run = self._run
+        if run is None:
+            return
+        try:
+            changed = run.read()
+        except SgfluxError as error:
+            self._run, self._log.text = None, str(error)
+            return
+        if changed:
+            self._show(run)
+
+    def _show(self, run: RunFiles) -> None:
+        self._facts.clear()
+        with self._facts:
+            for name, value in _facts(run):
+                with Element("div"):
+                    text("small", name)
+                    text("strong", value)
+        losses = [name for name in run.figures("train") if name.startswith("loss")]
+        _draw(self._loss, [(name, run.series("train", name)) for name in losses])
+        shown = ("ranking_accuracy", "loss", "loss_negative", "loss_null")
+        _draw(self._ranking, [(name, run.series("validation", name)) for name in shown])
+        self._log.text = "\n".join(run.log)
+        self._show_sheet(run)
+
+    def _show_sheet(self, run: RunFiles) -> None:
+        newest = run.sheets[-1] if run.sheets else None
+        if newest is None or (self._sheet is not None and self._sheet[0] == newest):
+            return
+        self._samples.clear()
+        try:
+            with Image.open(newest) as image:
+                address = self._gallery.jpeg(image.convert("RGB"))
+        except OSError:
+            return  # it is still being written; the next look finds it whole
+        self.close()
+        self._sheet = newest, address
+        with self._samples, Element("figure").classes("sg-card"):
+            text("figcaption", f"Drawn during the training: {newest.name}")
+            image_element = Element("img").classes("sg-sheet")
+            image_element._props.update({"src": address, "alt": f"Sample sheet {newest.name}"})
+
+    def close(self) -> None:
+        """Drop the picture of the client."""
+        if self._sheet is not None:
+            self._gallery.drop([self._sheet[1]])
+
+
+def _trouble(folder: str | None) -> str | None:
+    """What is wrong with the folder of a run."""
+    try:
+        if folder:
+            RunFiles(Path(folder)).read()
+    except SgfluxError as error:
+        return str(error)
+    return None
+
+
+def _facts(run: RunFiles) -> list[tuple[str, str]]:
+    last = run.validation[-1] if run.validation else {}
+    facts = [("Step", f"{run.step:,} of {run.steps:,}" if run.steps else "not begun")]
+    if run.is_over:
+        facts.append(("State", "finished"))
+    else:
+        facts.append(("Time left", run.left or "not known yet"))
+    if run.train:
+        facts.append(("Loss", f"{run.train[-1]['loss']:.4f}"))
+        facts.append(("Steps per second", f"{run.train[-1].get('steps_per_second', 0):.2f}"))
+    if "ranking_accuracy" in last:
+        facts.append(("Ranking accuracy", f"{100 * last['ranking_accuracy']:.1f} %"))
+    return facts
+
+
+def _chart(title: str) -> ui.echart:
+    with Element("div").classes("sg-card"):
+        text("h2", title)
+        chart = ui.echart(
+            {
+                "animation": False,
+                "textStyle": {"fontFamily": "system-ui, sans-serif"},
+                "grid": {"left": 52, "right": 52, "top": 34, "bottom": 34},
+                "legend": {
+                    "type": "scroll",
+                    "top": 0,
+                    "icon": "roundRect",
+                    "itemWidth": 14,
+                    "itemHeight": 4,
+                    "textStyle": {"color": "#8a949b"},
+                },
+                "tooltip": {"trigger": "axis"},
+                "xAxis": {"type": "value", "name": "", "splitLine": {"show": False}},
+                "yAxis": [
+                    {"type": "value", "scale": True, "splitLine": {"lineStyle": {"opacity": 0.25}}},
+                    {"type": "value", "min": 0, "max": 1, "splitLine": {"show": False}},
+                ],
+                "color": ["#0f766e", "#c2571a", "#6d5fb3", "#8a949b", "#b3861f", "#3f7fb3"],
+                "series": [],
+            }
+        )
+        chart.classes("sg-chart")
+    return chart
+
+
+def _draw(chart: ui.echart, lines: Sequence[tuple[str, list[tuple[int, float]]]]) -> None:
+    series: list[dict[str, Any]] = []
+    for name, points in lines:
+        if points:
+            thin = points[:: -(-len(points) // _POINTS)]
+            data = thin if thin[-1] == points[-1] else [*thin, points[-1]]
+            series.append(
+                {
+                    "type": "line",
+                    "name": name.replace("_", " "),
+                    "data": data,
+                    "yAxisIndex": 1 if "accuracy" in name else 0,
+                    "showSymbol": len(data) < 20,
+                    "lineStyle": {"width": 2},
+                }
+            )
+    chart.options["series"] = series
+    chart.options["yAxis"][1]["show"] = any(one["yAxisIndex"] for one in series)
+    chart.update()

@@ -1,0 +1,146 @@
+"""The page reads trainings and evaluations from their own files, and finds those of a folder.
+
+If one of these failed, the page would show another figure than the run wrote, a run that is being
+written would break it, or an adapter would not be found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sgflux.data.pictures import read_picture
+from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.bundle_folder import CONFIG_FILE
+from sgflux.training.log.run_log import RunLog
+from sgflux.web.adapters import find_adapters, find_runs
+from sgflux.web.evaluations import read_rows
+from sgflux.web.gallery import Gallery
+from sgflux.web.run_files import RunFiles
+from tests.helpers.evaluated import make_evaluation
+
+
+def write(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+# --- trainings ------------------------------------------------------------------------------------
+
+
+def log_step(log: RunLog, step: int) -> None:
+    row = {"step": step, "loss": 1 / step, "loss_gen": 0.5, "lr": 1e-4, "steps_per_second": 2.0}
+    log.train(row, max_steps=100)
+
+
+def test_a_run_is_read_while_it_is_written(tmp_path: Path) -> None:
+    """By the writer of the training itself, so that a change of its lines is noticed."""
+    log = RunLog(silent=False)
+    log.open(tmp_path, step=0, max_steps=100)
+    log.say("the run begins")
+    run = RunFiles(tmp_path)
+    assert run.read()
+    assert (run.step, run.steps, run.left) == (0, None, None)
+    log_step(log, 10)
+    assert run.read()
+    assert not run.read(), "nothing was written since"
+    log.validation({"step": 10, "loss": 0.9, "ranking_accuracy": 0.75, "by_sigma": []})
+    log_step(log, 20)
+    assert run.read()
+    assert run.series("train", "loss") == [(10, 0.1), (20, 0.05)]
+    assert run.series("validation", "ranking_accuracy") == [(10, 0.75)]
+    assert (run.step, run.steps, run.left) == (20, 100, "40 s")
+    assert run.figures("train") == ["loss", "loss_gen", "lr", "steps_per_second"]
+    assert not run.is_over
+    log.say("finished: the adapter of step 20 is in final")
+    log.close()
+    run.read()
+    assert run.is_over
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
+    metrics = write(tmp_path / "metrics.jsonl", '{"kind": "train", "step": 1, "lo')
+    run = RunFiles(tmp_path)
+    run.read()
+    assert run.train == []
+    metrics.write_text('{"kind": "train", "step": 1, "loss": 2.0}\n', encoding="utf-8")
+    run.read()
+    assert run.series("train", "loss") == [(1, 2.0)]
+    metrics.write_text("", encoding="utf-8")  # a resumed run drops later rows
+    run.read()
+    assert run.train == []
+    metrics.write_text("nonsense\n", encoding="utf-8")
+    with pytest.raises(SgfluxError, match=r"metrics\.jsonl"):
+        run.read()
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SgfluxError, match="is no training run"):
+        RunFiles(tmp_path).read()
+
+
+def test_sheets_of_a_training_are_found(tmp_path: Path) -> None:
+    write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
+    run = RunFiles(tmp_path)
+    run.read()
+    (tmp_path / "samples").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "samples" / "step10.png")
+    assert run.read()
+    assert [sheet.name for sheet in run.sheets] == ["step10.png"]
+
+
+# --- evaluations ----------------------------------------------------------------------------------
+
+
+def test_the_rows_of_an_evaluation_are_those_with_their_own_graph(tmp_path: Path) -> None:
+    folder = make_evaluation(tmp_path)
+    lines = [
+        json.loads(line)
+        for line in (folder / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    expected = [line for line in lines if line["arm"] == "graph" and line["repeat"] == 0]
+    rows = read_rows(folder)
+    assert rows
+    assert [row.graph for row in rows] == [SceneGraph.from_json(one["graph"]) for one in expected]
+    assert [row.seed for row in rows] == [one["seed"] for one in expected]
+    with pytest.raises(SgfluxError, match="is no evaluation"):
+        read_rows(tmp_path / "nothing")
+
+
+# --- what there is to choose ----------------------------------------------------------------------
+
+
+def test_adapters_are_found_newest_first_and_not_among_pictures(tmp_path: Path) -> None:
+    old = write(tmp_path / "a" / "training" / "final" / CONFIG_FILE, "{}")
+    new = write(tmp_path / "b" / "final" / CONFIG_FILE, "{}")
+    write(tmp_path / "b" / "images" / "final" / CONFIG_FILE, "{}")
+    os.utime(old, (1, 1))
+    assert find_adapters(tmp_path) == [new.parent.as_posix(), old.parent.as_posix()]
+    assert find_adapters(tmp_path / "nothing") == []
+    write(tmp_path / "b" / "training.log", "")
+    assert find_runs(tmp_path, "training.log") == [(tmp_path / "b").as_posix()]
+
+
+def test_a_picture_is_fetched_with_its_record_until_it_is_dropped(tmp_path: Path) -> None:
+    gallery = Gallery()
+    image = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
+    address, other = gallery.png(image, {"seed": 1}), gallery.jpeg(image)
+    token = address.rpartition("/")[2]
+    content, media_type = gallery.get(token)
+    (tmp_path / "a.png").write_bytes(content)
+    pixels, record = read_picture(tmp_path / "a.png")
+    assert np.array_equal(pixels, np.asarray(image))
+    assert (record, media_type) == ({"seed": 1}, "image/png")
+    gallery.drop([address])
+    with pytest.raises(SgfluxError, match="no such picture"):
+        gallery.get(token)
+    assert len(gallery) == 1
+    assert other != address

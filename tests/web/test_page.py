@@ -1,0 +1,338 @@
+"""The page in a real browser: a person draws a graph, presses Draw and sees pictures that obey it.
+
+If one of these failed, somebody could not draw a graph by mouse or keyboard, would see pictures of
+another graph, or would send a request to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sgflux.data.pictures import read_picture
+from sgflux.training.log.run_log import RunLog
+from sgflux.web.evaluations import read_rows
+from tests.helpers.adapters import write_adapter
+from tests.helpers.evaluated import make_evaluation
+
+playwright = pytest.importorskip("playwright.sync_api")
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="there is no Chromium"),
+]
+DRAWN = 180_000  # milliseconds until a picture must be there, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    write_adapter(folder / "demo" / "training" / "final", "tiny", strength=0.1)
+    return folder
+
+
+def serve(runs: Path, *flags: str) -> Iterator[str]:
+    """The address of a page in a process of its own, which ends with the fixture."""
+    # NiceGUI looks for this variable and would then begin its own kind of test.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    command = [sys.executable, "-m", "sgflux", "page", "--port", "0", "--no-show"]
+    process = subprocess.Popen(
+        [*command, "--runs", str(runs), *flags],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout is not None
+        said = re.search(r"http://\S+", process.stdout.readline())
+        assert said is not None
+        yield said[0]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    yield from serve(runs, "--model-id", "tiny")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        # Debian's browser cannot make its sandbox as root, as in a container.
+        browser = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    yield from opened(browser, address)
+
+
+def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
+    """A page of a new person, with nothing fetched from elsewhere and no error in its console."""
+    context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **settings})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    foreign: list[str] = []
+    errors: list[str] = []
+    own = (address, address.replace("http", "ws"), "data:", "blob:")
+    page.on("request", lambda one: None if one.url.startswith(own) else foreign.append(one.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda one: errors.append(one.text) if one.type == "error" else None)
+    for tries in range(8):  # the server says its address a moment before it listens
+        try:
+            page.goto(address)
+            break
+        except playwright.Error:
+            if tries == 7:
+                raise
+            page.wait_for_timeout(2000)
+    page.wait_for_selector(".vue-flow__node")
+    yield page
+    context.close()
+    assert not foreign, "a request to another machine"
+    assert not errors
+
+
+def node(page: Any, label: str) -> Any:
+    return page.locator(".vue-flow__node").filter(has_text=re.compile(f"^{re.escape(label)}$"))
+
+
+def center(locator: Any) -> tuple[float, float]:
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def drag(page: Any, start: Any, end: Any) -> None:
+    page.mouse.move(*center(start))
+    page.mouse.down()
+    page.mouse.move(*center(end), steps=12)
+    page.mouse.up()
+
+
+def text_of(page: Any) -> Any:
+    return page.get_by_label("As text")
+
+
+def draw(page: Any) -> None:
+    page.get_by_role("button", name="Draw", exact=True).click()
+    page.wait_for_function(
+        "() => document.querySelector('.sg-job').textContent.includes('Point at a word')",
+        timeout=DRAWN,
+    )
+
+
+def source(page: Any, arm: str) -> str:
+    return page.locator(f'[data-arm="{arm}"] img').get_attribute("src")
+
+
+def record(page: Any, arm: str, folder: Path) -> dict[str, Any]:
+    """How the downloaded picture of an arm says that it was made."""
+    with page.expect_download() as download:
+        page.locator(f'[data-arm="{arm}"]').get_by_text("PNG").click()
+    path = folder / f"{arm}.png"
+    download.value.save_as(path)
+    return read_picture(path)[1]
+
+
+def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path: Path) -> None:
+    expect = playwright.expect
+    page.get_by_role("button", name="Clear").click()
+    expect(text_of(page)).to_have_value("")
+    for name in ("cat", "box", "cat"):
+        page.get_by_label("Name of a new object").fill(name)
+        page.get_by_role("button", name="Add object").click()
+    expect(node(page, "cat#2")).to_be_visible()
+    drag(page, node(page, "cat").locator(".sg-dot"), node(page, "box"))
+    search = page.get_by_label("Search predicates")
+    search.fill("higher")  # an alias of "above"
+    expect(page.get_by_role("option")).to_have_count(1)
+    search.press("Enter")
+    expect(text_of(page)).to_have_value("cat, above, box; (cat#2)")
+    node(page, "cat#2").click()
+    page.keyboard.press("Delete")
+    expect(text_of(page)).to_have_value("cat, above, box")
+    page.keyboard.press("Control+z")
+    expect(node(page, "cat#2")).to_be_visible()
+    page.get_by_role("button", name="Redo").click()
+    expect(node(page, "cat#2")).to_have_count(0)
+
+    draw(page)
+    expect(page.locator(".sg-panel")).to_have_count(4)
+    made = record(page, "graph", tmp_path)
+    assert made["graph"] == {"objects": ["cat", "box"], "relationships": [[0, "above", 1]]}
+    assert record(page, "roles swapped", tmp_path)["graph"]["relationships"] == [[1, "above", 0]]
+    assert record(page, "no graph", tmp_path)["graph"] is None
+    assert record(page, "base", tmp_path)["use_adapter"] is False
+    assert {record(page, arm, tmp_path)["seed"] for arm in ("base", "graph")} == {0}
+    expect(page.locator('[data-arm="graph"] .sg-verdicts')).to_contain_text("cat")
+
+    panel = page.locator('[data-arm="graph"]')
+    plain = source(page, "graph")
+    panel.locator(".sg-word").first.hover()
+    assert source(page, "graph") != plain, "the heat map"
+    page.mouse.move(5, 5)
+    assert source(page, "graph") == plain
+    panel.get_by_text("Command").click()
+    expect(panel.locator("code")).to_contain_text('--graph "cat, above, box"')
+
+    page.locator(".sg-predicate").click()
+    page.get_by_role("button", name="Swap direction").click()
+    expect(text_of(page)).to_have_value(re.compile("box, above, cat$"))
+    draw(page)
+    swapped = record(page, "graph", tmp_path)
+    assert swapped["graph"]["relationships"] == [[1, "above", 0]]
+    assert source(page, "graph") != plain
+    pictures = [read_picture(tmp_path / f"{arm}.png")[0] for arm in ("graph", "roles swapped")]
+    assert (pictures[0] == pictures[1]).all(), "what was swapped before is the graph now"
+
+    expect(page.locator(".sg-past")).to_have_count(2)
+    page.locator(".sg-past").last.click()
+    expect(text_of(page)).to_have_value("cat, above, box")
+
+
+def test_the_page_is_used_by_keyboard_alone(page: Any) -> None:
+    expect = playwright.expect
+    node(page, "dog").focus()
+    page.keyboard.press("F2")
+    expect(page.get_by_label("Name of the object")).to_be_focused()
+    page.keyboard.type("horse")
+    page.keyboard.press("Enter")
+    expect(text_of(page)).to_have_value("horse, above, box")
+    node(page, "box").focus()
+    page.keyboard.press("c")
+    node(page, "horse").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Search predicates")).to_be_focused()
+    page.keyboard.type("touch")
+    page.keyboard.press("Enter")
+    expect(text_of(page)).to_have_value("horse, above, box; box, touching, horse")
+    expect(page.locator("[data-edge]:focus")).to_have_text("touching")
+    page.keyboard.press("Delete")
+    expect(text_of(page)).to_have_value("horse, above, box")
+    reached = set()
+    page.get_by_label("Name of a new object").focus()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("() => document.activeElement.textContent.trim()"))
+    assert {"Draw", "Random", "Clear"} <= reached
+    page.get_by_role("button", name="Draw", exact=True).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator('[data-arm="graph"] a')).to_be_visible(timeout=DRAWN)
+
+
+def test_wrong_input_is_named_at_its_place(page: Any) -> None:
+    expect = playwright.expect
+    fields = {
+        "As text": ("dog, abov, box", "unknown predicate 'abov'; nearest known: 'above'"),
+        "Adapter": ("no/such/folder", "is no adapter bundle"),
+    }
+    for label, (value, message) in fields.items():
+        field = page.get_by_label(label).first
+        kept = field.input_value()
+        field.fill(value)
+        field.press("Enter")
+        place = page.locator(".q-field").filter(has=page.get_by_label(label)).first
+        expect(place.get_by_role("alert")).to_contain_text(message)
+        page.get_by_role("button", name="Draw", exact=True).click()
+        expect(page.locator(".sg-panel")).to_have_count(0)
+        field.fill(kept)
+        field.press("Enter")
+        expect(place.get_by_role("alert")).to_have_count(0)
+    page.get_by_text("As JSON").click()
+    json_field = page.get_by_role("textbox", name="JSON")
+    json_field.fill('{"objects": ["cat"], "relationships": [[0, "on", 3]]}')
+    expect(page.get_by_text("the object index 3 is not among the 1 objects")).to_be_visible()
+    json_field.fill(json.dumps({"objects": ["cat", "box"], "relationships": [[0, "on", 1]]}))
+    expect(text_of(page)).to_have_value("cat, on, box")
+    expect(node(page, "cat")).to_be_visible()
+
+
+def test_two_people_do_not_see_each_other(page: Any, browser: Any, address: str) -> None:
+    expect = playwright.expect
+    for other in opened(browser, address):
+        text_of(page).fill("cat, riding, dog")
+        expect(node(page, "cat")).to_be_visible()
+        expect(text_of(other)).to_have_value("dog, above, box")
+        expect(node(other, "cat")).to_have_count(0)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_narrow_screen_has_everything_in_one_column(
+    browser: Any, address: str, scheme: str
+) -> None:
+    small = {"viewport": {"width": 390, "height": 844}, "color_scheme": scheme}
+    for page in opened(browser, address, **small):
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(overflow) <= 0
+        left, right = (page.locator(side).bounding_box() for side in (".sg-left", ".sg-right"))
+        assert right["y"] >= left["y"] + left["height"] - 1
+        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        lightness = sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+        assert (lightness < 60) == (scheme == "dark")
+
+
+def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path: Path) -> None:
+    for address in serve(tmp_path):
+        for page in opened(browser, address):
+            expect = playwright.expect
+            expect(page.get_by_text("make demo")).to_be_visible()
+            page.get_by_role("button", name="Draw", exact=True).click()
+            expect(page.locator(".sg-panel a")).to_have_count(1, timeout=DRAWN)
+            expect(page.locator(".sg-panel")).to_have_attribute("data-arm", "base")
+
+
+def test_names_are_text_and_no_markup(page: Any) -> None:
+    """An image of an object's name would be asked for, and its absence be an error."""
+    name = "<img src=x onerror=alert(1)>"
+    text_of(page).fill(f"{name}, above, box")
+    playwright.expect(node(page, name)).to_be_visible()
+    draw(page)
+    playwright.expect(page.locator('[data-arm="graph"] .sg-below')).to_contain_text(name)
+
+
+def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) -> None:
+    def step(number: int) -> None:
+        row = {"step": number, "loss": 0.5, "lr": 1e-4, "steps_per_second": 2.0}
+        log.train(row, max_steps=100)
+
+    log = RunLog(silent=False)
+    log.open(tmp_path / "mine", step=0, max_steps=100)
+    step(10)
+    for address in serve(tmp_path):
+        for page in opened(browser, address):
+            page.get_by_role("tab", name="Training").click()
+            facts = page.locator(".sg-facts")
+            playwright.expect(facts).to_contain_text("10 of 100")
+            playwright.expect(page.locator(".sg-chart canvas").first).to_be_visible()
+            step(20)
+            log.validation({"step": 20, "loss": 0.9, "ranking_accuracy": 0.75})
+            playwright.expect(facts).to_contain_text("20 of 100", timeout=30_000)
+            playwright.expect(facts).to_contain_text("75.0 %")
+            playwright.expect(facts).to_contain_text("40 s")
+    log.close()
+
+
+def test_a_row_of_an_evaluation_opens_in_the_editor(browser: Any, tmp_path: Path) -> None:
+    first = read_rows(make_evaluation(tmp_path))[0]
+    for address in serve(tmp_path):
+        for page in opened(browser, address):
+            page.get_by_role("tab", name="Evaluation").click()
+            page.locator(".sg-link").first.click()
+            playwright.expect(text_of(page)).to_have_value(first.graph.to_text())
+            playwright.expect(page.get_by_label("Seed")).to_have_value(str(first.seed))
