@@ -16,7 +16,7 @@ from sgflux.commands.train import (
     parse_original,
     parse_train_config,
 )
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.optimizer import DEFAULT_EPOCHS
 from sgflux.settings.training import TrainConfig

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from sgflux.commands.train import parse_train_config
 from sgflux.errors import SgfluxError
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.training import read_settings
 

@@ -16,7 +16,7 @@ from sgflux.commands.calibrate import CalibrateFlags
 from sgflux.commands.data_vg import DataVgFlags
 from sgflux.commands.data_world import DataWorldFlags
 from sgflux.commands.demo import DemoFlags
-from sgflux.settings import ConfigError, from_flat
+from sgflux.settings.checks import ConfigError, from_flat
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.exporting import ExportConfig, ImportConfig

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.conditions import PromptMix
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig, read_settings

@@ -22,7 +22,7 @@ from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import latent_key
 from sgflux.data.examples import write_examples
 from sgflux.errors import SgfluxError
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgflux.commands.command import Command, shown_example
 from sgflux.commands.inputs import check_base, check_inputs, check_start
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.files import find_config, shipped_configs
 from sgflux.settings.flags import parse_flags
 from sgflux.settings.training import TrainConfig, read_settings

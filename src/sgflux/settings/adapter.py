@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, expect, expect_least, typed_fields
+from sgflux.settings.checks import ConfigError, Count, Positive, settings
 
 GraphMode = Literal["token", "temb"]
 LoraTargets = Literal["all", "image"]
 LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class AdapterSettings:
     """What the adapter changes in the base model, and how large it is."""
 
@@ -25,19 +24,16 @@ class AdapterSettings:
     block_end: int | None = None
     """Index after the last double block that the adapter changes. By default the middle third is
     changed (7 to 12 of FLUX's 19)."""
-    lora_rank: int = 16
+    lora_rank: Count = 16
     """Rank of the LoRA matrices."""
-    lora_alpha: float = 16.0
+    lora_alpha: Positive = 16.0
     """Alpha of the LoRA, which is scaled by alpha / --lora-rank."""
     lora_targets: LoraTargets = "all"
     """Attention projections that carry LoRA: 'all' are those of both streams, 'image' are those of
     the image stream alone."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        expect_least(self, 1, "lora_rank")
-        expect(self.lora_alpha > 0, "lora_alpha", self.lora_alpha, "be greater than 0")
+        """Check that the blocks are a range."""
         start, end = self.block_start, self.block_end
         if (start is None) != (end is None):
             raise ConfigError("block_start and block_end belong together: give both or neither")

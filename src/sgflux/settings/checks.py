@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.flat import (
@@ -28,6 +28,50 @@ from sgflux.settings.foreign_names import own_name
 
 class ConfigError(SgfluxError):
     """A setting that is unknown, out of range, contradicts another, or would have no effect."""
+
+
+@dataclass(frozen=True)
+class Must:
+    """Mark of an annotation: what a value must be beside its type.
+
+    Attributes:
+        expected: The condition, as it follows the setting's name and "must".
+        holds: Function that tests a value.
+    """
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+_AT_LEAST_0 = Must("be at least 0", lambda value: value >= 0)
+
+Whole = Annotated[int, _AT_LEAST_0]
+Count = Annotated[int, Must("be at least 1", lambda value: value >= 1)]
+NotNegative = Annotated[float, _AT_LEAST_0]
+Positive = Annotated[float, Must("be greater than 0", lambda value: value > 0)]
+Share = Annotated[float, Must("lie between 0 and 1", lambda value: 0 <= value <= 1)]
+PartialShare = Annotated[float, Must("be at least 0 and less than 1", lambda value: 0 <= value < 1)]
+
+Class = TypeVar("Class")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type[Class]) -> type[Class]:
+    """Make a class a frozen dataclass of keywords, whose fields are checked when it is built.
+
+    Each field becomes what its annotation says, or the construction raises a :class:`ConfigError`
+    that names it. Whether the fields go together is for a ``__post_init__`` of the class to check,
+    which runs afterwards.
+    """
+    together = vars(cls).get("__post_init__", lambda _: None)
+
+    def check(self: Any) -> None:
+        for name, hint in hints_of(type(self)).items():
+            object.__setattr__(self, name, typed(name, getattr(self, name), hint))
+        together(self)
+
+    cls.__post_init__ = check  # type: ignore[attr-defined]
+    return dataclass(frozen=True, kw_only=True)(cls)
 
 
 def is_number(value: object) -> bool:
@@ -116,11 +160,17 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         ConfigError: if it cannot be.
     """
     if typing.get_origin(hint) is Annotated:
-        hint = typing.get_args(hint)[0]
+        hint, *marks = typing.get_args(hint)
+        value = typed(name, value, hint)
+        for mark in marks:
+            if isinstance(mark, Must):
+                expect(mark.holds(value), name, value, mark.expected)
+        return value
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         if value is None and type(None) in typing.get_args(hint):
             return None
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
+        return typed(name, value, hint)
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         expect(value in choices, name, value, "be one of " + ", ".join(map(repr, choices)))
@@ -179,18 +229,6 @@ def _missing(cls: Any, values: Mapping[str, Any]) -> list[str]:
         elif entry.name not in values and entry.default is MISSING is entry.default_factory:
             missing.append(entry.name)
     return missing
-
-
-def typed_fields(settings: Any) -> None:
-    """Make every field of a frozen dataclass what its annotation says.
-
-    Raises:
-        ConfigError: naming the field that cannot be.
-    """
-    hints = hints_of(type(settings))
-    for entry in fields(settings):
-        value = typed(entry.name, getattr(settings, entry.name), hints[entry.name])
-        object.__setattr__(settings, entry.name, value)
 
 
 def expect_least(settings: Any, least: int, *names: str) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from sgflux.settings.checks import expect, expect_defaults, expect_least, from_flat, typed_fields
+from sgflux.settings.checks import (
+    Count,
+    Must,
+    NotNegative,
+    Positive,
+    expect_defaults,
+    from_flat,
+    settings,
+)
 from sgflux.settings.compute import ComputeSettings
 from sgflux.settings.data import DataSettings
 from sgflux.settings.flat import Group, Input
@@ -14,11 +22,13 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
 from sgflux.settings.shared import ImagesDir, LatentCacheDir, MaxSteps, OutputDir, TextCache
 
+_WIDTH = Must("be a multiple of 8", lambda value: value >= 8 and value % 8 == 0)
+
 ClassifierKind = Literal["latent", "saliency"]
 """What a classifier of relations reads: a picture's latents, or the model's concept maps."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ClassifierConfig:
     """Train a classifier of relations, for the rankers 'latent' and 'saliency'."""
 
@@ -35,15 +45,15 @@ class ClassifierConfig:
     kind: ClassifierKind = "latent"
     """Input of the classifier: 'latent' is a picture's latents, 'saliency' is the model's saliency
     maps."""
-    channels: int = 96
+    channels: Annotated[int, _WIDTH] = 96
     """Width of the classifier, a multiple of 8."""
     max_steps: MaxSteps = 2000
     """Number of training steps."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Number of statements in a training step."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW, which rises for 5 % of the steps and falls as a cosine."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """Decoupled weight decay of AdamW."""
     seed: int = 0
     """Random seed of the training."""
@@ -55,16 +65,10 @@ class ClassifierConfig:
     """Device and precision."""
 
     def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
+        """Check that every value given has an effect, and name the base."""
         if self.latent_cache_dir is None:
             expect_defaults(self, "without latent_cache_dir", "text_cache")
         object.__setattr__(self, "model", self.model.named())
-        expect_least(self, 1, "max_steps", "batch_size")
-        expect(self.lr > 0, "lr", self.lr, "be greater than 0")
-        expect(self.weight_decay >= 0, "weight_decay", self.weight_decay, "be at least 0")
-        good = self.channels >= 8 and self.channels % 8 == 0
-        expect(good, "channels", self.channels, "be a multiple of 8")
 
     @property
     def data(self) -> DataSettings:

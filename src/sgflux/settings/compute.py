@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import settings
 from sgflux.settings.flat import Flag
 
 Dtype = Literal["fp32", "bf16"]
@@ -19,7 +18,7 @@ Device = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ComputeSettings:
     """Device and precision of a training."""
 
@@ -27,12 +26,8 @@ class ComputeSettings:
     dtype: Dtype = "bf16"
     """Precision of the frozen weights and of the arithmetic. Trained weights stay in float32."""
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SamplingCompute:
     """Device and precision of a model that is not trained."""
 
@@ -40,7 +35,3 @@ class SamplingCompute:
     dtype: Literal["auto", Dtype] = "auto"
     """Precision of the weights and of the arithmetic. 'auto' is bf16 on an accelerator and fp32 on
     the CPU."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, expect, expect_least, is_number, typed_fields
+from sgflux.settings.checks import ConfigError, PartialShare, expect, is_number, settings
 from sgflux.settings.shared import MaxSequenceLength
 
 PromptKind = Literal["relational", "neutral", "empty"]
@@ -46,25 +46,20 @@ class PromptMix:
         return max(weights, key=lambda kind: weights[kind])
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ConditionSettings:
     """What a picture comes with in training: a text, and usually its graph."""
 
     prompt_mix: PromptMix = field(default_factory=PromptMix)
     """Prompt mix."""
-    prompt_relation_dropout: float = 0.0
+    prompt_relation_dropout: PartialShare = 0.0
     """Probability that a relational prompt is replaced by the neutral one."""
-    null_graph_probability: float = 0.1
+    null_graph_probability: PartialShare = 0.1
     """Probability that an example is shown without its graph."""
     max_sequence_length: MaxSequenceLength = None
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        expect_least(self, 1, "max_sequence_length")
-        for name in ("null_graph_probability", "prompt_relation_dropout"):
-            value = getattr(self, name)
-            expect(0 <= value < 1, name, value, "be at least 0 and less than 1")
+        """Check that every value given has an effect."""
         if self.prompt_relation_dropout and not self.prompt_mix.relational:
             raise ConfigError(
                 f"prompt_relation_dropout ({self.prompt_relation_dropout}) has no effect: "

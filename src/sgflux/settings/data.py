@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from sgflux.settings.checks import expect_defaults, typed_fields
+from sgflux.settings.checks import expect_defaults, settings
 from sgflux.settings.flat import Input
 from sgflux.settings.shared import (
     AspectBuckets,
@@ -16,7 +15,7 @@ from sgflux.settings.shared import (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class DataSettings:
     """Which examples are trained on and validated with, and where they are."""
 
@@ -32,8 +31,7 @@ class DataSettings:
     aspect_buckets: AspectBuckets = False
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
+        """Check that every value given has an effect."""
         if self.latent_cache_dir is None:
             expect_defaults(self, "without latent_cache_dir", "text_cache")
 

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
-from sgflux.settings.checks import expect, expect_least, typed_fields
+from sgflux.settings.checks import Count, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class DrawingSettings:
     """How pictures are drawn: Euler steps, strength of the graph and batches."""
 
-    steps: int = 4
+    steps: Count = 4
     """Number of denoising steps of a picture: 4 suit FLUX.1-schnell, 8 suit the bundled model."""
     graph_scale: float = 1.0
     """Strength of the graph: 1 is as trained, 0 ignores the graph, and larger values exaggerate it.
     Any value but 1 takes a second forward pass in each step."""
-    batch_size: int = 8
+    batch_size: Count = 8
     """Number of pictures that are drawn at once."""
 
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
-        expect_least(self, 1, "steps", "batch_size")
-        expect(math.isfinite(self.graph_scale), "graph_scale", self.graph_scale, "be finite")
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SizeSettings:
     """Size of the pictures that the model draws or looks at, and its guidance."""
 
@@ -38,7 +29,3 @@ class SizeSettings:
     guidance: float | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is given. By default it is 3.5 for such
     a model."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

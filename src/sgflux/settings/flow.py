@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, expect_least, typed_fields
+from sgflux.settings.checks import ConfigError, NotNegative, settings
 
 SigmaScheme = Literal["uniform", "logit_normal", "schnell"]
 
 _SCHNELL = (1.0, 0.75, 0.5, 0.25)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class FlowSettings:
     """Noise levels and guidance of the flow-matching error."""
 
@@ -26,14 +25,12 @@ class FlowSettings:
     sigma_shift: Literal["auto", "none", "resolution"] = "auto"
     """Shift of sigmas towards noise for larger pictures. 'auto' shifts them if the model samples so
     (FLUX.1-dev does)."""
-    guidance: float | None = None
+    guidance: NotNegative | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
     1.0 for such a model."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        expect_least(self, 0, "guidance")
+        """Check the range of sigma, and that every value given has an effect."""
         low, high = self.t_min, self.t_max
         if not 0 <= low < high <= 1:
             raise ConfigError(

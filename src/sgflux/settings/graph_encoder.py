@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, expect, expect_defaults, typed_fields
+from sgflux.settings.checks import ConfigError, NotNegative, Share, expect_defaults, settings
 from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class GraphEncoderSettings:
     """Which graph encoder the adapter has, and how it is trained."""
 
@@ -41,16 +40,15 @@ class GraphEncoderSettings:
     box_positions: bool = False
     """Give the graph's tokens the places of the objects' boxes in the attention to the image, as
     far as boxes are known."""
-    boxes_dropout: float = 0.5
+    boxes_dropout: Share = 0.5
     """With --read-boxes or --box-positions: probability that an example is read without its boxes
     in training, so that the adapter also draws without any."""
-    boxes_jitter: float = 0.03
+    boxes_jitter: NotNegative = 0.03
     """With --read-boxes or --box-positions: standard deviation of the noise on the boxes that are
     read in training, as a share of the picture for centers and of the box for its sides."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
+        """Check that every value given has an effect."""
         if self.graph_encoder == "native" and self.cgip_ckpt is not None:
             raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
         if self.vocab_path is not None and self.kind == "native":
@@ -66,9 +64,6 @@ class GraphEncoderSettings:
         if not self.takes_layouts:
             when = "without read_boxes or box_positions"
             expect_defaults(self, when, "boxes_dropout", "boxes_jitter")
-        dropout, jitter = self.boxes_dropout, self.boxes_jitter
-        expect(0 <= dropout <= 1, "boxes_dropout", dropout, "lie between 0 and 1")
-        expect(jitter >= 0, "boxes_jitter", jitter, "be at least 0")
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:

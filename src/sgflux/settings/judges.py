@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import expect_least, typed_fields
+from sgflux.settings.checks import Count, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class JudgeSettings:
     """What the judges of pictures ask."""
 
@@ -18,10 +16,5 @@ class JudgeSettings:
     judge_model: str | None = None
     """Model of judge 'vqa' (an image-text-to-text model of transformers with a chat template) or of
     judge 'clip': a folder, or a hub id, which is downloaded."""
-    judge_batch_size: int = 8
+    judge_batch_size: Count = 8
     """Number of questions that judge 'vqa' answers at once, or of pictures that 'clip' reads."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
-        expect_least(self, 1, "judge_batch_size")

@@ -13,11 +13,14 @@ from typing import Any, Literal
 
 from sgflux.settings.checks import (
     ConfigError,
+    Count,
+    NotNegative,
+    Positive,
+    Whole,
     expect,
     expect_defaults,
-    expect_least,
     from_flat,
-    typed_fields,
+    settings,
 )
 from sgflux.settings.flat import Group, Input
 from sgflux.settings.validation import SelectBy
@@ -31,20 +34,17 @@ def weight_of(term: Any) -> float:
 
 
 def check_term(term: Any) -> None:
-    """Check the settings of a term as far as all terms have them alike.
+    """Check that everything beside a weight of 0 has its default.
 
     Raises:
-        ConfigError: on a wrong type, a negative weight or number of steps, or a setting without
-            effect: everything beside a weight of 0 must have its default.
+        ConfigError: on a setting without effect.
     """
-    typed_fields(term)
     weight, *others = (entry.name for entry in fields(term))
-    expect_least(term, 0, weight, *(n for n in others if n.endswith(("_start", "_warm_in"))))
     if not weight_of(term):
         expect_defaults(term, f"while {weight} is 0", *others)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class NegativeMix:
     """How often each kind of negative is drawn; the weights need not sum to 1."""
 
@@ -64,7 +64,6 @@ class NegativeMix:
 
     def __post_init__(self) -> None:
         """Check the weights."""
-        typed_fields(self)
         for name, weight in self.weights().items():
             expect(weight >= 0, f"negatives.{name}", weight, "be >= 0")
         if not any(self.weights().values()):
@@ -75,11 +74,11 @@ class NegativeMix:
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RankingSettings:
     """Ranking of the true graph before corrupted ones."""
 
-    lambda_rel_rank: float = 0.0
+    lambda_rel_rank: NotNegative = 0.0
     """Weight of the ranking loss, which prefers the true graph to corrupted ones; 0 switches it
     off."""
     ranker: RankerKind = "flow"
@@ -89,35 +88,31 @@ class RankingSettings:
     """Folder that 'sgflux train-classifier' wrote, for the rankers 'latent' and 'saliency'."""
     use_negative_graph: bool = False
     """Let a classifier compare pictures under both graphs; the ranker 'flow' always does."""
-    rel_rank_margin: float | None = None
+    rel_rank_margin: Positive | None = None
     """Margin of the ranking loss in its margin form. By default the loss has its logistic form."""
-    rel_rank_temperature: float | None = None
+    rel_rank_temperature: Positive | None = None
     """Steepness of the ranking loss in its logistic form. By default it is 50 for the ranker 'flow'
     and 1 for a classifier."""
-    rel_rank_ceiling: float | None = None
+    rel_rank_ceiling: Positive | None = None
     """Gap between two errors beyond which a negative adds no loss. By default it is 0.05 for the
     ranker 'flow' and 4 for a classifier."""
-    rel_rank_start: int = 0
+    rel_rank_start: Whole = 0
     """Number of steps before the ranking loss begins."""
-    rel_rank_warm_in: int = 0
+    rel_rank_warm_in: Whole = 0
     """Number of steps after --rel-rank-start in which the ranking loss grows to its full weight."""
     negatives: NegativeMix = field(default_factory=NegativeMix)
     """Negative graph."""
-    negatives_per_example: int = 1
+    negatives_per_example: Count = 1
     """Number of corrupted graphs for each true one."""
     hard_negatives_from: Literal["model", "classifier"] = "model"
     """Source of the confusions that --negatives.hard-predicate uses: the model's own errors, which
     are measured on the validation set, or the classifier."""
-    hard_negatives_every: int = 500
+    hard_negatives_every: Count = 500
     """Number of steps between two measurements of the model's confusions."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
         check_term(self)
-        expect_least(self, 1, "negatives_per_example", "hard_negatives_every")
-        for name in ("rel_rank_margin", "rel_rank_temperature", "rel_rank_ceiling"):
-            value = getattr(self, name)
-            expect(value is None or value > 0, name, value, "be greater than 0")
         if self.lambda_rel_rank:
             self._check_effects()
             self._check_classifier()
@@ -167,19 +162,19 @@ class RankingSettings:
                     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class WeightingSettings:
     """Weighting of the flow-matching error by where the relation is."""
 
-    alpha_gen_rel: float = 0.0
+    alpha_gen_rel: NotNegative = 0.0
     """Additional weight of the flow-matching error where the relation is to be seen; 0 switches the
     weighting off."""
     gen_rel_from: Literal["saliency", "boxes"] = "saliency"
     """Source of the places that --alpha-gen-rel weights: 'saliency' is the model's attention to the
     predicate, 'boxes' are the boxes of the rows."""
-    gen_rel_start: int = 0
+    gen_rel_start: Whole = 0
     """Number of steps before the weighting of --alpha-gen-rel begins."""
-    gen_rel_warm_in: int = 0
+    gen_rel_warm_in: Whole = 0
     """Number of steps after --gen-rel-start in which the weighting of --alpha-gen-rel grows to its
     full strength."""
 
@@ -188,43 +183,42 @@ class WeightingSettings:
         check_term(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class WordsSettings:
     """Distillation from the base model prompted with the relation in text."""
 
     keeps = "last"
     """Adapter that is kept by default: the guided teacher raises the validation loss, so that the
     lowest one is no sign of the best adapter. (Without an annotation it is no setting.)"""
-    lambda_words: float = 20.0
+    lambda_words: NotNegative = 20.0
     """Weight of distillation from the base model prompted with the relation in text. 0 switches it
     off, for a base that cannot draw what the graphs say."""
-    words_scale: float = 1.0
+    words_scale: Positive = 1.0
     """Scale of the text's effect in the distillation from text: the adapter learns base(own text) +
     scale * (base(relation in text) - base(own text)). Scales other than 1 cost half a further
     forward pass of the base in each step, because only every second example gets this target, with
     twice the excess over 1."""
-    words_start: int = 0
+    words_start: Whole = 0
     """Number of steps before the distillation from text begins."""
-    words_warm_in: int = 0
+    words_warm_in: Whole = 0
     """Number of steps after --words-start in which the distillation from text grows to its full
     weight."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
         check_term(self)
-        expect(self.words_scale > 0, "words_scale", self.words_scale, "be greater than 0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class AnchorSettings:
     """Distance from the base model at the noise levels of its sampling."""
 
-    lambda_anchor: float = 0.0
+    lambda_anchor: NotNegative = 0.0
     """Weight of the anchor loss, the distance from the base's velocity at the sigmas of its
     four-step sampling; 0 switches it off."""
-    anchor_start: int = 0
+    anchor_start: Whole = 0
     """Number of steps before the anchor loss begins."""
-    anchor_warm_in: int = 0
+    anchor_warm_in: Whole = 0
     """Number of steps after --anchor-start in which the anchor loss grows to its full weight."""
 
     def __post_init__(self) -> None:

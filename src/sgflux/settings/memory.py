@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, typed_fields
+from sgflux.settings.checks import ConfigError, expect_defaults, settings
 
 QuantizedKind = Literal["int8", "float8", "nf4"]
 Quantization = Literal["none", QuantizedKind]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class MemorySettings:
     """Ways to need less memory of the device."""
 
@@ -29,14 +28,9 @@ class MemorySettings:
     model, instead of in the CPU's memory."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
+        """Check that every value given has an effect."""
         if not self.offload_blocks:
-            if self.offload_folder is not None:
-                raise ConfigError(
-                    f"offload_folder ({str(self.offload_folder)!r}) has no effect without "
-                    "offload_blocks"
-                )
+            expect_defaults(self, "without offload_blocks", "offload_folder")
         elif self.quantize != "none":
             raise ConfigError(
                 f"offload_blocks does not work with quantize {self.quantize!r}: quantised matrices "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgflux.settings.checks import ConfigError, typed_fields
+from sgflux.settings.checks import ConfigError, settings
 from sgflux.settings.flat import Input
 from sgflux.settings.model import FLUX_SCHNELL
 
@@ -14,7 +14,7 @@ FILE_ENDINGS = (".safetensors", ".sft")
 """Of single files of weights; the second is the same format under a shorter name."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ModelSource:
     """Where a model's parts are: all in one place, or transformer and encoders as single files."""
 
@@ -46,7 +46,6 @@ class ModelSource:
         Raises:
             ConfigError: if one is missing, or has no effect.
         """
-        typed_fields(self)
         if self.model_id is None:
             return  # the base of an adapter is not known yet
         files = {

@@ -2,53 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import ConfigError, expect, expect_least, typed_fields
+from sgflux.settings.checks import (
+    ConfigError,
+    Count,
+    NotNegative,
+    PartialShare,
+    Positive,
+    Share,
+    Whole,
+    settings,
+)
 
 DEFAULT_EPOCHS = 20
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class OptimizerSettings:
     """The length of the run, its batches and its learning rates."""
 
-    epochs: int | None = None
+    epochs: Count | None = None
     """Number of passes over the training data. By default it is 20, unless --max-steps is given."""
-    max_steps: int | None = None
+    max_steps: Count | None = None
     """Number of optimizer steps, given instead of --epochs."""
-    batch_size: int = 2
+    batch_size: Count = 2
     """Number of examples in one forward pass of one process."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: Count = 1
     """Number of forward passes in an optimizer step."""
-    lr: float = 1e-4
+    lr: Positive = 1e-4
     """Peak learning rate of AdamW."""
-    gate_lr_scale: float = 1.0
+    gate_lr_scale: Positive = 1.0
     """Learning rate of the gates that let the graph in, as a multiple of --lr."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """Decoupled weight decay of matrices; gates, norms and biases have none."""
-    warmup_steps: int | None = None
+    warmup_steps: Whole | None = None
     """Number of steps in which the learning rate rises linearly. By default it is 5 % of all steps,
     at most 100."""
-    lr_floor: float = 0.1
+    lr_floor: Share = 0.1
     """Learning rate at the end of the cosine decay, as a share of --lr."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: NotNegative = 1.0
     """Norm to which larger gradients are scaled down; 0 leaves all gradients as they are."""
-    ema_decay: float = 0.999
+    ema_decay: PartialShare = 0.999
     """Decay of the exponential moving average of the trained weights, which has a warm-up; 0
     switches the average off."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        positive = ("batch_size", "gradient_accumulation_steps", "epochs", "max_steps")
-        expect_least(self, 1, *positive)
-        expect_least(self, 0, "warmup_steps", "weight_decay", "max_grad_norm")
-        for name in ("lr", "gate_lr_scale"):
-            expect(getattr(self, name) > 0, name, getattr(self, name), "be greater than 0")
-        good = 0 <= self.ema_decay < 1
-        expect(good, "ema_decay", self.ema_decay, "be at least 0 and less than 1")
-        expect(0 <= self.lr_floor <= 1, "lr_floor", self.lr_floor, "lie between 0 and 1")
+        """Check the length of the run and of its warm-up."""
         steps, warmup = self.max_steps, self.warmup_steps
         if self.epochs is not None and steps is not None:
             raise ConfigError(

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import ConfigError, expect_least, typed_fields
+from sgflux.settings.checks import ConfigError, Count, settings
 from sgflux.settings.shared import Crop
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PictureSettings:
     """The size of the training images, and how a photo is brought to it."""
 
-    height: int | None = None
+    height: Count | None = None
     """Height of the training images in pixels, a multiple of 16 for FLUX. By default it is the
     model's own size, at most 512 (512 for FLUX, 64 for tiny)."""
-    width: int | None = None
+    width: Count | None = None
     """Width of the training images in pixels, a multiple of 16 for FLUX. By default it is the
     model's own size, at most 512 (512 for FLUX, 64 for tiny)."""
     crop: Crop = "auto"
     """Way in which a photo is brought to --height and --width: 'auto' cuts a window around the
     boxes of its objects where there are any, else around the middle; 'center' cuts the middle;
     'union' cuts around the boxes; 'none' squashes the whole photo."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)
-        expect_least(self, 1, "height", "width")
 
     @property
     def size(self) -> tuple[int, int]:

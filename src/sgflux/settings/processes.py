@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ProcessSettings:
     """How several processes share a training."""
 
@@ -15,7 +13,3 @@ class ProcessSettings:
     """Share the frozen weights of the base between the processes of a machine (FSDP2): each holds a
     part of them and gathers a block while it runs; less memory, more traffic between the devices
     (docs/multi_gpu.md)."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

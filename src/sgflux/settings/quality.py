@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class QualitySettings:
     """How the quality of an evaluation's pictures is measured."""
 
@@ -18,7 +17,3 @@ class QualitySettings:
     vision model of transformers (DINOv2, CLIP) is downloaded if the cache lacks it."""
     lpips: Literal["alex", "vgg", "squeeze"] | None = None
     """Backbone of LPIPS, the perceptual distance between pictures of equal noise in two arms."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

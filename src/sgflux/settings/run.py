@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, get_args
 
-from sgflux.settings.checks import expect, expect_defaults, expect_least, typed_fields
+from sgflux.settings.checks import Count, Whole, expect, expect_defaults, settings
 from sgflux.settings.shared import OutputDir
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
@@ -14,23 +13,23 @@ NO_TRACKER = "none"
 """What ``log_with`` says where no tracker is to be used."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RunSettings:
     """The folder of a run, its random seed, and what it writes how often."""
 
     output_dir: OutputDir
     """Folder of the run, with checkpoints, logs and the finished adapter. It must be new or
     empty."""
-    seed: int = 0
+    seed: Whole = 0
     """Random seed of the run."""
-    log_every: int = 10
+    log_every: Count = 10
     """Number of steps between two lines of metrics."""
-    save_every: int = 500
+    save_every: Whole = 500
     """Number of steps between two checkpoints to resume from; 0 saves one only after the last
     step."""
-    keep_checkpoints: int = 3
+    keep_checkpoints: Whole = 3
     """Number of latest checkpoints that are kept; 0 keeps all."""
-    sample_steps: int = 4
+    sample_steps: Whole = 4
     """Number of denoising steps of the picture that is drawn with the finished adapter, and of
     those of --sample-graphs; 0 draws none."""
     log_with: str = "tensorboard"
@@ -47,9 +46,6 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
-        typed_fields(self)
-        expect_least(self, 1, "log_every")
-        expect_least(self, 0, "seed", "save_every", "keep_checkpoints", "sample_steps")
         if self.save_every == 0:
             expect_defaults(self, "with save_every 0", "keep_checkpoints")
         names = self.trackers

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from sgflux.settings.checks import expect_defaults, typed_fields
+from sgflux.settings.checks import expect_defaults, settings
 from sgflux.settings.flat import Input
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SampleGraphSettings:
     """Pictures of fixed graphs that are drawn during a training."""
 
@@ -22,7 +21,6 @@ class SampleGraphSettings:
     them unread. By default it is 'world' with --model-id tiny, and else 'none'."""
 
     def __post_init__(self) -> None:
-        """Check every value, and that every value given has an effect."""
-        typed_fields(self)
+        """Check that every value given has an effect."""
         if self.sample_graphs is None:
             expect_defaults(self, "without sample_graphs", "judge")

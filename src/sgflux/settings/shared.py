@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+from sgflux.settings.checks import Count
 from sgflux.settings.flat import Flag
 
 Crop = Literal["auto", "none", "center", "union"]
 
 OutputDir = Annotated[Path, Flag(former=("out_dir",))]
 OutputFile = Annotated[Path, Flag(former=("out",))]
-MaxSteps = Annotated[int, Flag(former=("steps",))]
+MaxSteps = Annotated[Count, Flag(former=("steps",))]
 
 ImagesDir = Annotated[
     Path | None,
@@ -54,7 +55,7 @@ AspectBuckets = Annotated[
     ),
 ]
 MaxSequenceLength = Annotated[
-    int | None,
+    Count | None,
     Flag(
         help="Number of text tokens of a prompt. By default it is as many as the tokenizer "
         "allows, at most 256."

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import ConfigError, typed_fields
+from sgflux.settings.checks import ConfigError, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class StartSettings:
     """What a training run starts or goes on from."""
 
@@ -28,7 +26,6 @@ class StartSettings:
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
-        typed_fields(self)
         if self.resume is not None and self.resume.lower() in ("latest", "last", "true", "yes"):
             raise ConfigError(
                 f"resume {self.resume!r}: give 'auto' for the output folder's latest checkpoint, "

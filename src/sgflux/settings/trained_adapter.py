@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrainedAdapter:
     """Which trained adapter is put onto the base model."""
 
@@ -18,7 +17,3 @@ class TrainedAdapter:
     allow_other_base: bool = False
     """Accept an adapter that was trained on another base (a merge, a fine-tune). Records and the
     report then name both bases (docs/resume.md)."""
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

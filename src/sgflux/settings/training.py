@@ -7,13 +7,13 @@ Users write the settings side by side, as flags or in a file, and so do checkpoi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.blocks import BlockSettings
-from sgflux.settings.checks import ConfigError, expect_defaults, from_flat, typed_fields
+from sgflux.settings.checks import ConfigError, expect_defaults, from_flat, settings
 from sgflux.settings.compute import ComputeSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.data import DataSettings
@@ -34,7 +34,7 @@ from sgflux.settings.start import StartSettings
 from sgflux.settings.validation import SelectBy, ValidationSettings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrainConfig:
     """Train a scene-graph adapter on JSONL + images."""
 
@@ -77,7 +77,6 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the groups against each other."""
-        typed_fields(self)
         # What is stored says which base was meant, whatever a later version means by default.
         object.__setattr__(self, "model", self.model.named())
         self._check_samples()

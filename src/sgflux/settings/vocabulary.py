@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from sgflux.settings.checks import typed_fields
+from sgflux.settings.checks import settings
 from sgflux.settings.shared import VocabularyFile
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class VocabularySettings:
     """Which predicates a graph on the command line or in a file may have."""
 
@@ -16,7 +14,3 @@ class VocabularySettings:
     """Accept any word as a predicate. Without this flag, a predicate that is neither known nor an
     alias is an error."""
     vocabulary: VocabularyFile = None
-
-    def __post_init__(self) -> None:
-        """Check every value."""
-        typed_fields(self)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from sgflux.bases.flux1.facts import picture_size
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
-from sgflux.settings import ConfigError
+from sgflux.settings.checks import ConfigError
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
