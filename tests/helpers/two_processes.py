@@ -48,7 +48,7 @@ from sgflux.settings.training import TrainConfig
 from sgflux.training.run.train import train
 
 for path in sys.argv[1:]:
-    train(TrainConfig.from_json(json.loads(Path(path).read_text())))
+    train(TrainConfig.from_flat(**json.loads(Path(path).read_text())))
 """
 """Trains by one settings file after the other."""
 

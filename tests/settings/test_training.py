@@ -28,7 +28,7 @@ def test_json_round_trip_keeps_every_setting() -> None:
     original = config(
         max_steps=7, prompt_mix=PromptMix(neutral=1, relational=2), images_dir="/pictures", lr=1
     )
-    assert TrainConfig.from_json(json.loads(json.dumps(original.to_json()))) == original
+    assert TrainConfig.from_flat(**json.loads(json.dumps(original.to_json()))) == original
 
 
 def test_values_have_the_declared_types_whatever_they_came_as() -> None:
@@ -94,11 +94,11 @@ def test_the_encoder_follows_from_the_checkpoint() -> None:
     assert config(cgip_ckpt="sip_vg.pt").encoder.kind == "cgip"
 
 
-def test_json_with_an_unknown_or_missing_setting_is_refused() -> None:
+def test_settings_with_an_unknown_or_missing_setting_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown setting 'batchsize'; did you mean 'batch_size'"):
-        TrainConfig.from_json({"train_jsonl": "a", "output_dir": "b", "batchsize": 1})
+        TrainConfig.from_flat(train_jsonl="a", output_dir="b", batchsize=1)
     with pytest.raises(ConfigError, match="missing settings: train_jsonl, output_dir"):
-        TrainConfig.from_json({})
+        TrainConfig.from_flat()
 
 
 def test_files_of_settings_name_themselves_in_errors(tmp_path: Path) -> None:
@@ -119,9 +119,8 @@ def test_files_of_settings_name_themselves_in_errors(tmp_path: Path) -> None:
     "path", sorted((Path(__file__).parents[2] / "configs").glob("*.*")), ids=lambda path: path.name
 )
 def test_the_configs_that_we_ship_are_valid(path: Path) -> None:
-    TrainConfig.from_json(
-        {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"} | read_settings(path)
-    )
+    paths = {"train_jsonl": "a", "val_jsonl": "b", "output_dir": "c"}
+    TrainConfig.from_flat(**paths | read_settings(path))
 
 
 def test_a_run_that_gives_the_flow_matching_error_up_is_not_selected_by_it() -> None:

@@ -61,7 +61,7 @@ def test_a_run_leaves_what_the_documentation_lists(finished: TrainResult) -> Non
     for path in folder.glob("*.pt"):
         torch.load(path, weights_only=True)
     stored = json.loads((folder / "config.json").read_text())
-    assert TrainConfig.from_json(stored).optimizer.max_steps == 4
+    assert TrainConfig.from_flat(**stored).optimizer.max_steps == 4
     log = (folder / "training.log").read_text()
     assert "token mode, native encoder (no --cgip-ckpt given)" in log
     assert finished.bundle == folder / "final"

@@ -261,4 +261,5 @@ def expect_defaults(settings: Any, when: str, *names: str, more: str = "") -> No
     for name in names:
         value = getattr(settings, name)
         if value != defaults[name]:
-            raise ConfigError(f"{name} ({value!r}) has no effect {when}; leave it out{more}")
+            shown = repr(str(value) if isinstance(value, Path) else value)
+            raise ConfigError(f"{name} ({shown}) has no effect {when}; leave it out{more}")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
+from sgflux.settings.checks import expect_defaults
 from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
@@ -54,13 +55,12 @@ class ExportConfig:
                 "there is nothing to export: give --format and --output, --output-dir, or "
                 "--push-to-hub"
             )
-        for name in ("evaluation", "license"):
-            if getattr(self, name) is not None and not publishes:
-                raise SgfluxError(f"{name} has no effect without output_dir or push_to_hub")
-        if self.format is None and self.scale != 1:
-            raise SgfluxError(f"scale ({self.scale}) has no effect without format and output")
-        if self.private and self.push_to_hub is None:
-            raise SgfluxError("private has no effect without push_to_hub")
+        if not publishes:
+            expect_defaults(self, "without output_dir or push_to_hub", "evaluation", "license")
+        if self.format is None:
+            expect_defaults(self, "without format and output", "scale")
+        if self.push_to_hub is None:
+            expect_defaults(self, "without push_to_hub", "private")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ Users write the settings side by side, as flags or in a file, and so do checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -82,8 +81,7 @@ class TrainConfig:
         self._check_samples()
         self._check_validation()
         self._check_memory()
-        self._check_processes()
-        self._check_buckets()
+        self._check_pairs()
         self._check_boxes()
 
     def _check_validation(self) -> None:
@@ -120,70 +118,43 @@ class TrainConfig:
             )
 
     def _check_memory(self) -> None:
-        kind, recompute_every = self.memory.quantize, self.blocks.recompute_every
-        if kind != "none" and self.blocks.compile:
-            raise ConfigError(f"compile does not work with quantize {kind!r}; drop one")
-        if kind in ("int8", "float8") and recompute_every != 1:
+        if self.blocks.recompute_every == 1:
+            return
+        if self.memory.quantize in ("int8", "float8"):
             # Measured: what torchao keeps for the backward pass is each matrix at full size.
             raise ConfigError(
-                f"quantize {kind!r} saves memory only with gradient_checkpointing of every block: "
-                "otherwise each matrix is kept at full size for the backward pass"
+                f"quantize {self.memory.quantize!r} saves memory only with gradient_checkpointing "
+                "of every block: otherwise each matrix is kept at full size for the backward pass"
             )
-        if not self.memory.offload_blocks:
-            return
-        if recompute_every != 1:
+        if self.memory.offload_blocks:
             raise ConfigError(
                 "offload_blocks saves memory only with gradient_checkpointing of every block: "
                 "otherwise what was fetched is kept on the device for the backward pass"
             )
-        if self.blocks.compile:
-            raise ConfigError(
-                "offload_blocks does not work with compile: a compiled block does not fetch its "
-                "weights; drop one"
-            )
-        if self.losses.reads_saliency:
-            raise ConfigError(
-                "offload_blocks does not work with saliency (ranker, gen_rel_from): concepts look "
-                "into blocks whose weights are away; drop one"
-            )
 
-    def _check_processes(self) -> None:
-        if not self.processes.shard_base:
-            return
-        for name, value, why in (
-            (
-                f"quantize {self.memory.quantize!r}",
-                self.memory.quantize != "none",
-                "quantised matrices cannot be divided",
-            ),
-            ("offload_blocks", self.memory.offload_blocks, "both keep the weights elsewhere"),
+    def _check_pairs(self) -> None:
+        """Refuse settings that do not work with one another."""
+        quantize, ranker = self.memory.quantize, self.losses.ranking.ranker
+        quantized = quantize != "none" and f"quantize {quantize!r}"
+        compiled = self.blocks.compile and "compile"
+        offload = self.memory.offload_blocks and "offload_blocks"
+        saliency = self.losses.reads_saliency and "saliency (ranker, gen_rel_from)"
+        shard = self.processes.shard_base and "shard_base"
+        buckets = self.data.aspect_buckets and "aspect_buckets"
+        squashed = self.pictures.crop == "none" and "crop 'none'"
+        classifier = ranker != "flow" and f"ranker {ranker!r}"
+        for one, other, why in (
+            (compiled, quantized, "drop one"),
+            (offload, compiled, "a compiled block does not fetch its weights; drop one"),
+            (offload, saliency, "concepts look into blocks whose weights are away; drop one"),
+            (shard, quantized, "quantised matrices cannot be divided; drop one"),
+            (shard, offload, "both keep the weights elsewhere; drop one"),
+            (buckets, squashed, "each picture keeps its shape by a crop; use 'auto'"),
+            (buckets, classifier, "a classifier is trained on pictures of one size; use 'flow'"),
+            (buckets, compiled, "the blocks would be compiled again for every shape; drop one"),
         ):
-            if value:
-                raise ConfigError(f"shard_base does not work with {name}: {why}; drop one")
-
-    def _check_buckets(self) -> None:
-        """Check that nothing needs pictures of one size where there are aspect buckets."""
-        if not self.data.aspect_buckets:
-            return
-        for name, value, why in (
-            (
-                "crop 'none'",
-                self.pictures.crop == "none",
-                "each picture keeps its shape by a crop; use 'auto'",
-            ),
-            (
-                f"ranker {self.losses.ranking.ranker!r}",
-                self.losses.ranking.ranker != "flow",
-                "a relation classifier is trained on pictures of one size; use 'flow'",
-            ),
-            (
-                "compile",
-                self.blocks.compile,
-                "the blocks would be compiled again for every shape; drop one",
-            ),
-        ):
-            if value:
-                raise ConfigError(f"aspect_buckets does not work with {name}: {why}")
+            if one and other:
+                raise ConfigError(f"{one} does not work with {other}: {why}")
 
     def _check_boxes(self) -> None:
         """Check that predicted boxes are read, and that places are those of tokens."""
@@ -228,17 +199,8 @@ class TrainConfig:
         return from_flat(type(self), {**flat_values(self), **settings})
 
     def to_json(self) -> dict[str, Any]:
-        """Every setting as plain JSON, side by side; :meth:`from_json` gives an equal config."""
+        """Every setting as plain JSON, side by side; :meth:`from_flat` gives an equal config."""
         return as_json(flat_values(self))
-
-    @classmethod
-    def from_json(cls, settings: Mapping[str, Any]) -> TrainConfig:
-        """Build from plain JSON; what is not mentioned has its default.
-
-        Raises:
-            ConfigError: as :meth:`from_flat`.
-        """
-        return from_flat(cls, settings)
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_a_run_is_deterministic_as_it_was_told(tmp_path: Path, make_config: Make
     assert modes == [True, True, False, False], "two validations of each run"
     assert not torch.are_deterministic_algorithms_enabled()
     stored = json.loads((told.output_dir / "config.json").read_text())
-    assert TrainConfig.from_json(stored).blocks.deterministic
+    assert TrainConfig.from_flat(**stored).blocks.deterministic
     for name in ("pytorch_lora_weights", "graph_conditioner", "graph_encoder"):
         one, other = (
             load_file(run.output_dir / "final" / f"{name}.safetensors") for run in (told, plain)
