@@ -1,5 +1,10 @@
 """Errors that are written for users of sgflux."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class SgfluxError(ValueError):
     """Bad input: the message names the file, line, key or value and the way out.
@@ -12,3 +17,20 @@ class SgfluxError(ValueError):
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; its representation if it has no message."""
     return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+@contextmanager
+def located(where: object, *others: type[Exception]) -> Iterator[None]:
+    """Put a place before the messages of a block's errors.
+
+    Args:
+        where: The place: a file, a line of it, a setting.
+        others: Further kinds of errors of the block that are about bad input.
+
+    Raises:
+        SgfluxError: in place of the block's.
+    """
+    try:
+        yield
+    except (SgfluxError, *others) as error:  # type: ignore[misc]
+        raise SgfluxError(f"{where}: {error}") from error

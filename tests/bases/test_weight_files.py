@@ -15,8 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sgflux.bases.flux1.load import load_text_encoders, load_transformer
-from sgflux.bases.flux1.original_layout import described_original
-from sgflux.bases.flux1.single_files import described_t5, t5_state
+from sgflux.bases.flux1.parts import part_in_file, settings_in_file
 from sgflux.bases.weight_files import read_weights
 from sgflux.errors import SgfluxError
 from sgflux.settings.model_source import ModelSource
@@ -71,7 +70,9 @@ def test_a_transformer_in_scaled_fp8(
     ).state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in found.items())
-    assert described_original(small) == described_original(files.transformer)
+    assert settings_in_file("transformer", small) == settings_in_file(
+        "transformer", files.transformer
+    )
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -86,8 +87,10 @@ def test_t5_in_scaled_fp8(files: SingleFiles, tmp_path: Path, later: bool) -> No
         for path in (small, plain)
     ]
     assert torch.equal(texts[0]["hidden"], texts[1]["hidden"])
-    assert described_t5(small).to_dict() == described_t5(files.text_encoder_2).to_dict()
-    assert t5_state(small)[1].keys() == t5_state(files.text_encoder_2)[1].keys()
+    settings, state = part_in_file("text_encoder_2", small)
+    own_settings, own_state = part_in_file("text_encoder_2", files.text_encoder_2)
+    assert settings == own_settings
+    assert state.keys() == own_state.keys()
 
 
 def test_a_factor_for_each_row_and_8_bits_without_factors(tmp_path: Path) -> None:

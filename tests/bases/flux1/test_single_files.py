@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sgflux.bases.flux1.load import load_autoencoder, load_scheduler, load_text_encoders
-from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.bases.flux1.parts import settings_in_file
 from sgflux.errors import SgfluxError
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.single_files import (
@@ -52,7 +52,7 @@ def test_the_autoencoder(files: SingleFiles) -> None:
         assert torch.equal(std, expected.std)
         assert torch.equal(loaded.vae.decode(mean).sample, plain.decode(expected.mean).sample)
     assert load_autoencoder(source(files), dtype=torch.bfloat16).vae.dtype == torch.bfloat16
-    assert described_autoencoder(files.autoencoder)["block_out_channels"] == [32, 64]
+    assert settings_in_file("vae", files.autoencoder)["block_out_channels"] == [32, 64]
 
 
 def test_the_text_encoders(files: SingleFiles) -> None:
@@ -69,8 +69,8 @@ def test_the_text_encoders(files: SingleFiles) -> None:
         assert torch.equal(features["hidden"], t5(ids_2)[0])
     assert loaded.encode_names(["man", "riding"]).shape == (2, 32)
     assert not any(p.requires_grad for p in loaded.text_encoder_2.parameters())
-    assert described_clip(files.text_encoder).num_hidden_layers == 2
-    assert described_t5(files.text_encoder_2).num_heads == 4
+    assert settings_in_file("text_encoder", files.text_encoder)["num_hidden_layers"] == 2
+    assert settings_in_file("text_encoder_2", files.text_encoder_2)["num_heads"] == 4
 
 
 def test_the_scheduler_follows_the_transformer(files: SingleFiles, tmp_path: Path) -> None:

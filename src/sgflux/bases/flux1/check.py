@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 from huggingface_hub import snapshot_download
-from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+from transformers import CLIPTextConfig, T5Config
 
 from sgflux.bases.family import ModelReport
-from sgflux.bases.flux1.original_layout import described_state
-from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.bases.flux1.parts import PARTS, part_in_file, settings_in_file
 from sgflux.bases.flux1.text import text_length
 from sgflux.bases.folder_checks import (
     Folder,
@@ -38,37 +32,56 @@ from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.bases.name_tokens import unreadable_names
 from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.errors import SgfluxError, first_line
-from sgflux.files.weights_header import StoredTensor, read_header
+from sgflux.files.weights_header import StoredTensor
 from sgflux.files.writing import readable_size
 from sgflux.settings.model_source import ModelSource
 
-_TRANSFORMER: dict[str, Any] = {
-    **dict.fromkeys(("num_layers", "num_single_layers", "num_attention_heads"), 1),
-    **dict.fromkeys(("attention_head_dim", "in_channels", "joint_attention_dim"), 1),
-    **dict.fromkeys(("pooled_projection_dim", "patch_size"), 1),
-    "guidance_embeds": True,
-    "axes_dims_rope": [1],
+_LIKE: dict[str, dict[str, Any]] = {
+    "transformer": {
+        **dict.fromkeys(("num_layers", "num_single_layers", "num_attention_heads"), 1),
+        **dict.fromkeys(("attention_head_dim", "in_channels", "joint_attention_dim"), 1),
+        **dict.fromkeys(("pooled_projection_dim", "patch_size"), 1),
+        "guidance_embeds": True,
+        "axes_dims_rope": [1],
+    },
+    "vae": {
+        **dict.fromkeys(("in_channels", "out_channels", "latent_channels", "layers_per_block"), 1),
+        **dict.fromkeys(("norm_num_groups", "sample_size"), 1),
+        **dict.fromkeys(("scaling_factor", "shift_factor"), 1.0),
+        "block_out_channels": [1],
+    },
+    "text_encoder": {
+        **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size"), 1),
+        **dict.fromkeys(("num_hidden_layers", "num_attention_heads"), 1),
+        "max_position_embeddings": 1,
+    },
+    "text_encoder_2": {
+        **dict.fromkeys(("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"), 1),
+        "relative_attention_num_buckets": 1,
+    },
 }
-_AUTOENCODER: dict[str, Any] = {
-    **dict.fromkeys(("in_channels", "out_channels", "latent_channels", "layers_per_block"), 1),
-    **dict.fromkeys(("norm_num_groups", "sample_size"), 1),
-    **dict.fromkeys(("scaling_factor", "shift_factor"), 1.0),
-    "block_out_channels": [1],
+"""Part -> examples of its settings, whose kinds the settings must have."""
+
+_LAYERS = {
+    "transformer": {
+        "num_layers": r"^transformer_blocks\.(\d+)\.",
+        "num_single_layers": r"^single_transformer_blocks\.(\d+)\.",
+    },
+    "vae": {"layers_per_block": r"^encoder\.down_blocks\.0\.resnets\.(\d+)"},
+    "text_encoder": {"num_hidden_layers": r"encoder\.layers\.(\d+)\."},
+    "text_encoder_2": {"num_layers": r"^encoder\.block\.(\d+)\."},
 }
-_CLIP: dict[str, Any] = dict.fromkeys(
-    (
-        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
-        *("num_attention_heads", "max_position_embeddings"),
-    ),
-    1,
-)
-_T5: dict[str, Any] = dict.fromkeys(
-    (
-        *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads"),
-        "relative_attention_num_buckets",
-    ),
-    1,
-)
+"""Part -> its settings that count layers, and the pattern of such a layer's number."""
+
+_FITTING = {
+    "transformer": ("in_channels", 64),
+    "vae": ("latent_channels", 4),
+    "text_encoder": ("vocab_size", CLIPTextConfig().vocab_size),
+    "text_encoder_2": ("vocab_size", T5Config().vocab_size),
+}
+"""Part -> its setting that another part must fit, and what its library takes if it is left out."""
+
+_CLASSES = {"transformer": "FluxTransformer2DModel", "vae": "AutoencoderKL"}
 _SCHEDULER: dict[str, Any] = {
     **dict.fromkeys(("num_train_timesteps", "base_image_seq_len", "max_image_seq_len"), 1),
     **dict.fromkeys(("shift", "base_shift", "max_shift"), 1.0),
@@ -76,37 +89,42 @@ _SCHEDULER: dict[str, Any] = {
 }
 _FAMILY = "sgflux trains on FLUX.1: give FLUX.1-schnell, FLUX.1-dev, or a model made of them"
 _TIED = (("shared.weight", "encoder.embed_tokens.weight"),)
-_OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v."}
+_OLD_ATTENTION = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
 
 
 def check_model(source: ModelSource, *, needs_transformer: bool = True) -> ModelReport:
     """See :meth:`sgflux.bases.family.Files.check`."""
     folder = _folder_of(source)
     sizes: dict[str, int] = {}
-    channels, clip_tokens, t5_tokens = _check_singles(
-        source, sizes, needs_transformer=needs_transformer
-    )
-    latent_channels = None
+    fitting: dict[str, int | None] = {}
+    parts = [part for part in PARTS if needs_transformer or part != "transformer"]
+    for part, path in source.files.items():
+        if part in parts:
+            fitting[part] = _check_file(part, path, sizes)
     if folder is not None:
-        if needs_transformer and not source.is_file:
+        is_whole = needs_transformer and not source.is_file
+        if is_whole:
             _check_index(folder)
-            channels = _check_transformer(folder, sizes)
+        for part in parts:
+            if part not in source.files:
+                fitting[part] = _check_part(folder, part, sizes)
+        if is_whole:
             _check_scheduler(folder)
-        if source.autoencoder is None:
-            latent_channels = _check_autoencoder(folder, sizes)
-        if source.text_encoder is None:
-            clip_tokens = _check_clip(folder, sizes)
-        if source.text_encoder_2 is None:
-            t5_tokens = _check_t5(folder, sizes)
-    if source.autoencoder is not None:
-        latent_channels = described_autoencoder(source.autoencoder)["latent_channels"]
+    channels, latent_channels = fitting.get("transformer"), fitting.get("vae")
     if channels is not None and latent_channels is not None:
         check_input_channels(source.name, channels, latent_channels=latent_channels)
     tokenizers: tuple[Any, Any] = (None, None)
     if folder is not None and folder.incomplete and not _has_tokenizers(folder):
         folder.pending.append("tokenizers")
     elif folder is not None:
-        tokenizers = _check_tokenizers(folder, clip=clip_tokens, t5=t5_tokens)
+        tokenizers = _check_tokenizers(
+            folder, clip=fitting.get("text_encoder"), t5=fitting.get("text_encoder_2")
+        )
     t5 = tokenizers[1]
 
     def unreadable(
@@ -178,107 +196,63 @@ def _check_index(folder: Folder) -> None:
         )
 
 
-def _check_transformer(folder: Folder, sizes: dict[str, int]) -> int | None:
-    path, settings = _settings(folder, "transformer", _TRANSFORMER, FluxTransformer2DModel)
-    layers = {
-        "num_layers": r"^transformer_blocks\.(\d+)\.",
-        "num_single_layers": r"^single_transformer_blocks\.(\d+)\.",
-    }
-    _check_weights(folder, path, settings, sizes, layers, FluxTransformer2DModel.from_config)
-    if settings is not None:
-        width, axes = (settings.get(name) for name in ("attention_head_dim", "axes_dims_rope"))
-        if width is not None and axes is not None and sum(axes) != width:
-            raise SgfluxError(
-                f"{path}: 'axes_dims_rope' {axes} must add up to 'attention_head_dim' {width}"
-            )
-    return None if settings is None else int(settings.get("in_channels", 64))
+def _check_file(part: str, path: Path, sizes: dict[str, int]) -> int:
+    """Check a part in a file of its own; returns as :func:`_check_part`."""
+    if not path.is_file():
+        raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
+    settings = settings_in_file(part, path)
+    sizes[part] = path.stat().st_size
+    if part == "transformer":
+        _, state = part_in_file(part, path, header_alone=True)
+        tensors = {name: StoredTensor("", tuple(value.shape)) for name, value in state.items()}
+        weights = PartWeights(tensors, dict.fromkeys(tensors, path), sizes[part])
+        expect_weights(path, weights, partial(PARTS[part].build, settings))
+    return int(settings[_FITTING[part][0]])
 
 
-def _check_autoencoder(folder: Folder, sizes: dict[str, int]) -> int | None:
-    path, settings = _settings(folder, "vae", _AUTOENCODER, AutoencoderKL)
-    if settings is not None and settings.get("scaling_factor", 1.0) == 0:
-        raise SgfluxError(f"{path}: 'scaling_factor' must not be 0")
-    layers = {"layers_per_block": r"^encoder\.down_blocks\.0\.resnets\.(\d+)"}
-    build = AutoencoderKL.from_config
-    _check_weights(folder, path, settings, sizes, layers, build, rename=_of_autoencoder)
-    return None if settings is None else int(settings.get("latent_channels", 4))
+def _check_part(folder: Folder, part: str, sizes: dict[str, int]) -> int | None:
+    """Compare a part's configuration with its weights, whose size is noted.
 
-
-def _check_clip(folder: Folder, sizes: dict[str, int]) -> int | None:
-    weights = _check_weights(
-        folder,
-        *_settings(folder, "text_encoder", _CLIP),
-        sizes,
-        {"num_hidden_layers": r"encoder\.layers\.(\d+)\."},
-        lambda settings: CLIPTextModel(CLIPTextConfig.from_dict(settings)),
-        rename=lambda name: name.removeprefix("text_model."),
-    )
-    return _rows(weights, r"token_embedding\.weight$")
-
-
-def _check_t5(folder: Folder, sizes: dict[str, int]) -> int | None:
-    weights = _check_weights(
-        folder,
-        *_settings(folder, "text_encoder_2", _T5),
-        sizes,
-        {"num_layers": r"^encoder\.block\.(\d+)\."},
-        lambda settings: T5EncoderModel(T5Config.from_dict(settings)),
-        shared=_TIED,
-    )
-    return _rows(weights, r"^(shared|encoder\.embed_tokens)\.weight$")
-
-
-def _check_weights(
-    folder: Folder,
-    path: Path,
-    settings: dict[str, Any] | None,
-    sizes: dict[str, int],
-    layers: Mapping[str, str],
-    build: Callable[[dict[str, Any]], nn.Module],
-    **names: Any,
-) -> PartWeights | None:
-    """Compare a part's weights with its configuration ``path``, and note their size."""
-    part = path.parent.name
-    stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
-    weights = read_weights(folder, part, stem=stem)
-    if weights is not None and settings is not None:
-        sizes[part] = weights.size
-        expect_layers(path, settings, weights, layers)
-        expect_weights(path, weights, lambda: build(settings), **names)
-    return weights
-
-
-def _settings(
-    folder: Folder, part: str, like: Mapping[str, Any], kind: type | None = None
-) -> tuple[Path, dict[str, Any] | None]:
+    Returns:
+        The setting of the part that another part must fit; None: it is still to be fetched.
+    """
+    like, layers = _LIKE[part], _LAYERS[part]
     name = f"{part}/config.json"
-    settings = read_json(folder, name)
-    path = folder.path / name
+    path, settings = folder.path / name, read_json(folder, name)
     if settings is None:
         folder.pending.append(part)
-        return path, None
-    own = settings.get("_class_name", None if kind is None else kind.__name__)
-    if kind is not None and own != kind.__name__:
-        raise SgfluxError(f"{path}: the {part} is a {own!r}, no {kind.__name__}; {_FAMILY}")
-    check_settings(path, settings, like)
-    return path, settings
+    else:
+        own, expected = settings.get("_class_name", _CLASSES.get(part)), _CLASSES.get(part)
+        if expected is not None and own != expected:
+            raise SgfluxError(f"{path}: the {part} is a {own!r}, no {expected}; {_FAMILY}")
+        check_settings(path, settings, like)
+    stem = "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
+    weights = read_weights(folder, part, stem=stem)
+    if settings is None:
+        return None
+    if weights is not None:
+        sizes[part] = weights.size
+        expect_layers(path, settings, weights, layers)
+        shared = _TIED if part == "text_encoder_2" else ()
+        build = partial(PARTS[part].build, settings)
+        expect_weights(path, weights, build, rename=partial(_name_today, part), shared=shared)
+    width, axes = (settings.get(name) for name in ("attention_head_dim", "axes_dims_rope"))
+    if width is not None and axes is not None and sum(axes) != width:
+        raise SgfluxError(
+            f"{path}: 'axes_dims_rope' {axes} must add up to 'attention_head_dim' {width}"
+        )
+    if settings.get("scaling_factor", 1.0) == 0:
+        raise SgfluxError(f"{path}: 'scaling_factor' must not be 0")
+    fitting, default = _FITTING[part]
+    return int(settings.get(fitting, default))
 
 
-def _rows(weights: PartWeights | None, pattern: str) -> int | None:
-    """Rows of the first tensor whose name has the pattern."""
-    for name, entry in ({} if weights is None else weights.tensors).items():
-        if re.search(pattern, name) and entry.shape:
-            return entry.shape[0]
-    return None
-
-
-def _of_autoencoder(name: str) -> str:
-    """Return today's name of an attention weight that older files name otherwise."""
-    if ".attentions." in name:
+def _name_today(part: str, name: str) -> str:
+    """Return the name of a weight that older files, or files of a larger model, name otherwise."""
+    if part == "vae" and ".attentions." in name:
         for old, new in _OLD_ATTENTION.items():
             name = name.replace(old, new)
-        name = name.replace(".proj_attn.", ".to_out.0.")
-    return name
+    return name.removeprefix("text_model.") if part == "text_encoder" else name
 
 
 def _check_scheduler(folder: Folder) -> None:
@@ -338,36 +312,6 @@ def _check_tokenizers(folder: Folder, *, clip: int | None, t5: int | None) -> tu
         if rows is not None:
             check_tokenizer(tokenizer, embeddings=rows, where=folder.path, part=part)
     return tokenizers
-
-
-# --- single files -------------------------------------------------------------------------------
-
-
-def _check_singles(
-    source: ModelSource, sizes: dict[str, int], *, needs_transformer: bool
-) -> tuple[int | None, int | None, int | None]:
-    """The transformer's input channels and both embeddings' rows, as far as files tell them."""
-    channels = clip = t5 = None
-    files = source.files
-    if not needs_transformer:
-        files.pop("transformer", None)
-    for part, path in files.items():
-        if not path.is_file():
-            raise SgfluxError(f"{path}: there is no such file ({part} of the model)")
-        read_header(path)
-        sizes[part] = path.stat().st_size
-    if "transformer" in files:
-        path = files["transformer"]
-        settings, state = described_state(path)
-        channels = int(settings["in_channels"])
-        tensors = {name: StoredTensor("", tuple(value.shape)) for name, value in state.items()}
-        weights = PartWeights(tensors, dict.fromkeys(tensors, path), path.stat().st_size)
-        expect_weights(path, weights, lambda: FluxTransformer2DModel.from_config(settings))
-    if source.text_encoder is not None:
-        clip = described_clip(source.text_encoder).vocab_size
-    if source.text_encoder_2 is not None:
-        t5 = described_t5(source.text_encoder_2).vocab_size
-    return channels, clip, t5
 
 
 def _lines(source: ModelSource, folder: Folder | None, sizes: Mapping[str, int]) -> list[str]:

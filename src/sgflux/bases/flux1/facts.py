@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sgflux.bases.digests import files_identity
 from sgflux.bases.family import Facts
-from sgflux.bases.flux1.single_files import described_autoencoder, described_t5
+from sgflux.bases.flux1.parts import settings_in_file
 from sgflux.bases.flux1.text import text_length
 from sgflux.bases.hub import model_folder
 from sgflux.errors import SgfluxError
@@ -28,18 +28,17 @@ _PARTS = {
 def encoder_facts(source: ModelSource, *, max_sequence_length: int | None) -> Facts:
     """See :meth:`sgflux.bases.family.Files.facts`; the headers of single files are read, too."""
     folder = _folder(source)
-    if source.autoencoder is None:
-        vae = read_json_object(folder / "vae" / "config.json", "block_out_channels")
-    else:
-        vae = described_autoencoder(source.autoencoder)
-    if source.text_encoder_2 is None:
-        text_dim = read_json_object(folder / "text_encoder_2" / "config.json", "d_model")["d_model"]
-    else:
-        text_dim = described_t5(source.text_encoder_2).d_model
+
+    def settings(part: str, needed: str) -> dict[str, Any]:
+        if part in source.files:
+            return settings_in_file(part, source.files[part])
+        return read_json_object(folder / part / "config.json", needed)
+
+    vae = settings("vae", "block_out_channels")
     tokenizer = read_json_object(folder / "tokenizer_2" / "tokenizer_config.json")
     downsample = 2 ** (len(vae["block_out_channels"]) - 1)
     return Facts(
-        text_dim=text_dim,
+        text_dim=settings("text_encoder_2", "d_model")["d_model"],
         text_tokens=text_length(
             max_sequence_length, tokenizer.get("model_max_length", math.inf), model=str(folder)
         ),
@@ -54,7 +53,7 @@ def encoder_facts(source: ModelSource, *, max_sequence_length: int | None) -> Fa
 def picture_size(source: ModelSource) -> int:
     """See :meth:`sgflux.bases.family.Files.picture_size`; the autoencoder says it."""
     if source.autoencoder is not None:
-        return int(described_autoencoder(source.autoencoder)["sample_size"])
+        return int(settings_in_file("vae", source.autoencoder)["sample_size"])
     path = model_folder(source.rest, **source.hub, parts=["vae"]) / "vae" / "config.json"
     size = read_json_object(path).get("sample_size")
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:

@@ -20,8 +20,7 @@ from transformers import CLIPTextConfig, T5Config
 
 from sgflux.bases.digests import remembered, state_digest
 from sgflux.bases.flux1.load import load_scheduler
-from sgflux.bases.flux1.original_layout import original_state
-from sgflux.bases.flux1.single_files import clip_state, original_autoencoder_state, t5_state
+from sgflux.bases.flux1.parts import part_in_file
 from sgflux.bases.hub import model_folder
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
@@ -132,14 +131,7 @@ def _of_folder(part: str, config: Path, weights: Sequence[Path]) -> str:
 
 def _of_file(part: str, path: Path) -> str:
     """The digest of a part in a single file, under diffusers' or transformers' names."""
-    read: dict[str, Callable[[Path], tuple[dict[str, Any], dict[str, Tensor]]]] = {
-        "transformer": original_state,
-        "vae": original_autoencoder_state,
-        "text_encoder": clip_state,
-        "text_encoder_2": t5_state,
-    }
-    settings, state = read[part](path)
-    return _part_digest(part, settings, state)
+    return _part_digest(part, *part_in_file(part, path))
 
 
 def _part_digest(part: str, settings: Mapping[str, Any], state: _Tensors) -> str:

@@ -27,9 +27,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from sgflux.bases.family import Components
-from sgflux.bases.flux1.original_layout import described_original, load_original
+from sgflux.bases.flux1.parts import load_part, settings_in_file
 from sgflux.bases.flux1.schedule import FluxScheduler
-from sgflux.bases.flux1.single_files import load_clip, load_original_autoencoder, load_t5
 from sgflux.bases.flux1.text import TextEncoders, text_length
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.bases.tokenizers import check_tokenizer
@@ -124,10 +123,10 @@ def load_text_encoders(
     )
     clip, t5 = pipeline.text_encoder, pipeline.text_encoder_2
     if source.text_encoder is not None:
-        end_token = pipeline.tokenizer.eos_token_id
-        clip = load_clip(source.text_encoder, end_token=end_token, dtype=dtype)
+        end = pipeline.tokenizer.eos_token_id
+        clip = load_part("text_encoder", source.text_encoder, dtype=dtype, eos_token_id=end)
     if source.text_encoder_2 is not None:
-        t5 = load_t5(source.text_encoder_2, dtype=dtype)
+        t5 = load_part("text_encoder_2", source.text_encoder_2, dtype=dtype)
     _check_tokenizers(pipeline, clip, t5, source.rest)
     return TextEncoders(
         tokenizer=pipeline.tokenizer,
@@ -154,8 +153,7 @@ def load_autoencoder(
         SgfluxError: if it cannot be loaded.
     """
     if source.autoencoder is not None:
-        path = source.autoencoder.expanduser()
-        return Autoencoder(vae=_frozen(load_original_autoencoder(path, dtype=dtype), device))
+        return Autoencoder(_frozen(load_part("vae", source.autoencoder, dtype=dtype), device))
     make = AutoencoderKL.from_pretrained
     vae = _load(make, source.rest, source, subfolder="vae", dtype=dtype)
     return Autoencoder(vae=_frozen(vae, device))
@@ -173,7 +171,7 @@ def load_transformer(
         SgfluxError: if it cannot be loaded.
     """
     if source.is_file:
-        return _frozen(load_original(Path(source.name).expanduser(), dtype=dtype), device)
+        return _frozen(load_part("transformer", Path(source.name), dtype=dtype), device)
     make = FluxTransformer2DModel.from_pretrained
     return _frozen(_load(make, source.name, source, subfolder="transformer", dtype=dtype), device)
 
@@ -185,7 +183,8 @@ def load_scheduler(source: ModelSource) -> FluxScheduler:
         SgfluxError: if it cannot be loaded.
     """
     if source.is_file:
-        is_dev = described_original(Path(source.name).expanduser())["guidance_embeds"]
+        path = Path(source.name).expanduser()
+        is_dev = settings_in_file("transformer", path)["guidance_embeds"]
         own = FlowMatchEulerDiscreteScheduler(**(_DEV_SCHEDULE if is_dev else {}))
         return FluxScheduler(own)
     make = FlowMatchEulerDiscreteScheduler.from_pretrained

@@ -9,15 +9,11 @@ Shapes: D inner width, 128 a head.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor
 
-from sgflux.bases.flux1.single_files import described
-from sgflux.bases.weight_files import read_weights
 from sgflux.errors import SgfluxError
 
 _HEAD_DIM = 128
@@ -65,66 +61,15 @@ _SINGLE_FUSED: dict[str, tuple[str, ...]] = {
 }
 
 
-def load_original(path: Path, *, dtype: torch.dtype) -> FluxTransformer2DModel:
-    """The transformer of an original-layout file, in ``dtype`` on the CPU.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or holds something else than FLUX.1's transformer;
-            the message names the key.
-    """
-    settings, state = original_state(path)
-    with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(settings)
-    expected = {name: value.shape for name, value in transformer.state_dict().items()}
-    for name in expected:
-        if name not in state or state[name].shape != expected[name]:
-            found = tuple(state[name].shape) if name in state else "missing"
-            raise SgfluxError(
-                f"{path}: the weights of {name} are {found}, expected {tuple(expected[name])}"
-            )
-    converted = {name: value.to(dtype) for name, value in state.items()}
-    transformer.load_state_dict(converted, strict=True, assign=True)
-    return transformer
-
-
-def original_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """diffusers' settings and weights for an original-layout file, in the file's precision.
-
-    Raises:
-        SgfluxError: as :func:`load_original`, but for missing and misshapen weights.
-    """
-    return _stated(path, read_weights(path))
-
-
-def described_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """As :func:`original_state`, from the header alone, with weights on the device ``meta``."""
-    return _stated(path, described(path))
-
-
-def _stated(path: Path, weights: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if any(name.startswith(_PREFIX) for name in weights):
-        weights = {
-            name.removeprefix(_PREFIX): value
-            for name, value in weights.items()
-            if name.startswith(_PREFIX)
-        }
-    try:
-        return original_config(weights), convert_original(weights)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
-
-
-def described_original(path: Path) -> dict[str, Any]:
-    """The settings of an original-layout file, from its header alone.
-
-    Raises:
-        SgfluxError: as :func:`load_original`.
-    """
-    weights = described(path, prefix=_PREFIX)
-    try:
-        return original_config(weights)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
+def transformer_alone(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The transformer's weights, without the prefix that they have where others stand beside."""
+    if not any(name.startswith(_PREFIX) for name in weights):
+        return weights
+    return {
+        name.removeprefix(_PREFIX): value
+        for name, value in weights.items()
+        if name.startswith(_PREFIX)
+    }
 
 
 def original_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import FluxPipeline
 from huggingface_hub import hf_hub_download
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from sgflux.bases.family import Outline
-from sgflux.bases.flux1.original_layout import described_original
-from sgflux.bases.flux1.single_files import described_autoencoder, described_clip, described_t5
+from sgflux.bases.flux1.parts import PARTS, settings_in_file
 from sgflux.bases.flux1.text import text_length
 from sgflux.bases.hub import resolve_model_id, why_not_loaded
 from sgflux.errors import SgfluxError
@@ -29,10 +26,10 @@ def outline(source: ModelSource, *, max_sequence_length: int | None) -> Outline:
     if source.revision is not None:
         local["revision"] = source.revision
 
-    def described(part: str, of_file: Callable[[Path], Any], like: Callable[[Any], Any]) -> Any:
+    def described(part: str) -> dict[str, Any]:
         """The settings of a part, as its library has them."""
         if part in files:
-            return of_file(files[part])
+            return settings_in_file(part, files[part])
         name = f"{part}/config.json"
         path = Path(folder, name)
         if not Path(folder).is_dir():
@@ -40,32 +37,27 @@ def outline(source: ModelSource, *, max_sequence_length: int | None) -> Outline:
         elif not path.is_file():
             raise SgfluxError(f"model folder {folder!r} has no {name}")
         # Asked for a folder without it, transformers would make the settings up.
-        return like(json.loads(path.read_bytes()))
+        return dict(json.loads(path.read_bytes()))
 
     absent = ("transformer", "vae", "text_encoder", "text_encoder_2", "scheduler")
     try:
-        config = described("transformer", described_original, dict)
-        vae = described("vae", described_autoencoder, dict)
-        clip = described("text_encoder", described_clip, CLIPTextConfig.from_dict)
-        t5 = described("text_encoder_2", described_t5, T5Config.from_dict)
+        settings = {part: described(part) for part in PARTS}
         pipeline = FluxPipeline.from_pretrained(folder, **dict.fromkeys(absent), **local)
     except (OSError, ValueError) as error:
         why = why_not_loaded(error, source.rest, **source.hub)
         raise SgfluxError(f"model {source.name!r} cannot be described: {why}") from error
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel.from_config(config)
-        text_encoders = (CLIPTextModel(clip), T5EncoderModel(t5))
-        autoencoder = AutoencoderKL.from_config(vae)
-    for layer in (transformer.x_embedder, transformer.proj_out):
+        modules: dict[str, Any] = {part: PARTS[part].build(own) for part, own in settings.items()}
+    for layer in (modules["transformer"].x_embedder, modules["transformer"].proj_out):
         # An adapter knows its base by these two; here any numbers will do.
         layer.to_empty(device="cpu")
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     length = pipeline.tokenizer_2.model_max_length
     return Outline(
-        transformer=transformer,
-        text_encoders=text_encoders,
-        autoencoder=autoencoder,
+        transformer=modules["transformer"],
+        text_encoders=(modules["text_encoder"], modules["text_encoder_2"]),
+        autoencoder=modules["vae"],
         text_tokens=text_length(max_sequence_length, length, model=source.name),
-        patch=2 * 2 ** (len(vae["block_out_channels"]) - 1),
+        patch=2 * 2 ** (len(settings["vae"]["block_out_channels"]) - 1),
     )

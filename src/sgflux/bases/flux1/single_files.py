@@ -12,28 +12,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
-from sgflux.bases.weight_files import holds_weights, read_weights
 from sgflux.errors import SgfluxError
-from sgflux.files.weights_header import read_header
 
 LATENT_SCALE, LATENT_SHIFT = 0.3611, 0.1159
 """Of FLUX.1's autoencoder, which its file does not say."""
 
 _CLIP_HEAD_DIM = 64
-_CLIP_PREFIX = "text_model."
 _CLIP_UNUSED = ("text_projection.weight", "logit_scale", "text_model.embeddings.position_ids")
 """Of files that hold the CLIP model's other half as well; FLUX reads the pooled output alone."""
-
-_T5_UNUSED = ("encoder.embed_tokens.weight",)
-"""A second copy of ``shared.weight``."""
 
 _PLAIN = {"norm_out": "conv_norm_out"}
 _RESNET = {"nin_shortcut": "conv_shortcut"}
@@ -44,6 +35,7 @@ _ATTENTION = {
     "v": "to_v",
     "proj_out": "to_out.0",
 }
+_LEVELS = r"encoder\.down\.(\d+)\."
 _STEM = re.compile(r"(encoder|decoder)\.(conv_in|conv_out|norm_out)\.(weight|bias)")
 _MIDDLE = re.compile(r"(encoder|decoder)\.mid\.(block|attn)_(\d)\.(\w+)\.(weight|bias)")
 _BLOCK = re.compile(r"(encoder|decoder)\.(down|up)\.(\d+)\.block\.(\d+)\.(\w+)\.(weight|bias)")
@@ -53,38 +45,13 @@ _RESIZE = re.compile(r"(encoder|decoder)\.(down|up)\.(\d+)\.(?:down|up)sample\.c
 # --- the autoencoder ----------------------------------------------------------------------------
 
 
-def load_original_autoencoder(path: Path, *, dtype: torch.dtype) -> AutoencoderKL:
-    """The autoencoder of an original-layout file, in ``dtype`` on the CPU.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or holds something else; the message names the key.
-    """
-    settings, state = original_autoencoder_state(path)
-    with torch.device("meta"):
-        autoencoder = AutoencoderKL.from_config(settings)
-    return _filled(autoencoder, state, path, dtype=dtype)
-
-
-def original_autoencoder_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """diffusers' settings and weights for an original-layout file, in the file's precision.
-
-    Raises:
-        SgfluxError: if the file cannot be read or has an unknown key.
-    """
-    weights = read_weights(path)
-    settings = _in_file(path, autoencoder_config, weights)
-    return settings, _in_file(
-        path, convert_autoencoder, weights, len(settings["block_out_channels"])
-    )
-
-
 def autoencoder_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """diffusers' settings for these weights, of which only the shapes are looked at.
 
     Raises:
         SgfluxError: if a weight that tells a size is missing.
     """
-    levels = _count(weights, r"encoder\.down\.(\d+)\.")
+    levels = _count(weights, _LEVELS)
     layers = _count(weights, r"encoder\.down\.0\.block\.(\d+)\.")
     if not levels or not layers:
         raise SgfluxError("it is no FLUX.1 autoencoder in the original layout: no encoder.down.0")
@@ -109,12 +76,13 @@ def autoencoder_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     }
 
 
-def convert_autoencoder(weights: Mapping[str, Tensor], levels: int) -> dict[str, Tensor]:
+def convert_autoencoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Original names -> diffusers'; the decoder's levels are numbered the other way round.
 
     Raises:
         SgfluxError: on a key that FLUX.1's autoencoder does not have.
     """
+    levels = _count(weights, _LEVELS)
     state: dict[str, Tensor] = {}
     for key, value in weights.items():
         if match := _STEM.fullmatch(key):
@@ -149,43 +117,16 @@ def _level(way: str, number: int, levels: int) -> str:
 # --- the text encoders --------------------------------------------------------------------------
 
 
-def load_clip(path: Path, *, end_token: int, dtype: torch.dtype) -> CLIPTextModel:
-    """CLIP's text model of a file, in ``dtype`` on the CPU.
-
-    Args:
-        path: File like ``clip_l.safetensors``; keys with ``text_model.`` before them or without.
-        end_token: id of the token at which the pooled output is read.
-        dtype: Precision of the weights.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or holds something else; the message names the key.
-    """
-    weights = _clip_weights(path)
-    config = _in_file(path, clip_config, weights, end_token)
-    with torch.random.fork_rng(devices=[]):  # it is small, and has buffers that no file has
-        model = CLIPTextModel(config)
-    return _filled(model, weights, path, dtype=dtype)
-
-
-def clip_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """transformers' settings and weights for a CLIP file, in the file's precision.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or lacks a weight that tells a size.
-    """
-    weights = _clip_weights(path)
-    return _in_file(path, clip_config, weights, 0).to_dict(), weights
-
-
-def _clip_weights(path: Path) -> dict[str, Tensor]:
+def clip_alone(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights that FLUX reads of CLIP, without the prefix that they may have."""
     return {
-        name.removeprefix(_CLIP_PREFIX): value
-        for name, value in read_weights(path).items()
+        name.removeprefix("text_model."): value
+        for name, value in weights.items()
         if name not in _CLIP_UNUSED
     }
 
 
-def clip_config(weights: Mapping[str, Tensor], end_token: int) -> CLIPTextConfig:
+def clip_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """transformers' settings for these weights, of which only the shapes are looked at.
 
     Raises:
@@ -194,55 +135,24 @@ def clip_config(weights: Mapping[str, Tensor], end_token: int) -> CLIPTextConfig
     vocabulary, width = _shape(weights, "embeddings.token_embedding.weight")
     if width % _CLIP_HEAD_DIM:
         raise SgfluxError(f"its width {width} is no multiple of CLIP-L's {_CLIP_HEAD_DIM} a head")
-    return CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        projection_dim=width,
-        intermediate_size=_shape(weights, "encoder.layers.0.mlp.fc1.weight")[0],
-        num_hidden_layers=_count(weights, r"encoder\.layers\.(\d+)\."),
-        num_attention_heads=width // _CLIP_HEAD_DIM,
-        max_position_embeddings=_shape(weights, "embeddings.position_embedding.weight")[0],
-        eos_token_id=end_token,
-    )
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "projection_dim": width,
+        "intermediate_size": _shape(weights, "encoder.layers.0.mlp.fc1.weight")[0],
+        "num_hidden_layers": _count(weights, r"encoder\.layers\.(\d+)\."),
+        "num_attention_heads": width // _CLIP_HEAD_DIM,
+        "max_position_embeddings": _shape(weights, "embeddings.position_embedding.weight")[0],
+    }
 
 
-def load_t5(path: Path, *, dtype: torch.dtype) -> T5EncoderModel:
-    """T5's encoder of a file, in ``dtype`` on the CPU.
-
-    Args:
-        path: File like ``t5xxl_fp16.safetensors``.
-        dtype: Precision of the weights.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or holds something else; the message names the key.
-    """
-    weights = _t5_weights(path)
-    config = _in_file(path, t5_config, weights)
-    with torch.device("meta"):
-        model = T5EncoderModel(config)
-    state = dict(weights)
-    if "shared.weight" in state:  # one matrix under two names
-        state["encoder.embed_tokens.weight"] = state["shared.weight"]
-    model = _filled(model, state, path, dtype=dtype)
-    model.tie_weights()
-    return model
+def convert_t5(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same weights with the one matrix that the library knows under two names."""
+    shared = weights.get("shared.weight")
+    return {**weights, **({} if shared is None else {"encoder.embed_tokens.weight": shared})}
 
 
-def t5_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """transformers' settings and weights for a T5 file, in the file's precision.
-
-    Raises:
-        SgfluxError: if the file cannot be read, or lacks a weight that tells a size.
-    """
-    weights = _t5_weights(path)
-    return _in_file(path, t5_config, weights).to_dict(), weights
-
-
-def _t5_weights(path: Path) -> dict[str, Tensor]:
-    return {name: value for name, value in read_weights(path).items() if name not in _T5_UNUSED}
-
-
-def t5_config(weights: Mapping[str, Tensor]) -> T5Config:
+def t5_config(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """transformers' settings for these weights, of which only the shapes are looked at.
 
     Raises:
@@ -251,75 +161,20 @@ def t5_config(weights: Mapping[str, Tensor]) -> T5Config:
     vocabulary, width = _shape(weights, "shared.weight")
     first = "encoder.block.0.layer.0.SelfAttention"
     buckets, heads = _shape(weights, f"{first}.relative_attention_bias.weight")
-    return T5Config(
-        vocab_size=vocabulary,
-        d_model=width,
-        d_kv=_shape(weights, f"{first}.q.weight")[0] // heads,
-        d_ff=_shape(weights, "encoder.block.0.layer.1.DenseReluDense.wi_0.weight")[0],
-        num_layers=_count(weights, r"encoder\.block\.(\d+)\."),
-        num_heads=heads,
-        relative_attention_num_buckets=buckets,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-    )
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def described(path: Path, *, prefix: str = "") -> dict[str, Tensor]:
-    """The file's weights without their values, on the device ``meta``, from its header alone.
-
-    Args:
-        path: the file.
-        prefix: taken off the names that have it.
-
-    Raises:
-        SgfluxError: if it cannot be read.
-    """
     return {
-        name.removeprefix(prefix): torch.empty(stored.shape, device="meta")
-        for name, stored in read_header(path).items()
-        if holds_weights(name)
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": _shape(weights, f"{first}.q.weight")[0] // heads,
+        "d_ff": _shape(weights, "encoder.block.0.layer.1.DenseReluDense.wi_0.weight")[0],
+        "num_layers": _count(weights, r"encoder\.block\.(\d+)\."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+        "feed_forward_proj": "gated-gelu",
+        "dropout_rate": 0.0,
     }
 
 
-def described_autoencoder(path: Path) -> dict[str, Any]:
-    """See :func:`autoencoder_config`; reads the header alone."""
-    return _in_file(path, autoencoder_config, described(path))
-
-
-def described_clip(path: Path) -> CLIPTextConfig:
-    """See :func:`clip_config`; reads the header alone, and knows no end token."""
-    return _in_file(path, clip_config, described(path, prefix=_CLIP_PREFIX), 0)
-
-
-def described_t5(path: Path) -> T5Config:
-    """See :func:`t5_config`; reads the header alone."""
-    return _in_file(path, t5_config, described(path))
-
-
-def _in_file(path: Path, function: Any, *arguments: Any) -> Any:
-    """``function(*arguments)``, whose errors name the file."""
-    try:
-        return function(*arguments)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
-
-
-def _filled(module: Any, state: Mapping[str, Tensor], path: Path, *, dtype: torch.dtype) -> Any:
-    """The module with exactly these weights."""
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    for name, shape in expected.items():
-        found = tuple(state[name].shape) if name in state else "missing"
-        if found != shape:
-            raise SgfluxError(f"{path}: the weights of {name} are {found}, expected {shape}")
-    unknown = [name for name in state if name not in expected]
-    if unknown:
-        raise SgfluxError(f"{path}: has {unknown[0]!r}, which such a model does not have")
-    weights = {name: value.to(dtype) for name, value in state.items()}
-    module.load_state_dict(weights, strict=True, assign=True)
-    return module
+# --- sizes --------------------------------------------------------------------------------------
 
 
 def _shape(weights: Mapping[str, Tensor], name: str) -> torch.Size:
