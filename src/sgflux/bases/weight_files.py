@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 
@@ -44,10 +44,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     read_header(path)  # says better than the library what is wrong with a file
     with naming_unreadable(path, SafetensorError):
         tensors = load_file(path)
-    try:
+    with located(path):
         return _plain(tensors)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
 
 
 def numbers_in_file(path: Path) -> int:

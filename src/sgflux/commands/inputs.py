@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable
 from sgflux.settings.flat import flag_of, hints_of
 from sgflux.settings.model_source import ModelSource
@@ -97,13 +97,11 @@ def check_start(start: StartSettings, *, allow_download: bool) -> None:
         find_training_adapter(start.training_adapter, allow_download=allow_download)
     if start.init_from is not None:
         path = Path(start.init_from).expanduser()
-        try:
+        with located("init_from"):
             if path.suffix == ".safetensors" or path.is_file():
                 _expect_there(path)
             else:
                 check_adapter(start.init_from, allow_download=allow_download)
-        except SgfluxError as error:
-            raise SgfluxError(f"init_from: {error}") from error
 
 
 def _expect_there(path: Path) -> None:

@@ -29,7 +29,7 @@ from sgflux.data.schema import (
     text_field,
     triple_field,
 )
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
@@ -301,14 +301,12 @@ def read_examples(
     """
     examples = []
     for number, content in iter_lines(path, digest=digest):
-        try:
+        with located(f"{path}:{number}"):
             examples.append(
                 parse_line(
                     content, vocabulary=vocabulary, open_vocabulary=open_vocabulary, number=number
                 )
             )
-        except SgfluxError as error:
-            raise SgfluxError(f"{path}:{number}: {error}") from error
     if not examples:
         raise SgfluxError(f"{path}: has no row; expected JSON lines, one example each")
     return examples

@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import read_json_object, table_beside
 from sgflux.graphs.wordings import bare, other_wordings
 
@@ -327,10 +327,8 @@ class PredicateVocabulary:
                 and the entry.
         """
         extension = read_json_object(path)
-        try:
+        with located(path):
             return DEFAULT_VOCABULARY.extended_by(extension)
-        except SgfluxError as error:
-            raise SgfluxError(f"{path}: {error}") from error
 
     def extended_by(self, extension: Mapping[str, Any]) -> PredicateVocabulary:
         """Return this vocabulary plus the content of an extension file (see :meth:`from_json`).
@@ -353,10 +351,8 @@ class PredicateVocabulary:
                 raise SgfluxError(f"{where}: needs 'name' and 'kind', got {entry!r}")
             if not isinstance(entry.get("symmetric", False), bool):
                 raise SgfluxError(f"{where}: 'symmetric' must be true or false, got {entry!r}")
-            try:
+            with located(where):
                 vocabulary = vocabulary.with_predicate(**entry)
-            except SgfluxError as error:
-                raise SgfluxError(f"{where}: {error}") from error
         return vocabulary.with_aliases(aliases)
 
 

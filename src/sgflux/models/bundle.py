@@ -28,7 +28,7 @@ from torch import Tensor
 
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.writing import unfinished_folder
@@ -176,10 +176,8 @@ def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
     """
     path = standing_folder(directory) / CONFIG_FILE
     description = read_description(path)
-    try:
+    with located(path, KeyError, TypeError):
         return AdapterConfig.from_json(description["adapter"])
-    except (SgfluxError, KeyError, TypeError) as error:
-        raise SgfluxError(f"{path}: {error}") from error
 
 
 def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
@@ -190,7 +188,5 @@ def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
     """
     path = standing_folder(directory) / CONFIG_FILE
     entry = read_description(path).get("base_model")
-    try:
+    with located(path):
         return None if entry is None else BaseName.from_json(entry)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error

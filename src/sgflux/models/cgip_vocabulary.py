@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from sgflux.data.visual_genome.vocabulary import read_vocabulary, words_digest
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import read_json_object
 from sgflux.graphs.names import plain_name
 from sgflux.graphs.predicates import (
@@ -92,10 +92,8 @@ class CGIPVocabulary:
                 message names the file and the entry.
         """
         words = read_vocabulary(path, both_ways=True)
-        try:
+        with located(path):
             return cls(objects=words.objects, predicates=words.predicates, synonyms=synonyms)
-        except SgfluxError as error:
-            raise SgfluxError(f"{path}: {error}") from error
 
     @property
     def fingerprint(self) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from sgflux.bases.families import described, family_of_transformer
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import LoraWeights
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.cgip import CGIPEncoder
@@ -124,10 +124,8 @@ def import_legacy(
         for name, value in own.items()
         if name not in read and not name.startswith("encoder.")
     ]
-    try:
+    with located(path):
         model.load_trainable_state({**own, **read})
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
     return LegacyAdapter(model=model, report=report)
 
 

@@ -34,7 +34,7 @@ from torch import Tensor
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.bases.flux1.original_layout import original_targets
 from sgflux.bases.lora_weights import LoraWeights
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
@@ -203,11 +203,9 @@ def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
         tensors = load_file(path)
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-    try:
+    with located(path):
         check_header(header)
         return _lora_of(tensors, header)
-    except SgfluxError as error:
-        raise SgfluxError(f"{path}: {error}") from error
 
 
 def _lora_of(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> LoraWeights:

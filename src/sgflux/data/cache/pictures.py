@@ -26,7 +26,7 @@ from sgflux.data.images import (
     shown,
     upright_size,
 )
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 
 _LISTED = "`sgflux data check` finds all such rows"
 
@@ -84,14 +84,12 @@ class Picture:
     def load(self) -> Tensor:
         """Load the fitted picture, (3, height, width) float32 in [-1, 1]."""
         path = self.file.path
-        try:
+        with located(self.example):
             data = read_image_bytes(path)
             if image_digest(data) != self.file.sha256:
                 raise SgfluxError(f"the picture {str(path)!r} changes while it is cached")
             image = decode_image(data, name=path, mirrored=self.mirrored)
             return fit_image(image, *self.size, crop=self.crop, box=self.box)
-        except SgfluxError as error:
-            raise SgfluxError(f"{self.example}: {error}") from error
 
     def __str__(self) -> str:
         """The path of its file."""
@@ -141,9 +139,7 @@ def fitted_picture(
     height, width = size
     name = example.named(row)
     box = crop_box(example.boxes, crop, name=name)
-    try:
+    with located(name):
         own, box = shown(file.size, height=height, width=width, crop=crop, box=box)
         window = crop_window(file.size, height=height, width=width, crop=own, box=box)
-    except SgfluxError as error:
-        raise SgfluxError(f"{name}: {error}") from error
     return Picture(file, own, box, window, size, example.is_mirrored, name)

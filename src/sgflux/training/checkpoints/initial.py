@@ -20,7 +20,7 @@ from torch import Tensor
 from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.bases.lora_weights import LoraWeights
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
@@ -75,13 +75,11 @@ def read_initial(source: str, *, model: ModelSource) -> InitialAdapter:
         SgfluxError: if it cannot be read, or belongs to another family of bases.
     """
     path, family = Path(source).expanduser(), family_of(model)
-    try:
+    with located("init_from"):
         if path.suffix == ".safetensors" or path.is_file():
             return InitialAdapter(name=source, lora=family.read_lora(path))
         config, state = load_bundle(find_bundle(source, allow_download=model.allow_download))
         expect_family(config.base, family)
-    except SgfluxError as error:
-        raise SgfluxError(f"init_from: {error}") from error
     return InitialAdapter(name=source, config=config, state=state)
 
 
@@ -200,10 +198,8 @@ def load_initial(model: GraphLoraModel, initial: InitialAdapter) -> list[str]:
         SgfluxError: if the weights do not fit.
     """
     if initial.state is not None:
-        try:
+        with located(f"init_from: {initial.name}"):
             model.load_trainable_state(initial.state)
-        except SgfluxError as error:
-            raise SgfluxError(f"init_from: {initial.name}: {error}") from error
         return [f"starts from {initial.name}: LoRA, conditioner and graph encoder are taken over"]
     assert initial.lora is not None
     return _load_lora(model, initial.lora, name=initial.name)

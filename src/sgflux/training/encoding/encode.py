@@ -23,7 +23,7 @@ from sgflux.data.cache.text_formats import packed_bytes
 from sgflux.data.examples import SceneExample
 from sgflux.data.prompts import PromptKind, prompt_for
 from sgflux.data.seen_rows import row_digests
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.writing import expect_room
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.conditions import PromptMix
@@ -137,7 +137,7 @@ def plan_encoding(
     buckets = bucket_sizes(*size, multiple=patch) if data.aspect_buckets else None
     plans = []
     for jsonl, examples in zip(data.files, (splits.train, splits.val), strict=False):
-        try:
+        with located(jsonl):
             plan = EncodingPlan(
                 examples,
                 images_dir=data.images_root(jsonl),
@@ -151,8 +151,6 @@ def plan_encoding(
                 buckets=buckets,
                 text_format=data.text_cache,
             )
-        except SgfluxError as error:
-            raise SgfluxError(f"{jsonl}: {error}") from error
         plans.append(plan)
     return PlannedEncoding(
         encoders, plans, image_tokens=image_tokens_of(plans[0].sizes or [size], patch=patch)
