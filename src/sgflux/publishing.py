@@ -19,6 +19,7 @@ from huggingface_hub import EvalResult, ModelCard
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base, read_config
@@ -120,10 +121,8 @@ def _card(
     adapter: Path, repository: str | None, evaluation: Path | None, licence: str | None
 ) -> str:
     path = adapter / CARD_FILE
-    try:
+    with naming_unreadable(path, ValueError):
         card: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
-    except (OSError, ValueError) as error:
-        raise SgfluxError(f"{path} cannot be read: {error}") from error
     base = read_base(adapter) or BaseName(name="", model_id=None)
     for name, value in card_data(base).to_dict().items():
         if card.data.get(name) is None:  # cards of earlier versions have less

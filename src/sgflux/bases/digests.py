@@ -93,10 +93,7 @@ def files_identity(folder: Path, parts: Iterable[str], *, single: Sequence[Path]
             content = list(zip(names, pool.map(_file_digest, files), strict=True))
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
-    try:
-        return remembered(f"files {names}", files, digest)
-    except OSError as error:
-        raise SgfluxError(f"model file {error.filename!r}: {error.strerror}") from error
+    return remembered(f"files {names}", files, digest)
 
 
 def _file_digest(path: Path) -> str:
@@ -127,24 +124,30 @@ def remembered(what: str, files: Sequence[Path], compute: Callable[[], str]) -> 
         compute: takes the digest.
 
     Raises:
-        OSError: if a file cannot be looked at.
+        SgfluxError: naming a file that cannot be looked at.
     """
-    started = time.time_ns()
-    path = digest_memory()
-    stamps = [_stamp(file) for file in files]
-    key = hashlib.sha256(json.dumps([what, stamps]).encode()).hexdigest()
-    known = {} if path is None else _known(path)
-    if key in known:
-        return known[key]
-    digest = compute()
-    is_settled = all(started - stamp[2] > _YOUNG for stamp in stamps)
-    if path is not None and is_settled and stamps == [_stamp(file) for file in files]:
-        # Another process may have remembered something since.
-        known = {**_known(path), key: digest}
-        kept = dict(list(known.items())[-_KEPT:])
-        with contextlib.suppress(OSError, SgfluxError):
-            replace_file(path, json.dumps(kept, indent=1))
-    return digest
+    try:
+        started = time.time_ns()
+        path = digest_memory()
+        stamps = [_stamp(file) for file in files]
+        key = hashlib.sha256(json.dumps([what, stamps]).encode()).hexdigest()
+        known = {} if path is None else _known(path)
+        if key in known:
+            return known[key]
+        digest = compute()
+        is_settled = all(started - stamp[2] > _YOUNG for stamp in stamps)
+        if path is not None and is_settled and stamps == [_stamp(file) for file in files]:
+            # Another process may have remembered something since.
+            known = {**_known(path), key: digest}
+            kept = dict(list(known.items())[-_KEPT:])
+            with contextlib.suppress(OSError, SgfluxError):
+                replace_file(path, json.dumps(kept, indent=1))
+        return digest
+    except OSError as error:
+        raise SgfluxError(
+            f"model file {str(error.filename or files[0])!r} cannot be read: "
+            f"{error.strerror or error}"
+        ) from error
 
 
 def digest_memory() -> Path | None:

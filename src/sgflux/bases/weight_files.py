@@ -20,12 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.errors import SgfluxError, located
-from sgflux.files.reading import naming_unreadable
+from sgflux.files.tensors import read_tensors
 from sgflux.files.weights_header import read_header
 
 _MARKS = ("scaled_fp8", "spiece_model")
@@ -42,8 +40,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         SgfluxError: if it cannot be read, or its weights are quantised in another way.
     """
     read_header(path)  # says better than the library what is wrong with a file
-    with naming_unreadable(path, SafetensorError):
-        tensors = load_file(path)
+    tensors = read_tensors(path)
     with located(path):
         return _plain(tensors)
 

@@ -10,7 +10,6 @@ import io
 import math
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from sgflux.data.boxes import Box, union_box
 from sgflux.data.files import UnreadableFileError, expect_file, resolve_path
 from sgflux.data.pictures import header_size, naming_broken
-from sgflux.data.progress import progress_bar
+from sgflux.data.progress import in_threads
 from sgflux.errors import SgfluxError
 from sgflux.settings.shared import Crop
 
@@ -152,15 +151,7 @@ def picture_sizes(
         except SgfluxError as error:
             return error
 
-    sizes: dict[str, tuple[int, int] | SgfluxError] = {}
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress_bar(len(names), "pictures", show=progress) as advance,
-    ):
-        for name, found in zip(names, pool.map(size, names), strict=True):
-            sizes[name] = found
-            advance(1)
-    return sizes
+    return dict(in_threads(size, names, "pictures", show=progress))
 
 
 def shown(

@@ -14,17 +14,24 @@ from sgflux.errors import SgfluxError
 
 
 @contextmanager
-def naming_unreadable(path: str | os.PathLike[str], *errors: type[Exception]) -> Iterator[None]:
+def naming_unreadable(
+    path: str | os.PathLike[str], *errors: type[Exception], kind: type[Exception] = SgfluxError
+) -> Iterator[None]:
     """Turn the system's errors, and further ones, of a block that reads a file into one line.
 
+    Args:
+        path: Path of the file, as it is named.
+        errors: Further kinds of errors.
+        kind: Kind of the error that is raised instead.
+
     Raises:
-        SgfluxError: naming the file.
+        SgfluxError: naming the file; or the given kind.
     """
     try:
         yield
     except (*errors, OSError) as error:  # type: ignore[misc]
         reason = getattr(error, "strerror", None) or error
-        raise SgfluxError(f"{path}: cannot be read: {reason}") from error
+        raise kind(f"{path}: cannot be read: {reason}") from error
 
 
 def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError, first_line
@@ -18,6 +20,16 @@ from sgflux.files.weights_header import explain_other_file
 _DEEPEST = 32
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Read a ``.safetensors`` file, onto the CPU.
+
+    Raises:
+        SgfluxError: naming the file, if it cannot be read.
+    """
+    with naming_unreadable(path, SafetensorError):
+        return load_file(path)
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:

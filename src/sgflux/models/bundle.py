@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError, located
 from sgflux.files.leftovers import replace_folder
-from sgflux.files.reading import naming_unreadable
+from sgflux.files.tensors import read_tensors
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle_checks import (
@@ -150,8 +149,7 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     state = {f"lora.{name}": value for name, value in lora.weights.items()}
     for part in ("conditioner", "encoder"):
         path = directory / _FILES[part]
-        with naming_unreadable(path, SafetensorError):
-            weights = load_file(path)
+        weights = read_tensors(path)
         check_finite(weights, where=path)
         state |= {f"{part}.{key}": value for key, value in weights.items()}
     return config, state

@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sgflux.bases.digests import tensor_digest
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.reading import naming_unreadable
+from sgflux.files.tensors import read_tensors
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
@@ -147,8 +147,7 @@ def _settings_digest(settings: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> list[tuple[str, Tensor]]:
-    with naming_unreadable(path, SafetensorError):
-        return sorted(load_file(path).items())
+    return sorted(read_tensors(path).items())
 
 
 # --- sizes --------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sgflux.data.boxes import union_box
@@ -18,7 +16,7 @@ from sgflux.data.images import (
     squash_line,
 )
 from sgflux.data.pictures import picture_size
-from sgflux.data.progress import progress_bar
+from sgflux.data.progress import in_threads
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import CONTEXT_MARKS, graph_names
 
@@ -76,15 +74,8 @@ def check_pictures(
             return str(error)
         return None
 
-    bad: list[tuple[str, str]] = []
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        progress_bar(len(names), "pictures", show=progress) as advance,
-    ):
-        for name, problem in zip(names, pool.map(look, range(len(names))), strict=True):
-            if problem is not None:
-                bad.append((name, problem))
-            advance(1)
+    looked = in_threads(look, range(len(names)), "pictures", show=progress)
+    bad = [(names[place], problem) for place, problem in looked if problem is not None]
     if bad:
         name, problem = bad[0]
         where = _line_of(jsonl, lambda example: example.image_rel_path == name)

@@ -24,6 +24,7 @@ from sgflux.bases.flux1.parts import part_in_file
 from sgflux.bases.hub import model_folder
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import read_json_object
 from sgflux.settings.model_source import ModelSource
 
 PARTS = (
@@ -110,23 +111,11 @@ def _folder_digest(folder: Path, part: str) -> str:
 
 
 def _digest(what: str, files: Sequence[Path], compute: Callable[[], str]) -> str:
-    try:
-        return remembered(f"{what} {_VERSION}", files, compute)
-    except OSError as error:
-        raise SgfluxError(
-            f"model file {str(error.filename or files[0])!r} cannot be read: "
-            f"{error.strerror or error}"
-        ) from error
+    return remembered(f"{what} {_VERSION}", files, compute)
 
 
 def _of_folder(part: str, config: Path, weights: Sequence[Path]) -> str:
-    try:
-        settings = json.loads(config.read_bytes())
-    except ValueError as error:
-        raise SgfluxError(f"model file {str(config)!r} is damaged: {error}") from error
-    if not isinstance(settings, dict):
-        raise SgfluxError(f"model file {str(config)!r} is no table of settings")
-    return _part_digest(part, settings, _lazy(weights))
+    return _part_digest(part, read_json_object(config), _lazy(weights))
 
 
 def _of_file(part: str, path: Path) -> str:

@@ -27,15 +27,15 @@ from typing import Any, get_args
 
 import torch
 from peft.utils.other import get_pattern_key
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
 from sgflux.bases.flux1.original_layout import original_targets
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError, located
-from sgflux.files.reading import naming_unreadable
+from sgflux.files.tensors import read_tensors
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
 from sgflux.settings.adapter import LoraFormat
@@ -199,10 +199,9 @@ def read_lora(path: str | os.PathLike[str]) -> LoraWeights:
             the message names the key.
     """
     read_header(path)  # says better than the library what is wrong with a file
-    with naming_unreadable(path, SafetensorError):
-        tensors = load_file(path)
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+    tensors = read_tensors(path)
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
     with located(path):
         check_header(header)
         return _lora_of(tensors, header)

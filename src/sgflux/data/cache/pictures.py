@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from sgflux.data.images import (
     shown,
     upright_size,
 )
+from sgflux.data.progress import in_threads
 from sgflux.errors import SgfluxError, located
 
 _LISTED = "`sgflux data check` finds all such rows"
@@ -116,8 +116,8 @@ def read_files(
         except SgfluxError as error:
             raise SgfluxError(f"{examples[row].named(row)}: {error}; {_LISTED}") from error
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(rows, pool.map(look_at, rows.values()), strict=True))
+    found = in_threads(look_at, list(rows.values()), "pictures")
+    return {examples[row].image_rel_path: file for row, file in found}
 
 
 def fitted_picture(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.files.reading import naming_unreadable
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replacing
 
@@ -117,13 +119,14 @@ class Shard:
         Raises:
             DamagedError: if it is not the one that was written.
         """
-        try:
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256")
-        except OSError as error:
-            raise DamagedError(f"{self.path.name} cannot be read: {error.strerror}") from error
+        with _reading(self.path), self.path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
         if digest.hexdigest() != self.sha256:
             raise DamagedError(f"{self.path.name} is corrupt: its checksum does not match")
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return naming_unreadable(path.name, kind=DamagedError)
 
 
 def key_bytes(keys: Sequence[str]) -> np.ndarray:
@@ -169,10 +172,8 @@ def read_index(path: Path) -> Shard:
     Raises:
         DamagedError: otherwise.
     """
-    try:
+    with _reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise DamagedError(f"cannot be read: {error.strerror or error}") from error
     body = data[_HEAD_SIZE:]
     if data[:_HEAD_SIZE] != _HEAD % hashlib.sha256(body).hexdigest().encode():
         raise DamagedError(
@@ -183,10 +184,8 @@ def read_index(path: Path) -> Shard:
         shard = _shard(path, _INDEX.decode(data).content)
     except msgspec.MsgspecError as error:
         raise DamagedError(f"is no index of the format {FORMAT!r}: {error}") from error
-    try:
+    with _reading(shard.path):
         status, written = shard.path.stat(), path.stat().st_mtime_ns
-    except OSError as error:
-        raise DamagedError(f"{shard.path.name} cannot be read: {error.strerror}") from error
     if status.st_size != shard.size:
         raise DamagedError(f"{shard.path.name} has {status.st_size} bytes instead of {shard.size}")
     if status.st_mtime_ns > written:
@@ -223,7 +222,7 @@ def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
     """
     layout = shard.layout
     buffers = [bytearray(len(rows) * width) for _, _, _, width in layout]
-    try:
+    with _reading(shard.path):
         descriptor = os.open(shard.path, os.O_RDONLY)
         try:
             for place, row in enumerate(rows):
@@ -239,8 +238,6 @@ def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
                     )
         finally:
             os.close(descriptor)
-    except OSError as error:
-        raise DamagedError(f"{shard.path.name} cannot be read: {error.strerror}") from error
     return {
         name: torch.frombuffer(buffer, dtype=dtype).view(len(rows), *shard.shapes[name])
         for buffer, (name, dtype, _, _) in zip(buffers, layout, strict=True)
