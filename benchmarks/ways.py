@@ -52,7 +52,7 @@ from sgflux.training.batches.batch import LatentScale
 from sgflux.training.build import Preparation, guidance_of
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
-from sgflux.training.planning.plan import make_plan
+from sgflux.training.planning.plan import RunPlan, length_of
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run.stages import start_run
@@ -455,6 +455,7 @@ class Ours:
             seed=config.run.seed,
             device=self.place.device,
         )
+        steps, warmup = length_of(config.optimizer, examples=len(arrays), passes=1)
         return Preparation(
             model=self.model,
             adapter=self.adapter,
@@ -468,13 +469,16 @@ class Ours:
             digests={},
             content={},
             seen={},
-            plan=make_plan(
-                config.optimizer,
+            plan=RunPlan(
                 train_examples=len(arrays),
                 val_examples=0,
                 val_pairs=0,
                 passes=1,
-                block_range=(task.block_start, task.block_end),
+                examples_per_step=config.optimizer.batch_size,
+                max_steps=steps,
+                warmup_steps=warmup,
+                block_start=task.block_start,
+                block_end=task.block_end,
                 num_layers=transformer.config.num_layers,
                 image_tokens=task.image_tokens,
                 text_tokens=task.text_tokens,

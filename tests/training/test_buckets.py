@@ -33,7 +33,7 @@ from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.resuming import changed_settings
 from sgflux.training.encoding.encode import Encoded
-from sgflux.training.planning.plan import RunPlan, make_plan
+from sgflux.training.planning.plan import length_of
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder
 from sgflux.training.run import stages
@@ -160,26 +160,14 @@ def test_without_buckets_batches_are_the_positions_that_they_were() -> None:
 
 
 def test_epochs_become_as_many_steps_as_whole_batches_need(bucketed: MakeConfig) -> None:
-    def plan(**changes: Any) -> RunPlan:
-        config = bucketed(Path("run"), max_steps=None, epochs=3, batch_size=4, **changes)
-        return make_plan(
-            config.optimizer,
-            train_examples=12,
-            val_examples=0,
-            val_pairs=0,
-            passes=2 * config.optimizer.gradient_accumulation_steps,
-            block_range=(0, 1),
-            num_layers=1,
-            image_tokens=1,
-            text_tokens=1,
-            trainable=1,
-            total=1,
-            bucket_counts=(7, 4, 1),
-        )
+    def steps(*, passes: int) -> int:
+        config = bucketed(Path("run"), max_steps=None, epochs=3, batch_size=4)
+        counts = (7, 4, 1)
+        return length_of(config.optimizer, examples=12, passes=passes, bucket_counts=counts)[0]
 
     # 21, 12 and 3 examples make 6 + 3 + 1 batches.
-    assert plan().max_steps == 5
-    assert plan(gradient_accumulation_steps=2).max_steps == 3
+    assert steps(passes=2) == 5
+    assert steps(passes=4) == 3
 
 
 # -- runs ------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.training.batches.batch import BoxReading, LatentScale
 from sgflux.training.encoding.splits import Splits
-from sgflux.training.planning.plan import RunPlan, make_plan
+from sgflux.training.planning.plan import RunPlan, length_of
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.term import Parts, Term
 from sgflux.training.validation import Validator
@@ -225,19 +225,24 @@ def plan_of(
         sizes: Size of each training picture, with aspect buckets; else empty.
     """
     weights, adapter = list(model.parameters()), model.config
-    return make_plan(
-        optimizer,
-        train_examples=len(splits.train),
+    examples, buckets = len(splits.train), list(Counter(sizes).values())
+    steps, warmup = length_of(optimizer, examples=examples, passes=passes, bucket_counts=buckets)
+    return RunPlan(
+        train_examples=examples,
         val_examples=len(splits.items),
         val_pairs=sum(item.negative is not None for item in splits.items),
         passes=passes,
-        block_range=(adapter.block_start, adapter.block_end),
+        examples_per_step=optimizer.batch_size * passes,
+        max_steps=steps,
+        warmup_steps=warmup,
+        block_start=adapter.block_start,
+        block_end=adapter.block_end,
         num_layers=adapter.base["num_layers"],
         image_tokens=image_tokens,
         text_tokens=adapter.max_sequence_length,
         trainable=sum(weight.numel() for weight in weights if weight.requires_grad),
         total=sum(weight.numel() for weight in weights),
-        bucket_counts=tuple(Counter(sizes).values()),
+        buckets=len(buckets),
     )
 
 

@@ -69,64 +69,41 @@ class RunPlan:
         ]
 
 
-def make_plan(
-    optimizer: OptimizerSettings,
-    *,
-    train_examples: int,
-    val_examples: int,
-    val_pairs: int,
-    passes: int,
-    block_range: tuple[int, int],
-    num_layers: int,
-    image_tokens: int,
-    text_tokens: int,
-    trainable: int,
-    total: int,
-    bucket_counts: Sequence[int] = (),
-) -> RunPlan:
-    """Add what follows from these numbers.
+def length_of(
+    optimizer: OptimizerSettings, *, examples: int, passes: int, bucket_counts: Sequence[int] = ()
+) -> tuple[int, int]:
+    """How long a run is.
 
-    With aspect buckets an epoch ends with a whole batch of every bucket, and ``bucket_counts`` are
-    the buckets' examples, see :class:`~sgflux.training.batches.bucket_order.BucketOrder`;
-    ``passes`` are the forward passes of a step, over all processes.
+    With aspect buckets an epoch ends with a whole batch of every bucket, see
+    :class:`~sgflux.training.batches.bucket_order.BucketOrder`.
+
+    Args:
+        optimizer: Settings of the length and of the batches.
+        examples: Number of training examples.
+        passes: Number of forward passes of a step, over all processes.
+        bucket_counts: Number of examples of each aspect bucket.
+
+    Returns:
+        Number of steps, and number of these that are warmup.
 
     Raises:
         SgfluxError: if the warmup is as long as the run.
     """
-    per_step = optimizer.batch_size * passes
     steps = optimizer.max_steps
     if steps is None:
-        epochs = optimizer.epochs or DEFAULT_EPOCHS
-        steps = math.ceil(epochs * train_examples / per_step)
+        epochs, batch = optimizer.epochs or DEFAULT_EPOCHS, optimizer.batch_size
+        seen = epochs * examples
         if bucket_counts:
-            batches = sum(
-                batches_by(epochs, examples=count, batch_size=optimizer.batch_size)
-                for count in bucket_counts
+            seen = batch * sum(
+                batches_by(epochs, examples=count, batch_size=batch) for count in bucket_counts
             )
-            steps = math.ceil(batches * optimizer.batch_size / per_step)
+        steps = math.ceil(seen / (batch * passes))
     warmup = optimizer.warmup_steps
     if warmup is None:
         warmup = min(100, steps // 20)
     elif warmup >= steps:
         raise SgfluxError(
-            f"warmup_steps ({warmup}) must be less than the {steps} steps that "
-            f"{train_examples} examples make: the learning rate would never reach lr"
+            f"warmup_steps ({warmup}) must be less than the {steps} steps that {examples} "
+            "examples make: the learning rate would never reach lr"
         )
-    start, end = block_range
-    return RunPlan(
-        train_examples=train_examples,
-        val_examples=val_examples,
-        val_pairs=val_pairs,
-        passes=passes,
-        examples_per_step=per_step,
-        max_steps=steps,
-        warmup_steps=warmup,
-        block_start=start,
-        block_end=end,
-        num_layers=num_layers,
-        image_tokens=image_tokens,
-        text_tokens=text_tokens,
-        trainable=trainable,
-        total=total,
-        buckets=len(bucket_counts),
-    )
+    return steps, warmup

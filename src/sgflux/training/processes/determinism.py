@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from accelerate.utils import patch_environment  # type: ignore[import-untyped]
 
 from sgflux.errors import SgfluxError
 
@@ -39,11 +40,9 @@ def deterministic_kernels(enabled: bool) -> Iterator[None]:
             f"set; set it to {CUBLAS_WORKSPACE} before the process starts"
         )
     before = torch.get_deterministic_debug_mode()
-    os.environ.setdefault(CUBLAS_VARIABLE, CUBLAS_WORKSPACE)
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(before)
-        if not is_set:
-            del os.environ[CUBLAS_VARIABLE]
+    with patch_environment(**({} if is_set else {CUBLAS_VARIABLE: CUBLAS_WORKSPACE})):
+        torch.use_deterministic_algorithms(True)
+        try:
+            yield
+        finally:
+            torch.set_deterministic_debug_mode(before)

@@ -7,11 +7,12 @@ ignores them in silence. Here each is either what the run does anyway, or refuse
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import psutil
+from accelerate.utils import patch_environment  # type: ignore[import-untyped]
 
 from sgflux.errors import SgfluxError
 
@@ -89,25 +90,13 @@ def asks_for_shards(environment: Mapping[str, str] | None = None) -> bool:
     return environment.get("ACCELERATE_USE_FSDP", "false").lower() == "true"
 
 
-@contextmanager
-def weights_in_every_process() -> Iterator[None]:
+def weights_in_every_process() -> AbstractContextManager[None]:
     """A context in which the launcher's ``--use_fsdp`` does not leave models without weights.
 
     By its default ``fsdp_cpu_ram_efficient_loading``, transformers would read the text encoders in
     one process and leave zeros in the others, for a wrapper that is not used here.
     """
-    if not asks_for_shards():
-        yield
-        return
-    before = os.environ.get(_RAM_EFFICIENT)
-    os.environ[_RAM_EFFICIENT] = "false"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_RAM_EFFICIENT]
-        else:
-            os.environ[_RAM_EFFICIENT] = before
+    return patch_environment(**{_RAM_EFFICIENT: "false"}) if asks_for_shards() else nullcontext()
 
 
 def _check_fsdp(environment: Mapping[str, str], *, recomputes: bool, shares_base: bool) -> None:
