@@ -19,6 +19,7 @@ from sgflux.files.weights_header import explain_other_file
 
 _DEEPEST = 32
 
+Shape = tuple[int, ...]
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -73,6 +74,36 @@ def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) ->
             _expect_stored(path, value, depth=depth + 1)
 
 
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """Return the shapes of tensors by their names."""
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def check_shapes(
+    found: Mapping[str, Shape],
+    needed: Mapping[str, Shape],
+    *,
+    where: str | os.PathLike[str],
+    why: str = "such a model has",
+) -> None:
+    """Check that weights are exactly those that are needed.
+
+    Args:
+        found: Shapes of the weights by name.
+        needed: Shapes that are needed by name.
+        where: Name of the file, for the message.
+        why: What needs them, with its verb.
+
+    Raises:
+        SgfluxError: naming the first weight that is missing, unknown, or of another shape.
+    """
+    differing = [name for name in {**needed, **found} if needed.get(name) != found.get(name)]
+    if differing:
+        name, more = differing[0], len(differing) - 1
+        problem = f"{name} is {found.get(name, 'missing')}, but {why} {needed.get(name, 'none')}"
+        raise SgfluxError(f"{where}: {problem}" + (f" (and {more} more differ)" if more else ""))
+
+
 def module_from_state(
     make: Callable[[], Module], state: Mapping[str, Tensor], *, where: str
 ) -> Module:
@@ -94,14 +125,7 @@ def module_from_state(
             module = make()
     except (AssertionError, OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise SgfluxError(f"{where}: states impossible sizes: {first_line(error)}") from error
-    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        own, needed = found.get(name), expected.get(name)
-        if own != needed:
-            problem = "is missing" if own is None else f"is {own}, expected {needed}"
-            raise SgfluxError(
-                f"{where}: wrong weights: {name} {'is unknown' if needed is None else problem}"
-            )
+    needed = shapes_of(module.state_dict())
+    check_shapes(shapes_of(state), needed, where=f"{where}: wrong weights")
     module.load_state_dict(dict(state), assign=True)
     return module

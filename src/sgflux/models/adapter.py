@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from sgflux.bases.families import described, expect_family, family_of_transformer
 from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
+from sgflux.files.tensors import check_shapes, shapes_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle, save_bundle
@@ -209,20 +210,9 @@ class GraphLoraModel(nn.Module):
         """
         with_frozen = any(name in state for name in self.frozen_parameters())
         parameters = self.adapter_parameters() if with_frozen else self.trainable_parameters()
-        missing = [name for name in parameters if name not in state]
-        unknown = [name for name in state if name not in parameters]
-        if missing or unknown:
-            raise SgfluxError(
-                "the weights are of another adapter: "
-                f"missing {_some(missing)}, unknown {_some(unknown)}"
-            )
-        for name, parameter in parameters.items():
-            if parameter.shape != state[name].shape:
-                raise SgfluxError(
-                    f"the weights are of another adapter: {name} is {tuple(state[name].shape)}, "
-                    f"expected {tuple(parameter.shape)}"
-                )
-        check_finite({name: state[name] for name in parameters}, where="the weights")
+        where = "the weights are of another adapter"
+        check_shapes(shapes_of(state), shapes_of(parameters), where=where, why="this one has")
+        check_finite(state, where="the weights")
         for name, parameter in parameters.items():
             parameter.copy_(state[name])
 
@@ -323,11 +313,3 @@ def check_base(config: AdapterConfig, transformer: Any, *, allow_other: bool = F
                 else ""
             )
         )
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first few names, for an error message."""
-    if not names:
-        return "nothing"
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

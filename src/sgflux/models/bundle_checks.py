@@ -16,12 +16,12 @@ from typing import Annotated, Any
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from sgflux.bases.digests import tensor_digest
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.reading import naming_unreadable
-from sgflux.files.tensors import read_tensors
+from sgflux.files.tensors import Shape, check_shapes, read_tensors, shapes_of
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
@@ -184,31 +184,15 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
         ) from error
     expected = {
         "lora": _lora_shapes(config),
-        "conditioner": _shapes(conditioner),
-        "encoder": _shapes(encoder),
+        "conditioner": shapes_of(dict(conditioner.named_parameters())),
+        "encoder": shapes_of(dict(encoder.named_parameters())),
     }
     for part, shapes in expected.items():
-        path = directory / files[part]
-        for name, shape in shapes.items():
-            own = found[part].get(name)
-            if own != shape:
-                raise SgfluxError(
-                    f"{path}: {name} is {'missing' if own is None else own}, but the settings in "
-                    f"sgflux_adapter.json need {shape}"
-                )
-        unknown = [name for name in found[part] if name not in shapes]
-        if unknown:
-            raise SgfluxError(
-                f"{path}: has {unknown[0]}, for which the settings in sgflux_adapter.json have no "
-                "place"
-            )
+        why = "the settings in sgflux_adapter.json need"
+        check_shapes(found[part], shapes, where=directory / files[part], why=why)
 
 
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in module.named_parameters()}
-
-
-def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:
+def _lora_shapes(config: AdapterConfig) -> dict[str, Shape]:
     rank = config.lora_rank
     return {
         f"transformer.{module}.lora_{part}.weight": shape
@@ -217,7 +201,7 @@ def _lora_shapes(config: AdapterConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _header(path: Path) -> dict[str, tuple[int, ...]]:
+def _header(path: Path) -> dict[str, Shape]:
     """Name -> shape of a file's tensors, which must be float32."""
     with naming_unreadable(path, SafetensorError), safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118

@@ -36,7 +36,8 @@ from sgflux.bases.flux1.single_files import (
     t5_config,
 )
 from sgflux.bases.weight_files import holds_weights, read_weights
-from sgflux.errors import SgfluxError, located
+from sgflux.errors import located
+from sgflux.files.tensors import check_shapes, shapes_of
 from sgflux.files.weights_header import read_header
 
 Weights = Mapping[str, Tensor]
@@ -133,14 +134,7 @@ def load_part(name: str, path: Path, *, dtype: torch.dtype, **settings: Any) -> 
     where = torch.device("cpu" if name == "text_encoder" else "meta")
     with torch.random.fork_rng(devices=[]), where:
         module = PARTS[name].build(read | settings)
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    for key, shape in expected.items():
-        found = tuple(state[key].shape) if key in state else "missing"
-        if found != shape:
-            raise SgfluxError(f"{path}: the weights of {key} are {found}, expected {shape}")
-    unknown = [key for key in state if key not in expected]
-    if unknown:
-        raise SgfluxError(f"{path}: has {unknown[0]!r}, which such a model does not have")
+    check_shapes(shapes_of(state), shapes_of(module.state_dict()), where=path)
     weights = {key: value.to(dtype) for key, value in state.items()}
     module.load_state_dict(weights, strict=True, assign=True)
     if isinstance(module, PreTrainedModel):
