@@ -7,7 +7,6 @@ pipeline.py        DiffusionPipeline.from_pretrained(base, custom_pipeline=...) 
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from huggingface_hub import EvalResult, ModelCard
 
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
-from sgflux.errors import SgfluxError
-from sgflux.files.reading import naming_unreadable
+from sgflux.errors import SgfluxError, located
+from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base, read_config
@@ -149,12 +148,11 @@ def _card(
 def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
     """Read an evaluation's figures, and check that they are of this adapter."""
     file = path / _RESULTS_FILE if path.is_dir() else path
+    with located("evaluation"):
+        results = read_json_object(file)
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
         measured = results["adapter"]["fingerprint"]
         _ = results["judge"], results["arms"], results["data"]["path"], caveats(results)
-    except OSError as error:
-        raise SgfluxError(f"evaluation {file}: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SgfluxError(f"evaluation {file}: is no result of sgflux eval: {error!r}") from error
     own = adapter_fingerprint(*load_bundle(adapter))

@@ -253,8 +253,8 @@ def test_another_base_is_refused_with_both_sides_named(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"lora_rank": 0}, "lora_rank must be a whole number >= 1, got 0"),
-        ({"lora_alpha": 0.0}, "lora_alpha must be > 0"),
+        ({"lora_rank": 0}, "lora_rank must be at least 1, got 0"),
+        ({"lora_alpha": 0.0}, "lora_alpha must be greater than 0"),
         ({"block_start": 6, "block_end": 9}, r"6\.\.9 does not fit"),
         ({"graph_mode": "both"}, "'both'"),
         ({"lora_targets": "text"}, "'text'"),
@@ -320,7 +320,7 @@ def test_a_damaged_or_foreign_folder_is_named(
     with pytest.raises(SgfluxError, match=r"graph_encoder\.safetensors: cannot be read"):
         load_bundle(folder)
     (folder / "sgflux_adapter.json").write_text("{")
-    with pytest.raises(SgfluxError, match=r"sgflux_adapter\.json is damaged"):
+    with pytest.raises(SgfluxError, match=r"sgflux_adapter\.json: not JSON"):
         load_bundle(folder)
     halves = {name: value.bfloat16() for name, value in model.trainable_state().items()}
     with pytest.raises(SgfluxError, match="float32"):

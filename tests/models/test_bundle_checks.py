@@ -144,9 +144,9 @@ def test_an_alpha_that_contradicts_the_weights_is_named(bundle: Path) -> None:
     ("change", "said"),
     [
         (lambda a: a.update(max_sequence_length="24"), "max_sequence_length must be a whole.*'24'"),
-        (lambda a: a.update(block_start=0.0), r"block_start must be a whole number >= 0, got 0\.0"),
-        (lambda a: a.update(lora_rank=True), "lora_rank must be a whole number >= 1, got True"),
-        (lambda a: a.update(lora_alpha="16"), "lora_alpha must be > 0, got '16'"),
+        (lambda a: a.update(block_start=0.0), r"block_start must be a whole number, got 0\.0"),
+        (lambda a: a.update(lora_rank=True), "lora_rank must be a whole number, got True"),
+        (lambda a: a.update(lora_alpha="16"), "lora_alpha must be a finite number, got '16'"),
         (
             lambda a: a.update(tokens_per_triple=10**6),
             r"graph_local_proj.weight is \(96, 48\), but",

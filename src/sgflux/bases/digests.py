@@ -21,8 +21,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -35,6 +36,7 @@ CACHE_VARIABLE = "SGFLUX_DIGEST_CACHE"
 _CHUNK = 1 << 23  # numbers converted and hashed at once
 _KEPT = 512  # digests remembered
 _YOUNG = 2 * 10**9  # nanoseconds in which a change might leave a file's time as it was
+_Digest = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
 _EXACT = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -173,9 +175,5 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
 def _known(path: Path) -> dict[str, str]:
     """The digests remembered; a file that is no such table is as good as none."""
     with contextlib.suppress(OSError, ValueError):
-        known: Any = json.loads(path.read_bytes())
-        if isinstance(known, dict) and all(
-            isinstance(digest, str) and len(digest) == 64 for digest in known.values()
-        ):
-            return known
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, _Digest])
     return {}

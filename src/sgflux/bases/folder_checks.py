@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from sgflux.errors import SgfluxError, first_line
+from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.weights_header import (
     AGAIN,
     StoredTensor,
@@ -97,23 +98,9 @@ def read_json_file(path: Path) -> dict[str, Any]:
     Raises:
         SgfluxError: naming the file, if it is damaged or no object.
     """
-    try:
-        content = path.read_bytes()
-        explain_other_file(path, content[:256])
-        settings = json.loads(content, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise SgfluxError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, SgfluxError):
-            raise
-        raise SgfluxError(f"{path}: is no JSON: {error}; {AGAIN}") from error
-    if not isinstance(settings, dict):
-        raise SgfluxError(f"{path}: must hold one JSON object, has {type(settings).__name__}")
-    return settings
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    with naming_unreadable(path), path.open("rb") as file:
+        explain_other_file(path, file.read(256))
+    return read_json_object(path, way_out=AGAIN)
 
 
 def check_settings(path: Path, settings: Mapping[str, Any], like: Mapping[str, Any]) -> None:

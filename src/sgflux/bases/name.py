@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.errors import SgfluxError
+import msgspec
+
+from sgflux.errors import located
 from sgflux.settings.model_source import FILE_ENDINGS
 
 _BUNDLED = "tiny"
 
 
-@dataclass(frozen=True)
-class BaseName:
+class BaseName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a bundle says of the model that its adapter was trained on.
 
     Attributes:
@@ -39,7 +38,7 @@ class BaseName:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; :meth:`from_json` reads it."""
-        return asdict(self)
+        return msgspec.structs.asdict(self)
 
     @classmethod
     def from_json(cls, entry: object) -> BaseName:
@@ -48,14 +47,9 @@ class BaseName:
         Raises:
             SgfluxError: if it is another form.
         """
-        if not isinstance(entry, Mapping) or set(entry) != {"name", "model_id", "revision"}:
-            raise SgfluxError(f"base_model must have name, model_id and revision, got {entry!r}")
-        record = cls(**entry)
-        if not isinstance(record.name, str) or not all(
-            part is None or isinstance(part, str) for part in (record.model_id, record.revision)
-        ):
-            raise SgfluxError(f"base_model must have texts as its values, got {entry!r}")
-        return record
+        must = "base_model must have name, model_id and revision"
+        with located(f"{must}, got {entry!r}", msgspec.ValidationError):
+            return msgspec.convert(entry, cls)
 
 
 def public_name(source: str) -> str:

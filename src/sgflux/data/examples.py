@@ -30,7 +30,7 @@ from sgflux.data.schema import (
     triple_field,
 )
 from sgflux.errors import SgfluxError, located
-from sgflux.files.reading import naming_unreadable
+from sgflux.files.reading import naming_unreadable, refuse_constant
 from sgflux.files.writing import make_folder, replacing
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
@@ -265,7 +265,7 @@ def parse_line(
             cause is then the decoder's error).
     """
     try:
-        row = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        row = json.loads(content.decode("utf-8"), parse_constant=refuse_constant)
         if b"\\u" in content:
             # JSON can escape half a surrogate pair, which no text may contain.
             json.dumps(row, ensure_ascii=False).encode("utf-8")
@@ -390,7 +390,3 @@ def _graph_of(triple: Triple) -> SceneGraph:
 
 def _folded(triple: Triple) -> tuple[str, str, str]:
     return triple.subject.casefold(), triple.predicate, triple.object.casefold()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -34,12 +34,24 @@ def naming_unreadable(
         raise kind(f"{path}: cannot be read: {reason}") from error
 
 
-def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, Any]:
+def refuse_constant(name: str) -> None:
+    """Refuse NaN and the infinities, which JSON does not have and Python's reader takes.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError(f"{name} is no JSON number")
+
+
+def read_json_object(
+    path: str | os.PathLike[str], *needed: str, way_out: str = ""
+) -> dict[str, Any]:
     """Read a JSON file that holds an object; a byte order mark is passed over.
 
     Args:
         path: Path of the file.
         needed: Keys that the object must have.
+        way_out: Advice on a file that is no JSON, which ends the message.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read or holds something else.
@@ -47,9 +59,10 @@ def read_json_object(path: str | os.PathLike[str], *needed: str) -> dict[str, An
     with naming_unreadable(path):
         content = Path(path).read_bytes()
     try:
-        found = json.loads(content.decode("utf-8-sig"))
+        found = json.loads(content.decode("utf-8-sig"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path}: not JSON: {error}") from error
+        advice = f"; {way_out}" if way_out else ""
+        raise SgfluxError(f"{path}: not JSON: {error}{advice}") from error
     if not isinstance(found, dict):
         raise SgfluxError(f"{path}: must hold one JSON object, has {type(found).__name__}")
     for key in needed:

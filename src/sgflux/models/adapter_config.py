@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -20,17 +19,13 @@ from sgflux.models.conditioner import Conditioner
 from sgflux.models.encoders import complete_settings
 from sgflux.models.graph_encoder import GraphEncoder
 from sgflux.settings.adapter import GraphMode, LoraTargets
+from sgflux.settings.checks import Count, Positive, Whole, settings, typed
 
 _SIZES = ("_layers", "_dim", "_channels")
 """Endings of what a base's description has to say in whole numbers."""
 
 
-def _expect_whole(name: str, value: object, *, least: int) -> None:
-    if type(value) is not int or value < least:
-        raise SgfluxError(f"{name} must be a whole number >= {least}, got {value!r}")
-
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class AdapterConfig:
     """What an adapter is: enough to build it again, on the right base.
 
@@ -39,46 +34,28 @@ class AdapterConfig:
     """
 
     graph_mode: GraphMode = "token"
-    tokens_per_triple: int = 3
-    block_start: int
-    block_end: int
-    lora_rank: int = 16
-    lora_alpha: float = 16.0
+    tokens_per_triple: Count = 3
+    block_start: Whole
+    block_end: Count
+    lora_rank: Count = 16
+    lora_alpha: Positive = 16.0
     lora_targets: LoraTargets = "all"
     encoder: Mapping[str, Any] = field(default_factory=lambda: {"kind": "native"})
     """The graph encoder's ``kind`` and sizes; those not given have their defaults filled in."""
     base: Mapping[str, Any]
     """See :func:`sgflux.bases.families.described`; also ``identity``, a
     :class:`~sgflux.bases.identity.BaseIdentity` as JSON, which older adapters do not have."""
-    max_sequence_length: int
+    max_sequence_length: Count
     """Text tokens of a prompt, in training."""
     sgflux_version: str = sgflux.__version__
 
     def __post_init__(self) -> None:
         """Check the values against each other and the base."""
-        if self.graph_mode not in ("token", "temb"):
-            raise SgfluxError(f"graph_mode must be 'token' or 'temb', got {self.graph_mode!r}")
-        for name, least in (
-            ("tokens_per_triple", 1),
-            ("block_start", 0),
-            ("block_end", 1),
-            ("lora_rank", 1),
-            ("max_sequence_length", 1),
-        ):
-            _expect_whole(name, getattr(self, name), least=least)
-        for name in ("base", "encoder"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise SgfluxError(f"{name} must be a table, got {getattr(self, name)!r}")
-        if self.lora_targets not in ("all", "image"):
-            raise SgfluxError(f"lora_targets must be 'all' or 'image', got {self.lora_targets!r}")
-        is_number = isinstance(self.lora_alpha, int | float) and type(self.lora_alpha) is not bool
-        if not is_number or not math.isfinite(self.lora_alpha) or self.lora_alpha <= 0:
-            raise SgfluxError(f"lora_alpha must be > 0, got {self.lora_alpha!r}")
         if not {"num_layers", "inner_dim", "joint_attention_dim"} <= set(self.base):
             raise SgfluxError(f"base must be a model's identity, got {dict(self.base)!r}")
         for name, value in self.base.items():
             if name.endswith(_SIZES):
-                _expect_whole(f"the base's {name}", value, least=1)
+                typed(f"the base's {name}", value, Count)
         _ = self.family  # raises, if it is unknown
         validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
         _ = self.base_identity  # raises, if it is none
@@ -145,18 +122,18 @@ class AdapterConfig:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, settings: Any) -> AdapterConfig:
+    def from_json(cls, content: Any) -> AdapterConfig:
         """Read :meth:`to_json`'s form.
 
         Raises:
-            SgfluxError: on missing or unknown settings, or as the constructor.
+            SgfluxError: on missing or unknown content, or as the constructor.
         """
-        if not isinstance(settings, Mapping):
-            raise SgfluxError(f"an adapter's settings must be a table, got {settings!r}")
+        if not isinstance(content, Mapping):
+            raise SgfluxError(f"an adapter's settings must be a table, got {content!r}")
         known = {entry.name for entry in dataclasses.fields(cls)}
-        if set(settings) != known:
+        if set(content) != known:
             raise SgfluxError(
                 f"an adapter's settings are {', '.join(sorted(known))}; missing "
-                f"{sorted(known - set(settings))}, unknown {sorted(set(settings) - known)}"
+                f"{sorted(known - set(content))}, unknown {sorted(set(content) - known)}"
             )
-        return cls(**settings)
+        return cls(**content)

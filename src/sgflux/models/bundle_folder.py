@@ -5,7 +5,6 @@ Nothing here needs torch, so that a command names an adapter that is not there a
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from sgflux.bases.hub import repository_folder
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import outdated
+from sgflux.files.reading import read_json_object
 from sgflux.settings.model_source import FILE_ENDINGS
 
 CONFIG_FILE = "sgflux_adapter.json"
@@ -63,15 +63,10 @@ def read_description(path: Path) -> dict[str, Any]:
     Raises:
         SgfluxError: if there is no such file, or it is damaged.
     """
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SgfluxError(
-            f"{path.parent} is no adapter bundle: {CONFIG_FILE}: {error.strerror or error}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise SgfluxError(f"{path} is damaged: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != BUNDLE_FORMAT:
+    if not path.is_file():
+        raise SgfluxError(f"{path.parent} is no adapter bundle: {CONFIG_FILE} is not there")
+    description = read_json_object(path)
+    if description.get("format") != BUNDLE_FORMAT:
         raise SgfluxError(f"{path}: expected format {BUNDLE_FORMAT} of an adapter's description")
     return description
 

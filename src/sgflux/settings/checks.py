@@ -188,6 +188,8 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         return float(value)
     elif hint is str:
         expect(isinstance(value, str) and value != "", name, value, "be a non-empty text")
+    elif typing.get_origin(hint) is Mapping:
+        expect(isinstance(value, Mapping), name, value, "be a table")
     elif isinstance(value, Mapping):
         return from_flat(hint, value)
     else:

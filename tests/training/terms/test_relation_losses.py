@@ -105,7 +105,7 @@ def test_examples_without_a_pair_count_for_nothing() -> None:
 def test_forms_that_push_nothing_or_for_ever_are_refused() -> None:
     for name in ("temperature", "ceiling", "margin"):
         settings = {"temperature": 1.0, "ceiling": 1.0, "margin": 1.0, name: 0.0}
-        with pytest.raises(ValueError, match=f"{name} must be > 0"):
+        with pytest.raises(ValueError, match=f"{name} must be greater than 0"):
             RankingForm(**settings)
 
 

@@ -5,13 +5,13 @@ Shapes: B examples, K negatives of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from sgflux.settings.checks import Positive, settings
 
-@dataclass(frozen=True)
+
+@settings
 class RankingForm:
     """Form of the ranking loss, and the numbers that bound it.
 
@@ -21,20 +21,9 @@ class RankingForm:
         margin: Margin of the margin form, > 0; None: the logistic form.
     """
 
-    temperature: float
-    ceiling: float
-    margin: float | None = None
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            ValueError: if one is not positive.
-        """
-        for name in ("temperature", "ceiling", "margin"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be > 0, got {value}")
+    temperature: Positive
+    ceiling: Positive
+    margin: Positive | None = None
 
     def loss(self, positive: Tensor, negative: Tensor, paired: Tensor) -> Tensor:
         """Prefer the true graph over K negatives, given what each of them costs.
