@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from sgflux.graphs.scene_graph import (
     Triple,
     read_json,
 )
+from sgflux.settings.checks import is_number
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def boxes_field(value: object) -> tuple[Box, ...]:
         if (
             not isinstance(entry, list | tuple)
             or len(entry) != 4
-            or not all(_is_finite(number) for number in entry)
+            or not all(is_number(side) and abs(side) < 2**53 for side in entry)
             or min(entry[2:]) <= 0
         ):
             raise SgfluxError(
@@ -162,9 +162,3 @@ def boxes_field(value: object) -> tuple[Box, ...]:
             )
         boxes.append(Box(*entry))
     return tuple(boxes)
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) if isinstance(value, float) else abs(value) < 2**53

@@ -318,12 +318,19 @@ def read_json(
         checked_relationship(entry, f"relationships[{i}]", len(objects), self_related=True)
         for i, entry in enumerate(_entries(obj["relationships"], "relationships"))
     ]
-    found = merged(entries, vocabulary, is_preferred=is_preferred)
-    return Reading(
-        graph=SceneGraph(objects=objects, relationships=found.relationships),
-        written=tuple(entries),
-        merged=found,
-    )
+    return _reading(objects, entries, vocabulary, is_preferred=is_preferred)
+
+
+def _reading(
+    objects: Sequence[str],
+    written: Sequence[Relationship],
+    vocabulary: PredicateVocabulary,
+    *,
+    is_preferred: Callable[[Relationship], bool] | None = None,
+) -> Reading:
+    found = merged(written, vocabulary, is_preferred=is_preferred)
+    graph = SceneGraph(objects=tuple(objects), relationships=found.relationships)
+    return Reading(graph=graph, written=tuple(written), merged=found)
 
 
 class _Builder:
@@ -353,12 +360,7 @@ class _Builder:
 
     def reading(self, vocabulary: PredicateVocabulary) -> Reading:
         """Return what was added, each statement once."""
-        found = merged(self.relationships, vocabulary)
-        return Reading(
-            graph=SceneGraph(objects=tuple(self.names), relationships=found.relationships),
-            written=tuple(self.relationships),
-            merged=found,
-        )
+        return _reading(self.names, self.relationships, vocabulary)
 
 
 def _entries(value: object, where: str) -> Sequence[Any]:

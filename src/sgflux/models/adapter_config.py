@@ -126,7 +126,7 @@ class AdapterConfig:
         """Read :meth:`to_json`'s form.
 
         Raises:
-            SgfluxError: on missing or unknown content, or as the constructor.
+            SgfluxError: on a missing or unknown setting, or as the constructor.
         """
         if not isinstance(content, Mapping):
             raise SgfluxError(f"an adapter's settings must be a table, got {content!r}")

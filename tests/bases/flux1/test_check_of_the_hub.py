@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sgflux.bases.flux1 import check as preflight
+from sgflux.bases import hub
 from sgflux.bases.flux1.check import check_model
 from sgflux.bases.hub import resolve_model_id
 from sgflux.errors import SgfluxError
@@ -23,7 +23,7 @@ def snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """tiny-flux as a snapshot of somebody/flux."""
     folder = tmp_path / "models--somebody--flux" / "snapshots" / "0123"
     shutil.copytree(resolve_model_id("tiny"), folder)
-    monkeypatch.setattr(preflight, "snapshot_download", lambda *_, **__: str(folder))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: str(folder))
     return folder
 
 
@@ -48,7 +48,7 @@ def test_nothing_of_it_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object, **__: object) -> str:
         raise OSError("no network")
 
-    monkeypatch.setattr(preflight, "snapshot_download", absent)
+    monkeypatch.setattr(hub, "snapshot_download", absent)
     with pytest.raises(SgfluxError, match="'somebody/flux' cannot be loaded: no network"):
         check_model(ModelSource(model_id="somebody/flux"))
     report = check_model(ModelSource(model_id="somebody/flux", allow_download=True))

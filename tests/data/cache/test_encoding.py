@@ -469,7 +469,7 @@ def test_bad_settings_are_errors(data, tmp_path):
     with pytest.raises(SgfluxError, match="at least 1"):
         CacheStore(tmp_path, shard_entries=0)
     (tmp_path / "file").write_text("")
-    with pytest.raises(SgfluxError, match="cannot be a folder"):
+    with pytest.raises(SgfluxError, match="is no folder; give another"):
         CacheStore(tmp_path / "file")
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
-from huggingface_hub import snapshot_download
 from transformers import CLIPTextConfig, T5Config
 
 from sgflux.bases.family import ModelReport
@@ -28,7 +27,7 @@ from sgflux.bases.folder_checks import (
     read_json,
     read_weights,
 )
-from sgflux.bases.hub import resolve_model_id, why_not_loaded
+from sgflux.bases.hub import repository_folder, resolve_model_id
 from sgflux.bases.name_tokens import unreadable_names
 from sgflux.bases.tokenizers import check_tokenizer, expect_vocabulary
 from sgflux.errors import SgfluxError, first_line
@@ -174,16 +173,14 @@ def _folder_of(source: ModelSource) -> Folder | None:
     folder = resolve_model_id(model_id)
     if Path(folder).is_dir():
         return Folder(Path(folder), model_id)
+    what, revision = f"model {model_id!r}", source.revision
     try:
-        found = snapshot_download(folder, revision=source.revision, local_files_only=True)
-    except (OSError, ValueError) as error:
+        found = repository_folder(folder, revision=revision, allow_download=False, what=what)
+    except SgfluxError:
         if source.allow_download:
             return None
-        raise SgfluxError(
-            f"model {model_id!r} cannot be loaded: "
-            + why_not_loaded(error, model_id, allow_download=False, revision=source.revision)
-        ) from error
-    return Folder(Path(found), model_id, incomplete=source.allow_download)
+        raise
+    return Folder(found, model_id, incomplete=source.allow_download)
 
 
 def _check_index(folder: Folder) -> None:

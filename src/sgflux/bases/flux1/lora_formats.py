@@ -32,7 +32,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
-from sgflux.bases.flux1.original_layout import original_targets
+from sgflux.bases.flux1.original_layout import DOUBLE, DOUBLE_FUSED, original_targets
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError, located
 from sgflux.files.tensors import read_tensors
@@ -49,12 +49,7 @@ LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
 METADATA_KEY = "lora_adapter_metadata"
 """Where diffusers looks for rank, alpha and targets in a file's header."""
 
-_FUSED: dict[str, tuple[str, ...]] = {
-    "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
-    "img_attn.proj": ("attn.to_out.0",),
-    "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
-    "txt_attn.proj": ("attn.to_add_out",),
-}
+_FUSED = DOUBLE_FUSED | {name: (DOUBLE[name],) for name in ("img_attn.proj", "txt_attn.proj")}
 """Layer of an original double block -> diffusers' layers of it."""
 _PLACE = {part: layer for layer, parts in _FUSED.items() for part in parts}
 _ENDINGS = {

@@ -22,27 +22,16 @@ from sgflux.errors import SgfluxError
 
 Part = Literal["A", "B", "alpha"]
 
-_DOWN = (
-    ".lora_down.weight",
-    ".lora_A.weight",
-    ".lora_A.default.weight",
-    ".lora_linear_layer.down.weight",
-    ".lora.down.weight",
-    ".down.weight",
-)
-_UP = (
-    ".lora_up.weight",
-    ".lora_B.weight",
-    ".lora_B.default.weight",
-    ".lora_linear_layer.up.weight",
-    ".lora.up.weight",
-    ".up.weight",
-)
-_ENDINGS: tuple[tuple[str, Part], ...] = (
-    *((ending, "A") for ending in _DOWN),
-    *((ending, "B") for ending in _UP),
-    (".alpha", "alpha"),
-)
+# A layer's name, and what peft, sd-scripts and earlier versions of diffusers call its parts.
+_ENDINGS: dict[Part, re.Pattern[str]] = {
+    "A": re.compile(
+        r"(.+?)\.(lora_A|lora_A\.default|lora_down|lora\.down|lora_linear_layer\.down|down)\.weight"
+    ),
+    "B": re.compile(
+        r"(.+?)\.(lora_B|lora_B\.default|lora_up|lora\.up|lora_linear_layer\.up|up)\.weight"
+    ),
+    "alpha": re.compile(r"(.+)\.alpha"),
+}
 
 _OTHER_METHODS = {
     r"dora_scale|lora_magnitude_vector": "DoRA",
@@ -66,19 +55,14 @@ _CLIP = (
 )
 
 _OTHER_FAMILIES = {
-    "distilled_guidance_layer": "Chroma",
-    "double_stream_modulation": "FLUX.2",
-    "to_qkv_mlp_proj": "FLUX.2",
-    "joint_blocks": "Stable Diffusion 3",
-    "down_blocks": "Stable Diffusion",
-    "up_blocks": "Stable Diffusion",
-    "mid_block": "Stable Diffusion",
-    "input_blocks": "Stable Diffusion",
-    "output_blocks": "Stable Diffusion",
-    "img_mod.1": "Qwen-Image",
-    "cross_attn": "Wan",
+    r"distilled_guidance_layer": "Chroma",
+    r"double_stream_modulation|to_qkv_mlp_proj": "FLUX.2",
+    r"joint_blocks": "Stable Diffusion 3",
+    r"(down|up|input|output)_blocks|mid_block": "Stable Diffusion",
+    r"img_mod\.1": "Qwen-Image",
+    r"cross_attn": "Wan",
 }
-"""Part of a key -> the family of models that has such a layer, and FLUX.1 has not."""
+"""Pattern of a key -> the family of models that has such a layer, and FLUX.1 has not."""
 
 _FOREIGN_HEADER = re.compile(
     r"chroma|stable-diffusion|sdxl|sd[_-]?v?[123]|qwen|wan|flux[._-]?[2-9]|z[-_]image|lumina|hunyuan",
@@ -107,14 +91,14 @@ def split_key(key: str) -> tuple[str, Part]:
     Raises:
         SgfluxError: if it belongs to another method than LoRA, or to none.
     """
-    for pattern, method in _OTHER_METHODS.items():
-        if re.search(pattern, key):
+    for other, method in _OTHER_METHODS.items():
+        if re.search(other, key):
             raise SgfluxError(
                 f"{key}: {method} is no LoRA; only plain LoRA of FLUX.1's transformer is read"
             )
-    for ending, part in _ENDINGS:
-        if key.endswith(ending) and len(key) > len(ending):
-            return key.removesuffix(ending), part
+    for part, pattern in _ENDINGS.items():
+        if match := pattern.fullmatch(key):
+            return match[1], part
     raise SgfluxError(f"{key} is no key of a LoRA that is known here")
 
 
@@ -156,7 +140,7 @@ def layer_of(layer: str) -> tuple[str, bool]:
         return _ORIGINAL_NAMES[flat], True
     elif flat in _DIFFUSERS_NAMES:
         return _DIFFUSERS_NAMES[flat], False
-    family = next((name for part, name in _OTHER_FAMILIES.items() if part in layer), None)
+    family = next((name for part, name in _OTHER_FAMILIES.items() if re.search(part, layer)), None)
     raise SgfluxError(
         f"{layer} is no layer of FLUX.1's transformer"
         + (f"; it looks like a LoRA of {family}" if family is not None else "")

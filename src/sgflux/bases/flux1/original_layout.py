@@ -32,7 +32,7 @@ _OUTSIDE = {
     "guidance_in.out_layer": "time_text_embed.guidance_embedder.linear_2",
     "final_layer.linear": "proj_out",
 }
-_DOUBLE = {
+DOUBLE = {
     "img_mod.lin": "norm1.linear",
     "txt_mod.lin": "norm1_context.linear",
     "img_attn.norm.query_norm": "attn.norm_q",
@@ -52,7 +52,7 @@ _SINGLE = {
     "norm.key_norm": "attn.norm_k",
     "linear2": "proj_out",
 }
-_DOUBLE_FUSED: dict[str, tuple[str, ...]] = {
+DOUBLE_FUSED: dict[str, tuple[str, ...]] = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
@@ -135,7 +135,7 @@ def original_targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
     kind, _, rest = module.partition(".")
     index, _, layer = rest.partition(".")
     tables = {
-        "double_blocks": ("transformer_blocks", _DOUBLE, _DOUBLE_FUSED),
+        "double_blocks": ("transformer_blocks", DOUBLE, DOUBLE_FUSED),
         "single_blocks": ("single_transformer_blocks", _SINGLE, _SINGLE_FUSED),
     }
     if kind in tables and index.isdigit():
@@ -164,7 +164,7 @@ def module_names() -> tuple[dict[str, str], dict[str, str]]:
     """
     originals = [*_OUTSIDE, "final_layer.adaLN_modulation.1"]
     theirs = [*_OUTSIDE.values(), "norm_out.linear"]
-    for alone, fused in ((_DOUBLE, _DOUBLE_FUSED), (_SINGLE, _SINGLE_FUSED)):
+    for alone, fused in ((DOUBLE, DOUBLE_FUSED), (_SINGLE, _SINGLE_FUSED)):
         originals += [*alone, *fused]
         theirs += [*alone.values(), *(part for parts in fused.values() for part in parts)]
     return (

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sgflux.errors import SgfluxError
-from sgflux.files.writing import naming_disk_errors
+from sgflux.errors import SgfluxError, located
+from sgflux.files.writing import make_folder, naming_disk_errors
 
 
 class BlockOffload:
@@ -138,10 +138,5 @@ def _check_gain(device: torch.device, folder: Path | None) -> None:
 
 
 def _own_folder(folder: Path) -> Any:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix="sgflux-", dir=folder)
-    except OSError as error:
-        raise SgfluxError(
-            f"offload_folder {str(folder)!r} cannot be used: {error.strerror or error}"
-        ) from error
+    with located("offload_folder"), naming_disk_errors(folder):
+        return tempfile.TemporaryDirectory(prefix="sgflux-", dir=make_folder(folder))

@@ -144,6 +144,11 @@ def joined(parts: Sequence[_Columns], **starts: np.ndarray) -> _Columns:
     return type(parts[0])(**{entry.name: column(entry.name) for entry in fields(parts[0])})
 
 
+def taken(table: _Columns, rows: np.ndarray) -> _Columns:
+    """Return some rows of a table, in the order in which they are named."""
+    return type(table)(**{entry.name: getattr(table, entry.name)[rows] for entry in fields(table)})
+
+
 def clean_name(name: str) -> str:
     """Return a name of an object in lower case with single blanks."""
     return " ".join(name.lower().split())

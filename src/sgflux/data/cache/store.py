@@ -36,7 +36,7 @@ from sgflux.data.cache.shards import (
     write_index,
 )
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replacing
+from sgflux.files.writing import make_folder, replacing
 
 logger = logging.getLogger(__name__)
 
@@ -107,16 +107,12 @@ class CacheStore:
                 f"shard_entries and shard_bytes must be at least 1, got {shard_entries} "
                 f"and {shard_bytes}"
             )
-        self.root = Path(root)
+        self.root = make_folder(root)
         self.shard_entries = shard_entries
         self.shard_bytes = shard_bytes
         self.damaged: list[DamagedShard] = []
         self._aside: set[Path] = set()
         self._named: set[Path] = set()
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SgfluxError(f"the cache {str(root)!r} cannot be a folder: {error}") from error
         self._shards: dict[Path, Shard] = {}
         self._located: _Locations | None = None
         self._numbered: list[Shard] = []

@@ -25,7 +25,9 @@ from sgflux.data.annotations.table import (
     Objects,
     Relations,
     clean_name,
+    joined,
     source,
+    taken,
 )
 from sgflux.data.visual_genome.raw_files import (
     FOLDERS,
@@ -79,7 +81,7 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
     )
     objects, object_of = _joined(things, merged, ends, quirks)
     name_table, name_index = _clean_names(names, object_aliases)
-    order = np.argsort(relations.images, kind="stable")
+    ordered = taken(relations, np.argsort(relations.images, kind="stable"))
     for word in predicates:
         if clean(word) != word:
             quirks["predicates with capitals or superfluous blanks, read without"] += 1
@@ -89,13 +91,8 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
         title="Visual Genome (raw)",
         images=images,
         objects=replace(objects, names=name_index[objects.names]),
-        relations=Relations(
-            images=relations.images[order],
-            ids=relations.ids[order],
-            places=relations.places[order],
-            predicates=relations.predicates[order],
-            subjects=object_of[relations.subjects[order]],
-            objects=object_of[relations.objects[order]],
+        relations=replace(
+            ordered, subjects=object_of[ordered.subjects], objects=object_of[ordered.objects]
         ),
         names=name_table,
         predicates=list(predicates),
@@ -288,13 +285,7 @@ def _joined(
         int(boxes_differ.sum())
     )
     rows[missing] = len(things.ids) + inverse.ravel()
-    objects = Objects(
-        images=np.concatenate([things.images, ends.images[added]]),
-        ids=np.concatenate([things.ids, ends.ids[added]]),
-        names=np.concatenate([names, ends.names[added]]),
-        boxes=np.concatenate([things.boxes, ends.boxes[added]]),
-    )
-    return objects, rows
+    return joined([replace(things, names=names), taken(ends, added)]), rows
 
 
 def _rows_of(things: Objects, merged: dict[int, int], ends: Objects) -> np.ndarray:
