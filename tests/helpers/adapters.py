@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from sgflux.bases.flux1.load import load_transformer, model_identity
 from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName
-from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
+from sgflux.models.adapter import AdapterConfig, build_model
+from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH

@@ -19,14 +19,8 @@ from sgflux.bases.flux1.lora_formats import METADATA_KEY
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import (
-    AdapterConfig,
-    adapter_disabled,
-    build_model,
-    check_base,
-    load_bundle,
-    save_bundle,
-)
+from sgflux.models.adapter import AdapterConfig, adapter_disabled, build_model, check_base
+from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer

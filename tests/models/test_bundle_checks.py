@@ -18,8 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.exporting import export_lora
-from sgflux.models.adapter import load_bundle, save_bundle
-from sgflux.models.bundle import CONDITIONER_FILE, ENCODER_FILE
+from sgflux.models.bundle import CONDITIONER_FILE, ENCODER_FILE, load_bundle, save_bundle
 from sgflux.models.bundle_folder import CONFIG_FILE, LORA_FILE
 from sgflux.models.graph_encoder import NameFeatures
 from tests.helpers.models import make_model, train_by_chance

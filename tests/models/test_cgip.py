@@ -18,7 +18,8 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CGIP_PREDICATES
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig, build_model, load_bundle, save_bundle
+from sgflux.models.adapter import AdapterConfig, build_model
+from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
 from sgflux.models.graph_encoder import NameFeatures

@@ -111,7 +111,7 @@ def test_the_best_checkpoint_is_the_selected_one(
 
 
 def test_the_bundle_holds_the_averaged_weights_of_the_best_step(finished: TrainResult) -> None:
-    from sgflux.models.adapter import load_bundle
+    from sgflux.models.bundle import load_bundle
 
     best = AdapterWeights.load(finished.output_dir / "best_graph_lora_token.pt")
     config, state = load_bundle(finished.output_dir / "final")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from sgflux.commands.command import Command
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import CANONICAL_PREDICATES, CGIP_PREDICATES
-from sgflux.settings.flat import Flag, Input, as_json
+from sgflux.settings.flat import Flag, Group, Input, as_json
 from sgflux.settings.graph_encoder import EncoderKind
+from sgflux.settings.rows import RowSettings
 from sgflux.settings.shared import OutputDir
 
 _DEFAULT_PER_CLASS = {"train": 50, "val": 10, "test": 10}
@@ -40,8 +41,6 @@ class DataVgFlags:
     output_dir: OutputDir
     """Folder of the files TAG_train.jsonl, TAG_val.jsonl, TAG_test.jsonl, TAG_summary.json and
     TAG_examples.jpg, where TAG is --tag."""
-    tag: str = "vg_quickwin"
-    """Beginning of the names of the files that are written."""
     train_per_class: int | None = None
     """Number of training examples of each predicate. By default it is 50, unless --train-total is
     given."""
@@ -57,28 +56,14 @@ class DataVgFlags:
     """Number of validation examples in all, spread evenly over the predicates."""
     test_total: int | None = None
     """Number of test examples in all, spread evenly over the predicates."""
-    seed: int = 42
-    """Random seed of the data set; the same seed gives the same files."""
     graph_encoder: Annotated[EncoderKind, Flag(former=("encoder",))] = "native"
     """Graph encoder whose predicates are selected: 'native' has all 24, 'cgip' has the 16 that
     SGDiff's encoder knows."""
     predicates: tuple[str, ...] = ()
     """Predicates to select instead of those of --graph-encoder: known ones, or any words of the
     files."""
-    prompt_template: str = "a photo of {subject} {predicate} {object}"
-    """Form of the rows' own, relational prompt."""
-    hold_out_combinations: int = 0
-    """Number of combinations (subject, predicate, object) that occur in the test split alone."""
-    graphs: bool = False
-    """Write one row for each picture, with the whole graph of the picture."""
-    mirror: bool = False
-    """Add the mirror image of every training example, with left and right exchanged in words and
-    boxes."""
-    min_box_area: float = 1024.0
-    """Smallest area of a box inside the picture, in square pixels."""
-    allow_imbalance: bool = False
-    """Go on if a predicate has fewer examples than asked for. Without this flag that is an
-    error."""
+    rows: Group[RowSettings] = field(default_factory=RowSettings)
+    """Rows."""
 
     def __post_init__(self) -> None:
         """Check the values that do not need a file."""
@@ -95,11 +80,6 @@ class DataVgFlags:
         if self.graph_encoder == "cgip" and self.predicates:
             raise SgfluxError(
                 "--graph-encoder cgip and --predicates both choose predicates; drop one"
-            )
-        if self.seed < 0 or self.hold_out_combinations < 0 or self.min_box_area < 0:
-            raise SgfluxError(
-                "seed, hold_out_combinations and min_box_area must be at least 0, got "
-                f"{self.seed}, {self.hold_out_combinations} and {self.min_box_area}"
             )
         for split in _DEFAULT_PER_CLASS:
             per_class, total = self._asked(split)
@@ -143,7 +123,7 @@ class DataVgFlags:
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Write a data set from Visual Genome or another source."""
     flags = command.parse(DataVgFlags, arguments)
-    with command.hold(flags.output_dir, part=flags.tag):
+    with command.hold(flags.output_dir, part=flags.rows.tag):
         write(flags, command=["sgflux", *command.words, *arguments])
     return 0
 
@@ -165,16 +145,9 @@ def write(flags: DataVgFlags, *, command: Sequence[str]) -> dict[str, Any]:
         find_reader(name)(paths),
         images_dir=images_dir,
         out_dir=flags.output_dir,
-        tag=flags.tag,
         wanted=flags.wanted(len(predicates)),
         predicates=predicates,
-        seed=flags.seed,
-        prompt_template=flags.prompt_template,
-        hold_out_combinations=flags.hold_out_combinations,
-        whole_graphs=flags.graphs,
-        mirror=flags.mirror,
-        min_box_area=flags.min_box_area,
-        allow_imbalance=flags.allow_imbalance,
+        settings=flags.rows,
         arguments=as_json(flags),
         command=command,
         progress=sys.stderr.isatty(),

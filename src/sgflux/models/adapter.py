@@ -22,7 +22,6 @@ from sgflux.errors import SgfluxError
 from sgflux.files.tensors import check_shapes, shapes_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
@@ -33,17 +32,6 @@ from sgflux.models.lora_switch import switched_off
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
-
-__all__ = [
-    "LORA_NAME",
-    "AdapterConfig",
-    "GraphLoraModel",
-    "adapter_disabled",
-    "build_model",
-    "check_base",
-    "load_bundle",
-    "save_bundle",
-]
 
 LORA_NAME = "sgflux"
 """peft's name of the adapter."""

@@ -10,26 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sgflux.sampling.arms import Arm, ArmPicture, draw_arms, sample_command
-    from sgflux.sampling.comparison import sample
-    from sgflux.sampling.inputs import PipelineOutput
-    from sgflux.sampling.pipeline import SceneGraphFluxPipeline
-    from sgflux.sampling.saliency_maps import picture_saliency, saliency
-    from sgflux.settings.sampling import SaliencyConfig, SampleConfig
-
-__all__ = [
-    "Arm",
-    "ArmPicture",
-    "PipelineOutput",
-    "SaliencyConfig",
-    "SampleConfig",
-    "SceneGraphFluxPipeline",
-    "draw_arms",
-    "picture_saliency",
-    "saliency",
-    "sample",
-    "sample_command",
-]
+    from sgflux.sampling.arms import Arm as Arm
+    from sgflux.sampling.arms import ArmPicture as ArmPicture
+    from sgflux.sampling.arms import draw_arms as draw_arms
+    from sgflux.sampling.arms import sample_command as sample_command
+    from sgflux.sampling.comparison import sample as sample
+    from sgflux.sampling.inputs import PipelineOutput as PipelineOutput
+    from sgflux.sampling.pipeline import SceneGraphFluxPipeline as SceneGraphFluxPipeline
+    from sgflux.sampling.saliency_maps import picture_saliency as picture_saliency
+    from sgflux.sampling.saliency_maps import saliency as saliency
+    from sgflux.settings.sampling import SaliencyConfig as SaliencyConfig
+    from sgflux.settings.sampling import SampleConfig as SampleConfig
 
 _MODULES = {
     "Arm": "sgflux.sampling.arms",
@@ -44,6 +35,8 @@ _MODULES = {
     "sample": "sgflux.sampling.comparison",
     "sample_command": "sgflux.sampling.arms",
 }
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:

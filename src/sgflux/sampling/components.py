@@ -9,7 +9,7 @@ from typing import Any
 from sgflux.bases.families import family_of_transformer
 from sgflux.bases.family import Components
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import load_bundle
+from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import find_bundle
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.sampling.loading import adapter_on

@@ -16,7 +16,8 @@ from sgflux.bases.family import TextEncoders
 from sgflux.bases.identity import check_identity
 from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
-from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model, load_bundle
+from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
+from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import find_bundle
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of

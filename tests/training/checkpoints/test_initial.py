@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from sgflux.bases.flux1.load import load_transformer
 from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter import build_model, load_bundle
+from sgflux.models.adapter import build_model
+from sgflux.models.bundle import load_bundle
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial

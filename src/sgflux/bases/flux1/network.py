@@ -128,6 +128,9 @@ class FluxNetwork:
         is_guided: Whether the model is guidance-distilled, as FLUX.1-dev is.
     """
 
+    pack = staticmethod(pack_latents)
+    unpack = staticmethod(unpack_latents)
+
     def __init__(self, transformer: FluxTransformer2DModel) -> None:
         """Look at the transformer's blocks."""
         self.transformer = transformer
@@ -150,14 +153,6 @@ class FluxNetwork:
     def dtype(self) -> torch.dtype:
         """Precision of the frozen weights."""
         return self.transformer.x_embedder.weight.dtype
-
-    def pack(self, latents: Tensor) -> Tensor:
-        """See :func:`~.latents.pack_latents`."""
-        return pack_latents(latents)
-
-    def unpack(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """See :func:`~.latents.unpack_latents`."""
-        return unpack_latents(tokens, height, width)
 
     def grid(self, latents: Tensor) -> tuple[int, int]:
         """See :class:`~sgflux.bases.base.Network`."""

@@ -13,7 +13,7 @@ from typing import Any
 from sgflux import __version__
 from sgflux.data.annotations.filters import class_names, find_candidates
 from sgflux.data.annotations.locating import located
-from sgflux.data.annotations.rows import PROMPT_TEMPLATE, RowMaker, check_template
+from sgflux.data.annotations.rows import RowMaker, check_template
 from sgflux.data.annotations.selection import Selection, make_pool, select
 from sgflux.data.annotations.sheet import examples_sheet
 from sgflux.data.annotations.splits import choose_combinations
@@ -23,9 +23,7 @@ from sgflux.data.mirror import mirrored
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import unfinished_folder
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-
-MIN_BOX_AREA = 1024.0
-"""Square pixels: 32 by 32, the smallest side that sg2im's preprocessing keeps."""
+from sgflux.settings.rows import RowSettings
 
 
 def write_dataset(
@@ -33,18 +31,11 @@ def write_dataset(
     *,
     images_dir: str | os.PathLike[str],
     out_dir: str | os.PathLike[str],
-    tag: str,
     wanted: Mapping[str, Sequence[int]],
     predicates: Sequence[str],
-    seed: int,
-    prompt_template: str = PROMPT_TEMPLATE,
-    hold_out_combinations: int = 0,
-    whole_graphs: bool = False,
-    mirror: bool = False,
-    min_box_area: float = MIN_BOX_AREA,
-    allow_imbalance: bool = False,
-    arguments: Mapping[str, Any] | None = None,
-    command: Sequence[str] | None = None,
+    settings: RowSettings,
+    arguments: Mapping[str, Any],
+    command: Sequence[str],
     progress: bool = False,
 ) -> dict[str, Any]:
     """Write ``{tag}_{train,val,test}.jsonl``, ``{tag}_summary.json`` and ``{tag}_examples.jpg``.
@@ -55,17 +46,9 @@ def write_dataset(
         table: Annotations that a reader found; if they have attributes, the rows carry them.
         images_dir: the folder that the image paths start from.
         out_dir: folder of the files; made if it is missing.
-        tag: beginning of the files' names; none of the files may be there yet.
         wanted: split -> examples of each predicate, in the sorted order of ``predicates``.
         predicates: the classes.
-        seed: decides everything random.
-        prompt_template: template of the rows' prompts, with {subject}, {predicate} and {object}.
-        hold_out_combinations: number of (subject, predicate, object) combinations that only the
-            test split shows, in up to half of its examples of each predicate.
-        whole_graphs: every row has all that is fit to be stated of its picture.
-        mirror: add the mirror image of every training example.
-        min_box_area: smallest box in square pixels.
-        allow_imbalance: go on where a predicate has fewer examples than asked for.
+        settings: Settings of the rows; none of the files that they name may be there yet.
         arguments: Settings of the command, recorded in the summary.
         command: Command line of the program, recorded in the summary.
         progress: show bars on stderr.
@@ -80,25 +63,26 @@ def write_dataset(
     out_dir, images_dir = Path(out_dir), Path(images_dir)
     if not images_dir.is_dir():
         raise SgfluxError(f"the images folder {str(images_dir)!r} is no folder")
-    files = _files(out_dir, tag)
+    files = _files(out_dir, settings.tag)
     table = located(table, images_dir)
     classes = class_names(predicates)
     candidates = find_candidates(
-        table, classes=classes, images_dir=images_dir, min_box_area=min_box_area
+        table, classes=classes, images_dir=images_dir, min_box_area=settings.min_box_area
     )
     maker = RowMaker(
         table=table,
         candidates=candidates,
         classes=classes,
-        template=check_template(prompt_template),
-        whole_graphs=whole_graphs,
-        seed=seed,
+        template=check_template(settings.prompt_template),
+        whole_graphs=settings.graphs,
+        seed=settings.seed,
     )
     pool = make_pool(table, candidates)
-    held_out = choose_combinations(pool, hold_out_combinations, classes=len(classes), seed=seed)
-    if len(held_out) < hold_out_combinations:
+    count = settings.hold_out_combinations
+    held_out = choose_combinations(pool, count, classes=len(classes), seed=settings.seed)
+    if len(held_out) < count:
         raise SgfluxError(
-            f"hold_out_combinations is {hold_out_combinations}, but only {len(held_out)} are rare "
+            f"hold_out_combinations is {count}, but only {len(held_out)} are rare "
             "enough to be held out (at most a fifth of their predicate's pictures)"
         )
     selection = select(
@@ -106,8 +90,8 @@ def write_dataset(
         pool,
         wanted,
         images_dir=images_dir,
-        min_box_area=min_box_area,
-        seed=seed,
+        min_box_area=settings.min_box_area,
+        seed=settings.seed,
         held_out=held_out,
         progress=progress,
     )
@@ -120,7 +104,7 @@ def write_dataset(
         }
         for shortage in selection.choice.shortages
     ]
-    if shortages and not allow_imbalance:
+    if shortages and not settings.allow_imbalance:
         raise SgfluxError(
             _shortage_message(shortages, candidates.ledger.found)
             + _drops_message(candidates.ledger.entries, selection.broken)
@@ -131,13 +115,13 @@ def write_dataset(
     if table.attributes is not None:
         rows = _with_attributes(rows, table.attributes)
     not_mirrored: Counter[str] = Counter()
-    if mirror:
+    if settings.mirror:
         rows["train"] = _with_mirror_images(rows["train"], selection, classes, not_mirrored)
     summary: dict[str, Any] = {
         "dataset": table.title,
         "sgflux_version": __version__,
-        "command": None if command is None else list(command),
-        "arguments": dict(arguments or {}),
+        "command": list(command),
+        "arguments": dict(arguments),
         "sources": table.sources,
         "images": len(table.images),
         "relationships": len(table.relations),

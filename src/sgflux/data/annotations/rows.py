@@ -28,8 +28,6 @@ from sgflux.graphs.scene_graph import SceneGraph
 MAX_TRIPLES = 15
 """Triples that a whole graph has at most: the CGIP encoder reads no more."""
 
-PROMPT_TEMPLATE = "a photo of {subject} {predicate} {object}"
-
 
 def check_template(template: str) -> str:
     """Return the template, if it has {subject}, {predicate} and {object}, and nothing else.
@@ -67,9 +65,9 @@ class RowMaker:
     table: Annotations
     candidates: Candidates
     classes: Sequence[str]
-    template: str = PROMPT_TEMPLATE
-    whole_graphs: bool = False
-    seed: int = 0
+    template: str
+    whole_graphs: bool
+    seed: int
 
     @cached_property
     def _canonical(self) -> list[str]:

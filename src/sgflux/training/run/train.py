@@ -18,7 +18,7 @@ from sgflux.data.seen_rows import SEEN_FILE, seen_bytes
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.folder_lock import check_not_held
 from sgflux.files.writing import make_folder, replace_file
-from sgflux.models.adapter import save_bundle
+from sgflux.models.bundle import save_bundle
 from sgflux.settings.training import TrainConfig
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
