@@ -11,7 +11,6 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
-from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.legacy import import_legacy
@@ -41,7 +40,12 @@ def export_lora(adapter: Path, output: Path, *, layout: LoraFormat, scale: float
         if name.startswith("lora.")
     }
     lora = LoraWeights.with_alpha(weights, config.lora_alpha)
-    header = _base_header(config, base=read_base(adapter), title=adapter.resolve().name)
+    base = read_base(adapter)
+    header = {  # as LoRA managers read it (sd-scripts, ModelSpec)
+        **({} if base is None else {"ss_sd_model_name": base.name}),
+        **config.family.lora_header(config.base),
+        "modelspec.title": adapter.resolve().name,
+    }
     config.family.write_lora(output, lora.scaled(scale), layout=layout, header=header)
     return (
         f"{output}: LoRA of {len(lora.modules)} layers, {layout} layout, read by "
@@ -55,15 +59,6 @@ _READERS = {
     "diffusers": "diffusers, ComfyUI, ai-toolkit and sd-scripts' converter",
     "comfyui": "ComfyUI alone",
 }
-
-
-def _base_header(adapter: AdapterConfig, *, base: BaseName | None, title: str) -> dict[str, str]:
-    """Describe the base in a file's header as LoRA managers read it (sd-scripts, ModelSpec)."""
-    return {
-        **({} if base is None else {"ss_sd_model_name": base.name}),
-        **adapter.family.lora_header(adapter.base),
-        "modelspec.title": title,
-    }
 
 
 def import_adapter(

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, PartialShare, expect, is_number, settings
+from sgflux.settings.checks import (
+    ConfigError,
+    PartialShare,
+    expect,
+    expect_defaults,
+    is_number,
+    settings,
+)
 from sgflux.settings.shared import MaxSequenceLength
 
 PromptKind = Literal["relational", "neutral", "empty"]
@@ -60,11 +67,8 @@ class ConditionSettings:
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
-        if self.prompt_relation_dropout and not self.prompt_mix.relational:
-            raise ConfigError(
-                f"prompt_relation_dropout ({self.prompt_relation_dropout}) has no effect: "
-                "prompt_mix.relational is 0"
-            )
+        if not self.prompt_mix.relational:
+            expect_defaults(self, "while prompt_mix.relational is 0", "prompt_relation_dropout")
 
     @property
     def texts(self) -> PromptMix:

@@ -49,14 +49,9 @@ class GraphEncoderSettings:
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
-        if self.graph_encoder == "native" and self.cgip_ckpt is not None:
-            raise ConfigError("cgip_ckpt has no effect with graph_encoder 'native'; drop one")
-        if self.vocab_path is not None and self.kind == "native":
-            raise ConfigError("vocab_path has no effect with the native graph encoder")
         if self.kind == "native":
-            expect_defaults(
-                self, "with the native graph encoder", "oov", "oov_map", "train_graph_encoder"
-            )
+            names = ("cgip_ckpt", "vocab_path", "oov", "oov_map", "train_graph_encoder")
+            expect_defaults(self, "with the native graph encoder", *names)
         else:
             when = "with the cgip graph encoder, which stays as published"
             own = ("freeze_graph_encoder", "number_triples", "read_boxes", "box_positions")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sgflux.settings.checks import ConfigError, settings
+from sgflux.settings.checks import ConfigError, expect_defaults, settings
 from sgflux.settings.flat import Input
 from sgflux.settings.model import FLUX_SCHNELL
 
@@ -53,12 +53,8 @@ class ModelSource:
         }
         given = {name: path for name, path in files.items() if path is not None}
         if not self.is_file:
-            for name, value in {"components": self.components, **given}.items():
-                if value is not None:
-                    raise ConfigError(
-                        f"{name} ({str(value)!r}) has no effect: {self.model_id!r} is no single "
-                        "file and has its own"
-                    )
+            when = f"with {self.model_id!r}, which is no single file and has its own"
+            expect_defaults(self, when, "components", *files)
             return
         if self.components is None:
             what = "the tokenizers" if len(given) == 3 else "all else"

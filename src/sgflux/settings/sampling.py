@@ -9,7 +9,7 @@ from typing import Any
 import tyro
 
 from sgflux.errors import SgfluxError
-from sgflux.settings.checks import expect_least, from_flat
+from sgflux.settings.checks import expect_defaults, expect_least, from_flat
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.drawing import DrawingSettings, SizeSettings
 from sgflux.settings.flat import Group, Input
@@ -71,13 +71,10 @@ class SampleConfig:
             raise SgfluxError("a graph needs an adapter to read it: give adapter, too")
         if self.compare and not has_graph:
             raise SgfluxError("compare needs a graph to compare with")
-        if self.boxes is not None and not has_graph:
-            raise SgfluxError("boxes have no effect without a graph")
-        scale = self.drawing.graph_scale
-        if scale != 1 and not has_graph:
-            raise SgfluxError(f"graph_scale ({scale}) has no effect without a graph")
-        if self.vocabulary.vocabulary is not None and not has_graph:
-            raise SgfluxError("vocabulary has no effect without a graph")
+        if not has_graph:
+            expect_defaults(self, "without a graph", "boxes")
+            expect_defaults(self.drawing, "without a graph", "graph_scale")
+            expect_defaults(self.vocabulary, "without a graph", "vocabulary")
         expect_least(self, 1, "num_images")
         expect_seeds(self.seed, self.num_images)
 
