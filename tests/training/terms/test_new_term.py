@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.checks import NotNegative, settings
 from sgflux.settings.flat import Group
 from sgflux.settings.losses import LayoutSettings, LossSettings, check_term
 from sgflux.training.checkpoints.checkpoint import AdapterWeights
@@ -35,11 +36,11 @@ SHORT: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class StillnessSettings:
     """A small velocity."""
 
-    lambda_stillness: float = 0.0
+    lambda_stillness: NotNegative = 0.0
     """Weight of a small velocity."""
 
     def __post_init__(self) -> None:
