@@ -109,7 +109,7 @@ def test_figures_of_something_else_are_refused(
         ),
         (figures(adapter, arms={}), "nobody judged its pictures"),
         ({"judge": {}}, "is no result of sgflux eval"),
-        ([1], "is no result of sgflux eval"),
+        ([1], "must hold one JSON object, has list"),
     ):
         file.write_text(json.dumps(content))
         assert publish(adapter, out, "--evaluation", str(file)) == 2
