@@ -92,7 +92,7 @@ def check_shapes(
         found: Shapes of the weights by name.
         needed: Shapes that are needed by name.
         where: Name of the file, for the message.
-        why: What needs them, with its verb.
+        why: Subject and verb of the need, like "such a model has".
 
     Raises:
         SgfluxError: naming the first weight that is missing, unknown, or of another shape.
