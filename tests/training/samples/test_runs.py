@@ -290,6 +290,20 @@ def test_the_command_names_a_bad_file_before_it_reads_the_data(
     assert not (tmp_path / "run").exists()
 
 
+def test_the_bundled_world_has_its_judge_by_default(
+    tmp_path: Path, graphs: Path, scenes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graphs.write_text("man, riding, horse\nman, riding, owl\n")
+    flags = ["--train-jsonl", str(scenes / "train.jsonl"), "--output-dir", str(tmp_path / "run")]
+    flags += ["--model-id", "tiny", "--sample-graphs", str(graphs), "--device", "cpu", "--dry-run"]
+    assert main(["train", *flags]) == 0
+    said = capsys.readouterr().out
+    assert "2 sample graphs with 2 statements, of which the judge 'world' reads 1" in said
+    assert f"{graphs}:2 is drawn but not judged: the world judge does not know" in said
+    assert main(["train", *flags, "--judge", "none"]) == 0
+    assert "2 sample graphs with 2 statements, which no judge reads" in capsys.readouterr().out
+
+
 def test_words_of_the_training_data_may_be_used(
     make_config: MakeConfig, tmp_path: Path, scenes: Path, graphs: Path
 ) -> None:
