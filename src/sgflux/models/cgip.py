@@ -33,7 +33,8 @@ from sgflux.models.cgip_vocabulary import (
     CGIPVocabulary,
 )
 from sgflux.models.finite import check_finite
-from sgflux.models.graph_encoder import GraphFeatures, masked_mean, prefix_mask
+from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.message_passing import masked_mean, prefix_mask
 
 _CLIP_PARTS = frozenset(
     "visual transformer token_embedding positional_embedding text_projection ln_final "

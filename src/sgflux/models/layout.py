@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sgflux.data.boxes import Box, Layout
 from sgflux.flow_matching import denoised, noise_latents, velocity_target
-from sgflux.models.graph_encoder import GraphBatch, TripleLayer, masked_mean, number_features
+from sgflux.models.message_passing import GraphBatch, TripleLayer, masked_mean, number_features
 
 LAYOUT_STEPS = 8
 """Number of Euler steps from noise to boxes."""
