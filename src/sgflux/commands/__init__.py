@@ -24,6 +24,7 @@ from sgflux.commands import (
     train,
     train_classifier,
     world_measure_base,
+    world_measure_judge,
     world_train_base,
     world_train_judge,
 )
@@ -54,6 +55,7 @@ COMMANDS: tuple[Command, ...] = (
     doctor.COMMAND,
     world_train_base.COMMAND,
     world_measure_base.COMMAND,
+    world_measure_judge.COMMAND,
     world_train_judge.COMMAND,
 )
 """All commands, in the order in which ``sgflux --help`` lists them."""

@@ -213,7 +213,7 @@ def calibrate(
                 if t in reading.verdicts
             ]
             if reading.present is not None:
-                objects.append((float(reading.has_all(example.graph.objects)), "all", cluster))
+                objects.append((float(reading.has_all(example.graph.labels())), "all", cluster))
             for question in own:
                 if question.statement in reading.verdicts:
                     wrong = float(question.is_accepted(reading))

@@ -124,7 +124,7 @@ def _line(picture: JudgedPicture) -> dict[str, Any]:
             "right": right,
             "all_right": None if None in right else all(right),
             "objects_right": (
-                None if reading.present is None else reading.has_all(item.graph.objects)
+                None if reading.present is None else reading.has_all(item.graph.labels())
             ),
             "verdicts": [_verdict(reading, triple) for triple in statements_about(request)],
         }

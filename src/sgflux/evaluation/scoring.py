@@ -297,7 +297,7 @@ def _objects_rows(pictures: Iterable[JudgedPicture]) -> Rows:
     """Return one observation a picture: whether all the item's objects are in it."""
     return [
         (
-            float(picture.reading.has_all(picture.request.item.graph.objects)),
+            float(picture.reading.has_all(picture.request.item.graph.labels())),
             "all",
             _cluster(picture.request),
         )

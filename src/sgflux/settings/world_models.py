@@ -108,8 +108,13 @@ class TrainJudgeConfig:
     .json."""
     figure: Path | None = None
     """Picture file for the confusion matrix. By default none is written."""
+    start_from: Input[Path | None] = None
+    """File of a judge's weights (.safetensors) that the training starts from. By default it starts
+    from random weights."""
     scenes: int = 96_000
     """Number of pictures to train on."""
+    lr: float = 2.5e-3
+    """Peak of the learning rate."""
     max_steps: MaxSteps = 4000
     """Number of training steps."""
     batch_size: int = 128
@@ -117,9 +122,34 @@ class TrainJudgeConfig:
     minutes: float | None = None
     """Number of minutes after which the training ends, with the learning rate following the clock.
     By default it ends after --max-steps."""
+    save_every: int = 250
+    """Number of steps between two checkpoints, from which an interrupted training goes on."""
     measure_single: int = 4800
     """Number of pictures with one triple that the judge is measured on."""
     measure_multi: int = 1200
-    """Number of pictures with two or three triples that the judge is measured on."""
+    """Number of pictures of every other kind of scene that the judge is measured on: two, three and
+    four triples, each without and with twins."""
     seed: int = 0
     """Random seed of weights, pictures and their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureJudgeConfig:
+    """Measure the bundled world's judge on fresh pictures of every kind of scene."""
+
+    judge: Input[Path | None] = None
+    """File of a judge's weights (.safetensors). By default the bundled judge is measured."""
+    output: OutputFile = Path("runs/judge/figures.json")
+    """JSON file of the figures."""
+    resolution: int = 64
+    """Height and width of the pictures in pixels, a multiple of 64."""
+    single: int = 1200
+    """Number of pictures with one triple."""
+    multi: int = 480
+    """Number of pictures of every other kind of scene: two, three and four triples, each without
+    and with twins."""
+    seed: int = 1
+    """Random seed of the pictures. A judge was trained and measured on the pictures of its own
+    seed, which is 0 for the bundled one."""
+    processes: int = 2
+    """Number of processes that draw pictures."""

@@ -185,19 +185,29 @@ class WorldJudge(nn.Module):
         presence = locations.logsumexp(2) + self.presence_offset
         return JudgeFeatures(tokens.float(), locations, presence)
 
-    def relation_logits(self, features: JudgeFeatures, subjects: Tensor, objects: Tensor) -> Tensor:
+    def relation_logits(
+        self,
+        features: JudgeFeatures,
+        subjects: Tensor,
+        objects: Tensor,
+        *,
+        subject_cells: Tensor | None = None,
+        object_cells: Tensor | None = None,
+    ) -> Tensor:
         """Name the relation of pairs.
 
         Args:
             features: Features of B images.
             subjects, objects: (B, Q) long, indices into ``OBJECT_NAMES``.
+            subject_cells, object_cells: (B, Q, 256) bool, the cells in which the object is looked
+                for; None for all. So one of two objects of one name is meant.
 
         Returns:
             (B, Q, C) float32.
         """
         # each row starts from what the picture shows where its object is
-        first = self.subjects(subjects) + _read_at(features, subjects)
-        second = self.objects(objects) + _read_at(features, objects)
+        first = self.subjects(subjects) + _read_at(features, subjects, subject_cells)
+        second = self.objects(objects) + _read_at(features, objects, object_cells)
         query = torch.stack([first, second, self.pair(torch.cat([first, second], -1))], dim=2)
         for look in self.looks:
             query = look(query, features.tokens)
@@ -205,11 +215,13 @@ class WorldJudge(nn.Module):
         return logits
 
 
-def _read_at(features: JudgeFeatures, objects: Tensor) -> Tensor:
+def _read_at(features: JudgeFeatures, objects: Tensor, cells: Tensor | None) -> Tensor:
     """Return the mean token over the cells of each object: objects (B, Q) -> (B, Q, D)."""
     index = objects[..., None].expand(-1, -1, features.location_logits.shape[2])
-    weights = features.location_logits.gather(1, index).softmax(-1)
-    return weights @ features.tokens
+    logits = features.location_logits.gather(1, index)
+    if cells is not None:
+        logits = logits.masked_fill(~cells, float("-inf"))
+    return logits.softmax(-1) @ features.tokens
 
 
 def to_judge_images(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:

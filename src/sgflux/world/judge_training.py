@@ -1,9 +1,10 @@
-"""Train and measure the bundled world's judge; only needed to make its weights anew.
+"""Train the bundled world's judge; only needed to make its weights anew.
 
-Every picture comes from ``numpy.random.SeedSequence((seed, JUDGE_KEY, split, index))``. The key is
-this module's own, so no picture of the judge is one that the base model or an adapter was trained
-or evaluated on. Nor do the splits meet: 0 is trained on, and 1, 2 and 3, which have so many triples
-a picture, are measured on.
+The pictures are those of split 0 of :mod:`sgflux.world.judge_measuring`, which says how they are
+drawn and what the judge is measured on. A training that was interrupted goes on from its last
+checkpoint and ends with the weights of an uninterrupted one.
+
+Shapes: M pictures, K = 8 places for the objects of each.
 """
 
 from __future__ import annotations
@@ -11,11 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,34 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgflux.data.boxes import Box
-from sgflux.files.writing import replace_file
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.errors import SgfluxError
+from sgflux.files.writing import replace_file, replacing
 from sgflux.settings.world_models import TrainJudgeConfig
-from sgflux.world.judge import CLASSES, NONE_INDEX, WorldJudge
-from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, sample_scene
+from sgflux.world.judge import NONE_INDEX, WorldJudge, read_judge
+from sgflux.world.judge_measuring import (
+    JUDGE_KEY,
+    KINDS,
+    draw_scenes,
+    measure_judge,
+    scene_answers,
+)
+from sgflux.world.scenes import OBJECT_NAMES, WorldScene
 
-JUDGE_KEY = int.from_bytes(b"judge", "big")
-"""The judge's own branch of the seeds."""
+SHARES: dict[str, float] = {
+    "1": 0.15,
+    "2": 0.2,
+    "3": 0.15,
+    "4": 0.15,
+    "2 with twins": 0.1,
+    "3 with twins": 0.1,
+    "4 with twins": 0.15,
+}
+"""Kind of scene -> share of the training pictures."""
 
-_PEAK_RATE = 2.5e-3
 _INDEX = {name: index for index, name in enumerate(OBJECT_NAMES)}
+_PLACES, _STATED = 8, 4
+_MAY_CHANGE = ("output", "figure", "minutes", "measure_single", "measure_multi", "save_every")
+_NOBODY = len(OBJECT_NAMES)
 
 
 @dataclass(frozen=True)
@@ -46,20 +63,58 @@ class JudgeData:
 
     Attributes:
         images: (M, 64, 64, 3) uint8.
-        answers: (M, 14, 14) uint8, class of (subject, object).
-        located: (M, 14, 256) bool, the cells of a 16 x 16 grid that an object covers.
-        stated: (M, 3, 2) uint8, the (subject, object) of each triple; scenes with fewer repeat.
+        names: (M, K) uint8, index of each object's name, 14 beyond the last object.
+        cells: (M, K, 256) bool, the cells of a 16 x 16 grid that an object covers.
+        answers: (M, K, K) uint8, class of (subject, object).
+        stated: (M, 4, 2) uint8, the (subject, object) of each triple; scenes with fewer repeat.
     """
 
     images: np.ndarray
+    names: np.ndarray
+    cells: np.ndarray
     answers: np.ndarray
-    located: np.ndarray
     stated: np.ndarray
 
-    @property
-    def present(self) -> np.ndarray:
-        """(M, 14) bool."""
-        return np.asarray(self.located.any(2))
+    @classmethod
+    def of(cls, scenes: Sequence[WorldScene]) -> JudgeData:
+        """Read scenes."""
+        count = len(scenes)
+        names = np.full((count, _PLACES), _NOBODY, np.uint8)
+        cells = np.zeros((count, _PLACES, 256), bool)
+        answers = np.full((count, _PLACES, _PLACES), NONE_INDEX, np.uint8)
+        stated = np.zeros((count, _STATED, 2), np.uint8)
+        for row, scene in enumerate(scenes):
+            k = len(scene.objects)
+            names[row, :k] = [_INDEX[name] for name in scene.objects]
+            cells[row, :k] = [_cells(box) for box in scene.boxes]
+            answers[row, :k, :k] = scene_answers(scene)
+            pairs = [(s, o) for s, _, o in scene.relationships]
+            stated[row] = [pairs[i % len(pairs)] for i in range(_STATED)]
+        return cls(np.stack([scene.image for scene in scenes]), names, cells, answers, stated)
+
+    def located(self, rows: np.ndarray) -> np.ndarray:
+        """Return the cells that an object of each name covers: (rows, 14, 256) bool."""
+        located = np.zeros((len(rows), _NOBODY + 1, 256), bool)
+        for place in range(_PLACES):
+            located[np.arange(len(rows)), self.names[rows, place]] |= self.cells[rows, place]
+        return located[:, :_NOBODY]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries about B pictures.
+
+    Attributes:
+        subjects, objects: (B, Q) int64, indices of names.
+        subject_cells, object_cells: (B, Q, 256) bool, where they are looked for.
+        answers: (B, Q) int64, classes.
+    """
+
+    subjects: Tensor
+    objects: Tensor
+    subject_cells: Tensor
+    object_cells: Tensor
+    answers: Tensor
 
 
 def _cells(box: Box) -> np.ndarray:
@@ -71,38 +126,6 @@ def _cells(box: Box) -> np.ndarray:
     columns = (across <= 0.35 * width) | (across == across.min())
     rows = (down <= 0.35 * height) | (down == down.min())
     return (rows[:, None] & columns[None, :]).ravel()
-
-
-def _one(job: tuple[int, int, int, int]) -> tuple[np.ndarray, ...]:
-    seed, split, index, triples = job
-    rng = np.random.default_rng(np.random.SeedSequence((seed, JUDGE_KEY, split, index)))
-    scene = sample_scene(rng, triples=triples, predicate=PREDICATES[index % len(PREDICATES)])
-    answers = np.full((14, 14), NONE_INDEX, np.uint8)
-    located = np.zeros((14, 256), bool)
-    ids = [_INDEX[name] for name in scene.objects]
-    for index_of_object, box in zip(ids, scene.boxes, strict=True):
-        located[index_of_object] = _cells(box)
-    stated = []
-    for subject, predicate, target in scene.relationships:
-        s, o = ids[subject], ids[target]
-        stated.append((s, o))
-        answers[s, o] = PREDICATES.index(predicate)
-        inverse = DEFAULT_VOCABULARY.inverse(predicate)
-        if DEFAULT_VOCABULARY.is_symmetric(predicate):
-            inverse = predicate
-        if inverse is not None:
-            answers[o, s] = PREDICATES.index(inverse)
-    pairs = np.array([stated[i % len(stated)] for i in range(3)], np.uint8)
-    return scene.image, answers, located, pairs
-
-
-def render_judge_data(*, seed: int, split: int, triples: Sequence[int]) -> JudgeData:
-    """Render one scene per entry of ``triples`` (its number of triples), on several processes."""
-    jobs = [(seed, split, index, count) for index, count in enumerate(triples)]
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        rows = pool.map(_one, jobs, chunksize=128)
-    images, answers, located, stated = (np.stack(column) for column in zip(*rows, strict=True))
-    return JudgeData(images, answers, located, stated)
 
 
 def _blur_and_noise(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -119,139 +142,133 @@ def _blur_and_noise(images: Tensor, generator: torch.Generator) -> Tensor:
     return (images + each(-0.02, 0.06).clamp(min=0) * noise).clamp(0, 1)
 
 
-def _queries(data: JudgeData, rows: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Draw six queries per image: three stated pairs, two of present objects, one of any."""
+def draw_queries(data: JudgeData, rows: np.ndarray, rng: np.random.Generator) -> Queries:
+    """Draw eight queries per image: four stated pairs, three of present objects, one of an absent.
+
+    Some stated pairs are asked the other way round. Of the present objects, the third pair is a
+    stated one with the other twin in place of a twin, where there are twins.
+    """
     b = len(rows)
-    pairs = np.empty((b, 6, 2), np.int64)
+    at = np.arange(b)[:, None]
+    names = data.names[rows].astype(np.int64)
+    pairs = np.empty((b, 7, 2), np.int64)
     stated = data.stated[rows].astype(np.int64)
-    pairs[:, :3] = stated
-    flip = rng.random((b, 3)) < 0.25
+    flip = rng.random((b, _STATED)) < 0.25
     flip[:, 0] = False
-    pairs[:, :3][flip] = stated[flip][:, ::-1]
-    scores = rng.random((b, 2, 14)) - 2 * ~data.located[rows].any(2)[:, None]
-    pairs[:, 3:5] = np.argsort(-scores, axis=2)[:, :, :2]
-    pairs[:, 5] = np.argsort(rng.random((b, 14)), axis=1)[:, :2]
+    pairs[:, :_STATED] = np.where(flip[..., None], stated[..., ::-1], stated)
+    absent = names[:, None] == _NOBODY
+    pairs[:, 4:7] = np.argsort(rng.random((b, 3, _PLACES)) + 2.0 * absent, axis=2)[..., :2]
+    alike = (names[:, :, None] == names[:, None]) & ~np.eye(_PLACES, dtype=bool)
+    alike &= names[:, :, None] != _NOBODY
+    is_twin, other = alike.any(2), alike.argmax(2)
+    exchanged = stated[np.arange(b), rng.integers(_STATED, size=b)]
+    turned = np.where(is_twin[at, exchanged], other[at, exchanged], exchanged)
+    has_turned = (turned != exchanged).any(1)
+    pairs[has_turned, 6] = turned[has_turned]
     answers = data.answers[rows[:, None], pairs[..., 0], pairs[..., 1]].astype(np.int64)
-    return tuple(torch.from_numpy(x) for x in (pairs[..., 0].copy(), pairs[..., 1].copy(), answers))
+    asked = names[at[..., None], pairs]
+    # Twins are looked for at their places, as they are when they are judged; others everywhere.
+    cells = data.cells[rows[:, None, None], pairs]
+    cells = np.where(is_twin[at[..., None], pairs][..., None], cells, True)
+    # The last pair has an object that is not in the picture.
+    here = np.zeros((b, _NOBODY + 1), bool)
+    here[at, names] = True
+    away = np.argsort(rng.random((b, _NOBODY)) + here[:, :_NOBODY], axis=1)[:, 0]
+    anything = (away + rng.integers(1, _NOBODY, size=b)) % _NOBODY
+    last = np.stack([away, anything], axis=1)
+    last = np.where(rng.random((b, 1)) < 0.5, last, last[:, ::-1])
+    asked = np.concatenate([asked, last[:, None]], axis=1)
+    answers = np.concatenate([answers, np.full((b, 1), NONE_INDEX)], axis=1)
+    cells = np.concatenate([cells, np.ones((b, 1, 2, 256), bool)], axis=1)
+    return Queries(
+        subjects=torch.from_numpy(asked[..., 0].copy()),
+        objects=torch.from_numpy(asked[..., 1].copy()),
+        subject_cells=torch.from_numpy(cells[..., 0, :].copy()),
+        object_cells=torch.from_numpy(cells[..., 1, :].copy()),
+        answers=torch.from_numpy(answers),
+    )
 
 
 def _pixels(data: JudgeData, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(data.images[rows]).permute(0, 3, 1, 2).float() / 255
 
 
-@torch.no_grad()
-def measure_judge(judge: WorldJudge, data: Mapping[int, JudgeData]) -> dict[str, Any]:
-    """Measure the accuracy on fresh pictures, which ``world_judge.json`` reports.
-
-    Args:
-        judge: Judge in eval mode.
-        data: pictures by their number of triples; 1 must be among them.
-    """
-    confusion = np.zeros((len(CLASSES), len(CLASSES)), np.int64)
-    by_triples: dict[str, dict[str, float]] = {}
-    present_right, present_count = 0, 0
-    for triples, scenes in data.items():
-        said, present = _ask_everything(judge, scenes)
-        truly_present = scenes.present
-        present_right += int((present == truly_present).sum())
-        present_count += present.size
-        at = np.arange(len(said))[:, None]
-        s, o = scenes.stated[:, :triples, 0], scenes.stated[:, :triples, 1]
-        forward, told = scenes.answers[at, s, o], said[at, s, o]
-        backward, told_backward = scenes.answers[at, o, s], said[at, o, s]
-        others = (scenes.answers == NONE_INDEX) & ~np.eye(len(OBJECT_NAMES), dtype=bool)
-        others[at, o, s] = False
-        both = truly_present[:, :, None] & truly_present[:, None, :]
-        entry = {
-            "n": int(forward.size),
-            "stated": float((forward == told).mean()),
-            "reversed": float((backward == told_backward).mean()),
-            "absent_is_none": float((said == NONE_INDEX)[others & ~both].mean()),
-        }
-        if triples > 1:
-            entry["unrelated_is_none"] = float((said == NONE_INDEX)[others & both].mean())
-        by_triples[str(triples)] = entry
-        if triples == 1:
-            np.add.at(confusion, (forward, told), 1)
-            none = backward == NONE_INDEX
-            np.add.at(confusion, (backward[none], told_backward[none]), 1)
-    diagonal, totals = np.diag(confusion), confusion.sum(1)
-    several = [entry for key, entry in by_triples.items() if key != "1"]
-    counted = sum(entry["n"] for entry in several)
-    return {
-        "accuracy": by_triples["1"]["stated"],
-        "per_predicate": {
-            name: float(diagonal[i] / totals[i]) for i, name in enumerate(CLASSES) if totals[i]
-        },
-        "multi_triple_accuracy": sum(e["stated"] * e["n"] for e in several) / max(counted, 1),
-        "presence_accuracy": present_right / present_count,
-        "by_triples": by_triples,
-        "n": {"single": by_triples["1"]["n"], "multi": counted},
-        "classes": list(CLASSES),
-        "confusion": confusion.tolist(),
-    }
-
-
-def _ask_everything(judge: WorldJudge, data: JudgeData) -> tuple[np.ndarray, np.ndarray]:
-    """Ask every query of every picture: classes (M, 14, 14) and presence (M, 14) bool."""
-    count = len(OBJECT_NAMES)
-    every = torch.cartesian_prod(torch.arange(count), torch.arange(count))
-    classes, present = [], []
-    for start in range(0, len(data.images), 128):
-        rows = np.arange(start, min(start + 128, len(data.images)))
-        features = judge.encode(_pixels(data, rows))
-        subjects, objects = (every[:, i].expand(len(rows), -1) for i in (0, 1))
-        logits = judge.relation_logits(features, subjects, objects)
-        classes.append(logits.argmax(2).view(-1, count, count).numpy())
-        present.append((features.presence_logits > 0).numpy())
-    return np.concatenate(classes), np.concatenate(present)
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence((seed, JUDGE_KEY, 99, *key)))
 
 
 def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
     """Train on fresh renders, measure on others, save the weights and their ``.json``.
 
-    Of the training pictures 30 % have one triple, 40 % two and 30 % three. AdamW has a one-cycle
-    rate, which follows the clock if the training ends by it; the arithmetic is bf16 autocast.
+    AdamW has a one-cycle rate, which follows the clock if the training ends by it; the arithmetic
+    is bf16 autocast.
 
     Args:
         config: Settings of the training.
 
     Returns:
         What was written to the ``.json``.
+
+    Raises:
+        SgfluxError: if a checkpoint is of other settings.
     """
     started, seed, scenes = time.monotonic(), config.seed, config.scenes
-    order = np.random.default_rng(np.random.SeedSequence((seed, JUDGE_KEY, 99)))
-    triples = order.choice([1, 2, 3], size=scenes, p=[0.3, 0.4, 0.3]).tolist()
-    data = render_judge_data(seed=seed, split=0, triples=triples)
-    print(f"rendered {scenes} scenes in {time.monotonic() - started:.0f} s")
+    kinds = _generator(seed, 0).choice(list(SHARES), size=scenes, p=list(SHARES.values()))
+    data = JudgeData.of(draw_scenes([KINDS[kind] for kind in kinds], seed=seed, split=0))
+    print(f"rendered {scenes} scenes in {time.monotonic() - started:.0f} s", flush=True)
     torch.manual_seed(seed)
-    judge = WorldJudge()
-    generator = torch.Generator().manual_seed(seed)
+    judge = WorldJudge() if config.start_from is None else read_judge(config.start_from)[0]
+    judge.train().requires_grad_(True)
     decayed = [p for p in judge.parameters() if p.ndim > 1]
     plain = [p for p in judge.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.03}, {"params": plain, "weight_decay": 0.0}],
-        lr=_PEAK_RATE,
+        lr=config.lr,
         betas=(0.9, 0.98),
     )
-    began = time.monotonic()
-    rows = order.permutation(scenes)
-    progress, step, cursor = 0.0, 0, 0
+    step, spent_before = 0, 0.0
+
+    def progress_at(spent: float) -> float:
+        """Share of the training that is done after ``step`` steps and so many minutes."""
+        by_clock = 0.0 if config.minutes is None else spent / config.minutes
+        return max(step / config.max_steps, by_clock)
+
+    checkpoint = config.output.with_suffix(".checkpoint.pt")
+    recipe = {key: str(value) for key, value in asdict(config).items() if key not in _MAY_CHANGE}
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        if state["recipe"] != recipe:
+            raise SgfluxError(
+                f"{checkpoint} is of a training with other settings; delete it, or give the "
+                f"settings {state['recipe']}"
+            )
+        judge.load_state_dict(state["judge"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent_before = state["step"], state["minutes"]
+        print(f"resumed at step {step}", flush=True)
+    began, progress = time.monotonic(), progress_at(spent_before)
+    a_pass = scenes // config.batch_size
     while progress < 1.0:
-        if cursor + config.batch_size > scenes:
-            rows, cursor = order.permutation(scenes), 0
-        batch = rows[cursor : cursor + config.batch_size]
-        cursor += config.batch_size
+        order = _generator(seed, 1, step // a_pass).permutation(scenes)
+        batch = order[step % a_pass * config.batch_size :][: config.batch_size]
+        draws = _generator(seed, 2, step)
+        noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
         rate = min(1.0, progress / 0.06) * (0.5 + 0.5 * math.cos(math.pi * progress)) + 1e-3
         for group in optimizer.param_groups:
-            group["lr"] = _PEAK_RATE * rate
-        subjects, objects, answers = _queries(data, batch, order)
-        images = _blur_and_noise(_pixels(data, batch), generator)
+            group["lr"] = config.lr * rate
+        queries = draw_queries(data, batch, draws)
+        images = _blur_and_noise(_pixels(data, batch), noise)
         with sdpa_kernel(SDPBackend.MATH), torch.autocast("cpu", torch.bfloat16):
             features = judge.encode(images)
-            logits = judge.relation_logits(features, subjects, objects)
-        relation = F.cross_entropy(logits.flatten(0, 1), answers.flatten())
-        located = torch.from_numpy(data.located[batch]).float()
+            logits = judge.relation_logits(
+                features,
+                queries.subjects,
+                queries.objects,
+                subject_cells=queries.subject_cells,
+                object_cells=queries.object_cells,
+            )
+        relation = F.cross_entropy(logits.flatten(0, 1), queries.answers.flatten())
+        located = torch.from_numpy(data.located(batch)).float()
         presence = F.binary_cross_entropy_with_logits(features.presence_logits, located.amax(2))
         location = F.binary_cross_entropy_with_logits(
             features.location_logits, located, pos_weight=torch.tensor(8.0)
@@ -263,27 +280,38 @@ def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
         torch.nn.utils.clip_grad_norm_(judge.parameters(), 1.0)
         optimizer.step()
         step += 1
-        spent = (time.monotonic() - began) / 60
-        progress = step / config.max_steps
-        if config.minutes is not None:
-            progress = max(progress, spent / config.minutes)
+        spent = spent_before + (time.monotonic() - began) / 60
+        progress = progress_at(spent)
         if step % 50 == 0:
-            right = (logits[:, 0].argmax(1) == answers[:, 0]).float().mean()
+            right = (logits.argmax(2) == queries.answers).float().mean(0)
             print(
                 f"step {step} ({100 * progress:.0f} %, {spent:.1f} min) relation {relation:.3f} "
-                f"presence {presence:.4f} location {location:.4f} stated {right:.3f}"
+                f"presence {presence:.4f} location {location:.4f} stated {right[:4].mean():.3f} "
+                f"others {right[4:].mean():.3f}",
+                flush=True,
             )
+        if step % config.save_every == 0 and progress < 1.0:
+            state = {
+                "recipe": recipe,
+                "step": step,
+                "minutes": spent,
+                "judge": judge.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            with replacing(checkpoint) as file:
+                torch.save(state, file)
     card = _save(judge, config, steps=step)
-    multi = config.measure_multi
-    counts = {1: config.measure_single, 2: multi // 2, 3: multi - multi // 2}
+    counts = {
+        name: config.measure_single if name == "1" else config.measure_multi for name in KINDS
+    }
     fresh = {
-        number: render_judge_data(seed=seed, split=number, triples=[number] * count)
-        for number, count in counts.items()
-        if count
+        name: draw_scenes([kind] * counts[name], seed=seed, split=kind.split)
+        for name, kind in KINDS.items()
+        if counts[name]
     }
     card |= measure_judge(judge.eval(), fresh)
     replace_file(config.output.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
-    print(json.dumps({k: v for k, v in card.items() if k not in ("confusion", "classes")}))
+    checkpoint.unlink(missing_ok=True)
     return card
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from sgflux.data.boxes import Corners
 from sgflux.graphs.scene_graph import name_of_label
-from sgflux.world.icons import Color, Point, Stroke, corners_of, icon_size, icon_strokes
+from sgflux.world.icons import Color, Stroke, corners_of, icon_size, icon_strokes
 from sgflux.world.marks import Marks, Pair, Place
 from sgflux.world.relations import RELATIONS, Request
 
@@ -80,7 +80,7 @@ class Component:
         """Extent of the strokes, units."""
         return corners_of(self.strokes)
 
-    @property
+    @cached_property
     def smallest(self) -> float:
         """Longer side of the smallest object, units."""
         return min(max(place.width, place.height) for place in self.places.values())
@@ -136,20 +136,26 @@ def arrange(
     thick: float,
     slack: float,
     spread: float,
+    demanding: bool,
 ) -> Component:
-    """Make one random layout of connected triples, with a measure of how crowded it is."""
+    """Make one random layout of connected triples, with a measure of how crowded it is.
+
+    If ``demanding``, a crowded layout is of no use: its measure is that of the first things that
+    meet, and it may have no marks.
+    """
     names = list(dict.fromkeys(name for s, _, o in group for name in (s, o)))
     jitter = {name: float(rng.uniform(0.92, 1.08)) for name in names}
     shape = {name: icon_size(name_of_label(name)) for name in names}
     places: dict[str, Place] = {}
-    marks: list[tuple[str, str, Marks]] = []
+    pairs: list[tuple[str, str, float, int]] = []
     halos: dict[str, float] = {}
 
     def put(name: str, x: float, y: float, size: float) -> None:
         width, height = shape[name]
         places[name] = Place(x, y, width * size, height * size, colors[name])
 
-    for subject, predicate, target in _placement_order(group):
+    order = _placement_order(group)
+    for subject, predicate, target in order:
         relation = RELATIONS[predicate]
         ratio = relation.size_ratio(shape[subject], shape[target])
         sizes = {subject: relation.sizes[0], target: relation.sizes[0] * ratio}
@@ -187,12 +193,21 @@ def arrange(
             way = 1 if places[target].x > places[subject].x else -1
             if predicate == "sitting on":
                 way = -way
-        drawn = Marks()
-        relation.draw(Pair(places[subject], places[target], unit, thick * unit, way), drawn)
-        marks.append((subject, target, drawn))
+        pairs.append((subject, target, unit, way))
         if relation.halo:
             halos[subject if relation.front > 0 else target] = relation.halo * unit
-    crowding = _crowding(group, places, marks) if len(group) > 1 else 0.0
+    if demanding and (crowding := _meeting_places(group, places)):
+        return Component(places, (), halos, names, crowding)
+    marks: list[tuple[str, str, Marks]] = []
+    for (_, predicate, _), (subject, target, unit, way) in zip(order, pairs, strict=True):
+        drawn = Marks()
+        pair = Pair(places[subject], places[target], unit, thick * unit, way)
+        RELATIONS[predicate].draw(pair, drawn)
+        marks.append((subject, target, drawn))
+    crowding = 0.0
+    if len(group) > 1:
+        areas = _crowding(group, places, marks)
+        crowding = next(filter(None, areas), 0.0) if demanding else sum(areas)
     return Component(places, marks, halos, _paint_order(group, names), crowding)
 
 
@@ -213,17 +228,26 @@ def _extent(place: Place) -> Corners:
     return place.left, place.top, place.right, place.bottom
 
 
+def _meeting_places(group: Statement, places: Mapping[str, Place]) -> float:
+    """Return the area, in square units, in which unrelated objects meet."""
+    linked = {frozenset((s, o)) for s, _, o in group}
+    extents = [(name, _extent(place)) for name, place in places.items()]
+    return sum(
+        _overlap(one, other, 0.16)
+        for (first, one), (second, other) in itertools.combinations(extents, 2)
+        if frozenset((first, second)) not in linked
+    )
+
+
 def _crowding(
     group: Statement,
-    places: dict[str, Place],
+    places: Mapping[str, Place],
     marks: Sequence[tuple[str, str, Marks]],
-) -> float:
-    """Return the area, in square units, in which unrelated things meet; 0 if none do."""
-    linked = {frozenset((s, o)) for s, _, o in group}
-    total = 0.0
-    for first, second in itertools.combinations(places, 2):
-        if frozenset((first, second)) not in linked:
-            total += _overlap(_extent(places[first]), _extent(places[second]), 0.16)
+) -> Iterator[float]:
+    """Yield the areas, in square units, in which unrelated things meet."""
+    yield _meeting_places(group, places)
+    if len({frozenset((s, o)) for s, _, o in group}) < len(group):
+        yield 1.0
     boxes = [
         (subject, target, [s.box() for s in (*m.under, *m.on_subject, *m.on_object, *m.over)])
         for subject, target, m in marks
@@ -231,25 +255,23 @@ def _crowding(
     for subject, target, strokes in boxes:
         for name, place in places.items():
             if name not in (subject, target):
-                total += sum(_overlap(stroke, _extent(place)) for stroke in strokes)
+                yield from (_overlap(stroke, _extent(place)) for stroke in strokes)
     for (s, o, mine), (also_s, also_o, other) in itertools.combinations(boxes, 2):
         # marks of two relations may meet on the object that they share, and nowhere else
         shared = [_extent(places[name]) for name in {s, o} & {also_s, also_o}]
         for a, b in itertools.product(mine, other):
             if not any(_meet_in(a, b, box) for box in shared):
-                total += _overlap(a, b)
-    if len(linked) < len(group):
-        total += 1.0
-    return total
+                yield _overlap(a, b)
 
 
-def _slots(sizes: Sequence[Point], box: Corners) -> Iterator[tuple[Corners, ...]]:
-    """Yield ways of cutting a box into one slot per component, in order."""
-    if len(sizes) == 1:
-        yield (box,)
-        return
+@lru_cache(maxsize=64)
+def _slots(count: int, box: Corners) -> np.ndarray:
+    """Return ways of cutting a box into one slot per component, in order: (ways, count, 4)."""
+    if count == 1:
+        return np.array([[box]])
     left, top, right, bottom = box
-    for count in range(1, len(sizes)):
+    found = []
+    for first in range(1, count):
         for share in _SPLITS:
             x, y = left + share * (right - left), top + share * (bottom - top)
             halves = (
@@ -257,9 +279,13 @@ def _slots(sizes: Sequence[Point], box: Corners) -> Iterator[tuple[Corners, ...]
                 ((left, top, right, y), (left, y, right, bottom)),
             )
             for one, other in halves:
-                for head in _slots(sizes[:count], one):
-                    for tail in _slots(sizes[count:], other):
-                        yield head + tail
+                heads, tails = _slots(first, one), _slots(count - first, other)
+                found.append(
+                    np.concatenate(
+                        [heads.repeat(len(tails), 0), np.tile(tails, (len(heads), 1, 1))], axis=1
+                    )
+                )
+    return np.concatenate(found)
 
 
 def pack(
@@ -268,25 +294,18 @@ def pack(
     """Return (pixels per unit, x and y offset) per component, as large as the picture allows."""
     margin = (1.5 if len(components) == 1 else 3.4) * resolution / 64
     sizes = [(c.box[2] - c.box[0], c.box[3] - c.box[1]) for c in components]
-
-    def scales(slots: Sequence[Corners]) -> list[float]:
-        return [
-            min((s[2] - s[0] - 2 * margin) / w, (s[3] - s[1] - 2 * margin) / h)
-            for s, (w, h) in zip(slots, sizes, strict=True)
-        ]
-
     border = 0.0 if len(components) == 1 else -margin * 0.6
     frame = (border, border, resolution - border, resolution - border)
-    choices = [
-        (min(k * c.smallest for k, c in zip(scales(slots), components, strict=True)), slots)
-        for slots in _slots(sizes, frame)
-    ]
-    best = max(score for score, _ in choices)
-    good = [slots for score, slots in choices if score >= 0.95 * best]
-    slots = good[int(rng.integers(len(good)))]
+    ways = _slots(len(components), frame)
+    room = ways[..., 2:] - ways[..., :2] - 2 * margin
+    scales = (room / np.array(sizes)).min(axis=2)
+    scores = (scales * [component.smallest for component in components]).min(axis=1)
+    good = np.flatnonzero(scores >= 0.95 * scores.max())
+    chosen = int(good[int(rng.integers(len(good)))])
+    slots, room_for = ways[chosen].tolist(), scales[chosen].tolist()
     shrink = 0.88 if len(components) == 1 and len(components[0].places) == 2 else 0.97
     result = []
-    for k, slot, component, (w, h) in zip(scales(slots), slots, components, sizes, strict=True):
+    for k, slot, component, (w, h) in zip(room_for, slots, components, sizes, strict=True):
         k = min(k, _MAX_UNIT * resolution) * float(rng.uniform(shrink, 1.0))
         spare_x = slot[2] - slot[0] - 2 * margin - k * w
         spare_y = slot[3] - slot[1] - 2 * margin - k * h

@@ -304,6 +304,7 @@ def _render(
                     thick=0.155 if single else 0.17,
                     slack=1.0 if single else 0.8,
                     spread=0.0 if attempt < 4 else float(rng.uniform(0.5, 0.75)),
+                    demanding=demanding,
                 )
             )
             if not tries[-1].crowding:

@@ -59,8 +59,10 @@ def test_what_the_judge_does_not_know_is_named() -> None:
     judge = untrained()
     with pytest.raises(SgfluxError, match="submarine"):
         judge.read(pictures(1), [[Triple("submarine", "on", "man")]])
-    with pytest.raises(SgfluxError, match="two objects called 'dog'"):
-        judge.check([SceneGraph.parse("dog, above, dog#2")])
+    crowd = "; ".join(f"dog#{number}, above, box" for number in range(1, 9))
+    with pytest.raises(SgfluxError, match="at most 5,040 ways"):
+        judge.check([SceneGraph.parse(crowd)])
+    judge.check([SceneGraph.parse("dog, above, dog#2")])
     with pytest.raises(SgfluxError, match="multiple of 64"):
         judge.read(np.zeros((1, 60, 60, 3), np.uint8), [[Triple("man", "on", "horse")]])
     judge.check([SceneGraph.parse("Man, ride, horse")])
@@ -96,6 +98,24 @@ def test_a_statement_holds_by_the_most_likely_class() -> None:
     assert reading.preference(turned, riding) == 1.0
     assert reading.has_all(["Man", "horse"])
     assert not reading.has_all(["man", "cat"])
+
+
+def test_statements_about_a_twin_that_is_not_there_are_not_found() -> None:
+    judge = WorldJudgeAdapter.load()
+    scene = render_relationships(np.random.default_rng(3), [("dog", "left of", "box")])
+    dogs = SceneGraph.parse("dog, left of, box; dog#2, right of, box")
+    (reading,) = judge.read([scene.image], [dogs.labelled_triples()])
+    left, right = (reading.verdicts[triple] for triple in dogs.labelled_triples())
+    assert left.outcome is Outcome.HOLDS
+    assert (right.outcome, right.relation, right.score) == (Outcome.NOT_FOUND, "none", None)
+    assert not reading.has_all(dogs.labels())
+    assert reading.has_all(("dog", "box"))
+    both = render_relationships(
+        np.random.default_rng(3), [("dog", "left of", "box"), ("dog#2", "right of", "box")]
+    )
+    (reading,) = judge.read([both.image], [dogs.labelled_triples()])
+    assert all(map(reading.is_right, dogs.labelled_triples()))
+    assert reading.has_all(dogs.labels())
 
 
 def test_the_bundled_judge_reads_the_worlds_pictures() -> None:

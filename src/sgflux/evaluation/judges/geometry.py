@@ -7,9 +7,8 @@ as many statements as possible hold at once; between equals, the earlier stateme
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sgflux.errors import SgfluxError
@@ -24,10 +23,8 @@ from sgflux.evaluation.judges.judge import (
     predicate_of,
 )
 from sgflux.evaluation.judges.rules import find_rule
-from sgflux.graphs.scene_graph import SceneGraph, Triple, name_of_label
-
-MAX_WAYS = 5_040
-"""Number of ways to tell objects of equal names apart that are tried; seven have so many."""
+from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.twins import MAX_WAYS, by_name, connected, labels_of, number_of_ways, ways
 
 Found = Mapping[str, Detection]
 """Label of an object, in lower case -> the detection that it is taken for."""
@@ -53,10 +50,9 @@ class GeometryJudge:
         """See :meth:`Judge.check`; too many objects of equal names are too many ways to try."""
         for graph in graphs:
             asked = [t for t in graph.labelled_triples() if self.covers(predicate_of(t))]
-            for part in _connected(asked):
-                labels = list(dict.fromkeys(label for triple in part for label in pair_of(triple)))
-                sizes = [len(group) for group in _by_name(labels).values()]
-                if math.prod(map(math.factorial, sizes)) > MAX_WAYS:
+            for part in connected(asked):
+                labels = labels_of(part)
+                if number_of_ways(labels) > MAX_WAYS:
                     raise SgfluxError(
                         f"the geometry judge tries at most {MAX_WAYS:,} ways to tell objects of "
                         f"equal names apart, and the graph of {sorted(labels)} has more; leave "
@@ -71,13 +67,13 @@ class GeometryJudge:
         """
         pictures = list(images)
         asked = [
-            (row, part, list(dict.fromkeys(label for triple in part for label in pair_of(triple))))
+            (row, part, labels_of(part))
             for row, own in enumerate(statements)
-            for part in _connected(own)
+            for part in connected(own)
         ]
         detections = self._detector.find(
             [pictures[row] for row, _, _ in asked],
-            [sorted(_by_name(labels)) for _, _, labels in asked],
+            [sorted(by_name(labels)) for _, _, labels in asked],
         )
         verdicts: list[dict[Triple, Verdict]] = [{} for _ in pictures]
         boxes: list[dict[str, Any]] = [{} for _ in pictures]
@@ -119,45 +115,6 @@ def _best(
         )
         return sum(right), right
 
-    return max(_ways(labels, detections), key=holding)  # the first one of equals
-
-
-def _ways(labels: Sequence[str], detections: Sequence[Detection]) -> Iterator[Found]:
-    """Yield every way to take the best detections of each name for the objects of that name."""
-    orders = []
-    for name, group in _by_name(labels).items():
-        own = sorted((one for one in detections if one.name == name), key=lambda one: -one.score)
-        # Where detections are missing, each of the twins goes without one in turn.
-        candidates: list[Detection | None] = list(own[: len(group)])
-        candidates += [None] * (len(group) - len(candidates))
-        orders.append(
-            [dict(zip(group, o, strict=True)) for o in itertools.permutations(candidates)]
-        )
-    for way in itertools.product(*orders):
-        yield {label: one for part in way for label, one in part.items() if one is not None}
-
-
-def _by_name(labels: Iterable[str]) -> dict[str, list[str]]:
-    """Return name -> the labels of the objects that are called so."""
-    groups: dict[str, list[str]] = {}
-    for label in labels:
-        groups.setdefault(name_of_label(label), []).append(label)
-    return groups
-
-
-def _connected(statements: Iterable[Triple]) -> list[list[Triple]]:
-    """Return the statements in groups without a common name, in the order of the first ones."""
-    order = list(dict.fromkeys(statements))
-    parts: list[tuple[set[str], list[Triple]]] = []
-    for triple in order:
-        joined = (set(map(name_of_label, pair_of(triple))), [triple])
-        apart = []
-        for part in parts:
-            if joined[0] & part[0]:
-                joined = (joined[0] | part[0], joined[1] + part[1])
-            else:
-                apart.append(part)
-        parts = [*apart, joined]
-    return sorted(
-        (sorted(own, key=order.index) for _, own in parts), key=lambda p: order.index(p[0])
-    )
+    ordered = sorted(detections, key=lambda one: -one.score)
+    own = {name: [one for one in ordered if one.name == name] for name in by_name(labels)}
+    return max(ways(labels, own), key=holding)  # the first one of equals

@@ -65,8 +65,8 @@ class Reading:
 
     Attributes:
         verdicts: statement -> the verdict on it.
-        present: names of the objects that the judge finds, in lower case; None for a judge that
-            does not look for objects.
+        present: Names and labels of the objects that the judge finds, in lower case; None for a
+            judge that does not look for objects.
         evidence: Further facts about the picture that ``results.jsonl`` keeps, as plain JSON.
     """
 

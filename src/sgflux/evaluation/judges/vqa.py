@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -138,7 +138,10 @@ class VqaJudge:
                     "letters": round(mass, 4),
                 }
             )
-        present = [None if self._detector is None else frozenset(found) for found in boxes]
+        present = [
+            None if self._detector is None else _labels_of(own, found)
+            for own, found in zip(statements, boxes, strict=True)
+        ]
         return [
             Reading(said, there, {"questions": own, **({"boxes": found} if found else {})})
             for said, there, own, found in zip(verdicts, present, questions, boxes, strict=True)
@@ -191,6 +194,12 @@ class VqaJudge:
             count = len(one.options)
             own = np.stack([next(rows)[:count] for _ in range(count)])
             yield averaged(own), float(np.exp(own).sum(axis=1).mean())
+
+
+def _labels_of(statements: Iterable[Triple], found: Collection[str]) -> frozenset[str]:
+    """Return the names that are found, and the labels of them: twins are not told apart."""
+    labels = {label for triple in statements for label in pair_of(triple)}
+    return frozenset({*found, *(label for label in labels if name_of_label(label) in found)})
 
 
 def options_of(triple: Triple) -> tuple[Triple, ...]:

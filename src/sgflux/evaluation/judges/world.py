@@ -1,6 +1,6 @@
-"""The bundled world's judge, asked in names instead of indices.
+"""The bundled world's judge as one of the judges of an evaluation.
 
-Shapes: N pictures, Q pairs of objects of a picture, C classes (predicates, then "none").
+Shapes: N pictures, C classes (predicates, then "none").
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.judge import (
+    NONE,
     Images,
     JudgeIdentity,
     Outcome,
@@ -22,17 +23,18 @@ from sgflux.evaluation.judges.judge import (
     predicate_of,
 )
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.graphs.twins import MAX_WAYS, connected, labels_of, number_of_ways
 from sgflux.world.judge import CLASSES, IMAGE_SIZE, WorldJudge, read_judge, to_judge_images
-from sgflux.world.scenes import OBJECT_NAMES, PREDICATES
-
-_INDEX = {name: index for index, name in enumerate(OBJECT_NAMES)}
+from sgflux.world.reading import object_index, read_relations
+from sgflux.world.scenes import PREDICATES
 
 
 class WorldJudgeAdapter:
     """The network of :mod:`sgflux.world.judge` as a judge.
 
     A statement holds if its predicate is the likeliest class of its pair, whether or not the
-    network finds the two objects.
+    network finds the two objects. Objects of one name are told apart as
+    :mod:`sgflux.world.reading` says; where fewer are found, statements are not found.
     """
 
     def __init__(
@@ -54,29 +56,28 @@ class WorldJudgeAdapter:
         return predicate in PREDICATES
 
     def check(self, graphs: Iterable[SceneGraph]) -> None:
-        """See :meth:`Judge.check`; two objects of one name cannot be told apart either."""
+        """See :meth:`Judge.check`; too many objects of equal names are too many ways to try."""
         for graph in graphs:
-            names = [name.casefold() for name in graph.objects]
             for name in graph.objects:
-                _object(name)
-                if names.count(name.casefold()) > 1:
+                object_index(name)
+            for part in connected(graph.labelled_triples()):
+                if number_of_ways(labels_of(part)) > MAX_WAYS:
                     raise SgfluxError(
-                        f"the world judge cannot tell two objects called {name!r} apart; "
-                        "use judge 'none'"
+                        f"the world judge tries at most {MAX_WAYS:,} ways to tell objects of equal "
+                        f"names apart, and the graph of {sorted(labels_of(part))} has more; leave "
+                        "such graphs out, or use judge 'none'"
                     )
 
     def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
         """See :meth:`Judge.read`; pictures are squares of a multiple of 64 pixels."""
-        pairs = [list(dict.fromkeys(map(pair_of, own))) for own in statements]
         readings: list[Reading] = []
         for start in range(0, len(images), self._batch_size):
             window = slice(start, start + self._batch_size)
-            scores, present = self._scores(images[window], pairs[window])
-            for own, asked, values, there in zip(
-                statements[window], pairs[window], scores, present, strict=True
-            ):
-                of_pair = dict(zip(asked, values, strict=True))
-                readings.append(reading_of(own, scores=of_pair, present=there))
+            found = read_relations(self._network, _judge_images(images[window]), statements[window])
+            readings += [
+                reading_of(own, scores=relations.scores, present=relations.present)
+                for own, relations in zip(statements[window], found, strict=True)
+            ]
         return readings
 
     def features(self, images: Images) -> np.ndarray:
@@ -92,27 +93,6 @@ class WorldJudgeAdapter:
                 parts.append(self._network.encode(batch).tokens.mean(1).numpy())
         return np.concatenate(parts)
 
-    def _scores(
-        self, images: Images, pairs: Sequence[Sequence[tuple[str, str]]]
-    ) -> tuple[list[np.ndarray], list[frozenset[str]]]:
-        """Return N of (Q, C) float32 log-probabilities, and the names of the objects in each."""
-        indices = [[(_object(one), _object(other)) for one, other in own] for own in pairs]
-        # Pictures with fewer pairs are padded with any valid one, which is then cut off.
-        width = max(1, *(len(own) for own in indices))
-        padded = torch.tensor([own + [(0, 1)] * (width - len(own)) for own in indices])
-        with torch.inference_mode():
-            features = self._network.encode(_judge_images(images))
-            logits = self._network.relation_logits(features, padded[..., 0], padded[..., 1])
-            values = torch.log_softmax(logits.float(), dim=-1).numpy()
-        there = (features.presence_logits > 0).tolist()
-        return (
-            [value[: len(own)] for value, own in zip(values, indices, strict=True)],
-            [
-                frozenset(n for n, is_there in zip(OBJECT_NAMES, row, strict=True) if is_there)
-                for row in there
-            ],
-        )
-
 
 def reading_of(
     statements: Iterable[Triple],
@@ -124,12 +104,16 @@ def reading_of(
 
     Args:
         statements: the statements, with the predicates of the bundled world.
-        scores: (subject, object) in lower case -> log-probabilities of the classes, (C,).
-        present: names of the objects in the picture, in lower case.
+        scores: (subject, object) in lower case -> log-probabilities of the classes, (C,). Pairs of
+            twins that the picture does not show are missing.
+        present: labels of the objects in the picture, in lower case.
     """
     verdicts = {}
     for triple in statements:
-        values = scores[pair_of(triple)]
+        values = scores.get(pair_of(triple))
+        if values is None:
+            verdicts[triple] = Verdict(Outcome.NOT_FOUND, relation=NONE)
+            continue
         relation, stated = CLASSES[int(np.argmax(values))], predicate_of(triple)
         outcome = Outcome.HOLDS
         if relation != stated:
@@ -149,16 +133,6 @@ def reading_of(
         "present": sorted(present),
     }
     return Reading(verdicts=verdicts, present=present, evidence=evidence)
-
-
-def _object(name: str) -> int:
-    index = _INDEX.get(name.casefold())
-    if index is None:
-        raise SgfluxError(
-            f"the world judge does not know the object {name!r}, only {list(OBJECT_NAMES)}; "
-            "use judge 'none' for pictures of other things"
-        )
-    return index
 
 
 def _judge_images(images: Images) -> torch.Tensor:
