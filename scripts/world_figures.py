@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sgflux.world.scenes import PREDICATES, WorldScene, sample_scene
+from sgflux.world.shapes import shapes_of
 
 
 def _tile(scene: WorldScene, zoom: int) -> Image.Image:
@@ -55,14 +56,36 @@ def save_scenes_figure(path: Path, *, seed: int = 0, zoom: int = 3) -> None:
     sheet.save(path)
 
 
+def save_shapes_figure(path: Path, *, seed: int = 0, zoom: int = 3) -> None:
+    """Scenes of four triples of every shape, then scenes of two to four triples with twins."""
+    columns = 6
+    twins = [shape for n in (2, 3, 4) for shape in shapes_of(n, twins=True)]
+    shapes = [*shapes_of(4, twins=False), *twins[:10], *twins[-6:]]
+    step, label = 64 * zoom + 8, 62
+    rows = len(shapes) // columns
+    sheet = Image.new("RGB", (columns * step, rows * (step + label)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, shape in enumerate(shapes):
+        rng = np.random.default_rng((seed, 98, index))
+        scene = sample_scene(rng, triples=len(shape.edges), shape=shape)
+        x, y = index % columns * step, index // columns * (step + label)
+        sheet.paste(_tile(scene, zoom), (x, y + label))
+        for line, triple in enumerate(scene.graph().labelled_triples()):
+            text = f"{triple.subject} {triple.predicate} {triple.object}"
+            draw.text((x, y + 1 + 12 * line), text, fill="black")
+        draw.text((x, y + 49), shape.name.partition(":")[0], fill="gray")
+    sheet.save(path)
+
+
 def main() -> None:
-    """Write docs/figures/world_predicates.png and world_scenes.png."""
+    """Write world_predicates.png, world_scenes.png and world_shapes.png."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/figures"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     save_predicates_figure(arguments.out / "world_predicates.png", seed=arguments.seed)
     save_scenes_figure(arguments.out / "world_scenes.png", seed=arguments.seed)
+    save_shapes_figure(arguments.out / "world_shapes.png", seed=arguments.seed)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,16 @@ FOUR = "cup, on, plate; cup#2, on, plate; cup#3, left of, cup; plate, on, table"
         ),
         (
             "dog, left of, dog#2; dog#2, above, cat; (owl)",
+            "terse",
+            "a photo of dog left of another dog and second dog above cat and owl",
+        ),
+        (
+            "man, wearing, hat; dog, around/near, man",
+            "terse",
+            "a photo of dog near man and man wearing hat",
+        ),
+        (
+            "dog, left of, dog#2; dog#2, above, cat; (owl)",
             "articles",
             "a photo of a dog to the left of another dog and the second dog above a cat and an owl",
         ),

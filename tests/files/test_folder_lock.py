@@ -248,6 +248,7 @@ COMMANDS = {
     "world train-base --output-dir {}/x": False,
     "world measure-base --output {}/x": True,
     "world train-judge --output {}/x": True,
+    "world measure-judge --output {}/x": True,
 }
 
 

@@ -6,11 +6,14 @@ would be read off the other one.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.generators import WorldGenerator
 from sgflux.world.judge import CLASSES, WorldJudge, read_judge, to_judge_images
 from sgflux.world.reading import Relations, class_index, find_places, read_relations
 from sgflux.world.scenes import render_relationships
@@ -108,3 +111,16 @@ def test_cells_say_which_object_is_meant(judge: WorldJudge) -> None:
         rtol=0,
         atol=0,
     )
+
+
+def test_the_oracle_draws_both_twins(judge: WorldJudge) -> None:
+    """Would fail if the generator that tests the evaluation drew one dog for two."""
+    graph = SceneGraph.parse("dog, riding, box; dog#2, carrying, cup; dog#2, left of, hat")
+    requests = [
+        SimpleNamespace(seed=seed, graph=graph, text=graph, prompt="", place=f"line {seed}")
+        for seed in range(6)
+    ]
+    images = to_judge_images(WorldGenerator("oracle").draw(requests))
+    statements = graph.labelled_triples()
+    readings = read_relations(judge, images, [statements] * 6)
+    assert right(readings, graph.to_text()) >= 0.75

@@ -11,9 +11,9 @@ from sgflux.settings.world_models import MeasureJudgeConfig
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Measure the bundled world's judge on fresh pictures."""
     config = command.parse(MeasureJudgeConfig, arguments)
-    from sgflux.world.judge_measuring import measure_judge_file
-
     with command.hold(config.output, beside=True):
+        from sgflux.world.judge_measuring import measure_judge_file
+
         measure_judge_file(config)
     return 0
 

@@ -6,11 +6,12 @@ dog", then "the first dog" and "the second dog". Statements come in reading orde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
 from sgflux.data.examples import SceneExample
-from sgflux.data.prompts import prompt_for
+from sgflux.data.prompts import in_prose, prompt_for
 from sgflux.data.reading_order import reading_order
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
@@ -53,6 +54,31 @@ class _Telling:
         return self.graph.objects[index].casefold() == name.casefold()
 
 
+def terse(graph: SceneGraph) -> str:
+    """Write "a photo of man riding horse and man wearing hat", but "another dog" of a second one.
+
+    It is the plain text of a graph without things of equal names, and the shortest text that tells
+    such things apart. Statements come in the graph's own order.
+    """
+    told = _Telling(graph)
+    parts = [
+        f"{_bare(told.name(s))} {in_prose(DEFAULT_VOCABULARY.normalize(predicate))} "
+        f"{_bare(told.name(o))}"
+        for s, predicate, o in graph.relationships
+    ]
+    return f"a photo of {' and '.join([*parts, *map(_bare, told.rest())])}"
+
+
+def _in_reading_order(graph: SceneGraph) -> SceneGraph:
+    stated = tuple(graph.relationships[index] for index in reading_order(graph))
+    return SceneGraph(objects=graph.objects, relationships=stated)
+
+
+def _bare(name: str) -> str:
+    """Leave the article of a thing out."""
+    return re.sub("^(a|an|the) ", "", name)
+
+
 def _articles(graph: SceneGraph) -> str:
     """Write "a photo of a man riding a horse and the man wearing a hat"."""
     told = _Telling(graph)
@@ -89,6 +115,7 @@ def _listed(graph: SceneGraph) -> str:
 
 WORDINGS: dict[str, Callable[[SceneExample], str]] = {
     "plain": lambda example: prompt_for(example, "relational"),
+    "terse": lambda example: terse(_in_reading_order(example.graph)),
     "articles": lambda example: _articles(example.graph),
     "joined": lambda example: _joined(example.graph),
     "sentences": lambda example: _sentences(example.graph),

@@ -1,4 +1,4 @@
-"""Settings of ``sgflux world train-base``, ``measure-base`` and ``train-judge``."""
+"""Settings of ``sgflux world train-base``, ``measure-base``, ``train-judge``, ``measure-judge``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ class TrainBaseConfig:
     random weights."""
     scenes: int = 60_000
     """Number of pictures of the world to train on."""
+    scene_sizes: tuple[float, ...] = (0.25, 0.65, 0.1)
+    """Shares of the pictures with one, two, three and four triples; four numbers or fewer, whose
+    sum is 1."""
+    twins: float = 0.0
+    """Share of scenes with twins, two objects of one name, among those of at least two triples.
+    With twins or scenes of four triples, scenes of three and four have every shape equally
+    often."""
+    hold_out_shapes: tuple[str, ...] = ()
+    """Shapes of graphs that no picture has, given as for 'sgflux data world'."""
+    text_length: int = 24
+    """Number of tokens of T5's sequence. Four statements with twins need 32."""
     sharing_weight: float = 1.0
     """Factor by which scenes whose statements share an object are drawn more often."""
     vae_steps: int = 1_400

@@ -29,7 +29,7 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import OBJECT_NAMES
 from sgflux.world.scenes import PREDICATES, WorldScene, has_room, sample_scene
-from sgflux.world.shapes import MAX_STATEMENTS, Shape, shape_of, shapes_of
+from sgflux.world.shapes import MAX_STATEMENTS, Shape, shape_name, shape_of, shapes_of
 
 SPLITS: dict[str, str] = {"train": "train", "validation": "val", "test": "test"}
 """Name of a split (and of its file) -> what ``meta.h5_split`` calls it."""
@@ -218,7 +218,7 @@ class Shapes:
             raise SgfluxError(f"twins must be a share from 0 to 1, got {twins}")
         if twins and max(sizes) == 1:
             raise SgfluxError("twins need scenes of at least two triples; give triples like 1,2")
-        names = tuple(dict.fromkeys(map(_shape_name, held_out)))
+        names = tuple(dict.fromkeys(map(shape_name, held_out)))
         for size in sizes:
             for with_twins in _kinds(size, twins):
                 known = {shape.name for shape in shapes_of(size, twins=with_twins)}
@@ -309,25 +309,6 @@ def _kinds(size: int, twins: float) -> list[bool]:
     if size == 1 or not twins:
         return [False]
     return [True] if twins == 1 else [False, True]
-
-
-def _shape_name(given: str) -> str:
-    """Return the name of a shape that is given by its name or by a graph."""
-    names = {
-        shape.name
-        for size in range(1, MAX_STATEMENTS + 1)
-        for with_twins in (False, True)
-        for shape in shapes_of(size, twins=with_twins)
-    }
-    if given in names:
-        return given
-    try:
-        return shape_of(SceneGraph.parse(given))
-    except SgfluxError as error:
-        raise SgfluxError(
-            f"hold_out_shapes: {given!r} is neither the text of a graph ({error}) nor one of the "
-            f"shapes {sorted(names)}"
-        ) from error
 
 
 def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:

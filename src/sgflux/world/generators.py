@@ -114,13 +114,13 @@ WORLD_GENERATORS: dict[str, Callable[[Request], SceneGraph | None]] = {
 def _relations(graph: SceneGraph) -> list[NameTriple]:
     return [
         (triple.subject, DEFAULT_VOCABULARY.normalize(triple.predicate), triple.object)
-        for triple in graph.triples()
+        for triple in graph.labelled_triples()
     ]
 
 
 def _random_relations(rng: np.random.Generator, text: SceneGraph) -> list[NameTriple]:
     """Relate each object to one before it at random, in either order."""
-    names = list(text.objects)
+    names = list(text.labels())
     order = [names[i] for i in rng.permutation(len(names))]
     triples = []
     for place in range(1, len(order)):

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 
 MAX_STATEMENTS = 4
@@ -88,6 +89,29 @@ def shapes_of(statements: int, *, twins: bool) -> tuple[Shape, ...]:
                 one = Shape(shape.edges, pair)
                 with_twins.setdefault(one.name, one)
     return tuple(with_twins.values())
+
+
+def shape_name(given: str) -> str:
+    """Return the name of a shape that is given by its name or as the text of a graph that has it.
+
+    Raises:
+        SgfluxError: if it is neither.
+    """
+    names = {
+        shape.name
+        for size in range(1, MAX_STATEMENTS + 1)
+        for with_twins in (False, True)
+        for shape in shapes_of(size, twins=with_twins)
+    }
+    if given in names:
+        return given
+    try:
+        return shape_of(SceneGraph.parse(given))
+    except SgfluxError as error:
+        raise SgfluxError(
+            f"hold_out_shapes: {given!r} is neither the text of a graph ({error}) nor one of the "
+            f"shapes {sorted(names)}"
+        ) from error
 
 
 def _in_words(edges: Sequence[Edge], alike: Sequence[Sequence[int]]) -> str:

@@ -6,6 +6,9 @@ If one of these failed, the recipe would write a folder that plain diffusers can
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxPipeline
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
@@ -36,6 +40,7 @@ from sgflux.world.tiny_flux.scenes import (
     make_scenes,
     scene_captions,
     scene_layout,
+    shares_an_object,
 )
 from sgflux.world.tiny_flux.training import CaptionTable, learning_rate_factor
 
@@ -213,6 +218,9 @@ def test_text_stays_and_the_student_begins_where_it_is_told(tmp_path: Path) -> N
         ({"distill_onto_start": True}, "distill_onto_start needs start_from"),
         ({"sharing_weight": 0.0}, "sharing_weight must be positive, got 0.0"),
         ({"distill_early_share": 1.5}, "distill_early_share must be between 0 and 1, got 1.5"),
+        ({"scene_sizes": (0.5, 0.6)}, "up to 4 shares whose sum is 1, got"),
+        ({"twins": 2.0}, "twins must be a share from 0 to 1, got 2.0"),
+        ({"hold_out_shapes": ("star of 4",)}, "no scene of this world has the shape 'star of 4'"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, settings: dict[str, object], named: str) -> None:
@@ -295,6 +303,66 @@ def _stop_after_saving(config: TrainBaseConfig, module: ModuleType, checkpoint: 
         patch.setattr(module, "save_checkpoint", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train_base(config)
+
+
+def test_scenes_have_the_shapes_that_are_asked_for(tmp_path: Path) -> None:
+    settings = {"scene_sizes": (0.0, 0.0, 0.2, 0.8), "twins": 0.5, "seed": 3, "scenes": 24}
+    held_out = ("star of 4", "a, on, b; b, on, c; c, on, d; d, on, e")
+    config = TrainBaseConfig(output_dir=tmp_path, hold_out_shapes=held_out, **settings)
+    _, captions, _ = make_scenes(config)
+    sizes = [int(caption_roles(str(row[0]), length=32).sum()) // 2 for row in captions]
+    assert set(sizes) == {3, 4}
+    with_twins = [row for row in captions if "another" in row[0]]
+    assert 6 <= len(with_twins) <= 18
+    for row in with_twins:
+        assert "another" in row[1]
+        assert not {"another", "first", "second"} & set(" ".join(row[2:]).split())
+    for row in captions:
+        words = re.findall("|".join(OBJECT_NAMES), str(row[0]))
+        assert max(Counter(words).values()) < 4 or "another" in row[0], "no object is in all four"
+
+
+def test_captions_tell_twins_apart() -> None:
+    caption = "a photo of man near another dog and first dog on man and second dog above cup"
+    roles = caption_roles(caption, length=32)
+    words = caption.split()
+    said = {
+        (words[place], PREDICATES[role % 24], "object" if role >= 24 else "subject")
+        for place, role in np.argwhere(roles)
+    }
+    assert said == {
+        ("man", "around/near", "subject"),
+        ("dog", "around/near", "object"),
+        ("dog", "on", "subject"),
+        ("man", "on", "object"),
+        ("dog", "above", "subject"),
+        ("cup", "above", "object"),
+    }
+    assert shares_an_object("a photo of dog on box and another dog above box")
+    assert not shares_an_object("a photo of dog on box and another dog above cup")
+    assert shares_an_object("a photo of dog on box and another dog above cup and second dog on man")
+
+
+def test_new_words_take_no_embedding_from_others() -> None:
+    """Weights of a tokenizer without "another" keep the embeddings of all of its words."""
+    model = CaptionedFlux(text_length=32)
+    before = model.t5.shared.weight.detach().clone()
+    bundled = Path(str(resources.files("sgflux"))) / "assets/tiny-flux"
+    model.load_pipeline(bundled)
+    loaded = T5EncoderModel.from_pretrained(bundled, subfolder="text_encoder_2").shared.weight
+    count = len(loaded)
+    assert torch.equal(model.t5.shared.weight[:count], loaded)
+    assert torch.equal(model.t5.shared.weight[count:], before[count:])
+    assert torch.equal(model.t5.encoder.embed_tokens.weight, model.t5.shared.weight)
+    known = PreTrainedTokenizerFast.from_pretrained(bundled, subfolder="tokenizer_2")
+    words = ["dog", "horse", "near", "zebra", "##x"]
+    assert model.tokenizer_2.convert_tokens_to_ids(words) == known.convert_tokens_to_ids(words)
+    text = "a photo of dog in front of horse and another dog hanging from horse and second dog "
+    text += "looking at cup and man playing with first dog"
+    for ids, length in zip(model.tokenize([text]), (32, 32), strict=True):
+        assert ids.shape == (1, length)
+    with pytest.raises(SgfluxError, match="give a larger text_length"):
+        CaptionedFlux().tokenize([text])
 
 
 def test_scenes_are_the_same_every_time(tmp_path: Path) -> None:

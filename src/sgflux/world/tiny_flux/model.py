@@ -1,6 +1,6 @@
 """tiny-flux's networks: a linear code of patches, FLUX's autoencoder, text encoders, transformer.
 
-Shapes: B batch, pictures of H = W = 64 pixels, latents (B, 16, 16, 16), packed (B, 64, 64), L = 24
+Shapes: B batch, pictures of H = W = 64 pixels, latents (B, 16, 16, 16), packed (B, 64, 64), L
 tokens of T5's sequence.
 """
 
@@ -138,10 +138,10 @@ class CaptionedFlux(nn.Module):
     image_ids: Tensor
     text_ids: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, text_length: int = SEQUENCE_LENGTH) -> None:
         super().__init__()
         self.tokenizer = make_tokenizer(OBJECT_NAMES, max_length=CLIP_LENGTH, start=True)
-        self.tokenizer_2 = make_tokenizer(OBJECT_NAMES, max_length=SEQUENCE_LENGTH, start=False)
+        self.tokenizer_2 = make_tokenizer(OBJECT_NAMES, max_length=text_length, start=False)
         self.clip, self.t5 = make_text_encoders(self.tokenizer, self.tokenizer_2)
         self.transformer = make_transformer()
         width = self.transformer.inner_dim
@@ -153,27 +153,38 @@ class CaptionedFlux(nn.Module):
             self.transformer.proj_out.bias[LIVE_DIMENSIONS:] = 0
         side = RESOLUTION // 8
         self.register_buffer("image_ids", image_ids(side, side), persistent=False)
-        self.register_buffer("text_ids", text_ids(SEQUENCE_LENGTH), persistent=False)
+        self.register_buffer("text_ids", text_ids(text_length), persistent=False)
 
     def load_pipeline(self, folder: Path) -> None:
         """Take transformer and text encoders of a pipeline that this recipe made.
 
-        The two heads that only training needs are not in it; they stay as they are.
+        The two heads that only training needs are not in it; they stay as they are. So do the
+        embeddings of words that its tokenizers did not know yet.
         """
         transformer = FluxTransformer2DModel.from_pretrained(folder, subfolder="transformer")
         clip = CLIPTextModel.from_pretrained(folder, subfolder="text_encoder")
         t5 = T5EncoderModel.from_pretrained(folder, subfolder="text_encoder_2")
         self.transformer.load_state_dict(transformer.state_dict())
-        self.clip.load_state_dict(clip.state_dict())
-        self.t5.load_state_dict(t5.state_dict())
+        for own, loaded in ((self.clip, clip), (self.t5, t5)):
+            words = own.get_input_embeddings().weight
+            known = loaded.get_input_embeddings().weight
+            loaded.set_input_embeddings(
+                nn.Embedding.from_pretrained(torch.cat([known, words[len(known) :]]).detach())
+            )
+            own.load_state_dict(loaded.state_dict())
 
     def tokenize(self, captions: list[str]) -> tuple[Tensor, Tensor]:
-        """Return token ids of both encoders, (B, 32) and (B, 24) int64, padded as usual."""
+        """Return token ids of both encoders, (B, 32) and (B, L) int64, padded as usual."""
         ids = []
         for tokenizer in (self.tokenizer, self.tokenizer_2):
             encoded = tokenizer(captions, padding="max_length", return_tensors="pt")["input_ids"]
             if encoded.shape[1] > tokenizer.model_max_length:
-                raise SgfluxError("a caption of the bundled world exceeds the text length")
+                longest = max(captions, key=len)
+                raise SgfluxError(
+                    f"a caption of the bundled world has {encoded.shape[1]} tokens, more than the "
+                    f"text length of {tokenizer.model_max_length}: give a larger text_length, of "
+                    f"32 at most; the longest caption is {longest!r}"
+                )
             ids.append(encoded)
         return ids[0], ids[1]
 

@@ -26,6 +26,8 @@ from sgflux.bases.devices import resolve_device
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.writing import make_folder, replace_file, unfinished_folder
+from sgflux.world.dataset import Shapes
+from sgflux.world.shapes import MAX_STATEMENTS
 from sgflux.world.tiny_flux.autoencoder import train_autoencoder
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
 from sgflux.world.tiny_flux.distillation import distil
@@ -66,6 +68,20 @@ def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, fo
         replace_folder(partial, folder)
 
 
+def _check_scenes(config: TrainBaseConfig) -> None:
+    """Refuse settings by which no scenes can be drawn."""
+    sizes = config.scene_sizes
+    if not 1 <= len(sizes) <= MAX_STATEMENTS or min(sizes) < 0 or abs(sum(sizes) - 1) > 1e-6:
+        raise SgfluxError(
+            f"scene_sizes must be up to {MAX_STATEMENTS} shares whose sum is 1, got {sizes!r}"
+        )
+    if not 0 <= config.twins <= 1:
+        raise SgfluxError(f"twins must be a share from 0 to 1, got {config.twins!r}")
+    drawn = tuple(size for size, share in enumerate(sizes, start=1) if share)
+    if config.twins or config.hold_out_shapes:
+        Shapes.of(drawn, twins=config.twins, held_out=config.hold_out_shapes)
+
+
 def train_base(config: TrainBaseConfig) -> Path:
     """Run the recipe, continuing an unfinished run; returns the finished pipeline's folder.
 
@@ -81,6 +97,7 @@ def train_base(config: TrainBaseConfig) -> Path:
         raise SgfluxError(
             f"distill_early_share must be between 0 and 1, got {config.distill_early_share!r}"
         )
+    _check_scenes(config)
     config = replace(config, device=str(resolve_device(config.device)))
     make_folder(config.output_dir)
     if config.threads:

@@ -1,6 +1,6 @@
 """tiny-flux's training set: pictures of the bundled world, their captions and their layouts.
 
-Shapes: N pictures of H = W = 64 pixels, L = 24 tokens of T5's sequence.
+Shapes: N pictures of H = W = 64 pixels, L tokens of T5's sequence.
 """
 
 from __future__ import annotations
@@ -10,41 +10,43 @@ import os
 import random
 import re
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sgflux.data.graph_texts import terse
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
+from sgflux.world.shapes import MAX_STATEMENTS, Shape, shape_name, shapes_of
 from sgflux.world.tiny_flux.config import TrainBaseConfig
 from sgflux.world.tiny_flux.text import SEQUENCE_LENGTH
 
 RESOLUTION = 64
 CAPTIONS_PER_KIND = 2  # of every scene, relational and neutral ones; the first in reading order
-SCENE_SIZES = (0.25, 0.65, 0.1)  # shares of scenes with one, two and three triples
 LAYOUT_ROWS = len(OBJECT_NAMES) + 2 * len(PREDICATES)
 
 
 def scene_captions(scene: WorldScene, rng: random.Random) -> list[str]:
     """Write relational captions, then neutral ones in random order of the objects.
 
-    The first relational caption is in reading order; the others are so unless every statement
+    Relational captions tell two objects of one name apart, neutral ones name it twice. The first
+    relational caption is in reading order; the others are so unless every statement
     shares an object with another one, which says where they go in any order. A neutral caption must
     give nothing away.
     """
     ordered = scene.in_reading_order()
-    relational = [prompts_for_graph(ordered, "relational")]
+    relational = [terse(ordered)]
     for _ in range(CAPTIONS_PER_KIND - 1):
         stated = list(ordered.relationships)
         if len(scene.objects) == len(stated) + 1:
             rng.shuffle(stated)
         shuffled = replace(ordered, relationships=tuple(stated))
-        relational.append(prompts_for_graph(shuffled, "relational"))
+        relational.append(terse(shuffled))
     objects, neutral = list(scene.objects), []
     for _ in range(CAPTIONS_PER_KIND):
         rng.shuffle(objects)
@@ -76,42 +78,68 @@ def scene_layout(scene: WorldScene) -> np.ndarray:
     return rows.reshape(LAYOUT_ROWS, side * side)
 
 
-_STATED = re.compile(
-    rf"({'|'.join(OBJECT_NAMES)}) ({'|'.join(p.split('/')[-1] for p in PREDICATES)}) "
-    rf"({'|'.join(OBJECT_NAMES)})"
-)
+_NAME = rf"(?:(another|first|second) )?({'|'.join(OBJECT_NAMES)})"
+_STATED = re.compile(rf"{_NAME} ({'|'.join(p.split('/')[-1] for p in PREDICATES)}) {_NAME}")
 
 
-def caption_roles(caption: str) -> np.ndarray:
-    """Return which word is subject (first 24 columns) or object of what: (24, 48) bool.
+def caption_roles(caption: str, *, length: int = SEQUENCE_LENGTH) -> np.ndarray:
+    """Return which word is subject (first 24 columns) or object of what: (length, 48) bool.
 
     One row a token of T5's sequence; the world's captions have one token a word.
     """
     words = [said.split("/")[-1] for said in PREDICATES]
-    roles = np.zeros((SEQUENCE_LENGTH, 2 * len(PREDICATES)), bool)
+    roles = np.zeros((length, 2 * len(PREDICATES)), bool)
     for match in _STATED.finditer(caption):
-        predicate = words.index(match[2])
-        roles[caption[: match.start(1)].count(" "), predicate] = True
-        roles[caption[: match.start(3)].count(" "), len(PREDICATES) + predicate] = True
+        predicate = words.index(match[3])
+        roles[caption[: match.start(2)].count(" "), predicate] = True
+        roles[caption[: match.start(5)].count(" "), len(PREDICATES) + predicate] = True
     return roles
 
 
 def shares_an_object(caption: str) -> bool:
-    """Whether two statements of a caption name the same object."""
-    names = [name for match in _STATED.finditer(caption) for name in (match[1], match[3])]
+    """Whether two statements of a caption are about the same object."""
+    names = [
+        (which in ("another", "second"), name)
+        for match in _STATED.finditer(caption)
+        for which, name in ((match[1], match[2]), (match[4], match[5]))
+    ]
     return len(set(names)) < len(names)
 
 
-def _render_chunk(
-    arguments: tuple[int, int, int],
-) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
-    seed, chunk, count = arguments
-    rng = np.random.default_rng(np.random.SeedSequence([seed, 0xBA5E, chunk]))
-    order = random.Random(f"{seed} base captions {chunk}")
-    images, captions, layouts = np.empty((count, RESOLUTION, RESOLUTION, 3), np.uint8), [], []
-    for index in range(count):
-        triples = 1 + int(rng.choice(len(SCENE_SIZES), p=SCENE_SIZES))
-        scene = sample_scene(rng, triples=triples, resolution=RESOLUTION)
+@dataclass(frozen=True)
+class _Chunk:
+    """Some scenes that one process draws; see :class:`TrainBaseConfig` for the settings."""
+
+    seed: int
+    number: int
+    count: int
+    scene_sizes: tuple[float, ...]
+    twins: float
+    hold_out_shapes: tuple[str, ...]
+
+    def shape(self, rng: np.random.Generator, triples: int) -> Shape | None:
+        """Draw the shape of a scene; None for what a scene of so many triples usually shows."""
+        with_twins = bool(self.twins) and triples > 1 and rng.random() < self.twins
+        is_simple = not self.twins and len(self.scene_sizes) < MAX_STATEMENTS
+        if not with_twins and (is_simple or triples < 3) and not self.hold_out_shapes:
+            return None
+        shapes = [
+            shape
+            for shape in shapes_of(triples, twins=with_twins)
+            if shape.name not in self.hold_out_shapes
+        ]
+        return shapes[int(rng.integers(len(shapes)))]
+
+
+def _render_chunk(chunk: _Chunk) -> tuple[np.ndarray, list[list[str]], np.ndarray]:
+    rng = np.random.default_rng(np.random.SeedSequence([chunk.seed, 0xBA5E, chunk.number]))
+    order = random.Random(f"{chunk.seed} base captions {chunk.number}")
+    images = np.empty((chunk.count, RESOLUTION, RESOLUTION, 3), np.uint8)
+    captions, layouts = [], []
+    for index in range(chunk.count):
+        triples = 1 + int(rng.choice(len(chunk.scene_sizes), p=chunk.scene_sizes))
+        shape = chunk.shape(rng, triples)
+        scene = sample_scene(rng, triples=triples, shape=shape, resolution=RESOLUTION)
         images[index] = scene.image
         captions.append(scene_captions(scene, order))
         layouts.append(scene_layout(scene))
@@ -126,7 +154,11 @@ def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.nda
     path = config.output_dir / "scenes.npz"
     if not path.exists():
         chunk = 500
-        jobs = [(config.seed, c, chunk) for c in range(math.ceil(config.scenes / chunk))]
+        held_out = tuple(map(shape_name, config.hold_out_shapes))
+        jobs = [
+            _Chunk(config.seed, number, chunk, config.scene_sizes, config.twins, held_out)
+            for number in range(math.ceil(config.scenes / chunk))
+        ]
         workers = min(os.cpu_count() or 1, len(jobs))
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             parts = list(pool.map(_render_chunk, jobs) if workers > 1 else map(_render_chunk, jobs))

@@ -1,6 +1,7 @@
 """tiny-flux's transformer and text encoders, trained as one on the world's captions.
 
-Shapes: N pictures, B batch, latents (N, 16, 16, 16), packed (B, 64, 64), L = 24 tokens.
+Shapes: N pictures, B batch, latents (N, 16, 16, 16), packed (B, 64, 64), L tokens of T5's
+sequence.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class CaptionTable:
         texts: U distinct captions, sorted, and "".
         rows: Indices of each scene's captions, relational first, (N, 2 * CAPTIONS_PER_KIND) int64.
         ends: Cumulative sums of the weights with which scenes are drawn, (N,) float64.
-        clip_ids, t5_ids: Token ids of the texts, (U + 1, 32) and (U + 1, 24) int64.
+        clip_ids, t5_ids: Token ids of the texts, (U + 1, 32) and (U + 1, L) int64.
     """
 
     texts: list[str]
@@ -135,14 +136,16 @@ def train_transformer(
     without it both objects and the predicate are drawn long before their roles are told apart.
     """
     torch.manual_seed(config.seed + 1)
-    model = CaptionedFlux()
+    model = CaptionedFlux(text_length=config.text_length)
     if config.start_from is not None:
         model.load_pipeline(config.start_from)
     if config.keep_text:
         for part in (model.clip, model.t5):
             part.requires_grad_(False)
     table = CaptionTable.build(captions, model, sharing_weight=config.sharing_weight)
-    roles = np.packbits(np.stack([caption_roles(text) for text in table.texts]), axis=-1)
+    roles = np.packbits(
+        np.stack([caption_roles(text, length=config.text_length) for text in table.texts]), axis=-1
+    )
     log(config, f"{len(table.texts)} captions, latents {tuple(clean.shape)}")
 
     model.to(config.device)
