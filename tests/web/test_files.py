@@ -19,6 +19,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.bundle_folder import CONFIG_FILE
 from sgflux.training.log.run_log import RunLog
+from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.adapters import find_adapters, find_runs
 from sgflux.web.evaluations import read_rows
 from sgflux.web.gallery import Gallery
@@ -91,10 +92,11 @@ def test_sheets_of_a_training_are_found(tmp_path: Path) -> None:
     write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
     run = RunFiles(tmp_path)
     run.read()
-    (tmp_path / "samples").mkdir()
-    Image.new("RGB", (8, 8)).save(tmp_path / "samples" / "step10.png")
+    for step in (20, 100):
+        (tmp_path / sheet_of(step)).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / sheet_of(step))
     assert run.read()
-    assert [sheet.name for sheet in run.sheets] == ["step10.png"]
+    assert [sheet.name for sheet in run.sheets] == ["step20.png", "step100.png"], "newest last"
 
 
 # --- evaluations ----------------------------------------------------------------------------------
@@ -111,6 +113,10 @@ def test_the_rows_of_an_evaluation_are_those_with_their_own_graph(tmp_path: Path
     assert rows
     assert [row.graph for row in rows] == [SceneGraph.from_json(one["graph"]) for one in expected]
     assert [row.seed for row in rows] == [one["seed"] for one in expected]
+    lines[0] |= {"arm": "graph", "repeat": 1, "graph": expected[0]["graph"]}
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "results.jsonl").write_text(text, encoding="utf-8")
+    assert len(read_rows(folder)) == len(rows), "the second noise of a row is not listed again"
     with pytest.raises(SgfluxError, match="is no evaluation"):
         read_rows(tmp_path / "nothing")
 

@@ -66,7 +66,8 @@ class RunFiles:
         if metrics.is_file():
             self._read_metrics(metrics)
         self._read_log(log)
-        self.sheets = sorted((self.folder / SAMPLES_FOLDER).glob("*.png"))
+        sheets = (self.folder / SAMPLES_FOLDER).glob("step*.png")
+        self.sheets = sorted(sheets, key=lambda path: (len(path.name), path.name))
         return before != (self._offset, self.log, self.sheets)
 
     def _read_metrics(self, path: Path) -> None:
