@@ -314,7 +314,7 @@ def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig
             "sigma_shift 'resolution' has no effect",
         ),
         ({"sigma_scheme": "schnell", "t_min": 0.3, "t_max": 0.4}, "none of them lies between"),
-        ({"autoencoder": Path("ae.safetensors")}, "autoencoder .* has no effect: .* no single"),
+        ({"autoencoder": Path("ae.safetensors")}, "autoencoder .* has no effect with .* no single"),
         ({"model_id": "a.safetensors"}, "is a single file, the transformer alone; give components"),
         (
             {"model_id": "a.safetensors", "components": "b.safetensors"},
