@@ -73,13 +73,13 @@ from sgflux.training.log.run_log import duration
 from sgflux.training.loop import NotFiniteError
 from sgflux.training.run.train import train
 from sgflux.world.dataset import write_world
-from sgflux.world.demo import DEMO
+from sgflux.world.demo import FULL
 
 SHARED = (
     *("model_id", "height", "width", "dtype", "lr", "gate_lr_scale", "t_min", "t_max"),
     *("ema_decay", "val_examples", "lora_rank", "lora_alpha", "block_start", "block_end"),
 )
-"""Settings that all recipes take from the demo's training, where it has them."""
+"""Settings that all recipes take from the longer demo's training, where it has them."""
 
 RECORD, SPEED, FAILED = "ablation.json", "speed.json", "failed.json"
 
@@ -160,7 +160,7 @@ class Ablation:
 
     def _record(self) -> dict[str, Any]:
         """All settings that the results depend on."""
-        weights = sorted((Path(resolve_model_id(DEMO.training["model_id"]))).rglob("*.safetensors"))
+        weights = sorted((Path(resolve_model_id(FULL.training["model_id"]))).rglob("*.safetensors"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
         return {
             "sgflux": sgflux.__version__,
@@ -175,15 +175,15 @@ class Ablation:
         }
 
     def _shared(self) -> dict[str, Any]:
-        """Settings that all recipes share: the demo's, without those that the recipes vary."""
-        shared = {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
+        """Settings that all recipes share: the longer demo's, without those that the recipes vary."""
+        shared = {name: FULL.training[name] for name in SHARED if name in FULL.training}
         return {**shared, "number_triples": False}
 
     def _sampling(self) -> dict[str, Any]:
-        """The demo's sampling settings, with which all pictures are drawn."""
+        """The longer demo's sampling settings, with which all pictures are drawn."""
         return {
-            "graph_scale": DEMO.evaluation.get("graph_scale", 1.0),
-            "dtype": DEMO.evaluation.get("dtype", "auto"),
+            "graph_scale": FULL.evaluation.get("graph_scale", 1.0),
+            "dtype": FULL.evaluation.get("dtype", "auto"),
         }
 
     def _train_file(self, size: int) -> Path:
@@ -246,7 +246,7 @@ class Ablation:
             max_steps=self.scale.classifier_steps,
             latent_cache_dir=self.out_dir / "cache",
             device=self.device,
-            **{name: DEMO.training[name] for name in ("model_id", "height", "width", "dtype")},
+            **{name: FULL.training[name] for name in ("model_id", "height", "width", "dtype")},
         )
         card = train_classifier(config)
         print(f"{folder.name}: held-out accuracy {card.held_out['accuracy']:.1%}", flush=True)
@@ -308,7 +308,7 @@ class Ablation:
                 items=items,
                 steps=self.scale.sampling_steps,
                 batch_size=32,
-                model_id=DEMO.training["model_id"],
+                model_id=FULL.training["model_id"],
                 device=self.device,
                 **self._sampling(),
             ),

@@ -47,7 +47,7 @@ def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
     result["relation_by_objects"] = _by_objects(read)
     if objects := _objects_rows(read):
         result["objects_right"] = mean_estimate(objects).to_json()
-    by_size = _all_right_rows(read)
+    by_size = all_right_rows(read)
     result["all_triples_right"] = {
         str(size): mean_estimate(rows).to_json() for size, rows in sorted(by_size.items())
     }
@@ -138,6 +138,16 @@ def win_rates(judged: Judged) -> dict[str, Any]:
     The mean over two comparisons: g+'s statement against g-'s on the picture of g+, and g-'s
     against g+'s on the picture of g-. Who ignores the graph gets exactly one half.
     """
+    figures = {kind: _win_rate(kind, rows) for kind, rows in sorted(wins(judged).items())}
+    headline = str(NegativeKind.ROLE_SWAP)
+    return {
+        "win_rate": figures.get(headline) or _win_rate(headline, []),
+        "win_rate_by_kind": figures,
+    }
+
+
+def wins(judged: Judged) -> dict[str, list[tuple[float, float, str, str]]]:
+    """Return kind of negative -> (win on g+'s picture, win on g-'s, predicate, cluster) of items."""
     by_kind: dict[str, list[tuple[float, float, str, str]]] = {}
     pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(Arm.NEGATIVE_GRAPH, ()))
     for true, false in pairs:
@@ -147,18 +157,13 @@ def win_rates(judged: Judged) -> dict[str, Any]:
         statement, other = both = changed_statement(true.request.item, negative)
         if len(covered(true, both)) < 2 or len(covered(false, both)) < 2:
             continue
-        wins = (
+        on_each = (
             true.reading.preference(statement, other),
             false.reading.preference(other, statement),
         )
-        row = (*wins, predicate_of(statement), _cluster(true.request))
+        row = (*on_each, predicate_of(statement), _cluster(true.request))
         by_kind.setdefault(str(negative.kind), []).append(row)
-    figures = {kind: _win_rate(kind, rows) for kind, rows in sorted(by_kind.items())}
-    headline = str(NegativeKind.ROLE_SWAP)
-    return {
-        "win_rate": figures.get(headline) or _win_rate(headline, []),
-        "win_rate_by_kind": figures,
-    }
+    return by_kind
 
 
 def _win_rate(kind: str, rows: list[tuple[float, float, str, str]]) -> dict[str, Any]:
@@ -278,7 +283,7 @@ def relation_rows(
     ]
 
 
-def _all_right_rows(pictures: Iterable[JudgedPicture]) -> dict[int, list[Row]]:
+def all_right_rows(pictures: Iterable[JudgedPicture]) -> dict[int, list[Row]]:
     """Return number of statements -> one observation a picture: whether all of them are right.
 
     A picture with a statement that no judge covers is left out.

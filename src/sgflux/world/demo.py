@@ -95,6 +95,7 @@ FULL = replace(
     purpose=_TABLE["full"]["purpose"],
     world={**DEMO.world, **_TABLE["full"]["world"]},
     training={**DEMO.training, **_TABLE["full"]["training"]},
+    evaluation={**DEMO.evaluation, **_TABLE["full"]["evaluation"]},
 )
 
 
