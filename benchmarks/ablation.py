@@ -175,7 +175,7 @@ class Ablation:
         }
 
     def _shared(self) -> dict[str, Any]:
-        """Settings that all recipes share: the longer demo's, without those that the recipes vary."""
+        """Settings that all recipes share with the longer demo, without those that they vary."""
         shared = {name: FULL.training[name] for name in SHARED if name in FULL.training}
         return {**shared, "number_triples": False}
 

@@ -14,8 +14,10 @@ Writes ``benchmarks/results/demo_recipe.json``.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,6 @@ from sgflux.evaluation.records import PICTURE_RESULTS, RESULTS, read_lines
 from sgflux.evaluation.report.data import read_results
 from sgflux.evaluation.scoring import all_right_rows, relation_rows, wins
 from sgflux.evaluation.statistics import compare
-from sgflux.files.json_files import read_json
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
@@ -95,7 +96,9 @@ def run(folder: Path, recipe: str, seed: int) -> tuple[Judged, float]:
         )
         evaluate(config)
     results = read_results(own / "evaluation")
-    return read_lines(own / "evaluation" / PICTURE_RESULTS, results), read_json(spent)["cpu"]
+    return read_lines(own / "evaluation" / PICTURE_RESULTS, results), json.loads(spent.read_text())[
+        "cpu"
+    ]
 
 
 def figures(runs: Mapping[str, list[Judged]]) -> dict[str, Any]:
@@ -103,7 +106,7 @@ def figures(runs: Mapping[str, list[Judged]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, rows_of in FIGURES.items():
         of_seeds = {recipe: [rows_of(judged) for judged in own] for recipe, own in runs.items()}
-        pooled = {recipe: sum(map(list, rows), []) for recipe, rows in of_seeds.items()}
+        pooled = {recipe: list(chain.from_iterable(rows)) for recipe, rows in of_seeds.items()}
         estimate = macro_estimate if name == "relation accuracy" else mean_estimate
         found[name] = {
             **{

@@ -147,7 +147,7 @@ def win_rates(judged: Judged) -> dict[str, Any]:
 
 
 def wins(judged: Judged) -> dict[str, list[tuple[float, float, str, str]]]:
-    """Return kind of negative -> (win on g+'s picture, win on g-'s, predicate, cluster) of items."""
+    """Return kind of negative -> (win on g+'s picture, on g-'s picture, predicate, cluster)."""
     by_kind: dict[str, list[tuple[float, float, str, str]]] = {}
     pairs = _pairs(judged.get(Arm.GRAPH, ()), judged.get(Arm.NEGATIVE_GRAPH, ()))
     for true, false in pairs:
