@@ -123,6 +123,33 @@ def where(content: Content) -> str:
     )
 
 
+def recipe_region(content: Content | None) -> str:
+    """The demo's recipe beside its former one."""
+    if content is None:
+        return f"The demo's recipe: {NOT_MEASURED}."
+    rows = []
+    for name, figure in content["figures"].items():
+        gap = figure["difference"]
+        low, high = (100 * end for end in gap["ci95"])
+        cells = []
+        for recipe in ("former", "demo"):
+            whole = figure[recipe]["all"]
+            value = whole.get("value", whole.get("macro"))
+            seeds = ", ".join(f"{100 * seed:.1f}" for seed in figure[recipe]["seeds"])
+            cells.append(f"{100 * value:.1f} % ({seeds})")
+        rows.append([name, *cells, f"{100 * gap['difference']:+.1f} ({low:+.1f} to {high:+.1f})"])
+    spent = content["training_cpu_seconds"]
+    seconds = [
+        f"{min(spent[recipe]):.0f} to {max(spent[recipe]):.0f}" for recipe in ("former", "demo")
+    ]
+    rows.append(["CPU time of the training in seconds", *seconds, ""])
+    header = ["", "former recipe, scale 1.5", "demo, scale 1", "difference in points (95 %)"]
+    return markdown(header, rows) + (
+        "\n\nThe three figures in brackets are those of the three seeds of training, as means "
+        "over the pictures. Intervals are over test items and hold for these three seeds."
+    )
+
+
 def contrast_region(content: Content | None) -> str:
     """Ratios of steps with corrupted graphs or concepts to a plain step."""
     parts = [p for p in (content or {"parts": []})["parts"] if p["mode"] == "eager"]
@@ -562,6 +589,9 @@ def regions() -> dict[tuple[str, str], str]:
         ("performance.md", "training steps"): step_region(steps),
         ("performance.md", "sampling"): sampling_region(steps),
         ("performance.md", "gpu"): gpu_region(gpu),
+        ("performance.md", "demo recipe"): recipe_region(
+            read_results(RESULTS / "demo_recipe.json")
+        ),
         ("performance.md", "start-up"): startup_region(read_results(RESULTS / "startup.json")),
         ("performance.md", "text cache"): text_cache_region(
             read_results(RESULTS / "text_cache.json")
