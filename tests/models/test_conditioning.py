@@ -209,6 +209,7 @@ def naive_block(
     temb: Tensor,
     rotary: tuple[Tensor, Tensor],
     gates: tuple[Tensor, Tensor],
+    places: tuple[Tensor, Tensor] | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The formula of the conditioned block, written out for one example, head by head."""
     attn = block.attn
@@ -238,6 +239,8 @@ def naive_block(
     angles = tuple(part[length:] for part in rotary)
     for parts in (query, key):
         parts["image"] = apply_rotary_emb(parts["image"][None], angles, sequence_dim=1)[0]
+        if places is not None:
+            parts["graph"] = apply_rotary_emb(parts["graph"][None], places, sequence_dim=1)[0]
 
     def attend(name: str, sources: list[str]) -> Tensor:
         keys = torch.cat([key[source] for source in sources])
@@ -271,7 +274,8 @@ def naive_block(
     return out[0], out[1], out[2]
 
 
-def test_the_block_is_its_formula() -> None:
+@pytest.mark.parametrize("placed", [False, True])
+def test_the_block_is_its_formula(placed: bool) -> None:
     block = make_transformer(num_layers=1).transformer_blocks[0]
     image, text, graph = torch.randn(2, 24, 32), torch.randn(2, 7, 32), torch.randn(2, 4, 32)
     mask = torch.tensor([[True, True, True, True], [True, True, False, False]])
@@ -281,6 +285,9 @@ def test_the_block_is_its_formula() -> None:
     gates = torch.randn(2, 2, 1, 32)
     state = State(image, text, temb, rotary)
     tokens = GraphTokens(graph, mask[:, None, None], gates[0], gates[1], is_last=False)
+    turn = torch.rand(2, 4, 8).repeat_interleave(2, dim=2)  # a place of its own for each example
+    places = (turn.cos(), turn.sin()) if placed else None
+    tokens = tokens._replace(rotary=places)
     ours = graph_block(block, state, tokens)
     for row in range(2):
         expected = naive_block(
@@ -292,6 +299,7 @@ def test_the_block_is_its_formula() -> None:
             temb[row],
             rotary,
             (gates[0, row], gates[1, row]),
+            None if places is None else (places[0][row], places[1][row]),
         )
         for stream, reference in zip(ours, expected, strict=True):
             torch.testing.assert_close(stream[row], reference, rtol=1e-4, atol=1e-5)
