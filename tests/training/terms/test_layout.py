@@ -18,7 +18,7 @@ from sgflux.data.boxes import Box, Layout
 from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import load_bundle
+from sgflux.models.bundle import load_bundle
 from sgflux.settings.checks import ConfigError
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.settings.losses import LossSettings
