@@ -18,6 +18,7 @@ from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.aggregation import aggregate
 from sgflux.evaluation.report.headline import headline
+from sgflux.world.dataset import write_world
 from tests.helpers.evaluated import forget_lines, make_evaluation
 
 
@@ -151,3 +152,41 @@ def test_lines_of_an_earlier_version_make_no_figures(folder: Path, tmp_path: Pat
     forget_lines(copy)
     with pytest.raises(SgfluxError, match="was written by an earlier version"):
         aggregate(copy)
+
+
+def test_corrected_figures_follow_from_lines_and_calibration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the calibration to the results, the printed table, and the same figures again."""
+    data = tmp_path / "data" / "test.jsonl"
+    write_world(data.parent, train_per_class=0, val_per_class=0, test_per_class=4)
+    calibration, out = tmp_path / "judge.json", tmp_path / "evaluation"
+    given = ["--data", str(data), "--judge", "world"]
+    assert main(["eval", "calibrate", *given, "--output", str(calibration)]) == 0
+    arms = ["--arms", "graph", "negative_graph", "shuffled_graph"]
+    given += ["--calibration", str(calibration), "--generator", "oracle", *arms]
+    assert main(["eval", *given, "--output-dir", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    results = results_of(out)
+    rates, impossible = results["correction"]["rates"], results["correction"]["impossible"]
+    assert len(rates) >= 15
+    assert len(rates) + len(impossible) == 24
+    assert "around/near" in impossible, "it has no swapped statement"
+    assert results["arms"]["shuffled_graph"].get("corrected") is None
+    known = json.loads(calibration.read_text())["stated"]["per_predicate"]
+    for arm in ("graph", "negative_graph"):
+        found = results["arms"][arm]["corrected"]
+        assert found["predicates"] == len(rates)
+        for name, own in found["per_predicate"].items():
+            raw = found["raw"]["per_predicate"][name]["value"]
+            yes, no = known[name]["confirmed"], known[name]["swapped_accepted"]
+            assert own["value"] == pytest.approx(min(1, max(0, (raw - no) / (yes - no))))
+    assert results["arms"]["graph"]["corrected"]["macro"] > 0.9
+    assert results["arms"]["negative_graph"]["corrected"]["macro"] < 0.2
+    assert "The same, corrected for the judge's errors" in printed
+    assert "No correction is possible for" in printed
+    assert aggregate(out) == (results, [])
+    results["arms"]["graph"]["corrected"]["macro"] = 0.5
+    (out / "evaluation_results.json").write_text(json.dumps(results))
+    (line,) = aggregate(out)[1]
+    assert line.startswith("arms.graph.corrected.macro is 0.5 on record")

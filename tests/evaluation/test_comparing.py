@@ -161,3 +161,23 @@ def test_lines_that_were_changed_are_refused(
     forget_lines(copy)
     assert main(arguments) == 2
     assert "earlier version" in capsys.readouterr().err
+
+
+def test_predicates_that_the_judge_is_not_trusted_about_are_marked(
+    oracle: Path, swapped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(oracle / "results.jsonl", copy)
+    results = results_of(oracle)
+    standing = {"on": {"better_than_majority": "yes"}, "in": {"better_than_majority": "open"}}
+    results["calibration"] = {"judge": {"name": "world"}, "standing": standing}
+    (copy / "evaluation_results.json").write_text(json.dumps(results))
+    assert main(["eval", "compare", str(copy), str(swapped)]) == 0
+    said = capsys.readouterr().out
+    for name in ("in", "riding"):  # open, and never calibrated
+        assert f"  {name} †" in said
+    assert "  on †" not in said
+    assert "does not show it to be better than the majority answer" in " ".join(said.split())
+    assert main(["eval", "compare", str(oracle), str(swapped)]) == 0
+    assert "†" not in capsys.readouterr().out

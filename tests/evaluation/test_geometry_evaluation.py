@@ -77,7 +77,13 @@ def test_a_run_is_judged_by_a_detector_and_says_what_it_did_not_find(
     assert kinds == {"holds", "contradicted", "not found", "not covered"}
     assert any(row["judge"]["boxes"] for row in rows)
     assert found["calibration"]["stated"]["n"] == 10
+    assert found["correction"]["rates"] == {}, "one statement of each predicate tells nothing"
+    assert set(found["correction"]["impossible"]) == {
+        *found["arms"]["graph"]["relation_accuracy"]["per_predicate"]
+    }
+    assert found["arms"]["graph"]["corrected"] is None
     printed = capsys.readouterr().out
+    assert "No correction is possible for above (" in " ".join(printed.split())
     assert "the share of statements that hold by the judge's verdict" in " ".join(printed.split())
     assert printed.count("Calibration of the judge 'geometry' on known pictures") == 2
     assert "is not shown to be better than the majority answer" in " ".join(printed.split())

@@ -21,11 +21,13 @@ import transformers
 
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
-from sgflux.evaluation import evaluator
+from sgflux.evaluation import evaluator, quality
 from sgflux.evaluation.evaluator import EvalConfig
 from sgflux.evaluation.quality import (
     Features,
+    distances_without,
     frechet_distance,
+    jackknife_interval,
     kernel_distance,
     load_features,
     load_lpips,
@@ -86,6 +88,42 @@ def test_subsets_are_the_same_ones_each_time_and_leave_the_global_generator_alon
     assert found["value"] == pytest.approx(cubic_mmd(one, two), abs=5 * found["std"])
 
 
+@pytest.mark.parametrize("size", [12, 60])
+def test_what_is_left_out_is_left_out_of_both_distances(size: int) -> None:
+    """Against the distances of the sets without it, with more and fewer pictures than features."""
+    one, two = RNG.normal(size=(size, 16)), RNG.normal(0.5, 1.2, size=(size, 16))
+    groups = np.arange(size) % 5
+    frechet, kernel = distances_without(one, two, groups)
+    for group in range(5):
+        kept = groups != group
+        assert kernel[group] == pytest.approx(cubic_mmd(one[kept], two[kept]), rel=1e-9)
+        wanted = frechet_distance(one[kept], two[kept])
+        assert frechet[group] == pytest.approx(wanted, rel=1e-6 if size > 16 else 0.02)
+
+
+@pytest.mark.parametrize("shift", [0.3, 1.0])
+def test_intervals_of_distances_hold_their_means(shift: float) -> None:
+    """Sets of 60 pictures from the same noise: the mean of both distances over many such sets."""
+    rng = np.random.default_rng(1)
+    groups = np.arange(60) % 20
+    found: dict[str, list[list[float]]] = {"frechet": [], "kernel": []}
+    values: dict[str, list[float]] = {"frechet": [], "kernel": []}
+    for _ in range(150):
+        noise, *own = rng.normal(size=(3, 60, 6))
+        one, two = (0.7 * noise + 0.7 * each for each in own)
+        two += shift
+        whole = {"frechet": quality._frechet(one, two), "kernel": cubic_mmd(one, two)}
+        parts = distances_without(one, two, groups)
+        for (name, value), without in zip(whole.items(), parts, strict=True):
+            values[name].append(value)
+            found[name].append(jackknife_interval(value, without))
+    for name, intervals in found.items():
+        mean = np.mean(values[name])
+        held = np.mean([low <= mean <= high for low, high in intervals])
+        assert held >= 0.89, name
+        assert np.mean([high - low for low, high in intervals]) < 8 * np.std(values[name])
+
+
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
 @pytest.mark.parametrize("shape", [(1, 3), (5,)])
 def test_a_distance_of_no_set_is_refused(distance: Any, shape: tuple[int, ...]) -> None:
@@ -137,9 +175,19 @@ def test_an_evaluation_compares_every_arm_with_the_base_on_named_features(
     assert list(found[frechet]) == ["graph", "negative_graph"]
     assert found[frechet]["graph"]["n"] == found[kernel]["graph"]["n"] == 6
     assert found[frechet]["graph"]["value"] > 0
+    for by_arm in found.values():
+        for own in by_arm.values():
+            assert own["clusters"] == 6
+            assert own["ci95"][0] < own["value"] < own["ci95"][1]
+        assert "graph_minus_this" not in by_arm["graph"]
+        between = by_arm["negative_graph"]["graph_minus_this"]
+        gap = by_arm["graph"]["value"] - by_arm["negative_graph"]["value"]
+        assert between["value"] == pytest.approx(gap)
+        assert between["ci95"][0] < gap < between["ci95"][1]
     assert f"quality: {frechet}, to the pictures of base_neutral: graph" in capsys.readouterr().out
     page = html.unescape((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
-    assert f"{frechet}, from the base's pictures (lower is better): " in page
+    assert f"{frechet}: " in page
+    assert "from the base's pictures to those with the graph (0 if nothing changes; n = 6)" in page
 
 
 def test_only_inceptions_features_make_a_fid(

@@ -1,4 +1,4 @@
-"""Paired differences, tests, power and the correction for a judge's errors.
+"""Paired differences, tests and power.
 
 If one of these failed, a difference would be called real, or exact, that is not.
 """
@@ -14,17 +14,15 @@ from scipy import stats
 
 from sgflux.evaluation.metrics import Estimate, Row, difference_estimate
 from sgflux.evaluation.statistics import (
-    Rate,
     bootstrap_interval,
     clusters_needed,
     compare,
     compare_all,
-    corrected_share,
     holm,
     sign_test,
     smallest_detectable_difference,
 )
-from sgflux.intervals import Layout, exact_interval
+from sgflux.intervals import Layout
 
 
 def pairs(
@@ -205,66 +203,3 @@ def test_the_sign_test_is_right_about_arms_that_are_alike() -> None:
         for _ in range(300)
     ]
     assert np.mean(alarms) <= 0.07
-
-
-# --- the judge's errors -------------------------------------------------------------------------
-
-
-def test_a_share_is_corrected_in_worked_numbers() -> None:
-    """Of 100 pictures 70 are right: a judge with 0.9 and 0.8 accepts 63 + 6 of them."""
-    found = corrected_share(Rate(0.69, 100), sensitivity=Rate(0.9, 1e9), specificity=Rate(0.8, 1e9))
-    assert found.value == pytest.approx(0.7)
-    low, high = exact_interval(0.69, 100)
-    assert found.ci95 == pytest.approx(((low - 0.2) / 0.7, (high - 0.2) / 0.7), abs=0.01), (
-        "of a judge whose errors are known exactly, the interval is that of the share, stretched"
-    )
-
-
-def test_a_perfect_judge_corrects_nothing() -> None:
-    found = corrected_share(Rate(0.42, 200), sensitivity=Rate(1, 1e9), specificity=Rate(1, 1e9))
-    assert found.value == pytest.approx(0.42)
-    assert found.ci95 == pytest.approx([float(end) for end in exact_interval(0.42, 200)], abs=0.01)
-
-
-def test_what_is_not_known_of_the_judge_widens_the_interval() -> None:
-    widths = []
-    for count in (10_000, 200, 30):
-        found = corrected_share(
-            Rate(0.7, 400), sensitivity=Rate(0.9, count), specificity=Rate(0.9, count)
-        )
-        assert found.ci95 is not None
-        widths.append(found.ci95[1] - found.ci95[0])
-    assert widths == sorted(widths)
-    assert widths[2] > 1.5 * widths[0]
-
-
-@pytest.mark.parametrize("specificity", [0.0, 0.1, 0.05])
-def test_a_judge_that_always_says_yes_corrects_to_nothing(specificity: float) -> None:
-    """What it accepts says nothing about the pictures, whatever it accepts."""
-    found = corrected_share(
-        Rate(0.98, 300), sensitivity=Rate(0.95, 100), specificity=Rate(specificity, 100)
-    )
-    assert found.ci95 == (0.0, 1.0)
-    assert found.value is None or specificity > 0.05
-
-
-def test_the_corrected_interval_holds_the_truth() -> None:
-    """True share 0.75, and a judge of 0.9 and 0.85, calibrated on 80 statements of each kind."""
-    rng = np.random.default_rng(9)
-    held, truth = 0, 0.75
-    for trial in range(300):
-        observed, yes, no = (
-            Rate(float(rng.binomial(n, p)) / n, n)
-            for n, p in ((150, truth * 0.9 + 0.25 * 0.15), (80, 0.9), (80, 0.85))
-        )
-        found = corrected_share(observed, sensitivity=yes, specificity=no, seed=trial)
-        assert found.ci95 is not None
-        held += found.ci95[0] <= truth <= found.ci95[1]
-    assert held / 300 >= 0.92
-
-
-@pytest.mark.parametrize(("value", "count"), [(0.5, 40), (0.97, 130), (1.0, 48), (0.0, 17)])
-def test_an_interval_tells_as_how_many_observations_it_counts(value: float, count: int) -> None:
-    low, high = (float(end) for end in exact_interval(value, count))
-    assert Rate.of(value, (low, high)).n == pytest.approx(count, rel=1e-4)
-    assert Rate.of(value, (0.0, 1.0)).n == 1

@@ -30,7 +30,12 @@ def aggregate(folder: Path) -> tuple[dict[str, Any], list[str]]:
     results = read_results(folder)
     judged = read_lines(folder / PICTURE_RESULTS, results)
     drawn = folder if (folder / PICTURES).is_dir() else None
-    figures = summary(judged, out_dir=drawn, judge=results["judge"]["name"])
+    figures = summary(
+        judged,
+        out_dir=drawn,
+        judge=results["judge"]["name"],
+        correction=results.get("correction"),
+    )
     moved = "graph_sensitivity"
     if moved in figures:
         figures[moved] = {**results.get(moved, {}), **figures[moved]}

@@ -13,6 +13,7 @@ from rich.text import Text
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import JudgedPicture
+from sgflux.evaluation.known.table import DOUBTFUL, is_doubtful
 from sgflux.evaluation.metrics import Rows
 from sgflux.evaluation.records import PICTURE_RESULTS, read_lines
 from sgflux.evaluation.report.data import read_results
@@ -40,7 +41,9 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
     Returns:
         Plain JSON: ``first`` and ``second`` say what was evaluated; ``arms`` has for each arm the
         entry of :func:`~sgflux.evaluation.statistics.compare_all`, adjusted over the arms, and
-        ``per_predicate`` the same of each predicate, adjusted over the predicates.
+        ``per_predicate`` the same of each predicate, adjusted over the predicates. ``doubtful``
+        lists predicates about which a calibration of the judge does not show it to be better than
+        the majority answer.
 
     Raises:
         SgfluxError: if a file is missing, damaged or changed, or the two do not compare; the
@@ -76,7 +79,14 @@ def compare_runs(first: Path, second: Path) -> dict[str, Any]:
         for folder, own in zip(folders, results, strict=True)
     )
     shared = {key: _value(results[0], key) for key in _SAME}
-    return {**dict(zip(("first", "second"), described, strict=True)), "same": shared, "arms": arms}
+    compared = {name for entry in arms.values() for name in entry["per_predicate"]}
+    calibrations = [own.get("calibration") for own in results]
+    return {
+        **dict(zip(("first", "second"), described, strict=True)),
+        "same": shared,
+        "arms": arms,
+        "doubtful": [n for n in sorted(compared) if any(is_doubtful(c, n) for c in calibrations)],
+    }
 
 
 def _expect_comparable(
@@ -125,7 +135,8 @@ def print_comparison(content: Mapping[str, Any], *, console: Console | None = No
     for arm, entry in content["arms"].items():
         table.add_row(Text(arm, "bold"), *_cells(entry))
         for name, own in entry["per_predicate"].items():
-            table.add_row(f"  {name}", *_cells(own))
+            mark = " †" if name in content["doubtful"] else ""
+            table.add_row(f"  {name}{mark}", *_cells(own))
     console = console or Console(highlight=False)
     for side in ("first", "second"):
         console.print(f"{side}: {content[side]['folder']}", soft_wrap=True)
@@ -134,7 +145,7 @@ def print_comparison(content: Mapping[str, Any], *, console: Console | None = No
         Text(
             "difference: the first minus the second. differ: images in which the two differ, of "
             "all images. p: exact sign test over these; Holm's adjustment is over the arms, and "
-            "within an arm over the predicates.",
+            "within an arm over the predicates." + (f" {DOUBTFUL}" if content["doubtful"] else ""),
             "dim",
         )
     )

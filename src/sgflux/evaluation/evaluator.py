@@ -28,12 +28,13 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, EvaluationItem, choose_rows, make_items, plan_pictures
 from sgflux.evaluation.base_wording import choose_wording, read_validation
 from sgflux.evaluation.calibration import judge_figures
+from sgflux.evaluation.correction import correction_of
 from sgflux.evaluation.cut_prompts import prompts_cut
 from sgflux.evaluation.drawing import draw_plan, judge_arm
 from sgflux.evaluation.generators import Generator, ModelGenerator
 from sgflux.evaluation.judges import Means, make_judge
-from sgflux.evaluation.judges.judge import Judge
-from sgflux.evaluation.known.file import read_calibration
+from sgflux.evaluation.judges.judge import Judge, predicate_of
+from sgflux.evaluation.known.file import calibration_for
 from sgflux.evaluation.overlap import check_overlap
 from sgflux.evaluation.precheck import check_graphs
 from sgflux.evaluation.quality import (
@@ -49,6 +50,7 @@ from sgflux.evaluation.records import (
     PICTURE_RESULTS,
     RESULTS,
     calibration_lines,
+    correction_lines,
     coverage_line,
     judge_line,
     write_lines,
@@ -169,8 +171,14 @@ def evaluate(
             say(f"{config.data.name}: {seen['text']}")
         of_judge: dict[str, Any] = {}
         calibration: dict[str, Any] | None = None
+        correction: dict[str, Any] | None = None
         if is_first:
-            calibration = _read_calibration(config.calibration, judge)
+            if config.calibration is not None:
+                if judge is None:
+                    raise SgfluxError("calibration has no effect with judge 'none'; leave it out")
+                calibration = calibration_for(judge, config.calibration)
+                stated = (predicate_of(t) for item in items for t in item.graph.triples())
+                correction = correction_of(calibration, stated, judge)
             of_judge = judge_figures(
                 judge,
                 examples,
@@ -180,7 +188,7 @@ def evaluate(
                 show_progress=show_progress,
             )
             say(judge_line(of_judge))
-            for sentence in calibration_lines(calibration):
+            for sentence in (*calibration_lines(calibration), *correction_lines(correction)):
                 say(sentence)
             if (line := coverage_line(of_judge)) is not None:
                 say(line)
@@ -276,7 +284,9 @@ def evaluate(
                 for arm, requests in plan.items()
             }
         predicates = Counter(item.example.triple.predicate for item in items)
-        found = summary(judged, out_dir=config.output_dir, judge=of_judge["name"])
+        found = summary(
+            judged, out_dir=config.output_dir, judge=of_judge["name"], correction=correction
+        )
         if lpips is not None:
             found["graph_sensitivity"][f"lpips_{config.quality.lpips}"] = sensitivity(
                 judged, out_dir=config.output_dir, distance=lpips
@@ -289,6 +299,7 @@ def evaluate(
         figures = {
             "judge": {**of_judge, "coverage": coverage(found["arms"])},
             "calibration": calibration,
+            "correction": correction,
             **found,
             "quality": quality,
             "quality_features": None
@@ -370,11 +381,3 @@ def _true_boxes(
         crop=crop,
     )
     return {item.row: layout for item, layout in zip(items, layouts, strict=True)}
-
-
-def _read_calibration(path: Path | None, judge: Judge | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    if judge is None:
-        raise SgfluxError("calibration has no effect with judge 'none'; leave it out")
-    return read_calibration(path, judge.identity)

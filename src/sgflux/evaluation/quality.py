@@ -12,12 +12,14 @@ Zhang et al. 2018, arXiv:1801.03924 (LPIPS); torchmetrics computes all three.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import scipy.linalg
 import torch
 import transformers
 
@@ -29,11 +31,13 @@ from sgflux.evaluation.drawing import JudgedPicture, PairDistance, as_judged
 from sgflux.evaluation.judges.pretrained import expect_source, load, load_network
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.scoring import Judged
+from sgflux.intervals import student_t95
 
 _ROLE = "feature network"
 _EXTRA = "needs torchmetrics: pip install 'sgflux[quality]'"
 _SUBSET, _SUBSETS = 1_000, 100  # of KID's paper
 _BATCH = 32
+_GROUPS = 20  # of items, each of which is left out once for the intervals
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,89 @@ def _checked(features: np.ndarray) -> np.ndarray:
     return features.astype(np.float64)
 
 
+def distances_without(
+    features: np.ndarray, reference: np.ndarray, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both distances of two sets, with each group of pictures left out of both once.
+
+    Args:
+        features: Features of the first set, (N, D) float.
+        reference: Features of the second set, (N, D) float, of the same items in the same order.
+        groups: Number of the group of each item, (N,) int from 0 to G - 1.
+
+    Returns:
+        Fréchet distances and kernel distances, (G,) each; the latter of whole sets.
+    """
+    sets = [values.astype(np.float64) for values in (features, reference)]
+    member = np.eye(int(groups.max()) + 1)[groups]  # (N, G)
+
+    def kernel_of(products: np.ndarray) -> np.ndarray:
+        return (products / sets[0].shape[1] + 1) ** 3
+
+    def sums(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Sum the kernel over pairs of pictures, by their groups, (G, G)."""
+        found = np.zeros((member.shape[1], len(one)))
+        for start in range(0, len(one), _SUBSET):
+            rows = slice(start, start + _SUBSET)
+            found += member[rows].T @ kernel_of(one[rows] @ other.T)
+        return found @ member
+
+    between = sums(*sets)
+    within = [sums(own, own) for own in sets]
+    themselves = [member.T @ kernel_of((own**2).sum(axis=1)) for own in sets]
+    frechet, kernel = [], []
+    for left_out in range(member.shape[1]):
+        kept = np.delete(np.arange(member.shape[1]), left_out)
+        count = int(member[:, kept].sum())
+        block = np.ix_(kept, kept)
+        pairs = sum(
+            float(own[block].sum() - same[kept].sum())
+            for own, same in zip(within, themselves, strict=True)
+        )
+        kernel.append(pairs / (count * (count - 1)) - 2 * between[block].sum() / count**2)
+        frechet.append(_frechet(*(own[groups != left_out] for own in sets)))
+    return np.array(frechet), np.array(kernel)
+
+
+def _frechet(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the Fréchet distance of two sets of equal size, (N, D) float64 each.
+
+    The trace of the root of the product of two covariances is the sum of the singular values of
+    the product of the centred features, of which the smaller one is formed.
+    """
+    centred = [own - own.mean(axis=0) for own in (one, other)]
+    spread = sum(float((own**2).sum()) for own in centred)
+    # Only the triangular factors matter where there are more pictures than features.
+    first, second = (
+        scipy.linalg.qr(own, mode="r")[0][: own.shape[1]] if len(own) > own.shape[1] else own
+        for own in centred
+    )
+    common = float(scipy.linalg.svdvals(first @ second.T).sum())
+    moved = float(((one.mean(axis=0) - other.mean(axis=0)) ** 2).sum())
+    return moved + (spread - 2 * common) / (len(one) - 1)
+
+
+def jackknife_interval(value: float, without: np.ndarray) -> list[float]:
+    """Return the 95 % interval of a figure by what it is without each of G groups.
+
+        variance = (G - 1) / G sum_g (without_g - mean)^2,   Student's t of G - 1
+
+    A bootstrap would draw pictures twice. Both distances take the copies for a likeness within
+    each set, and come out too large.
+
+    Args:
+        value: The figure.
+        without: The figure with one group left out, (G,) float, G > 1.
+
+    Source:
+        Wolter 2007, Introduction to Variance Estimation, section 4.2, the grouped jackknife.
+    """
+    count = len(without)
+    deviation = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
+    half = student_t95(count - 1) * deviation
+    return [value - half, value + half]
+
+
 def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dict[str, Any]:
     """Compare every arm's pictures with those of the base told a neutral text.
 
@@ -200,7 +287,9 @@ def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dic
         out_dir: Folder of the evaluation, in which the pictures lie.
 
     Returns:
-        Name of the distance -> arm -> its ``value`` and number ``n`` of pictures.
+        Name of the distance -> arm -> its ``value``, number ``n`` of pictures and ``clusters`` of
+        items, and ``ci95`` over items; and ``graph_minus_this``, the value of the arm with the true
+        graph less this one's, with an interval over the same items.
 
     Raises:
         SgfluxError: if an arm has a single picture, or a picture is not the one that was judged.
@@ -209,12 +298,31 @@ def quality_figures(judged: Judged, features: Features, *, out_dir: Path) -> dic
     reference = sets.pop(Arm.BASE_NEUTRAL)
     if len(reference) < 2:
         raise SgfluxError("quality_features needs at least two pictures of each arm, got one")
+    images = [one.request.item.example.image_rel_path for one in judged[Arm.BASE_NEUTRAL]]
+    places = {image: place for place, image in enumerate(dict.fromkeys(images))}
+    groups = np.array([places[image] for image in images]) % _GROUPS
     by_metric: dict[str, dict[str, Any]] = {name: {} for name in features.distances}
+    without: dict[str, dict[str, np.ndarray]] = {name: {} for name in features.distances}
     for arm, own in sets.items():
         frechet = {"value": frechet_distance(own, reference)}
         kernel = kernel_distance(own, reference)
-        for name, figure in zip(features.distances, (frechet, kernel), strict=True):
-            by_metric[name][str(arm)] = {**figure, "n": len(own)}
+        left_out = distances_without(own, reference, groups) if len(places) > 2 else (None, None)
+        for name, figure, rest in zip(features.distances, (frechet, kernel), left_out, strict=True):
+            by_metric[name][str(arm)] = {
+                **figure,
+                "ci95": None if rest is None else jackknife_interval(figure["value"], rest),
+                "n": len(own),
+                "clusters": len(places),
+            }
+            if rest is not None:
+                without[name][str(arm)] = rest
+    graph = str(Arm.GRAPH)
+    for name, by_arm in by_metric.items():
+        rests = without[name]
+        for other in rests.keys() - {graph} if graph in rests else ():
+            value = by_arm[graph]["value"] - by_arm[other]["value"]
+            ci95 = jackknife_interval(value, rests[graph] - rests[other])
+            by_arm[other]["graph_minus_this"] = {"value": value, "ci95": ci95}
     return by_metric
 
 
@@ -233,9 +341,14 @@ def quality_lines(figures: dict[str, Any]) -> Iterable[str]:
     """Yield one line a distance: how far the pictures of every arm are from the base's."""
     for name, by_arm in figures.items():
         listed = ", ".join(
-            f"{arm} {own['value']:.4g} (n = {own['n']})" for arm, own in by_arm.items()
+            f"{arm} {own['value']:.4g}{_within(own['ci95'])} (n = {own['n']})"
+            for arm, own in by_arm.items()
         )
         yield f"quality: {name}, to the pictures of {Arm.BASE_NEUTRAL}: {listed}"
+
+
+def _within(ci95: Sequence[float] | None) -> str:
+    return "" if ci95 is None else f" [{ci95[0]:.4g}, {ci95[1]:.4g}]"
 
 
 def load_lpips(net: Literal["alex", "vgg", "squeeze"], device: str) -> PairDistance:

@@ -23,6 +23,7 @@ from sgflux.evaluation.arms import (
     stated_in_text,
     statements_about,
 )
+from sgflux.evaluation.correction import FALSE_POSITIVES
 from sgflux.evaluation.drawing import JudgedPicture
 from sgflux.evaluation.judges.judge import Outcome, Reading, Verdict
 from sgflux.evaluation.known.table import doubtful, summary_line
@@ -311,6 +312,26 @@ def calibration_lines(calibration: Mapping[str, Any] | None) -> list[str]:
             "About these predicates the judge is not shown to be better than the majority answer, "
             f"so that their figures say little: {listed}."
         )
+    return lines
+
+
+def correction_lines(correction: Mapping[str, Any] | None) -> list[str]:
+    """Say about which predicates the judge's errors are corrected, and about which not, and why."""
+    if correction is None:
+        return []
+    lines = []
+    if rates := correction["rates"]:
+        kinds = {own["false_positives"]["of"] for own in rates.values()}
+        counted = " or ".join(what for kind, what in FALSE_POSITIVES.items() if kind in kinds)
+        lines.append(
+            f"Corrected for the errors of the judge are figures of {', '.join(rates)}. Its false "
+            f"positives are the {counted} that it accepts. Corrected are statements on which the "
+            "judge does not say 'not found'; another item's graph brings other objects, and that "
+            "arm is not corrected."
+        )
+    if impossible := correction["impossible"]:
+        listed = "; ".join(f"{name} ({why})" for name, why in impossible.items())
+        lines.append(f"No correction is possible for {listed}.")
     return lines
 
 

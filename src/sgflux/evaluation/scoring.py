@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.evaluation.arms import Arm, EvaluationItem, PictureRequest
+from sgflux.evaluation.correction import corrected_figures
 from sgflux.evaluation.drawing import JudgedPicture, PairDistance, pair_distances, pixel_distance
-from sgflux.evaluation.judges.judge import predicate_of
+from sgflux.evaluation.judges.judge import Outcome, predicate_of
 from sgflux.evaluation.metrics import (
     Row,
     Rows,
@@ -34,8 +35,10 @@ Judged = Mapping[Arm, Sequence[JudgedPicture]]
 # --- the arms -----------------------------------------------------------------------------------
 
 
-def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
-    """Return all figures of one arm."""
+def arm_figures(
+    arm: Arm, pictures: Sequence[JudgedPicture], correction: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return all figures of one arm; corrected ones where the judge's error rates are known."""
     result: dict[str, Any] = {
         "prompt": arm.prompt_kind,
         "pictures": len(pictures),
@@ -45,6 +48,11 @@ def arm_figures(arm: Arm, pictures: Sequence[JudgedPicture]) -> dict[str, Any]:
     if not read:
         return result
     result["relation_by_objects"] = _by_objects(read)
+    # Another item's graph brings its own objects: what is false of such pictures is of a kind that
+    # no calibration has.
+    if correction is not None and arm is not Arm.SHUFFLED_GRAPH:
+        said = zip(relation_rows(read), _decided(read), strict=True)
+        result["corrected"] = corrected_figures(said, correction)
     if objects := _objects_rows(read):
         result["objects_right"] = mean_estimate(objects).to_json()
     by_size = all_right_rows(read)
@@ -223,7 +231,13 @@ def coverage(arms: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(judged: Judged, *, out_dir: Path | None, judge: str = "") -> dict[str, Any]:
+def summary(
+    judged: Judged,
+    *,
+    out_dir: Path | None,
+    judge: str = "",
+    correction: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return every figure that comes from pictures.
 
     Args:
@@ -231,8 +245,10 @@ def summary(judged: Judged, *, out_dir: Path | None, judge: str = "") -> dict[st
         out_dir: Folder of the evaluation, in which the pictures lie; None leaves out how far they
             move.
         judge: name of who read them, with whom chance may have been measured.
+        correction: Error rates of the judge, as
+            :func:`~sgflux.evaluation.correction.correction_of` gives them; None: not known.
     """
-    arms = {str(arm): arm_figures(arm, pictures) for arm, pictures in judged.items()}
+    arms = {str(arm): arm_figures(arm, pictures, correction) for arm, pictures in judged.items()}
     base = arms.get(str(Arm.BASE_NEUTRAL))
     return {
         "arms": arms,
@@ -279,6 +295,16 @@ def relation_rows(
         (float(picture.reading.is_right(triple)), predicate_of(triple), _cluster(picture.request))
         for picture in pictures
         for triple in covered(picture, of(picture.request))
+        if picture.reading is not None
+    ]
+
+
+def _decided(pictures: Iterable[JudgedPicture]) -> list[bool]:
+    """Return whether the judge decides about each covered statement, as its verdict says."""
+    return [
+        picture.reading.verdicts[triple].outcome is not Outcome.NOT_FOUND
+        for picture in pictures
+        for triple in covered(picture, item_triples(picture.request))
         if picture.reading is not None
     ]
 

@@ -1,4 +1,4 @@
-"""Statistics of a good trial: paired differences, tests, power, correction for a judge's errors.
+"""Statistics of a good trial: paired differences, tests and power.
 
 Two arms draw the same items from the same noise, so what they reach is compared pair by pair. The
 cluster is the image: its statements and its noises are not independent of each other.
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import ndtri
 from scipy.stats import binomtest
 
 from sgflux.evaluation.metrics import Estimate, Rows, difference_estimate
-from sgflux.intervals import Layout, exact_interval
+from sgflux.intervals import Layout
 
 POWER = 0.8
 """Probability with which a difference is to be detected."""
@@ -212,81 +211,3 @@ def clusters_needed(found: Estimate, difference: float, *, power: float = POWER)
     if smallest is None:
         return None
     return math.ceil(found.clusters * (smallest / difference) ** 2 - 1e-9)
-
-
-# --- the judge's errors -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share, and as many independent observations as it is exact.
-
-    Attributes:
-        value: Share in [0, 1].
-        n: Number of independent observations, > 0; need not be whole.
-    """
-
-    value: float
-    n: float
-
-    @classmethod
-    def of(cls, value: float, ci95: Sequence[float]) -> Rate:
-        """Return the rate whose exact interval is as wide as ``ci95``, that of clustered data."""
-        width = ci95[1] - ci95[0]
-
-        def excess(log_count: float) -> float:
-            low, high = exact_interval(value, math.exp(log_count))
-            return float(high - low) - width
-
-        most = math.log(1e12)
-        if excess(0.0) <= 0:
-            return cls(value, 1.0)
-        return cls(value, math.exp(brentq(excess, 0.0, most)) if excess(most) < 0 else 1e12)
-
-    def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        """Draw plausible true shares, (count,): Jeffreys' posterior of the observations."""
-        hits = self.value * self.n
-        return rng.beta(hits + 0.5, self.n - hits + 0.5, size=count)
-
-
-def corrected_share(
-    observed: Rate, *, sensitivity: Rate, specificity: Rate, seed: int = 0
-) -> Estimate:
-    """Return the true share behind one that an imperfect judge found.
-
-        true = (observed + specificity - 1) / (sensitivity + specificity - 1),  cut to [0, 1]
-
-    The interval carries the uncertainty of all three rates: each is drawn anew (parametric
-    bootstrap), and what comes out in the middle 95 % of the draws is the interval. Draws in which
-    the judge is no better than chance say nothing: where these are 2.5 % or more, the interval is
-    0 to 1.
-
-    Args:
-        observed: Share that the judge accepts.
-        sensitivity: Share of true statements that the judge accepts.
-        specificity: Share of false statements that the judge rejects.
-        seed: Random seed of the draws.
-
-    Returns:
-        ``value`` is None if the judge is no better than chance; ``n`` is that of the observed rate.
-
-    Source:
-        Rogan and Gladen 1978, doi:10.1093/oxfordjournals.aje.a112510; an interval that carries the
-        uncertainty of both rates: Lang and Reiczigel 2014, doi:10.1016/j.prevetmed.2013.09.015.
-    """
-    rng = np.random.default_rng(seed)
-    share, accepts, rejects = (
-        rate.draw(rng, 10 * RESAMPLES) for rate in (observed, sensitivity, specificity)
-    )
-    gain = sensitivity.value + specificity.value - 1
-    value = None
-    if gain > 0:
-        value = min(1.0, max(0.0, (observed.value + specificity.value - 1) / gain))
-    informed = accepts + rejects > 1
-    low, high = 0.0, 1.0
-    if informed.mean() > 0.975:
-        true = (share + rejects - 1)[informed] / (accepts + rejects - 1)[informed]
-        low, high = (float(end) for end in np.quantile(true.clip(0, 1), [0.025, 0.975]))
-    if value is not None:  # a share of exactly 0 or 1 lies outside of what Jeffreys' prior draws
-        low, high = min(low, value), max(high, value)
-    return Estimate(value, (low, high), n=round(observed.n), clusters=round(observed.n))

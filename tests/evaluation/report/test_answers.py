@@ -25,7 +25,6 @@ from sgflux.evaluation.report.tables import (
     arm_rows,
     calibration_tables,
     confusion,
-    doubtful_predicates,
     predicate_rows,
 )
 from tests.helpers.evaluated import forget_lines, make_evaluation
@@ -54,7 +53,7 @@ def answered(results: Any, predicates: list[PredicateRow] | None = None) -> dict
 
 
 def row(name: str, graph: Figure, base: Figure) -> PredicateRow:
-    return PredicateRow(name, graph, base, *[Figure(None)] * 3, is_doubtful=False)
+    return PredicateRow(name, graph, base, *[Figure(None)] * 4, is_doubtful=False)
 
 
 def share(value: float, low: float, high: float) -> dict[str, Any]:
@@ -151,7 +150,9 @@ def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Eva
     def change(results: Any) -> None:
         test = {"better": 70, "n_discordant": 73, "p_sign": 1e-9, "p_holm": 0.0123}
         results["comparisons"]["base_neutral"].update(test)
-        results["quality"] = {"KID": {"graph": {"value": 0.0123, "n": 9}}}
+        words = {"value": 0.01, "ci95": [0, 0.02], "n": 9}
+        words["graph_minus_this"] = {"value": 0.0023, "ci95": [-0.001, 0.0056]}
+        results["quality"] = {"KID": {"graph": {"value": 0.0123, "n": 9}, "base_relational": words}}
 
     results = changed(evaluation, change)
     rows = {one.arm: one for one in arm_rows(results)}
@@ -162,14 +163,16 @@ def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Eva
     assert rows[Arm.BASE_NEUTRAL].test in " ".join(given["How sure are we?"].sentences)
     quality = given["What does it cost in quality?"]
     assert (
-        "KID, from the base's pictures (lower is better): Adapter, true graph g⁺ 0.012"
-        in " ".join(quality.sentences)
-    )
+        "KID: 0.012 from the base's pictures to those with the graph (0 if nothing changes; "
+        "n = 9), and 0.010 (0.000 to 0.020) to those of the base told in words."
+    ) in quality.sentences
+    page = render(Evaluation(**{**vars(evaluation), "results": results}), title="t")
+    table = page.partition('id="quality-1"')[2].partition("</table>")[0]
+    assert "\N{MINUS SIGN}0.001 to 0.006" in table
 
 
 def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) -> None:
     results = changed(evaluation, lambda results: results.update(calibration=CALIBRATION))
-    assert doubtful_predicates(results) == {"on"}
     people, boxes = calibration_tables(results)
     assert [name for name, *_ in people.lines] == ["all", "above", "on†"]
     assert [name for name, *_ in boxes.lines] == ["all", "on"], "people say how far it is trusted"
@@ -178,8 +181,49 @@ def test_predicates_that_the_judge_is_bad_at_are_marked(evaluation: Evaluation) 
     answer = answered(results)["How good is the judge?"]
     assert "right about 82.0\N{NO-BREAK SPACE}% (75.0 to 88.0)" in answer.sentences[0]
     page = render(Evaluation(**{**vars(evaluation), "results": results}), title="t")
-    assert "on†" in page
+    for place in (">on†</text>", "<td>on†</td>", "on† "):  # chart, tables, answer
+        assert place in page
+    assert "riding†" in page, "nobody has calibrated it"
     assert "above†" not in page
+
+
+def test_corrected_figures_stand_beside_the_judges_own(evaluation: Evaluation) -> None:
+    def change(results: Any) -> None:
+        results["calibration"] = CALIBRATION
+        results["correction"] = {"rates": {}, "impossible": {"on": "it is not known"}}
+
+    bare = changed(evaluation, change)
+    page = render(Evaluation(**{**vars(evaluation), "results": bare}), title="t")
+    assert "Corrected for the judge" not in page
+    assert "No correction is possible for on (it is not known)." in page
+    assert "no correction is possible: where" in " ".join(
+        answered(bare)["How good is the judge?"].sentences
+    )
+
+    def correct(results: Any) -> None:
+        change(results)
+        rate = {"value": 0.9, "ci95": [0.8, 1.0], "n": 9, "clusters": 9}
+        rates = {"sensitivity": rate, "false_positives": {**rate, "of": "swapped_accepted"}}
+        results["correction"]["rates"] = {"above": {"source": "human", **rates}}
+        results["arms"]["graph"]["corrected"] = {
+            "macro": 0.7654, "ci95": [0.6, 0.9], "n": 40, "predicates": 1,
+            "per_predicate": {"above": share(0.7654, 0.6, 0.9)},
+            "raw": {"macro": 0.8, "ci95": [0.7, 0.9], "n": 40, "predicates": 1},
+            "decided": share(0.5, 0.4, 0.6), "of_all": [0.38, 0.88],
+        }  # fmt: skip
+
+    results = changed(evaluation, correct)
+    page = render(Evaluation(**{**vars(evaluation), "results": results}), title="t")
+    assert "Corrected for the judge" in page
+    table = page.partition('id="corrected"')[2].partition("</table>")[0]
+    assert table.count("<tr") == 2, "the other arms have no corrected figure"
+    for words in ("50.0 %", "80.0", "76.5", "60.0 to 90.0", "38 % to 88"):
+        assert words in table
+    given = answered(results)
+    assert "Corrected for the errors of the judge it is 76.5" in " ".join(
+        given["Does the adapter obey the graph?"].sentences
+    )
+    assert "no correction is possible for on" in " ".join(given["How good is the judge?"].sentences)
 
 
 def test_coverage_is_the_share_with_both_objects_found(

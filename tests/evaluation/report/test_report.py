@@ -345,7 +345,7 @@ CHARTS: Any = TEMPLATES.get_template("charts.html.jinja").module
 def test_bars_are_as_long_as_their_values() -> None:
     nothing = Figure(None)
     row = PredicateRow(
-        "on <top>", Figure(0.5, 0.25, 0.75), Figure(1.0), Figure(0.25), nothing, nothing, True
+        "on <top>", Figure(0.5, 0.25, 0.75), Figure(1.0), Figure(0.25), *[nothing] * 3, True
     )
     chart = CHARTS.predicate_chart([row], [("g", "graph"), ("judge", "judge")], "t")
     widths = [float(width) for width in re.findall(r'<rect[^>]* width="([\d.]+)"', chart)]

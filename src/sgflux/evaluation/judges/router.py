@@ -28,7 +28,7 @@ class Router:
 
     def covers(self, predicate: str) -> bool:
         """See :meth:`Judge.covers`."""
-        return self._asked(predicate) is not None
+        return self.asked(predicate) is not None
 
     def check(self, graphs: Iterable[SceneGraph]) -> None:
         """See :meth:`Judge.check`; a judge sees the graphs with a statement that goes to it."""
@@ -56,7 +56,15 @@ class Router:
         ]
 
     def _part(self, judge: Judge, statements: Iterable[Triple]) -> list[Triple]:
-        return [t for t in statements if self._asked(predicate_of(t)) is judge]
+        return [t for t in statements if self.asked(predicate_of(t)) is judge]
 
-    def _asked(self, predicate: str) -> Judge | None:
+    def asked(self, predicate: str) -> Judge | None:
+        """Return the judge that is asked about a predicate; None if none covers it."""
         return next((judge for judge in self._judges if judge.covers(predicate)), None)
+
+
+def judge_asked(judge: Judge, predicate: str) -> Judge | None:
+    """Return who decides about a predicate, the judge or one that it asks; None if nobody does."""
+    if isinstance(judge, Router):
+        return judge.asked(predicate)
+    return judge if judge.covers(predicate) else None

@@ -9,8 +9,9 @@ from typing import Any
 from sgflux.evaluation.judges.judge import Judge, not_covered
 from sgflux.evaluation.known.pictures import KnownPicture, Source
 from sgflux.evaluation.known.questions import Answer, Asked
-from sgflux.evaluation.metrics import Estimate, Row, Rows, macro_estimate, mean_estimate
+from sgflux.evaluation.metrics import NOTHING, Estimate, Row, Rows, macro_estimate, mean_estimate
 
+_TRUST = ("no", "open", "yes")
 POSITIONS = ("left of", "right of", "above", "below", "on", "in")
 """Predicates of the overall figures over statements that people judged, unless others are named."""
 
@@ -66,7 +67,9 @@ def section(answers: Sequence[Answer]) -> dict[str, Any]:
     """Return the figures of some answers of one source; what was not asked has no figure.
 
     Shares are of statements both of whose objects the judge found, except the coverage and the
-    foreign statements, which are of all.
+    foreign statements, which are of all. The judge is better than the majority answer only if it
+    also tells true statements apart from those of other pictures: who does not look, and knows
+    which statements are likely, accepts both alike.
     """
 
     def rows(*kinds: Asked, found: bool = True) -> list[Answer]:
@@ -90,14 +93,12 @@ def section(answers: Sequence[Answer]) -> dict[str, Any]:
             (float((a.accepted == 1) == (a.question.asked is Asked.TRUE)), "all", a.cluster)
             for a in labelled
         ]
-        shares = {"agreement": right, **shares}
+        shares = {"agreement": right, **shares, "false_accepted": _accepted(rows(Asked.FALSE))}
     estimates = {name: mean_estimate(own) for name, own in shares.items()}
     if not people_said_no:
         # Where all that is stated is true, "yes" is the majority answer: half of what is asked.
-        both: list[Row] = [(value, "true", c) for value, _, c in _accepted(true)]
-        both += [(1 - value, "false", c) for value, _, c in _accepted(false)]
-        balanced = macro_estimate(both).overall if true and false else mean_estimate([])
-        estimates["balanced"] = balanced
+        estimates["balanced"] = _balanced(true, false)
+    estimates["told_apart"] = _balanced(true, rows(Asked.FOREIGN, found=False))
     result |= {name: estimate.value for name, estimate in estimates.items()}
     majority = 0.5
     if people_said_no and labelled:
@@ -107,7 +108,9 @@ def section(answers: Sequence[Answer]) -> dict[str, Any]:
     return {
         **result,
         "majority": majority,
-        "better_than_majority": _better(measured, majority),
+        "better_than_majority": min(
+            _better(measured, majority), _better(estimates["told_apart"], 0.5), key=_TRUST.index
+        ),
         "counts": {name: estimate.n for name, estimate in estimates.items()},
         "ci95": {
             name: None if estimate.ci95 is None else list(estimate.ci95)
@@ -118,6 +121,15 @@ def section(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def _accepted(answers: Sequence[Answer]) -> Rows:
     return [(answer.accepted, "all", answer.cluster) for answer in answers]
+
+
+def _balanced(true: Sequence[Answer], false: Sequence[Answer]) -> Estimate:
+    """Return the mean of true statements accepted and false ones rejected, if there are both."""
+    if not true or not false:
+        return NOTHING
+    accepted: list[Row] = [(value, "true", cluster) for value, _, cluster in _accepted(true)]
+    rejected: list[Row] = [(1 - value, "false", cluster) for value, _, cluster in _accepted(false)]
+    return macro_estimate(accepted + rejected).overall
 
 
 def _better(measured: Estimate, majority: float) -> str:
@@ -144,6 +156,11 @@ def _standings(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
                 "ci95": own["ci95"][measured],
                 "n": own["counts"][measured],
                 "majority": own["majority"],
+                "told_apart": {
+                    "value": own["told_apart"],
+                    "ci95": own["ci95"]["told_apart"],
+                    "n": own["counts"]["told_apart"],
+                },
                 "better_than_majority": own["better_than_majority"],
             }
     return dict(sorted(standings.items()))

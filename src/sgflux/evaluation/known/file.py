@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges.judge import JudgeIdentity
+from sgflux.evaluation.judges.judge import Judge, JudgeIdentity
+from sgflux.evaluation.judges.router import judge_asked
 from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.writing import make_folder, replacing
 from sgflux.versions import installed_versions
@@ -62,6 +63,36 @@ def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
             f"{asked}; calibrate this judge with 'sgflux eval calibrate'"
         )
     return content
+
+
+def calibration_for(judge: Judge, path: Path) -> dict[str, Any]:
+    """Read the calibration file for an evaluation by ``judge``.
+
+    Returns:
+        The content; ``standing`` has only the predicates that the calibrated judge decides about.
+
+    Raises:
+        SgfluxError: as :func:`read_calibration`.
+    """
+    content = read_calibration(path, judge.identity)
+    own = {
+        name: entry
+        for name, entry in content["standing"].items()
+        if is_of(content, judge, name) is not False
+    }
+    return {**content, "standing": own}
+
+
+def is_of(calibration: Mapping[str, Any], judge: Judge, predicate: str) -> bool | None:
+    """Whether a predicate is decided by the judge that was calibrated; None if nobody does."""
+    asked = judge_asked(judge, predicate)
+    if asked is None:
+        return None
+    was = calibration["judge"]
+    return any(
+        (one.name, one.sha256) == (was["name"], was["sha256"])
+        for one in (judge.identity, asked.identity)
+    )
 
 
 def _named(one: JudgeIdentity) -> str:

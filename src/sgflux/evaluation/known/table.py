@@ -18,6 +18,12 @@ _TITLES = {
 }
 _COLUMNS = ("n", "found", "right", "95 %", "majority", "true", "swapped", "foreign", "better?")
 
+DOUBTFUL = (
+    "†: the judge's calibration does not show it to be better than the majority answer about this "
+    "predicate."
+)
+"""Explains the mark of such a predicate."""
+
 
 def print_calibration(content: Mapping[str, Any], *, console: Console | None = None) -> None:
     """Print one table for each source of statements, and what it means."""
@@ -77,14 +83,30 @@ def notes(content: Mapping[str, Any]) -> Iterator[str]:
         "true, the mean of true ones accepted and swapped ones rejected. majority: what the more "
         "frequent answer reaches. true, swapped, foreign: such statements that the judge accepts; "
         "the last, true of another picture, of all that were asked. better: whether the judge is "
-        "better than the majority answer; 'open' where the interval includes it."
+        "better than the majority answer, and accepts true statements more often than those of "
+        "another picture; 'open' where an interval does not decide it."
     )
+    for source, title in _TITLES.items():
+        if (own := content.get(source)) is not None and not _tells_roles(own):
+            yield (
+                f"Who does what to whom: of {title} the judge accepts "
+                f"{_percent(own['confirmed'])} of the true ones, and "
+                f"{_percent(own['swapped_accepted'])} of the same with their objects swapped "
+                f"(majority answer {_percent(own['majority'])}). It is not shown to tell the two "
+                "apart."
+            )
     if content["not_covered"]:
         listed = ", ".join(f"{name} ({count})" for name, count in content["not_covered"].items())
         yield f"The judge does not cover these predicates (number of statements): {listed}."
     if content.get("left_out"):
         listed = ", ".join(f"{count:,} {what}" for what, count in content["left_out"].items())
         yield f"Left out: {listed}."
+
+
+def _tells_roles(entry: Mapping[str, Any]) -> bool:
+    """Whether true statements are accepted more often than swapped ones, or nothing was swapped."""
+    true, swapped = entry["ci95"]["confirmed"], entry["ci95"]["swapped_accepted"]
+    return true is None or swapped is None or true[0] > swapped[1]
 
 
 def summary_line(content: Mapping[str, Any]) -> str:
@@ -99,9 +121,11 @@ def summary_line(content: Mapping[str, Any]) -> str:
         interval = entry.get("ci95", {}).get(measured)
         within = "" if interval is None else f" [{interval[0]:.1%}, {interval[1]:.1%}]"
         parts.append(
-            f"{title}: {verb} {_percent(entry.get(measured))}{within}, accepts "
-            f"{_percent(entry.get('swapped_accepted'))} of swapped ones, finds both objects of "
-            f"{_percent(entry.get('coverage'))} (n = {entry['n']:,})"
+            f"{title}: {verb} {_percent(entry.get(measured))}{within} (majority answer "
+            f"{_percent(entry['majority'])}), accepts {_percent(entry.get('swapped_accepted'))} of "
+            f"swapped ones and {_percent(entry.get('foreign_accepted'))} of those of other "
+            f"pictures, finds both objects of {_percent(entry.get('coverage'))} "
+            f"(n = {entry['n']:,})"
         )
     return f"Calibration of the judge {content['judge']['name']!r} on known pictures. " + "; ".join(
         parts
@@ -112,7 +136,21 @@ def doubtful(content: Mapping[str, Any]) -> dict[str, str]:
     """Return predicate -> figures of the judge, where it does not beat the majority answer."""
     return {
         name: f"{_percent(entry.get('value'))} right, majority {_percent(entry.get('majority'))}, "
-        f"n = {entry.get('n', 0)}"
+        f"n = {entry.get('n', 0)}{_not_told_apart(entry.get('told_apart') or {})}"
         for name, entry in content["standing"].items()
         if entry.get("better_than_majority") != "yes"
     }
+
+
+def is_doubtful(calibration: Mapping[str, Any] | None, predicate: str) -> bool:
+    """Whether a calibration leaves open if the judge beats the majority answer on a predicate."""
+    if calibration is None:
+        return False
+    return (calibration["standing"].get(predicate) or {}).get("better_than_majority") != "yes"
+
+
+def _not_told_apart(entry: Mapping[str, Any]) -> str:
+    """Say it where true statements and those of other pictures are not told apart for certain."""
+    if entry.get("value") is None or (entry["ci95"] or (0.0,))[0] > 0.5:
+        return ""
+    return f"; apart from statements of other pictures {_percent(entry['value'])}, chance 50 %"

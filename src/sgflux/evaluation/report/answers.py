@@ -14,7 +14,13 @@ from sgflux.evaluation.report.headline import (
     chance_sentence,
     ranking_sentence,
 )
-from sgflux.evaluation.report.tables import ArmRow, Known, PredicateRow, calibration_tables
+from sgflux.evaluation.report.tables import (
+    ArmRow,
+    Known,
+    PredicateRow,
+    calibration_tables,
+    quality_tables,
+)
 
 Tone = Literal["good", "mixed", "bad", "open"]
 
@@ -53,7 +59,7 @@ def answers(
         *([_against(others)] if Arm.GRAPH in others else []),
         _sure(results, others),
         _judge(results, predicates, calibration_tables(results)),
-        _quality(results, others),
+        _quality(results),
     ]
 
 
@@ -74,6 +80,12 @@ def _obeys(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
         f"Given the graph, {_with_interval(graph)} of the stated relations are in the pictures, "
         "as a mean over predicates."
     ]
+    if (own := arms.get(Arm.GRAPH)) is not None and own.corrected.value is not None:
+        sentences.append(
+            f"Corrected for the errors of the judge it is {_with_interval(own.corrected)}, of the "
+            f"statements that the judge decides about and whose predicates can be corrected; of "
+            f"these it accepts {own.raw.percent} itself."
+        )
     signs: list[bool] = []
     without = arms.get(Arm.BASE_NEUTRAL) or arms.get(Arm.NULL_GRAPH)
     if without is not None and without.difference.low is not None:
@@ -132,10 +144,10 @@ def _where(predicates: list[PredicateRow]) -> Answer:
         "means that the two 95 % intervals do not meet; they are not adjusted for the number of "
         "predicates."
     )
-    if doubtful := [row for row in predicates if row.is_doubtful]:
+    if any(row.is_doubtful for row in predicates):
         sentences.append(
-            "About these the judge is not shown to be better than the majority answer, so that "
-            f"their figures say little: {_listed(doubtful)}."
+            "A dagger (†) marks predicates about which the judge's calibration does not show it to "
+            "be better than the majority answer: their figures say little."
         )
     count = len(predicates)
     short = f"Clearly for {len(clear)} of {count} predicates"
@@ -146,7 +158,9 @@ def _where(predicates: list[PredicateRow]) -> Answer:
 
 
 def _listed(rows: Iterable[PredicateRow]) -> str:
-    return ", ".join(f"{row.name} {row.graph.rounded}" for row in rows)
+    return ", ".join(
+        f"{row.name}{'†' if row.is_doubtful else ''} {row.graph.rounded}" for row in rows
+    )
 
 
 def _against(arms: dict[Arm, ArmRow]) -> Answer:
@@ -235,50 +249,65 @@ def _judge(results: Results, predicates: list[PredicateRow], known: list[Known])
             ],
             "bad",
         )
+    correction = results.get("correction")
+    if correction is None:
+        sentences.append(
+            "Its errors are in every share on this page, and on drawn pictures they may be more "
+            "frequent than on those that it was tested on."
+        )
+    else:
+        rates, impossible = correction["rates"], correction["impossible"]
+        sentences.append(
+            "Its errors are in every share on this page but the corrected ones"
+            + (f"; no correction is possible for {', '.join(impossible)}" if impossible else "")
+            + ". A correction supposes that it errs on drawn pictures as often as on those that "
+            "it was calibrated on."
+            if rates
+            else "Its errors are in every share on this page, and no correction is possible: where "
+            "it was calibrated, its acceptance of true and of false statements does not differ for "
+            "certain, or is not known."
+        )
     chief = next((table.right for table in known if table.right.value is not None), accuracy)
-    sentences.append(
-        "Its errors are in every share on this page, and on drawn pictures they may be more "
-        "frequent than on those that it was tested on."
-    )
     return Answer(question, f"Right about {chief.percent} of known relations", sentences)
 
 
-def _quality(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
+def _quality(results: Results) -> Answer:
     question, sentences, short = "What does it cost in quality?", [], "FID and KID not measured"
-    for metric, by_arm in (results.get("quality") or {}).items():
-        listed = [
-            f"{row.name} {figure.percent}{f' ({figure.interval})' if figure.interval else ''}"
-            for arm, row in arms.items()
-            if (figure := Figure.of(by_arm.get(arm), is_share=False)).value is not None
-        ]
-        if listed:
-            short = f"{metric} measured"
-            sentences.append(
-                f"{metric}, from the base's pictures (lower is better): {'; '.join(listed)}."
-            )
+    for table in quality_tables(results):
+        own = {row.arm: row for row in table.rows}
+        if (graph := own.get(Arm.GRAPH)) is None:
+            continue
+        short = "see the distances"
+        sentence = (
+            f"{table.title}: {_with_interval(graph.distance)} from the base's pictures to those "
+            f"with the graph (0 if nothing changes; n = {graph.distance.n})"
+        )
+        if (words := own.get(Arm.BASE_RELATIONAL)) is not None:
+            sentence += f", and {_with_interval(words.distance)} to those of the base told in words"
+        sentences.append(f"{sentence}.")
     if not sentences:
         sentences.append(
             "This evaluation has no distance between sets of pictures, such as FID or KID."
         )
-    graph, base = (
+    whole, base = (
         Figure.of(results["arms"].get(arm, {}).get("objects_right"))
         for arm in (Arm.GRAPH, Arm.BASE_NEUTRAL)
     )
-    if graph.value is not None and base.value is not None:
-        change = Figure(graph.value - base.value)
-        fewer = "Fewer" if graph.value < base.value else "No fewer"
+    if whole.value is not None and base.value is not None:
+        change = Figure(whole.value - base.value)
+        fewer = "Fewer" if whole.value < base.value else "No fewer"
         short = f"{fewer} objects drawn ({change.points}); {short}"
         sentences.insert(
             0,
-            f"All objects of the item are found in {_with_interval(graph)} of the pictures with "
+            f"All objects of the item are found in {_with_interval(whole)} of the pictures with "
             f"the graph and in {_with_interval(base)} of the base's.",
         )
     moved = (results.get("graph_sensitivity") or {}).get("pixel_distance") or {}
     distance = Figure.of(moved.get(f"graph_to_{Arm.BASE_NEUTRAL}"), is_share=False)
     if distance.value is not None:
         sentences.append(
-            f"Pixels move by {distance.percent} on average between base and graph, on a scale from "
-            "0 to 1, from the same noise."
+            f"Pixels move by {_with_interval(distance)} on average between base and graph, on a "
+            "scale from 0 to 1, from the same noise."
         )
     ranking = results["ranking_accuracy"]
     if ranking.get("error_graph") is not None:
@@ -307,8 +336,7 @@ def as_sentence(note: str) -> str:
 def _compared(difference: Figure) -> str:
     """A sentence about what the true graph adds to an arm."""
     low, high = difference.low, difference.high
-    interval = difference.interval.replace("-", "\N{MINUS SIGN}")
     sentence = f"The true graph makes a difference of {difference.points}"
-    sentence += f" ({interval})" if interval else ""
+    sentence += f" ({difference.interval})" if difference.interval else ""
     is_open = low is not None and high is not None and low <= 0 <= high
     return f"{sentence}{', which may be none' if is_open else ''}."

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from sgflux.caveats import caveats
 from sgflux.evaluation.arms import Arm
-from sgflux.evaluation.records import calibration_lines, coverage_line
+from sgflux.evaluation.records import calibration_lines, correction_lines, coverage_line
 from sgflux.graphs.predicates import CANONICAL_PREDICATES
 
 Results = Mapping[str, Any]
@@ -73,15 +73,15 @@ class Figure:
         if self.value is None:
             return "–"
         if not self.is_share:
-            return f"{self.value:.3f}"
-        return f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%"
+            return _signed(f"{self.value:.3f}")
+        return _signed(f"{100 * self.value:.1f}\N{NO-BREAK SPACE}%")
 
     @property
     def points(self) -> str:
         """A difference of shares with its sign, like "+57.7 points"."""
         if self.value is None:
             return "–"
-        return f"{100 * self.value:+.1f} points".replace("-", "\N{MINUS SIGN}")
+        return _signed(f"{100 * self.value:+.1f} points")
 
     @property
     def rounded(self) -> str:
@@ -94,8 +94,13 @@ class Figure:
         if self.low is None or self.high is None:
             return ""
         if not self.is_share:
-            return f"{self.low:.3f} to {self.high:.3f}"
-        return f"{100 * self.low:.1f} to {100 * self.high:.1f}"
+            return _signed(f"{self.low:.3f} to {self.high:.3f}")
+        return _signed(f"{100 * self.low:.1f} to {100 * self.high:.1f}")
+
+
+def _signed(text: str) -> str:
+    """Numbers with a minus sign in place of a hyphen."""
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
@@ -135,6 +140,11 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         figure = arm_figure(results, arm)
         note += f"; {_over(arms.get(str(arm), {}).get('relation_accuracy'))}"
         yield HeadlineRow("Pictures that show the item's relation", label, note, figure, arm)
+    group = "The same, corrected for the judge's errors"
+    for arm, (label, _) in ARM_TITLES.items():
+        if entry := arms.get(str(arm), {}).get("corrected"):
+            figure = Figure.of(entry, key="macro")
+            yield HeadlineRow(group, label, correction_note(entry), figure, arm)
     group = "Does the graph decide?"
     for kind, entry in sorted((results.get("win_rate_by_kind") or {}).items(), reverse=True):
         note = "each picture is preferred under its own graph; chance is 50 %"
@@ -201,6 +211,16 @@ def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
     yield HeadlineRow(group, "e(g⁺) less e(∅)", note, gap.negated())
 
 
+def correction_note(entry: Results) -> str:
+    """What a corrected figure is of, and what the judge's own figure is."""
+    raw, decided = Figure.of(entry["raw"], key="macro"), Figure.of(entry["decided"])
+    low, high = (Figure(end).percent for end in entry["of_all"])
+    return (
+        f"{_over(entry)}; of the {decided.percent} of their statements that the judge decides "
+        f"about, of which it accepts {raw.percent}. Of all of them {low} to {high} may be true"
+    )
+
+
 def _over(entry: Mapping[str, Any] | None) -> str:
     """Over how many predicates a macro figure is the mean."""
     count = (entry or {}).get("predicates", len((entry or {}).get("per_predicate", {})))
@@ -215,6 +235,7 @@ def footnotes(results: Results) -> list[str]:
     if (line := coverage_line(results.get("judge") or {})) is not None:
         notes.append(line)
     notes += calibration_lines(results.get("calibration"))
+    notes += correction_lines(results.get("correction"))
     arms = results.get("arms", {})
     graph = arms.get(str(Arm.GRAPH)) or {}
     shown = graph or next(iter(arms.values()), {})

@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from sgflux.caveats import base_note, caveats, overlap_note
+from sgflux.evaluation.records import correction_lines
 from sgflux.evaluation.report.answers import answers, as_sentence
 from sgflux.evaluation.report.charts import LineChart, Series, smooth
 from sgflux.evaluation.report.data import Evaluation, read_evaluation
@@ -26,7 +27,9 @@ from sgflux.evaluation.report.tables import (
     arm_rows,
     calibration_tables,
     confusion,
+    moved_rows,
     predicate_rows,
+    quality_tables,
     traces,
 )
 from sgflux.files.writing import replacing
@@ -104,10 +107,14 @@ def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Secti
         judge_note=as_sentence(results["judge"].get("note") or ""),
         arms=arms,
         tested=any(row.test for row in arms),
+        corrected=any(row.corrected.value is not None for row in arms),
+        correction_notes=correction_lines(results.get("correction")),
         calibration=calibration_tables(results),
         predicates=predicates,
         doubtful=any(row.is_doubtful for row in predicates),
         confusion=confusion(evaluation),
+        quality=quality_tables(results),
+        moved=moved_rows(results),
         panels=shown,
         choices={
             name: words

@@ -34,6 +34,12 @@ class LevelShape(Struct):
     n: Count = 0
 
 
+class DistanceShape(LevelShape):
+    """A distance between sets of pictures, and what the true graph's is beyond it."""
+
+    graph_minus_this: LevelShape | None = None
+
+
 class MacroShape(Struct):
     """The mean over predicates, and each by itself."""
 
@@ -86,10 +92,19 @@ class ByObjectsShape(Struct):
     right_if_missing: FigureShape | None = None
 
 
+class CorrectedShape(MacroShape, kw_only=True):
+    """Relation accuracy corrected for the judge's errors, and what it was corrected from."""
+
+    raw: MacroShape
+    decided: FigureShape
+    of_all: tuple[Share, Share]
+
+
 class ArmShape(Struct):
     """One arm."""
 
     relation_accuracy: MacroShape
+    corrected: CorrectedShape | None = None
     objects_right: FigureShape | None = None
     all_triples_right: dict[str, FigureShape] = {}
     given_graph_accuracy: MacroShape | None = None
@@ -175,6 +190,36 @@ class CalibrationShape(Struct):
     human: KnownKindShape | None = None
     geometric: KnownKindShape | None = None
     stated: KnownKindShape | None = None
+
+
+class RateShape(Struct):
+    """How many statements of a kind a judge accepts."""
+
+    value: Share
+    ci95: tuple[Share, Share]
+    n: Count
+    clusters: Count
+
+
+class FalsePositivesShape(RateShape):
+    """How many false statements a judge accepts, and which they were."""
+
+    of: Literal["false_accepted", "swapped_accepted"]
+
+
+class RatesShape(Struct):
+    """Error rates of a judge about one predicate."""
+
+    source: Words
+    sensitivity: RateShape
+    false_positives: FalsePositivesShape
+
+
+class CorrectionShape(Struct):
+    """By which error rates figures are corrected, and why others are not."""
+
+    rates: dict[str, RatesShape]
+    impossible: dict[str, Words]
 
 
 class ChanceShape(Struct):
@@ -304,8 +349,9 @@ class ResultsShape(Struct):
     prompts_cut: CutsShape | None = None
     base_prompts: BasePromptsShape | None = None
     calibration: CalibrationShape | None = None
+    correction: CorrectionShape | None = None
     graph_sensitivity: dict[str, dict[str, LevelShape]] = {}
-    quality: dict[str, dict[Arm, LevelShape]] | None = None
+    quality: dict[str, dict[Arm, DistanceShape]] | None = None
     comparisons: dict[Arm, ComparisonShape] = {}
     picture_results: PictureResultsShape | None = None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.judges.judge import NONE, predicate_of
+from sgflux.evaluation.known.table import is_doubtful
 from sgflux.evaluation.metrics import macro_estimate
 from sgflux.evaluation.report.data import Evaluation
 from sgflux.evaluation.report.headline import (
@@ -32,6 +33,10 @@ class ArmRow:
         objects: Share of pictures with all objects of their item.
         difference: Relation accuracy of the arm with the true graph minus this one's, paired.
         test: Sentence about the sign test; empty if there is none.
+        corrected: Relation accuracy corrected for the judge's errors, of decided statements.
+        raw: Relation accuracy of the same statements.
+        decided: Share of statements that they are, of those with the same predicates.
+        of_all: Least and largest share of all these statements that may be true; empty if none.
     """
 
     arm: Arm
@@ -41,6 +46,10 @@ class ArmRow:
     objects: Figure
     difference: Figure
     test: str
+    corrected: Figure
+    raw: Figure
+    decided: Figure
+    of_all: str
 
 
 def arm_rows(results: Results) -> list[ArmRow]:
@@ -55,8 +64,13 @@ def arm_rows(results: Results) -> list[ArmRow]:
             Figure.of(results["arms"].get(arm, {}).get("objects_right")),
             Figure.of(differences.get(f"graph_minus_{arm}")),
             sign_test((results.get("comparisons") or {}).get(arm)),
+            Figure.of(corrected, key="macro"),
+            Figure.of(corrected.get("raw"), key="macro"),
+            Figure.of(corrected.get("decided")),
+            " to ".join(Figure(end).rounded for end in corrected.get("of_all", ())),
         )
         for arm, (name, told) in ARM_TITLES.items()
+        for corrected in [results["arms"].get(arm, {}).get("corrected") or {}]
     ]
     return [row for row in rows if row.accuracy.value is not None]
 
@@ -92,7 +106,8 @@ class PredicateRow:
         found: Share of statements under the true graph with both objects found.
         judge: Accuracy of the judge on real pictures of the predicate.
         told: Relation accuracy of the base, told the whole graph in words.
-        is_doubtful: Whether the judge is no better than the majority answer.
+        corrected: Relation accuracy with the true graph, corrected for the judge's errors.
+        is_doubtful: Whether the judge is not shown to be better than the majority answer.
     """
 
     name: str
@@ -101,6 +116,7 @@ class PredicateRow:
     found: Figure
     judge: Figure
     told: Figure
+    corrected: Figure
     is_doubtful: bool
 
     @property
@@ -118,7 +134,7 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
     told = predicate_figures(results, Arm.BASE_RELATIONAL)
     judge = results["judge"].get("per_predicate", {})
     found = _found(evaluation)
-    doubtful = doubtful_predicates(results)
+    corrected = (results["arms"].get(Arm.GRAPH, {}).get("corrected") or {}).get("per_predicate", {})
     return [
         PredicateRow(
             name,
@@ -127,7 +143,8 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
             found.get(name, nothing),
             Figure.of(judge.get(name)),
             told.get(name, nothing),
-            name in doubtful,
+            Figure.of(corrected.get(name)),
+            is_doubtful(results.get("calibration"), name),
         )
         for name in sorted(graph, key=lambda name: -(graph[name].value or 0.0))
         if graph[name].value is not None
@@ -146,21 +163,22 @@ def _found(evaluation: Evaluation) -> dict[str, Figure]:
     return {name: Figure.of(estimate.to_json()) for name, estimate in groups.items()}
 
 
-def doubtful_predicates(results: Results) -> set[str]:
-    """Predicates about which the judge is not shown to be better than the majority answer."""
-    standing = (results.get("calibration") or {}).get("standing") or {}
-    return {name for name, entry in standing.items() if entry["better_than_majority"] != "yes"}
-
-
 @dataclass(frozen=True)
 class Confusion:
     """How often which relation is named where which one is stated.
 
     Attributes:
         counts: (stated, named) -> number of statements.
+        doubtful: Stated relations about which the judge is not shown to be better than the
+            majority answer.
     """
 
     counts: Counter[tuple[str, str]]
+    doubtful: frozenset[str] = frozenset()
+
+    def labelled(self, stated: str) -> str:
+        """A stated relation, with a dagger where the judge is not to be trusted about it."""
+        return f"{stated}†" if stated in self.doubtful else stated
 
     @property
     def stated(self) -> list[str]:
@@ -185,14 +203,16 @@ class Confusion:
 
 def confusion(evaluation: Evaluation) -> Confusion:
     """Relations that the judge names under the true graph; empty if it names none."""
+    counts = Counter(
+        (predicate_of(triple), said.relation)
+        for picture in evaluation.pictures
+        if picture.arm is Arm.GRAPH
+        for triple, said in picture.own.items()
+        if said.relation is not None
+    )
+    calibration = evaluation.results.get("calibration")
     return Confusion(
-        Counter(
-            (predicate_of(triple), said.relation)
-            for picture in evaluation.pictures
-            if picture.arm is Arm.GRAPH
-            for triple, said in picture.own.items()
-            if said.relation is not None
-        )
+        counts, frozenset(name for name, _ in counts if is_doubtful(calibration, name))
     )
 
 
@@ -250,8 +270,8 @@ def calibration_tables(results: Results) -> list[Known]:
         counted = entry.get("predicates", [])
         doubtful = {
             name
-            for name in doubtful_predicates(results)
-            if calibration["standing"][name].get("source") == source
+            for name, standing in calibration["standing"].items()
+            if standing.get("source") == source and is_doubtful(calibration, name)
         }
         lines = [
             (
@@ -270,6 +290,69 @@ def calibration_tables(results: Results) -> list[Known]:
 def _known(entry: Results, name: str) -> Figure:
     low, high = (entry.get("ci95") or {}).get(name) or (None, None)
     return Figure(entry.get(name), low, high, (entry.get("counts") or {}).get(name, 0))
+
+
+@dataclass(frozen=True)
+class QualityRow:
+    """How far the pictures of an arm are from those of the base that is told the objects only.
+
+    Attributes:
+        arm: The arm.
+        name: Name of the arm.
+        distance: Distance, with its number of pictures.
+        difference: Distance of the arm with the true graph less this one's.
+    """
+
+    arm: Arm
+    name: str
+    distance: Figure
+    difference: Figure
+
+
+@dataclass(frozen=True)
+class QualityTable:
+    """A distance between pictures.
+
+    Attributes:
+        title: Name of the distance.
+        rows: The arms, in reading order.
+    """
+
+    title: str
+    rows: Sequence[QualityRow]
+
+
+def quality_tables(results: Results) -> list[QualityTable]:
+    """The distances between sets of pictures; empty if they were not measured."""
+    return [
+        QualityTable(
+            metric[:1].upper() + metric[1:],
+            [
+                QualityRow(
+                    arm,
+                    name,
+                    Figure.of(by_arm[arm], is_share=False),
+                    Figure.of(by_arm[arm].get("graph_minus_this"), is_share=False),
+                )
+                for arm, (name, _) in ARM_TITLES.items()
+                if arm in by_arm
+            ],
+        )
+        for metric, by_arm in (results.get("quality") or {}).items()
+    ]
+
+
+def moved_rows(results: Results) -> list[tuple[str, str, Figure]]:
+    """Measure, the arm that is compared with the true graph's, and how far pictures move."""
+    return [
+        (
+            "pixels, from 0 to 1" if measure == "pixel_distance" else measure.replace("_", " "),
+            ARM_TITLES[Arm(pair.removeprefix("graph_to_"))][0],
+            Figure.of(entry, is_share=False),
+        )
+        for measure, by_pair in (results.get("graph_sensitivity") or {}).items()
+        for pair, entry in by_pair.items()
+    ]
 
 
 def traces(evaluation: Evaluation) -> dict[str, Any]:
