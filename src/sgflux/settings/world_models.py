@@ -150,7 +150,7 @@ class MeasureJudgeConfig:
 
     judge: Input[Path | None] = None
     """File of a judge's weights (.safetensors). By default the bundled judge is measured."""
-    output: OutputFile = Path("runs/judge/figures.json")
+    output: Path = Path("runs/judge/figures.json")
     """JSON file of the figures."""
     resolution: int = 64
     """Height and width of the pictures in pixels, a multiple of 64."""
