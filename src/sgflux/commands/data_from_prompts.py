@@ -51,6 +51,12 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     from sgflux.graphs.predicates import vocabulary_of
 
     expect_different_names(flags.lists)
+    summary = summary_path(flags.output)
+    for path in flags.lists:
+        if path.resolve() in (flags.output.resolve(), summary.resolve()):
+            raise SgfluxError(
+                f"{path}: is a list that is read, and would be overwritten; give another --output"
+            )
     vocabulary = vocabulary_of(flags.vocabulary.vocabulary)
     files = [
         read_prompt_file(
@@ -63,7 +69,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     ]
     for file in files:
         print("\n".join(report_lines(file, max_problems=flags.max_problems)))
-    summary = summary_path(flags.output)
     content = {
         "command": ["sgflux", *command.words, *arguments],
         "files": [file.to_json() for file in files],

@@ -227,3 +227,26 @@ def test_the_whole_list_of_geneval() -> None:
     found = read(METADATA)
     assert (len(found.rows), len(found.without_relation), len(found.not_parsed)) == (100, 453, 0)
     assert {row.meta["benchmark"]["kind"] for row in found.rows} == {"position"}
+
+
+def test_line_with_half_a_surrogate_pair_is_named_and_the_others_are_rows(tmp_path: Path) -> None:
+    broken = json.dumps(POSITION).replace("a photo", "\\ud800 photo")
+    path = tmp_path / "list.jsonl"
+    path.write_text(f"{json.dumps(POSITION)}\n{broken}\n", encoding="utf-8")
+    rows = tmp_path / "rows.jsonl"
+    assert main(["data", "from-prompts", str(path), "--output", str(rows)]) == 1
+    (line,) = json.loads((tmp_path / "rows_summary.json").read_text())["files"][0]["not_parsed"]
+    assert (line["line"], "surrogates not allowed" in line["reason"]) == (2, True)
+    assert len(read_examples(rows, vocabulary=DEFAULT_VOCABULARY)) == 1
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows_summary.json"])
+def test_list_is_never_overwritten(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_lines(tmp_path / name, POSITION)
+    before = path.read_bytes()
+    arguments = ["data", "from-prompts", str(path), "--output", str(tmp_path / "rows.jsonl")]
+    assert main(arguments) == 2
+    assert "would be overwritten; give another --output" in capsys.readouterr().err
+    assert path.read_bytes() == before

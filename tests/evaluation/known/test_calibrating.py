@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.judge import JudgeIdentity
-from sgflux.evaluation.known.file import read_calibration
+from sgflux.evaluation.known.file import FORMAT, read_calibration
 from sgflux.evaluation.known.table import doubtful, summary_line
 from sgflux.world.dataset import write_world
 from tests.helpers.detectors import write_onnx_detector
@@ -130,6 +130,24 @@ def test_another_judges_file_is_refused(photos: Path, tmp_path: Path) -> None:
     out.write_text('{"format": "0", "judge": {}, "standing": {}}')
     with pytest.raises(SgfluxError, match="calibrate the judge again"):
         read_calibration(out, own)
+
+
+@pytest.mark.parametrize(
+    ("damage", "place"),
+    [
+        ({"judge": "geometry"}, "judge"),
+        ({"standing": {"on": 3}}, "standing"),
+        ({"human": {"n": 3, "agreement": 7.5}}, "human.agreement"),
+    ],
+)
+def test_damaged_file_is_refused_before_it_is_believed(
+    damage: dict[str, Any], place: str, tmp_path: Path
+) -> None:
+    whole = {"format": FORMAT, "judge": {"name": "geometry", "sha256": None}, "standing": {}}
+    out = tmp_path / "c.json"
+    out.write_text(json.dumps(whole | damage))
+    with pytest.raises(SgfluxError, match=rf"c\.json: is damaged: .*{place}.*; calibrate"):
+        read_calibration(out, JudgeIdentity("geometry"))
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,9 @@ def read_prompt_file(
 def _text(content: bytes) -> str:
     """Return the prompt of a line that was not read, or the line itself if it has none."""
     try:
-        return str(json.loads(content)["prompt"])
+        prompt = str(json.loads(content)["prompt"])
+        prompt.encode("utf-8")
+        return prompt
     except (ValueError, RecursionError, KeyError, TypeError):
         return content.decode("utf-8", "replace")
 
@@ -193,6 +195,8 @@ def _parse(content: bytes, file: PromptFile, vocabulary: PredicateVocabulary) ->
         return StatedLine(prompt, parse_prompt(prompt, vocabulary), file.path.stem)
     try:
         entry = json.loads(text)
+        # JSON can escape half a surrogate pair, which no text may contain.
+        json.dumps(entry, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise NotParsedError(f"not JSON: {error}") from error
     if not isinstance(entry, dict):

@@ -11,6 +11,8 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.judge import Judge, JudgeIdentity
 from sgflux.evaluation.judges.router import judge_asked
+from sgflux.evaluation.report.shapes import CalibrationShape
+from sgflux.files.json_files import checked
 from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.writing import make_folder, replacing
 from sgflux.versions import installed_versions
@@ -46,7 +48,7 @@ def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
     """Read the calibration file of a judge, or of one of the judges that a router asks.
 
     Raises:
-        SgfluxError: if it is no such file, or another judge was calibrated.
+        SgfluxError: if it is no such file, is damaged, or another judge was calibrated.
     """
     content = read_json_object(path, "format", "judge", "standing")
     if content["format"] != FORMAT:
@@ -54,12 +56,14 @@ def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
             f"{path}: has the format {content['format']!r}, not {FORMAT!r}; calibrate the judge "
             "again with 'sgflux eval calibrate'"
         )
+    way_out = "calibrate the judge again with 'sgflux eval calibrate'"
+    checked(content, CalibrationShape, where=str(path), way_out=way_out)
     was = content["judge"]
     judges = (identity, *identity.parts)
-    if not any(one.name == was["name"] and one.sha256 == was["sha256"] for one in judges):
+    if not any(one.name == was["name"] and one.sha256 == was.get("sha256") for one in judges):
         asked = ", ".join(map(_named, judges))
         raise SgfluxError(
-            f"{path}: is the calibration of {_named(JudgeIdentity(**was))}, but the judge is "
+            f"{path}: is the calibration of {_named(_identity(was))}, but the judge is "
             f"{asked}; calibrate this judge with 'sgflux eval calibrate'"
         )
     return content
@@ -93,6 +97,10 @@ def is_of(calibration: Mapping[str, Any], judge: Judge, predicate: str) -> bool 
         (one.name, one.sha256) == (was["name"], was["sha256"])
         for one in (judge.identity, asked.identity)
     )
+
+
+def _identity(was: Mapping[str, Any]) -> JudgeIdentity:
+    return JudgeIdentity(was["name"], was.get("sha256"), model=was.get("model"))
 
 
 def _named(one: JudgeIdentity) -> str:
