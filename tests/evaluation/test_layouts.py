@@ -178,14 +178,32 @@ def test_a_prompt_that_would_be_cut_by_the_script_is_refused(
     assert "line 1 of long.txt" in capsys.readouterr().err
 
 
-def test_other_rows_have_no_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        None,
+        {"file": "../../outside.jsonl"},
+        {"file": "...txt"},
+        {"file": "C:\\lists\\a.txt"},
+        {"index": -1},
+        {"index": "0"},
+        {"prompt": None},
+    ],
+)
+def test_other_rows_have_no_layout(
+    damage: dict[str, object] | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither rows of no benchmark, nor damaged ones, whose files could lie outside the folder."""
     folder = evaluated(
         tmp_path, write_lines(tmp_path / "evaluation_metadata.jsonl", *POSITIONS), repeats=1
     )
     rows = tmp_path / "prompts.jsonl"
     results = folder / "evaluation_results.json"
     first, second = (json.loads(line) for line in rows.read_text().splitlines())
-    del second["meta"]["benchmark"]
+    if damage is None:
+        del second["meta"]["benchmark"]
+    else:
+        second["meta"]["benchmark"].update(damage)
     write_lines(rows, first, b"\n", second)
     digest = hashlib.sha256(rows.read_bytes()).hexdigest()
     text = json.loads(results.read_text())

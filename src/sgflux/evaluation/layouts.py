@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from sgflux.data.benchmarks.reading import GENEVAL, GENEVAL2, T2I_COMPBENCH
 from sgflux.data.examples import read_examples
@@ -120,7 +120,7 @@ def _benchmark_rows(results: Mapping[str, Any], data: Path | None) -> dict[str, 
     rows: dict[str, Mapping[str, Any]] = {}
     for row, example in enumerate(examples):
         benchmark = example.meta.get("benchmark")
-        if not isinstance(benchmark, Mapping) or benchmark.get("name") not in _LAYOUTS:
+        if not _is_of_benchmark(benchmark):
             raise SgfluxError(
                 f"{path}: {example.named(row)} is of no benchmark; only rows of 'sgflux data "
                 "from-prompts' have a layout"
@@ -131,6 +131,21 @@ def _benchmark_rows(results: Mapping[str, Any], data: Path | None) -> dict[str, 
                 "lists with one 'sgflux data from-prompts'"
             )
     return rows
+
+
+def _is_of_benchmark(benchmark: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether ``meta.benchmark`` is as 'sgflux data from-prompts' writes it.
+
+    The name of the list becomes the name of a folder, so it must be a plain one.
+    """
+    kinds = {"name": str, "file": str, "sha256": str, "index": int, "prompt": str}
+    if not isinstance(benchmark, Mapping) or "entry" not in benchmark:
+        return False
+    if not all(isinstance(benchmark.get(key), kind) for key, kind in kinds.items()):
+        return False
+    file = benchmark["file"]
+    plain = file == Path(file).name and Path(file).stem.strip(".") and "\\" not in file
+    return bool(benchmark["name"] in _LAYOUTS and benchmark["index"] >= 0 and plain)
 
 
 def _geneval(placed: Sequence[_Placed], _folder: Path) -> _Files:
@@ -159,7 +174,7 @@ def _geneval2(placed: Sequence[_Placed], folder: Path) -> _Files:
         name = f"image_paths_{repeat}.json" if repeat else "image_paths.json"
         files[name] = json.dumps(by_prompt, indent=1, ensure_ascii=False) + "\n"
     own = [one for one in placed if one.picture.repeat == 0]
-    files[placed[0].benchmark["file"]] = "".join(map(_line, own))
+    files[f"{Path(placed[0].benchmark['file']).stem}.jsonl"] = "".join(map(_line, own))
     return files
 
 

@@ -220,6 +220,11 @@ def test_two_files_of_one_name_are_refused(
     words = ["data", "from-prompts", *map(str, paths), "--output", str(tmp_path / "rows.jsonl")]
     assert main(words) == 2
     assert "have one name" in capsys.readouterr().err
+    assert main([*words[:2], str(paths[0]), *words[2:]]) == 2
+    assert "is given twice" in capsys.readouterr().err
+    dots = paths[0].rename(tmp_path / "...txt")
+    assert main(["data", "from-prompts", str(dots), *words[-2:]]) == 2
+    assert "the name is no folder's" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not METADATA.exists(), reason="GenEval's own list is not here")

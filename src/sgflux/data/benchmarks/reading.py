@@ -245,15 +245,21 @@ def _row(
 
 
 def expect_different_names(paths: Sequence[Path]) -> None:
-    """Check that no two files share the name by which their rows are known.
+    """Check that every file has a name of its own by which its rows are known.
 
     Raises:
-        SgfluxError: naming two that do.
+        SgfluxError: naming two files that share it, or one whose name makes no folder.
     """
     seen: dict[str, Path] = {}
     for path in paths:
+        if not path.stem.strip("."):
+            raise SgfluxError(
+                f"{path}: its name without the ending is no name of a folder; rename it"
+            )
         other = seen.setdefault(path.stem, path)
         if other is not path:
+            if other == path:
+                raise SgfluxError(f"{path} is given twice; give it once")
             raise SgfluxError(
                 f"{other} and {path} have one name, by which their rows are told apart; rename one"
             )
