@@ -253,9 +253,7 @@ def expect_different_names(paths: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in paths:
         if not path.stem.strip("."):
-            raise SgfluxError(
-                f"{path}: its name without the ending is no name of a folder; rename it"
-            )
+            raise SgfluxError(f"{path}: without its ending, the name is no folder's; rename it")
         other = seen.setdefault(path.stem, path)
         if other is not path:
             if other == path:
