@@ -300,7 +300,7 @@ def evaluate(
             "judge": {**of_judge, "coverage": coverage(found["arms"])},
             "calibration": calibration,
             "correction": correction,
-            **found,
+            **{name: own for name, own in found.items() if name != "comparisons"},
             "quality": quality,
             "quality_features": None
             if features is None
@@ -348,6 +348,7 @@ def evaluate(
                 "drawing_seconds": round(seconds, 1),
                 **count._asdict(),
             },
+            "comparisons": found["comparisons"],  # keys that came later stand at the end
             "picture_results": write_lines(config.output_dir / PICTURE_RESULTS, judged),
         }
         text = json.dumps(figures, indent=2, allow_nan=False)
