@@ -81,7 +81,7 @@ def train(folder: Path, recipe: str, seed: int) -> float:
             **{**settings, "seed": seed, "val_every": steps, "save_every": steps},
         )
         write_json(spent, {"cpu": time.process_time() - started})
-    seconds: float = json.loads(spent.read_text())["cpu"]
+    seconds: float = json.loads(spent.read_text(encoding="utf-8"))["cpu"]
     return seconds
 
 

@@ -212,7 +212,9 @@ def _best(
         options = [scores_of(part, way) for way in ways(labels_of(part), numbers)]
         chosen: Mapping[Pair, np.ndarray] = max(options, key=holding)
         best.update(chosen)
-    return best
+    # The pairs stand in the order of the statements, whatever they are connected to.
+    asked = dict.fromkeys((t.subject.casefold(), t.object.casefold()) for t in statements)
+    return {pair: best[pair] for pair in asked if pair in best}
 
 
 def class_index(predicate: str) -> int:
