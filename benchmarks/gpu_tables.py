@@ -73,15 +73,12 @@ def step_region(content: Content | None) -> str:
         if any(cells):
             rows.append([title, *(ratio_cell(cell) for cell in cells)])
     beside = [part["ways"].get("A*") for part in parts]
-    rows.append(
-        [
-            "B beside A*",
-            *(
-                f"{part['ways']['B']['cpu_ratio'] / own['cpu_ratio']:.2f}" if own else ""
-                for part, own in zip(parts, beside, strict=True)
-            ),
+    if any(beside):
+        ratios = [
+            f"{part['ways']['B']['cpu_ratio'] / own['cpu_ratio']:.2f}" if own else ""
+            for part, own in zip(parts, beside, strict=True)
         ]
-    )
+        rows.append(["B beside A*", *ratios])
     seconds = [f"{part['ways']['A']['cpu_seconds']:.3f} s" for part in parts]
     rows.append(["a step of A", *seconds])
     return f"{where(content)}\n\n{markdown(header, rows)}"
@@ -587,6 +584,9 @@ def regions() -> dict[tuple[str, str], str]:
     steps, gpu = read_results(RESULTS / "step.json"), read_results(RESULTS / "gpu.json")
     return {
         ("performance.md", "training steps"): step_region(steps),
+        ("performance.md", "compiled steps"): step_region(
+            read_results(RESULTS / "step_compiled.json")
+        ),
         ("performance.md", "sampling"): sampling_region(steps),
         ("performance.md", "gpu"): gpu_region(gpu),
         ("performance.md", "demo recipe"): recipe_region(
