@@ -29,30 +29,9 @@ from sgflux.sampling import (
     picture_saliency,
     sample_command,
 )
-from tests.helpers.adapters import write_adapter
-from tests.helpers.flux import MAX_SEQUENCE_LENGTH, make_flux_folder
+from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 
 PROMPT = "a photo of man and horse"
-
-
-@pytest.fixture(scope="module")
-def model_id(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_flux_folder(tmp_path_factory.mktemp("flux") / "model")
-
-
-@pytest.fixture(scope="module")
-def adapter(tmp_path_factory: pytest.TempPathFactory, model_id: Path) -> Path:
-    return write_adapter(tmp_path_factory.mktemp("adapter") / "final", model_id)
-
-
-@pytest.fixture(scope="module")
-def base(model_id: Path) -> SceneGraphFluxPipeline:
-    return SceneGraphFluxPipeline.from_pretrained(str(model_id))
-
-
-@pytest.fixture(scope="module")
-def pipe(model_id: Path, adapter: Path) -> SceneGraphFluxPipeline:
-    return SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=adapter)
 
 
 def pixels(image: Image.Image) -> np.ndarray:

@@ -10,11 +10,10 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.web.adapters import find_runs
 from sgflux.web.evaluations import REPORT_FILE, RESULTS_FILE, EvaluatedRow, read_rows
-from sgflux.web.panels import message, text
+from sgflux.web.panels import folder_choice, folder_trouble, message, text
 
 ROUTE = "/sgflux/reports"
 """Beginning of the reports' addresses."""
@@ -48,16 +47,9 @@ class ReportTab:
         """Make the elements of the tab."""
         found = find_runs(self._runs, RESULTS_FILE)
         with Element("div").classes("sg-card"):
-            self._folder = ui.select(
-                found,
-                value=found[0] if found else None,
-                label="Evaluation (its --output-dir)",
-                with_input=True,
-                new_value_mode="add-unique",
-                validation=_trouble,
-                on_change=self._choose,
-            ).props("outlined dense options-dense hide-bottom-space")
-            self._folder.classes("sg-field")
+            self._folder = folder_choice(
+                found, label="Evaluation (its --output-dir)", read=read_rows, on_change=self._choose
+            )
             if not found:
                 message(f"No evaluation was found under {self._runs}; 'sgflux eval' makes one.")
         self._below = Element("div")
@@ -66,7 +58,7 @@ class ReportTab:
     def _choose(self) -> None:
         self._below.clear()
         self.close()
-        if not self._folder.value or _trouble(self._folder.value) is not None:
+        if not self._folder.value or folder_trouble(self._folder.value, read_rows) is not None:
             return
         folder = Path(self._folder.value)
         self._rows = dict(enumerate(read_rows(folder)))
@@ -122,13 +114,3 @@ class ReportTab:
         if self._token is not None:
             REPORTS.pop(self._token, None)
             self._token = None
-
-
-def _trouble(folder: str | None) -> str | None:
-    """What is wrong with the folder of an evaluation."""
-    try:
-        if folder:
-            read_rows(Path(folder))
-    except SgfluxError as error:
-        return str(error)
-    return None

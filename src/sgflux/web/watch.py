@@ -13,7 +13,7 @@ from PIL import Image
 from sgflux.errors import SgfluxError
 from sgflux.web.adapters import find_runs
 from sgflux.web.gallery import Gallery
-from sgflux.web.panels import message, text
+from sgflux.web.panels import folder_choice, folder_trouble, message, text
 from sgflux.web.run_files import LOG_FILE, RunFiles
 
 _EVERY = 2.0  # seconds between two looks at the files
@@ -38,16 +38,9 @@ class WatchTab:
         """Make the elements of the tab."""
         found = find_runs(self._runs, LOG_FILE)
         with Element("div").classes("sg-card"):
-            self._folder = ui.select(
-                found,
-                value=found[0] if found else None,
-                label="Training run (its --output-dir)",
-                with_input=True,
-                new_value_mode="add-unique",
-                validation=_trouble,
-                on_change=self._choose,
-            ).props("outlined dense options-dense hide-bottom-space")
-            self._folder.classes("sg-field")
+            self._folder = folder_choice(
+                found, label="Training run (its --output-dir)", read=_read, on_change=self._choose
+            )
             if not found:
                 message(f"No training was found under {self._runs}; 'sgflux train' begins one.")
             self._facts = Element("div").classes("sg-facts").props("aria-live=polite")
@@ -61,7 +54,8 @@ class WatchTab:
 
     def _choose(self) -> None:
         value = self._folder.value
-        self._run = RunFiles(Path(value)) if value and _trouble(value) is None else None
+        is_run = value and folder_trouble(value, _read) is None
+        self._run = RunFiles(Path(value)) if is_run else None
         self._look()
 
     def _look(self) -> None:
@@ -113,14 +107,11 @@ class WatchTab:
             self._gallery.drop([self._sheet[1]])
 
 
-def _trouble(folder: str | None) -> str | None:
-    """What is wrong with the folder of a run."""
-    try:
-        if folder:
-            RunFiles(Path(folder)).read()
-    except SgfluxError as error:
-        return str(error)
-    return None
+def _read(folder: Path) -> RunFiles:
+    """The files of a run, read once."""
+    run = RunFiles(folder)
+    run.read()
+    return run
 
 
 def _facts(run: RunFiles) -> list[tuple[str, str]]:
