@@ -244,7 +244,7 @@ def test_prompts_of_one_triple():
 def test_prompts_of_several_triples_list_their_objects_in_the_graphs_order_in_neutral():
     graph = SceneGraph.parse("(tree); man, next to, horse; man, wears, hat; dog, on, dog#2")
     assert prompts_for_graph(graph, "relational") == (
-        "a photo of man near horse and man wearing hat and dog on dog and tree"
+        "a photo of man near horse and man wearing hat and dog on another dog and tree"
     )
     assert prompts_for_graph(graph, "neutral") == (
         "a photo of tree and man and horse and hat and dog and dog"

@@ -6,9 +6,16 @@ it would favour the adapter.
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from sgflux.data.graph_texts import WORDINGS, twins_told_alike
+from sgflux.data.graph_texts import WORDINGS
+from sgflux.data.prompts import prompt_for, prompts_for_graph
+from sgflux.data.reading_order import reading_order
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.world.scenes import OBJECT_NAMES, PREDICATES
+from sgflux.world.shapes import shapes_of
 from tests.helpers.graph_examples import example
 
 FOUR = "cup, on, plate; cup#2, on, plate; cup#3, left of, cup; plate, on, table"
@@ -28,7 +35,7 @@ FOUR = "cup, on, plate; cup#2, on, plate; cup#3, left of, cup; plate, on, table"
         (
             "dog, left of, dog#2; dog#2, above, cat; (owl)",
             "plain",
-            "a photo of dog left of dog and dog above cat and owl",
+            "a photo of dog left of another dog and second dog above cat and owl",
         ),
         (
             "dog, left of, dog#2; dog#2, above, cat; (owl)",
@@ -69,8 +76,37 @@ def test_the_plain_text_of_one_statement_is_the_rows_own() -> None:
     assert WORDINGS["plain"](benchmark) == benchmark.prompt, "its prompt states the whole graph"
 
 
-def test_graphs_are_counted_in_which_it_is_open_who_is_meant() -> None:
-    twins = example("dog, left of, dog#2; dog#2, above, cat")
-    assert twins_told_alike([twins, example("dog, left of, dog#2"), example(FOUR)]) == 2
-    assert twins_told_alike([example("dog, left of, cat; dog, on, mat")]) == 0
-    assert twins_told_alike([twins.with_meta(benchmark={"name": "x"})]) == 0
+def test_every_text_of_relations_tells_twins_apart() -> None:
+    """The teacher of L_words and the contradicting text would speak of two dogs as of one."""
+    graph = SceneGraph.parse("dog, left of, cat; dog#2, above, cat; dog#2, touching, box")
+    text = "a photo of dog left of cat and another dog above cat and second dog touching box"
+    assert prompts_for_graph(graph, "relational") == text
+    # In reading order another dog is mentioned first.
+    assert prompt_for(example(graph.to_text()), "relational") == (
+        "a photo of dog touching box and first dog above cat and another dog left of cat"
+    )
+    assert prompts_for_graph(graph, "neutral") == "a photo of dog and cat and dog and box"
+    one = SceneGraph.parse("dog, left of, dog#2")
+    assert prompts_for_graph(one, "relational") == "a photo of dog left of dog"
+
+
+@pytest.mark.parametrize("statements", [1, 2, 3, 4])
+def test_texts_of_graphs_without_twins_are_what_they_were(statements: int) -> None:
+    """Another text would change every training, cache and picture of such graphs."""
+    shapes = shapes_of(statements, twins=False)
+    for seed in range(24 * len(shapes)):
+        rng, edges = random.Random(seed), shapes[seed % len(shapes)].edges
+        graph = SceneGraph(
+            tuple(rng.sample(OBJECT_NAMES, 1 + max(map(max, edges)))),
+            tuple((one, rng.choice(PREDICATES), other) for one, other in edges),
+        )
+        names = graph.objects
+        parts = [
+            f"{names[s]} {'near' if predicate == 'around/near' else predicate} {names[o]}"
+            for s, predicate, o in graph.relationships
+        ]
+        assert prompts_for_graph(graph, "relational") == f"a photo of {' and '.join(parts)}"
+        row = example(graph.to_text())
+        ordered = " and ".join(parts[index] for index in reading_order(graph))
+        assert prompt_for(row, "relational") == f"a photo of {ordered}"
+        assert prompt_for(row, "relational") == WORDINGS["terse"](row)

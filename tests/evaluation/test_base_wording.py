@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sgflux.data.examples import write_examples
+from sgflux.data.examples import read_examples, write_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm, PictureRequest
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
@@ -121,16 +122,31 @@ def test_each_number_of_statements_gets_its_best_wording(tmp_path: Path) -> None
     write_report(tmp_path / "evaluation")
 
 
-def test_without_the_flag_the_text_is_plain_and_twins_are_named(tmp_path: Path) -> None:
-    results, said = run(tmp_path)
+def test_without_the_flag_the_text_is_plain_and_tells_twins_apart(tmp_path: Path) -> None:
+    results, _ = run(tmp_path)
     assert results["base_prompts"] is None
     assert prompts(tmp_path)[:3] == [
         "a photo of man riding horse",
         "a photo of cup on box and box on table",
-        "a photo of dog left of dog and dog above cat",
+        "a photo of dog left of another dog and second dog above cat",
     ]
-    (line,) = [line for line in said if "--base-prompts" in line]
-    assert line.startswith("test.jsonl: 1 of its 4 graphs have several things of one name")
+
+
+def test_a_wording_that_says_the_same_of_every_example_is_drawn_once(tmp_path: Path) -> None:
+    results, _ = run(tmp_path, base_prompts=data(tmp_path / "val.jsonl", *VALIDATION))
+    found = results["base_prompts"]["wordings"]
+    assert found["terse"] == found["plain"]
+    folders = {one.name for one in (tmp_path / "evaluation" / "base_prompts").iterdir()}
+    assert folders == found.keys() - {"terse"}, "other wordings are pictures of their own"
+
+
+def test_a_wording_that_says_one_example_otherwise_is_drawn(tmp_path: Path) -> None:
+    validation = data(tmp_path / "val.jsonl", *VALIDATION)
+    (first, *rest) = read_examples(validation)
+    write_examples(validation, [replace(first, prompt="The cat lies on the mat."), *rest])
+    results, _ = run(tmp_path, base_prompts=validation)
+    found = results["base_prompts"]["wordings"]
+    assert found["terse"]["by_statements"]["1"] != found["plain"]["by_statements"]["1"]
 
 
 def test_validation_data_with_a_test_example_are_refused(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import get_args
 
 from sgflux.data.examples import SceneExample
+from sgflux.data.mentions import Mentions
 from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
@@ -19,7 +22,8 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
     """Return the text of a graph.
 
     - relational: "a photo of man riding horse and man wearing hat", in canonical words
-      ("around/near" is written "near"), then the objects without a relationship;
+      ("around/near" is written "near"), then the objects without a relationship; of several
+      statements about things of one name, the text of :func:`terse`, which tells them apart;
     - neutral: "a photo of man and horse and hat", each object once, in the graph's own order (a
       data set that shuffles its objects gives no role away);
     - empty: "".
@@ -33,16 +37,33 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
         raise SgfluxError(f"kind of prompt must be one of {list(PROMPT_KINDS)}, got {kind!r}")
     if kind == "empty" or not graph.objects:
         return ""
-    names = graph.objects
     if kind == "neutral":
-        parts = list(names)
-    else:
-        mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
-        parts = [
-            f"{names[s]} {in_prose(DEFAULT_VOCABULARY.normalize(predicate))} {names[o]}"
-            for s, predicate, o in graph.relationships
-        ]
-        parts += [name for i, name in enumerate(names) if i not in mentioned]
+        return f"a photo of {' and '.join(graph.objects)}"
+    # A single statement about two dogs says the same of whichever is called the first.
+    if len(graph.relationships) > 1 and graph.labels() != graph.objects:
+        return terse(graph)
+    return _statements(graph, graph.objects.__getitem__)
+
+
+def terse(graph: SceneGraph) -> str:
+    """Write "a photo of man riding horse and man wearing hat", but "another dog" of a second one.
+
+    It is the shortest text that tells things of equal names apart: the second dog is "another dog",
+    and where they are mentioned again they are "first dog" and "second dog". Statements come in the
+    graph's own order.
+    """
+    mentions = Mentions(graph)
+    return _statements(graph, lambda index: re.sub("^(a|an|the) ", "", mentions.name(index)))
+
+
+def _statements(graph: SceneGraph, name: Callable[[int], str]) -> str:
+    """State the relationships, then the objects without one, by their names in order of mention."""
+    mentioned = {i for s, _, o in graph.relationships for i in (s, o)}
+    parts = [
+        f"{name(s)} {in_prose(DEFAULT_VOCABULARY.normalize(predicate))} {name(o)}"
+        for s, predicate, o in graph.relationships
+    ]
+    parts += [name(i) for i in range(len(graph.objects)) if i not in mentioned]
     return f"a photo of {' and '.join(parts)}"
 
 

@@ -148,6 +148,9 @@ def choose_wording(
 ) -> ChosenWording:
     """Draw the validation examples in every wording, and let the judge compare them.
 
+    A wording that tells every example as an earlier one does has the figures of that one, and no
+    pictures of its own.
+
     Args:
         validation: The validation examples.
         generator: Generator that draws the base's pictures.
@@ -165,7 +168,13 @@ def choose_wording(
     items = [EvaluationItem(row, one, None, None, None) for row, one in enumerate(examples)]
     longest = max(examples, key=lambda one: len(one.graph.relationships))
     found: dict[str, dict[int, Estimate]] = {}
+    drawn: dict[tuple[str, ...], str] = {}
     for name, wording in WORDINGS.items():
+        same = drawn.setdefault(tuple(map(wording, examples)), name)
+        if same != name:
+            if judge is not None:
+                found[name] = found[same]
+            continue
         arm, folder = Arm.BASE_RELATIONAL, out_dir / FOLDER / name
         requests = plan_pictures(items, arm, seeds_per_item=1, seed=seed, wording=wording)
         draw_plan(

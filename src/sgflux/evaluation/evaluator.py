@@ -21,7 +21,6 @@ from typing import Any
 
 import sgflux
 from sgflux.data.boxes import Layout
-from sgflux.data.graph_texts import twins_told_alike
 from sgflux.data.layouts import shown_layouts
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
@@ -235,12 +234,6 @@ def evaluate(
                 seeds_per_item=config.seeds_per_item,
                 seed=config.seed,
                 wording=told,
-            )
-        elif Arm.BASE_RELATIONAL in plan and (alike := twins_told_alike(examples)):
-            say(
-                f"{config.data.name}: {alike} of its {len(examples)} graphs have several things of "
-                "one name, which the plain text of the arm base_relational calls alike; "
-                "--base-prompts VALIDATION.jsonl chooses among texts that tell them apart"
             )
         count, seconds = draw_plan(
             plan,

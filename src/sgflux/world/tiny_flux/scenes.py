@@ -17,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sgflux.data.graph_texts import terse
-from sgflux.data.prompts import prompts_for_graph
+from sgflux.data.prompts import prompts_for_graph, terse
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
