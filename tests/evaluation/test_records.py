@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sgflux.errors import SgfluxError
+from sgflux.evaluation.aggregation import aggregate
 from sgflux.evaluation.arms import Arm
+from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.records import comparison_lines, read_lines
 from sgflux.evaluation.scoring import comparisons, relation_rows, summary
 from sgflux.evaluation.statistics import compare, holm
+from sgflux.settings.evaluation import EvalConfig
+from sgflux.world.dataset import write_world
 from tests.helpers.evaluated import make_evaluation
 
 
@@ -58,9 +63,46 @@ def test_the_graph_is_compared_with_every_other_arm_on_the_same_pairs(folder: Pa
 
 def test_new_keys_stand_at_the_end(folder: Path) -> None:
     """Whoever reads the figures by their place or their digest finds the former ones as before."""
-    assert list(results_of(folder))[-2:] == ["comparisons", "picture_results"]
+    last = ["comparisons", "picture_results", "graph_kinds"]
+    assert list(results_of(folder))[-3:] == last
     for line in (folder / "results.jsonl").read_text().splitlines():
         assert list(json.loads(line))[-1] == "source"
+
+
+def test_the_lines_say_which_shapes_were_held_out(tmp_path: Path) -> None:
+    """Else figures of shapes that nobody trained on could not be made again."""
+    write_world(
+        tmp_path / "data",
+        train_per_class=0,
+        val_per_class=0,
+        test_per_class=2,
+        triples=3,
+        hold_out_shapes=["star of 3"],
+    )
+    config = EvalConfig.from_flat(
+        data=tmp_path / "data" / "test.jsonl",
+        output_dir=tmp_path / "evaluation",
+        generator="oracle",
+        arms=("graph", "contradiction"),
+    )
+    results = evaluate(config, show_progress=False, say=lambda _: None)
+    assert list(results["graph_kinds"]) == ["3 statements", "3 statements, held-out shape"]
+    assert {own["arms"]["graph"]["all_right"]["n"] for own in results["graph_kinds"].values()} == {
+        24
+    }
+    assert aggregate(config.output_dir) == (json.loads(json.dumps(results)), [])
+
+
+def test_an_evaluation_without_kinds_of_graphs_is_of_an_earlier_version(
+    folder: Path, tmp_path: Path
+) -> None:
+    results = results_of(folder)
+    del results["graph_kinds"]
+    shutil.copy(folder / "results.jsonl", tmp_path)
+    (tmp_path / "evaluation_results.json").write_text(json.dumps(results))
+    again, changed = aggregate(tmp_path)
+    assert changed == []
+    assert again["graph_kinds"] == results_of(folder)["graph_kinds"]
 
 
 def test_a_comparison_is_one_line(folder: Path) -> None:

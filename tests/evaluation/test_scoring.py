@@ -24,6 +24,8 @@ from sgflux.evaluation.scoring import (
     changed_statement,
     contradiction,
     differences,
+    graph_kind,
+    graph_kinds,
     win_rates,
 )
 from sgflux.flow_matching import sigma_grid
@@ -239,6 +241,34 @@ def test_differences_are_between_arms() -> None:
     }
     figures = differences(arms)
     assert figures["graph_minus_base_neutral"]["value"] == pytest.approx(0.5)
+
+
+def test_whole_graphs_are_counted_by_their_kind() -> None:
+    kinds = graph_kinds(
+        {
+            Arm.GRAPH: judged(Arm.GRAPH, HALF),
+            Arm.BASE_RELATIONAL: judged(Arm.BASE_RELATIONAL, RIGHT),
+        }
+    )
+    assert list(kinds) == ["1 statement", "2 statements"]
+    one, two = (kinds[name]["arms"] for name in kinds)
+    assert (one["graph"]["all_right"]["value"], one["graph"]["all_right"]["n"]) == (0.5, 2)
+    assert two["graph"]["all_right"]["value"] == 0.0, "one of the two statements is wrong"
+    assert two["graph"]["relation_accuracy"]["value"] == 0.5
+    assert two["base_relational"]["all_right"]["value"] == 1.0
+    assert two["base_relational"]["graph_minus_this"]["value"] == -1.0
+    assert "graph_minus_this" not in two["graph"]
+    assert kinds["2 statements"]["contradiction"] is None, "this arm was not drawn"
+
+
+def test_the_kind_of_a_graph_names_twins_and_held_out_shapes() -> None:
+    dogs = example("dog, left of, horse; dog#2, right of, horse")
+    items = make_items([dogs, dogs.with_meta(held_out_shape=True)], range(2), seed=0)
+    assert [graph_kind(item) for item in items] == [
+        "2 statements, twins",
+        "2 statements, twins, held-out shape",
+    ]
+    assert graph_kind(ITEMS[0]) == "1 statement"
 
 
 def test_pairs_of_different_noise_are_a_defect() -> None:

@@ -195,6 +195,24 @@ def shaped(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
     return out_dir, summary
 
 
+def test_new_pictures_may_have_the_held_out_pairs_of_another_world(tmp_path, world):
+    """An adapter is measured on pictures of its own, about the pairs that its training left out."""
+    _, trained = world
+    seeds = {"seed": trained["arguments"]["seed"] + 1}
+    counts = {"train_per_class": 0, "test_per_class": 2, "hold_out_combinations": 10}
+    other = write(tmp_path / "other", **counts, **seeds)
+    assert other["held_out_pairs"] != trained["held_out_pairs"]
+    seeds["hold_out_seed"] = trained["arguments"]["seed"]
+    again = write(tmp_path / "again", **counts, **seeds)
+    assert again["held_out_pairs"] == trained["held_out_pairs"]
+    assert again["arguments"]["hold_out_seed"] == seeds["hold_out_seed"]
+    assert "hold_out_seed" not in other["arguments"], "a world as before has the same files"
+    new = {tuple(pair) for pair in trained["held_out_pairs"]}
+    for row in read_examples(tmp_path / "again" / "test.jsonl"):
+        pair = (row.triple.subject, row.triple.object)
+        assert row.meta["held_out_combination"] is (pair in new)
+
+
 def test_rows_say_which_shape_they_have(shaped):
     out_dir, summary = shaped
     held_out = {"star of 3", "fork of 4 with twins: end and end, 2 apart"}
@@ -306,6 +324,11 @@ def test_good_numbers_of_triples():
         ({"train_per_class": -1}, "rows per class of 'train'"),
         ({"train_per_class": 0}, "no split has any rows"),
         ({"seed": -1}, "seed must be at least 0"),
+        ({"hold_out_seed": 3}, "hold_out_seed has no effect without hold_out_combinations"),
+        (
+            {"hold_out_combinations": 4, "test_per_class": 2, "hold_out_seed": -1},
+            "hold_out_seed must be at least 0",
+        ),
         ({"hold_out_combinations": 4}, "need a test split"),
         ({"hold_out_combinations": 10_000, "test_per_class": 2}, "must be from 0 to"),
         ({"resolution": 2}, "resolution"),

@@ -30,6 +30,10 @@ class DataWorldFlags:
     """Random seed of the data set; the same seed gives the same files."""
     hold_out_combinations: int = 0
     """Number of pairs of objects that occur in the test split alone, in half of its pictures."""
+    hold_out_seed: int | None = None
+    """Random seed of another world, whose held-out pairs this one is to have. An adapter that was
+    trained on that world is thus measured on new pictures. By default the pairs follow from
+    --seed."""
     twins: float = 0.0
     """Share of scenes with twins, from 0 to 1, among those of at least two triples. Twins are two
     objects of one name, like dog and dog#2."""

@@ -96,6 +96,12 @@ class EvaluationItem:
         flag = self.example.meta.get("held_out_combination")
         return flag if isinstance(flag, bool) else None
 
+    @property
+    def held_out_shape(self) -> bool | None:
+        """Whether no training graph has the shape of its graph; None where the data do not say."""
+        flag = self.example.meta.get("held_out_shape")
+        return flag if isinstance(flag, bool) else None
+
 
 @dataclass(frozen=True)
 class PictureRequest:

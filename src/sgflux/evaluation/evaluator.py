@@ -289,11 +289,12 @@ def evaluate(
             quality = quality_figures(judged, features, out_dir=config.output_dir)
             for line in quality_lines(quality):
                 say(line)
+        later = ("comparisons", "graph_kinds")  # keys that came later stand at the end
         figures = {
             "judge": {**of_judge, "coverage": coverage(found["arms"])},
             "calibration": calibration,
             "correction": correction,
-            **{name: own for name, own in found.items() if name != "comparisons"},
+            **{name: own for name, own in found.items() if name not in later},
             "quality": quality,
             "quality_features": None
             if features is None
@@ -341,8 +342,9 @@ def evaluate(
                 "drawing_seconds": round(seconds, 1),
                 **count._asdict(),
             },
-            "comparisons": found["comparisons"],  # keys that came later stand at the end
+            "comparisons": found["comparisons"],
             "picture_results": write_lines(config.output_dir / PICTURE_RESULTS, judged),
+            "graph_kinds": found["graph_kinds"],
         }
         text = json.dumps(figures, indent=2, allow_nan=False)
         replace_file(config.output_dir / RESULTS, text + "\n")

@@ -131,6 +131,8 @@ def _line(picture: JudgedPicture) -> dict[str, Any]:
         }
         line["judge"] = dict(reading.evidence)
     line["source"] = _source(picture)
+    if item.held_out_shape is not None:
+        line["held_out_shape"] = item.held_out_shape
     return line
 
 
@@ -214,13 +216,15 @@ class _Line(Struct):
     verdict: _VerdictLine | None
     judge: dict[str, Any] | None
     source: _SourceLine
+    held_out_shape: bool | None = None
 
     def picture(self) -> JudgedPicture:
         """Return the picture as it was when the line was written."""
         source = self.source
         meta: dict[str, Any] = {"image_rel_path": self.image_rel_path}
-        if self.held_out_combination is not None:
-            meta["held_out_combination"] = self.held_out_combination
+        for name in ("held_out_combination", "held_out_shape"):
+            if (flag := getattr(self, name)) is not None:
+                meta[name] = flag
         item = EvaluationItem(
             row=self.row,
             example=SceneExample(

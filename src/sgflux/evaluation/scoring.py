@@ -204,6 +204,60 @@ def contradiction(judged: Judged) -> dict[str, Any] | None:
     return {name: mean_estimate(rows).to_json() for name, rows in outcomes.items()}
 
 
+def graph_kind(item: EvaluationItem) -> str:
+    """Say of what kind an item's graph is, like "4 statements, twins, held-out shape".
+
+    Twins are objects of one name, which the graph tells apart.
+    """
+    count, graph = len(item.graph.relationships), item.graph
+    words = [f"{count} statement{'' if count == 1 else 's'}"]
+    if graph.labels() != graph.objects:
+        words.append("twins")
+    if item.held_out_shape:
+        words.append("held-out shape")
+    return ", ".join(words)
+
+
+def graph_kinds(judged: Judged) -> dict[str, Any]:
+    """Return kind of graph, see :func:`graph_kind` -> its figures, the smallest graphs first."""
+    kinds: dict[tuple[int, str], dict[Arm, list[JudgedPicture]]] = {}
+    for arm, pictures in judged.items():
+        for picture in pictures:
+            item = picture.request.item
+            key = len(item.graph.relationships), graph_kind(item)
+            kinds.setdefault(key, {}).setdefault(arm, []).append(picture)
+    return {kind: whole_graph_figures(own) for (_, kind), own in sorted(kinds.items())}
+
+
+def whole_graph_figures(judged: Judged) -> dict[str, Any]:
+    """Return how many pictures show whole graphs, for every arm.
+
+    Returns:
+        ``arms``: for every arm whose pictures were read ``all_right``, the share of pictures that
+        show every statement of their item; ``relation_accuracy``, the mean over predicates;
+        ``objects_right``, None where no judge looks for objects; and ``graph_minus_this``, the
+        difference of ``all_right``, which the arm ``graph`` itself does not have.
+        ``contradiction``: see :func:`contradiction`.
+    """
+    rows = {
+        arm: [row for own in all_right_rows(pictures).values() for row in own]
+        for arm, pictures in judged.items()
+    }
+    arms = {}
+    for arm, pictures in judged.items():
+        if not rows[arm]:
+            continue
+        arms[str(arm)] = {
+            "all_right": mean_estimate(rows[arm]).to_json(),
+            "relation_accuracy": macro_estimate(relation_rows(pictures)).overall.to_json(),
+            "objects_right": mean_estimate(_objects_rows(pictures)).to_json(),
+        }
+        if arm is not Arm.GRAPH and (graph := rows.get(Arm.GRAPH)):
+            difference = difference_estimate(graph, rows[arm])
+            arms[str(arm)]["graph_minus_this"] = difference.to_json()
+    return {"arms": arms, "contradiction": contradiction(judged)}
+
+
 def sensitivity(
     judged: Judged, *, out_dir: Path, distance: PairDistance = pixel_distance
 ) -> dict[str, Any]:
@@ -266,6 +320,7 @@ def summary(
             "one_of_all_predicates": 1 / len(CANONICAL_PREDICATES),
             "base_neutral": None if base is None else base["relation_accuracy"]["macro"],
         },
+        "graph_kinds": graph_kinds(judged),
     }
 
 

@@ -61,6 +61,7 @@ def write_world(
     resolution: int = 64,
     seed: int = 0,
     hold_out_combinations: int = 0,
+    hold_out_seed: int | None = None,
     twins: float = 0.0,
     hold_out_shapes: Sequence[str] = (),
     progress: bool = False,
@@ -86,6 +87,7 @@ def write_world(
             the training and validation splits has. Half of the test rows of each predicate are
             then about such a pair (in their first triple; ``meta.held_out_combination``), the
             other half have none. The reversed pair is not held out.
+        hold_out_seed: Seed of another world, whose held-out pairs these are to be; None: ``seed``.
         twins: Share of twins among the scenes of each number of triples from two on: two objects of
             one name, which the graph tells apart. They too are spread evenly over their shapes.
         hold_out_shapes: Shapes of graphs that the training and validation splits do not have, each
@@ -104,13 +106,16 @@ def write_world(
     per_class = {"train": train_per_class, "validation": val_per_class, "test": test_per_class}
     sizes = parse_triples(triples)
     shapes = Shapes.of(sizes, twins=twins, held_out=hold_out_shapes)
-    _check(per_class, seed=seed, pairs=hold_out_combinations, shapes=hold_out_shapes)
+    seeds = {"seed": seed, "hold_out_seed": hold_out_seed}
+    _check(per_class, seeds=seeds, pairs=hold_out_combinations, shapes=hold_out_shapes)
     output_dir = Path(output_dir).resolve()
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise SgfluxError(
             f"{str(output_dir)!r} is there already; give a new folder, or delete this one first"
         )
-    held_out = held_out_pairs(hold_out_combinations, seed=seed)
+    held_out = held_out_pairs(
+        hold_out_combinations, seed=seed if hold_out_seed is None else hold_out_seed
+    )
     summary: dict[str, Any] = {
         "dataset": "sgflux bundled world",
         "sgflux_version": __version__,
@@ -123,6 +128,7 @@ def write_world(
             "resolution": resolution,
             "seed": seed,
             "hold_out_combinations": hold_out_combinations,
+            **({} if hold_out_seed is None else {"hold_out_seed": hold_out_seed}),
             **shapes.arguments(),
         },
         "objects": list(OBJECT_NAMES),
@@ -336,14 +342,23 @@ def held_out_pairs(count: int, *, seed: int) -> tuple[NamePair, ...]:
     return tuple(pairs)
 
 
-def _check(per_class: dict[str, int], *, seed: int, pairs: int, shapes: Sequence[str]) -> None:
+def _check(
+    per_class: dict[str, int],
+    *,
+    seeds: dict[str, int | None],
+    pairs: int,
+    shapes: Sequence[str],
+) -> None:
     for split, count in per_class.items():
         if count < 0:
             raise SgfluxError(f"the rows per class of {split!r} must be at least 0, got {count}")
     if not any(per_class.values()):
         raise SgfluxError("no split has any rows; give at least one row per class")
-    if seed < 0:
-        raise SgfluxError(f"seed must be at least 0, got {seed}")
+    if seeds["hold_out_seed"] is not None and not pairs:
+        raise SgfluxError("hold_out_seed has no effect without hold_out_combinations")
+    for name, number in seeds.items():
+        if number is not None and number < 0:
+            raise SgfluxError(f"{name} must be at least 0, got {number}")
     for kind, is_given in (("combinations", pairs), ("shapes", shapes)):
         if is_given and per_class["test"] < 2:
             raise SgfluxError(

@@ -33,7 +33,7 @@ from sgflux.evaluation.report.panels import (
     embedded,
     panels,
 )
-from sgflux.evaluation.report.tables import PredicateRow, traces
+from sgflux.evaluation.report.tables import PredicateRow, kind_table, traces
 from tests.helpers.evaluated import forget_lines, make_evaluation
 
 ROOT = Path(sgflux.evaluation.report.__file__).parent
@@ -148,6 +148,18 @@ def test_the_page_says_what_the_results_say(page: Page, folder: Path) -> None:
     assert f"{100 * low:.1f} to {100 * high:.1f}" in shown
     assert "sgflux eval '<test>'" in shown
     assert results["data"]["sha256"][:16] in shown
+
+
+def test_whole_graphs_stand_by_their_number_of_statements(folder: Path) -> None:
+    results = read_evaluation(folder).results
+    columns, rows = kind_table(results)
+    assert columns[3] == "Adapter, true graph g⁺"
+    assert columns[-1] == "Text contradicts: follows the graph"
+    assert [name for name, _ in rows] == ["1 statement", "2 statements"]
+    for (name, figures), size in zip(rows, "12", strict=True):
+        arms, kind = results["arms"], results["graph_kinds"][name]
+        assert figures[3] == Figure.of(arms["graph"]["all_triples_right"][size])
+        assert figures[-1] == Figure.of(kind["contradiction"]["follows_graph"])
 
 
 def test_every_predicate_has_its_panel_and_bar(page: Page, folder: Path) -> None:

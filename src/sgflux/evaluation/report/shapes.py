@@ -325,6 +325,19 @@ class BasePromptsShape(Struct):
     wordings: dict[str, dict[str, Any]]
 
 
+class WholeGraphShape(Struct):
+    """How many pictures of one arm show whole graphs."""
+
+    all_right: FigureShape
+
+
+class GraphKindShape(Struct):
+    """Figures of graphs of one kind."""
+
+    arms: dict[Arm, WholeGraphShape]
+    contradiction: dict[str, FigureShape] | None = None
+
+
 class ResultsShape(Struct):
     """``evaluation_results.json``."""
 
@@ -354,6 +367,7 @@ class ResultsShape(Struct):
     quality: dict[str, dict[Arm, DistanceShape]] | None = None
     comparisons: dict[Arm, ComparisonShape] = {}
     picture_results: PictureResultsShape | None = None
+    graph_kinds: dict[str, GraphKindShape] = {}
 
     def __post_init__(self) -> None:
         """Check what the report names."""

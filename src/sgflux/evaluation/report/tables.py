@@ -95,6 +95,26 @@ def p_value(p: float) -> str:
     )
 
 
+def kind_table(results: Results) -> tuple[list[str], list[tuple[str, list[Figure]]]]:
+    """Columns, and kind of graph -> how many pictures show every statement, in each column.
+
+    The last column is how many pictures follow a graph that the text contradicts.
+    """
+    kinds = results.get("graph_kinds") or {}
+    drawn = {arm for kind in kinds.values() for arm in kind["arms"]}
+    arms = [arm for arm in ARM_TITLES if arm in drawn]
+    columns = [ARM_TITLES[arm][0] for arm in arms]
+    if contradicted := Arm.CONTRADICTION in drawn:
+        columns.append("Text contradicts: follows the graph")
+    rows = []
+    for name, kind in kinds.items():
+        figures = [Figure.of(kind["arms"].get(arm, {}).get("all_right")) for arm in arms]
+        if contradicted:
+            figures.append(Figure.of((kind["contradiction"] or {}).get("follows_graph")))
+        rows.append((name, figures))
+    return columns, rows
+
+
 @dataclass(frozen=True)
 class PredicateRow:
     """Figures of one predicate.
