@@ -17,7 +17,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
 from sgflux.bases.flux1.graph_block import rotated
-from sgflux.bases.flux1.latents import image_ids, place_ids
+from sgflux.bases.flux1.latents import coverage, image_ids, place_ids
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.data.boxes import Box, Layout
 from sgflux.errors import SgfluxError
@@ -45,9 +45,17 @@ def encoder(**settings: Any) -> NativeGraphEncoder:
     return built
 
 
+EVERYTHING = {
+    "read_boxes": True,
+    "box_positions": True,
+    "box_attention": True,
+    "predict_layout": True,
+}
+
+
 def everything() -> NativeGraphEncoder:
     """An encoder with all that boxes can do, and weights off their first values."""
-    built = encoder(read_boxes=True, box_positions=True, predict_layout=True)
+    built = encoder(**EVERYTHING)
     assert built.box_in is not None
     torch.nn.init.normal_(built.box_in.weight)
     return built
@@ -56,7 +64,7 @@ def everything() -> NativeGraphEncoder:
 def test_an_encoder_with_boxes_starts_as_one_without_them() -> None:
     """A comparison of the two would else compare two random initialisations."""
     plain, after_plain = encoder(), torch.rand(1)
-    boxed = encoder(read_boxes=True, box_positions=True, predict_layout=True)
+    boxed = encoder(**EVERYTHING)
     assert torch.equal(torch.rand(1), after_plain)
     weights = boxed.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
@@ -68,13 +76,13 @@ def test_an_encoder_with_boxes_starts_as_one_without_them() -> None:
 
 def test_settings_without_boxes_are_those_of_before_boxes() -> None:
     """A bundle without boxes would else have other bytes, and another fingerprint."""
-    off = dict.fromkeys(("read_boxes", "box_positions", "predict_layout"), False)
+    off = dict.fromkeys(EVERYTHING, False)
     settings = complete_settings({"kind": "native", **off}, text_dim=32)
     assert set(settings) == {"kind", "text_dim", "hidden_dim", "layers", "number_triples"}
     assert encoder().config().keys() == settings.keys()
     on = complete_settings({"kind": "native", "read_boxes": True}, text_dim=32)
     assert on["read_boxes"] is True
-    with pytest.raises(SgfluxError, match="predict_layout needs read_boxes or box_positions"):
+    with pytest.raises(SgfluxError, match="predict_layout needs read_boxes or"):
         complete_settings({"kind": "native", "predict_layout": True}, text_dim=32)
 
 
@@ -102,6 +110,16 @@ def test_a_triple_is_at_its_boxes_and_its_predicate_between_them() -> None:
     assert everything()(GRAPHS).centers is None
 
 
+def test_a_triples_regions_are_its_boxes_and_the_one_around_both() -> None:
+    found = everything()(GRAPHS, LAYOUTS)
+    assert found.regions is not None
+    man, both, horse = (Box.from_center((x, y), w, h) for x, y, w, h in found.regions[0, 0])
+    around = Box(0.0, 0.2, 0.4, 0.2)  # of (0, 0.2, 0.3, 0.1) and (0.1, 0.2, 0.3, 0.2)
+    for box, expected in ((man, MAN), (both, around), (horse, HORSE)):
+        torch.testing.assert_close(torch.tensor(box), torch.tensor(expected))
+    assert everything()(GRAPHS).regions is None
+
+
 def test_boxes_without_effect_and_boxes_of_other_objects_are_refused() -> None:
     with pytest.raises(SgfluxError, match="reads no boxes"):
         encoder()(GRAPHS, LAYOUTS)
@@ -121,6 +139,19 @@ def test_a_place_has_the_position_of_the_image_token_there() -> None:
     assert not place_ids(centers[None], ~placed, last=ids[-1]).any()
 
 
+def test_a_box_covers_the_image_tokens_that_lie_in_it() -> None:
+    """An axis or half a cell off, an image token would attend to its neighbour's object."""
+    rows, columns = 4, 6
+    # From column 1.5 to 4 and from row 2 to 3.25; the whole picture; a point.
+    boxes = torch.tensor([[2.75 / 6, 2.625 / 4, 2.5 / 6, 1.25 / 4], [0.5] * 2 + [1] * 2, [0.5] * 4])
+    boxes[2, 2:] = 0
+    shares = coverage(boxes[None], tokens=24, last=image_ids(rows, columns)[-1])[0]
+    across, down = torch.tensor([0, 0.5, 1, 1, 0, 0]), torch.tensor([0, 0, 1, 0.25])
+    torch.testing.assert_close(shares[0].view(4, 6), down[:, None] * across)
+    assert torch.equal(shares[1], torch.ones(24))
+    assert not shares[2].any()
+
+
 def test_tokens_of_a_place_are_turned_as_diffusers_turns_image_tokens(
     flux_folder: Path, names: NameFeatures
 ) -> None:
@@ -135,10 +166,10 @@ def test_tokens_of_a_place_are_turned_as_diffusers_turns_image_tokens(
     assert torch.equal(rotated(states, nowhere), states)
 
 
-@pytest.fixture
-def places(flux_folder: Path, names: NameFeatures) -> Any:
-    """A model that gives triples places and reads no boxes beside."""
-    settings = {"kind": "native", "hidden_dim": 16, "box_positions": True}
+@pytest.fixture(params=["box_positions", "box_attention"])
+def places(request: pytest.FixtureRequest, flux_folder: Path, names: NameFeatures) -> Any:
+    """A model that gives triples places or regions and reads no boxes beside."""
+    settings = {"kind": "native", "hidden_dim": 16, request.param: True}
     model = make_model(flux_folder, names, encoder=settings)
 
     def velocity(inputs: FluxInputs, layouts: list[Layout | None] | None) -> Tensor:
@@ -162,7 +193,7 @@ def test_places_move_the_picture_of_their_own_graph_alone_and_no_gate_no_picture
     torch.testing.assert_close(without[1:], placed[1:])
     turned = velocity(inputs, [(HORSE, DOG), None, None])
     assert not torch.allclose(turned[0], placed[0], atol=1e-3)
-    # One that stands where the text stands is one without a place.
+    # Without any known box nothing is placed.
     unknown: Layout = (None, None)
     torch.testing.assert_close(velocity(inputs, [unknown, None, None]), without)
 
@@ -172,10 +203,11 @@ def test_places_are_those_of_three_tokens_of_a_triple(flux_folder: Path, inputs:
     from sgflux.settings.model_source import ModelSource
 
     config = make_config(load_transformer(ModelSource(model_id=str(flux_folder))))
-    placed = {**config.encoder, "box_positions": True}
-    for wrong in ({"graph_mode": "temb"}, {"tokens_per_triple": 1}):
-        with pytest.raises(SgfluxError, match="graph_mode 'token' and 3 tokens"):
-            dataclasses.replace(config, encoder=placed, **wrong)
+    for name in ("box_positions", "box_attention"):
+        placed = {**config.encoder, name: True}
+        for wrong in ({"graph_mode": "temb"}, {"tokens_per_triple": 1}):
+            with pytest.raises(SgfluxError, match=f"{name} .* graph_mode 'token' and 3 tokens"):
+                dataclasses.replace(config, encoder=placed, **wrong)
 
 
 # --- predicted boxes ----------------------------------------------------------------------------

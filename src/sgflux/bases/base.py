@@ -47,7 +47,8 @@ class State(NamedTuple):
         image_rotary_emb: Positions of all tokens.
         concepts: Concept tokens that look on; None without any.
         last_position: Position of the last image token in the family's own ids, from which
-            :meth:`Network.rotary_at` knows the grid; None in a family without positions.
+            :meth:`Network.rotary_at` and :meth:`Network.coverage` know the grid; None in a family
+            without positions.
     """
 
     hidden_states: Tensor
@@ -81,6 +82,8 @@ class GraphTokens(NamedTuple):
         is_last: Whether the tokens end here, so that their own update can be left out.
         rotary: Cosines and sines of the tokens' positions, (B, G, C) each; None: all tokens are at
             the position of the text.
+        bias: Added to the scores of the image tokens' attention to the graph tokens, (B, G, S)
+            float32; None: nothing is.
     """
 
     states: Tensor
@@ -89,6 +92,7 @@ class GraphTokens(NamedTuple):
     gate_text: Tensor
     is_last: bool
     rotary: Rotary | None = None
+    bias: Tensor | None = None
 
 
 # --- the network --------------------------------------------------------------------------------
@@ -204,6 +208,18 @@ class Network(Protocol):
             centers: Centers (x, y) in shares of the picture's sides, (B, G, 2).
             placed: True at tokens that have a place, (B, G) bool; the others are where a token of
                 the text is.
+
+        Raises:
+            SgfluxError: if the family has no positions.
+        """
+
+    def coverage(self, state: State, boxes: Tensor) -> Tensor:
+        """Which share of each image token's place lies in each box, (B, G, S) float32.
+
+        Args:
+            state: State of :meth:`embed`.
+            boxes: Boxes (center x, center y, width, height) in shares of the picture's sides,
+                (B, G, 4).
 
         Raises:
             SgfluxError: if the family has no positions.

@@ -60,14 +60,13 @@ class AdapterConfig:
         validate_block_range(self.block_start, self.block_end, self.base["num_layers"])
         _ = self.base_identity  # raises, if it is none
         encoder = complete_settings(self.encoder, text_dim=self.text_dim)
-        if encoder.get("box_positions") and (self.graph_mode, self.tokens_per_triple) != (
-            "token",
-            3,
-        ):
-            raise SgfluxError(
-                "box_positions are those of a triple's three tokens: they need graph_mode 'token' "
-                f"and 3 tokens a triple, got {self.graph_mode!r} and {self.tokens_per_triple}"
-            )
+        form = self.graph_mode, self.tokens_per_triple
+        for name in ("box_positions", "box_attention"):
+            if encoder.get(name) and form != ("token", 3):
+                raise SgfluxError(
+                    f"{name} concerns a triple's three tokens: it needs graph_mode 'token' and 3 "
+                    f"tokens a triple, got {form[0]!r} and {form[1]}"
+                )
         object.__setattr__(self, "encoder", encoder)
         object.__setattr__(self, "base", dict(self.base))
 

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sgflux.bases.base import Network
+from sgflux.bases.base import Network, State
 from sgflux.errors import SgfluxError
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.settings.adapter import GraphMode
+
+LEAST_COVERAGE = 1e-3
+"""Weight of a graph token in the attention of image tokens that lie outside its box."""
 
 
 class Conditioner(nn.Module):
@@ -130,6 +133,24 @@ class Conditioner(nn.Module):
         return F.pad(graph.centers.flatten(1, 2), (0, 0, 1, 0)), F.pad(
             graph.placed.flatten(1), (1, 0)
         )
+
+    def attention_bias(
+        self, graph: GraphFeatures, *, network: Network, state: State
+    ) -> Tensor | None:
+        """What is added to the scores of the image's attention to the tokens of :meth:`tokens`.
+
+        It is the logarithm of the share of an image token's place that lies in the graph token's
+        box, so that a softmax weights the graph token by that share. Outside the box the share
+        counts as :data:`LEAST_COVERAGE`. The global token and those without a box are everywhere.
+
+        Returns:
+            (B, G, S) float32; None: there are no regions.
+        """
+        if graph.regions is None or graph.placed is None:
+            return None
+        share = network.coverage(state, graph.regions.flatten(1, 2)).clamp(min=LEAST_COVERAGE)
+        bias = share.log().masked_fill(~graph.placed.flatten(1)[..., None], 0.0)
+        return F.pad(bias, (0, 0, 1, 0))
 
     def tembs(self, graph: GraphFeatures, temb: Tensor) -> list[Tensor]:
         """A timestep embedding for each chosen block, M of (B, D)."""

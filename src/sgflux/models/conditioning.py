@@ -225,6 +225,7 @@ class ConditionedFlux(nn.Module):
         # The graph, as tokens or as a timestep embedding for each chosen block.
         tokens: Tensor | None = None
         rotary: Rotary | None = None
+        bias: Tensor | None = None
         tembs = [state.temb] * (self.block_end - self.block_start)
         if graph is not None:
             self.conditioner.check(graph, batch=len(state.hidden_states))
@@ -237,6 +238,7 @@ class ConditionedFlux(nn.Module):
                 present = graph.present[:, None, None].float()
                 if (places := self.conditioner.places(graph)) is not None:
                     rotary = self.network.rotary_at(state, *places)
+                bias = self.conditioner.attention_bias(graph, network=self.network, state=state)
 
         # The chosen blocks, with the graph in them.
         for number, temb in enumerate(tembs):
@@ -249,6 +251,7 @@ class ConditionedFlux(nn.Module):
                     gate_text=present * self.conditioner.gate_text[number],
                     is_last=index == self.block_end - 1,
                     rotary=rotary,
+                    bias=bias,
                 )
             watched = scores if index <= last_watched else None
             state, tokens = self._block(index, state._replace(temb=temb), run, side, scores=watched)

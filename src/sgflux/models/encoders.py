@@ -11,6 +11,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
 from sgflux.models.layout import LayoutPredictor
+from sgflux.settings.graph_encoder import BOX_SETTINGS
 
 
 class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fields=True):
@@ -21,15 +22,12 @@ class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fie
     number_triples: bool = False
     read_boxes: bool = False
     box_positions: bool = False
+    box_attention: bool = False
     predict_layout: bool = False
 
     def __post_init__(self) -> None:
-        if self.predict_layout and not (self.read_boxes or self.box_positions):
-            raise ValueError("predict_layout needs read_boxes or box_positions")
-
-
-BOX_SETTINGS = ("read_boxes", "box_positions", "predict_layout")
-"""Settings of the native encoder that stand in its settings only where they are on."""
+        if self.predict_layout and not any(getattr(self, name) for name in BOX_SETTINGS):
+            raise ValueError(f"predict_layout needs {' or '.join(BOX_SETTINGS)}")
 
 
 class _CGIP(msgspec.Struct, tag_field="kind", tag="cgip", forbid_unknown_fields=True, kw_only=True):
@@ -63,7 +61,9 @@ def complete_settings(settings: Mapping[str, Any], *, text_dim: int) -> dict[str
             f"sgflux: {error}. Use that version, or train the adapter again"
         ) from error
     found = dict(msgspec.to_builtins(complete))
-    return {name: value for name, value in found.items() if value or name not in BOX_SETTINGS}
+    # An adapter without boxes has the settings of one from before there were any.
+    later = (*BOX_SETTINGS, "predict_layout")
+    return {name: value for name, value in found.items() if value or name not in later}
 
 
 def make_encoder(

@@ -52,7 +52,10 @@ class GraphFeatures:
         centers: Centers (x, y) of the boxes of subject, predicate and object in shares of the
             picture's sides, (B, K, 3, 2); None: the graph tokens are at no place. The center of
             the predicate is the middle between the two others.
-        placed: True where the center is known, (B, K, 3) bool; None without centers.
+        regions: Boxes (center x, center y, width, height) of subject, predicate and object,
+            (B, K, 3, 4); the predicate's encloses the two others. Image tokens attend to each of
+            these tokens as far as they lie in its box. None: wherever they lie.
+        placed: True where the box is known, (B, K, 3) bool; None without centers and regions.
     """
 
     local: Tensor
@@ -60,6 +63,7 @@ class GraphFeatures:
     global_: Tensor
     words: Tensor | None = None
     centers: Tensor | None = None
+    regions: Tensor | None = None
     placed: Tensor | None = None
 
     @property
@@ -185,8 +189,8 @@ class NativeGraphEncoder(nn.Module):
     known before anything is to be seen. Beside them go the text encoder's own features of every
     triple's statement.
 
-    It may read a box of each object, give the triples the places of these boxes, and have a
-    predictor of boxes; each is a setting of its own.
+    It may read a box of each object, give the triples the places of these boxes, limit the image's
+    attention to them, and have a predictor of boxes; each is a setting of its own.
     """
 
     def __init__(
@@ -199,6 +203,7 @@ class NativeGraphEncoder(nn.Module):
         number_triples: bool = True,
         read_boxes: bool = False,
         box_positions: bool = False,
+        box_attention: bool = False,
         layout: LayoutPredictor | None = None,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
@@ -215,6 +220,7 @@ class NativeGraphEncoder(nn.Module):
             number_triples: Number the triples in reading order; else their order is not encoded.
             read_boxes: Add features of an object's box to its node, from zero-initialised weights.
             box_positions: Give each triple the places of its objects' boxes.
+            box_attention: Give each triple the regions of its objects' boxes.
             layout: Predictor of boxes; None: there is none.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
@@ -250,7 +256,7 @@ class NativeGraphEncoder(nn.Module):
             nn.Linear(2 * hidden_dim, 3 * hidden_dim),
         )
         self.pool = nn.Linear(4 * hidden_dim, hidden_dim)
-        self.box_positions, self.layout = box_positions, layout
+        self.box_positions, self.box_attention, self.layout = box_positions, box_attention, layout
         self.box_in: nn.Linear | None = None
         if read_boxes:
             with torch.random.fork_rng(devices=[]):
@@ -260,7 +266,7 @@ class NativeGraphEncoder(nn.Module):
     @property
     def takes_layouts(self) -> bool:
         """Whether boxes have an effect on the features."""
-        return self.box_in is not None or self.box_positions
+        return self.box_in is not None or self.box_positions or self.box_attention
 
     def config(self) -> dict[str, Any]:
         """See :class:`GraphEncoder`."""
@@ -273,6 +279,7 @@ class NativeGraphEncoder(nn.Module):
             # An adapter without boxes has the settings of one from before there were any.
             **({"read_boxes": True} if self.box_in is not None else {}),
             **({"box_positions": True} if self.box_positions else {}),
+            **({"box_attention": True} if self.box_attention else {}),
             **({"predict_layout": True} if self.layout is not None else {}),
         }
 
@@ -314,15 +321,18 @@ class NativeGraphEncoder(nn.Module):
             )
             present = batch.edge_mask.any(dim=1, keepdim=True)
             global_ = self.pool(pooled).masked_fill(~present, 0.0)
-            centers = placed = None
-            if self.box_positions and given[1].any():
-                centers, placed = _places(boxes[..., :2], known, batch)
+            centers = regions = placed = None
+            if (self.box_positions or self.box_attention) and given[1].any():
+                placed = _placed(known, batch)
+                centers = _centers(boxes, batch) if self.box_positions else None
+                regions = _regions(boxes, batch) if self.box_attention else None
         return GraphFeatures(
             local=local,
             mask=batch.edge_mask,
             global_=global_,
             words=batch.words,
             centers=centers,
+            regions=regions,
             placed=placed,
         )
 
@@ -333,7 +343,7 @@ class NativeGraphEncoder(nn.Module):
             if not self.takes_layouts:
                 raise SgfluxError(
                     "the adapter reads no boxes, so that they have no effect; leave them out, or "
-                    "train one with --read-boxes or --box-positions"
+                    "train one with --read-boxes, --box-positions or --box-attention"
                 )
             if len(layout) != len(graph.objects):
                 raise ValueError(f"{len(layout)} boxes for {len(graph.objects)} objects")
@@ -403,13 +413,24 @@ def _box_features(boxes: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def _places(centers: Tensor, known: Tensor, batch: GraphBatch) -> tuple[Tensor, Tensor]:
-    """Where subject, predicate and object of each triple are, (B, K, 3, 2) and (B, K, 3) bool."""
-    subject, object_ = batch.subject @ centers, batch.object @ centers
-    has_subject, has_object = (
+def _placed(known: Tensor, batch: GraphBatch) -> Tensor:
+    """Whether the boxes of subject, both and object of each triple are known, (B, K, 3) bool."""
+    subject, object_ = (
         (ends @ known[..., None].float()).squeeze(-1) > 0 for ends in (batch.subject, batch.object)
     )
-    return (
-        torch.stack([subject, (subject + object_) / 2, object_], dim=2),
-        torch.stack([has_subject, has_subject & has_object, has_object], dim=2),
-    )
+    return torch.stack([subject, subject & object_, object_], dim=2)
+
+
+def _centers(boxes: Tensor, batch: GraphBatch) -> Tensor:
+    """Centers of subject and object of each triple, and between them its predicate's."""
+    subject, object_ = batch.subject @ boxes[..., :2], batch.object @ boxes[..., :2]
+    return torch.stack([subject, (subject + object_) / 2, object_], dim=2)
+
+
+def _regions(boxes: Tensor, batch: GraphBatch) -> Tensor:
+    """Boxes of subject and object of each triple, and its predicate's around both."""
+    subject, object_ = batch.subject @ boxes, batch.object @ boxes
+    starts = torch.minimum(*(box[..., :2] - box[..., 2:] / 2 for box in (subject, object_)))
+    ends = torch.maximum(*(box[..., :2] + box[..., 2:] / 2 for box in (subject, object_)))
+    both = torch.cat([(starts + ends) / 2, ends - starts], dim=-1)
+    return torch.stack([subject, both, object_], dim=2)

@@ -9,6 +9,8 @@ from sgflux.settings.checks import ConfigError, NotNegative, Share, expect_defau
 from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
+BOX_SETTINGS = ("read_boxes", "box_positions", "box_attention")
+"""Settings by which boxes reach the model, each in its way."""
 
 
 @settings
@@ -40,12 +42,16 @@ class GraphEncoderSettings:
     box_positions: bool = False
     """Give the graph's tokens the places of the objects' boxes in the attention to the image, as
     far as boxes are known."""
+    box_attention: bool = False
+    """Let each image token attend to the graph's tokens only as far as it lies in the boxes of
+    their objects, as far as boxes are known."""
     boxes_dropout: Share = 0.5
-    """With --read-boxes or --box-positions: probability that an example is read without its boxes
-    in training, so that the adapter also draws without any."""
+    """With --read-boxes, --box-positions or --box-attention: probability that an example is read
+    without its boxes in training, so that the adapter also draws without any."""
     boxes_jitter: NotNegative = 0.03
-    """With --read-boxes or --box-positions: standard deviation of the noise on the boxes that are
-    read in training, as a share of the picture for centers and of the box for its sides."""
+    """With --read-boxes, --box-positions or --box-attention: standard deviation of the noise on the
+    boxes that are read in training, as a share of the picture for centers and of the box for its
+    sides."""
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
@@ -54,10 +60,10 @@ class GraphEncoderSettings:
             expect_defaults(self, "with the native graph encoder", *names)
         else:
             when = "with the cgip graph encoder, which stays as published"
-            own = ("freeze_graph_encoder", "number_triples", "read_boxes", "box_positions")
+            own = ("freeze_graph_encoder", "number_triples", *BOX_SETTINGS)
             expect_defaults(self, when, *own)
         if not self.takes_layouts:
-            when = "without read_boxes or box_positions"
+            when = f"without {' or '.join(BOX_SETTINGS)}"
             expect_defaults(self, when, "boxes_dropout", "boxes_jitter")
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
@@ -67,7 +73,7 @@ class GraphEncoderSettings:
     @property
     def takes_layouts(self) -> bool:
         """Whether boxes reach the model."""
-        return self.read_boxes or self.box_positions
+        return any(getattr(self, name) for name in BOX_SETTINGS)
 
     @property
     def kind(self) -> EncoderKind:

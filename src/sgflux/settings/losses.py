@@ -231,8 +231,9 @@ class LayoutSettings:
     """A predictor of the objects' boxes."""
 
     lambda_layout: float = 0.0
-    """Weight of the layout loss, which trains a predictor of the objects' boxes from the graph; it
-    needs rows with boxes, and --read-boxes or --box-positions. 0 switches it off."""
+    """Weight of the layout loss, which trains a predictor of the objects' boxes from the graph. It
+    needs rows with boxes, and --read-boxes, --box-positions or --box-attention; 0 switches it
+    off."""
     layout_start: int = 0
     """Number of steps before the layout loss begins."""
     layout_warm_in: int = 0

@@ -19,7 +19,7 @@ from sgflux.settings.data import DataSettings
 from sgflux.settings.files import read_settings_file
 from sgflux.settings.flat import Group, Prefixless, as_json, flat_values
 from sgflux.settings.flow import FlowSettings
-from sgflux.settings.graph_encoder import GraphEncoderSettings
+from sgflux.settings.graph_encoder import BOX_SETTINGS, GraphEncoderSettings
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.memory import MemorySettings
@@ -161,13 +161,14 @@ class TrainConfig:
         if self.losses.layout.lambda_layout and not self.encoder.takes_layouts:
             raise ConfigError(
                 "lambda_layout trains a predictor of boxes that nothing would read; give "
-                "read_boxes or box_positions as well"
+                f"{' or '.join(BOX_SETTINGS)} as well"
             )
-        if self.encoder.box_positions and self.adapter.graph_mode != "token":
-            raise ConfigError(
-                "box_positions are those of graph tokens, of which graph_mode "
-                f"{self.adapter.graph_mode!r} has none; drop one"
-            )
+        for name in ("box_positions", "box_attention"):
+            if getattr(self.encoder, name) and self.adapter.graph_mode != "token":
+                raise ConfigError(
+                    f"{name} concerns graph tokens, of which graph_mode "
+                    f"{self.adapter.graph_mode!r} has none; drop one"
+                )
 
     @property
     def selection(self) -> SelectBy:

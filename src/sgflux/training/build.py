@@ -185,6 +185,7 @@ def adapted_model(
                 "number_triples": encoder.number_triples,
                 "read_boxes": encoder.read_boxes,
                 "box_positions": encoder.box_positions,
+                "box_attention": encoder.box_attention,
                 "predict_layout": predicts_layout,
             }
             if pretrained is None

@@ -37,6 +37,16 @@ def test_the_matrix_products_are_gated_attention_to_the_graph() -> None:
     ):
         torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-4)
 
+    # A bias of log(w) weights a token w times for the image, and as ever for the text.
+    weight = torch.rand(3, 7, 9, generator=draw)
+    found = told_by_graph(text, image, query, key, value, graph._replace(bias=weight.log()))
+    torch.testing.assert_close(found[0], expected[0])
+    scores = torch.einsum("bshc,bghc->bhgs", query[:, 5:], key).mul(8**-0.5).exp()
+    scores = scores * weight[:, None] * mask.transpose(2, 3)
+    shares = scores / scores.sum(dim=2, keepdim=True)
+    told = torch.einsum("bhgs,bghc->bshc", shares, value).flatten(2)
+    torch.testing.assert_close(found[1], image + gate_image * told)
+
     closed = graph._replace(gate_image=0 * gate_image, gate_text=0 * gate_text)
     same = told_by_graph(text, image, query, key, value, closed)
     assert torch.equal(same[0], text)

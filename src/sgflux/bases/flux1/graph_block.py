@@ -181,7 +181,7 @@ def told_by_graph(
         query: Rotated queries of text and image, (B, L + S, H, C).
         key: Keys of the graph tokens, (B, G, H, C).
         value: Values of the graph tokens, (B, G, H, C).
-        graph: Mask and gates of the graph.
+        graph: Mask, gates and bias of the graph.
     """
     (batch, tokens, count, width), dtype = key.shape, text.dtype
     lengths = [text.shape[1], image.shape[1]]
@@ -192,7 +192,10 @@ def told_by_graph(
         query.flatten(2).mT,
     )
     # (B, H, G, L + S): a softmax over G with many neighbours is faster than many over G numbers.
-    weights = scores.unflatten(1, (count, tokens)).softmax(dim=2, dtype=torch.float32)
+    scores = scores.unflatten(1, (count, tokens))
+    if graph.bias is not None:
+        scores = scores + F.pad(graph.bias, (lengths[0], 0))[:, None]
+    weights = scores.softmax(dim=2, dtype=torch.float32)
     of_text, of_image = weights.to(dtype).flatten(1, 2).mT.split(lengths, dim=1)
 
     def gated(gate: Tensor) -> Tensor:

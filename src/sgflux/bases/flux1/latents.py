@@ -67,3 +67,26 @@ def place_ids(centers: Tensor, placed: Tensor, *, last: Tensor) -> Tensor:
     places = centers.float().flip(-1) * (last[1:] + 1) - 0.5
     places = places.masked_fill(~placed[..., None], 0.0)
     return torch.cat([torch.zeros_like(places[..., :1]), places], dim=-1)
+
+
+def coverage(boxes: Tensor, *, tokens: int, last: Tensor) -> Tensor:
+    """Which share of each image token's place lies in each box, (B, G, S) float32.
+
+    Args:
+        boxes: Boxes (center x, center y, width, height) in shares of the picture's sides,
+            (B, G, 4).
+        tokens: Number of image tokens, S.
+        last: Position of the last image token, (3,).
+    """
+    rows, columns = (last[1:] + 1).float()
+    place = torch.arange(tokens, device=boxes.device)
+    row = torch.div(place, columns, rounding_mode="floor")
+    column = place - row * columns
+    center_x, center_y, width, height = boxes.float()[..., None].unbind(-2)
+
+    def inside(center: Tensor, length: Tensor, count: Tensor, start: Tensor) -> Tensor:
+        """Share of the places from ``start`` to ``start + 1`` that lies in the box's extent."""
+        first, end = (center - length / 2) * count, (center + length / 2) * count
+        return (torch.minimum(end, start + 1) - torch.maximum(first, start)).clamp(min=0)
+
+    return inside(center_x, width, columns, column) * inside(center_y, height, rows, row)

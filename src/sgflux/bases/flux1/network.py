@@ -18,6 +18,7 @@ from sgflux.bases.base import ConceptTokens, GraphTokens, Rotary, State, Text
 from sgflux.bases.flux1.concept_block import concept_block
 from sgflux.bases.flux1.graph_block import check_plain_attention, graph_block
 from sgflux.bases.flux1.latents import (
+    coverage,
     image_ids,
     pack_latents,
     place_ids,
@@ -242,6 +243,11 @@ class FluxNetwork:
         ids = place_ids(centers, placed, last=state.last_position)
         cosines, sines = self.transformer.pos_embed(ids.flatten(0, 1))
         return cosines.unflatten(0, placed.shape), sines.unflatten(0, placed.shape)
+
+    def coverage(self, state: State, boxes: Tensor) -> Tensor:
+        """See :class:`~sgflux.bases.base.Network`."""
+        assert state.last_position is not None, "FLUX.1 has positions"
+        return coverage(boxes, tokens=state.hidden_states.shape[1], last=state.last_position)
 
     def velocity(self, state: State) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""

@@ -43,7 +43,7 @@ _SIZES = (
 )
 """Settings of a run that an adapter has, too."""
 
-_OF_ENCODER = ("number_triples", "read_boxes", "box_positions")
+_OF_ENCODER = ("number_triples", "read_boxes", "box_positions", "box_attention")
 """Settings of the native graph encoder that count among the sizes."""
 
 

@@ -21,6 +21,7 @@ from sgflux.flow_matching import sigma_grid
 from sgflux.graphs.predicates import vocabulary_of
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel
 from sgflux.models.training_adapter import check_training_adapter_file
+from sgflux.settings.graph_encoder import BOX_SETTINGS
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import BoxReading
 from sgflux.training.build import (
@@ -306,8 +307,8 @@ def _box_reading(config: TrainConfig, parts: Parts) -> BoxReading:
     """
     if all(example.boxes is None for example in parts.examples):
         raise SgfluxError(
-            f"{config.data.train_jsonl}: read_boxes and box_positions need boxes, and no row has "
-            "any; give rows with 'boxes', or drop both"
+            f"{config.data.train_jsonl}: {', '.join(BOX_SETTINGS)} need boxes, and no row has any; "
+            "give rows with 'boxes', or drop these settings"
         )
     encoder = config.encoder
     return BoxReading(parts.layouts(), dropout=encoder.boxes_dropout, jitter=encoder.boxes_jitter)
