@@ -133,6 +133,9 @@ class PatchNetwork:
     def rotary_at(self, state: State, centers: Tensor, placed: Tensor) -> Any:
         raise SgfluxError("the patch family has no positions; train without --box-positions")
 
+    def coverage(self, state: State, boxes: Tensor) -> Tensor:
+        raise SgfluxError("the patch family has no positions; train without --box-attention")
+
     def velocity(self, state: State) -> Tensor:
         return self.transformer.out(state.hidden_states)
 

@@ -46,12 +46,12 @@ class GraphEncoderSettings:
     """Let each image token attend to the graph's tokens only as far as it lies in the boxes of
     their objects, as far as boxes are known."""
     boxes_dropout: Share = 0.5
-    """With --read-boxes, --box-positions or --box-attention: probability that an example is read
-    without its boxes in training, so that the adapter also draws without any."""
+    """Probability that an example is read without its boxes in training, so that the adapter also
+    draws without any. The setting belongs to --read-boxes, --box-positions and --box-attention."""
     boxes_jitter: NotNegative = 0.03
-    """With --read-boxes, --box-positions or --box-attention: standard deviation of the noise on the
-    boxes that are read in training, as a share of the picture for centers and of the box for its
-    sides."""
+    """Standard deviation of the noise on the boxes that are read in training, as a share of the
+    picture for centers and of the box for its sides. The setting belongs to --read-boxes,
+    --box-positions and --box-attention."""
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
