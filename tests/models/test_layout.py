@@ -24,7 +24,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.encoders import complete_settings, make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
-from sgflux.models.layout import LayoutPredictor
+from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor
 from tests.helpers.models import make_config, make_model, random_names, train_by_chance
 
 GRAPHS = [
@@ -272,7 +272,7 @@ def test_unknown_boxes_have_no_error() -> None:
     batch = encoder().batch(GRAPHS, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     errors, overlaps = predictor().errors(batch, boxes, known, generator)
-    assert len(errors) == len(overlaps) == 3
+    assert len(errors) == len(overlaps) == 3 * LAYOUT_DRAWS
     odd = torch.where(known[..., None], boxes, 9.0)
     again, _ = predictor().errors(batch, odd, known, torch.Generator().manual_seed(0))
     torch.testing.assert_close(again, errors)

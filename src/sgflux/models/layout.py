@@ -24,6 +24,10 @@ from sgflux.models.message_passing import GraphBatch, TripleLayer, masked_mean, 
 LAYOUT_STEPS = 8
 """Number of Euler steps from noise to boxes."""
 
+LAYOUT_DRAWS = 4
+"""Number of noise levels at which the boxes of an example are learned in one step: a graph costs
+little, beside a picture."""
+
 _MEAN, _SPREAD = (0.5, 0.5, 0.4, 0.4), 0.25
 _LEAST = 0.02  # of the picture, below which no side of a sampled box lies
 
@@ -89,13 +93,16 @@ class LayoutPredictor(nn.Module):
             generator: Source of noise and sigma, on the CPU.
 
         Returns:
-            Errors of the n known boxes, (n,) float32, and the intersection over union of each with
-            the box z_sigma - sigma * velocity, (n,) without gradient.
+            Errors of the n known boxes at :data:`LAYOUT_DRAWS` noise levels each, (n * draws,)
+            float32, and the intersection over union of each with the box z_sigma - sigma *
+            velocity, (n * draws,) without gradient.
 
         Source:
             Lipman et al. 2022, arXiv:2210.02747, Eq. 23, with rectified flow's straight lines (Liu
             et al. 2022, arXiv:2209.03003, Eq. 1).
         """
+        batch = batch.repeated(LAYOUT_DRAWS)
+        boxes, known = boxes.repeat(LAYOUT_DRAWS, 1, 1), known.repeat(LAYOUT_DRAWS, 1)
         noise = torch.randn(boxes.shape, generator=generator).to(boxes.device)
         sigma = torch.rand(len(boxes), generator=generator).to(boxes.device)
         with torch.autocast(boxes.device.type, enabled=False):

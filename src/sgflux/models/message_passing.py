@@ -39,6 +39,15 @@ class GraphBatch:
     subject: Tensor
     object: Tensor
 
+    def repeated(self, times: int) -> GraphBatch:
+        """The B graphs again and again, ``times * B``."""
+        return GraphBatch(
+            **{
+                name: part.repeat(times, *(1 for _ in part.shape[1:]))
+                for name, part in vars(self).items()
+            }
+        )
+
 
 class TripleLayer(nn.Module):
     """Each triple reads its subject, predicate and object, and writes to all three.

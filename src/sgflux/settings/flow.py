@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sgflux.settings.checks import ConfigError, NotNegative, settings
+from sgflux.settings.checks import ConfigError, NotNegative, expect, settings
 
 SigmaScheme = Literal["uniform", "logit_normal", "schnell"]
 
@@ -25,6 +25,11 @@ class FlowSettings:
     sigma_shift: Literal["auto", "none", "resolution"] = "auto"
     """Shift of sigmas towards noise for larger pictures. 'auto' shifts them if the model samples so
     (FLUX.1-dev does)."""
+    flow_scale: float = 1.0
+    """Scale of the graph's effect in the flow-matching error: examples with a graph lead the
+    adapter to base(own text) + scale * (data - base(own text)). Scales above 1 cost a further
+    forward pass of the base in each step, and save the second pass of a --graph-scale in
+    sampling."""
     guidance: NotNegative | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
     1.0 for such a model."""
@@ -36,6 +41,7 @@ class FlowSettings:
             raise ConfigError(
                 f"t_min and t_max must satisfy 0 <= t_min < t_max <= 1, got {low} and {high}"
             )
+        expect(self.flow_scale >= 1, "flow_scale", self.flow_scale, "be at least 1")
         if self.sigma_scheme != "schnell":
             return
         if not any(low <= level <= high for level in _SCHNELL):

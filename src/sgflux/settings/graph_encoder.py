@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from sgflux.settings.checks import ConfigError, NotNegative, Share, expect_defaults, settings
+from sgflux.settings.checks import (
+    ConfigError,
+    Count,
+    Must,
+    NotNegative,
+    Share,
+    expect_defaults,
+    settings,
+)
 from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
 BOX_SETTINGS = ("read_boxes", "box_positions", "box_attention")
 """Settings by which boxes reach the model, each in its way."""
+
+_OWN = (
+    "freeze_graph_encoder",
+    "number_triples",
+    "graph_encoder_dim",
+    "graph_encoder_layers",
+    *BOX_SETTINGS,
+)
+_EVEN = Must("be an even number of at least 2", lambda value: value >= 2 and value % 2 == 0)
 
 
 @settings
@@ -37,6 +54,10 @@ class GraphEncoderSettings:
     number_triples: bool = True
     """Number the native encoder's triples in the order in which texts state them.
     --no-number-triples is an ablation."""
+    graph_encoder_dim: Annotated[int, _EVEN] = 256
+    """Width of the native graph encoder, an even number."""
+    graph_encoder_layers: Count = 2
+    """Number of rounds of message passing in the native graph encoder."""
     read_boxes: bool = False
     """Let the native encoder read a box of each object, as far as boxes are known."""
     box_positions: bool = False
@@ -60,8 +81,7 @@ class GraphEncoderSettings:
             expect_defaults(self, "with the native graph encoder", *names)
         else:
             when = "with the cgip graph encoder, which stays as published"
-            own = ("freeze_graph_encoder", "number_triples", *BOX_SETTINGS)
-            expect_defaults(self, when, *own)
+            expect_defaults(self, when, *_OWN)
         if not self.takes_layouts:
             when = f"without {' or '.join(BOX_SETTINGS)}"
             expect_defaults(self, when, "boxes_dropout", "boxes_jitter")

@@ -143,6 +143,8 @@ class TrainConfig:
         buckets = self.data.aspect_buckets and "aspect_buckets"
         squashed = self.pictures.crop == "none" and "crop 'none'"
         classifier = ranker != "flow" and f"ranker {ranker!r}"
+        flow_scale = self.flow.flow_scale != 1 and "flow_scale"
+        weighted = self.losses.weighting.alpha_gen_rel and "alpha_gen_rel"
         for one, other, why in (
             (compiled, quantized, "drop one"),
             (offload, compiled, "a compiled block does not fetch its weights; drop one"),
@@ -151,6 +153,7 @@ class TrainConfig:
             (shard, offload, "both keep the weights elsewhere; drop one"),
             (buckets, squashed, "each picture keeps its shape by a crop; use 'auto'"),
             (buckets, classifier, "a classifier is trained on pictures of one size; use 'flow'"),
+            (flow_scale, weighted, "its target is that of the unweighted error; drop one"),
             (buckets, compiled, "the blocks would be compiled again for every shape; drop one"),
         ):
             if one and other:

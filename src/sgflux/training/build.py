@@ -182,6 +182,8 @@ def adapted_model(
         encoder=(
             {
                 "kind": "native",
+                "hidden_dim": encoder.graph_encoder_dim,
+                "layers": encoder.graph_encoder_layers,
                 "number_triples": encoder.number_triples,
                 "read_boxes": encoder.read_boxes,
                 "box_positions": encoder.box_positions,

@@ -28,7 +28,7 @@ from sgflux.models.bundle_folder import find_bundle
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
-from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
+from sgflux.settings.graph_encoder import BOX_SETTINGS, EncoderKind, GraphEncoderSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
@@ -43,8 +43,13 @@ _SIZES = (
 )
 """Settings of a run that an adapter has, too."""
 
-_OF_ENCODER = ("number_triples", "read_boxes", "box_positions", "box_attention")
-"""Settings of the native graph encoder that count among the sizes."""
+_OF_ENCODER = {
+    "graph_encoder_dim": "hidden_dim",
+    "graph_encoder_layers": "layers",
+    "number_triples": "number_triples",
+    **{name: name for name in BOX_SETTINGS},
+}
+"""Settings of the native graph encoder that count among the sizes -> their names in a bundle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +160,7 @@ def _with_sizes_of(
     wanted: dict[str, Any] = {name: getattr(adapter, name) for name in _SIZES}
     if kind == "native":
         # What is off may be left out of an encoder's settings.
-        wanted |= {name: adapter.encoder.get(name, False) for name in _OF_ENCODER}
+        wanted |= {name: adapter.encoder.get(own, False) for name, own in _OF_ENCODER.items()}
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
         own = sizes[setting]

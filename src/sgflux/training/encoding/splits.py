@@ -129,15 +129,24 @@ def read_splits(
 
 
 def with_terms(
-    splits: Splits, losses: LossSettings, *, seed: int, vocabulary: Path | None, say: Say
+    splits: Splits,
+    losses: LossSettings,
+    *,
+    seed: int,
+    vocabulary: Path | None,
+    say: Say,
+    flow_scale: float = 1.0,
 ) -> Splits:
     """The same data with the terms of a loss, and with the digests of the files that they read.
+
+    ``flow_scale`` is that of :class:`~sgflux.settings.flow.FlowSettings`.
 
     Raises:
         SgfluxError: if a term does not fit the data.
     """
     known = vocabulary_of(vocabulary)
-    terms = read_terms(losses, Sources(examples=splits.train, seed=seed, vocabulary=known, say=say))
+    sources = Sources(examples=splits.train, seed=seed, vocabulary=known, say=say)
+    terms = read_terms(losses, sources, flow_scale=flow_scale)
     files: dict[str, Path] = {}
     for term in terms:
         files |= term.needs().files

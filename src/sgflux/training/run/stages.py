@@ -83,7 +83,14 @@ def read_data(config: TrainConfig, *, say: Say) -> Splits:
     )
     check_selection(splits, config.selection, jsonl=jsonl)
     vocabulary = config.data.vocabulary
-    splits = with_terms(splits, config.losses, seed=seed, vocabulary=vocabulary, say=say)
+    splits = with_terms(
+        splits,
+        config.losses,
+        seed=seed,
+        vocabulary=vocabulary,
+        say=say,
+        flow_scale=config.flow.flow_scale,
+    )
     allow_download = config.model.allow_download
     return with_training_adapter(
         splits, config.start.training_adapter, allow_download=allow_download

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from sgflux.models.errors import flow_matching_loss
 from sgflux.training.terms.term import Needs, Parts, Schedule, Step, TermLoss
 
 
 class FlowMatching:
-    """The mean over the batch of :func:`~sgflux.models.errors.flow_matching_loss`."""
+    """The mean over the batch of :func:`~sgflux.models.errors.flow_matching_loss`.
+
+    With a scale s other than 1 the target of an example with a graph is moved by what the graph
+    makes of the base's velocity so far:
+
+        target = (noise - latents) + (1 - 1 / s) * (velocity - base's velocity under its own text)
+
+    where no gradient goes through the second part. The velocity that is its own target on average
+    is base + s * (data - base): an adapter that learned it needs no graph scale when it draws.
+
+    Source:
+        Tang et al. 2025, arXiv:2502.12154, with the frozen base in the place of the model without
+        its condition.
+    """
 
     name = "gen"
     schedule = Schedule()
     figures: Mapping[str, str | None] = {}
 
+    def __init__(self, scale: float = 1.0) -> None:
+        """Keep the scale, at least 1."""
+        self._scale = scale
+
     def needs(self) -> Needs:
-        """Nothing beside the batch."""
-        return Needs()
+        """With a scale, a forward pass of the base in each step."""
+        return Needs() if self._scale == 1 else Needs(teacher_passes=1)
 
     def ready(self, parts: Parts) -> TermLoss:  # noqa: ARG002
         """The term needs no part."""
@@ -26,4 +45,13 @@ class FlowMatching:
 
     def __call__(self, step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The error of branch 0."""
-        return step.branches.errors[0].mean(), {}
+        errors = step.branches.errors[0]
+        told = [place for place, graph in enumerate(step.batch.graphs) if not graph.is_null]
+        if self._scale == 1 or not told:
+            return errors.mean(), {}
+        own = step.batch.select(told)
+        places = torch.tensor(told, device=errors.device)
+        velocity = step.branches.velocity[0][places].float()
+        change = velocity.detach() - step.objective.base_velocity(own).float()
+        target = step.objective.target(own).float() + (1 - 1 / self._scale) * change
+        return errors.index_copy(0, places, flow_matching_loss(velocity, target)).mean(), {}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
+from sgflux.models.layout import LAYOUT_DRAWS
 from sgflux.settings.losses import LayoutSettings
 from sgflux.training.randomness import generator_for
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
@@ -53,8 +54,8 @@ class BoxPrediction:
             count = errors.new_tensor(len(errors))
             # A sum: a batch without boxes has no mean.
             return errors.sum() / count.clamp(min=1), {
-                "layout_iou": overlaps.sum(),
-                "layout_boxes": count,
+                "layout_iou": overlaps.sum() / LAYOUT_DRAWS,
+                "layout_boxes": count / LAYOUT_DRAWS,
             }
 
         return loss

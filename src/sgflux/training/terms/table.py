@@ -33,8 +33,13 @@ TERMS: dict[type, Callable[[Any, Sources], Term]] = {
 """Settings of a term -> the term. Terms are summed in this order."""
 
 
-def read_terms(losses: LossSettings, sources: Sources) -> list[Term]:
+def read_terms(losses: LossSettings, sources: Sources, *, flow_scale: float = 1.0) -> list[Term]:
     """The terms of a run: flow matching, and every term whose weight is not 0.
+
+    Args:
+        losses: Settings of the terms.
+        sources: What a term may look at.
+        flow_scale: Scale of the graph's effect in plain flow matching.
 
     Raises:
         SgfluxError: if the table and the settings do not have the same terms, or as the terms.
@@ -49,7 +54,7 @@ def read_terms(losses: LossSettings, sources: Sources) -> list[Term]:
     terms = [
         make(settings[kind], sources) for kind, make in TERMS.items() if weight_of(settings[kind])
     ]
-    return terms if weight_of(losses.weighting) else [FlowMatching(), *terms]
+    return terms if weight_of(losses.weighting) else [FlowMatching(flow_scale), *terms]
 
 
 def _name(kind: type) -> str:

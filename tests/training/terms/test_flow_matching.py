@@ -1,0 +1,85 @@
+"""The target of flow matching, and the scale of the graph's effect in it.
+
+If one of these failed, the adapter would learn another effect of the graph than asked for, or
+examples without a graph would learn one.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.errors import flow_matching_loss
+from sgflux.settings.checks import ConfigError
+from sgflux.settings.flow import FlowSettings
+from sgflux.training.batches.batch import Batch
+from sgflux.training.terms.flow_matching import FlowMatching
+
+RIDING = SceneGraph.parse("man, riding, horse")
+DATA, BASE = 5.0, 1.0
+
+
+class Objective:
+    """A base whose velocity is BASE, and data whose velocity is DATA; it counts its examples."""
+
+    def __init__(self) -> None:
+        self.passes = 0
+
+    def base_velocity(self, batch: Batch) -> Tensor:
+        self.passes += len(batch.graphs)
+        return torch.full((len(batch.graphs), 2, 1), BASE)
+
+    def target(self, batch: Batch) -> Tensor:
+        return torch.full((len(batch.graphs), 2, 1), DATA)
+
+
+def loss_of(scale: float, velocity: Tensor, graphs: tuple[SceneGraph, ...]) -> tuple[Tensor, int]:
+    """The loss of a term with this scale, and how many examples the base reads."""
+    rows = torch.zeros(len(graphs), 1, 1)
+    batch = Batch(graphs=graphs, latents=rows, noise=rows, sigma=rows, text={"hidden": rows})
+    objective = Objective()
+    errors = flow_matching_loss(velocity, objective.target(batch))
+    branches = SimpleNamespace(velocity=velocity[None], errors=errors[None])
+    step: Any = SimpleNamespace(batch=batch, objective=objective, branches=branches)
+    loss, _ = FlowMatching(scale)(step)
+    return loss, objective.passes
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.5, 2.0, 4.0])
+def test_the_velocity_with_the_scaled_effect_is_its_own_target(scale: float) -> None:
+    """It has neither error nor gradient there; where it has one, the base's is no part of it."""
+    velocity = torch.full((1, 2, 1), BASE + scale * (DATA - BASE), requires_grad=True)
+    loss, passes = loss_of(scale, velocity, (RIDING,))
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    torch.testing.assert_close(velocity.grad, torch.zeros(1, 2, 1))
+    assert passes == (0 if scale == 1 else 1), "the default costs nothing further"
+    moved = (velocity.detach() + 1).requires_grad_()
+    loss, _ = loss_of(scale, moved, (RIDING,))
+    loss.backward()
+    # The target moves by 1 - 1 / scale; no gradient goes through it.
+    assert loss.item() == pytest.approx(1 / scale**2)
+    torch.testing.assert_close(moved.grad, torch.full((1, 2, 1), 1 / scale))
+
+
+def test_an_example_without_a_graph_learns_the_data() -> None:
+    velocity = torch.full((2, 2, 1), DATA)
+    loss, passes = loss_of(2.0, velocity, (SceneGraph.null(), RIDING))
+    assert passes == 1
+    # The one with a graph: its target is 5 + 0.5 * (5 - 1) = 7; the other one has no error.
+    assert loss.item() == pytest.approx(4 / 2)
+    assert loss_of(2.0, velocity[:1], (SceneGraph.null(),))[1] == 0
+
+
+def test_the_estimate_counts_the_bases_forward_pass() -> None:
+    assert [FlowMatching(scale).needs().teacher_passes for scale in (1.0, 2.0)] == [0, 1]
+
+
+def test_a_scale_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigError, match="flow_scale must be at least 1"):
+        FlowSettings(flow_scale=0.5)
