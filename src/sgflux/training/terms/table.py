@@ -38,7 +38,7 @@ def read_terms(losses: LossSettings, sources: Sources, *, flow_scale: float = 1.
 
     Args:
         losses: Settings of the terms.
-        sources: What a term may look at.
+        sources: Data that a term may look at.
         flow_scale: Scale of the graph's effect in plain flow matching.
 
     Raises:
