@@ -26,10 +26,9 @@ class FlowSettings:
     """Shift of sigmas towards noise for larger pictures. 'auto' shifts them if the model samples so
     (FLUX.1-dev does)."""
     flow_scale: float = 1.0
-    """Scale of the graph's effect in the flow-matching error: examples with a graph lead the
-    adapter to base(own text) + scale * (data - base(own text)). Scales above 1 cost a further
-    forward pass of the base in each step, and save the second pass of a --graph-scale in
-    sampling."""
+    """Scale of the graph's effect in the flow-matching error. Examples with a graph lead the
+    adapter to base(own text) + scale * (data - base(own text)), so that it draws at graph scale 1.
+    Scales above 1 cost a further forward pass of the base in each step."""
     guidance: NotNegative | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
     1.0 for such a model."""
