@@ -27,8 +27,8 @@ class FlowSettings:
     (FLUX.1-dev does)."""
     flow_scale: float = 1.0
     """Scale of the graph's effect in the flow-matching error. Examples with a graph lead the
-    adapter to base(own text) + scale * (data - base(own text)), so that it draws at graph scale 1.
-    Scales above 1 cost a further forward pass of the base in each step."""
+    adapter to base(own text) + scale * (data - base(own text)), which saves a graph scale in
+    sampling. Scales greater than 1 cost a further forward pass of the base in each step."""
     guidance: NotNegative | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
     1.0 for such a model."""
