@@ -116,6 +116,29 @@ def test_a_negative_is_not_true_by_another_row_of_the_same_picture() -> None:
     assert item.negative.kind is NegativeKind.PREDICATE
 
 
+def test_negatives_of_twins_and_of_long_graphs_are_false() -> None:
+    graphs = [
+        # Swapped, the dogs would change places; "above the table" follows from the other two.
+        "dog, left of, cat; cat, left of, dog#2; dog, holding, cup",
+        "cup, above, plate; plate, above, table; cup, around/near, table",
+        "man, riding, horse; dog, left of, horse; dog#2, right of, horse; man, holding, cup",
+    ]
+    examples = [example(text, number=number) for number, text in enumerate(graphs)]
+    for seed in range(40):
+        items = make_items(
+            examples, range(3), seed=seed, predicates=["above", "left of", "behind", "on"]
+        )
+        for item in items:
+            assert item.negative is not None
+            assert item.replaced is not None
+            for one in filter(None, (item.swapped, item.replaced)):
+                assert not equivalent(one.graph, item.graph)
+                assert Triple("cup", "above", "table") not in one.graph.triples()
+                assert Triple("cup", "on", "table") not in one.graph.triples()
+        (request,) = plan_pictures(items[2:], Arm.CONTRADICTION, seeds_per_item=1, seed=0)
+        assert "another dog" in request.prompt
+
+
 def test_another_items_graph_has_other_predicates() -> None:
     examples = balanced()
     for item in make_items(examples, range(len(examples)), seed=1):

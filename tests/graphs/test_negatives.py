@@ -6,6 +6,7 @@ If one of these failed, training and evaluation would treat true statements as f
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from sgflux.graphs.negatives import (
     NegativeKind,
     Negatives,
     NegativeUnavailableError,
+    roles_swapped,
 )
 from sgflux.graphs.predicates import (
     CANONICAL_PREDICATES,
@@ -149,6 +151,136 @@ def test_edge_drop_needs_something_to_lose() -> None:
         assert made.index == 1, "'man on horse' follows from the rest: nothing would be dropped"
 
 
+def moved(text: str) -> set[str]:
+    """Every graph that moving one statement to a twin can give."""
+    negatives = Negatives(SceneGraph.parse(text))
+    made = negatives.draw_several(60, random.Random(0), NegativeKind.MOVED_TWIN)
+    return {"; ".join(map(str, one.graph.labelled_triples())) for one in made}
+
+
+def test_a_statement_moves_from_one_twin_to_the_other() -> None:
+    assert moved("dog, left of, cat; dog#2, above, box") == {
+        "dog#2, left of, cat; dog#2, above, box",
+        "dog, left of, cat; dog, above, box",
+    }
+    assert moved("man, riding, horse; Dog, left of, horse; dog#2, right of, horse") == {
+        "man, riding, horse; dog#2, left of, horse; dog#2, right of, horse",
+        "man, riding, horse; Dog, left of, horse; Dog, right of, horse",
+    }
+    # The object of a statement has twins as well; no dog is to the left of itself.
+    assert moved("dog, left of, dog#2; cat, on, dog") == {"dog, left of, dog#2; cat, on, dog#2"}
+    made = negative("dog, left of, cat; dog#2, above, box", NegativeKind.MOVED_TWIN)
+    assert made.description == "dog, left of, cat -> dog#2, left of, cat"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog, left of, cat; cat, above, box",  # no twins
+        "dog, left of, dog#2",
+        # The other one becomes the first, and the graph states what it stated.
+        "dog, left of, cat; (dog#2)",
+        "dog, left of, cat; dog#2, left of, cat; dog, above, box",
+        # It is true of the other one, too: stated in other words, entailed, or perhaps meant.
+        "dog, left of, cat; cat, right of, dog#2",
+        "man, on, horse; man#2, riding, horse",
+    ],
+)
+def test_a_moved_statement_that_changes_nothing_is_no_negative(text: str) -> None:
+    graph = SceneGraph.parse(text)
+    assert NegativeKind.MOVED_TWIN not in available_kinds(graph)
+    with pytest.raises(NegativeUnavailableError, match="moved_twin: needs a relationship"):
+        negative(text, NegativeKind.MOVED_TWIN)
+
+
+def test_twins_of_many_are_found_in_time() -> None:
+    crowd = "; ".join(f"bird#{i}, near, tree#{i}" for i in range(3, 9))
+    crowd = crowd.replace("tree#3", "tree").replace("tree#8", "tree#3")
+    negatives = Negatives(SceneGraph.parse(f"bird, on, roof; bird#2, left of, roof; {crowd}"))
+    made = negatives.draw_several(200, random.Random(0), NegativeKind.MOVED_TWIN)
+    assert "bird, on, roof -> bird#2, on, roof" in {one.description for one in made}
+    # Whichever of the other birds is on the roof, they are all alike.
+    alike = Negatives(SceneGraph.parse("; ".join(f"bird#{i + 1}, on, roof" for i in range(9))))
+    assert NegativeKind.MOVED_TWIN not in alike.kinds()
+
+
+def test_what_follows_from_two_statements_is_no_negative() -> None:
+    chain = "cup, above, plate; table, below, plate; cup, near, table"
+    made = Negatives(SceneGraph.parse(chain)).draw_several(
+        300, random.Random(0), NegativeKind.PREDICATE
+    )
+    third = {one.graph.relationships[2][1] for one in made if one.index == 2}
+    assert third.isdisjoint({"above", "on"}), "the cup is above the table"
+    assert {"below", "left of"} <= third
+    stated = Negatives(
+        SceneGraph.parse("cup, above, plate; plate, above, table; cup, above, table")
+    )
+    dropped = {one.index for one in stated.draw_several(60, random.Random(0), "edge_drop")}
+    assert dropped == {0, 1}, "the third statement follows from the other two"
+    assert stated.may_be_true(SceneGraph.parse("table, below, cup"))
+
+
+_SIDES = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
+
+
+def _entailed_by_layout(graph: SceneGraph, claimed: SceneGraph) -> bool:
+    """Whether every layout of ranks that shows the graph shows the claimed one, too.
+
+    Objects of one name may be taken for each other. False of a graph that no layout shows.
+    """
+    count = len(graph.objects)
+
+    def shows(ranks: tuple[int, ...], axis: int, one: SceneGraph, at: Sequence[int]) -> bool:
+        return all(
+            (ranks[at[s]] - ranks[at[o]]) * sign > 0
+            for s, said, o in one.relationships
+            for own, sign in [_SIDES[said]]
+            if own == axis
+        )
+
+    same = tuple(range(count))
+    ways = [
+        way
+        for way in itertools.permutations(same)
+        if all(graph.objects[a] == graph.objects[b] for a, b in enumerate(way))
+    ]
+    columns, rows = (
+        [
+            frozenset(way for way in ways if shows(ranks, axis, claimed, way))
+            for ranks in itertools.product(range(count), repeat=count)
+            if shows(ranks, axis, graph, same)
+        ]
+        for axis in (0, 1)
+    )
+    shown = list(itertools.product(set(columns), set(rows)))
+    return bool(shown) and all(x & y for x, y in shown)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 4), st.booleans())
+def test_no_negative_of_several_statements_is_true_of_every_picture(
+    seed: int, statements: int, twins: bool
+) -> None:
+    rng = random.Random(seed)
+    names = ["cat", "box", "dog", "dog" if twins else "cup"]
+    pairs = rng.sample(list(itertools.combinations(range(4), 2)), statements)
+    graph = SceneGraph(
+        tuple(names),
+        tuple((s, rng.choice(list(_SIDES)), o) for s, o in (rng.sample(pair, 2) for pair in pairs)),
+    )
+    negatives = Negatives(graph, predicates=list(_SIDES))
+    for kind in negatives.kinds():
+        for made in negatives.draw_several(4, rng, kind):
+            # Less than the truth is true as well; but it must be less.
+            less, more = (
+                (made.graph, graph) if kind is NegativeKind.EDGE_DROP else (graph, made.graph)
+            )
+            assert not _entailed_by_layout(less, more), made.description
+    # "dog left of cat; cat left of dog#2": the dogs change places, and nothing else.
+    swapped = roles_swapped(graph)
+    assert swapped is None or not equivalent(graph, swapped)
+
+
 def test_symmetric_and_unknown_predicates_have_no_swap() -> None:
     for text in ("man, beside, dog", "man, touching, dog", "man, kicking, dog"):
         assert NegativeKind.ROLE_SWAP not in available_kinds(SceneGraph.parse(text))
@@ -227,7 +359,7 @@ def test_kinds_are_drawn_by_weight_among_the_available() -> None:
 
 def test_available_kinds() -> None:
     assert available_kinds(RIDING) == (NegativeKind.ROLE_SWAP, NegativeKind.PREDICATE)
-    two = SceneGraph.parse("cup, above, table; man, near, table")
+    two = SceneGraph.parse("cup, above, table; man, near, table; cup#2, holding, chair")
     assert available_kinds(two, object_names=NOUNS, confusion=CONFUSION) == tuple(NegativeKind)
     assert available_kinds(SceneGraph.null()) == ()
 
@@ -397,6 +529,12 @@ def test_a_negative_is_never_true(
     if kind is NegativeKind.EDGE_DROP:
         kept = graph.relationships[: made.index] + graph.relationships[made.index + 1 :]
         assert made.graph == SceneGraph(graph.objects, kept)
+        return
+    if kind is NegativeKind.MOVED_TWIN:
+        labelled = [one.labelled_triples() for one in (graph, made.graph)]
+        differ = [i for i, (a, b) in enumerate(zip(*labelled, strict=True)) if a != b]
+        assert (differ, made.graph.objects) == ([made.index], graph.objects)
+        assert by_name(made.graph.triples()) == by_name(graph.triples())
         return
     true = by_name(graph.triples()) | by_name(known.triples() if known else ())
     before, after = graph.triples(), made.graph.triples()

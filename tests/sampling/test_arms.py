@@ -46,6 +46,9 @@ def test_swapped_roles_leave_symmetric_statements() -> None:
     assert swapped.relationships == ((1, "riding", 0), (0, "around/near", 2))
     assert roles_swapped(SceneGraph.parse("man, near, tree")) is None
     assert roles_swapped(SceneGraph.null()) is None
+    # Two dogs that change places are the same picture.
+    assert roles_swapped(SceneGraph.parse("dog, left of, cat; cat, left of, dog#2")) is None
+    assert roles_swapped(SceneGraph.parse("dog, left of, cat; cat, above, dog#2")) is not None
 
 
 def test_the_arms_are_those_of_separate_calls(pipe: SceneGraphFluxPipeline) -> None:

@@ -30,6 +30,12 @@ CONVERSES: Mapping[str, str] = _WORDS["converses"]
 Only for predicates outside the canonical ones, whose inverses a vocabulary knows.
 """
 
+TRANSITIVE = frozenset(_WORDS["predicates"]["transitive"])
+"""Canonical predicates p for which "A p B" and "B p C" entail "A p C"."""
+
+ORDERED = frozenset(_WORDS["predicates"]["ordered"])
+"""Those of them that always hold of two things in a picture, in one direction or the other."""
+
 _SAME_THING: tuple[frozenset[str], ...] = (
     *map(frozenset, _WORDS["nouns"]["synonyms"]),
     *(

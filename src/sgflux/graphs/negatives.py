@@ -1,9 +1,11 @@
 """Typed negatives: a graph with exactly one relationship made false, or left out.
 
 "Typed" means that the caller knows what was changed. A changed statement is checked against what
-is true of the image: the graph's own relationships and, where the image has more, ``known``. Names
-are compared, not indices, since a picture of "a man on a horse" does not say which man; in what
-``known`` adds, words that may name the same thing (man, person) count as the same. What the
+is true of the image: the graph's own relationships, what follows from several of them (left of what
+is left of something) and, where the image has more, ``known``. Names are compared, not indices,
+since a picture of "a man on a horse" does not say which man; in what ``known`` adds, words that may
+name the same thing (man, person) count as the same. Only a statement that is moved from one of two
+men to the other says nothing new by name: there the graphs as wholes are compared. What the
 annotation does not mention may still be true: a limit of every negative built from an annotation.
 """
 
@@ -15,15 +17,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sgflux.errors import SgfluxError
+from sgflux.graphs.closure import Truth, closure, implied, orders_of
 from sgflux.graphs.entailments import (
     conversely_entailed,
     entailed,
     is_same_name,
     may_be_same_thing,
 )
-from sgflux.graphs.merging import canonical_statement
+from sgflux.graphs.merging import Relationship, canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
-from sgflux.graphs.scene_graph import Relationship, SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.twins import can_all_hold
 
 
 class NegativeKind(StrEnum):
@@ -44,6 +48,11 @@ class NegativeKind(StrEnum):
 
     Less than the truth is still true of the image, so this kind is exempt from that check; it is
     only made sure that the remaining relationships do not entail the one left out.
+    """
+    MOVED_TWIN = "moved_twin"
+    """The relationship is said of another object of the same name: of "dog#2" in place of "dog".
+
+    The whole graph then states something else, whichever of the objects is called the first.
     """
 
 
@@ -77,13 +86,19 @@ def roles_swapped(
     A relationship with a symmetric predicate stays as it is.
 
     Returns:
-        The other graph; None if no relationship changes.
+        The other graph; None if it states the same: no relationship changes, or only who of two
+        objects of one name is called the first.
     """
     relationships = tuple(
         (s, predicate, o) if vocabulary.is_symmetric(predicate) else (o, predicate, s)
         for s, predicate, o in graph.relationships
     )
-    if relationships == graph.relationships:
+    own = {canonical_statement(*entry, vocabulary) for entry in graph.relationships}
+
+    def holds(subject: int, predicate: str, object_: int) -> bool:
+        return canonical_statement(subject, predicate, object_, vocabulary) in own
+
+    if can_all_hold(graph.objects, relationships, holds):
         return None
     return SceneGraph(objects=graph.objects, relationships=relationships)
 
@@ -135,6 +150,8 @@ class Negatives:
         self.object_names = tuple(dict.fromkeys(object_names))
         self.confusion = None if confusion is None else _canonical_weights(confusion, vocabulary)
         self.own = [self._fact(graph, entry) for entry in graph.relationships]
+        self.concluded = self._concluded(graph.relationships)
+        self._moves: dict[int, list[Relationship]] = {}
         others = [] if known is None else [self._fact(known, e) for e in known.relationships]
         self.others = [fact for fact in dict.fromkeys(others) if fact not in self.own]
         self.named = tuple(dict.fromkeys((*graph.objects, *(known.objects if known else ()))))
@@ -239,15 +256,25 @@ class Negatives:
         }
         return any(not said.isdisjoint(self._implied(fact)) for fact in (*self.own, *self.others))
 
-    def _candidates(self, kind: NegativeKind, index: int) -> Iterator[tuple[_Fact | None, float]]:
+    def _candidates(
+        self, kind: NegativeKind, index: int
+    ) -> Iterator[tuple[_Fact | Relationship | None, float]]:
         """Yield replacements of the relationship ``index`` (None: drop it), with weights."""
         fact = self.own[index]
         if kind is NegativeKind.EDGE_DROP:
             rest = self.own[:index] + self.own[index + 1 :]
+            stated = self.graph.relationships
+            concluded = self._concluded(stated[:index] + stated[index + 1 :])
             if rest and not any(
-                self._entails(other, self._oriented(fact), is_same_name) for other in rest
+                self._entails(other, self._oriented(fact), is_same_name)
+                for other in (*rest, *concluded)
             ):
                 yield None, 1.0
+            return
+        if kind is NegativeKind.MOVED_TWIN:
+            if index not in self._moves:
+                self._moves[index] = list(self._moved(index))
+            yield from ((entry, 1.0) for entry in self._moves[index])
             return
         for changed, weight in self._changes(kind, fact):
             # A new object has a name that nothing true is about: no need to look (and thousands
@@ -276,6 +303,33 @@ class Negatives:
                 if name != fact.predicate and weight > 0:
                     yield _Fact(fact.subject, name, fact.object), weight
 
+    def _moved(self, index: int) -> Iterator[Relationship]:
+        """Yield the relationship, said of other objects of one of its two names, where false."""
+        names = [name.casefold() for name in self.graph.objects]
+        entries = self.graph.relationships
+        subject, predicate, object_ = entries[index]
+        for moved in (subject, object_):
+            for twin, name in enumerate(names):
+                if name != names[moved] or twin in (subject, object_):
+                    continue
+                at = {subject: subject, object_: object_, moved: twin}
+                entry = (at[subject], predicate, at[object_])
+                claims = [entry, *entries[:index], *entries[index + 1 :]]
+                if not all(
+                    can_all_hold(names, claims, Truth((*entries, *order), self.vocabulary).may_hold)
+                    for order in orders_of(moved, twin, entries, self.vocabulary)
+                ):
+                    yield entry
+
+    def _concluded(self, entries: Sequence[Relationship]) -> list[_Fact]:
+        """Return what follows from several of the relationships and from none alone, by name."""
+        alone = {one for entry in entries for one in implied(entry, self.vocabulary)}
+        names = [name.casefold() for name in self.graph.objects]
+        return [
+            _Fact(names[subject], predicate, names[object_])
+            for subject, predicate, object_ in sorted(closure(entries, self.vocabulary) - alone)
+        ]
+
     def _fact(self, graph: SceneGraph, entry: Relationship) -> _Fact:
         subject, predicate, object_ = entry
         return _Fact(
@@ -286,7 +340,7 @@ class Negatives:
 
     def _may_be_true(self, changed: _Fact, *, replaces: _Fact | None) -> bool:
         claim = self._oriented(changed)
-        if any(self._entails(fact, claim, is_same_name) for fact in self.own):
+        if any(self._entails(fact, claim, is_same_name) for fact in (*self.own, *self.concluded)):
             return True
         if any(self._entails(fact, claim, may_be_same_thing) for fact in self.others):
             return True
@@ -295,7 +349,7 @@ class Negatives:
         # entailed by half the table and says nothing about the rest of it.
         return any(
             self._oriented(fact) in self._implied(changed)
-            for fact in (*self.own, *self.others)
+            for fact in (*self.own, *self.concluded, *self.others)
             if fact == replaces or not self.vocabulary.is_symmetric(fact.predicate)
         )
 
@@ -329,7 +383,9 @@ class Negatives:
         subject, predicate, object_ = canonical_statement(0, fact.predicate, 1, self.vocabulary)
         return _Fact(sides[subject], predicate, sides[object_])
 
-    def _negative(self, kind: NegativeKind, index: int, changed: _Fact | None) -> Negative:
+    def _negative(
+        self, kind: NegativeKind, index: int, changed: _Fact | Relationship | None
+    ) -> Negative:
         objects = list(self.graph.objects)
         entries = list(self.graph.relationships)
         subject, predicate, object_ = entries[index]
@@ -337,6 +393,13 @@ class Negatives:
         if changed is None:
             del entries[index]
             description = f"{before} -> left out"
+        elif not isinstance(changed, _Fact):
+            entries[index] = changed
+            labels = self.graph.labels()
+            description = " -> ".join(
+                f"{labels[s]}, {said}, {labels[o]}"
+                for s, said, o in (self.graph.relationships[index], changed)
+            )
         else:
             fact = self.own[index]
             if kind is NegativeKind.ROLE_SWAP:
@@ -371,6 +434,7 @@ _WHY_NOT: Mapping[NegativeKind, str] = {
     NegativeKind.HARD_PREDICATE: "no confusion has a weight > 0 and is not true of the image",
     NegativeKind.OBJECT: "every object name is in the graph or in known, or may mean what is",
     NegativeKind.EDGE_DROP: "needs a relationship that the remaining ones do not entail",
+    NegativeKind.MOVED_TWIN: "needs a relationship that is false of another object of one name",
 }
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from sgflux.graphs.merging import Relationship
 from sgflux.graphs.scene_graph import Triple, name_of_label
 
 MAX_WAYS = 5_040
@@ -74,3 +75,57 @@ def connected(statements: Iterable[Triple]) -> list[list[Triple]]:
     return sorted(
         (sorted(own, key=order.index) for _, own in parts), key=lambda p: order.index(p[0])
     )
+
+
+def can_all_hold(
+    names: Sequence[str],
+    claims: Sequence[Relationship],
+    holds: Callable[[int, str, int], bool],
+) -> bool:
+    """Whether objects of equal names can change places so that every claim holds.
+
+    A graph whose claims all hold in this way states nothing new: who sees two dogs cannot say which
+    one is the first.
+
+    Args:
+        names: Names of the objects.
+        claims: Relationships between the objects; the one that is most in doubt comes first.
+        holds: Whether a relationship holds of two objects.
+
+    Returns:
+        Whether such an exchange exists; True as well where more than :data:`MAX_WAYS` beginnings of
+        one were tried in vain.
+    """
+    folded = [name.casefold() for name in names]
+    about: dict[int, list[Relationship]] = {}
+    for claim in claims:
+        about.setdefault(claim[0], []).append(claim)
+        about.setdefault(claim[2], []).append(claim)
+    # Whatever is related to an object follows it: a wrong place then shows at once.
+    order: dict[int, None] = {}
+    for start in about:
+        pending = [start]
+        while pending:
+            if (index := pending.pop()) not in order:
+                order[index] = None
+                pending += [end for one in about[index] for end in (one[0], one[2])]
+    tried = itertools.count()
+
+    def extends(places: Mapping[int, int], rest: Sequence[int]) -> bool:
+        if not rest:
+            return True
+        for place, name in enumerate(folded):
+            if name == folded[rest[0]] and place not in places.values():
+                if next(tried) >= MAX_WAYS:
+                    return True
+                now = {**places, rest[0]: place}
+                fits = all(
+                    holds(now[subject], predicate, now[object_])
+                    for subject, predicate, object_ in about[rest[0]]
+                    if subject in now and object_ in now
+                )
+                if fits and extends(now, rest[1:]):
+                    return True
+        return False
+
+    return extends({}, list(order))

@@ -73,14 +73,17 @@ def graph_of_arm(arm: Arm, graph: SceneGraph) -> SceneGraph | None:
         return graph
     swapped = roles_swapped(graph)
     if swapped is None:
-        raise SgfluxError("the roles cannot be swapped: the graph has only symmetric statements")
+        raise SgfluxError(
+            "the roles cannot be swapped: the graph would state the same, because its statements "
+            "are symmetric or objects of one name only change places"
+        )
     return swapped
 
 
 def arms_for(pipeline: SceneGraphFluxPipeline, graph: SceneGraph) -> tuple[Arm, ...]:
     """Return the arms that can be drawn: the base alone where there is no adapter.
 
-    Of a graph that states no relation, or only symmetric ones, nothing can be swapped.
+    Nothing can be swapped in a graph that would then state the same.
     """
     if pipeline.model is None:
         return (Arm.BASE,)

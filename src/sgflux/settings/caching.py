@@ -42,7 +42,16 @@ class CacheConfig:
     """Kinds of prompts to encode: those of the run's prompt mix, and 'relational' for a run with
     distillation from text."""
     negatives: tuple[
-        Literal["role_swap", "inverse", "predicate", "hard_predicate", "object", "edge_drop"], ...
+        Literal[
+            "role_swap",
+            "inverse",
+            "predicate",
+            "hard_predicate",
+            "object",
+            "edge_drop",
+            "moved_twin",
+        ],
+        ...,
     ] = ()
     """Kinds of corrupted graphs of a run with a ranking loss, whose statements are encoded, too.
     Such a run uses 'role_swap' and 'predicate' unless its settings name others."""

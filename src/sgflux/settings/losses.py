@@ -61,6 +61,9 @@ class NegativeMix:
     data."""
     edge_drop: float = 0.0
     """Weight of negatives in which one of several relationships is left out."""
+    moved_twin: float = 0.0
+    """Weight of negatives in which one relationship of an object is said of another object of the
+    same name."""
 
     def __post_init__(self) -> None:
         """Check the weights."""
@@ -151,6 +154,11 @@ class RankingSettings:
             raise ConfigError(
                 "negatives_per_example must be 1 with ranker 'saliency', whose maps are of one "
                 f"statement, got {self.negatives_per_example}"
+            )
+        if self.ranker != "flow" and self.negatives.moved_twin:
+            raise ConfigError(
+                f"negatives.moved_twin needs ranker 'flow', got {self.ranker!r}: a classifier "
+                "reads names, and such a negative states the same by name"
             )
         if self.ranker != "flow" and not self.use_negative_graph:
             unreadable = ["edge_drop"] + (["object"] if self.ranker == "saliency" else [])

@@ -7,17 +7,22 @@ would draw other negatives.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import graph_names
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.settings.losses import NegativeMix, RankingSettings
 from sgflux.training.terms.ranking.negatives import (
     ConfusionTable,
     NegativeSampler,
     predicates_of,
     replaced_predicates,
 )
+from tests.helpers.graph_examples import example as graph_example
 
 
 def row(text: str, picture: str = "a.png") -> SceneExample:
@@ -99,3 +104,55 @@ def test_replacements_that_are_tried_are_false() -> None:
     )
     assert list(found) == ["eating"]
     assert found["eating"].triples()[0].predicate == "eating"
+
+
+def test_a_replacement_that_follows_from_two_statements_is_not_tried() -> None:
+    chain = graph_example("cup, left of, table; cup, above, plate; plate, above, table")
+    known = chain.graph
+    assert list(replaced_predicates(chain, predicates=["above", "below"], known=known)) == ["below"]
+
+
+def test_statements_move_between_twins_and_nowhere_else() -> None:
+    rows = [
+        graph_example("dog, left of, cat; dog#2, above, box", number=0),
+        graph_example("dog, left of, cat; owl, above, box", number=1),
+    ]
+    sampler = NegativeSampler(rows, weights={"moved_twin": 1.0}, count=2, seed=0)
+    assert sampler.without == 1
+    columns = sampler.draw([0, 1], numbers=(0,), confusion=ConfusionTable.uniform(PREDICATES))
+    for moved, nothing in columns:
+        assert nothing is None
+        assert moved is not None
+        assert moved.graph in (
+            SceneGraph(("dog", "cat", "dog", "box"), ((2, "left of", 1), (2, "above", 3))),
+            SceneGraph(("dog", "cat", "dog", "box"), ((0, "left of", 1), (0, "above", 3))),
+        )
+        assert moved.false == moved.true, "the same by name"
+        encoded = graph_names([rows[0].graph, *sampler.statements()])
+        assert set(graph_names([moved.graph])) <= set(encoded)
+
+
+def test_kinds_with_the_weight_zero_change_no_draw() -> None:
+    """Negatives of moved statements are off by default; every training drew others before."""
+    table = ConfusionTable.uniform(PREDICATES)
+    without, off = (
+        NegativeSampler(EXAMPLES, weights=weights, count=3, seed=5)
+        for weights in (
+            {"role_swap": 1.0, "predicate": 1.0},
+            RankingSettings().negatives.weights(),
+        )
+    )
+    for number in range(20):
+        drawn_now = off.draw(range(4), numbers=(number,), confusion=table)
+        assert drawn_now == without.draw(range(4), numbers=(number,), confusion=table)
+
+
+def test_a_classifier_reads_names_and_no_moved_statement() -> None:
+    with pytest.raises(SgfluxError, match="moved_twin needs ranker 'flow', got 'latent'"):
+        RankingSettings(
+            lambda_rel_rank=1.0,
+            ranker="latent",
+            classifier=Path("classifier"),
+            use_negative_graph=True,
+            negatives=NegativeMix(moved_twin=1.0),
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sgflux.data.examples import SceneExample, known_graphs
@@ -36,8 +36,9 @@ class Contrast:
 
     Attributes:
         graph: Graph that is not true of the picture, as far as the annotation says.
-        true: The statement of the true graph.
-        false: The statement of the negative in its place; None where it was left out.
+        true: The statement of the true graph, by name.
+        false: The statement of the negative in its place, which is the same by name where only a
+            twin of an object took its place; None where it was left out.
     """
 
     graph: SceneGraph
@@ -270,10 +271,14 @@ def replaced_predicates(
         objects=(example.triple.subject, example.triple.object),
         relationships=((0, example.triple.predicate, 1),),
     )
+    whole = Negatives(example.graph, known=known, vocabulary=vocabulary)
     found = {}
     for predicate in predicates:
         negatives = Negatives(alone, known=known, vocabulary=vocabulary, predicates=[predicate])
         if NegativeKind.PREDICATE not in negatives.kinds():
+            continue
+        # What follows from several statements together is known of the whole graph alone.
+        if whole.may_be_true(replace(alone, relationships=((0, predicate, 1),))):
             continue
         entries = list(example.graph.relationships)
         entries[example.triple_index] = (subject, predicate, object_)
