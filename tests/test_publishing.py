@@ -20,7 +20,8 @@ from huggingface_hub import ModelCard
 from sgflux.bases.name import BaseName
 from sgflux.cli import main
 from sgflux.data.seen_rows import SEEN_FILE
-from sgflux.models.bundle import load_bundle, save_bundle
+from sgflux.errors import SgfluxError
+from sgflux.models.bundle import load_bundle, save_bundle, store_in_half
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.inputs import adapter_fingerprint
@@ -199,3 +200,38 @@ def test_what_an_adapter_was_trained_on_is_published_with_it(adapter: Path, tmp_
     assert publish(tmp_path / "final", tmp_path / "published") == 0
     assert (tmp_path / "published" / SEEN_FILE).read_bytes() == b"digests"
     load_bundle(tmp_path / "published")
+
+
+def test_half_of_the_size_has_the_rounded_weights(
+    adapter: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "half"
+    assert publish(adapter, out, "--half") == 0
+    (config, whole), (own, half) = load_bundle(adapter), load_bundle(out)
+    assert own.to_json() == config.to_json()
+    assert {value.dtype for value in half.values()} == {torch.float32}
+    assert all(torch.equal(half[name], value.half().float()) for name, value in whole.items())
+    assert any(not torch.equal(half[name], value) for name, value in whole.items())
+    for file in adapter.glob("*graph*.safetensors"):
+        assert (out / file.name).stat().st_size < 0.7 * file.stat().st_size
+    picture = SceneGraphFluxPipeline.from_pretrained(str(base), adapter=out)(
+        graph=GRAPH, num_inference_steps=1, seed=0
+    )
+    assert picture.images
+    assert publish(adapter, tmp_path / "other", "--half", "--evaluation", str(tmp_path)) == 2
+    assert "evaluate that folder" in capsys.readouterr().err
+
+
+def test_weights_beyond_float16_are_refused(adapter: Path, tmp_path: Path) -> None:
+    config, state = load_bundle(adapter)
+    name = next(name for name in state if name.startswith("conditioner."))
+    large = tmp_path / "large"
+    save_bundle(
+        large,
+        config=config,
+        state={**state, name: torch.full_like(state[name], 1e6)},
+        card="",
+        metrics={},
+    )
+    with pytest.raises(SgfluxError, match="in float16"):
+        store_in_half(large)

@@ -21,7 +21,14 @@ from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
-from sgflux.models.bundle import CARD_FILE, expect_place, load_bundle, read_base, read_config
+from sgflux.models.bundle import (
+    CARD_FILE,
+    expect_place,
+    load_bundle,
+    read_base,
+    read_config,
+    store_in_half,
+)
 from sgflux.models.card_data import card_data
 from sgflux.models.hub import push_to_hub
 from sgflux.sampling.inputs import adapter_fingerprint
@@ -47,6 +54,7 @@ def write_published(
     repository: str | None,
     evaluation: Path | None,
     licence: str | None,
+    half: bool = False,
 ) -> None:
     """Write the folder that is published, all of it or nothing.
 
@@ -56,6 +64,7 @@ def write_published(
         repository: Repository on the hub (user/name) as which it is published, where there is one.
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
+        half: Whether the weights are rounded to float16.
 
     Raises:
         SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
@@ -80,6 +89,8 @@ def write_published(
         shutil.copytree(adapter, temporary, ignore=hidden, dirs_exist_ok=True)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
+        if half:
+            store_in_half(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -92,6 +103,7 @@ def publish(
     private: bool,
     evaluation: Path | None,
     licence: str | None,
+    half: bool = False,
 ) -> str:
     """Upload an adapter to the hub as :func:`write_published` writes it.
 
@@ -101,6 +113,7 @@ def publish(
         private: Whether the repository is private if it is created.
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
+        half: Whether the weights are rounded to float16.
 
     Returns:
         The repository's address.
@@ -111,7 +124,12 @@ def publish(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "adapter"
         write_published(
-            adapter, folder, repository=repository, evaluation=evaluation, licence=licence
+            adapter,
+            folder,
+            repository=repository,
+            evaluation=evaluation,
+            licence=licence,
+            half=half,
         )
         return push_to_hub(folder, repository, private=private)
 

@@ -101,6 +101,11 @@ class LoraWeights:
             raise SgfluxError(f"its layers have different alphas: {sorted(found)}")
         return found.pop()
 
+    def in_float32(self) -> LoraWeights:
+        """The same in float32."""
+        weights = {name: value.float() for name, value in self.weights.items()}
+        return LoraWeights(weights=weights, alphas=self.alphas)
+
     def scaled(self, factor: float) -> LoraWeights:
         """The same with ``factor`` times the effect: B is multiplied, alpha stays.
 

@@ -16,7 +16,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
     config = command.parse(ExportConfig, arguments)
     check_adapter(config.adapter)
     adapter, folder = config.adapter, config.output_dir
-    card: Any = {"evaluation": config.evaluation, "licence": config.license}
+    card: Any = {
+        "evaluation": config.evaluation,
+        "licence": config.license,
+        "half": config.half,
+    }
     with ExitStack() as held:
         for place in (config.output, folder):
             if place is not None:

@@ -10,7 +10,8 @@ A bundle is a folder:
     seen_data.safetensors              digests of what it was trained and selected on
     README.md                          the model card, and the pictures that it shows
 
-All trained weights are float32, whatever the base is in.
+All trained weights are float32, whatever the base is in. A bundle may store them in float16; they
+are read as float32 again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -141,7 +143,7 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     directory = standing_folder(directory)
     config = read_config(directory)
     check_sizes(directory, _FILES, config)
-    lora = config.family.read_lora(directory / LORA_FILE)
+    lora = config.family.read_lora(directory / LORA_FILE).in_float32()
     description = read_description(directory / CONFIG_FILE)
     check_digests(directory, _FILES, description["adapter"], description.get("digests"))
     _check_alpha(lora, config, directory)
@@ -151,8 +153,29 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
         path = directory / _FILES[part]
         weights = read_tensors(path)
         check_finite(weights, where=path)
-        state |= {f"{part}.{key}": value for key, value in weights.items()}
+        state |= {f"{part}.{key}": value.float() for key, value in weights.items()}
     return config, state
+
+
+def store_in_half(directory: Path) -> None:
+    """Round the weights of a bundle to float16, in its files, which become half as large.
+
+    Raises:
+        SgfluxError: if a weight is beyond what float16 holds.
+    """
+    for path in (directory / name for name in _FILES.values()):
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+        weights = {name: value.half() for name, value in read_tensors(path).items()}
+        check_finite(weights, where=f"{path} in float16")
+        save_file(weights, path, metadata=metadata)
+    path = directory / CONFIG_FILE
+    description = read_description(path)
+    others = description["digests"]["files"]
+    description["digests"] = bundle_digests(
+        directory, _FILES, description["adapter"], others=others
+    )
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_alpha(lora: LoraWeights, config: AdapterConfig, directory: Path) -> None:

@@ -162,7 +162,7 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
         config: Settings of the adapter.
 
     Raises:
-        SgfluxError: naming file, tensor, both shapes, or a type that is not float32.
+        SgfluxError: naming file, tensor, both shapes, or a type other than float32 and float16.
     """
     found = {part: _header(directory / name) for part, name in files.items()}
     # A size that no file supports is found before a model of it is described.
@@ -202,13 +202,13 @@ def _lora_shapes(config: AdapterConfig) -> dict[str, Shape]:
 
 
 def _header(path: Path) -> dict[str, Shape]:
-    """Name -> shape of a file's tensors, which must be float32."""
+    """Name -> shape of a file's tensors, which must be float32 or float16."""
     with naming_unreadable(path, SafetensorError), safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         for name, entry in slices.items():
-            if entry.get_dtype() != "F32":
+            if entry.get_dtype() not in ("F32", "F16"):
                 raise SgfluxError(
                     f"{path}: {name} is stored as {entry.get_dtype()}, but an adapter's "
-                    f"weights are float32 (F32); {WAY_OUT.partition(';')[0]}"
+                    f"weights are float32 (F32) or float16 (F16); {WAY_OUT.partition(';')[0]}"
                 )
         return {name: tuple(entry.get_shape()) for name, entry in slices.items()}

@@ -34,6 +34,8 @@ class ExportConfig:
     output_dir: Annotated[Path | None, Flag(former=("folder",))] = None
     """Folder for the whole adapter as it is published: weights, model card, and pipeline.py, with
     which diffusers draws graphs. It must be new, empty, or hold an older adapter."""
+    half: bool = False
+    """Round the weights of the published adapter to float16, which halves its files."""
     push_to_hub: str | None = None
     """Repository on the hub (user/name) as which the whole adapter is published."""
     evaluation: Input[Path | None] = None
@@ -56,7 +58,14 @@ class ExportConfig:
                 "--push-to-hub"
             )
         if not publishes:
-            expect_defaults(self, "without output_dir or push_to_hub", "evaluation", "license")
+            expect_defaults(
+                self, "without output_dir or push_to_hub", "evaluation", "license", "half"
+            )
+        if self.half and self.evaluation is not None:
+            raise SgfluxError(
+                "evaluation has the figures of other weights than half writes; export with half "
+                "alone, evaluate that folder, and export it again with its evaluation"
+            )
         if self.format is None:
             expect_defaults(self, "without format and output", "scale")
         if self.push_to_hub is None:
