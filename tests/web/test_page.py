@@ -21,6 +21,7 @@ import pytest
 from sgflux.data.pictures import read_picture
 from sgflux.training.log.run_log import RunLog
 from sgflux.web.evaluations import read_rows
+from sgflux.web.sketch import MAX_OBJECTS
 from tests.helpers.adapters import write_adapter
 from tests.helpers.evaluated import make_evaluation
 
@@ -34,6 +35,12 @@ pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason="there is no Chromium"),
 ]
 DRAWN = 180_000  # milliseconds until a picture must be there, on a busy machine
+LATE = """
+const Plain = WebSocket;
+globalThis.WebSocket = class extends Plain {
+  set onmessage(receive) { super.onmessage = (message) => setTimeout(() => receive(message), 700); }
+};"""
+"""Script of a browser to which every answer of the server comes late."""
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +90,12 @@ def page(browser: Any, address: str) -> Iterator[Any]:
     yield from opened(browser, address)
 
 
-def opened(browser: Any, address: str, **settings: Any) -> Iterator[Any]:
+def opened(browser: Any, address: str, *, script: str = "", **settings: Any) -> Iterator[Any]:
     """A page of a new person, with nothing fetched from elsewhere and no error in its console."""
     context = browser.new_context(**{"viewport": {"width": 1360, "height": 900}, **settings})
     context.set_default_timeout(30_000)
     page = context.new_page()
+    page.add_init_script(script)
     foreign: list[str] = []
     errors: list[str] = []
     own = (address, address.replace("http", "ws"), "data:", "blob:")
@@ -130,11 +138,9 @@ def text_of(page: Any) -> Any:
 
 
 def draw(page: Any) -> None:
+    before = page.locator(".sg-past").count()
     page.get_by_role("button", name="Draw", exact=True).click()
-    page.wait_for_function(
-        "() => document.querySelector('.sg-job').textContent.includes('Point at a word')",
-        timeout=DRAWN,
-    )
+    playwright.expect(page.locator(".sg-past")).to_have_count(before + 1, timeout=DRAWN)
 
 
 def source(page: Any, arm: str) -> str:
@@ -201,9 +207,41 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
     pictures = [read_picture(tmp_path / f"{arm}.png")[0] for arm in ("graph", "roles swapped")]
     assert (pictures[0] == pictures[1]).all(), "what was swapped before is the graph now"
 
-    expect(page.locator(".sg-past")).to_have_count(2)
     page.locator(".sg-past").last.click()
     expect(text_of(page)).to_have_value("cat, above, box")
+
+
+def test_a_late_answer_takes_nothing_back(browser: Any, address: str) -> None:
+    """A person is faster than the server, whose answer knows nothing of the last changes."""
+    expect = playwright.expect
+    for page in opened(browser, address, script=LATE):
+        for name in ("cat", "cup"):
+            page.get_by_label("Name of a new object").fill(name)
+            page.get_by_role("button", name="Add object").click()
+        drag(page, node(page, "cat").locator(".sg-dot"), node(page, "cup"))
+        page.get_by_label("Search predicates").fill("inside")
+        expect(text_of(page)).to_have_value(re.compile("cat, .*, cup$"))
+        page.wait_for_timeout(1000)  # an answer that comes still later could do harm, too
+        page.get_by_label("Search predicates").press("Enter")
+        page.locator(".sg-canvas").dblclick(position={"x": 20, "y": 20})
+        expect(page.get_by_label("Name of the object")).to_be_focused()
+        page.keyboard.type("ball")
+        page.wait_for_timeout(1500)
+        page.keyboard.press("Enter")
+        expect(text_of(page)).to_have_value("dog, above, box; cat, in, cup; (ball)")
+        page.keyboard.press("Control+z")
+        expect(node(page, "ball")).to_have_count(0)
+
+
+def test_one_object_too_many_is_not_shown(page: Any) -> None:
+    """The editor would show another graph than the one that is drawn."""
+    expect = playwright.expect
+    text_of(page).fill("; ".join(f"(dog#{number})" for number in range(1, MAX_OBJECTS + 1)))
+    expect(page.locator(".vue-flow__node")).to_have_count(MAX_OBJECTS)
+    page.get_by_label("Name of a new object").fill("cat")
+    page.get_by_role("button", name="Add object").click()
+    expect(page.locator(".sg-error")).to_contain_text(f"at most {MAX_OBJECTS} objects")
+    expect(page.locator(".vue-flow__node")).to_have_count(MAX_OBJECTS)
 
 
 def test_the_page_is_used_by_keyboard_alone(page: Any) -> None:

@@ -185,6 +185,7 @@ class DrawTab:
             sketch = Sketch.from_json(value)
             sketch.graph()
         except SgfluxError as error:
+            self._refresh()  # the editor shows again what will be drawn
             self._remark(str(error), "error")
             return
         self._take(sketch)

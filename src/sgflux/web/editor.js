@@ -1,5 +1,6 @@
 // The editor of a scene graph: Vue Flow draws and moves, this file says what a scene graph is.
-// The browser's sketch is told to Python after each change; Python's sketch replaces it.
+// The browser tells Python its sketch after each change, with the number of the change; Python's sketch replaces it,
+// unless the person has changed something since.
 import { EdgeLabelRenderer, Handle, MarkerType, VueFlow, useVueFlow } from "sgflux-vue-flow";
 import { markRaw, nextTick } from "vue";
 
@@ -85,13 +86,16 @@ export default {
   },
   emits: ["change", "undo", "redo"],
   setup: (props) => ({ flow: markRaw(useVueFlow({ id: props.editorId })) }),
-  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: false, popup: null, count: 0, fits: true }),
+  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: false, popup: null, count: 0, fits: true, changes: 0, told: "" }),
   mounted() {
-    this.show(this.sketch);
+    const { change, nodes, edges } = this.sketch;
+    this.changes = change;
+    this.show({ nodes, edges });
   },
   watch: {
-    sketch(value) {
-      if (JSON.stringify(value) !== JSON.stringify(this.read())) this.show(value);
+    sketch({ change, nodes, edges }) {
+      // An answer to an earlier change knows nothing of the later ones.
+      if (change === this.changes && JSON.stringify({ nodes, edges }) !== this.told) this.show({ nodes, edges });
     },
   },
   computed: {
@@ -143,13 +147,13 @@ export default {
     },
     show(sketch) {
       this.closeAll();
+      this.told = JSON.stringify(sketch);
       const placed = new Set(this.nodes.map((node) => node.id));
       this.fits = sketch.nodes.some((node) => !placed.has(node.id)) || !sketch.nodes.length;
       this.flow.setNodes(
         sketch.nodes.map(({ id, name, x, y }) => ({ id, type: "object", position: { x, y }, data: { name } })),
       );
       this.flow.setEdges(sketch.edges.map((edge) => this.edgeOf(edge)));
-      if (this.fits) nextTick(() => setTimeout(this.fit, 60));
     },
     edgeOf({ source, predicate, target }) {
       return {
@@ -162,7 +166,9 @@ export default {
       this.fits = false;
     },
     tell() {
-      this.$emit("change", this.read());
+      const sketch = this.read();
+      this.told = JSON.stringify(sketch);
+      this.$emit("change", sketch, ++this.changes);
     },
     spoken(edge) {
       return `${this.labels[edge.source]} ${edge.data.predicate} ${this.labels[edge.target]}`;
@@ -201,11 +207,14 @@ export default {
       this.closeAll();
       this.renaming = id;
       this.before = this.flow.findNode(id).data.name;
-      nextTick(() => setTimeout(() => {
-        const field = this.$el.querySelector(".sg-rename");
-        field?.focus();
-        field?.select();
-      }, 30));
+      nextTick(this.focusName);
+    },
+    focusName() {
+      const field = this.$el.querySelector(".sg-rename");
+      field?.focus();
+      field?.select();
+      // A new object is hidden, and takes no focus, until Vue Flow has measured it.
+      if (field && field !== document.activeElement) requestAnimationFrame(this.focusName);
     },
     endRename(keep) {
       const id = this.renaming;

@@ -41,7 +41,8 @@ class GraphEditor(
         super().__init__()
         ui.add_css((Path(__file__).parent / "vue_flow" / "style.css").read_text(encoding="utf-8"))
         self._props["editor-id"] = f"editor-{self.id}"
-        self._props["sketch"] = sketch.to_json()
+        self._change = 0  # number of the last change that the browser has told
+        self._props["sketch"] = {**sketch.to_json(), "change": self._change}
         self._props["names"] = list(names)
         self._props["open"] = False
         self._props["predicates"] = [
@@ -51,13 +52,18 @@ class GraphEditor(
             }
             for name in DEFAULT_VOCABULARY.names
         ]
-        self.on("change", lambda event: on_change(event.args))
+        self._on_change = on_change
+        self.on("change", self._hear)
         self.on("undo", lambda _: on_undo())
         self.on("redo", lambda _: on_redo())
 
+    def _hear(self, event: Any) -> None:
+        sketch, self._change = event.args
+        self._on_change(sketch)
+
     def show(self, sketch: Sketch, *, can_undo: bool, can_redo: bool) -> None:
-        """Show another sketch; the browser leaves alone what it has already."""
-        self._props["sketch"] = sketch.to_json()
+        """Show another sketch, unless the person has changed the one in the browser since."""
+        self._props["sketch"] = {**sketch.to_json(), "change": self._change}
         self._props["can-undo"] = can_undo
         self._props["can-redo"] = can_redo
 
