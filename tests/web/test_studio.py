@@ -7,18 +7,21 @@ or one bad order would end the page for everybody.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sgflux.evaluation.judges.judge import Verdict
+from sgflux.cli import main
+from sgflux.evaluation.judges.judge import Outcome, Verdict
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import Arm, SceneGraphFluxPipeline, draw_arms
+from sgflux.settings.judges import JudgeSettings
 from sgflux.web.studio import NO_JUDGE, Job, Order, Phase, Studio
 from tests.helpers.adapters import write_adapter
+from tests.helpers.detectors import write_onnx_detector
 
 ABOVE = SceneGraph.parse("dog, above, box")
 
@@ -100,7 +103,56 @@ def test_a_picture_that_no_judge_can_read_says_so(studio: Studio) -> None:
     assert "unicorn" in (drawn.note or "")
     only_objects = finished(studio.submit(order(SceneGraph.parse("(dog)"))))
     assert only_objects.drawn[Arm.BASE].note is None
-    assert NO_JUDGE.endswith("docs/judges.md.")
+
+
+@pytest.fixture
+def judged_by() -> Iterator[Callable[..., Studio]]:
+    studios: list[Studio] = []
+
+    def start(judge: str | None, **settings: Any) -> Studio:
+        studios.append(Studio(judge=judge, judges=JudgeSettings(**settings)))
+        studios[-1].load_judge()
+        studios[-1].start()
+        return studios[-1]
+
+    yield start
+    for studio in studios:
+        studio.stop()
+
+
+def test_the_judge_that_the_user_names_reads_the_pictures(
+    judged_by: Callable[..., Studio], tmp_path: Path
+) -> None:
+    """Its detector sees the dog above the box, whatever the picture shows."""
+    boxes = {"dog": (10, 0, 20, 8), "box": (10, 20, 20, 30)}
+    studio = judged_by("geometry", detector=str(write_onnx_detector(tmp_path / "squares", boxes)))
+    graph = SceneGraph.parse("dog, above, box; box, above, dog; dog, riding, box")
+    drawn = finished(studio.submit(order(graph))).drawn[Arm.BASE]
+    outcomes = [verdict and verdict.outcome for _, verdict in drawn.verdicts]
+    assert outcomes == [Outcome.HOLDS, Outcome.CONTRADICTED, None]
+
+
+def test_without_a_judge_the_pictures_say_so(judged_by: Callable[..., Studio]) -> None:
+    drawn = finished(judged_by("none").submit(order())).drawn[Arm.BASE]
+    assert (drawn.verdicts, drawn.note) == ([], NO_JUDGE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--judge", "clairvoyant"], "judge must be 'none' or"),
+        (["--judge", "geometry"], "judge 'geometry' needs a detector"),
+        (["--judge", "world", "--detector", "x"], "no effect with judge 'world'"),
+        (["--detector", "x"], "no effect without judge"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_refused_before_the_page_opens(
+    flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["page", "--port", "0", "--no-show", *flags]) != 0
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "http" not in captured.out
 
 
 def test_an_adapter_that_was_trained_again_is_loaded_again(studio: Studio, tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from sgflux.commands.command import Command
 from sgflux.commands.inputs import check_given
+from sgflux.settings.checks import expect_defaults
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.flat import Group, Input
+from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -28,12 +30,23 @@ class PageFlags:
     runs: Input[Path | None] = None
     """Folder in which adapters, trainings and evaluations are looked for. By default it is runs/,
     which need not be there."""
+    judge: str | None = None
+    """Judge that reads the pictures, as in 'sgflux eval --help'; 'none' leaves them unread. By
+    default it is 'world' for pictures of the bundled model, and else 'none'."""
+    judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
+    """Judges."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
     model: Group[ModelSource] = field(default_factory=ModelSource)
     """Base model."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
+
+    def __post_init__(self) -> None:
+        """Check that every value given has an effect."""
+        if self.judge is None:
+            names = ("detector", "judge_model", "judge_batch_size")
+            expect_defaults(self.judges, "without judge", *names)
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
@@ -49,6 +62,8 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             port=flags.port,
             show=flags.show,
             runs=flags.runs or Path("runs"),
+            judge=flags.judge,
+            judges=flags.judges,
             model=flags.model,
             trained=flags.trained,
             compute=flags.compute,

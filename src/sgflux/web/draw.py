@@ -19,6 +19,7 @@ from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle, read_description, standing_folder
 from sgflux.settings.model_source import ModelSource
 from sgflux.web.adapters import HOW_TO_GET_ONE, find_adapters
+from sgflux.web.choice import Choice
 from sgflux.web.editor import GraphEditor
 from sgflux.web.gallery import Gallery
 from sgflux.web.panels import Panels, message, text
@@ -117,22 +118,17 @@ class DrawTab:
                 self._json.classes("sg-field").props('input-class="sg-mono"')
 
     def _build_settings(self) -> None:
-        found = find_adapters(self._runs)
-        chosen = self._given_adapter or (found[0] if found else NO_ADAPTER)
-        options = list(dict.fromkeys([chosen, *found, NO_ADAPTER]))
-        with Element("div").classes("sg-card"):
+        with Element("div").classes("sg-card sg-settings"):
             text("h2", "Drawing")
-            self._adapter = ui.select(
-                options,
-                value=chosen,
+            self._adapters = Choice(
+                lambda: find_adapters(self._runs),
                 label="Adapter",
-                with_input=True,
-                new_value_mode="add-unique",
-                validation=self._trouble_with_adapter,
-            ).props("outlined dense options-dense hide-bottom-space")
-            self._adapter.classes("sg-field")
-            if len(options) == 1:
-                message(HOW_TO_GET_ONE.format(folder=self._runs))
+                trouble=self._trouble_with_adapter,
+                none_found=HOW_TO_GET_ONE.format(folder=self._runs),
+                given=self._given_adapter,
+                otherwise=NO_ADAPTER,
+            )
+            self._adapter = self._adapters.field
             self._model_id = ui.input(
                 "Base model",
                 placeholder="the one that the adapter names, else tiny",
@@ -174,6 +170,10 @@ class DrawTab:
     def graph(self) -> SceneGraph:
         """The graph as it is drawn; its predicates may be unknown."""
         return self._timeline.now.graph()
+
+    def refresh(self) -> None:
+        """Look again which adapters there are."""
+        self._adapters.refresh()
 
     def load(self, graph: SceneGraph, *, seed: int) -> None:
         """Show another graph and seed, such as those of a row of an evaluation."""

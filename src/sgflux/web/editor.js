@@ -97,6 +97,11 @@ export default {
       // An answer to an earlier change knows nothing of the later ones.
       if (change === this.changes && JSON.stringify({ nodes, edges }) !== this.told) this.show({ nodes, edges });
     },
+    width(_, before) {
+      if (!before) return;
+      this.fits = true; // a telephone was turned, or a window was narrowed
+      nextTick(this.fit);
+    },
   },
   computed: {
     nodes() {
@@ -104,6 +109,9 @@ export default {
     },
     edges() {
       return this.flow.edges.value;
+    },
+    width() {
+      return this.flow.dimensions.value.width;
     },
     empty() {
       return this.nodes.length === 0;

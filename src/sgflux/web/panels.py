@@ -6,14 +6,12 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
-from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.web.gallery import Gallery, jpeg_bytes
 from sgflux.web.studio import Drawn, Job, Phase
@@ -22,7 +20,7 @@ TITLES = {
     "base": ("Base model", "without the adapter"),
     "no graph": ("No graph", "adapter, text alone"),
     "graph": ("Your graph", "adapter and graph"),
-    "roles swapped": ("Roles swapped", "every arrow turned round"),
+    "roles swapped": ("Roles swapped", "every arrow reversed"),
 }
 """Arm -> what its panel is called, and what was told."""
 
@@ -190,40 +188,3 @@ def _said(graph: SceneGraph) -> str:
 def message(words: str, kind: str = "info") -> ui.element:
     """A line of text that stands out, for a remark or an error."""
     return text("p", words, f"sg-message sg-{kind}", role="alert" if kind == "error" else "status")
-
-
-def folder_choice(
-    found: list[str], *, label: str, read: Callable[[Path], object], on_change: Callable[[], None]
-) -> ui.select:
-    """A field for one of the folders found, or for another one that is typed.
-
-    Args:
-        found: Folders to choose from; the first one is chosen at first.
-        label: Label of the field.
-        read: Reads a folder; its error is shown at the field.
-        on_change: Function to call after a change.
-    """
-
-    def trouble(folder: str | None) -> str | None:
-        return folder_trouble(folder, read)
-
-    chosen = ui.select(
-        found,
-        value=found[0] if found else None,
-        label=label,
-        with_input=True,
-        new_value_mode="add-unique",
-        validation=trouble,
-        on_change=on_change,
-    ).props("outlined dense options-dense hide-bottom-space")
-    return chosen.classes("sg-field")
-
-
-def folder_trouble(folder: str | None, read: Callable[[Path], object]) -> str | None:
-    """What is wrong with a folder that a field names; None if it can be read or none is named."""
-    try:
-        if folder:
-            read(Path(folder))
-    except SgfluxError as error:
-        return str(error)
-    return None

@@ -12,8 +12,9 @@ from nicegui.element import Element
 
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.web.adapters import find_runs
+from sgflux.web.choice import Choice, folder_trouble
 from sgflux.web.evaluations import REPORT_FILE, RESULTS_FILE, EvaluatedRow, read_rows
-from sgflux.web.panels import folder_choice, folder_trouble, message, text
+from sgflux.web.panels import message, text
 
 ROUTE = "/sgflux/reports"
 """Beginning of the reports' addresses."""
@@ -45,22 +46,28 @@ class ReportTab:
 
     def build(self) -> None:
         """Make the elements of the tab."""
-        found = find_runs(self._runs, RESULTS_FILE)
         with Element("div").classes("sg-card"):
-            self._folder = folder_choice(
-                found, label="Evaluation (its --output-dir)", read=read_rows, on_change=self._choose
+            self._folder = Choice(
+                lambda: find_runs(self._runs, RESULTS_FILE),
+                label="Evaluation (its --output-dir)",
+                trouble=lambda folder: folder_trouble(folder, read_rows),
+                none_found=f"No evaluation was found under {self._runs}; 'sgflux eval' makes one.",
+                on_change=self._choose,
             )
-            if not found:
-                message(f"No evaluation was found under {self._runs}; 'sgflux eval' makes one.")
         self._below = Element("div")
         self._choose()
+
+    def refresh(self) -> None:
+        """Look again which evaluations there are."""
+        self._folder.refresh()
 
     def _choose(self) -> None:
         self._below.clear()
         self.close()
-        if not self._folder.value or folder_trouble(self._folder.value, read_rows) is not None:
+        value = self._folder.field.value
+        if not value or folder_trouble(value, read_rows) is not None:
             return
-        folder = Path(self._folder.value)
+        folder = Path(value)
         self._rows = dict(enumerate(read_rows(folder)))
         with self._below, Element("div").classes("sg-evaluation"):
             with Element("div").classes("sg-card"):

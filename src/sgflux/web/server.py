@@ -16,6 +16,7 @@ from starlette.responses import FileResponse, Response
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.web import gallery, reading
@@ -40,6 +41,9 @@ class PageSettings:
         port: Port that it listens on; 0: a free one.
         show: Whether a browser is opened.
         runs: Folder of trainings and evaluations.
+        judge: Names of the judges that read the pictures, as ``sgflux eval`` takes them; None: that
+            of the bundled world for the bundled model, and none for others.
+        judges: Models that the judges ask.
         model: Base model.
         trained: Adapter.
         compute: Device and precision.
@@ -49,6 +53,8 @@ class PageSettings:
     port: int = 8080
     show: bool = True
     runs: Path = Path("runs")
+    judge: str | None = None
+    judges: JudgeSettings = field(default_factory=JudgeSettings)
     model: ModelSource = field(default_factory=ModelSource)
     trained: TrainedAdapter = field(default_factory=TrainedAdapter)
     compute: SamplingCompute = field(default_factory=SamplingCompute)
@@ -62,10 +68,17 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
         say: Function that shows a line to the user.
 
     Raises:
-        SgfluxError: if the address cannot be listened on.
+        SgfluxError: if the address cannot be listened on, or the judge cannot be made.
     """
     port = _free_port(settings.host, settings.port)
-    studio = Studio(settings.model, settings.trained, settings.compute)
+    studio = Studio(
+        settings.model,
+        settings.trained,
+        settings.compute,
+        judge=settings.judge,
+        judges=settings.judges,
+    )
+    studio.load_judge()
     kept = gallery.Gallery()
     _add_routes(kept)
     # A page of another site, opened in the same browser, has another host in its requests.
@@ -136,9 +149,11 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
             for name in _TABS:
                 ui.tab(name)
         themes = {"auto": None, "light": False, "dark": True}
-        ui.select(
+        theme = ui.select(
             list(themes), value="auto", on_change=lambda e: dark.set_value(themes[e.value])
-        ).props('dense borderless options-dense aria-label="Theme"').classes("sg-theme")
+        )
+        theme.props('dense borderless options-dense prefix="Theme:" aria-label="Theme"')
+        theme.classes("sg-theme")
     adapter = settings.trained.adapter
     draw = DrawTab(
         studio=studio,
@@ -154,14 +169,15 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
 
     watch = WatchTab(gallery=kept, runs=settings.runs)
     report = ReportTab(runs=settings.runs, open_graph=open_graph)
+    contents = dict(zip(_TABS, (draw, watch, report), strict=True))
     with ui.tab_panels(tabs, value="Draw", animated=False, keep_alive=True).classes("sg-body"):
-        for name, build in zip(_TABS, (draw.build, watch.build, report.build), strict=True):
+        for name, content in contents.items():
             with ui.tab_panel(name):
-                build()
+                content.build()
+    tabs.on_value_change(lambda event: contents[event.value].refresh())
 
     def forget(_: Client) -> None:
-        draw.close()
-        watch.close()
-        report.close()
+        for content in contents.values():
+            content.close()
 
     ui.context.client.on_delete(forget)

@@ -19,6 +19,7 @@ from sgflux.errors import SgfluxError, first_line
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.bundle_folder import CONFIG_FILE
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
     from sgflux.sampling import Arm, ArmPicture, SceneGraphFluxPipeline
 
 JUDGES = {"tiny": "world"}
-"""Model -> the judge that reads its pictures without further settings."""
+"""Model -> the judge of its pictures where the user names none."""
 
 _HEAT_SIDE = 512  # pixels
 
-NO_JUDGE = "No judge that needs no settings reads the pictures of this model; see docs/judges.md."
+NO_JUDGE = "No judge reads these pictures; 'sgflux page --judge' names one (docs/judges.md)."
+"""Text below pictures that nobody judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +147,9 @@ class Studio:
         model: ModelSource | None = None,
         trained: TrainedAdapter | None = None,
         compute: SamplingCompute | None = None,
+        *,
+        judge: str | None = None,
+        judges: JudgeSettings | None = None,
     ) -> None:
         """Keep the settings that a client does not choose.
 
@@ -152,15 +157,27 @@ class Studio:
             model: Source of the base; an order replaces its ``model_id``.
             trained: Adapter; an order replaces its folder.
             compute: Device and precision.
+            judge: Names of the judges, as ``sgflux eval`` takes them; None: see :data:`JUDGES`.
+            judges: Models that the judges ask.
         """
         self._model = ModelSource() if model is None else model
         self._trained = TrainedAdapter() if trained is None else trained
         self._compute = SamplingCompute() if compute is None else compute
         self._loaded: tuple[Any, SceneGraphFluxPipeline] | None = None
-        self._made: dict[str, Judge] = {}
+        self._judge, self._judges = judge, JudgeSettings() if judges is None else judges
+        self._made: dict[str, Judge | None] = {}
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._jobs: list[Job] = []
         self._thread = threading.Thread(target=self._work, name="sgflux-studio", daemon=True)
+
+    def load_judge(self) -> None:
+        """Load the judge that the user names; without one, it is loaded with the first verdict.
+
+        Raises:
+            SgfluxError: as :func:`sgflux.evaluation.judges.make_judge`.
+        """
+        if self._judge is not None:
+            self._judge_called(self._judge)
 
     def start(self) -> None:
         """Start the worker's thread."""
@@ -277,14 +294,13 @@ class Studio:
             self._loaded = (key, pipeline)
         return self._loaded[1]
 
-    def _judge(self, name: str) -> Judge:
+    def _judge_called(self, names: str) -> Judge | None:
         from sgflux.evaluation.judges import Means, make_judge
 
-        if name not in self._made:
-            judge = make_judge(name, Means())
-            assert judge is not None, "its name is no 'none'"
-            self._made[name] = judge
-        return self._made[name]
+        if names not in self._made:
+            means = Means(settings=self._judges, device=self._compute.device)
+            self._made[names] = make_judge(names, means)
+        return self._made[names]
 
     def _verdicts(
         self, picture: ArmPicture, graph: SceneGraph
@@ -296,10 +312,11 @@ class Studio:
 
         asked = picture.graph or graph
         statements = list(asked.labelled_triples())
-        name = JUDGES.get(picture.record["model"])
-        if name is None or not statements:
-            return [], NO_JUDGE if statements else None
-        judge = self._judge(name)
+        if not statements:
+            return [], None
+        judge = self._judge_called(self._judge or JUDGES.get(picture.record["model"], "none"))
+        if judge is None:
+            return [], NO_JUDGE
         try:
             judge.check([asked])
             (reading,) = read_pictures(judge, [np.asarray(picture.image)], [statements])

@@ -12,8 +12,9 @@ from PIL import Image
 
 from sgflux.errors import SgfluxError
 from sgflux.web.adapters import find_runs
+from sgflux.web.choice import Choice, folder_trouble
 from sgflux.web.gallery import Gallery
-from sgflux.web.panels import folder_choice, folder_trouble, message, text
+from sgflux.web.panels import text
 from sgflux.web.run_files import LOG_FILE, RunFiles
 
 _EVERY = 2.0  # seconds between two looks at the files
@@ -36,13 +37,14 @@ class WatchTab:
 
     def build(self) -> None:
         """Make the elements of the tab."""
-        found = find_runs(self._runs, LOG_FILE)
         with Element("div").classes("sg-card"):
-            self._folder = folder_choice(
-                found, label="Training run (its --output-dir)", read=_read, on_change=self._choose
+            self._folder = Choice(
+                lambda: find_runs(self._runs, LOG_FILE),
+                label="Training run (its --output-dir)",
+                trouble=lambda folder: folder_trouble(folder, _read),
+                none_found=f"No training was found under {self._runs}; 'sgflux train' begins one.",
+                on_change=self._choose,
             )
-            if not found:
-                message(f"No training was found under {self._runs}; 'sgflux train' begins one.")
             self._facts = Element("div").classes("sg-facts").props("aria-live=polite")
         with Element("div").classes("sg-charts"):
             self._loss = _chart("Losses on training data")
@@ -52,13 +54,25 @@ class WatchTab:
         ui.timer(_EVERY, self._look)
         self._choose()
 
+    def refresh(self) -> None:
+        """Look again which trainings there are."""
+        self._folder.refresh()
+
     def _choose(self) -> None:
-        value = self._folder.value
+        value = self._folder.field.value
         is_run = value and folder_trouble(value, _read) is None
         self._run = RunFiles(Path(value)) if is_run else None
+        self.close()
+        for element in (self._facts, self._samples):
+            element.clear()
+        for chart in (self._loss, self._ranking):
+            _draw(chart, [])
+        self._log.text = ""
         self._look()
 
     def _look(self) -> None:
+        if self._folder.field.value is None:
+            self.refresh()
         run = self._run
         if run is None:
             return
@@ -105,6 +119,7 @@ class WatchTab:
         """Drop the picture of the client."""
         if self._sheet is not None:
             self._gallery.drop([self._sheet[1]])
+            self._sheet = None
 
 
 def _read(folder: Path) -> RunFiles:

@@ -1,0 +1,81 @@
+"""A field for an adapter, a training or an evaluation: one that was found, or one that is typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from nicegui import ui
+
+from sgflux.errors import SgfluxError
+from sgflux.web.panels import message
+
+
+class Choice:
+    """The field; its list is made again whenever it is opened, since trainings go on meanwhile.
+
+    Attributes:
+        field: Element of the page; its value is what is chosen, or None.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], list[str]],
+        *,
+        label: str,
+        trouble: Callable[[str | None], str | None],
+        none_found: str,
+        on_change: Callable[[], None] | None = None,
+        given: str | None = None,
+        otherwise: str | None = None,
+    ) -> None:
+        """Make the field, with the first thing found chosen.
+
+        Args:
+            find: Returns what there is to choose from.
+            label: Label of the field.
+            trouble: Says what is wrong with a choice, at the field; None: nothing is.
+            none_found: Text that is shown while nothing is found.
+            on_change: Function to call after a change.
+            given: Choice at first, in place of what is found.
+            otherwise: Last thing of the list, which is always there.
+        """
+        self._find, self._otherwise = find, otherwise
+        options = self._options(given)
+        self.field = ui.select(
+            options,
+            value=given or next(iter(options), None),
+            label=label,
+            with_input=True,
+            new_value_mode="add-unique",
+            validation=trouble,
+            on_change=on_change,
+        ).props("outlined dense options-dense hide-bottom-space")
+        self.field.classes("sg-field")
+        self.field.on("popup-show", self.refresh)
+        self._none_found = message(none_found)
+        self._show_whether_found()
+
+    def refresh(self) -> None:
+        """Look again what there is; a choice stays, and without one the first thing is chosen."""
+        chosen = self.field.value
+        options = self._options(chosen)
+        if options != self.field.options:
+            self.field.set_options(options, value=chosen or options[0])
+        self._show_whether_found()
+
+    def _options(self, chosen: str | None) -> list[str]:
+        return [one for one in dict.fromkeys([*self._find(), chosen, self._otherwise]) if one]
+
+    def _show_whether_found(self) -> None:
+        self._none_found.set_visibility(self.field.options in ([], [self._otherwise]))
+
+
+def folder_trouble(folder: str | None, read: Callable[[Path], object]) -> str | None:
+    """What is wrong with a folder that a field names; None if it can be read or none is named."""
+    try:
+        if folder:
+            read(Path(folder))
+    except SgfluxError as error:
+        return str(error)
+    return None
