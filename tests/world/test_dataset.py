@@ -257,6 +257,46 @@ def test_shapes_are_spread_evenly(shaped):
     assert max(counts.values()) - min(counts.values()) <= 2
 
 
+def test_what_is_left_out_occurs_in_the_test_split_alone(tmp_path):
+    gone, missing = ("riding", "left of"), ("dog", "cup")
+    summary = write_world(
+        tmp_path / "world",
+        train_per_class=2,
+        val_per_class=1,
+        test_per_class=2,
+        triples="1,2,3",
+        twins=0.5,
+        leave_out_predicates=gone,
+        leave_out_objects=missing,
+    )
+    assert summary["arguments"]["leave_out_predicates"] == list(gone)
+    assert summary["arguments"]["leave_out_objects"] == list(missing)
+    for split, per_class in (("train", 2), ("validation", 1), ("test", 2)):
+        rows = read_examples(tmp_path / "world" / f"{split}.jsonl")
+        words = {triple.predicate for row in rows for triple in row.graph.triples()}
+        names = {name for row in rows for name in row.graph.objects}
+        everything = split == "test"
+        assert words.isdisjoint(gone) is not everything
+        assert names.isdisjoint(missing) is not everything
+        assert len(rows) == per_class * (24 if everything else 22)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"leave_out_predicates": ["above", "over"]}, r"the world has no \['over'\]"),
+        ({"leave_out_objects": ["owl"]}, r"leave_out_objects: the world has no \['owl'\]"),
+        ({"leave_out_objects": OBJECT_NAMES[:13]}, "leaves 1 of 14 to train on"),
+        ({"leave_out_objects": ["dog"], "train_per_class": 0}, "no effect on the test split"),
+    ],
+)
+def test_what_cannot_be_left_out(tmp_path, changes: dict, message: str):
+    counts = {"train_per_class": 1, "val_per_class": 0, "test_per_class": 1}
+    with pytest.raises(SgfluxError, match=message):
+        write_world(tmp_path / "world", **{**counts, **changes})
+    assert not (tmp_path / "world").exists()
+
+
 def test_an_existing_folder_is_refused_unless_empty(tmp_path):
     (tmp_path / "empty").mkdir()
     write(tmp_path / "empty")

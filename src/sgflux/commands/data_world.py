@@ -40,6 +40,11 @@ class DataWorldFlags:
     hold_out_shapes: tuple[str, ...] = ()
     """Shapes of graphs that occur in the test split alone, in half of its pictures of as many
     triples. A shape is given by its name, or by the text of a graph that has it."""
+    leave_out_predicates: tuple[str, ...] = ()
+    """Predicates that occur in the test split alone. The other splits have rows of the other
+    predicates, as many of each as before."""
+    leave_out_objects: tuple[str, ...] = ()
+    """Objects that occur in pictures of the test split alone."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:

@@ -64,6 +64,8 @@ def write_world(
     hold_out_seed: int | None = None,
     twins: float = 0.0,
     hold_out_shapes: Sequence[str] = (),
+    leave_out_predicates: Sequence[str] = (),
+    leave_out_objects: Sequence[str] = (),
     progress: bool = False,
     command: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -93,6 +95,9 @@ def write_world(
         hold_out_shapes: Shapes of graphs that the training and validation splits do not have, each
             by its name or as the text of a graph that has it. Every second test row of as many
             triples (and, like the shape, with or without twins) then has such a shape.
+        leave_out_predicates: Canonical predicates that no statement of the training and validation
+            splits has. These splits have rows of the other predicates alone.
+        leave_out_objects: Names of objects that no picture of these two splits has.
         progress: show a bar on stderr.
         command: Command line of the program, recorded in the summary.
 
@@ -108,6 +113,12 @@ def write_world(
     shapes = Shapes.of(sizes, twins=twins, held_out=hold_out_shapes)
     seeds = {"seed": seed, "hold_out_seed": hold_out_seed}
     _check(per_class, seeds=seeds, pairs=hold_out_combinations, shapes=hold_out_shapes)
+    left_out = LeftOut.of(leave_out_predicates, leave_out_objects, sizes=sizes)
+    if left_out.arguments() and not (train_per_class or val_per_class):
+        raise SgfluxError(
+            "leave_out_predicates and leave_out_objects have no effect on the test split; give a "
+            "training or validation split"
+        )
     output_dir = Path(output_dir).resolve()
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise SgfluxError(
@@ -130,6 +141,7 @@ def write_world(
             "hold_out_combinations": hold_out_combinations,
             **({} if hold_out_seed is None else {"hold_out_seed": hold_out_seed}),
             **shapes.arguments(),
+            **left_out.arguments(),
         },
         "objects": list(OBJECT_NAMES),
         "held_out_pairs": [list(pair) for pair in held_out],
@@ -137,16 +149,28 @@ def write_world(
     }
     seen: set[bytes] = set()
     with unfinished_folder(output_dir) as partial:
-        total = len(PREDICATES) * sum(per_class.values())
+        total = sum(len(left_out.rest(split)[0]) * count for split, count in per_class.items())
         with progress_bar(total, "world", show=progress) as advance:
             for split, count in per_class.items():
                 if not count:
                     continue
                 examples: list[SceneExample] = []
-                plan = _plan(split, count, sizes=sizes, held_out=held_out, seed=seed)
+                predicates, objects = left_out.rest(split)
+                plan = _plan(
+                    split, count, sizes=sizes, held_out=held_out, seed=seed, predicates=predicates
+                )
                 for row in shapes.spread(plan, split=split, seed=seed):
                     example = _write_row(
-                        partial, split, len(examples), row, held_out, resolution, seed, seen
+                        partial,
+                        split,
+                        len(examples),
+                        row,
+                        held_out,
+                        resolution,
+                        seed,
+                        seen,
+                        objects=objects,
+                        predicates=predicates,
                     )
                     if shapes.are_described:
                         example = shapes.describe(example)
@@ -310,6 +334,56 @@ class Shapes:
         )
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What occurs in the test split alone.
+
+    Attributes:
+        predicates: Canonical predicates.
+        objects: Names of objects.
+    """
+
+    predicates: tuple[str, ...]
+    objects: tuple[str, ...]
+
+    @classmethod
+    def of(
+        cls, predicates: Sequence[str], objects: Sequence[str], *, sizes: Sequence[int]
+    ) -> LeftOut:
+        """Check the names, and that enough is left to train on.
+
+        Raises:
+            SgfluxError: on a name that the world does not have, or if too few are left.
+        """
+        for name, given, known, least in (
+            ("leave_out_predicates", predicates, PREDICATES, 1),
+            ("leave_out_objects", objects, OBJECT_NAMES, 2 * max(sizes)),
+        ):
+            unknown = [one for one in given if one not in known]
+            if unknown:
+                raise SgfluxError(f"{name}: the world has no {unknown}; it has {list(known)}")
+            left = len(known) - len(set(given))
+            if left < least:
+                raise SgfluxError(
+                    f"{name} leaves {left} of {len(known)} to train on, and scenes of "
+                    f"{max(sizes)} triples need at least {least}; leave fewer out"
+                )
+        return cls(tuple(dict.fromkeys(predicates)), tuple(dict.fromkeys(objects)))
+
+    def rest(self, split: str) -> tuple[list[str], list[str]]:
+        """Return the predicates and the objects that a split may have."""
+        predicates, objects = ((), ()) if split == "test" else (self.predicates, self.objects)
+        return (
+            [name for name in PREDICATES if name not in predicates],
+            [name for name in OBJECT_NAMES if name not in objects],
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the summary says of it."""
+        given = {"leave_out_predicates": self.predicates, "leave_out_objects": self.objects}
+        return {name: list(names) for name, names in given.items() if names}
+
+
 def _kinds(size: int, twins: float) -> list[bool]:
     """Return whether scenes of so many triples have twins: some do, none do, or all do."""
     if size == 1 or not twins:
@@ -378,6 +452,7 @@ def _plan(
     sizes: tuple[int, ...],
     held_out: Sequence[NamePair],
     seed: int,
+    predicates: Sequence[str],
 ) -> list[_Row]:
     """Return the rows of a split in random order.
 
@@ -387,6 +462,8 @@ def _plan(
     rows = []
     used = 0
     for class_id, predicate in enumerate(PREDICATES):
+        if predicate not in predicates:
+            continue
         with_pair = (per_class + class_id % 2) // 2 if held_out and split == "test" else 0
         for i in range(per_class):
             pair = None
@@ -407,6 +484,9 @@ def _write_row(
     resolution: int,
     seed: int,
     seen: set[bytes],
+    *,
+    objects: Sequence[str],
+    predicates: Sequence[str],
 ) -> SceneExample:
     """Draw a row's picture, one that is not in ``seen`` yet, and write it."""
     excluded = frozenset(held_out) - {row.pair}
@@ -418,6 +498,8 @@ def _write_row(
             predicate=row.predicate,
             pair=row.pair,
             excluded_pairs=excluded,
+            objects=objects,
+            predicates=predicates,
             resolution=resolution,
         )
         digest = hashlib.sha256(np.ascontiguousarray(scene.image).tobytes()).digest()

@@ -110,6 +110,8 @@ def sample_scene(
     predicate: str | None = None,
     pair: tuple[str, str] | None = None,
     excluded_pairs: frozenset[tuple[str, str]] = frozenset(),
+    objects: Sequence[str] = OBJECT_NAMES,
+    predicates: Sequence[str] = PREDICATES,
     resolution: int = 64,
 ) -> WorldScene:
     """Draw a random scene in which unrelated objects keep apart and every object is readable.
@@ -123,6 +125,9 @@ def sample_scene(
         predicate: canonical predicate of the first triple; random if None.
         pair: (subject name, object name) of the first triple; random if None.
         excluded_pairs: (subject name, object name) that no triple of the scene may have.
+        objects: Names that objects may have, at least two for each triple; a given ``pair`` may
+            have others.
+        predicates: Canonical predicates that random triples may have.
         resolution: side of the picture in pixels, at least 16.
 
     Raises:
@@ -143,9 +148,9 @@ def sample_scene(
     sharing = () if shape else tuple(bool(rng.random() < 0.5) for _ in range(triples - 1))
     for _ in range(200 if shape is None else 2000):
         statement = (
-            _sample_statement(rng, sharing, predicate, pair, excluded_pairs)
+            _sample_statement(rng, sharing, predicate, pair, excluded_pairs, objects, predicates)
             if shape is None
-            else _sample_shaped(rng, shape, predicate, pair, excluded_pairs)
+            else _sample_shaped(rng, shape, predicate, pair, excluded_pairs, objects, predicates)
         )
         if statement is None:
             continue
@@ -194,12 +199,14 @@ def _sample_statement(
     predicate: str | None,
     pair: tuple[str, str] | None,
     excluded: frozenset[tuple[str, str]],
+    objects: Sequence[str],
+    predicates: Sequence[str],
 ) -> list[tuple[str, str, str]] | None:
     """Draw names and predicates of one scene; None where the exclusions leave no pair."""
     statement: list[tuple[str, str, str]] = []
     used: list[str] = []
     for index in range(len(sharing) + 1):
-        free = [name for name in OBJECT_NAMES if name not in used]
+        free = [name for name in objects if name not in used]
         if index == 0 and pair is not None:
             subject, target = pair
         else:
@@ -214,7 +221,7 @@ def _sample_statement(
             if not pairs:
                 return None
             subject, target = pairs[int(rng.integers(len(pairs)))]
-        chosen = predicate if index == 0 and predicate is not None else _pick(rng, PREDICATES)
+        chosen = predicate if index == 0 and predicate is not None else _pick(rng, predicates)
         statement.append((subject, chosen, target))
         used += [name for name in (subject, target) if name not in used]
     return statement
@@ -226,6 +233,8 @@ def _sample_shaped(
     predicate: str | None,
     pair: tuple[str, str] | None,
     excluded: frozenset[tuple[str, str]],
+    objects: Sequence[str] = OBJECT_NAMES,
+    predicates: Sequence[str] = PREDICATES,
 ) -> list[tuple[str, str, str]] | None:
     """Draw labels and predicates of a scene of one shape; None where they do not suit it.
 
@@ -241,15 +250,15 @@ def _sample_shaped(
         exchange = dict((shape.twins, shape.twins[::-1]))
     for index in dict.fromkeys(itertools.chain(*edges)):
         if index not in names:
-            free = [name for name in OBJECT_NAMES if name not in names.values()]
+            free = [name for name in objects if name not in names.values()]
             twin = exchange.get(index, -1)
             names[index] = names[twin] if twin in names else _pick(rng, free)
     if any((names[one], names[other]) in excluded for one, other in edges):
         return None
-    predicates = [_pick(rng, PREDICATES) for _ in edges]
+    drawn_predicates = [_pick(rng, predicates) for _ in edges]
     if predicate is not None:
-        predicates[0] = predicate
-    stated = [(one, said, other) for (one, other), said in zip(edges, predicates, strict=True)]
+        drawn_predicates[0] = predicate
+    stated = [(a, said, b) for (a, b), said in zip(edges, drawn_predicates, strict=True)]
     if exchange and _canonical(stated) == _canonical(stated, exchange):
         return None
     # In order of mention, the first of two twins has the plain name.
