@@ -29,7 +29,6 @@ from sgflux.web.watch import WatchTab
 _HERE = Path(__file__).parent
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PRIVATE = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
-_TABS = ("Draw", "Training", "Evaluation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,18 +141,6 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
     ui.colors(primary="#0f766e", dark="#16191b", dark_page="#121517")
     ui.add_css((_HERE / "page.css").read_text(encoding="utf-8"))
     ui.add_head_html(f"<script>{(_HERE / 'page.js').read_text(encoding='utf-8')}</script>")
-    dark = ui.dark_mode(value=None)
-    with Element("header").classes("sg-header"):
-        text("h1", "sgflux")
-        with ui.tabs().props("no-caps inline-label dense align=left") as tabs:
-            for name in _TABS:
-                ui.tab(name)
-        themes = {"auto": None, "light": False, "dark": True}
-        theme = ui.select(
-            list(themes), value="auto", on_change=lambda e: dark.set_value(themes[e.value])
-        )
-        theme.props('dense borderless options-dense prefix="Theme:" aria-label="Theme"')
-        theme.classes("sg-theme")
     adapter = settings.trained.adapter
     draw = DrawTab(
         studio=studio,
@@ -167,9 +154,23 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
         draw.load(graph, seed=seed)
         tabs.value = "Draw"
 
-    watch = WatchTab(gallery=kept, runs=settings.runs)
-    report = ReportTab(runs=settings.runs, open_graph=open_graph)
-    contents = dict(zip(_TABS, (draw, watch, report), strict=True))
+    contents: dict[str, DrawTab | WatchTab | ReportTab] = {
+        "Draw": draw,
+        "Training": WatchTab(gallery=kept, runs=settings.runs),
+        "Evaluation": ReportTab(runs=settings.runs, open_graph=open_graph),
+    }
+    dark = ui.dark_mode(value=None)
+    with Element("header").classes("sg-header"):
+        text("h1", "sgflux")
+        with ui.tabs().props("no-caps inline-label dense align=left") as tabs:
+            for name in contents:
+                ui.tab(name)
+        themes = {"auto": None, "light": False, "dark": True}
+        theme = ui.select(
+            list(themes), value="auto", on_change=lambda e: dark.set_value(themes[e.value])
+        )
+        theme.props('dense borderless options-dense prefix="Theme:" aria-label="Theme"')
+        theme.classes("sg-theme")
     with ui.tab_panels(tabs, value="Draw", animated=False, keep_alive=True).classes("sg-body"):
         for name, content in contents.items():
             with ui.tab_panel(name):
