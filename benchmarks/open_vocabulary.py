@@ -1,0 +1,446 @@
+"""Measure what an adapter draws of predicates and objects that it was never trained on.
+
+    python benchmarks/open_vocabulary.py --folder runs/open_vocabulary --estimate
+    python benchmarks/open_vocabulary.py --folder runs/open_vocabulary
+    python benchmarks/open_vocabulary.py --folder runs/try --quick      (a rehearsal)
+    python benchmarks/open_vocabulary.py --table benchmarks/results/open_vocabulary.json
+
+The adapter is trained with the longer demo's settings on scenes of one statement that lack six of
+the 24 predicates and two of the 14 objects:
+
+- three predicates (``HELD_OUT``) do not occur in its training at all;
+- three (``SYNONYMS``) occur under another word, which the graph states: "shoving" for "pushing".
+  The teacher of L_words is told the usual word, since the base was never told the other one;
+- two objects (``OBJECTS``) do not occur in its training.
+
+The base draws all of these when it is told them in words. The test pictures have all predicates and
+objects, in their usual words. Each test item is drawn by the adapter with its graph, by the adapter
+without a graph, and by the base in words; of a synonym's items the adapter also draws the graph in
+the word of its training. The world's judge reads the pictures. Noise and text of an item are the
+same in all arms of the adapter.
+
+tiny-flux's text encoders have learned the 24 predicates and no other word, so that the features of
+"shoving" say nothing of "pushing". What synonyms transfer there is a lower bound for encoders that
+know both words.
+
+The first command prints the CPU time that the second one takes. The second one goes on where it was
+stopped, writes ``benchmarks/results/open_vocabulary.json``, or ``--out``, and prints its tables, as
+the last command does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ablation_plan import steps_per_second
+from hard_graphs import cell, make_world, without_folders
+from measuring import ROOT, machine, write_json
+
+from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.prompts import prompt_for
+from sgflux.evaluation.arms import derived_seed
+from sgflux.evaluation.judges.judge import Judge
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
+from sgflux.evaluation.metrics import macro_estimate, mean_estimate
+from sgflux.files.writing import replacing
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.trained_adapter import TrainedAdapter
+from sgflux.training.log.run_log import duration
+from sgflux.training.run.train import train_by_settings
+from sgflux.world.demo import FULL
+
+HELD_OUT = ("behind", "pulling", "sitting on")
+"""Predicates that the training does not have, one of each kind."""
+
+SYNONYMS: Mapping[str, str] = {
+    "hanging from": "dangling from",
+    "left of": "leftward of",
+    "pushing": "shoving",
+}
+"""Predicate -> the word that the training has in its place, one of each kind. No table of sgflux
+knows these words."""
+
+OBJECTS = ("cup", "dog")
+"""Objects that the training does not have."""
+
+ARMS = ("graph", "trained_word", "base_relational", "null_graph")
+"""What is drawn of an item; ``trained_word`` only of a synonym's items."""
+
+GROUPS = (
+    "seen",
+    "synonyms",
+    "held-out predicates",
+    "held-out objects",
+    "held-out objects, other predicates",
+)
+"""Groups of test items. The last one has synonyms and held-out predicates; those before it differ
+from what was trained on in one thing."""
+
+COLUMNS: Mapping[str, str] = {
+    "graph": "adapter",
+    "trained_word": "adapter, told the word of its training",
+    "base_relational": "base in words",
+    "null_graph": "adapter without graph",
+}
+"""Arm -> heading of its column."""
+
+WORLD: Mapping[str, Any] = {
+    "triples": "1",
+    "resolution": 64,
+    "seed": 20261161,
+    "leave_out_predicates": list(HELD_OUT),
+    "leave_out_objects": list(OBJECTS),
+}
+"""The world of training and test, whose pictures nothing else uses."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Size of the measurement.
+
+    Attributes:
+        train_per_class: Number of training pictures of each predicate that the training has.
+        val_per_class: Number of validation pictures of each of them.
+        test_per_class: Number of test pictures of each of the 24 predicates.
+        max_steps: Number of training steps.
+        steps: Number of Euler steps of a picture.
+        batch_size: Number of pictures that are drawn at once.
+        graph_scale: Graph scale of the adapter's pictures.
+    """
+
+    train_per_class: int = 400
+    val_per_class: int = 5
+    test_per_class: int = 40
+    max_steps: int = int(FULL.training["max_steps"])
+    steps: int = int(FULL.evaluation["steps"])
+    batch_size: int = 32
+    graph_scale: float = float(FULL.evaluation["graph_scale"])
+
+
+QUICK = Scale(2, 1, 1, 4, 2, 8)
+
+
+# --- data and training ----------------------------------------------------------------------------
+
+
+def write_training_words(path: Path, out: Path) -> Counter[str]:
+    """Write rows whose graphs state the synonyms; texts stay as they are.
+
+    Args:
+        path: JSONL file of the world.
+        out: Path of the new file beside it.
+
+    Returns:
+        How often each predicate occurs in the new file.
+    """
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    counts: Counter[str] = Counter()
+    for row in rows:
+        said = row["triple"]["predicate"]
+        word = SYNONYMS.get(said, said)
+        counts[word] += 1
+        if word != said:
+            row["triple"]["predicate"] = row["concepts"][1] = row["meta"]["predicate_raw"] = word
+            row["graph"]["relationships"] = [
+                [s, word, o] for s, _, o in row["graph"]["relationships"]
+            ]
+            del row["meta"]["class_id"]
+    with replacing(out) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    return counts
+
+
+def prepare(folder: Path, scale: Scale) -> Counter[str]:
+    """Write the world and the training's rows; returns how often each training word occurs."""
+    counts = {name: count for name, count in asdict(scale).items() if name.endswith("_per_class")}
+    make_world(folder / "world", {**WORLD, **counts})
+    found: Counter[str] = Counter()
+    for split in ("train", "validation"):
+        found += write_training_words(
+            folder / "world" / f"{split}.jsonl", folder / "world" / f"{split}_words.jsonl"
+        )
+    return found
+
+
+def train(folder: Path, scale: Scale, **changes: Any) -> Path | None:
+    """Train the adapter, or finish that; None if it was interrupted."""
+    bundle = folder / "training" / "final"
+    if not bundle.is_dir():
+        every = max(1, scale.max_steps // 4)
+        settings = {
+            **FULL.training,
+            "train_jsonl": folder / "world" / "train_words.jsonl",
+            "val_jsonl": folder / "world" / "validation_words.jsonl",
+            "output_dir": folder / "training",
+            "latent_cache_dir": folder / "cache",
+            "max_steps": scale.max_steps,
+            "val_every": every,
+            "save_every": every,
+            "resume": "auto",
+            **changes,
+        }
+        if train_by_settings(**settings).interrupted_by is not None:
+            return None
+    return bundle
+
+
+# --- pictures -------------------------------------------------------------------------------------
+
+
+def group_of(example: SceneExample) -> str:
+    """Return the group of a test item."""
+    predicate = example.triple.predicate
+    group = "held-out predicates" if predicate in HELD_OUT else "seen"
+    if predicate in SYNONYMS:
+        group = "synonyms"
+    if any(name in OBJECTS for name in example.graph.objects):
+        return "held-out objects" if group == "seen" else "held-out objects, other predicates"
+    return group
+
+
+def told(example: SceneExample, arm: str) -> tuple[SceneGraph | None, str]:
+    """Return the graph and the text of an arm."""
+    if arm == "base_relational":
+        return None, prompt_for(example, "relational")
+    graph = None if arm == "null_graph" else example.graph
+    if arm == "trained_word":
+        entries = ((s, SYNONYMS[said], o) for s, said, o in example.graph.relationships)
+        graph = replace(example.graph, relationships=tuple(entries))
+    return graph, prompt_for(example, "neutral")
+
+
+def batches(
+    examples: Sequence[SceneExample], done: Iterable[tuple[str, int]], size: int
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield arms with the rows that are still to be drawn, so many at once."""
+    known = set(done)
+    for arm in ARMS:
+        rows = [
+            row
+            for row, example in enumerate(examples)
+            if (arm, row) not in known
+            and (arm != "trained_word" or example.triple.predicate in SYNONYMS)
+        ]
+        for start in range(0, len(rows), size):
+            yield arm, rows[start : start + size]
+
+
+def draw(
+    pipeline: SceneGraphFluxPipeline,
+    judge: Judge,
+    examples: Sequence[SceneExample],
+    arm: str,
+    rows: Sequence[int],
+    scale: Scale,
+) -> list[dict[str, Any]]:
+    """Draw some rows in an arm and judge them; returns a verdict for each."""
+    asked = [told(examples[row], arm) for row in rows]
+    images = pipeline.sample_batch(
+        [graph for graph, _ in asked],
+        [text for _, text in asked],
+        [derived_seed(WORLD["seed"], "noise", row, 0) for row in rows],
+        steps=scale.steps,
+        graph_scale=scale.graph_scale if asked[0][0] is not None else 1.0,
+        use_adapter=arm != "base_relational",
+    )
+    stated = [examples[row].triple for row in rows]
+    readings = judge.read(images, [[one] for one in stated])
+    return [
+        {"arm": arm, "row": row, "holds": reading.is_right(one), "objects": reading.finds(one)}
+        for row, one, reading in zip(rows, stated, readings, strict=True)
+    ]
+
+
+def draw_all(
+    path: Path,
+    pipeline: SceneGraphFluxPipeline,
+    judge: Judge,
+    examples: Sequence[SceneExample],
+    scale: Scale,
+) -> list[dict[str, Any]]:
+    """Draw and judge what the file of verdicts lacks; returns its content."""
+    verdicts: list[dict[str, Any]] = []
+    if path.is_file():
+        verdicts = json.loads(path.read_text(encoding="utf-8"))
+    done = [(one["arm"], one["row"]) for one in verdicts]
+    for arm, rows in batches(examples, done, scale.batch_size):
+        verdicts += draw(pipeline, judge, examples, arm, rows, scale)
+        write_json(path, verdicts)
+        print(f"{arm}: up to row {rows[-1]} of {len(examples)}", flush=True)
+    return verdicts
+
+
+def open_pipeline(adapter: Path, device: str) -> SceneGraphFluxPipeline:
+    """Load the base with the adapter, as ``sgflux eval`` does."""
+    return SceneGraphFluxPipeline.from_settings(
+        ModelSource(model_id=FULL.training["model_id"]),
+        TrainedAdapter(adapter=adapter),
+        SamplingCompute(device=device, dtype=FULL.evaluation["dtype"]),
+    )
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def groups(
+    examples: Sequence[SceneExample], verdicts: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Return group -> arm -> share of statements that hold, and of pictures with both objects.
+
+    Shares of statements are means over predicates.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for group in GROUPS:
+        for arm in ARMS:
+            own = [
+                (one, examples[one["row"]])
+                for one in verdicts
+                if one["arm"] == arm and group_of(examples[one["row"]]) == group
+            ]
+            if own:
+                holds, objects = (
+                    [
+                        (float(one[key]), row.triple.predicate, row.image_rel_path)
+                        for one, row in own
+                    ]
+                    for key in ("holds", "objects")
+                )
+                found.setdefault(group, {})[arm] = {
+                    "relation_accuracy": macro_estimate(holds).to_json(),
+                    "objects_right": mean_estimate(objects).to_json(),
+                }
+    return found
+
+
+def as_markdown(record: Mapping[str, Any]) -> str:
+    """All tables of a record."""
+    parts = []
+    for figure, title in (
+        ("relation_accuracy", "Statements that hold (mean over predicates)"),
+        ("objects_right", "Pictures with both objects"),
+    ):
+        parts.append([f"{title}:"])
+        lines = [_line(["test items", "n", *COLUMNS.values()]), _line(["---"] * (2 + len(COLUMNS)))]
+        for group, arms in record["groups"].items():
+            shares = [cell(_value(arms.get(arm, {}).get(figure))) for arm in COLUMNS]
+            lines.append(_line([group, str(arms["graph"][figure]["n"]), *shares]))
+        parts.append(lines)
+    lines = [_line(["predicate", *COLUMNS.values()]), _line(["---"] * (1 + len(COLUMNS)))]
+    for group in ("held-out predicates", "synonyms"):
+        arms = {
+            arm: own["relation_accuracy"]["per_predicate"]
+            for arm, own in record["groups"].get(group, {}).items()
+        }
+        for predicate in arms.get("graph", ()):
+            shares = [cell(arms.get(arm, {}).get(predicate)) for arm in COLUMNS]
+            word = SYNONYMS.get(predicate)
+            lines.append(
+                _line([f"{predicate} (trained as {word})" if word else predicate, *shares])
+            )
+    parts += [["Each predicate that was not trained on in this word:"], lines]
+    parts.append([f"`{record['command']}` on {record['date']}."])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _value(entry: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return entry if entry is None or "value" in entry else {**entry, "value": entry["macro"]}
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def estimate(scale: Scale, device: str) -> str:
+    """Return how long a measurement takes here, by a few steps and one batch in each arm."""
+    small = replace(scale, train_per_class=2, val_per_class=1, test_per_class=2, max_steps=8)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, small)
+        bundle = train(folder, small, log_every=1, val_every=0, save_every=0, device=device)
+        assert bundle is not None, "the rehearsal was interrupted"
+        step = 1 / steps_per_second(folder)
+        pipeline, judge = open_pipeline(bundle, device), WorldJudgeAdapter.load()
+        examples = read_examples(folder / "world" / "test.jsonl")
+        seconds = {}
+        for arm, rows in batches(examples, (), scale.batch_size):
+            if arm not in seconds:
+                started = time.perf_counter()
+                draw(pipeline, judge, examples, arm, rows, scale)
+                seconds[arm] = (time.perf_counter() - started) / len(rows)
+    pictures = dict.fromkeys(ARMS, 24 * scale.test_per_class)
+    pictures["trained_word"] = len(SYNONYMS) * scale.test_per_class
+    drawing = sum(count * seconds[arm] for arm, count in pictures.items())
+    return (
+        f"{scale.max_steps:,} steps of {step:.2f} s and {sum(pictures.values()):,} pictures: about "
+        f"{duration(scale.max_steps * step)} and {duration(drawing)}"
+    )
+
+
+def main() -> None:
+    """Estimate, or measure and print, or print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    add = parser.add_argument
+    add("--folder", type=Path, default=Path("runs/open_vocabulary"), help="Folder of the run.")
+    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "open_vocabulary.json")
+    add("--estimate", action="store_true", help="Print how long it takes, and stop.")
+    add("--quick", action="store_true", help="Rehearse with a few steps; give another --out.")
+    add("--table", type=Path, metavar="JSON", help="Print the tables of a finished measurement.")
+    add("--max-steps", type=int, help="Number of training steps.")
+    add("--device", default="auto")
+    given = parser.parse_args()
+    if given.table is not None:
+        print(as_markdown(json.loads(given.table.read_text(encoding="utf-8"))))
+        return
+    scale = QUICK if given.quick else Scale()
+    if given.max_steps is not None:
+        scale = replace(scale, max_steps=given.max_steps)
+    if given.estimate:
+        print(estimate(scale, given.device))
+        return
+    if given.quick and given.out == parser.get_default("out"):
+        parser.error("--quick writes no figures that count; give another --out")
+    words = prepare(given.folder, scale)
+    bundle = train(given.folder, scale, device=given.device)
+    if bundle is None:
+        sys.exit("the training was interrupted; the same command goes on")
+    examples = read_examples(given.folder / "world" / "test.jsonl")
+    judge = WorldJudgeAdapter.load()
+    pipeline = open_pipeline(bundle, given.device)
+    verdicts = draw_all(given.folder / "verdicts.json", pipeline, judge, examples, scale)
+    record = {
+        "command": shlex.join(
+            ["python", "benchmarks/open_vocabulary.py", *map(without_folders, sys.argv[1:])]
+        ),
+        **machine(),
+        "scale": asdict(scale),
+        "held_out": list(HELD_OUT),
+        "synonyms": dict(SYNONYMS),
+        "objects": list(OBJECTS),
+        "training": {name: value for name, value in FULL.training.items() if name != "max_steps"},
+        "training_rows": dict(sorted(words.items())),
+        "base": pipeline.model_fingerprint,
+        "judge": judge.identity.sha256,
+        "groups": groups(examples, verdicts),
+    }
+    write_json(given.out, record)
+    print(as_markdown(record))
+
+
+if __name__ == "__main__":
+    main()
