@@ -3,7 +3,7 @@
     python benchmarks/layouts.py --adapter runs/first/final --data world/test.jsonl
 
 Statements with a geometric predicate are read off the boxes by the rules of the judge 'geometry'
-(:mod:`sgflux.evaluation.judges.rules`), without any picture. Beside the predicted boxes stand the
+(:mod:`sgflux.data.box_rules`), without any picture. Beside the predicted boxes stand the
 true ones, which say how good the rules are, and those of another row with as many objects, which
 say what chance gives.
 """
@@ -15,16 +15,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sgflux.data.box_rules import obeyed
 from sgflux.data.boxes import Layout
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.layouts import shown_layouts
-from sgflux.evaluation.judges.rules import RULES
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.boxes import layouts_for
-
-DIAGONAL = 2**0.5
-"""Diagonal of a picture whose sides are 1."""
 
 
 class Obeyed(NamedTuple):
@@ -40,17 +37,11 @@ class Obeyed(NamedTuple):
         return f"{self.statements}/{self.of_statements} ({self.graphs}/{self.of_graphs})"
 
 
-def obeyed(graphs: Iterable[SceneGraph], layouts: Iterable[Layout | None]) -> Obeyed:
+def count_obeyed(graphs: Iterable[SceneGraph], layouts: Iterable[Layout | None]) -> Obeyed:
     """Count what boxes obey; graphs without geometric statements or without boxes count nothing."""
     found = Obeyed()
     for graph, layout in zip(graphs, layouts, strict=True):
-        verdicts = []
-        for subject, predicate, object_ in graph.relationships:
-            if layout is None or predicate not in RULES:
-                continue
-            own, other = layout[subject], layout[object_]
-            if own is not None and other is not None:
-                verdicts.append(RULES[predicate](own, other, DIAGONAL))
+        verdicts = [] if layout is None else obeyed(graph, layout)
         if verdicts:
             new = sum(verdicts), len(verdicts), int(all(verdicts)), 1
             found = Obeyed(*(old + more for old, more in zip(found, new, strict=True)))
@@ -73,7 +64,7 @@ def measure(
     graphs = [example.graph for example in examples]
     predicted = layouts_for(pipeline.model, graphs, range(len(graphs)), "predicted")
     kinds = {"predicted": predicted, "true": true, "of another row": of_others(true)}
-    return {name: obeyed(graphs, layouts) for name, layouts in kinds.items()}
+    return {name: count_obeyed(graphs, layouts) for name, layouts in kinds.items()}
 
 
 def main() -> None:

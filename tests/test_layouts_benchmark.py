@@ -5,7 +5,7 @@ If one of these failed, the printed shares would not be those of the boxes.
 
 from __future__ import annotations
 
-from layouts import Obeyed, obeyed, of_others
+from layouts import Obeyed, count_obeyed, of_others
 
 from sgflux.data.boxes import Box, Layout
 from sgflux.graphs.scene_graph import SceneGraph
@@ -16,15 +16,15 @@ ABOVE = SceneGraph.parse("cat, above, dog; cat, below, dog; cat, eating, dog")
 
 def test_geometric_statements_are_counted_and_others_are_not() -> None:
     right = SceneGraph.parse("cat, above, dog; dog, eating, cat")
-    assert obeyed([right], [(UPPER, LOWER)]) == Obeyed(1, 1, 1, 1)
-    assert obeyed([right], [(LOWER, UPPER)]) == Obeyed(0, 1, 0, 1)
+    assert count_obeyed([right], [(UPPER, LOWER)]) == Obeyed(1, 1, 1, 1)
+    assert count_obeyed([right], [(LOWER, UPPER)]) == Obeyed(0, 1, 0, 1)
     both: list[Layout | None] = [(UPPER, LOWER), (LOWER, UPPER)]
-    assert obeyed([ABOVE, right], both) == Obeyed(1, 3, 0, 2)
+    assert count_obeyed([ABOVE, right], both) == Obeyed(1, 3, 0, 2)
 
 
 def test_unknown_boxes_count_nothing() -> None:
     graph = SceneGraph.parse("cat, above, dog")
-    assert obeyed([graph, graph], [(UPPER, None), None]) == Obeyed()
+    assert count_obeyed([graph, graph], [(UPPER, None), None]) == Obeyed()
 
 
 def test_chance_has_the_boxes_of_another_row_of_as_many_objects() -> None:

@@ -19,12 +19,13 @@ from torch import Tensor
 from sgflux.bases.flux1.graph_block import rotated
 from sgflux.bases.flux1.latents import coverage, image_ids, place_ids
 from sgflux.bases.flux1.network import FluxInputs
+from sgflux.data.box_rules import obeyed
 from sgflux.data.boxes import Box, Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.encoders import complete_settings, make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
-from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor
+from sgflux.models.layout import LAYOUT_CANDIDATES, LAYOUT_DRAWS, LayoutPredictor
 from tests.helpers.models import make_config, make_model, random_names, train_by_chance
 
 GRAPHS = [
@@ -220,7 +221,8 @@ def predictor() -> LayoutPredictor:
 
 
 def sampled(built: LayoutPredictor, graphs: list[SceneGraph], seeds: list[int]) -> list[Layout]:
-    return built.sample(encoder().batch(graphs, torch.device("cpu")), seeds)
+    found = built.sample(encoder().batch(graphs, torch.device("cpu")), seeds)
+    return [layout for (layout,) in found]
 
 
 def test_sampled_boxes_follow_from_graph_and_seed_alone() -> None:
@@ -241,6 +243,36 @@ def test_sampled_boxes_follow_from_graph_and_seed_alone() -> None:
         assert box is not None
         assert 0 <= box.center[0] <= 1
         assert 0 < box.width <= 1
+
+
+def test_further_candidates_have_noise_of_their_own_and_leave_the_first_one_as_it_is() -> None:
+    built, batch = predictor(), encoder().batch(GRAPHS, torch.device("cpu"))
+    alone, several = built.sample(batch, [3, 3, 3]), built.sample(batch, [3, 3, 3], candidates=3)
+    for (first,), own in zip(alone, several, strict=True):
+        torch.testing.assert_close(torch.tensor(own[0]), torch.tensor(first))
+    assert len({layout for own in several for layout in own if layout}) == 6
+
+
+def test_the_candidate_that_obeys_most_statements_is_drawn(
+    flux_folder: Path, names: NameFeatures
+) -> None:
+    """An untrained predictor's first layout obeys by chance; the best of eight obeys more."""
+    settings = {"kind": "native", "hidden_dim": 16, "read_boxes": True, "predict_layout": True}
+    model = make_model(flux_folder, names, encoder=settings)
+    graph = SceneGraph.parse("dog, above, cat; dog, left of, man; cat, right of, horse")
+    graphs, seeds = [graph] * 24, list(range(24))
+    assert model.layout is not None
+    batch = encoder().batch(graphs, torch.device("cpu"))
+    every = model.layout.sample(batch, seeds, candidates=LAYOUT_CANDIDATES)
+    best = [max(sum(obeyed(graph, layout)) for layout in own) for own in every]
+    assert sum(best) > sum(sum(obeyed(graph, own[0])) for own in every)
+    found = model.sample_layouts(graphs, seeds)
+    assert [sum(obeyed(graph, layout)) for layout in found] == best
+    # Nothing can be said of a graph without such statements: its first layout is taken.
+    wearing = SceneGraph.parse("man, wearing, hat")
+    (chosen,) = model.sample_layouts([wearing], [5])
+    ((first,),) = model.layout.sample(encoder().batch([wearing], torch.device("cpu")), [5])
+    torch.testing.assert_close(torch.tensor(chosen), torch.tensor(first))
 
 
 def test_a_predictor_learns_where_things_are() -> None:

@@ -24,6 +24,9 @@ from sgflux.models.message_passing import GraphBatch, TripleLayer, masked_mean, 
 LAYOUT_STEPS = 8
 """Number of Euler steps from noise to boxes."""
 
+LAYOUT_CANDIDATES = 8
+"""Number of layouts that are sampled for a picture, of which the one is used that obeys most."""
+
 LAYOUT_DRAWS = 4
 """Number of noise levels at which the boxes of an example are learned in one step: a graph costs
 little, beside a picture."""
@@ -116,31 +119,47 @@ class LayoutPredictor(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, batch: GraphBatch, seeds: Sequence[int], *, steps: int = LAYOUT_STEPS
-    ) -> list[Layout]:
-        """A box for every object of B graphs, which follows from graph and seed.
+        self,
+        batch: GraphBatch,
+        seeds: Sequence[int],
+        *,
+        steps: int = LAYOUT_STEPS,
+        candidates: int = 1,
+    ) -> list[list[Layout]]:
+        """Layouts of B graphs, some candidates of each, which follow from graph and seed.
 
         Args:
             batch: B graphs.
             seeds: Seed of each graph's noise, which is another one than a picture's of this seed.
             steps: Number of Euler steps.
+            candidates: Number of layouts of each graph.
         """
         counts = batch.node_mask.sum(dim=1).tolist()
-        boxes = torch.zeros(*batch.node_mask.shape, 4)
-        for row, (seed, count) in enumerate(zip(seeds, counts, strict=True)):
-            own = hashlib.sha256(f"layout/{seed}".encode()).digest()[:8]
-            generator = torch.Generator().manual_seed(int.from_bytes(own, "big") >> 1)
-            boxes[row, :count] = torch.randn(count, 4, generator=generator)
-        boxes = boxes.to(batch.nodes.device)
+        boxes = torch.zeros(candidates, *batch.node_mask.shape, 4)
+        for number in range(candidates):
+            for row, (seed, count) in enumerate(zip(seeds, counts, strict=True)):
+                boxes[number, row, :count] = _noise(f"layout/{seed}", number, count)
+        boxes = boxes.flatten(0, 1).to(batch.nodes.device)
+        batch = batch.repeated(candidates)
         with torch.autocast(boxes.device.type, enabled=False):
             for step in range(steps):
                 sigma = boxes.new_full((len(boxes),), 1 - step / steps)
                 boxes = boxes - self(batch, boxes, sigma) / steps
-        found = _unscaled(boxes).cpu().tolist()
+        found = _unscaled(boxes).unflatten(0, (candidates, -1)).transpose(0, 1).cpu().tolist()
         return [
-            tuple(Box.from_center((x, y), width, height) for x, y, width, height in own[:count])
+            [
+                tuple(Box.from_center((x, y), width, height) for x, y, width, height in one[:count])
+                for one in own
+            ]
             for own, count in zip(found, counts, strict=True)
         ]
+
+
+def _noise(name: str, number: int, count: int) -> Tensor:
+    """The noise of a candidate's boxes, (count, 4)."""
+    key = name if number == 0 else f"{name}/{number}"
+    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+    return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
 
 
 def _scaled(boxes: Tensor) -> Tensor:

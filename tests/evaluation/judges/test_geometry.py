@@ -12,10 +12,10 @@ import random
 import numpy as np
 import pytest
 
+from sgflux.data.box_rules import find_rule
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.geometry import GeometryJudge
 from sgflux.evaluation.judges.judge import Outcome, read_pictures
-from sgflux.evaluation.judges.rules import find_rule
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from tests.helpers.detectors import Drawn
 

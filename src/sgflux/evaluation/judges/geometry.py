@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sgflux.data.box_rules import find_rule
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.detectors.detector import Detection, Detector
 from sgflux.evaluation.judges.judge import (
@@ -22,7 +23,6 @@ from sgflux.evaluation.judges.judge import (
     pair_of,
     predicate_of,
 )
-from sgflux.evaluation.judges.rules import find_rule
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.graphs.twins import MAX_WAYS, by_name, connected, labels_of, number_of_ways, ways
 
