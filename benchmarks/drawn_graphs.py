@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hard_graphs import read_arguments, without_folders
+from hard_graphs import given_command, read_arguments
 from measuring import ROOT, machine, write_json
 from PIL import Image
 
@@ -98,6 +96,8 @@ def caption(graph: SceneGraph, seed: int, holds: Sequence[bool]) -> str:
     """Say which statements do not hold, like "seed 3: 3 of 4, not dog left of horse"."""
     if all(holds):
         return f"seed {seed}: all {len(holds)} hold"
+    if not any(holds):
+        return f"seed {seed}: none of {len(holds)} holds"
     stated = zip(graph.labelled_triples(), holds, strict=True)
     wrong = [f"{t.subject} {t.predicate} {t.object}" for t, right in stated if not right]
     return f"seed {seed}: {sum(holds)} of {len(holds)}, not {'; not '.join(wrong)}"
@@ -177,9 +177,7 @@ def main() -> None:
             f"{sheet}: {sum(map(all, holds))} of {len(holds)} whole: {graph.to_text()}", flush=True
         )
     record = {
-        "command": shlex.join(
-            ["python", "benchmarks/drawn_graphs.py", *map(without_folders, sys.argv[1:])]
-        ),
+        "command": given_command("drawn_graphs.py"),
         **machine(),
         "adapter": pipeline.adapter_fingerprint,
         **pipeline.base_record(),

@@ -31,6 +31,7 @@ def test_a_caption_names_what_does_not_hold() -> None:
     graph = SceneGraph.parse("dog, left of, horse; dog#2, right of, horse")
     assert caption(graph, 4, [True, True]) == "seed 4: all 2 hold"
     assert caption(graph, 5, [True, False]) == "seed 5: 1 of 2, not dog#2 right of horse"
+    assert caption(graph, 6, [False, False]) == "seed 6: none of 2 holds"
 
 
 def test_the_table_counts_pictures_and_statements() -> None:

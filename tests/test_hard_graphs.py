@@ -163,6 +163,7 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
     cells = [cell.strip().split(" (")[0] for cell in first.split("|")[2:-1]]
     assert cells[:5] == ["2", "50.0 %", "100.0 %", "100.0 %", "100.0 %"]
     assert "| 1 statement | 50.0 % (" in text, "half of the contradicting pictures follow the graph"
+    assert "| 2 | ≥ 90 %: missed |" in text
     assert "the aim, at most 10 points less, is missed" in text
     assert "Without a graph, 100.0 %" in text
 

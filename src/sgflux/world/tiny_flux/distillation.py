@@ -148,9 +148,11 @@ def distil(config: TrainBaseConfig, model: CaptionedFlux, captions: np.ndarray) 
     step = 0
     checkpoint = config.output_dir / CHECKPOINT
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        # On the CPU, where the walks stay.
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         student.load_state_dict(state["student"])
-        average, step = state["average"], state["step"]
+        average = {name: value.to(config.device) for name, value in state["average"].items()}
+        step = state["step"]
         for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         walks = [Walk(**stored) for stored in state["walks"]]

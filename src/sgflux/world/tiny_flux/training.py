@@ -161,9 +161,10 @@ def train_transformer(
     first = 0
     checkpoint = config.output_dir / CHECKPOINT
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=config.device, weights_only=True)
+        # On the CPU first: load_state_dict puts everything where it belongs on a GPU.
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-        average = state["average"]
+        average = {name: value.to(config.device) for name, value in state["average"].items()}
         for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
         first = state["step"]

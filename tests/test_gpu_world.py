@@ -1,0 +1,118 @@
+"""The stages that train and measure the bundled world on a GPU, rehearsed on the CPU.
+
+If one of these failed, minutes on a rented machine would be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpu_world
+import pytest
+import torch
+from gpu_world import LEAST, Scale, Stages, adapter_settings, fitting, training_world
+from hard_graphs import WORLDS, world_settings
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def test_a_training_has_the_steps_that_fit_and_no_more_than_are_asked_for() -> None:
+    assert fitting(100, seconds=30.0, each=0.5) == 60
+    assert fitting(100, seconds=300.0, each=0.5) == 100
+    assert fitting(100, seconds=-3.0, each=0.5) == 1
+
+
+def test_a_base_shares_its_time_among_all_of_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = []
+
+    def train_base(config: Any) -> Path:
+        trained.append(config)
+        return Path("pipeline")
+
+    monkeypatch.setattr(gpu_world, "train_base", train_base)
+    config = gpu_world.base_settings(Scale(), Path("base"), device="cpu", compiled=False)
+    each = {"base": 0.1, "distill": 0.2, "vae": 0.1}
+    seconds = sum(
+        count * each[name] for name, count in (("base", 2500), ("distill", 500), ("vae", 700))
+    )
+    gpu_world.train_the_base(config, each, seconds / 2)
+    gpu_world.train_the_base(config, each, 2 * seconds)
+    half, whole = ((own.max_steps, own.distill_steps, own.vae_steps) for own in trained)
+    assert half == (1250, 250, 350)
+    assert whole == (2500, 500, 700)
+
+
+def test_what_is_measured_was_not_trained_on() -> None:
+    trained = training_world(Scale())
+    for name in WORLDS:
+        measured = world_settings(name, trained, 2)
+        assert measured["seed"] != trained["seed"]
+        assert measured["hold_out_seed"] == trained["seed"]
+    config = gpu_world.base_settings(Scale(), Path("base"), device="cpu", compiled=False)
+    assert config.hold_out_shapes == tuple(trained["hold_out_shapes"])
+
+
+def test_own_settings_change_the_recipe_but_not_its_length() -> None:
+    own = {"box_positions": True, "max_steps": 7, "batch_size": 8}
+    settings = adapter_settings(Scale(), Path("f"), base="tiny", device="cpu", own=own)
+    assert settings["box_positions"] is True
+    assert settings["batch_size"] == 8
+    assert settings["max_steps"] == Scale().adapter
+
+
+def test_stages_are_kept_dropped_and_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    stages = Stages(path, {"card": "one"}, budget=1000.0)
+
+    def fail() -> dict[str, Any]:
+        raise RuntimeError("no memory")
+
+    assert stages.do("worlds", lambda: {"rows": 3})
+    assert not stages.do("base", fail)
+    content = json.loads(path.read_text())
+    assert content["stages"]["worlds"] == {"rows": 3, "status": "done", "seconds": 0.0}
+    assert content["stages"]["base"]["error"] == "RuntimeError: no memory"
+    again = Stages(path, {"card": "one"}, budget=1000.0)
+    assert again.do("worlds", fail), "what is done is not done again"
+    assert again.found("worlds")["rows"] == 3
+    assert again.do("base", lambda: {"steps": 1}), "what failed is tried again"
+    late = Stages(path, {"card": "one"}, budget=LEAST["adapter"] - 1)
+    assert not late.do("adapter", lambda: {})
+    assert json.loads(path.read_text())["stages"]["adapter"]["status"] == "dropped"
+
+
+def test_a_stage_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
+    stages = Stages(tmp_path / "out.json", {}, budget=0.2)
+
+    def forever() -> dict[str, Any]:
+        while True:
+            pass
+
+    assert not stages.do("worlds", forever)
+    assert stages.content["stages"]["worlds"]["status"] == "stopped"
+
+
+def test_every_stage_runs_on_the_cpu(tmp_path: Path) -> None:
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("the bundled world's base needs torch >= 2.9")
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "gpu_world.py"), "--toy", "--budget-s", "3000"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
+    content = json.loads((tmp_path / "runs/gpu_world_toy/gpu_world_toy.json").read_text())
+    names = ["base-probe", "base", "worlds", "adapter-probe", "adapter", "measure", "control"]
+    names.append("compare")
+    assert [name for name, one in content["stages"].items() if one["status"] == "done"] == names
+    groups = content["stages"]["compare"]["groups"]
+    assert set(groups["4 statements"]["arms"]) >= {"graph", "base_relational", "control"}
+    assert "| 3 statements, twins |" in done.stdout
+    assert str(tmp_path) not in json.dumps(content), "a folder of this machine is nobody's business"
