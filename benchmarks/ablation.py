@@ -1,27 +1,29 @@
 """Compare recipes of training by how well pictures follow their graphs in the bundled world.
 
-    python benchmarks/ablation.py --out-dir runs/ablation            (a night on two cores)
-    python benchmarks/ablation.py --out-dir runs/ablation --estimate (prints the duration)
+    python benchmarks/ablation.py --out-dir runs/ablation            (a day on two cores)
+    python benchmarks/ablation.py --out-dir runs/ablation --estimate (prints the CPU time)
     python benchmarks/ablation.py --out-dir runs/large --device cuda --steps 3000 --items 0
     python benchmarks/ablation.py --out-dir runs/try --quick         (a rehearsal)
 
 The same command with the same folder continues an interrupted ablation: finished units are kept,
 and a training continues from its last checkpoint. SIGINT and SIGTERM save first. The script prints
-how long the rest will take at this machine's speed, at the start and after every unit. Several
-processes may work in one folder, one for each GPU or core (OMP_NUM_THREADS=1). Each takes the next
+how much CPU time the rest will take on this machine, at the start and after every unit. An ablation
+that is expected to take more than 30 hours of it is refused (``--hours``). Several processes may
+work in one folder, one for each GPU or core (OMP_NUM_THREADS=1). Each takes the next
 unit that no other process works on.
 
-Each recipe of ``ablation_rows.py`` is trained with several seeds, on several sizes of data, with
-two budgets. The budget ``examples`` gives every recipe the same number of steps. The budget
-``time``, on the largest size only, gives it as many steps as fit into the wall time of the recipe
-``plain``, by the rates measured under ``examples``; the machine should therefore be idle otherwise.
-A recipe whose speed is within 5 % of ``plain``'s is not trained twice. All are evaluated on the
-same test pictures, among them combinations never trained on, two triples, and text that contradicts
-the graph. Seeds are the outermost loop, and equal time comes last.
+Each recipe of ``ablation_rows.py`` is trained with several seeds, with two budgets. The budget
+``examples`` gives every recipe the same number of steps. The four recipes that then draw most whole
+graphs are trained with the budget ``time`` as well, on the largest size: as many steps as fit into
+the wall time of the recipe ``plain``, by the rates measured under ``examples``; the machine should
+therefore be equally busy all the time. A recipe whose speed is within 5 % of ``plain``'s is not
+trained twice. All are evaluated on the same test pictures of one to four statements, without and
+with twins, among them pairs of objects and shapes of graphs never trained on, and text that
+contradicts the graph. Seeds are the outermost loop, and equal time comes last.
 
 After every training the script writes the results so far: ``results.json``, ``table.md`` and
-``figure.png`` (see ``ablation_report.py``). A single run's own intervals are in its
-``evaluation_results.json``. A recipe whose classifier is refused, or whose loss is not finite, is
+``figure.png`` (see ``ablation_report.py``). They name the trainings that are not finished. A single
+run's own intervals are in its ``evaluation_results.json``. A recipe whose loss is not finite is
 listed with the reason, and the others go on.
 """
 
@@ -31,6 +33,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -42,7 +45,9 @@ from ablation_locks import claimed, waiting_for
 from ablation_plan import (
     ARMS,
     BUDGETS,
+    HOURS,
     QUICK,
+    TIMED,
     WORLD,
     Scale,
     Speed,
@@ -53,7 +58,7 @@ from ablation_plan import (
     steps_per_second,
     write_json,
 )
-from ablation_report import as_table, draw, figures_of, summary
+from ablation_report import GAIN_OF, as_table, draw, figures_of, summary
 from ablation_rows import PLAIN, RECIPES, Recipe
 
 import sgflux
@@ -63,12 +68,10 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.evaluation.records import RESULTS
 from sgflux.files.writing import replacing
-from sgflux.models.relation_classifier import CARD_FILE, read_card
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
 from sgflux.terminal.quiet import hide_loading_bars
-from sgflux.training.classifier.training import ClassifierConfig, train_classifier
 from sgflux.training.log.run_log import duration
 from sgflux.training.loop import NotFiniteError
 from sgflux.training.run.train import train
@@ -105,12 +108,42 @@ class Ablation:
         self.device = device
         self.recipes = [one for one in RECIPES if one.name in {PLAIN, *names}]
         self.plain = next(one for one in self.recipes if one.name == PLAIN)
-        self.units = planned_units(self.recipes, scale)
         self.data = out_dir / "data"
 
-    def run(self) -> None:
-        """Run all units that are not finished."""
+    @property
+    def units(self) -> list[Unit]:
+        """All trainings: until those of equal examples are finished, any four have equal time."""
+        examples = planned_units(self.recipes, self.scale, timed=())
+        others = [one for one in self.recipes if one.name != PLAIN and has_time_of_its_own(one)]
+        if all(map(self._is_finished, examples)):
+            others = self._by_figure()
+        return planned_units(self.recipes, self.scale, timed=others[:TIMED])
+
+    def _by_figure(self) -> list[Recipe]:
+        """Recipes by their mean figure under equal examples, the best first."""
+        size = max(self.scale.sizes)
+        means = {}
+        for recipe in self.recipes:
+            found = self._results(recipe, size, "examples").values()
+            values = [figures_of(one)[GAIN_OF] for one in found if "reason" not in one]
+            shares = [value for value in values if value is not None]
+            if recipe.name != PLAIN and shares:
+                means[recipe.name] = statistics.fmean(shares)
+        named = {recipe.name: recipe for recipe in self.recipes}
+        return [named[name] for name in sorted(means, key=lambda name: -means[name])]
+
+    def run(self, *, hours: float) -> None:
+        """Run all units that are not finished.
+
+        Raises:
+            SgfluxError: if they are expected to take more CPU hours than these.
+        """
         self.begin()
+        if (seconds := self._rest()) > 3600 * hours:
+            raise SgfluxError(
+                f"the ablation will take about {duration(seconds)} of CPU time, more than "
+                f"{hours:g} hours; give fewer --recipes, --steps or --seeds, or more --hours"
+            )
         while rest := [unit for unit in self.units if not self._is_finished(unit)]:
             if not any(self._take(unit) for unit in rest):
                 time.sleep(5)  # all that is left is in other processes' hands
@@ -127,8 +160,9 @@ class Ablation:
         return True
 
     def _is_ready(self, unit: Unit) -> bool:
-        """Whether the runs that determine the unit's number of steps are finished."""
-        return unit.budget == "examples" or all(map(self._is_finished, self._timed_by(unit)))
+        """Whether all that decides about the unit is finished: who is best, and how fast it is."""
+        examples = planned_units(self.recipes, self.scale, timed=())
+        return unit.budget == "examples" or all(map(self._is_finished, examples))
 
     def _timed_by(self, unit: Unit) -> tuple[Unit, Unit]:
         """The same unit under equal examples, and the unit that sets the time."""
@@ -146,15 +180,22 @@ class Ablation:
 
     def outlook(self) -> str:
         """A line with the finished share and the expected time of the rest."""
-        speed = Speed(**json.loads((self.out_dir / SPEED).read_text(encoding="utf-8")))
-        rest = [unit for unit in self.units if not self._is_finished(unit)]
-        seconds = sum(speed.seconds(unit, self.scale) for unit in rest)
-        done = len(self.units) - len(rest)
+        speed, units = self._speed(), self.units
+        done = sum(map(self._is_finished, units))
         return (
-            f"{done} of {len(self.units)} trainings are done; the rest will take about "
-            f"{duration(seconds)} ({speed.step:.2f} s a plain step, {speed.picture:.2f} s a "
-            "picture), classifiers aside"
+            f"{done} of {len(units)} trainings are done; the rest will take about "
+            f"{duration(self._rest())} of CPU time ({speed.step:.2f} s a plain step, "
+            f"{speed.picture:.2f} s a picture)"
         )
+
+    def _speed(self) -> Speed:
+        return Speed(**json.loads((self.out_dir / SPEED).read_text(encoding="utf-8")))
+
+    def _rest(self) -> float:
+        """Expected CPU seconds of all units that are not finished."""
+        speed = self._speed()
+        rest = (unit for unit in self.units if not self._is_finished(unit))
+        return sum(speed.seconds(unit, self.scale) for unit in rest)
 
     # -- what the units share ------------------------------------------------------------------
 
@@ -170,14 +211,18 @@ class Ablation:
             "sampling": self._sampling(),
             "model": digest,
             "recipes": {
-                one.name: {"settings": one.settings, "losses": one.losses} for one in self.recipes
+                one.name: {
+                    "settings": one.settings,
+                    "losses": one.losses,
+                    "graph_scale": one.graph_scale,
+                }
+                for one in self.recipes
             },
         }
 
     def _shared(self) -> dict[str, Any]:
         """Settings that all recipes share with the longer demo, without those that they vary."""
-        shared = {name: FULL.training[name] for name in SHARED if name in FULL.training}
-        return {**shared, "number_triples": False}
+        return {name: FULL.training[name] for name in SHARED if name in FULL.training}
 
     def _sampling(self) -> dict[str, Any]:
         """The longer demo's sampling settings, with which all pictures are drawn."""
@@ -216,40 +261,30 @@ class Ablation:
         folder = self.out_dir / "speed"
         shutil.rmtree(folder, ignore_errors=True)
         unit = Unit(self.plain, min(self.scale.sizes), 0, "examples")
-        config = self.training_config(unit, folder / "training", 6)
-        result = train(config.changed(log_every=1, val_every=0, save_every=0, keep_checkpoints=3))
-        if result.interrupted_by is not None:
-            raise InterruptedTrainingError(result.exit_status)
-        found = self._evaluate(folder, items=4)
-        pictures = 4 * len(ARMS)
-        drawing, whole = found["timing"]["drawing_seconds"], found["timing"]["seconds"]
-        speed = Speed(1 / steps_per_second(folder), drawing / pictures, whole - drawing)
+
+        def train_for(steps: int) -> float:
+            started = time.process_time()
+            shutil.rmtree(folder, ignore_errors=True)
+            config = self.training_config(unit, folder / "training", steps)
+            result = train(config.changed(val_every=0, save_every=0, keep_checkpoints=3))
+            if result.interrupted_by is not None:
+                raise InterruptedTrainingError(result.exit_status)
+            return time.process_time() - started
+
+        def evaluate_on(items: int) -> float:
+            started = time.process_time()
+            shutil.rmtree(folder / "evaluation", ignore_errors=True)
+            self._evaluate(folder, items=items, graph_scale=None)
+            return time.process_time() - started
+
+        train_for(2)  # encodes the data and loads what is loaded once
+        step = (train_for(10) - train_for(2)) / 8
+        few, more = 4, 12
+        first, second = evaluate_on(few), evaluate_on(more)
+        picture = (second - first) / ((more - few) * len(ARMS))
+        speed = Speed(step, picture, max(0.0, first - few * len(ARMS) * picture))
         write_json(self.out_dir / SPEED, asdict(speed))
         shutil.rmtree(folder)
-
-    def _classifier(self, kind: str, size: int) -> Path:
-        return self.out_dir / "classifiers" / f"{kind}-{size}"
-
-    def _make_classifier(self, kind: Any, size: int) -> None:
-        folder = self._classifier(kind, size)
-        with waiting_for(folder):
-            if not (folder / CARD_FILE).is_file():
-                self._train_classifier(kind, size)
-
-    def _train_classifier(self, kind: Any, size: int) -> None:
-        folder = self._classifier(kind, size)
-        config = ClassifierConfig.from_flat(
-            train_jsonl=self._train_file(size),
-            val_jsonl=self.data / "validation.jsonl",
-            output_dir=folder,
-            kind=kind,
-            max_steps=self.scale.classifier_steps,
-            latent_cache_dir=self.out_dir / "cache",
-            device=self.device,
-            **{name: FULL.training[name] for name in ("model_id", "height", "width", "dtype")},
-        )
-        card = train_classifier(config)
-        print(f"{folder.name}: held-out accuracy {card.held_out['accuracy']:.1%}", flush=True)
 
     # -- one unit ------------------------------------------------------------------------------
 
@@ -263,8 +298,6 @@ class Ablation:
     def _run_unit(self, unit: Unit) -> None:
         folder = self._folder(unit)
         folder.mkdir(parents=True, exist_ok=True)
-        if unit.recipe.classifier is not None:
-            self._make_classifier(unit.recipe.classifier, unit.size)
         if (reason := self._why_not(unit)) is not None:
             write_json(folder / FAILED, {"reason": reason})
             return
@@ -281,7 +314,8 @@ class Ablation:
                 return
             if result.interrupted_by is not None:
                 raise InterruptedTrainingError(result.exit_status)
-        self._evaluate(folder, items=self.scale.items)
+        scale = unit.recipe.graph_scale
+        self._evaluate(folder, items=self.scale.items, graph_scale=scale)
 
     def _why_not(self, unit: Unit) -> str | None:
         """Reason not to train a unit; None if there is none."""
@@ -290,15 +324,10 @@ class Ablation:
                 if (self._folder(one) / FAILED).is_file():
                     reason = json.loads((self._folder(one) / FAILED).read_text("utf-8"))["reason"]
                     return f"{one.name} failed: {reason}"
-        if unit.recipe.classifier is not None:
-            classifier = self._classifier(unit.recipe.classifier, unit.size)
-            try:
-                read_card(classifier).expect_better_than_chance(classifier)
-            except SgfluxError as error:
-                return str(error)
         return None
 
-    def _evaluate(self, folder: Path, *, items: int) -> dict[str, Any]:
+    def _evaluate(self, folder: Path, *, items: int, graph_scale: float | None) -> dict[str, Any]:
+        own = {} if graph_scale is None else {"graph_scale": graph_scale}
         return evaluate(
             EvalConfig.from_flat(
                 data=self.data / "test.jsonl",
@@ -310,7 +339,7 @@ class Ablation:
                 batch_size=32,
                 model_id=FULL.training["model_id"],
                 device=self.device,
-                **self._sampling(),
+                **{**self._sampling(), **own},
             ),
             show_progress=sys.stderr.isatty(),
         )
@@ -318,13 +347,6 @@ class Ablation:
     def training_config(self, unit: Unit, folder: Path, steps: int) -> TrainConfig:
         """Training settings of a unit."""
         losses = {"lambda_words": 0.0, **unit.recipe.losses}
-        if unit.recipe.classifier is not None:
-            losses["classifier"] = self._classifier(unit.recipe.classifier, unit.size)
-        if (
-            losses.get("negatives", {}).get("hard_predicate")
-            and "hard_negatives_from" not in losses
-        ):
-            losses["hard_negatives_every"] = max(1, steps // 4)
         every = max(1, steps // 4)
         settings = {
             **self._shared(),
@@ -369,9 +391,11 @@ class Ablation:
             for recipe in self.recipes
             if (row := self._row(recipe, size, budget)) is not None
         ]
-        write_json(self.out_dir / "results.json", {**self._record(), "rows": rows})
+        unfinished = [unit.name for unit in self.units if not self._is_finished(unit)]
+        record = {**self._record(), "unfinished": unfinished, "rows": rows}
+        write_json(self.out_dir / "results.json", record)
         with replacing(self.out_dir / "table.md") as file:
-            file.write(as_table(rows).encode())
+            file.write(as_table(rows, unfinished=unfinished).encode())
         draw(rows, self.out_dir / "figure.png")
 
     def _budgets(self, size: int) -> tuple[str, ...]:
@@ -382,6 +406,9 @@ class Ablation:
     def _row(self, recipe: Recipe, size: int, budget: str) -> dict[str, Any] | None:
         head = {"recipe": recipe.name, "what": recipe.what, "over": recipe.over}
         head |= {"per_class": size, "budget": budget}
+        timed = {PLAIN, *(unit.recipe.name for unit in self.units if unit.budget == "time")}
+        if budget == "time" and recipe.name not in timed:
+            return None
         own = self._found(recipe, size, budget)
         reasons = [found["reason"] for found in own.values() if "reason" in found]
         if reasons:
@@ -400,14 +427,15 @@ class Ablation:
         """Results of the finished units by seed, or the reason why there are none."""
         if budget == "time" and not has_time_of_its_own(recipe):
             budget = "examples"
+        return self._results(recipe, size, budget)
+
+    def _results(self, recipe: Recipe, size: int, budget: str) -> dict[int, dict[str, Any]]:
         found = {}
-        for unit in self.units:
-            if (unit.recipe, unit.size, unit.budget) != (recipe, size, budget):
-                continue
-            folder = self._folder(unit)
+        for seed in range(self.scale.seeds):
+            folder = self._folder(Unit(recipe, size, seed, budget))
             for path in (folder / FAILED, folder / "evaluation" / RESULTS):
                 if path.is_file():
-                    found[unit.seed] = json.loads(path.read_text(encoding="utf-8"))
+                    found[seed] = json.loads(path.read_text(encoding="utf-8"))
                     break
         return found
 
@@ -423,14 +451,18 @@ def main() -> int:
     parser.add_argument(
         "--sizes", nargs="+", type=int, help="Numbers of training pictures a predicate."
     )
+    parser.add_argument(
+        "--hours", type=float, default=HOURS, help="Largest expected CPU time that is accepted."
+    )
     parser.add_argument("--seeds", type=int, help="Number of seeds of each recipe.")
     parser.add_argument("--steps", type=int, help="Number of steps under equal examples.")
     parser.add_argument("--batch-size", type=int, help="Number of examples a step.")
     parser.add_argument("--items", type=int, help="Number of test items; 0 evaluates all.")
     parser.add_argument("--sampling-steps", type=int, help="Number of Euler steps of a picture.")
-    parser.add_argument("--classifier-steps", type=int, help="Number of steps of a classifier.")
     todo = parser.add_mutually_exclusive_group()
-    todo.add_argument("--estimate", action="store_true", help="Print the expected time, and stop.")
+    todo.add_argument(
+        "--estimate", action="store_true", help="Print the expected CPU time, and stop."
+    )
     todo.add_argument("--report-only", action="store_true", help="Write the tables, and stop.")
     given = parser.parse_args()
     scale = QUICK if given.quick else Scale()
@@ -453,7 +485,7 @@ def main() -> int:
             elif given.estimate:
                 ablation.begin()
             else:
-                ablation.run()
+                ablation.run(hours=given.hours)
         except InterruptedTrainingError as stopped:
             return int(stopped.args[0])
         return 0

@@ -38,17 +38,30 @@ FIGURES = {
 }
 """Name -> where it is in ``evaluation_results.json``."""
 
+KINDS = {
+    "one": "1 statement",
+    "two": "2 statements",
+    "three": "3 statements",
+    "four": "4 statements",
+    "twins": ", twins",
+}
+"""Name of a share of pictures that show whole graphs -> the kind of graph, or the end of its name
+for all kinds of trained shapes with twins."""
+
 TITLES = {
+    "whole_graphs": "whole graphs",
+    **{name: kind.strip(", ") for name, kind in KINDS.items()},
     "both_right": "two statements right",
     "held_out_combinations": "unseen pairs",
     "null_graph": "relation without graph",
 }
 """What tables and pictures call a figure, where it is not its name."""
 
-GAIN_OF = "relation_accuracy"
-"""The figure whose gain the table has."""
+GAIN_OF = "whole_graphs"
+"""The figure whose gain the table has: the mean of the shares of :data:`KINDS`. Results from before
+graphs were counted as wholes have the gain of their relation accuracy."""
 
-SHOWN = ("relation_accuracy", "win_rate", "both_right", "follows_graph")
+SHOWN = ("whole_graphs", "three", "four", "twins", "follows_graph")
 """The figures that the picture shows."""
 
 _COLORS = ("#4477aa", "#aaccee", "#cc6633", "#eebb99", "#228833", "#99cc99")
@@ -56,7 +69,22 @@ _COLORS = ("#4477aa", "#aaccee", "#cc6633", "#eebb99", "#228833", "#99cc99")
 
 def figures_of(results: Mapping[str, Any]) -> dict[str, float | None]:
     """Figures of one evaluation; a figure that it lacks is None."""
-    return {name: _at(results, path) for name, path in FIGURES.items()}
+    kinds = {name: _whole(results.get("graph_kinds") or {}, kind) for name, kind in KINDS.items()}
+    shares = [share for share in kinds.values() if share is not None]
+    whole = statistics.fmean(shares) if shares else None
+    figures = {name: _at(results, path) for name, path in FIGURES.items()}
+    return {GAIN_OF: whole, **kinds, **figures}
+
+
+def _whole(kinds: Mapping[str, Any], wanted: str) -> float | None:
+    """The share of pictures that show whole graphs of a kind, or of all kinds with such an end."""
+    found = [
+        kinds[kind]["arms"]["graph"]["all_right"]
+        for kind in kinds
+        if kind == wanted or (wanted.startswith(",") and kind.endswith(wanted))
+    ]
+    count = sum(one["n"] for one in found)
+    return sum(one["value"] * one["n"] for one in found) / count if count else None
 
 
 def _at(results: Any, path: Sequence[str]) -> float | None:
@@ -77,9 +105,10 @@ def summary(
         own: Figures of the recipe by seed.
         compared: Figures by seed of the recipe that it is compared with.
     """
+    names = dict.fromkeys(name for row in own.values() for name in row)
     figures = {
-        name: interval([row[name] for row in own.values() if row[name] is not None])
-        for name in FIGURES
+        name: interval([value for row in own.values() if (value := row[name]) is not None])
+        for name in names
     }
     pairs = [(own[seed][GAIN_OF], compared[seed][GAIN_OF]) for seed in own if seed in compared]
     gains = [a - b for a, b in pairs if a is not None and b is not None]
@@ -102,15 +131,18 @@ def interval(values: Sequence[float]) -> dict[str, Any] | None:
     return {"mean": mean, "ci95": bounds, "values": list(values)}
 
 
-def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_table(rows: Sequence[Mapping[str, Any]], *, unfinished: Sequence[str] = ()) -> str:
     """Markdown tables: an overview, then a table for each size and budget with a line a recipe.
 
     Args:
         rows: Rows of ``results.json``: recipe, what, per_class, budget, and either ``failed`` or
             the result of :func:`summary`.
+        unfinished: Names of the trainings that are not finished.
     """
     # Ranking accuracy stands only beside its errors, and the ablation's results hold none.
-    names = [name for name in FIGURES if name != "ranking_accuracy"]
+    done = [row["figures"] for row in rows if "figures" in row]
+    known = dict.fromkeys(name for figures in done for name in figures)
+    names = [name for name in known if name != "ranking_accuracy"]
     heads = ["recipe", "gain", *map(_title, names)]
     lines = []
     for size, budget in dict.fromkeys((row["per_class"], row["budget"]) for row in rows):
@@ -126,6 +158,8 @@ def as_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 cells = [_cell(row["gain"], sign="+"), *figures]
             lines.append(f"| **{row['recipe']}** | {' | '.join(cells)} |")
         lines.append("")
+    if unfinished:
+        lines += [f"Not finished: {', '.join(unfinished)}.", ""]
     return "\n".join(_overview(rows) + lines)
 
 
@@ -138,7 +172,9 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     sizes = list(dict.fromkeys(row["per_class"] for row in done))
     heads = ["recipe", "what it adds", "to", "gain", "gain in equal time"]
     heads += [f"{size} pictures a predicate" for size in sizes]
-    title = f"{_title(GAIN_OF).capitalize()}, all sizes together"
+    has_whole = any(GAIN_OF in row["figures"] for row in done)
+    shown = GAIN_OF if has_whole else "relation_accuracy"
+    title = f"{_title(shown).capitalize()}, all sizes together"
     lines = [f"### {title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for recipe in dict.fromkeys(row["recipe"] for row in done):
         own = [row for row in done if row["recipe"] == recipe]
@@ -150,7 +186,7 @@ def _overview(rows: Sequence[Mapping[str, Any]]) -> list[str]:
             cells.append(_cell(interval(values), sign="+"))
         for size in sizes:
             here = (row for row in own if (row["per_class"], row["budget"]) == (size, BUDGETS[0]))
-            cells.append(_cell(next((row["figures"][GAIN_OF] for row in here), None)))
+            cells.append(_cell(next((row["figures"][shown] for row in here), None)))
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -188,7 +224,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         for number, kind in enumerate(kinds):
             places, means, halves = [], [], []
             for row in shown:
-                found = row["figures"][name]
+                found = row["figures"].get(name)
                 if (row["per_class"], row["budget"]) != kind or found is None:
                     continue
                 shift = (number - (len(kinds) - 1) / 2) * 0.7 / len(kinds)
@@ -234,7 +270,7 @@ def main() -> None:
     results = json.loads(path.read_text(encoding="utf-8"))
     results["rows"] = [with_intervals(row) for row in results["rows"]]
     write_json(path, results)
-    print(as_table(results["rows"]))
+    print(as_table(results["rows"], unfinished=results.get("unfinished", ())))
 
 
 if __name__ == "__main__":
