@@ -303,13 +303,18 @@ def test_wrong_input_is_named_at_its_place(page: Any) -> None:
     expect(node(page, "cat")).to_be_visible()
 
 
-def test_two_people_do_not_see_each_other(page: Any, browser: Any, address: str) -> None:
+def test_two_people_and_two_tabs_of_one_do_not_see_each_other(
+    page: Any, browser: Any, address: str
+) -> None:
     expect = playwright.expect
     for other in opened(browser, address):
         text_of(page).fill("cat, riding, dog")
         expect(node(page, "cat")).to_be_visible()
         expect(text_of(other)).to_have_value("dog, above, box")
         expect(node(other, "cat")).to_have_count(0)
+    tab = page.context.new_page()
+    tab.goto(address)
+    expect(text_of(tab)).to_have_value("dog, above, box")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -27,18 +27,13 @@ def find_adapters(folder: Path) -> list[str]:
     Args:
         folder: Folder of trainings, usually ``runs``; it need not be there.
     """
-    found = sorted(_bundles(folder), key=lambda path: -path.stat().st_mtime)
-    return [*BUNDLED, *(path.parent.as_posix() for path in found)]
+    return [*BUNDLED, *find_runs(folder, CONFIG_FILE)]
 
 
 def find_runs(folder: Path, name: str) -> list[str]:
     """Return the folders below ``folder`` that hold a file called ``name``, newest first."""
     found = sorted(_files(folder, name), key=lambda path: -path.stat().st_mtime)
     return [path.parent.as_posix() for path in found]
-
-
-def _bundles(folder: Path) -> Iterator[Path]:
-    return _files(folder, CONFIG_FILE)
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from sgflux.errors import SgfluxError
 from sgflux.files.json_files import iter_json_lines
 from sgflux.graphs.scene_graph import SceneGraph
 
+# As sgflux.evaluation has them; its modules import torch, for which the page does not wait.
 RESULTS_FILE, LINES_FILE, REPORT_FILE = "evaluation_results.json", "results.jsonl", "report.html"
 
 
@@ -20,7 +21,6 @@ class _Line(Struct):
     arm: str
     repeat: int
     seed: int
-    prompt: str
     graph: dict[str, Any] | None
     verdict: dict[str, Any] | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.files.reading import naming_unreadable
 
+# As sgflux.training has them; its modules import torch, for which the page does not wait.
 METRICS_FILE, LOG_FILE, SAMPLES_FOLDER = "metrics.jsonl", "training.log", "samples"
 
 _PROGRESS = re.compile(

@@ -222,22 +222,19 @@ def read_rows(shard: Shard, rows: Sequence[int]) -> dict[str, Tensor]:
     """
     layout = shard.layout
     buffers = [bytearray(len(rows) * width) for _, _, _, width in layout]
-    with _reading(shard.path):
-        descriptor = os.open(shard.path, os.O_RDONLY)
-        try:
-            for place, row in enumerate(rows):
-                parts = []
-                for buffer, (_, _, offset, width) in zip(buffers, layout, strict=True):
-                    part = os.pread(descriptor, width, offset + row * width)
-                    buffer[place * width : place * width + len(part)] = part
-                    parts.append(part)
-                start = row * _CHECKSUM_BYTES
-                if _checksum(parts) != shard.checksums[start : start + _CHECKSUM_BYTES]:
-                    raise DamagedError(
-                        f"{shard.path.name} is corrupt: the checksum of row {row} does not match"
-                    )
-        finally:
-            os.close(descriptor)
+    with _reading(shard.path), shard.path.open("rb", buffering=0) as file:
+        for place, row in enumerate(rows):
+            parts = []
+            for buffer, (_, _, offset, width) in zip(buffers, layout, strict=True):
+                file.seek(offset + row * width)
+                part = file.read(width)
+                buffer[place * width : place * width + len(part)] = part
+                parts.append(part)
+            start = row * _CHECKSUM_BYTES
+            if _checksum(parts) != shard.checksums[start : start + _CHECKSUM_BYTES]:
+                raise DamagedError(
+                    f"{shard.path.name} is corrupt: the checksum of row {row} does not match"
+                )
     return {
         name: torch.frombuffer(buffer, dtype=dtype).view(len(rows), *shard.shapes[name])
         for buffer, (name, dtype, _, _) in zip(buffers, layout, strict=True)
