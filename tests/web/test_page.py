@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from sgflux.data.pictures import read_picture
 from sgflux.training.log.run_log import RunLog
+from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.evaluations import read_rows
 from sgflux.web.sketch import MAX_OBJECTS
 from tests.helpers.adapters import write_adapter
@@ -393,10 +395,14 @@ def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) ->
             playwright.expect(facts).to_contain_text("75.0 %")
             playwright.expect(facts).to_contain_text("40 s")
             log.close()
+            (tmp_path / "mine" / sheet_of(20)).parent.mkdir()
+            Image.new("RGB", (8, 8)).save(tmp_path / "mine" / sheet_of(20))
+            playwright.expect(page.locator(".sg-sheet")).to_be_visible()
             begin("later").say("the run begins")
             page.get_by_label("Training run").click()
             page.get_by_role("option").filter(has_text="later").click()
             playwright.expect(facts).to_contain_text("not begun")
+            playwright.expect(page.locator(".sg-sheet")).to_have_count(0)
 
 
 def test_a_row_of_an_evaluation_opens_in_the_editor(browser: Any, tmp_path: Path) -> None:
