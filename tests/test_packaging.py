@@ -17,6 +17,12 @@ from typing import Any
 
 import pytest
 
+from sgflux.bases.families import family_of
+from sgflux.models.bundle import load_bundle
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, find_bundle, has_bundled, read_drawing
+from sgflux.models.hub import base_of
+from sgflux.settings.model_source import ModelSource
+
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PYTHONS = [(3, 11), (3, 12), (3, 13), (3, 14)]
@@ -99,3 +105,22 @@ def test_make_docs_installs_what_it_needs_and_is_strict() -> None:
     said = make("docs")
     assert "install --quiet --editable '.[docs]'" in said
     assert re.search(r"-m sphinx -W .*-c docs \. build/site$", said, re.MULTILINE)
+
+
+@pytest.mark.skipif(not has_bundled(), reason="this package comes without an adapter yet")
+def test_the_bundled_adapter_is_small_and_of_the_bundled_base() -> None:
+    folder = find_bundle(BUNDLED_ADAPTER, allow_download=False)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 8 * 1024 * 1024
+    # Nothing that unpickles or runs: pipeline.py is for adapters on the hub.
+    allowed = {".safetensors", ".json", ".md", ".png", ".webp"}
+    assert {path.suffix for path in files} <= allowed
+    build = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    inside = folder.relative_to(ROOT / "src" / "sgflux").as_posix()
+    assert "src/sgflux/assets/**" in build["artifacts"]
+    assert inside.startswith("assets/")
+    config, _ = load_bundle(folder)  # compares all files with their digests
+    assert base_of(folder) == ("tiny", None)
+    source = ModelSource(model_id="tiny")
+    assert config.base_identity == family_of(source).identity(source)
+    read_drawing(folder)

@@ -27,11 +27,13 @@ from sgflux.models.bundle import (
     load_bundle,
     read_base,
     read_config,
+    recommend_drawing,
     store_in_half,
 )
 from sgflux.models.card_data import card_data
 from sgflux.models.hub import push_to_hub
 from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.settings.drawing import NOTHING_RECOMMENDED, RecommendedDrawing
 
 PIPELINE_FILE = "pipeline.py"
 _ASSETS = Path(__file__).parent / "assets"
@@ -55,6 +57,7 @@ def write_published(
     evaluation: Path | None,
     licence: str | None,
     half: bool = False,
+    drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
 ) -> None:
     """Write the folder that is published, all of it or nothing.
 
@@ -65,6 +68,7 @@ def write_published(
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
         half: Whether the weights are rounded to float16.
+        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
 
     Raises:
         SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
@@ -91,6 +95,8 @@ def write_published(
         (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
         if half:
             store_in_half(temporary)
+        if drawing.to_json():
+            recommend_drawing(temporary, drawing)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.rename(folder)
@@ -104,6 +110,7 @@ def publish(
     evaluation: Path | None,
     licence: str | None,
     half: bool = False,
+    drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
 ) -> str:
     """Upload an adapter to the hub as :func:`write_published` writes it.
 
@@ -114,6 +121,7 @@ def publish(
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
         half: Whether the weights are rounded to float16.
+        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
 
     Returns:
         The repository's address.
@@ -130,6 +138,7 @@ def publish(
             evaluation=evaluation,
             licence=licence,
             half=half,
+            drawing=drawing,
         )
         return push_to_hub(folder, repository, private=private)
 

@@ -14,12 +14,12 @@ from sgflux.settings.exporting import ExportConfig
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Write an adapter for other programs."""
     config = command.parse(ExportConfig, arguments)
-    check_adapter(config.adapter)
-    adapter, folder = config.adapter, config.output_dir
+    adapter, folder = check_adapter(config.adapter), config.output_dir
     card: Any = {
         "evaluation": config.evaluation,
         "licence": config.license,
         "half": config.half,
+        "drawing": config.drawing,
     }
     with ExitStack() as held:
         for place in (config.output, folder):

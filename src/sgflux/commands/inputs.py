@@ -54,21 +54,17 @@ def check_base(source: ModelSource) -> None:
     model_folder(source.rest, **source.hub, parts=())
 
 
-def check_adapter(adapter: str | Path, *, allow_download: bool = False) -> None:
-    """Check that a trained adapter is on this machine, or can be fetched.
+def check_adapter(adapter: str | Path, *, allow_download: bool = False) -> Path:
+    """Check that a trained adapter is on this machine, or can be fetched; returns its folder.
 
     Raises:
         SgfluxError: naming the folder or hub id.
     """
-    from sgflux.models.bundle_folder import (
-        CONFIG_FILE,
-        find_bundle,
-        read_description,
-        standing_folder,
-    )
+    from sgflux.models.bundle_folder import find_bundle, read_drawing
 
     folder = find_bundle(adapter, allow_download=allow_download)
-    read_description(standing_folder(folder) / CONFIG_FILE)
+    read_drawing(folder)
+    return folder
 
 
 def check_given(source: ModelSource, trained: TrainedAdapter) -> None:

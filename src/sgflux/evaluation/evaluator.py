@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,11 @@ from sgflux.evaluation.scoring import coverage, sensitivity, summary
 from sgflux.files.folder_lock import hold_folder
 from sgflux.files.writing import replace_file
 from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
+from sgflux.models.bundle_folder import find_bundle, read_drawing
 from sgflux.preflight.data import check_pictures
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.companions import ALONE, Companions
-from sgflux.settings.drawing import SizeSettings
+from sgflux.settings.drawing import NOTHING_RECOMMENDED, SizeSettings
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.flat import as_json, flat_values
 from sgflux.settings.shared import Crop
@@ -113,10 +115,17 @@ def evaluate(
     with holding:
         started = time.time()
         adapter, size, batch_size = config.trained.adapter, config.size, config.drawing.batch_size
+        recommended, bundle = NOTHING_RECOMMENDED, None
+        if adapter is not None:
+            bundle = find_bundle(adapter, allow_download=config.model.allow_download)
+            recommended = read_drawing(bundle)
+        steps, graph_scale = recommended.chosen(config.drawing.steps, config.drawing.graph_scale)
+        drawing = replace(config.drawing, steps=steps, graph_scale=graph_scale)
+        config = replace(config, drawing=drawing)  # the record has the numbers that are used
         if generator is None and config.generator == "model" and adapter is None:
             expect_no_adapter_needed(config.arms)
         readable = readable_examples(
-            config.data, vocabulary=config.vocabulary, adapter=adapter, say=say
+            config.data, vocabulary=config.vocabulary, adapter=bundle, say=say
         )
         examples = readable.examples
         images_dir = config.data.parent if config.images_dir is None else config.images_dir
@@ -160,7 +169,7 @@ def evaluate(
                 say(looked_at)
         pictures = RealPictures(images_dir) if has_pictures else None
         seen = check_overlap(
-            adapter if generator is None else None,
+            bundle if generator is None else None,
             examples,
             pictures,
             data=config.data,
@@ -198,8 +207,8 @@ def evaluate(
             )
             generator = ModelGenerator(
                 pipeline,
-                steps=config.drawing.steps,
-                graph_scale=config.drawing.graph_scale,
+                steps=steps,
+                graph_scale=graph_scale,
                 guidance=size.guidance,
                 height=size.height,
                 width=size.width,

@@ -39,6 +39,7 @@ from sgflux.models.bundle_checks import (
     bundle_digests,
     check_digests,
     check_sizes,
+    settings_digest,
 )
 from sgflux.models.bundle_folder import (
     BUNDLE_FORMAT,
@@ -48,6 +49,7 @@ from sgflux.models.bundle_folder import (
     standing_folder,
 )
 from sgflux.models.finite import check_finite
+from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.versions import installed_versions
 
 CONDITIONER_FILE = "graph_conditioner.safetensors"
@@ -145,7 +147,13 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     check_sizes(directory, _FILES, config)
     lora = config.family.read_lora(directory / LORA_FILE).in_float32()
     description = read_description(directory / CONFIG_FILE)
-    check_digests(directory, _FILES, description["adapter"], description.get("digests"))
+    check_digests(
+        directory,
+        _FILES,
+        description["adapter"],
+        description.get("digests"),
+        drawing=description.get("drawing"),
+    )
     _check_alpha(lora, config, directory)
     lora = lora.at_alpha(config.lora_alpha)
     state = {f"lora.{name}": value for name, value in lora.weights.items()}
@@ -172,9 +180,23 @@ def store_in_half(directory: Path) -> None:
     path = directory / CONFIG_FILE
     description = read_description(path)
     others = description["digests"]["files"]
-    description["digests"] = bundle_digests(
+    description["digests"] |= bundle_digests(
         directory, _FILES, description["adapter"], others=others
     )
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def recommend_drawing(directory: Path, drawing: RecommendedDrawing) -> None:
+    """Note in a bundle how its adapter is drawn best; what ``drawing`` leaves open stays.
+
+    Raises:
+        SgfluxError: if the folder is no bundle.
+    """
+    path = directory / CONFIG_FILE
+    description = read_description(path)
+    description["drawing"] = {**description.get("drawing", {}), **drawing.to_json()}
+    if "digests" in description:
+        description["digests"]["drawing"] = settings_digest(description["drawing"])
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 

@@ -41,6 +41,7 @@ class _Digests(msgspec.Struct):
     weights: dict[str, dict[str, str]]
     settings: str
     files: dict[Annotated[str, msgspec.Meta(pattern="^[^/]+$")], str] = {}
+    drawing: str | None = None
 
 
 # --- digests ------------------------------------------------------------------------------------
@@ -63,7 +64,7 @@ def bundle_digests(
     """
     return {
         "files": {name: _file_digest(directory / name) for name in others},
-        "settings": _settings_digest(settings),
+        "settings": settings_digest(settings),
         "weights": {
             name: {key: tensor_digest(value)[:_DIGITS] for key, value in _read(directory / name)}
             for name in files.values()
@@ -72,7 +73,12 @@ def bundle_digests(
 
 
 def check_digests(
-    directory: Path, files: Mapping[str, str], settings: Mapping[str, Any], digests: Any
+    directory: Path,
+    files: Mapping[str, str],
+    settings: Mapping[str, Any],
+    digests: Any,
+    *,
+    drawing: Any = None,
 ) -> None:
     """Compare a bundle with the digests that its description keeps.
 
@@ -80,7 +86,9 @@ def check_digests(
         directory: the bundle's folder.
         files: part -> name of its file.
         settings: the adapter's, as JSON.
-        digests: Result of :func:`bundle_digests`; None for an older bundle without any.
+        digests: Result of :func:`bundle_digests`, with the recommendation's under ``drawing``;
+            None for an older bundle without any.
+        drawing: the recommended drawing, as JSON; None: there is none.
 
     Raises:
         SgfluxError: naming the file, its changed tensors, and what became of them.
@@ -94,7 +102,12 @@ def check_digests(
         raise SgfluxError(
             f"{directory}: its description's digests are damaged: {error}; {WAY_OUT}"
         ) from error
-    if _settings_digest(settings) != saved.settings:
+    if (None if drawing is None else settings_digest(drawing)) != saved.drawing:
+        raise SgfluxError(
+            f"{directory}: the recommended steps and graph scale (drawing) are not those that were "
+            f"saved with the adapter; {WAY_OUT}"
+        )
+    if settings_digest(settings) != saved.settings:
         raise SgfluxError(
             f"{directory}: the adapter's settings (alpha, rank, blocks, ...) are not those that "
             f"were saved with its weights; {WAY_OUT}"
@@ -142,7 +155,8 @@ def _file_digest(path: Path) -> str:
         raise SgfluxError(f"{path} cannot be read: {error.strerror or error}; {WAY_OUT}") from error
 
 
-def _settings_digest(settings: Mapping[str, Any]) -> str:
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Return the digest of settings, as a bundle's description keeps it."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 

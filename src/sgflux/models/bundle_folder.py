@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.bases.hub import repository_folder
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.files.leftovers import outdated
 from sgflux.files.reading import read_json_object
+from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.settings.model_source import FILE_ENDINGS
 
 CONFIG_FILE = "sgflux_adapter.json"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 BUNDLE_FORMAT = 1
+
+BUNDLED_ADAPTER = "tiny"
+"""Name of the adapter that comes with the package."""
+_BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-adapter"
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,13 +32,22 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
     """The folder of a bundle.
 
     Args:
-        adapter: a folder, or ``user/name`` on the hub, with ``@revision`` behind it or without.
+        adapter: a folder, ``user/name`` on the hub, with ``@revision`` behind it or without, or
+            :data:`BUNDLED_ADAPTER`.
         allow_download: fetch it from the hub if it is not on this machine.
 
     Raises:
-        SgfluxError: if it is on the hub and cannot be had; a folder is looked into later.
+        SgfluxError: if it is on the hub and cannot be had, or is missing from the package; a folder
+            is looked into later.
     """
     name = os.fspath(adapter)
+    if is_bundled(name):
+        if not has_bundled():
+            raise SgfluxError(
+                f"there is no folder {name!r}, and this installation of sgflux comes without an "
+                "adapter of that name; train one with 'sgflux demo' and give its folder"
+            )
+        return _BUNDLED_FOLDER
     if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
         return Path(name)
     repo_id, _, revision = name.partition("@")
@@ -43,6 +57,16 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
         allow_download=allow_download,
         what=f"there is no folder {name!r}, and as an adapter on the hub it",
     )
+
+
+def is_bundled(adapter: str | os.PathLike[str]) -> bool:
+    """Whether an adapter's name means the one of the package: a folder of that name goes first."""
+    return os.fspath(adapter) == BUNDLED_ADAPTER and not Path(adapter).exists()
+
+
+def has_bundled() -> bool:
+    """Whether this installation has the adapter of the package."""
+    return (_BUNDLED_FOLDER / CONFIG_FILE).is_file()
 
 
 def standing_folder(directory: str | os.PathLike[str]) -> Path:
@@ -69,6 +93,18 @@ def read_description(path: Path) -> dict[str, Any]:
     if description.get("format") != BUNDLE_FORMAT:
         raise SgfluxError(f"{path}: expected format {BUNDLE_FORMAT} of an adapter's description")
     return description
+
+
+def read_drawing(directory: str | os.PathLike[str]) -> RecommendedDrawing:
+    """How the adapter of a bundle recommends that it is drawn.
+
+    Raises:
+        SgfluxError: if the folder is no bundle, or naming file and key of a damaged recommendation.
+    """
+    path = standing_folder(directory) / CONFIG_FILE
+    entry = read_description(path).get("drawing", {})
+    with located(path):
+        return RecommendedDrawing.from_json(entry)
 
 
 def find_training_adapter(source: str, *, allow_download: bool) -> Path:

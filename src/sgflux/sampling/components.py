@@ -10,7 +10,7 @@ from sgflux.bases.families import family_of_transformer
 from sgflux.bases.family import Components
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle
-from sgflux.models.bundle_folder import find_bundle
+from sgflux.models.bundle_folder import find_bundle, read_drawing
 from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.sampling.loading import adapter_on
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
@@ -59,13 +59,15 @@ def pipeline_of_components(
 
     Args:
         components: Diffusers pipeline whose modules are used.
-        adapter: Folder of a bundle, or ``user/name[@revision]`` of one on the hub.
+        adapter: Folder of a bundle, ``user/name[@revision]`` of one on the hub, or ``tiny``.
         allow_download: Fetch the bundle from the hub if it is not on this machine.
 
     Raises:
         SgfluxError: if the bundle cannot be loaded, or was trained on another base.
     """
-    config, state = load_bundle(find_bundle(adapter, allow_download=allow_download))
+    folder = find_bundle(adapter, allow_download=allow_download)
+    drawing = read_drawing(folder)
+    config, state = load_bundle(folder)
     parts = _parts(components, config.max_sequence_length)
     model = adapter_on(parts.transformer, config, state, text=parts.text_encoders)
     return ComponentsPipeline(
@@ -74,6 +76,7 @@ def pipeline_of_components(
             model=model.to(parts.transformer.device),
             model_id=str(getattr(components, "name_or_path", "") or ""),
             adapter_fingerprint=adapter_fingerprint(config, state),
+            drawing=drawing,
         )
     )
 

@@ -18,10 +18,11 @@ from sgflux.bases.memory.offload import offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.bundle import load_bundle
-from sgflux.models.bundle_folder import find_bundle
+from sgflux.models.bundle_folder import find_bundle, read_drawing
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
 from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.settings.drawing import NOTHING_RECOMMENDED
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 
@@ -44,9 +45,10 @@ def load_parts(
         SgfluxError: if a part cannot be loaded, the adapter was trained on another base, or nobody
             names the base.
     """
-    bundle_folder = None
+    bundle_folder, drawing = None, NOTHING_RECOMMENDED
     if adapter is not None:
         bundle_folder = find_bundle(adapter, allow_download=source.allow_download)
+        drawing = read_drawing(bundle_folder)
     if source.model_id is None and bundle_folder is not None:
         model_id, revision = base_of(bundle_folder)
         source = replace(source, model_id=model_id, revision=source.revision or revision)
@@ -98,6 +100,7 @@ def load_parts(
         "files": files,
         "model_id": source.name,
         "quantize": memory.quantize,
+        "drawing": drawing,
     }
 
 

@@ -47,6 +47,7 @@ from sgflux.sampling.inputs import (
 )
 from sgflux.sampling.loading import load_parts
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.drawing import NOTHING_RECOMMENDED, RecommendedDrawing
 from sgflux.settings.memory import MemorySettings, Quantization
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
@@ -69,6 +70,7 @@ class SceneGraphFluxPipeline:
         base_check: Comparison of the base with the one that the adapter was trained on; None: there
             is no adapter, or nothing was compared.
         quantize: Rounding of the base's matrices, for the record.
+        drawing: Steps and graph scale that the adapter recommends, for callers that give none.
         files: Object that must live as long as the pipeline, such as offloaded weights.
     """
 
@@ -82,6 +84,7 @@ class SceneGraphFluxPipeline:
     base_identity: BaseIdentity | None = None
     base_check: BaseCheck | None = None
     quantize: str = "none"
+    drawing: RecommendedDrawing = NOTHING_RECOMMENDED
     files: Any = None
 
     @classmethod
@@ -111,8 +114,8 @@ class SceneGraphFluxPipeline:
             model_id: ``tiny``, a diffusers FluxPipeline folder, an id on the hub, or a single
                 original-layout ``.safetensors`` with the transformer; None: the base that the
                 adapter's bundle names, or FLUX.1-schnell without an adapter.
-            adapter: Folder of a bundle (``final/`` of a run), or ``user/name[@revision]`` of one
-                on the hub; None for the base alone.
+            adapter: Folder of a bundle (``final/`` of a run), ``user/name[@revision]`` of one on
+                the hub, or ``tiny``, which comes with the package; None for the base alone.
             dtype: Precision of the frozen weights and the arithmetic; the adapter's weights are
                 float32.
             device: Device of all parts.
@@ -213,10 +216,10 @@ class SceneGraphFluxPipeline:
         graph: GraphInput | Sequence[GraphInput] = None,
         prompt: str | Sequence[str] | None = None,
         *,
-        num_inference_steps: int = 4,
+        num_inference_steps: int | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seed: int | Sequence[int] | None = None,
-        graph_scale: float = 1.0,
+        graph_scale: float | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -235,13 +238,14 @@ class SceneGraphFluxPipeline:
                 graph, or several of these.
             prompt: One text or several; None: the neutral text of each graph ("a photo of man and
                 horse"). One graph or one prompt goes with several of the other.
-            num_inference_steps: Euler steps.
+            num_inference_steps: Euler steps; None: as many as the adapter recommends, else 4.
             generator: Generator of the noise as in diffusers, one for all pictures or one for each.
             seed: Seed of the noise, in place of a generator: a sequence has one for each picture, a
                 single seed is the first of consecutive ones. Without both, seeds are random, and
                 the output names them.
             graph_scale: Extrapolation from the velocity without a graph towards the one with it:
                 v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time.
+                None: what the adapter recommends, else 1.
             guidance: Guidance scale, for a guidance-distilled model only; None: 3.5.
             height: Height in pixels; None: the autoencoder's own size.
             width: Width in pixels; None: the autoencoder's own size.
@@ -281,6 +285,11 @@ class SceneGraphFluxPipeline:
         else:
             of_boxes = tuple(own.initial_seed() for own in generator)
         use_adapter = self.model is not None if use_adapter is None else use_adapter
+        steps, graph_scale = self.drawing.chosen(
+            num_inference_steps,
+            graph_scale,
+            has_graph=any(one is not None and not one.is_null for one in graphs),
+        )
         height, width = self.picture_size(height, width)
         factor = self.autoencoder.downsample
         shape = (len(prompts), self.network.channels, height // factor, width // factor)
@@ -290,7 +299,7 @@ class SceneGraphFluxPipeline:
             prompts,
             noise,
             layouts=layouts_for(self.model if use_adapter else None, graphs, of_boxes, boxes),
-            steps=num_inference_steps,
+            steps=steps,
             graph_scale=graph_scale,
             guidance=guidance,
             use_adapter=use_adapter,
@@ -313,8 +322,8 @@ class SceneGraphFluxPipeline:
         prompts: Sequence[str],
         seeds: Sequence[int],
         *,
-        steps: int = 4,
-        graph_scale: float = 1.0,
+        steps: int | None = None,
+        graph_scale: float | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -328,7 +337,7 @@ class SceneGraphFluxPipeline:
                 not checked again.
             prompts: B texts.
             seeds: B seeds of the noise.
-            steps: Euler steps.
+            steps: Euler steps; None: as many as the adapter recommends, else 4.
             graph_scale, guidance, height, width, use_adapter, boxes: Settings of :meth:`__call__`.
 
         Raises:
@@ -425,8 +434,8 @@ class SceneGraphFluxPipeline:
         graph: SceneGraph | None,
         prompt: str,
         seed: int,
-        steps: int,
-        graph_scale: float = 1.0,
+        steps: int | None,
+        graph_scale: float | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -435,6 +444,8 @@ class SceneGraphFluxPipeline:
     ) -> dict[str, Any]:
         """Describe how a picture is made, as plain JSON; equal records give equal pictures."""
         height, width = self.picture_size(height, width)
+        has_graph = graph is not None and not graph.is_null
+        steps, graph_scale = self.drawing.chosen(steps, graph_scale, has_graph=has_graph)
         return {
             "graph": None if graph is None else graph.to_json(),
             "prompt": prompt,

@@ -2,18 +2,76 @@
 
 from __future__ import annotations
 
-from sgflux.settings.checks import Count, settings
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from sgflux.settings.checks import Count, Must, expect, settings, typed_settings
+
+_STANDARD_STEPS, _STANDARD_GRAPH_SCALE = 4, 1.0  # without a recommendation
+
+RecommendedSteps = Annotated[
+    int, Must("be a whole number from 1 to 1000", lambda value: 1 <= value <= 1000)
+]
+RecommendedScale = Annotated[float, Must("lie between 0 and 10", lambda value: 0 <= value <= 10)]
+
+
+@settings
+class RecommendedDrawing:
+    """How an adapter recommends that it is drawn; None: it recommends nothing."""
+
+    steps: RecommendedSteps | None = None
+    """Number of denoising steps of a picture."""
+    graph_scale: RecommendedScale | None = None
+    """Strength of the graph."""
+
+    @classmethod
+    def from_json(cls, entry: object) -> RecommendedDrawing:
+        """Read the entry ``drawing`` of a bundle's description.
+
+        Raises:
+            ConfigError: naming the key that is unknown or has a wrong value.
+        """
+        expect(isinstance(entry, Mapping), "drawing", entry, "be a table of steps and graph_scale")
+        return cls(**typed_settings(entry, cls, group="drawing."))  # type: ignore[arg-type]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is recommended; :meth:`from_json` reads it."""
+        named = {"steps": self.steps, "graph_scale": self.graph_scale}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def chosen(
+        self, steps: int | None = None, graph_scale: float | None = None, *, has_graph: bool = True
+    ) -> tuple[int, float]:
+        """Return the steps and graph scale of a picture: as given, else recommended, else 4 and 1.
+
+        Args:
+            steps: Number of steps that the user gives; None: not given.
+            graph_scale: Strength of the graph that the user gives; None: not given.
+            has_graph: Whether the picture has a graph; a recommended scale is only for those.
+        """
+        if steps is None:
+            steps = _STANDARD_STEPS if self.steps is None else self.steps
+        if graph_scale is None:
+            own = self.graph_scale if has_graph else None
+            graph_scale = _STANDARD_GRAPH_SCALE if own is None else own
+        return steps, graph_scale
+
+
+NOTHING_RECOMMENDED = RecommendedDrawing()
+"""Recommendation of a base alone, and of an adapter that has none."""
 
 
 @settings
 class DrawingSettings:
     """How pictures are drawn: Euler steps, strength of the graph and batches."""
 
-    steps: Count = 4
-    """Number of denoising steps of a picture: 4 suit FLUX.1-schnell, 8 suit the bundled model."""
-    graph_scale: float = 1.0
+    steps: Count | None = None
+    """Number of denoising steps of a picture: 4 suit FLUX.1-schnell, 8 suit the bundled model. By
+    default it is what the adapter recommends, and else 4."""
+    graph_scale: float | None = None
     """Strength of the graph: 1 is as trained, 0 ignores the graph, and larger values exaggerate it.
-    Any value but 1 takes a second forward pass in each step."""
+    Any value but 1 takes a second forward pass in each step. By default it is what the adapter
+    recommends, and else 1."""
     batch_size: Count = 8
     """Number of pictures that are drawn at once."""
 

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
-from sgflux.settings.checks import expect_defaults
+from sgflux.settings.checks import expect_defaults, typed
+from sgflux.settings.drawing import RecommendedDrawing, RecommendedScale, RecommendedSteps
 from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OutputDir
@@ -19,7 +20,7 @@ class ExportConfig:
     """Write an adapter's LoRA for other programs, or publish the whole adapter."""
 
     adapter: Path
-    """Folder of a trained adapter (final/ of a run)."""
+    """Folder of a trained adapter (final/ of a run), or 'tiny', which comes with sgflux."""
     format: LoraFormat | None = None
     """Layout of the file of --output. 'kohya' is read by ComfyUI, sd-scripts and diffusers, with
     alpha beside each layer. 'diffusers' is read by diffusers, ComfyUI, ai-toolkit and sd-scripts'
@@ -36,6 +37,12 @@ class ExportConfig:
     which diffusers draws graphs. It must be new, empty, or hold an older adapter."""
     half: bool = False
     """Round the weights of the published adapter to float16, which halves its files."""
+    default_steps: RecommendedSteps | None = None
+    """Number of steps with which the published adapter is drawn where the user gives none. By
+    default it is as the adapter has it."""
+    default_graph_scale: RecommendedScale | None = None
+    """Graph scale with which the published adapter is drawn where the user gives none. By default
+    it is as the adapter has it."""
     push_to_hub: str | None = None
     """Repository on the hub (user/name) as which the whole adapter is published."""
     evaluation: Input[Path | None] = None
@@ -58,9 +65,10 @@ class ExportConfig:
                 "--push-to-hub"
             )
         if not publishes:
-            expect_defaults(
-                self, "without output_dir or push_to_hub", "evaluation", "license", "half"
-            )
+            names = ("evaluation", "license", "half", "default_steps", "default_graph_scale")
+            expect_defaults(self, "without output_dir or push_to_hub", *names)
+        typed("default_steps", self.default_steps, RecommendedSteps | None)
+        typed("default_graph_scale", self.default_graph_scale, RecommendedScale | None)
         if self.half and self.evaluation is not None:
             raise SgfluxError(
                 "evaluation has the figures of other weights than half writes; export with half "
@@ -70,6 +78,11 @@ class ExportConfig:
             expect_defaults(self, "without format and output", "scale")
         if self.push_to_hub is None:
             expect_defaults(self, "without push_to_hub", "private")
+
+    @property
+    def drawing(self) -> RecommendedDrawing:
+        """How the published adapter is to be drawn."""
+        return RecommendedDrawing(steps=self.default_steps, graph_scale=self.default_graph_scale)
 
 
 @dataclass(frozen=True, kw_only=True)

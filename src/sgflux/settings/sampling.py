@@ -73,7 +73,8 @@ class SampleConfig:
             raise SgfluxError("compare needs a graph to compare with")
         if not has_graph:
             expect_defaults(self, "without a graph", "boxes")
-            expect_defaults(self.drawing, "without a graph", "graph_scale")
+            if self.drawing.graph_scale != 1:
+                expect_defaults(self.drawing, "without a graph", "graph_scale")
             expect_defaults(self.vocabulary, "without a graph", "vocabulary")
         expect_least(self, 1, "num_images")
         expect_seeds(self.seed, self.num_images)

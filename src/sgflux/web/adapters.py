@@ -6,10 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sgflux.models.bundle_folder import CONFIG_FILE
-
-BUNDLED: tuple[str, ...] = ()
-"""Adapters that come with the package, by the name that ``--adapter`` takes."""
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, has_bundled, is_bundled
 
 HOW_TO_GET_ONE = (
     "No trained adapter was found under {folder}. 'make demo' in a checkout, or 'sgflux demo', "
@@ -22,12 +19,13 @@ _DEPTH = 5
 
 
 def find_adapters(folder: Path) -> list[str]:
-    """Return the adapters to choose from: bundled ones, then those below a folder, newest first.
+    """Return the adapters to choose from: the package's, then those below a folder, newest first.
 
     Args:
         folder: Folder of trainings, usually ``runs``; it need not be there.
     """
-    return [*BUNDLED, *find_runs(folder, CONFIG_FILE)]
+    bundled = [BUNDLED_ADAPTER] if has_bundled() and is_bundled(BUNDLED_ADAPTER) else []
+    return [*bundled, *find_runs(folder, CONFIG_FILE)]
 
 
 def find_runs(folder: Path, name: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
-from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle, read_description, standing_folder
+from sgflux.models.bundle_folder import find_bundle, read_drawing
+from sgflux.settings.drawing import NOTHING_RECOMMENDED
 from sgflux.settings.model_source import ModelSource
 from sgflux.web.adapters import HOW_TO_GET_ONE, find_adapters
 from sgflux.web.choice import Choice
@@ -29,6 +31,7 @@ from sgflux.world.icons import OBJECT_NAMES
 
 FIRST_GRAPH = "dog, above, box"
 NO_ADAPTER = "none: the base model alone"
+_STEPS = 8  # where the adapter recommends none
 _KEPT = 30  # drawings of the history
 
 
@@ -125,6 +128,7 @@ class DrawTab:
                 label="Adapter",
                 trouble=self._trouble_with_adapter,
                 none_found=HOW_TO_GET_ONE.format(folder=self._runs),
+                on_change=self._on_adapter,
                 given=self._given_adapter,
                 otherwise=NO_ADAPTER,
             )
@@ -136,9 +140,10 @@ class DrawTab:
                 validation=self._trouble_with_model,
             ).props("outlined dense stack-label hide-bottom-space")
             self._model_id.classes("sg-field")
+            self._started = steps, scale = self._recommended()
             with Element("div").classes("sg-sliders"):
-                self._steps = _slider("Steps", low=1, high=32, step=1, value=8)
-                self._scale = _slider("Graph scale", low=0, high=4, step=0.1, value=1)
+                self._steps = _slider("Steps", low=1, high=32, step=1, value=steps)
+                self._scale = _slider("Graph scale", low=0, high=4, step=0.1, value=scale)
             with Element("div").classes("sg-seed"):
                 self._seed = ui.number(
                     "Seed",
@@ -270,10 +275,28 @@ class DrawTab:
         if adapter is not None:
             try:
                 folder = find_bundle(adapter, allow_download=self._model.allow_download)
-                read_description(standing_folder(folder) / CONFIG_FILE)
+                read_drawing(folder)
             except SgfluxError as error:
                 return str(error)
         return None
+
+    def _recommended(self) -> tuple[int, float]:
+        """Steps and graph scale that the sliders start with."""
+        drawing, adapter = NOTHING_RECOMMENDED, self._chosen_adapter()
+        if adapter is not None:
+            # What is wrong with an adapter is said at its field, and it may not be fetched yet.
+            with suppress(SgfluxError):
+                drawing = read_drawing(find_bundle(adapter, allow_download=False))
+        return drawing.chosen(drawing.steps or _STEPS)
+
+    def _on_adapter(self) -> None:
+        """Move the sliders that nobody has moved to what the adapter recommends."""
+        sliders, started = (self._steps, self._scale), self._started
+        self._started = self._recommended()
+        for slider, before, now in zip(sliders, started, self._started, strict=True):
+            if slider.value == before:
+                slider._props["max"] = max(slider._props["max"], now)
+                slider.value = now
 
     def _chosen_model(self) -> str | None:
         return str(self._model_id.value or "").strip() or None
@@ -438,7 +461,7 @@ def _slider(label: str, *, low: float, high: float, step: float, value: float) -
         with Element("span"):
             text("span", label)
             shown = text("output", f"{value:g}")
-        slider = ui.slider(min=low, max=high, step=step, value=value)
+        slider = ui.slider(min=low, max=max(high, value), step=step, value=value)
         slider._props["aria-label"] = label
     slider.on_value_change(lambda event: shown.set_text(f"{event.value:g}"))
     return slider

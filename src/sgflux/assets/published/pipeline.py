@@ -81,8 +81,8 @@ class SceneGraphPipeline(FluxPipeline):
         prompt: Any = None,
         *,
         graph: Any = None,
-        graph_scale: float = 1.0,
-        num_inference_steps: int = 4,
+        graph_scale: float | None = None,
+        num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -96,8 +96,9 @@ class SceneGraphPipeline(FluxPipeline):
             prompt: One text or several; None: the graph's objects, "a photo of man and horse".
             graph: Text like "man, riding, horse; man, wearing, hat", or several; None: no graph,
                 so that the adapter's LoRA acts alone.
-            graph_scale: Factor on the difference that the graph makes to the velocity.
-            num_inference_steps: 4 suit FLUX.1-schnell.
+            graph_scale: Factor on the difference that the graph makes to the velocity; None: what
+                the adapter recommends, else 1.
+            num_inference_steps: 4 suit FLUX.1-schnell; None: what the adapter recommends, else 4.
             guidance_scale: Guidance scale, for a guidance-distilled base (FLUX.1-dev) only.
             height, width: Size in pixels; None: the base's own size.
             generator: A torch.Generator, or one for each picture.

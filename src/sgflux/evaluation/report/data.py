@@ -28,6 +28,7 @@ from sgflux.evaluation.report.shapes import (
 )
 from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
 from sgflux.graphs.scene_graph import SceneGraph, Triple
+from sgflux.models.bundle_folder import is_bundled
 
 
 @dataclass(frozen=True)
@@ -171,8 +172,10 @@ def read_evaluation(folder: Path, *, metrics: Path | None = None) -> Evaluation:
 
 def find_metrics(adapter: str | Path | None) -> Path | None:
     """The curves of an adapter's training, which a run keeps beside the adapter; None: none."""
-    path = None if adapter is None else Path(adapter).parent / "metrics.jsonl"
-    return path if path is not None and path.is_file() else None
+    if adapter is None or is_bundled(adapter):
+        return None
+    path = Path(adapter).parent / "metrics.jsonl"
+    return path if path.is_file() else None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
