@@ -20,6 +20,9 @@ import pytest
 from PIL import Image
 
 from sgflux.data.pictures import read_picture
+from sgflux.models.bundle import recommend_drawing
+from sgflux.models.bundle_folder import has_bundled
+from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.evaluations import read_rows
@@ -77,7 +80,8 @@ def serve(runs: Path, *flags: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def address(runs: Path) -> Iterator[str]:
-    yield from serve(runs, "--model-id", "tiny")
+    adapter = runs / "demo" / "training" / "final"
+    yield from serve(runs, "--model-id", "tiny", "--adapter", str(adapter))
 
 
 @pytest.fixture(scope="module")
@@ -345,6 +349,20 @@ def test_a_window_that_is_narrowed_still_shows_the_whole_graph(page: Any) -> Non
     page.wait_for_function(inside, arg=canvas["x"] + canvas["width"])
 
 
+def test_the_sliders_begin_with_what_the_adapter_recommends(browser: Any, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "final", "tiny", strength=0.1)
+    recommend_drawing(folder, RecommendedDrawing(steps=40, graph_scale=1.5))
+    other = write_adapter(tmp_path / "other", "tiny", strength=0.1)
+    for address in serve(tmp_path, "--adapter", str(folder)):
+        for page in opened(browser, address):
+            expect, shown = playwright.expect, page.locator(".sg-slider output")
+            expect(shown).to_have_text(["40", "1.5"])
+            page.get_by_label("Adapter").fill(str(other))
+            page.get_by_label("Adapter").press("Enter")
+            expect(shown).to_have_text(["8", "1"])
+
+
+@pytest.mark.skipif(has_bundled(), reason="an adapter comes with this package")
 def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path: Path) -> None:
     for address in serve(tmp_path):
         for page in opened(browser, address):
