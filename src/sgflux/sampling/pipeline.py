@@ -244,8 +244,8 @@ class SceneGraphFluxPipeline:
                 single seed is the first of consecutive ones. Without both, seeds are random, and
                 the output names them.
             graph_scale: Extrapolation from the velocity without a graph towards the one with it:
-                v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time.
-                None: what the adapter recommends, else 1.
+                v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time. With
+                None it is what the adapter recommends, else 1.
             guidance: Guidance scale, for a guidance-distilled model only; None: 3.5.
             height: Height in pixels; None: the autoencoder's own size.
             width: Width in pixels; None: the autoencoder's own size.
