@@ -30,7 +30,7 @@ class PageFlags:
     runs: Input[Path | None] = None
     """Folder in which adapters, trainings and evaluations are looked for. By default it is runs/,
     which need not be there. Without --adapter, the page begins with the adapter that comes
-    with sgflux ('tiny'), and without that one with the newest adapter there."""
+    with sgflux ('tiny'), or else with the newest adapter in the folder."""
     judge: str | None = None
     """Judge that reads the pictures, as in 'sgflux eval --help'; 'none' leaves them unread. By
     default it is 'world' for pictures of the bundled model, and else 'none'."""
