@@ -222,6 +222,22 @@ def test_half_of_the_size_has_the_rounded_weights(
     assert "evaluate that folder" in capsys.readouterr().err
 
 
+def test_half_of_a_bundle_without_digests_and_of_a_damaged_one(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = Path(shutil.copytree(adapter, tmp_path / "old"))
+    description = json.loads((old / "sgflux_adapter.json").read_text())
+    digests = description.pop("digests")
+    (old / "sgflux_adapter.json").write_text(json.dumps(description))
+    assert publish(old, tmp_path / "half", "--half") == 0
+    load_bundle(tmp_path / "half")
+    digests["weights"]["graph_encoder.safetensors"]["pool.bias"] = "0" * 16
+    (old / "sgflux_adapter.json").write_text(json.dumps({**description, "digests": digests}))
+    assert publish(old, tmp_path / "damaged", "--half") != 0
+    assert "pool.bias" in capsys.readouterr().err
+    assert not (tmp_path / "damaged").exists()
+
+
 def test_weights_beyond_float16_are_refused(adapter: Path, tmp_path: Path) -> None:
     config, state = load_bundle(adapter)
     name = next(name for name in state if name.startswith("conditioner."))

@@ -169,8 +169,9 @@ def store_in_half(directory: Path) -> None:
     """Round the weights of a bundle to float16, in its files, which become half as large.
 
     Raises:
-        SgfluxError: if a weight is beyond what float16 holds.
+        SgfluxError: if the bundle is damaged, or a weight is beyond what float16 holds.
     """
+    load_bundle(directory)  # whose digests are compared before they are replaced
     for path in (directory / name for name in _FILES.values()):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -179,10 +180,9 @@ def store_in_half(directory: Path) -> None:
         save_file(weights, path, metadata=metadata)
     path = directory / CONFIG_FILE
     description = read_description(path)
-    others = description["digests"]["files"]
-    description["digests"] |= bundle_digests(
-        directory, _FILES, description["adapter"], others=others
-    )
+    saved = description.get("digests") or {}
+    found = bundle_digests(directory, _FILES, description["adapter"], others=saved.get("files", ()))
+    description["digests"] = {**saved, **found}
     path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
