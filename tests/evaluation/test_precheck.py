@@ -23,6 +23,7 @@ from sgflux.evaluation.arms import Arm, make_items, plan_pictures
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.precheck import check_graphs
 from sgflux.evaluation.readable import ReadableExamples
+from sgflux.models.bundle_folder import BUNDLE_FORMAT, CONFIG_FILE
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.settings.model_source import ModelSource
 
@@ -62,6 +63,8 @@ def test_what_is_ranked_is_looked_at_before_the_model_is_loaded(
         raise SgfluxError("the model is loaded")
 
     data = write(tmp_path, predicates=["on", "in"])
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / CONFIG_FILE).write_text(json.dumps({"format": BUNDLE_FORMAT}))
     monkeypatch.setattr(
         evaluator,
         "readable_examples",
