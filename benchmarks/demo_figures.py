@@ -6,8 +6,8 @@
     python benchmarks/demo_figures.py
 
 writes ``benchmarks/results/demo.json`` and, from it, the parts between two marks of README.md and
-docs/results.md, so that no figure there is typed by hand. ``--reprint`` writes both pages from
-the JSON.
+docs/results.md, so that no figure there is typed by hand. A demo that was not run keeps the figures
+that the JSON has of it. ``--reprint`` writes both pages from the JSON.
 """
 
 from __future__ import annotations
@@ -246,6 +246,25 @@ def _cell(entry: dict[str, Any] | None) -> str:
     return f"{figure.percent} ({figure.interval})" if figure.interval else figure.percent
 
 
+def recorded(runs: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """Read the demos below a folder; one that is not there keeps what the JSON says of it.
+
+    Raises:
+        SgfluxError: if a demo is neither there nor in the JSON.
+    """
+    before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    demos = {}
+    for name, command in COMMANDS.items():
+        if (runs / name).is_dir():
+            demos[name] = record(runs / name, command)
+        elif name in before:
+            print(f"{name}: {runs / name} is not there, so its figures stay as they are")
+            demos[name] = before[name]
+        else:
+            raise SgfluxError(f"{runs / name} is not there; run '{command}'")
+    return demos
+
+
 def main() -> None:
     """Read the demos, write the figures and both pages, and print the parts written there."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -259,7 +278,7 @@ def main() -> None:
     if given.reprint:
         demos = json.loads(given.out.read_text(encoding="utf-8"))
     else:
-        demos = {name: record(given.runs / name, command) for name, command in COMMANDS.items()}
+        demos = recorded(given.runs, given.out)
         write_json(given.out, demos)
     for page, block in blocks(demos).items():
         write_between_marks(given.pages / page, block)

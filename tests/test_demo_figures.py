@@ -22,6 +22,7 @@ from demo_figures import (
     as_text,
     blocks,
     record,
+    recorded,
     write_between_marks,
 )
 
@@ -122,3 +123,19 @@ def test_a_page_is_written_between_its_marks(tmp_path: Path) -> None:
 def test_a_page_says_what_the_committed_figures_say(page: str) -> None:
     demos = json.loads((ROOT / "benchmarks/results/demo.json").read_text(encoding="utf-8"))
     assert blocks(demos)[page] in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_a_demo_that_was_not_run_keeps_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = demos_in(tmp_path, monkeypatch)
+    before["full"]["seconds"] = {"training": 1.0}
+    out = tmp_path / "demo.json"
+    out.write_text(json.dumps(before))
+    found = recorded(tmp_path / "runs", out)
+    assert list(found) == list(COMMANDS)
+    assert found["full"] == before["full"]
+    assert found["demo"] == record(tmp_path / "runs" / "demo", "sgflux demo")
+    out.write_text(json.dumps({"demo-control": before["demo-control"]}))
+    with pytest.raises(SgfluxError, match="run 'sgflux demo --full'"):
+        recorded(tmp_path / "runs", out)
