@@ -56,10 +56,10 @@ from ablation_plan import (
     has_time_of_its_own,
     planned_units,
     steps_per_second,
-    write_json,
 )
 from ablation_report import GAIN_OF, as_table, draw, figures_of, summary
 from ablation_rows import PLAIN, RECIPES, Recipe
+from result_files import write_json
 
 import sgflux
 from sgflux.bases.hub import resolve_model_id

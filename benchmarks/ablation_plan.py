@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ablation_rows import Recipe
+from result_files import write_json
 
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replacing
 
 BUDGETS = ("examples", "time")
 """What two recipes have in common: how many examples they see, or how long they train."""
@@ -188,9 +188,3 @@ def steps_per_second(folder: Path) -> float:
     if not rates:
         raise SgfluxError(f"{path} says of no step how long it took; delete {folder}")
     return statistics.median(rates)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically."""
-    with replacing(path) as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode())

@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ablation_plan import BUDGETS, write_json
+from ablation_plan import BUDGETS
+from result_files import write_json
 
 from sgflux.files.writing import replacing
 from sgflux.intervals import student_t95

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ablation_plan import write_json
+from result_files import write_json
 
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.world.chance import CHANCE_FILE

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from ablation_plan import write_json
+from result_files import write_json
 
 from sgflux.evaluation.correction import ErrorRates, corrected
 from sgflux.evaluation.metrics import Estimate, mean_estimate

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ablation_plan import write_json
+from result_files import write_json
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.records import RESULTS

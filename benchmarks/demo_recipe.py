@@ -21,7 +21,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT, machine, write_json
+from measuring import ROOT, machine
+from result_files import write_json
 
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import JudgedPicture

@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 from hard_graphs import given_command, read_arguments
-from measuring import ROOT, machine, write_json
+from measuring import ROOT, machine
 from PIL import Image
+from result_files import write_json
 
 from sgflux.data.pictures import contact_sheet
 from sgflux.data.prompts import prompts_for_graph

@@ -56,7 +56,8 @@ from gpu_speed import (  # noqa: E402
     world_base,
 )
 from gpu_tables import short_table  # noqa: E402
-from measuring import Place, commit, source_digest, today, versions, write_json  # noqa: E402
+from measuring import Place, commit, source_digest, today, versions  # noqa: E402
+from result_files import write_json  # noqa: E402
 
 from sgflux.errors import first_line  # noqa: E402
 

@@ -41,7 +41,8 @@ import hard_graphs
 import torch
 from gpu import RowTimeoutError, at_most, error_line
 from gpu_speed import rate, step_times
-from measuring import ROOT, Place, commit, source_digest, today, versions, write_json
+from measuring import ROOT, Place, commit, source_digest, today, versions
+from result_files import write_json
 
 from sgflux.settings.training import read_settings
 from sgflux.settings.world_models import TrainBaseConfig

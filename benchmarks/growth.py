@@ -38,8 +38,9 @@ from typing import Any
 import checkout  # noqa: F401
 import torch
 from cache import memory_mib
-from measuring import Place, alternate, machine, significant, write_json
+from measuring import Place, alternate, machine, significant
 from PIL import Image
+from result_files import write_json
 from ways import Ours, Task
 
 from sgflux.bases.flux1.load import load_transformer

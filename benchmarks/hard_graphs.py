@@ -28,7 +28,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from measuring import ROOT, machine, write_json
+from measuring import ROOT, machine
+from result_files import write_json
 
 from sgflux.data.examples import read_examples
 from sgflux.data.graph_texts import WORDINGS

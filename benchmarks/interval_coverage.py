@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from ablation_plan import write_json
+from result_files import write_json
 
 from sgflux.files.writing import replacing
 from sgflux.intervals import Layout, difference_interval, exact_interval, share_interval

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import os
 import platform
 import statistics
@@ -25,8 +24,6 @@ from typing import Any, Protocol
 
 import checkout
 import torch
-
-from sgflux.files.writing import replacing
 
 ROOT = checkout.ROOT
 
@@ -295,13 +292,6 @@ def largest_batch(enough: Callable[[int], bool], *, limit: int, guess: int = 0) 
 
 
 # --- files and libraries --------------------------------------------------------------------------
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
 
 
 @contextmanager

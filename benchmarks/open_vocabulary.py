@@ -44,7 +44,8 @@ from typing import Any
 
 from ablation_plan import steps_per_second
 from hard_graphs import cell, make_world, without_folders
-from measuring import ROOT, machine, write_json
+from measuring import ROOT, machine
+from result_files import write_json
 
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.prompts import prompt_for

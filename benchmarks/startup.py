@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import checkout
-from measuring import machine, significant, write_json
+from measuring import machine, significant
+from result_files import write_json
 
 from sgflux.commands import COMMANDS
 

@@ -31,7 +31,8 @@ import checkout  # noqa: F401
 import torch
 from diffusers import FluxPipeline, FluxTransformer2DModel
 from diffusers.utils.logging import disable_progress_bar
-from measuring import ROOT, Action, Place, Way, alternate, machine, write_json
+from measuring import ROOT, Action, Place, Way, alternate, machine
+from result_files import write_json
 from ways import LOSSES, VANILLA, VANILLA_MATH, Ours, Task, Vanilla
 
 from sgflux.bases.flux1.load import load_transformer

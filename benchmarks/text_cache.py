@@ -28,7 +28,8 @@ import checkout  # noqa: F401
 import numpy as np
 import torch
 from diffusers import FluxTransformer2DModel
-from measuring import machine, significant, write_json
+from measuring import machine, significant
+from result_files import write_json
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel
 
