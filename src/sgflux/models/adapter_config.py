@@ -20,6 +20,7 @@ from sgflux.models.encoders import complete_settings
 from sgflux.models.graph_encoder import GraphEncoder
 from sgflux.settings.adapter import GraphMode, LoraTargets
 from sgflux.settings.checks import Count, Positive, Whole, settings, typed
+from sgflux.settings.graph_encoder import BOX_SETTINGS, BOX_SETTINGS_OF_TOKENS
 
 _SIZES = ("_layers", "_dim", "_channels")
 """Endings of what a base's description has to say in whole numbers."""
@@ -61,7 +62,7 @@ class AdapterConfig:
         _ = self.base_identity  # raises, if it is none
         encoder = complete_settings(self.encoder, text_dim=self.text_dim)
         form = self.graph_mode, self.tokens_per_triple
-        for name in ("box_positions", "box_attention"):
+        for name in BOX_SETTINGS_OF_TOKENS:
             if encoder.get(name) and form != ("token", 3):
                 raise SgfluxError(
                     f"{name} concerns a triple's three tokens: it needs graph_mode 'token' and 3 "
@@ -69,6 +70,11 @@ class AdapterConfig:
                 )
         object.__setattr__(self, "encoder", encoder)
         object.__setattr__(self, "base", dict(self.base))
+
+    @property
+    def takes_layouts(self) -> bool:
+        """Whether boxes of objects have an effect."""
+        return any(self.encoder.get(name) for name in BOX_SETTINGS)
 
     @property
     def base_identity(self) -> BaseIdentity | None:

@@ -127,8 +127,7 @@ def save_bundle(
         description["digests"] = bundle_digests(
             temporary, _FILES, config.to_json(), others=files or ()
         )
-        text = json.dumps(description, indent=2) + "\n"
-        (temporary / CONFIG_FILE).write_text(text, encoding="utf-8")
+        _write_description(temporary, description)
         replace_folder(temporary, directory)
 
 
@@ -178,12 +177,11 @@ def store_in_half(directory: Path) -> None:
         weights = {name: value.half() for name, value in read_tensors(path).items()}
         check_finite(weights, where=f"{path} in float16")
         save_file(weights, path, metadata=metadata)
-    path = directory / CONFIG_FILE
-    description = read_description(path)
+    description = read_description(directory / CONFIG_FILE)
     saved = description.get("digests") or {}
     found = bundle_digests(directory, _FILES, description["adapter"], others=saved.get("files", ()))
     description["digests"] = {**saved, **found}
-    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _write_description(directory, description)
 
 
 def recommend_drawing(directory: Path, drawing: RecommendedDrawing) -> None:
@@ -192,12 +190,16 @@ def recommend_drawing(directory: Path, drawing: RecommendedDrawing) -> None:
     Raises:
         SgfluxError: if the folder is no bundle.
     """
-    path = directory / CONFIG_FILE
-    description = read_description(path)
+    description = read_description(directory / CONFIG_FILE)
     description["drawing"] = {**description.get("drawing", {}), **drawing.to_json()}
     if "digests" in description:
         description["digests"]["drawing"] = settings_digest(description["drawing"])
-    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    _write_description(directory, description)
+
+
+def _write_description(directory: Path, description: Mapping[str, Any]) -> None:
+    text = json.dumps(description, indent=2) + "\n"
+    (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
 
 def _check_alpha(lora: LoraWeights, config: AdapterConfig, directory: Path) -> None:

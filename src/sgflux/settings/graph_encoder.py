@@ -20,6 +20,9 @@ EncoderKind = Literal["native", "cgip"]
 BOX_SETTINGS = ("read_boxes", "box_positions", "box_attention")
 """Settings by which boxes reach the model, each in its way."""
 
+BOX_SETTINGS_OF_TOKENS = ("box_positions", "box_attention")
+"""Those of them that concern the three graph tokens of a triple."""
+
 _OWN = (
     "freeze_graph_encoder",
     "number_triples",

@@ -19,7 +19,7 @@ from sgflux.settings.data import DataSettings
 from sgflux.settings.files import read_settings_file
 from sgflux.settings.flat import Group, Prefixless, as_json, flat_values
 from sgflux.settings.flow import FlowSettings
-from sgflux.settings.graph_encoder import BOX_SETTINGS, GraphEncoderSettings
+from sgflux.settings.graph_encoder import BOX_SETTINGS, BOX_SETTINGS_OF_TOKENS, GraphEncoderSettings
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.memory import MemorySettings
@@ -166,7 +166,7 @@ class TrainConfig:
                 "lambda_layout trains a predictor of boxes that nothing would read; give "
                 f"{' or '.join(BOX_SETTINGS)} as well"
             )
-        for name in ("box_positions", "box_attention"):
+        for name in BOX_SETTINGS_OF_TOKENS:
             if getattr(self.encoder, name) and self.adapter.graph_mode != "token":
                 raise ConfigError(
                     f"{name} concerns graph tokens, of which graph_mode "

@@ -27,7 +27,7 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.flow import FlowSettings
-from sgflux.settings.graph_encoder import GraphEncoderSettings
+from sgflux.settings.graph_encoder import BOX_SETTINGS, GraphEncoderSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.optimizer import OptimizerSettings
@@ -185,9 +185,7 @@ def adapted_model(
                 "hidden_dim": encoder.graph_encoder_dim,
                 "layers": encoder.graph_encoder_layers,
                 "number_triples": encoder.number_triples,
-                "read_boxes": encoder.read_boxes,
-                "box_positions": encoder.box_positions,
-                "box_attention": encoder.box_attention,
+                **{name: getattr(encoder, name) for name in BOX_SETTINGS},
                 "predict_layout": predicts_layout,
             }
             if pretrained is None
