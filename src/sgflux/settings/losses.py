@@ -22,10 +22,12 @@ from sgflux.settings.checks import (
     from_flat,
     settings,
 )
+from sgflux.settings.classifier import ClassifierKind
 from sgflux.settings.flat import Group, Input
 from sgflux.settings.validation import SelectBy
 
-RankerKind = Literal["flow", "latent", "saliency"]
+RankerKind = Literal["flow", ClassifierKind]
+"""The model's own error, or a classifier of either kind."""
 
 
 def weight_of(term: Any) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.settings.losses import RankingSettings
+from sgflux.settings.losses import RankerKind, RankingSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
@@ -32,7 +32,7 @@ from sgflux.training.terms.ranking.saliency import SaliencyRanker
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 from sgflux.training.validation import ErrorOf, Validator
 
-RANKERS: Mapping[str, Callable[[Any], Ranker]] = {
+RANKERS: Mapping[RankerKind, Callable[[Any], Ranker]] = {
     "flow": lambda classifier: FlowRanker(),  # noqa: ARG005
     "latent": LatentRanker,
     "saliency": SaliencyRanker,
