@@ -47,7 +47,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         report_lines,
     )
     from sgflux.data.examples import write_examples
-    from sgflux.files.writing import replace_file
+    from sgflux.files.writing import naming_disk_errors, replace_file
     from sgflux.graphs.predicates import vocabulary_of
 
     expect_different_names(flags.lists)
@@ -73,13 +73,17 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         "command": ["sgflux", *command.words, *arguments],
         "files": [file.to_json() for file in files],
     }
-    replace_file(summary, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     rows = [row for file in files for row in file.rows]
+    # The summary comes last: where the command was interrupted, there is none.
+    with naming_disk_errors(summary):
+        summary.unlink(missing_ok=True)
+    if rows:
+        print(f"{flags.output}: {write_examples(flags.output, rows):,} rows")
+    replace_file(summary, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     if not rows:
         raise SgfluxError(
             f"{flags.output}: is not written, since no line is a row; {summary} says why of each"
         )
-    print(f"{flags.output}: {write_examples(flags.output, rows):,} rows")
     print(f"{summary}: every line that is no row, with the reason")
     return 1 if any(file.not_parsed for file in files) else 0
 

@@ -107,6 +107,15 @@ def test_geneval2_from_its_questions(tmp_path: Path) -> None:
     assert "states 3 relations between its 4 things" in few.not_parsed[0].reason
 
 
+def test_a_prompt_of_geneval2_is_a_row_once(tmp_path: Path) -> None:
+    """GenEval 2's script knows a picture by its prompt; those of the others have numbers."""
+    found = read(write_lines(tmp_path / "data.jsonl", CHAIN, CHAIN), open_vocabulary=True)
+    (left,) = found.not_parsed
+    assert (len(found.rows), left.line) == (1, 2)
+    assert "has the prompt of line 1" in left.reason
+    assert len(read(write_lines(tmp_path / "metadata.jsonl", POSITION, POSITION)).rows) == 2
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -207,6 +216,16 @@ def test_no_row_at_all_is_an_error_that_names_the_summary(
     assert "rows_summary.json says why of each" in capsys.readouterr().err
     assert not output.exists()
     assert (tmp_path / "rows_summary.json").exists()
+
+
+def test_rows_that_could_not_be_written_have_no_summary(tmp_path: Path) -> None:
+    """Neither a new one nor that of an earlier run, which would be taken for theirs."""
+    metadata = write_lines(tmp_path / "metadata.jsonl", POSITION)
+    output, summary = tmp_path / "rows.jsonl", tmp_path / "rows_summary.json"
+    output.mkdir()  # in its place no file can be put
+    summary.write_text("of an earlier run")
+    assert main(["data", "from-prompts", str(metadata), "--output", str(output)]) == 2
+    assert not summary.exists()
 
 
 def test_two_files_of_one_name_are_refused(

@@ -123,11 +123,18 @@ def read_prompt_file(
     rows: list[SceneExample] = []
     without: list[LineLeft] = []
     not_parsed: list[LineLeft] = []
+    prompts: dict[str, int] = {}  # prompt -> its first line
     for number, content in lines:
         stated = None
         try:
             stated = _parse(content, file, words)
             reason = _no_row(stated.graph, max_statements)
+            first = prompts.setdefault(stated.prompt, number)
+            if reason is None and benchmark == GENEVAL2 and first != number:
+                reason = (
+                    f"has the prompt of line {first}, and GenEval 2's script looks for one picture "
+                    "of each prompt"
+                )
             if reason is None:
                 rows.append(
                     _row(stated, number, file, vocabulary=words, open_vocabulary=open_vocabulary)
