@@ -27,8 +27,8 @@ WAYS = {
     "B": "B: sgflux, one statement",
     "B2": "B2: two statements",
     "B+": "B+: and distillation from words",
-    "C": "C: and one corrupted graph",
-    "C3": "C3: and three corrupted graphs",
+    "C": "C: and one negative graph",
+    "C3": "C3: and three negative graphs",
     "S": "S: and concepts that look on",
 }
 NOT_MEASURED = "not measured"
@@ -148,7 +148,7 @@ def recipe_region(content: Content | None) -> str:
 
 
 def contrast_region(content: Content | None) -> str:
-    """Ratios of steps with corrupted graphs or concepts to a plain step."""
+    """Ratios of steps with negative graphs or concepts to a plain step."""
     parts = [p for p in (content or {"parts": []})["parts"] if p["mode"] == "eager"]
     if not parts:
         return f"What a contrastive step costs: {NOT_MEASURED}."

@@ -5,8 +5,8 @@
     B    sgflux with one statement a graph, flow matching alone
     B2   B with two statements a graph
     B+   B and distillation from the base that reads the statement in words
-    C    B and ranking against one corrupted graph
-    C3   B and ranking against three corrupted graphs
+    C    B and ranking against one negative graph
+    C3   B and ranking against three negative graphs
     S    B with errors weighted by the saliency of concept tokens
 
 All of them train a LoRA of rank 16 on the same projections, in float32, on the same encoded

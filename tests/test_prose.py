@@ -89,6 +89,20 @@ def draw(seed, size, share, path):
     ]
 
 
+@pytest.mark.parametrize("folder", ["src", "docs", "benchmarks", "integrations"])
+def test_a_negative_graph_is_called_so(folder: str) -> None:
+    """Only the glossary and the class that it describes say that it is a false graph."""
+    where = {Path("docs/glossary.md"), Path("src/sgflux/graphs/negatives.py")}
+    found = [
+        f"{path}: {match[0]}"
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".py", ".md", ".jinja", ".js", ".toml")
+        and path.relative_to(ROOT) not in where
+        for match in re.finditer(r"(?i)\b(?:corrupted|false) graphs?\b", path.read_text("utf-8"))
+    ]
+    assert not found
+
+
 # --- --help -------------------------------------------------------------------------------------
 
 COUNTS = ("Number of", "Numbers of", "Height", "Width", "Index", "Indices", "Rank", "Random seed")

@@ -41,7 +41,7 @@ _RESULTS_FILE = "evaluation_results.json"
 
 _ARMS = (
     ("graph", "true graph"),
-    ("negative_graph", "false graph"),
+    ("negative_graph", "negative graph, which is not true of the picture"),
     ("null_graph", "adapter without a graph"),
     ("base_relational", "base told the relation in words"),
     ("base_neutral", "base told the objects alone"),

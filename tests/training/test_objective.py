@@ -1,4 +1,4 @@
-"""One forward for the true graphs and all corrupted ones: the same as each of them alone.
+"""One forward for the true graphs and all negative ones: the same as each of them alone.
 
 If one of these failed, the ranking loss would compare the true graph with negatives under other
 conditions.

@@ -53,12 +53,12 @@ class CacheConfig:
         ],
         ...,
     ] = ()
-    """Kinds of corrupted graphs of a run with a ranking loss, whose statements are encoded, too.
+    """Kinds of negative graphs of a run with a ranking loss, whose statements are encoded, too.
     Such a run uses 'role_swap' and 'predicate' unless its settings name others."""
     val_examples: int = 64
     """Number of validation examples that the run measures; 0 means all."""
     seed: int = 0
-    """Random seed of the run, which decides the corrupted graphs of its validations."""
+    """Random seed of the run, which decides the negative graphs of its validations."""
     num_shards: int = 1
     """Number of parts into which the work is divided. Each part is encoded by a command of its own,
     on any machine that sees the folder."""

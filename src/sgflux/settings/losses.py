@@ -81,10 +81,10 @@ class NegativeMix:
 
 @settings
 class RankingSettings:
-    """Ranking of the true graph before corrupted ones."""
+    """Ranking of the true graph before negative ones."""
 
     lambda_rel_rank: NotNegative = 0.0
-    """Weight of the ranking loss, which prefers the true graph to corrupted ones; 0 switches it
+    """Weight of the ranking loss, which prefers the true graph to negative ones; 0 switches it
     off."""
     ranker: RankerKind = "flow"
     """Measure of how well a graph fits a picture: 'flow' is the model's own error, 'latent' and
@@ -108,7 +108,7 @@ class RankingSettings:
     negatives: NegativeMix = field(default_factory=NegativeMix)
     """Negative graph."""
     negatives_per_example: Count = 1
-    """Number of corrupted graphs for each true one."""
+    """Number of negative graphs for each true one."""
     hard_negatives_from: Literal["model", "classifier"] = "model"
     """Source of the confusions that --negatives.hard-predicate uses: the model's own errors, which
     are measured on the validation set, or the classifier."""

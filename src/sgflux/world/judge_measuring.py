@@ -111,7 +111,7 @@ def measure_judge(judge: WorldJudge, scenes: Mapping[str, Sequence[WorldScene]])
         right (``stated``), of scenes whose statements all are (``all_right``) and, of the queries
         whose answer is not stated, ``reversed`` (the same objects the other way round),
         ``unrelated_is_none`` (two other objects of the picture) and ``absent_is_none`` (an object
-        that is not in it); for twins ``moved_refused``, the share of false graphs, in which one
+        that is not in it); for twins ``moved_refused``, the share of negative graphs, in which one
         statement is about the other twin, that are not read as right. The confusion matrices are
         of scenes of one triple, with pairs that stand in no relation, and of all other scenes.
     """

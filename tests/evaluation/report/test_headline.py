@@ -24,7 +24,7 @@ def results() -> dict[str, Any]:
 
 
 def test_each_arm_has_its_own_figure_under_its_own_name() -> None:
-    """The false graph's figure under the true graph's name would publish the control as result."""
+    """The negative graph's figure under the true one's name would publish the control as result."""
     rows = {row.arm: row for row in headline(results()) if row.arm is not None}
     for place, arm in enumerate(ALL_ARMS, start=1):
         assert arm_figure(results(), arm).value == 0.1 * place
@@ -32,4 +32,4 @@ def test_each_arm_has_its_own_figure_under_its_own_name() -> None:
             assert rows[arm].label == ARM_TITLES[arm][0]
             assert (rows[arm].figure.value, rows[arm].figure.n) == (0.1 * place, 10 + place)
     assert "true graph" in ARM_TITLES[Arm.GRAPH][0]
-    assert "false graph" in ARM_TITLES[Arm.NEGATIVE_GRAPH][0]
+    assert "negative graph" in ARM_TITLES[Arm.NEGATIVE_GRAPH][0]

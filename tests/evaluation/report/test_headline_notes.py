@@ -48,7 +48,7 @@ def test_the_errors_stand_beside_the_ranking_accuracy(evaluation: Evaluation) ->
     place = labels.index("Ranking accuracy")
     assert labels[place + 1 : place + 5] == [
         "e(g⁺), error under the true graph",
-        "e(g⁻), error under a false graph",
+        "e(g⁻), error under a negative graph",
         "e(∅), error without a graph",
         "e(g⁺) less e(∅)",
     ]

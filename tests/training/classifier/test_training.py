@@ -109,7 +109,7 @@ def test_one_that_is_good_ranks(
     for row in training_rows(tmp_path / "run"):
         assert row["loss"] == pytest.approx(row["loss_gen"] + row["loss_rank"], rel=1e-5)
         assert row["loss_rank"] > 0
-        # Without corrupted graphs in the network there is no e(g-) to show.
+        # Without negative graphs in the network there is no e(g-) to show.
         assert ("error_negative" in row) == compares
 
 

@@ -23,7 +23,10 @@ ARM_TITLES: dict[Arm, tuple[str, str]] = {
     Arm.BASE_RELATIONAL: ("Base, relational text", "told the whole graph in words"),
     Arm.NULL_GRAPH: ("Adapter, no graph", "told the objects only"),
     Arm.GRAPH: ("Adapter, true graph g⁺", "neutral text and the item's graph"),
-    Arm.NEGATIVE_GRAPH: ("Adapter, false graph g⁻", "neutral text and a corrupted graph"),
+    Arm.NEGATIVE_GRAPH: (
+        "Adapter, negative graph g⁻",
+        "neutral text and the graph with one relationship changed",
+    ),
     Arm.SHUFFLED_GRAPH: ("Adapter, another graph", "neutral text and another item's graph"),
 }
 """Arm -> (its name, what the model is told), in reading order; contradiction has a table row of
@@ -153,9 +156,9 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         yield HeadlineRow(group, "Win rate", "chance is 50 %", Figure.of(results.get("win_rate")))
     yield from _ranking_rows(group, results.get("ranking_accuracy") or {})
     followed = arms.get(str(Arm.NEGATIVE_GRAPH), {}).get("given_graph_accuracy")
-    note = "the adapter is told the false graph and draws it: the counterpart of the true graph"
+    note = "the adapter is told the negative graph and draws it: the counterpart of the true graph"
     yield HeadlineRow(
-        group, "False graph, drawn as it states", note, Figure.of(followed, key="macro")
+        group, "Negative graph, drawn as it states", note, Figure.of(followed, key="macro")
     )
     difference = (results.get("differences") or {}).get(f"graph_minus_{Arm.BASE_NEUTRAL}")
     note = "relation accuracy with the true graph minus that of the base, paired by image"
@@ -201,7 +204,11 @@ def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
     yield HeadlineRow(group, "Ranking accuracy", note, Figure.of(ranking))
     for key, label, note in (
         ("graph", "e(g⁺), error under the true graph", "of the velocity, on real pictures"),
-        ("negative_graph", "e(g⁻), error under a false graph", "role swaps and other predicates"),
+        (
+            "negative_graph",
+            "e(g⁻), error under a negative graph",
+            "role swaps and other predicates",
+        ),
         ("null_graph", "e(∅), error without a graph", "the same adapter, pictures and noise"),
     ):
         entry = (ranking.get("errors") or {}).get(key)

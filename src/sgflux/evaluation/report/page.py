@@ -165,7 +165,7 @@ def _training(rows: Sequence[Mapping[str, Any]]) -> list[LineChart]:
                 for label, key, style in (
                     ("true graph g⁺", "loss", "graph"),
                     ("no graph", "loss_null", "null"),
-                    ("false graph g⁻", "loss_negative", "negative"),
+                    ("negative graph g⁻", "loss_negative", "negative"),
                 )
             ],
         ),

@@ -38,7 +38,7 @@ ARMS = {
     Arm.BASE_RELATIONAL: "base, told in words",
     Arm.NULL_GRAPH: "adapter, no graph",
     Arm.GRAPH: "adapter, true graph",
-    Arm.NEGATIVE_GRAPH: "adapter, false graph",
+    Arm.NEGATIVE_GRAPH: "adapter, negative graph",
     Arm.SHUFFLED_GRAPH: "adapter, another graph",
     Arm.CONTRADICTION: "adapter, true graph, false text",
 }

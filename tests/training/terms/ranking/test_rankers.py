@@ -94,7 +94,7 @@ def test_the_latent_ranker_reads_the_one_step_estimate() -> None:
     torch.testing.assert_close(negative, torch.tensor(expected))
 
 
-def test_with_corrupted_graphs_it_asks_for_the_truth_on_both_pictures() -> None:
+def test_with_negative_graphs_it_asks_for_the_truth_on_both_pictures() -> None:
     names = NameFeatures(1)
     names.add(["man", "horse"], torch.tensor([[1.0], [-1.0]]))
     ranker = LatentRanker(Latent(predicates=PREDICATES, text_dim=1, width=8))

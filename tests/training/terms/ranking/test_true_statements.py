@@ -1,4 +1,4 @@
-"""True statements in other words are never drawn as corrupted graphs, by nobody who draws.
+"""True statements in other words are never drawn as negative graphs, by nobody who draws.
 
 If one of these failed, training would push the model away from what its pictures show.
 """
