@@ -7,8 +7,9 @@
 
 ``--trained-on`` is the folder of the ``sgflux data world`` that the adapter was trained on. Its
 held-out pairs and shapes are those of the two worlds on which the adapter is measured; their
-pictures are new, and nothing else uses their seeds. ``--control`` is an adapter that was trained
-with text that states the relations (``--prompt-mix relational=1``).
+pictures are new, and nothing else uses their seeds. ``--control`` is an adapter of the same recipe
+that was trained with text that states the relations (``--prompt-mix.neutral 0
+--prompt-mix.relational 1``). It is drawn from neutral text with its graph, as the adapter is.
 
 The first command only prints how many pictures are drawn, and the CPU time that they take here.
 The second one draws and judges them by ``sgflux eval``; what is there already is kept, so it goes
@@ -350,6 +351,11 @@ def _line(cells: Iterable[str]) -> str:
 def sentences(record: Mapping[str, Any]) -> list[str]:
     """What the tables do not say: differences, no graph, the judge, the base's wordings."""
     said = []
+    if (control := record.get("control")) is not None:
+        said.append(
+            f"Text control is {control['path']}, whose training text states the relations; it is "
+            "drawn from neutral text with its graph."
+        )
     for what, entry in record["held_out"].items():
         figure = Figure.of(entry)
         text = (
@@ -415,6 +421,12 @@ def given_command(script: str) -> str:
     return shlex.join(words)
 
 
+def named_adapter(path: Path, results: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the record says of an adapter: its folder and its fingerprint."""
+    fingerprint = results["plain"]["adapter"]["fingerprint"]
+    return {"path": without_folders(str(path)), "fingerprint": fingerprint}
+
+
 def measure(
     folder: Path,
     settings: Mapping[str, Any],
@@ -438,15 +450,11 @@ def measure(
             folder / "control", worlds, {**settings, "adapter": control}, arms=("graph",)
         )
         groups = with_control(groups, groups_of(its_judged))
-        of_control = its_results["plain"]["adapter"]["fingerprint"]
+        of_control = named_adapter(control, its_results)
     one = results["plain"]
     return {
         "cpu_seconds": round(time.process_time() - started, 1),
-        "adapter": {
-            "path": without_folders(str(settings["adapter"])),
-            "fingerprint": one["adapter"]["fingerprint"],
-            "trained_on": dict(trained_on),
-        },
+        "adapter": {**named_adapter(settings["adapter"], results), "trained_on": dict(trained_on)},
         "control": of_control,
         "base": one["model"]["base"],
         "judge": {name: one["judge"][name] for name in ("name", "sha256")},
@@ -479,7 +487,7 @@ def main() -> None:
     add = parser.add_argument
     add("--adapter", type=Path, help="Bundle of the adapter.")
     add("--trained-on", type=Path, help="Folder of the world that it was trained on.")
-    add("--control", type=Path, help="Bundle of the control, trained with text that states all.")
+    add("--control", type=Path, help="Bundle of an adapter trained with text that states all.")
     add("--folder", type=Path, default=Path("runs/hard_graphs"), help="Folder of this adapter.")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "hard_graphs.json")
     add("--estimate", action="store_true", help="Print pictures and CPU time, and draw nothing.")

@@ -18,6 +18,8 @@ import torch
 from gpu_world import LEAST, Scale, Stages, adapter_settings, fitting, training_world
 from hard_graphs import WORLDS, world_settings
 
+from sgflux.evaluation.records import PICTURE_RESULTS
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 
@@ -97,6 +99,16 @@ def test_a_stage_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
     assert stages.content["stages"]["worlds"]["status"] == "stopped"
 
 
+def told(evaluation: Path) -> list[Any]:
+    """Noise, text and graph of each picture that an evaluation drew with the item's graph."""
+    lines = map(json.loads, (evaluation / PICTURE_RESULTS).read_text().splitlines())
+    return [
+        [line[key] for key in ("seed", "prompt", "graph")]
+        for line in lines
+        if line["arm"] == "graph"
+    ]
+
+
 def test_every_stage_runs_on_the_cpu(tmp_path: Path) -> None:
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("the bundled world's base needs torch >= 2.9")
@@ -115,4 +127,12 @@ def test_every_stage_runs_on_the_cpu(tmp_path: Path) -> None:
     groups = content["stages"]["compare"]["groups"]
     assert set(groups["4 statements"]["arms"]) >= {"graph", "base_relational", "control"}
     assert "| 3 statements, twins |" in done.stdout
+    record = content["stages"]["compare"]
+    assert record["control"]["path"] == "runs/gpu_world_toy/control/final"
+    assert record["control"]["fingerprint"] != record["adapter"]["fingerprint"]
+    assert "| text control |" in done.stdout
+    assert "Text control is runs/gpu_world_toy/control/final" in done.stdout
+    measured = tmp_path / "runs/gpu_world_toy/measured"
+    for name in WORLDS:
+        assert told(measured / "control" / name) == told(measured / "adapter" / name)
     assert str(tmp_path) not in json.dumps(content), "a folder of this machine is nobody's business"

@@ -149,6 +149,7 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
             "held_out": held_out_differences(both),
             "chance": None,
             "worlds": {},
+            "control": {"path": "runs/control/final", "fingerprint": "0"},
         }
     ).replace("\N{NO-BREAK SPACE}", " ")
     lines = {
@@ -166,6 +167,7 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
     assert "| 2 | ≥ 90 %: missed |" in text
     assert "the aim, at most 10 points less, is missed" in text
     assert "Without a graph, 100.0 %" in text
+    assert "Text control is runs/control/final, whose training text states the relations" in text
 
 
 def test_a_share_that_is_high_but_no_multiple_of_the_words_misses_its_aim() -> None:
