@@ -18,10 +18,8 @@ from sgflux.data.check import check_dataset
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.errors import SgfluxError
 from sgflux.world import dataset as world_dataset
-from sgflux.world.dataset import held_out_pairs, parse_triples, write_world
-from sgflux.world.icons import OBJECT_NAMES
+from sgflux.world.dataset import write_world
 from sgflux.world.scenes import PREDICATES
-from sgflux.world.shapes import shape_of
 
 SPLITS = ("train", "validation", "test")
 
@@ -163,38 +161,6 @@ def test_one_split_does_not_depend_on_the_others(tmp_path):
     assert "train.jsonl" not in b
 
 
-def test_held_out_pairs_are_spread_over_the_objects():
-    n = len(OBJECT_NAMES)
-    for seed in range(20):
-        few = held_out_pairs((n + 1) // 2, seed=seed)
-        assert {name for pair in few for name in pair} == set(OBJECT_NAMES)
-        many = held_out_pairs(n, seed=seed)
-        assert many[: len(few)] == few
-        assert {first for first, _ in many} == {second for _, second in many} == set(OBJECT_NAMES)
-        most = held_out_pairs(n * (n - 1) // 2, seed=seed)
-        assert len(set(most)) == n * (n - 1) // 2
-        assert all(first != second for first, second in most)
-    assert held_out_pairs(5, seed=0) != held_out_pairs(5, seed=1)
-
-
-MAN_AND_DOGS = "man, riding, horse; dog, left of, horse; dog#2, right of, horse; man, holding, cup"
-
-
-@pytest.fixture(scope="module")
-def shaped(tmp_path_factory) -> tuple[Path, dict[str, Any]]:
-    out_dir = tmp_path_factory.mktemp("data") / "shaped"
-    summary = write(
-        out_dir,
-        test_per_class=6,
-        triples="1,3,4",
-        twins=0.5,
-        hold_out_combinations=8,
-        hold_out_shapes=["star of 3", MAN_AND_DOGS],
-        resolution=64,
-    )
-    return out_dir, summary
-
-
 def test_new_pictures_may_have_the_held_out_pairs_of_another_world(tmp_path, world):
     """An adapter is measured on pictures of its own, about the pairs that its training left out."""
     _, trained = world
@@ -211,90 +177,6 @@ def test_new_pictures_may_have_the_held_out_pairs_of_another_world(tmp_path, wor
     for row in read_examples(tmp_path / "again" / "test.jsonl"):
         pair = (row.triple.subject, row.triple.object)
         assert row.meta["held_out_combination"] is (pair in new)
-
-
-def test_rows_say_which_shape_they_have(shaped):
-    out_dir, summary = shaped
-    held_out = {"star of 3", "fork of 4 with twins: end and end, 2 apart"}
-    assert set(summary["arguments"]["hold_out_shapes"]) == held_out
-    assert summary["arguments"]["twins"] == 0.5
-    for split in ("train", "test"):
-        examples = read_examples(out_dir / f"{split}.jsonl")
-        for example in examples:
-            names = example.graph.objects
-            assert example.meta["shape"] == shape_of(example.graph)
-            assert example.meta["twins"] is (len(set(names)) < len(names))
-            assert example.meta["held_out_shape"] is (example.meta["shape"] in held_out)
-        assert check_dataset(out_dir / f"{split}.jsonl").ok
-        found = summary["splits"][split]
-        assert sum(found["shapes"].values()) == found["rows"]
-        assert found["twins"] == found["rows"] // 3, "half of those with more than one triple"
-
-
-def test_held_out_shapes_are_every_second_of_their_kind_in_the_test_split_alone(shaped):
-    out_dir, summary = shaped
-    assert summary["splits"]["train"]["held_out_shape"] == 0
-    test = read_examples(out_dir / "test.jsonl")
-    kinds = Counter(
-        (len(e.graph.relationships), e.meta["twins"], e.meta["held_out_shape"]) for e in test
-    )
-    for size, twins in ((3, False), (4, True)):
-        assert kinds[size, twins, True] == kinds[size, twins, False] == 12
-    assert kinds[3, True, True] == kinds[4, False, True] == 0
-    assert summary["splits"]["test"]["held_out_shape"] == 24
-    # Held-out pairs are held out as ever, and both occur together and alone.
-    both = Counter((e.meta["held_out_combination"], e.meta["held_out_shape"]) for e in test)
-    assert len(both) == 4
-
-
-def test_shapes_are_spread_evenly(shaped):
-    out_dir, _ = shaped
-    examples = read_examples(out_dir / "test.jsonl")
-    counts = Counter(
-        e.meta["shape"] for e in examples if len(e.graph.relationships) == 4 and not e.meta["twins"]
-    )
-    assert len(counts) == 8
-    assert max(counts.values()) - min(counts.values()) <= 2
-
-
-def test_what_is_left_out_occurs_in_the_test_split_alone(tmp_path):
-    gone, missing = ("riding", "left of"), ("dog", "cup")
-    summary = write_world(
-        tmp_path / "world",
-        train_per_class=2,
-        val_per_class=1,
-        test_per_class=2,
-        triples="1,2,3",
-        twins=0.5,
-        leave_out_predicates=gone,
-        leave_out_objects=missing,
-    )
-    assert summary["arguments"]["leave_out_predicates"] == list(gone)
-    assert summary["arguments"]["leave_out_objects"] == list(missing)
-    for split, per_class in (("train", 2), ("validation", 1), ("test", 2)):
-        rows = read_examples(tmp_path / "world" / f"{split}.jsonl")
-        words = {triple.predicate for row in rows for triple in row.graph.triples()}
-        names = {name for row in rows for name in row.graph.objects}
-        everything = split == "test"
-        assert words.isdisjoint(gone) is not everything
-        assert names.isdisjoint(missing) is not everything
-        assert len(rows) == per_class * (24 if everything else 22)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"leave_out_predicates": ["above", "over"]}, r"the world has no \['over'\]"),
-        ({"leave_out_objects": ["owl"]}, r"leave_out_objects: the world has no \['owl'\]"),
-        ({"leave_out_objects": OBJECT_NAMES[:13]}, "leaves 1 of 14 to train on"),
-        ({"leave_out_objects": ["dog"], "train_per_class": 0}, "no effect on the test split"),
-    ],
-)
-def test_what_cannot_be_left_out(tmp_path, changes: dict, message: str):
-    counts = {"train_per_class": 1, "val_per_class": 0, "test_per_class": 1}
-    with pytest.raises(SgfluxError, match=message):
-        write_world(tmp_path / "world", **{**counts, **changes})
-    assert not (tmp_path / "world").exists()
 
 
 def test_an_existing_folder_is_refused_unless_empty(tmp_path):
@@ -345,17 +227,6 @@ def test_a_picture_that_is_there_already_is_drawn_again_then_given_up(tmp_path, 
     drawn.clear()
     with pytest.raises(SgfluxError, match=r"train row 1: 1 scenes in a row"):
         write(tmp_path / "other")
-
-
-@pytest.mark.parametrize("bad", ["", "0", "5", "1,1", "one", "1,", 0, -1])
-def test_bad_numbers_of_triples(bad: int | str):
-    with pytest.raises(SgfluxError, match="triples must be numbers from 1 to 4"):
-        parse_triples(bad)
-
-
-def test_good_numbers_of_triples():
-    assert parse_triples(2) == (2,)
-    assert parse_triples("1, 3") == (1, 3)
 
 
 @pytest.mark.parametrize(

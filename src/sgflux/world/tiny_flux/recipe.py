@@ -26,7 +26,7 @@ from sgflux.bases.devices import resolve_device
 from sgflux.errors import SgfluxError
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.writing import make_folder, replace_file, unfinished_folder
-from sgflux.world.dataset import Shapes
+from sgflux.world.shape_spread import Shapes
 from sgflux.world.shapes import MAX_STATEMENTS
 from sgflux.world.tiny_flux.autoencoder import train_autoencoder
 from sgflux.world.tiny_flux.config import TrainBaseConfig, log
