@@ -36,6 +36,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from sgflux.bases.flux1.load import model_identity
+from sgflux.bases.guidance import guidance_told
 from sgflux.bases.memory.attention_kernels import attention_kernel, without_cudnn
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.cache.tensor_rows import MemoryRows
@@ -49,7 +50,7 @@ from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import LatentScale
-from sgflux.training.build import Preparation, guidance_of
+from sgflux.training.build import DEFAULT_GUIDANCE, Preparation
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
 from sgflux.training.planning.plan import RunPlan, length_of
@@ -463,8 +464,11 @@ class Ours:
             validator=None,
             latent_scale=SCALE,
             dtype=task.torch_dtype,
-            guidance=guidance_of(
-                None, is_distilled=transformer.config.guidance_embeds, model=config.model.name
+            guidance=guidance_told(
+                None,
+                network=self.model.flux.network,
+                default=DEFAULT_GUIDANCE,
+                model=config.model.name,
             ),
             digests={},
             content={},

@@ -24,7 +24,7 @@ from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle, save_bundle, store_in_half
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.sampling.loading import adapter_fingerprint
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 

@@ -32,7 +32,7 @@ from sgflux.models.bundle import (
 )
 from sgflux.models.card_data import card_data
 from sgflux.models.hub import push_to_hub
-from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.sampling.loading import adapter_fingerprint
 from sgflux.settings.drawing import NOTHING_RECOMMENDED, RecommendedDrawing
 
 PIPELINE_FILE = "pipeline.py"

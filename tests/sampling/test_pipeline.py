@@ -285,7 +285,8 @@ def test_peft_casts_no_input_while_autocast_does(
     assert all(layer.cast_input_dtype_enabled for layer in layers)
     picture = half(RIDING, PROMPT, seed=1, output_type="latent").images
     monkeypatch.setattr(
-        "sgflux.sampling.pipeline.disable_input_dtype_casting", lambda _: contextlib.nullcontext()
+        "sgflux.sampling.integration.disable_input_dtype_casting",
+        lambda _: contextlib.nullcontext(),
     )
     assert torch.equal(half(RIDING, PROMPT, seed=1, output_type="latent").images, picture)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sgflux.sampling.arms import draw_arms as draw_arms
     from sgflux.sampling.arms import sample_command as sample_command
     from sgflux.sampling.comparison import sample as sample
-    from sgflux.sampling.inputs import PipelineOutput as PipelineOutput
+    from sgflux.sampling.output import PipelineOutput as PipelineOutput
     from sgflux.sampling.pipeline import SceneGraphFluxPipeline as SceneGraphFluxPipeline
     from sgflux.sampling.saliency_maps import picture_saliency as picture_saliency
     from sgflux.sampling.saliency_maps import saliency as saliency
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Arm": "sgflux.sampling.arms",
     "ArmPicture": "sgflux.sampling.arms",
-    "PipelineOutput": "sgflux.sampling.inputs",
+    "PipelineOutput": "sgflux.sampling.output",
     "SaliencyConfig": "sgflux.settings.sampling",
     "SampleConfig": "sgflux.settings.sampling",
     "SceneGraphFluxPipeline": "sgflux.sampling.pipeline",

@@ -11,8 +11,7 @@ from sgflux.bases.family import Components
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import find_bundle, read_drawing
-from sgflux.sampling.inputs import adapter_fingerprint
-from sgflux.sampling.loading import adapter_on
+from sgflux.sampling.loading import adapter_fingerprint, adapter_on
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 

@@ -1,9 +1,7 @@
-"""Inputs of a call of the pipeline: graphs and prompts, seeds and noise."""
+"""Inputs of a call of the pipeline: graphs and prompts, settings, seeds and noise."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import operator
 import secrets
@@ -21,27 +19,10 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import AdapterConfig
 from sgflux.settings.model import expect_seeds
 
 GraphInput = SceneGraph | str | Mapping[str, Any] | None
 """A graph, its text form, its JSON (as text or parsed), or none."""
-
-
-@dataclass(frozen=True)
-class PipelineOutput:
-    """Result of a call of the pipeline.
-
-    Attributes:
-        images: PIL pictures; (B, H, W, 3) float32 in [0, 1] for ``np``; packed latents (B, S, c)
-            for ``latent``.
-        prompts: Text of each picture.
-        seeds: Seed of each picture's noise; None if the caller's generator drew it.
-    """
-
-    images: Any
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...] | None
 
 
 def check_settings(
@@ -136,6 +117,43 @@ def seeds_of(seed: int | Sequence[int] | None, count: int) -> tuple[int, ...]:
     return tuple(seeds)
 
 
+@dataclass(frozen=True, eq=False)
+class Randomness:
+    """Sources of everything random in a call.
+
+    Attributes:
+        generator: Generator of the noise, one for all pictures or one for each.
+        seeds: Seed of each picture's noise; None if the caller's generator draws it.
+        of_boxes: Seed of each picture's predicted boxes.
+    """
+
+    generator: torch.Generator | Sequence[torch.Generator]
+    seeds: tuple[int, ...] | None
+    of_boxes: tuple[int, ...]
+
+
+def randomness_of(
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    seed: int | Sequence[int] | None,
+    count: int,
+) -> Randomness:
+    """Return the sources for ``count`` pictures, given a generator, a seed or neither.
+
+    Raises:
+        SgfluxError: if both are given, or as :func:`seeds_of`.
+    """
+    if generator is None:
+        seeds = seeds_of(seed, count)
+        own = [torch.Generator("cpu").manual_seed(number) for number in seeds]
+        return Randomness(own, seeds, seeds)
+    if seed is not None:
+        raise SgfluxError("give a generator or a seed, not both")
+    if isinstance(generator, torch.Generator):
+        first = generator.initial_seed()
+        return Randomness(generator, None, tuple(range(first, first + count)))
+    return Randomness(generator, None, tuple(one.initial_seed() for one in generator))
+
+
 def initial_noise(
     shape: tuple[int, int, int, int],
     generator: torch.Generator | Sequence[torch.Generator],
@@ -152,18 +170,3 @@ def initial_noise(
     if isinstance(generators, list) and len(generators) != shape[0]:
         raise SgfluxError(f"{len(generators)} generators for {shape[0]} pictures")
     return randn_tensor(shape, generator=generators, device=device, dtype=torch.float32)
-
-
-def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 over an adapter's configuration and all its weights."""
-    digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
-    for name in sorted(state):
-        values = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Pictures in [0, 1] as bytes, rounded as diffusers does it."""
-    return (images * 255).round().astype(np.uint8)

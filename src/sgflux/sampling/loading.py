@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -21,7 +23,6 @@ from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import find_bundle, read_drawing
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
-from sgflux.sampling.inputs import adapter_fingerprint
 from sgflux.settings.drawing import NOTHING_RECOMMENDED
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -125,3 +126,13 @@ def adapter_on(
     )
     model.load_trainable_state(state)
     return model.eval().requires_grad_(False)
+
+
+def adapter_fingerprint(config: AdapterConfig, state: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over an adapter's configuration and all its weights."""
+    digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
+    for name in sorted(state):
+        values = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

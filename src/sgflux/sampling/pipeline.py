@@ -8,10 +8,10 @@ Shapes: B pictures, latents (B, c, h, w); L text tokens.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from peft.helpers import disable_input_dtype_casting
 from PIL import Image
 from torch import Tensor
 
@@ -27,25 +26,24 @@ from sgflux.bases.base import Network, Text
 from sgflux.bases.devices import resolve_device, resolve_dtype
 from sgflux.bases.families import network_of
 from sgflux.bases.family import Autoencoder, Scheduler, TextEncoders
+from sgflux.bases.guidance import guidance_told
 from sgflux.bases.identity import BaseCheck, BaseIdentity
-from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import GraphLoraModel, adapter_disabled
-from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.adapter import GraphLoraModel
 from sgflux.sampling.boxes import BoxesInput, boxes_record, layouts_for
-from sgflux.sampling.callbacks import AfterStep, StepCallback, after_step
+from sgflux.sampling.callbacks import StepCallback, after_step
 from sgflux.sampling.inputs import (
     GraphInput,
-    PipelineOutput,
     check_settings,
     initial_noise,
     paired_inputs,
-    seeds_of,
-    to_uint8,
+    randomness_of,
 )
+from sgflux.sampling.integration import integrate, mixed_precision
 from sgflux.sampling.loading import load_parts
+from sgflux.sampling.output import PipelineOutput, decoded, to_pil, to_uint8
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.drawing import NOTHING_RECOMMENDED, RecommendedDrawing
 from sgflux.settings.memory import MemorySettings, Quantization
@@ -53,7 +51,6 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
 DEFAULT_GUIDANCE = 3.5  # FluxPipeline's, for a guidance-distilled model such as FLUX.1-dev
-_DECODED_AT_ONCE = 8 * 1024 * 1024  # pixels
 
 
 @dataclass(kw_only=True, eq=False)
@@ -273,48 +270,50 @@ class SceneGraphFluxPipeline:
         graphs, prompts = paired_inputs(
             graph, prompt, vocabulary=vocabulary, open_vocabulary=open_vocabulary
         )
-        seeds: tuple[int, ...] | None = None
-        if generator is None:
-            seeds = of_boxes = seeds_of(seed, len(prompts))
-            generator = [torch.Generator("cpu").manual_seed(number) for number in seeds]
-        elif seed is not None:
-            raise SgfluxError("give a generator or a seed, not both")
-        elif isinstance(generator, torch.Generator):
-            first = generator.initial_seed()
-            of_boxes = tuple(range(first, first + len(prompts)))
-        else:
-            of_boxes = tuple(own.initial_seed() for own in generator)
+        random = randomness_of(generator, seed, len(prompts))
         use_adapter = self.model is not None if use_adapter is None else use_adapter
+        has_graph = any(one is not None and not one.is_null for one in graphs)
         steps, graph_scale = self.drawing.chosen(
-            num_inference_steps,
-            graph_scale,
-            has_graph=any(one is not None and not one.is_null for one in graphs),
+            num_inference_steps, graph_scale, has_graph=has_graph
         )
         height, width = self.picture_size(height, width)
         factor = self.autoencoder.downsample
         shape = (len(prompts), self.network.channels, height // factor, width // factor)
-        noise = initial_noise(shape, generator, self.device)
-        latents = self._sample(
-            graphs,
-            prompts,
-            noise,
-            layouts=layouts_for(self.model if use_adapter else None, graphs, of_boxes, boxes),
+        noise = initial_noise(shape, random.generator, self.device).to(self.dtype)
+        layouts = layouts_for(self.model if use_adapter else None, graphs, random.of_boxes, boxes)
+        call = after_step(
+            self, self.network, callback_on_step_end, callback_on_step_end_tensor_inputs
+        )
+        check_settings(
+            has_adapter=self.model is not None,
+            has_graph=has_graph,
             steps=steps,
             graph_scale=graph_scale,
-            guidance=guidance,
             use_adapter=use_adapter,
-            after_step=after_step(
-                self, self.network, callback_on_step_end, callback_on_step_end_tensor_inputs
+        )
+        latents = integrate(
+            noise,
+            network=self.network,
+            model=self.model,
+            use_adapter=use_adapter,
+            text=self.encode_text(prompts),
+            guidance=self.guidance_scale(guidance),
+            schedule=self.scheduler.schedule(
+                steps, image_tokens=math.prod(self.network.grid(noise)), device=self.device
             ),
+            graphs=graphs,
+            layouts=layouts,
+            graph_scale=graph_scale,
+            after_step=call,
         )
         if output_type == "latent":
-            return PipelineOutput(self.network.pack(latents), prompts, seeds)
-        images: Any = self._decode(latents)
+            return PipelineOutput(self.network.pack(latents), prompts, random.seeds)
+        images: Any = decoded(self.autoencoder, latents)
         if output_type == "pil":
-            images = _pictures(images)
+            images = to_pil(images)
         elif output_type != "np":
             raise SgfluxError(f"output_type must be 'pil', 'np' or 'latent', got {output_type!r}")
-        return PipelineOutput(images, prompts, seeds)
+        return PipelineOutput(images, prompts, random.seeds)
 
     def sample_batch(
         self,
@@ -386,7 +385,7 @@ class SceneGraphFluxPipeline:
                 f"latents of {height} x {width} pixels must be packed as (B, {tokens}, c), "
                 f"got {tuple(latents.shape)}"
             )
-        return _pictures(self._decode(self.network.unpack(latents, *grid)))
+        return to_pil(decoded(self.autoencoder, self.network.unpack(latents, *grid)))
 
     def encode_text(self, prompts: Sequence[str]) -> Text:
         """Features of the prompts, each different one encoded once, in the model's precision."""
@@ -404,29 +403,13 @@ class SceneGraphFluxPipeline:
         Raises:
             SgfluxError: if ``guidance`` is given and has no effect.
         """
-        if self.network.is_guided:
-            value = DEFAULT_GUIDANCE if guidance is None else guidance
-            if not math.isfinite(value):
-                raise SgfluxError(f"guidance must be a finite number, got {value}")
-            return value
-        if guidance is not None:
-            raise SgfluxError(
-                f"guidance ({guidance}) has no effect: {self.model_id!r} is not guidance-distilled"
-            )
-        return None
+        return guidance_told(
+            guidance, network=self.network, default=DEFAULT_GUIDANCE, model=self.model_id
+        )
 
-    @contextlib.contextmanager
-    def mixed_precision(self) -> Iterator[None]:
+    def mixed_precision(self) -> AbstractContextManager[None]:
         """Autocast to the base's precision if an adapter in float32 acts on it, as in training."""
-        if self.model is None or self.dtype == torch.float32:
-            yield
-            return
-        # peft would make a LoRA's input float32, only for autocast to round it back.
-        with (
-            disable_input_dtype_casting(self.transformer),
-            torch.autocast(self.device.type, dtype=self.dtype),
-        ):
-            yield
+        return mixed_precision(self.network, self.model)
 
     def record(
         self,
@@ -491,73 +474,3 @@ class SceneGraphFluxPipeline:
                 f"got {height} and {width}"
             )
         return height, width
-
-    def _sample(
-        self,
-        graphs: Sequence[SceneGraph | None],
-        prompts: Sequence[str],
-        noise: Tensor,
-        *,
-        steps: int,
-        graph_scale: float,
-        guidance: float | None,
-        use_adapter: bool,
-        layouts: Sequence[Layout | None],
-        after_step: AfterStep | None = None,
-    ) -> Tensor:
-        """Integrate from noise (B, c, h, w) to scaled latents of the same shape."""
-        has_graph = any(graph is not None and not graph.is_null for graph in graphs)
-        check_settings(
-            has_adapter=self.model is not None,
-            has_graph=has_graph,
-            steps=steps,
-            graph_scale=graph_scale,
-            use_adapter=use_adapter,
-        )
-        text, guidance = self.encode_text(prompts), self.guidance_scale(guidance)
-        latents = noise.to(self.dtype)
-        schedule = self.scheduler.schedule(
-            steps, image_tokens=math.prod(self.network.grid(latents)), device=self.device
-        )
-        with contextlib.ExitStack() as settings:
-            if self.model is not None and not use_adapter:
-                settings.enter_context(adapter_disabled(self.model))
-            # Features for the forward passes of a step: with a graph scale also those of no graph.
-            features: list[GraphFeatures | None] = [None]
-            if has_graph and self.model is not None:
-                # Not in inference mode: the encoder keeps the features of names for others, too.
-                with torch.no_grad():
-                    encoded = self.model.features(
-                        [graph or SceneGraph.null() for graph in graphs], layouts
-                    )
-                features = [encoded] if graph_scale == 1 else [encoded, None]
-            settings.enter_context(torch.inference_mode())
-            settings.enter_context(self.mixed_precision())
-            for number, sigma in enumerate(schedule.sigmas):
-                sigmas = sigma.expand(len(latents))
-                inputs = self.network.inputs(latents, text, sigmas, guidance=guidance)
-                if self.model is None:
-                    velocity, *without = [self.network.plain(inputs)]
-                else:  # the blocks before the first adapted one run once
-                    flux = self.model.flux
-                    prefix = flux.prefix(inputs)
-                    velocity, *without = [flux.suffix(prefix, graph) for graph in features]
-                if without:
-                    velocity = without[0] + graph_scale * (velocity - without[0])
-                velocity = self.network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
-                before, latents = latents, schedule.step(number, latents, velocity)
-                if after_step is not None:
-                    latents = after_step(number, sigma, before - sigma * velocity, latents)
-        return latents
-
-    def _decode(self, latents: Tensor) -> np.ndarray:
-        """(B, H, W, 3) float32 in [0, 1]; a few at once, pixels take far more than latents."""
-        pixels = latents.shape[2] * latents.shape[3] * self.autoencoder.downsample**2
-        at_once = max(1, _DECODED_AT_ONCE // pixels)
-        with torch.inference_mode():
-            parts = [self.autoencoder.decode(part) for part in latents.split(at_once)]
-        return torch.cat(parts).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _pictures(images: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(picture) for picture in to_uint8(images)]

@@ -17,7 +17,6 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.memory.quantization import quantize_base
 from sgflux.data.buckets import Size
 from sgflux.data.cache.arrays import TrainingArrays
-from sgflux.errors import SgfluxError
 from sgflux.flow_matching import SCHNELL_STEPS
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.block_range import default_block_range, validate_block_range
@@ -37,6 +36,9 @@ from sgflux.training.planning.plan import RunPlan, length_of
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.term import Parts, Term
 from sgflux.training.validation import Validator
+
+DEFAULT_GUIDANCE = 1.0
+"""Guidance scale that a guidance-distilled model is told in training."""
 
 
 @dataclass(frozen=True)
@@ -245,21 +247,6 @@ def plan_of(
         total=sum(weight.numel() for weight in weights),
         buckets=len(buckets),
     )
-
-
-def guidance_of(guidance: float | None, *, is_distilled: bool, model: str) -> float | None:
-    """Guidance that the model is told; None for a model that is not guidance-distilled.
-
-    Raises:
-        SgfluxError: if a guidance is given that the model would not listen to.
-    """
-    if guidance is not None and not is_distilled:
-        raise SgfluxError(
-            f"guidance ({guidance}) has no effect: {model!r} is not guidance-distilled"
-        )
-    if not is_distilled:
-        return None
-    return 1.0 if guidance is None else guidance
 
 
 def sigma_shift_of(flow: FlowSettings, model: ModelSource, *, image_tokens: int) -> float:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 import sgflux
 from sgflux.bases.devices import DTYPES
 from sgflux.bases.families import family_of
+from sgflux.bases.guidance import guidance_told
 from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.examples import SceneExample, resolve_image
 from sgflux.errors import SgfluxError
@@ -44,7 +45,7 @@ from sgflux.settings.data import DataSettings
 from sgflux.settings.flat import flat_values
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.training.batches.batch import Batch, draw_batch
-from sgflux.training.build import guidance_of
+from sgflux.training.build import DEFAULT_GUIDANCE
 from sgflux.training.classifier.figures import held_out_figures
 from sgflux.training.encoding.encode import Encoded, encode, plan_encoding
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
@@ -220,7 +221,9 @@ def _make_reader(
         config.model, dtype=DTYPES[config.compute.dtype], device=device
     )
     network = family.network(transformer)
-    guidance = guidance_of(None, is_distilled=network.is_guided, model=config.model.name)
+    guidance = guidance_told(
+        None, network=network, default=DEFAULT_GUIDANCE, model=config.model.name
+    )
     blocks = default_concept_blocks(network.num_layers)
     saliency = SaliencyRelationClassifier(
         predicates=predicates, blocks=blocks, width=config.channels

@@ -13,6 +13,7 @@ import torch
 
 from sgflux.bases.devices import DTYPES
 from sgflux.bases.families import family_of
+from sgflux.bases.guidance import guidance_told
 from sgflux.bases.identity import BaseIdentity
 from sgflux.data.buckets import Size
 from sgflux.data.layouts import shown_layouts
@@ -25,9 +26,9 @@ from sgflux.settings.graph_encoder import BOX_SETTINGS
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import BoxReading
 from sgflux.training.build import (
+    DEFAULT_GUIDANCE,
     Preparation,
     adapted_model,
-    guidance_of,
     place,
     plan_of,
     sampling_sigmas_of,
@@ -495,5 +496,9 @@ def outline(
 
 
 def _guidance(config: TrainConfig, model: GraphLoraModel) -> float | None:
-    is_distilled = model.flux.network.is_guided
-    return guidance_of(config.flow.guidance, is_distilled=is_distilled, model=config.model.name)
+    return guidance_told(
+        config.flow.guidance,
+        network=model.flux.network,
+        default=DEFAULT_GUIDANCE,
+        model=config.model.name,
+    )

@@ -23,7 +23,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import Triple
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.sampling import SceneGraphFluxPipeline
-from sgflux.sampling.inputs import adapter_fingerprint
+from sgflux.sampling.loading import adapter_fingerprint
 from sgflux.training.checkpoints.run_folder import SAMPLES_FOLDER
 from sgflux.training.processes.processes import Processes
 from sgflux.training.samples.graphs import SampleGraph
