@@ -73,8 +73,8 @@ from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import exit_status
 from sgflux.terminal.quiet import hide_loading_bars
 from sgflux.training.log.run_log import duration
-from sgflux.training.loop import NotFiniteError
 from sgflux.training.run.train import train
+from sgflux.training.step_figures import NotFiniteError
 from sgflux.world.dataset import write_world
 from sgflux.world.demo import FULL
 

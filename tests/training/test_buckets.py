@@ -26,7 +26,6 @@ from sgflux.settings.checks import ConfigError
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.training import TrainConfig
-from sgflux.training import loop
 from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
@@ -186,7 +185,7 @@ def test_pictures_of_several_shapes_train_validate_and_resume_exactly(
         drawn.append((tuple(rows), tuple(batch.latents.shape[2:])))
         return batch
 
-    monkeypatch.setattr(loop, "draw_batch", watched)
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", watched)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings = {"max_steps": 6, "gradient_accumulation_steps": 2}
     train(bucketed(whole, **settings))
@@ -318,7 +317,7 @@ def test_terms_and_noise_levels_follow_each_batch(
         asked.add(image_tokens)
         return sampling_sigmas_of(model, image_tokens=image_tokens)
 
-    monkeypatch.setattr(loop, "draw_batch", watched)
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", watched)
     monkeypatch.setattr(stages, "sampling_sigmas_of", anchor)
     losses = LossSettings.from_flat(
         lambda_rel_rank=0.5,
@@ -434,7 +433,7 @@ def test_processes_and_passes_share_out_the_order_batch_by_batch(
     for index in (0, 1):
         recorder = Drawn()
         drawn[index] = recorder.rows
-        monkeypatch.setattr(loop, "draw_batch", recorder)
+        monkeypatch.setattr("sgflux.training.steps.draw_batch", recorder)
         alone = TwoInOne(index=index, count=2, device=torch.device("cpu"))
         monkeypatch.setattr(Processes, "start", classmethod(lambda cls, device, p=alone: p))
         more: dict[str, Any] = {"val_jsonl": None, **NO_VAL, "gradient_accumulation_steps": 2}
@@ -460,7 +459,7 @@ def test_without_the_flag_the_loop_draws_the_positions_that_it_always_drew(
     bucketed: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder = Drawn()
-    monkeypatch.setattr(loop, "draw_batch", recorder)
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", recorder)
     train(bucketed(tmp_path / "run", aspect_buckets=False, gradient_accumulation_steps=2))
     order = ExampleOrder(num_examples=7, seed=0)
     assert recorder.rows == [tuple(order.indices(2 * place, 2)) for place in range(8)]

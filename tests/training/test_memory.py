@@ -228,17 +228,17 @@ def test_a_training_adapter_that_does_not_fit_is_found_before_anything_is_encode
 def test_four_noise_levels_and_devs_shift_reach_the_batches(
     tmp_path: Path, make_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sgflux.training import loop
+    from sgflux.training import steps
 
     drawn: list[torch.Tensor] = []
 
     def watched(*arguments: Any, **settings: Any) -> Any:
-        batch = loop_draw(*arguments, **settings)
+        batch = draw(*arguments, **settings)
         drawn.append(batch.sigma)
         return batch
 
-    loop_draw = loop.draw_batch
-    monkeypatch.setattr(loop, "draw_batch", watched)
+    draw = steps.draw_batch
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", watched)
     short: dict[str, Any] = {"max_steps": 2, "val_every": 0, "sample_steps": 0}
     train(make_config(tmp_path / "schnell", sigma_scheme="schnell", **short))
     assert {value for sigma in drawn for value in sigma.tolist()} <= {0.25, 0.5, 0.75, 1.0}

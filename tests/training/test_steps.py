@@ -14,7 +14,6 @@ import torch
 
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.settings.losses import LossSettings
-from sgflux.training import loop
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.processes.processes import Processes
 from sgflux.training.run.train import train
@@ -27,7 +26,7 @@ def test_an_epoch_shows_every_example_once_and_each_step_its_own_noise(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = Drawn()
-    monkeypatch.setattr(loop, "draw_batch", drawn)
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", drawn)
     train(make_config(tmp_path / "run", max_steps=6, batch_size=1, gradient_accumulation_steps=2))
     assert len(drawn.rows) == 12
     for epoch in (drawn.rows[:6], drawn.rows[6:]):
@@ -42,7 +41,7 @@ def test_processes_draw_different_examples_and_different_noise(
     drawn = {}
     for index in (0, 1):
         recorder = drawn[index] = Drawn()
-        monkeypatch.setattr(loop, "draw_batch", recorder)
+        monkeypatch.setattr("sgflux.training.steps.draw_batch", recorder)
         # One of two processes by itself: what it draws depends on its index alone.
         alone = TwoInOne(index=index, count=2, device=torch.device("cpu"))
         monkeypatch.setattr(Processes, "start", classmethod(lambda cls, device, p=alone: p))
@@ -59,7 +58,7 @@ def test_accumulated_passes_are_averaged(
     """Twice the same batch is once that batch: a sum would double loss, gradient and clipping."""
     first: dict[int, dict[str, Any]] = {}
     for parts in (1, 2):
-        monkeypatch.setattr(loop, "draw_batch", Drawn(repeat=True))
+        monkeypatch.setattr("sgflux.training.steps.draw_batch", Drawn(repeat=True))
         config = make_config(
             tmp_path / str(parts),
             max_steps=1,

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.settings.training import TrainConfig
-from sgflux.training import loop
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.run.train import train
 from tests.helpers.training import Drawn, MakeConfig
@@ -75,7 +74,7 @@ def test_two_processes_with_either_engine_learn_what_one_learns(
     """The single run has the two passes of a step after one another."""
     settings: dict[str, Any] = {"batch_size": 1, "null_graph_probability": 0.5, "sample_steps": 1}
     drawn = Drawn()
-    monkeypatch.setattr(loop, "draw_batch", drawn)
+    monkeypatch.setattr("sgflux.training.steps.draw_batch", drawn)
     alone = make_config(tmp_path / "alone", gradient_accumulation_steps=2, **settings)
     train(alone)
     nulls = [batch.graphs[0].is_null for batch in drawn.batches]

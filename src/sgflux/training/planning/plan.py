@@ -49,9 +49,17 @@ class RunPlan:
     total: int
     buckets: int = 0
 
+    def position(self, step: int) -> int:
+        """Number of examples that the run has seen after ``step`` steps."""
+        return step * self.examples_per_step
+
+    def epochs(self, step: int) -> float:
+        """Number of passes over the training examples after ``step`` steps."""
+        return self.position(step) / self.train_examples
+
     def lines(self) -> list[str]:
         """The plan in words."""
-        epochs = self.max_steps * self.examples_per_step / self.train_examples
+        epochs = self.epochs(self.max_steps)
         validation = (
             f"{self.val_examples} examples, {self.val_pairs} with a negative graph"
             if self.val_examples

@@ -55,7 +55,7 @@ from sgflux.training.encoding.splits import (
     with_training_adapter,
 )
 from sgflux.training.log.run_log import RunLog
-from sgflux.training.loop import ExtraValidation, TrainingRun
+from sgflux.training.loop import TrainingRun
 from sgflux.training.planning.outline import cost_lines
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
@@ -65,6 +65,7 @@ from sgflux.training.samples.sampler import Sampler, Watched, trained_pipeline
 from sgflux.training.samples.texts import EncodedTexts
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts
+from sgflux.training.validating import ExtraValidation
 from sgflux.training.validation import Validator
 
 

@@ -39,7 +39,7 @@ from sgflux.training.encoding.size import with_size
 from sgflux.training.encoding.splits import Splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.trackers import check_trackers, start_trackers
-from sgflux.training.loop import ExtraValidation, TrainingRun
+from sgflux.training.loop import TrainingRun
 from sgflux.training.planning.plan import RunPlan
 from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs, check_room
 from sgflux.training.processes.determinism import deterministic_kernels
@@ -66,6 +66,7 @@ from sgflux.training.samples.graphs import SampleGraph, names_of
 from sgflux.training.samples.observer import Observer
 from sgflux.training.samples.sampler import Watched, admit, remove_later, sheet_of
 from sgflux.training.samples.texts import encode_samples
+from sgflux.training.validating import ExtraValidation
 
 SAMPLES_SHEET = "sample_graphs.png"
 """The sample graphs' pictures in a bundle."""
