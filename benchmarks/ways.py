@@ -56,7 +56,7 @@ from sgflux.training.loop import TrainingRun
 from sgflux.training.planning.plan import RunPlan, length_of
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run.stages import start_run
+from sgflux.training.run.prepare import start_run
 from sgflux.training.terms.table import read_terms
 from sgflux.training.terms.term import Parts, Sources
 

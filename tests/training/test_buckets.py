@@ -35,8 +35,7 @@ from sgflux.training.encoding.encode import Encoded
 from sgflux.training.planning.plan import length_of
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import ExampleOrder
-from sgflux.training.run import stages
-from sgflux.training.run.stages import encode_data, plan_data, read_data
+from sgflux.training.run.data import encode_data, plan_data, read_data
 from sgflux.training.run.train import train
 from sgflux.training.terms.regions import box_coverage, relation_regions
 from sgflux.training.validation import Validator
@@ -318,7 +317,7 @@ def test_terms_and_noise_levels_follow_each_batch(
         return sampling_sigmas_of(model, image_tokens=image_tokens)
 
     monkeypatch.setattr("sgflux.training.steps.draw_batch", watched)
-    monkeypatch.setattr(stages, "sampling_sigmas_of", anchor)
+    monkeypatch.setattr("sgflux.training.run.prepare.sampling_sigmas_of", anchor)
     losses = LossSettings.from_flat(
         lambda_rel_rank=0.5,
         lambda_anchor=0.5,

@@ -375,6 +375,6 @@ def test_a_disk_without_room_for_a_checkpoint_is_refused_at_the_start(
     with pytest.raises(SgfluxError, match=r"a checkpoint and the finished adapter take about"):
         train(config)
     cached = make_config(tmp_path / "run", latent_cache_dir=tmp_path / "cache")
-    monkeypatch.setattr(trainer, "check_room", lambda *_, **__: None)
+    monkeypatch.setattr("sgflux.training.run.outline.check_room", lambda *_, **__: None)
     with pytest.raises(SgfluxError, match=r"cache: \d+ encoded pictures and \d+ texts take about"):
         train(cached)

@@ -29,7 +29,7 @@ from sgflux.training.checkpoints.checkpoint import (
 from sgflux.training.checkpoints.checksum import content_checksum
 from sgflux.training.checkpoints.resuming import changed_settings
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run.stages import plan_data, read_data
+from sgflux.training.run.data import plan_data, read_data
 from sgflux.training.run.train import TrainResult, train
 from tests.helpers.rows import file_digests
 from tests.helpers.training import MakeConfig, equal, training_state

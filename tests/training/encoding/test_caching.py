@@ -25,7 +25,7 @@ from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.encoding.encode import Encoded
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run.stages import encode_data, plan_data, read_data
+from sgflux.training.run.data import encode_data, plan_data, read_data
 
 
 def say(text: str) -> None:

@@ -1,12 +1,9 @@
-"""The stages of a training run: each hands on the groups of the configuration that are read."""
+"""From encoded data to a run before its first step: the model, the loss's parts and the loop."""
 
 from __future__ import annotations
 
 import gc
-import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
@@ -15,13 +12,10 @@ from sgflux.bases.devices import DTYPES
 from sgflux.bases.families import family_of
 from sgflux.bases.guidance import guidance_told
 from sgflux.bases.identity import BaseIdentity
-from sgflux.data.buckets import Size
 from sgflux.data.layouts import shown_layouts
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import sigma_grid
-from sgflux.graphs.predicates import vocabulary_of
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel
-from sgflux.models.training_adapter import check_training_adapter_file
 from sgflux.settings.graph_encoder import BOX_SETTINGS
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import BoxReading
@@ -36,139 +30,18 @@ from sgflux.training.build import (
 )
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
 from sgflux.training.checkpoints.run_folder import RunFolder
-from sgflux.training.encoding.encode import (
-    Encoded,
-    PlannedEncoding,
-    check_size,
-    encode,
-    image_tokens_of,
-    plan_encoding,
-)
+from sgflux.training.encoding.encode import Encoded, image_tokens_of
 from sgflux.training.encoding.graph_encoder import pretrained_encoder
-from sgflux.training.encoding.lazy_encoders import LazyEncoders
-from sgflux.training.encoding.splits import (
-    Say,
-    Splits,
-    check_selection,
-    read_splits,
-    with_terms,
-    with_training_adapter,
-)
+from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
-from sgflux.training.planning.outline import cost_lines
-from sgflux.training.planning.plan import RunPlan
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
-from sgflux.training.samples.graphs import SampleGraph, read_sample_graphs
-from sgflux.training.samples.sampler import Sampler, Watched, trained_pipeline
-from sgflux.training.samples.texts import EncodedTexts
+from sgflux.training.samples.sampler import Sampler
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts
 from sgflux.training.validating import ExtraValidation
 from sgflux.training.validation import Validator
-
-
-def read_data(config: TrainConfig, *, say: Say) -> Splits:
-    """Read both files, and make the terms of the loss and what else depends on the data.
-
-    Raises:
-        SgfluxError: on a bad file, or if a setting does not fit the data.
-    """
-    seed, jsonl = config.run.seed, config.data.val_jsonl
-    splits = read_splits(
-        config.data,
-        encoder=config.encoder,
-        val_examples=config.validation.val_examples,
-        seed=seed,
-        say=say,
-    )
-    check_selection(splits, config.selection, jsonl=jsonl)
-    vocabulary = config.data.vocabulary
-    splits = with_terms(
-        splits,
-        config.losses,
-        seed=seed,
-        vocabulary=vocabulary,
-        say=say,
-        flow_scale=config.flow.flow_scale,
-    )
-    allow_download = config.model.allow_download
-    return with_training_adapter(
-        splits, config.start.training_adapter, allow_download=allow_download
-    )
-
-
-def read_samples(
-    config: TrainConfig, splits: Splits, *, say: Say
-) -> tuple[Splits, list[SampleGraph]]:
-    """Read the sample graphs; none, if there is no file of them.
-
-    Returns:
-        The data of the run, with the digest of the file if the adapter is chosen by it; the graphs.
-
-    Raises:
-        SgfluxError: naming the file and the line of the first graph that cannot be drawn.
-    """
-    path = config.samples.sample_graphs
-    if path is None:
-        return splits, []
-    graphs = read_sample_graphs(
-        path,
-        examples=splits.train,
-        known=vocabulary_of(config.data.vocabulary),
-        encoder=config.encoder,
-        say=say,
-    )
-    if config.selection == "obeyed":
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        splits = replace(splits, digests={**splits.digests, "file of sample graphs": digest})
-    return splits, graphs
-
-
-def plan_data(config: TrainConfig, splits: Splits, *, processes: Processes) -> PlannedEncoding:
-    """Look at all pictures of the run.
-
-    Raises:
-        SgfluxError: as :func:`sgflux.training.encoding.encode.plan_encoding`.
-    """
-    encoders = LazyEncoders(
-        config.model,
-        device=processes.device,
-        encoder_device=config.memory.encoder_device,
-        dtype=config.compute.dtype,
-        max_sequence_length=config.conditions.max_sequence_length,
-    )
-    return plan_encoding(
-        splits,
-        encoders,
-        data=config.data,
-        pictures=config.pictures,
-        texts=config.conditions.texts,
-    )
-
-
-def encode_data(
-    config: TrainConfig,
-    splits: Splits,
-    planned: PlannedEncoding,
-    *,
-    processes: Processes,
-    say: Say,
-) -> Encoded:
-    """Encode everything once, or find it in the cache.
-
-    Raises:
-        SgfluxError: as :func:`sgflux.training.encoding.encode.encode`.
-    """
-    return encode(
-        planned,
-        names=splits.names(config.encoder.kind),
-        concepts=any(need.concepts is not None for need in splits.needs),
-        latent_cache_dir=config.data.latent_cache_dir,
-        processes=processes,
-        say=say,
-    )
 
 
 def prepare(
@@ -235,7 +108,7 @@ def prepare(
         validator=_validator(config, splits, encoded),
         latent_scale=encoded.latent_scale,
         dtype=dtype,
-        guidance=_guidance(config, model),
+        guidance=guidance_of(config, model),
         digests=splits.digests,
         content=encoded.content,
         seen=encoded.seen,
@@ -364,6 +237,20 @@ def _parts(
     )
 
 
+def guidance_of(config: TrainConfig, model: GraphLoraModel) -> float | None:
+    """Return the guidance scale that the model is told in training; None: it takes none.
+
+    Raises:
+        SgfluxError: if a guidance is set that has no effect on the model.
+    """
+    return guidance_told(
+        config.flow.guidance,
+        network=model.flux.network,
+        default=DEFAULT_GUIDANCE,
+        model=config.model.name,
+    )
+
+
 def start_run(
     config: TrainConfig,
     prepared: Preparation,
@@ -389,117 +276,4 @@ def start_run(
         log=log,
         sampler=sampler,
         extra_validation=extra_validation,
-    )
-
-
-def sampler_of(
-    config: TrainConfig,
-    prepared: Preparation,
-    watched: Watched,
-    texts: EncodedTexts,
-    *,
-    processes: Processes,
-) -> Sampler:
-    """What draws the sample graphs; the autoencoder stays loaded for it.
-
-    Args:
-        config: Configuration of the run.
-        prepared: Model of the run.
-        watched: Graphs, and who judges them.
-        texts: Features of their texts.
-        processes: Processes that share the drawing.
-
-    Raises:
-        SgfluxError: if the autoencoder or the noise levels cannot be loaded.
-    """
-    family, memory = family_of(config.model), config.memory
-    device = memory.encoder_device or processes.device
-    return Sampler(
-        watched=watched,
-        pipeline=partial(
-            trained_pipeline,
-            prepared.model,
-            text_encoders=texts,
-            autoencoder=family.load_autoencoder(config.model, dtype=prepared.dtype, device=device),
-            scheduler=family.load_scheduler(config.model),
-            model_id=config.model.name,
-            quantize=memory.quantize,
-        ),
-        size=config.pictures.size,
-        steps=config.run.sample_steps,
-        seed=config.run.seed,
-        batch_size=config.optimizer.batch_size,
-        processes=processes,
-    )
-
-
-def outline(
-    config: TrainConfig,
-    splits: Splits,
-    *,
-    passes: int,
-    processes: Processes,
-    sizes: Sequence[Size],
-) -> tuple[RunPlan, list[str]]:
-    """Work out a run from the descriptions of its model, before the model is loaded.
-
-    Args:
-        config: Configuration of the run.
-        splits: Data of the run.
-        passes: Number of forward passes of a step, over all processes.
-        processes: Processes that share the work.
-        sizes: Size of each training picture, with aspect buckets; else empty.
-
-    Returns:
-        The numbers of the run, and what it will cost, a line each.
-
-    Raises:
-        SgfluxError: if a description is not on this machine, or a setting does not fit it.
-    """
-    length = config.conditions.max_sequence_length
-    base = family_of(config.model).outline(config.model, max_sequence_length=length)
-    size, patch = config.pictures.size, base.patch
-    check_size(size, patch=patch, model=config.model.name)
-    if splits.training_adapter is not None:
-        check_training_adapter_file(base.transformer, splits.training_adapter)
-    model = adapted_model(
-        base.transformer,
-        pretrained_encoder(config.encoder),
-        adapter=config.adapter,
-        encoder=config.encoder,
-        predicts_layout=bool(config.losses.layout.lambda_layout),
-        text_tokens=base.text_tokens,
-    )
-    _guidance(config, model)
-    plan = plan_of(
-        config.optimizer,
-        splits,
-        model,
-        passes=passes,
-        image_tokens=image_tokens_of(sizes or [size], patch=patch),
-        sizes=sizes,
-    )
-    costs = cost_lines(
-        base,
-        plan,
-        optimizer=config.optimizer,
-        memory=config.memory,
-        dtype=config.compute.dtype,
-        recompute_every=config.blocks.recompute_every,
-        lora_modules=model.config.lora_modules,
-        training_adapter=splits.training_adapter,
-        teacher_passes=sum(need.teacher_passes for need in splits.needs),
-        device=processes.device,
-        sharers=processes.sharers() if config.processes.shard_base else 1,
-        decodes=config.samples.sample_graphs is not None,
-    )
-    return plan, costs
-
-
-def _guidance(config: TrainConfig, model: GraphLoraModel) -> float | None:
-    return guidance_told(
-        config.flow.guidance,
-        network=model.flux.network,
-        default=DEFAULT_GUIDANCE,
-        model=config.model.name,
     )
