@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from sgflux.bases.families import family_of
@@ -15,9 +14,8 @@ from sgflux.training.encoding.graph_encoder import pretrained_encoder
 from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.planning.outline import cost_lines
 from sgflux.training.planning.plan import RunPlan
-from sgflux.training.planning.precheck import NOT_CHECKED, check_room
+from sgflux.training.planning.precheck import check_room
 from sgflux.training.processes.processes import Processes
-from sgflux.training.run.origin import Resumed
 from sgflux.training.run.prepare import guidance_of
 
 
@@ -132,40 +130,4 @@ def say_outline(
         validates=config.data.val_jsonl is not None or config.selection == "obeyed",
         say=say,
     )
-    return plan
-
-
-def say_dry_run(
-    config: TrainConfig,
-    splits: Splits,
-    resumed: Resumed | None,
-    checked: Sequence[str],
-    *,
-    passes: int,
-    processes: Processes,
-    say: Say,
-    sizes: Sequence[Size],
-) -> RunPlan:
-    """Say what a run would do; write nothing.
-
-    Args:
-        config, splits, passes, processes, say, sizes: Arguments of :func:`say_outline`.
-        resumed: Checkpoint that the run would go on from; None: it would be a new run.
-        checked: Results of the checks of the inputs, a line each.
-
-    Returns:
-        The numbers of the run.
-
-    Raises:
-        SgfluxError: as :func:`say_outline`, or if the checkpoint is beyond the last step.
-    """
-    say(json.dumps(config.to_json(), indent=2))
-    plan = say_outline(config, splits, passes=passes, processes=processes, say=say, sizes=sizes)
-    if resumed is not None:
-        resumed.check_length(plan.max_steps)
-        say(f"resume:     after step {resumed.state.step}")
-    for line in checked:
-        say(f"checked:    {line}")
-    say(NOT_CHECKED)
-    say("dry run: nothing was written")
     return plan

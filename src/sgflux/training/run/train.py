@@ -21,7 +21,7 @@ from sgflux.training.checkpoints.run_folder import CONFIG_FILE, RunFolder
 from sgflux.training.encoding.size import with_size
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.trackers import check_trackers, start_trackers
-from sgflux.training.planning.precheck import check_inputs
+from sgflux.training.planning.precheck import NOT_CHECKED, check_inputs
 from sgflux.training.processes.determinism import deterministic_kernels
 from sgflux.training.processes.launcher import (
     asks_for_shards,
@@ -33,7 +33,7 @@ from sgflux.training.processes.processes import Processes
 from sgflux.training.run.data import encode_data, plan_data, read_data
 from sgflux.training.run.finish import finish
 from sgflux.training.run.origin import origin_of
-from sgflux.training.run.outline import say_dry_run, say_outline
+from sgflux.training.run.outline import say_outline
 from sgflux.training.run.prepare import prepare, start_run
 from sgflux.training.run.sample_graphs import read_samples, sampler_of, watch
 from sgflux.training.samples.graphs import names_of
@@ -182,29 +182,27 @@ def _train(
             planned = planned or plan_data(config, splits, processes=processes)
             sizes = planned.sizes
         if config.run.dry_run:
-            plan = say_dry_run(
-                config,
-                splits,
-                resumed,
-                checked,
-                passes=passes,
-                processes=processes,
-                say=log.say,
-                sizes=sizes,
-            )
-            step = 0 if resumed is None else resumed.state.step
-            return TrainResult(
-                output_dir=config.run.output_dir, step=step, max_steps=plan.max_steps
-            )
-
-        processes.wait()  # nobody makes the folder before everybody has found it usable
+            log.say(json.dumps(config.to_json(), indent=2))
+        else:
+            processes.wait()  # nobody makes the folder before everybody has found it usable
         plan = say_outline(
             config, splits, passes=passes, processes=processes, say=log.say, sizes=sizes
         )
         if resumed is not None:
             resumed.check_length(plan.max_steps)
+        if resumed is not None and config.run.dry_run:
+            log.say(f"resume:     after step {resumed.state.step}")
         for line in checked:
             log.say(f"checked:    {line}")
+        if config.run.dry_run:
+            log.say(NOT_CHECKED)
+            log.say("dry run: nothing was written")
+            return TrainResult(
+                output_dir=config.run.output_dir,
+                step=0 if resumed is None else resumed.state.step,
+                max_steps=plan.max_steps,
+            )
+
         make_folder(folder.root)
         if processes.is_main:
             log.track(_trackers(config))  # one that needs a login says so before the encoding
