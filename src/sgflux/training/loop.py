@@ -19,11 +19,11 @@ from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.stopwatch import Stopwatch
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
+from sgflux.training.run_validations import ExtraValidation, Validations
 from sgflux.training.samples.sampler import Sampler
 from sgflux.training.step_figures import StepFigures
 from sgflux.training.steps import OptimizerSteps
 from sgflux.training.terms.ranking.negatives import ConfusionTable
-from sgflux.training.validating import ExtraValidation, Validations
 
 
 class TrainingRun:

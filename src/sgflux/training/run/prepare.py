@@ -37,10 +37,10 @@ from sgflux.training.log.run_log import RunLog
 from sgflux.training.loop import TrainingRun
 from sgflux.training.processes.processes import Processes
 from sgflux.training.randomness import derived_seed
+from sgflux.training.run_validations import ExtraValidation
 from sgflux.training.samples.sampler import Sampler
 from sgflux.training.terms.regions import relation_regions
 from sgflux.training.terms.term import Parts
-from sgflux.training.validating import ExtraValidation
 from sgflux.training.validation import Validator
 
 

@@ -36,11 +36,11 @@ from sgflux.training.run.origin import origin_of
 from sgflux.training.run.outline import say_outline
 from sgflux.training.run.prepare import prepare, start_run
 from sgflux.training.run.sample_graphs import read_samples, sampler_of, watch
+from sgflux.training.run_validations import ExtraValidation
 from sgflux.training.samples.graphs import names_of
 from sgflux.training.samples.observer import Observer
 from sgflux.training.samples.sampler import remove_later
 from sgflux.training.samples.texts import encode_samples
-from sgflux.training.validating import ExtraValidation
 
 
 @dataclass(frozen=True, kw_only=True)
