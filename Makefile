@@ -14,13 +14,17 @@
 #   TORCH_FLAGS=... further flags of `pip install torch`, for example --index-url with the address
 #                   of PyTorch's CPU-only package index: pip's own choice on a Linux machine
 #                   without a GPU is the much larger CUDA build
-#   ARGS=...        further arguments of `sgflux demo`, pytest or benchmarks/step.py
+#   ARGS=...        further arguments of `sgflux demo`, pytest or benchmarks/step.py;
+#                   ARGS="-n 0" runs the tests in one process
 
 TORCH ?=
 TORCH_FLAGS ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# One process for each core, at most four, since each needs up to 2 GB of memory. A process takes
+# tests in their order, so that most fixtures of a module are made once.
+PYTEST := $(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 # The first interpreter that runs and is of a supported version; a name on PATH alone proves nothing.
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
@@ -60,10 +64,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: lint
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'

@@ -88,4 +88,4 @@ echo "$what: $("$venv/bin/python" --version)"
 
 cd "$root"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PATH="$venv/bin:$PATH"
-"$venv/bin/python" -m pytest -m "not slow" "$@"
+"$venv/bin/python" -m pytest -n logical --maxprocesses 4 --dist worksteal -m "not slow" "$@"
