@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -16,3 +17,9 @@ os.environ["SGFLUX_DIGEST_CACHE"] = str(Path(tempfile.mkdtemp(prefix="sgflux-tes
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("sgflux", deadline=None)
 settings.load_profile("sgflux")
+
+
+def pytest_collection_finish() -> None:
+    """Collections of garbage leave out the libraries and the collected tests, which all stay."""
+    gc.collect()
+    gc.freeze()
