@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -351,7 +352,8 @@ def main() -> int:
         )
 
     worlds, done = worlds_of(folder, scale), True
-    with ProcessPoolExecutor(len(worlds), mp_context=get_context("spawn")) as pool:
+    drawing = min(len(worlds), max(1, (os.cpu_count() or 1) - 1))  # one core is the training's
+    with ProcessPoolExecutor(drawing, mp_context=get_context("spawn")) as pool:
         written = [pool.submit(hard_graphs.make_world, *world) for world in worlds.items()]
         if config is not None:
             short = replace(config, output_dir=folder / "probe" / "base")
