@@ -75,6 +75,11 @@ def test_make_takes_pips_choice_of_torch_unless_it_is_told_one() -> None:
     )
 
 
+def test_make_shares_the_tests_among_processes_unless_it_is_told_otherwise() -> None:
+    said = make("test", "ARGS=-n 0 tests/graphs")
+    assert re.search(r'pytest -n logical .*-m "not slow" -n 0 tests/graphs$', said, re.MULTILINE)
+
+
 def test_continuous_integration_names_its_own_build_of_torch() -> None:
     """Else a new release of torch would change what is tested, or fetch gigabytes of CUDA."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
