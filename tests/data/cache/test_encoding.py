@@ -383,7 +383,7 @@ def test_two_processes_write_at_once(tmp_path):
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(120)
+        writer.join(300)
         assert writer.exitcode == 0
     store = CacheStore(tmp_path)
     assert store.verify() == []
@@ -576,7 +576,7 @@ def test_a_process_killed_while_it_encodes_loses_no_finished_shard(data, tmp_pat
         target=encode_until_killed, args=(str(tmp_path / "cache"), str(root), names)
     )
     process.start()
-    process.join(120)
+    process.join(300)
     assert process.exitcode == -signal.SIGKILL
     store = CacheStore(tmp_path / "cache")
     assert store.verify() == []
