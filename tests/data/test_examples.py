@@ -97,6 +97,24 @@ def test_an_example_is_frozen_and_survives_pickling():
         ({"prompt": " "}, r"prompt must be a non-empty string, got ' '"),
         ({"concepts": "man"}, r"concepts must be a non-empty list"),
         ({"concepts": ["man", 3]}, r"concepts\[1\] must be a non-empty string, got 3"),
+        ({"concepts": ["man", "ri\0ding"]}, r"concepts\[1\] must be on one line .*, got '\\x00'"),
+        (
+            {"triple": {"subject": "man", "predicate": "riding", "object": "horse\n"}},
+            r"triple.object must be on one line",
+        ),
+        ({"meta": {"predicate_raw": "rid\ting"}}, r"meta.predicate_raw must be on one line"),
+        (
+            {"meta": {"known_triples": [["man", "on", "mat"], ["man", "o\x1bn", "mat"]]}},
+            r"meta.known_triples\[1\] must be on one line",
+        ),
+        (
+            {"graph": {"objects": ["man", "hor\nse"], "relationships": [[0, "riding", 1]]}},
+            r"graph: objects\[1\] must be on one line",
+        ),
+        (
+            {"graph": {"objects": ["man", "horse"], "relationships": [[0, "rid\0ing", 1]]}},
+            r"graph: relationships\[0\]: the predicate must be on one line",
+        ),
         ({"triple": {"subject": "man"}}, r"triple must have exactly the fields"),
         ({"triple": ["man", "on", "horse"]}, r"triple must have exactly the fields"),
         ({"meta": []}, r"meta must be an object"),

@@ -127,6 +127,11 @@ def test_files(tmp_path: Path, name: str, text: str, count: int) -> None:
         (b"\xff\xfe", "not UTF-8"),
         (b'{"objects": ["a"]', "file:1: looks like JSON but is not"),
         (b"man, on, mat\nman, rideing, horse\n", "file:2: unknown predicate 'rideing'"),
+        (b"man, on, mat\nman, ri\0ding, horse\n", "file:2: .*the predicate must be on one line"),
+        (
+            b'{"objects": ["man", "m\\nat"], "relationships": [[0, "on", 1]]}',
+            r"file: objects.1. must be on one line",
+        ),
         (b'["man, on, mat", "man, rideing, horse"]', "file: graph 2: unknown predicate"),
         (b"[3]", "file: graph 1: expected"),
     ],

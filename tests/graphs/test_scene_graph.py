@@ -79,7 +79,7 @@ def test_json_is_sg2ims_form() -> None:
     assert graph.to_json() == obj
     graph.to_json()["objects"].append("dog")
     assert graph.objects == ("man", "horse")
-    assert SceneGraph.from_json({"objects": [" Big \t man "], "relationships": []}).objects == (
+    assert SceneGraph.from_json({"objects": [" Big   man "], "relationships": []}).objects == (
         "Big man",
     )
 
@@ -194,7 +194,39 @@ def test_reading_a_text_says_everything_once(graph: SceneGraph) -> None:
     assert equivalent(SceneGraph.parse(graph.to_text()), graph)
 
 
-@given(scene_graphs(names=st.text(min_size=1).filter(str.strip), max_objects=4))
+ANY_NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1).filter(
+    str.strip
+)
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\udc80"]
+)
+def test_a_name_is_on_one_line_and_without_control_characters(mark: str) -> None:
+    """At its ends as well, where white space would else be passed over."""
+    for word in (f"red{mark}dog", f"dog{mark}"):
+        for triple, where in (
+            ((word, "on", "mat"), "objects"),
+            (("cat", word, "mat"), "predicate"),
+        ):
+            with pytest.raises(SceneGraphError, match=r"the triple's .* must be on one line"):
+                Triple(*triple)
+            graph = {"objects": [triple[0], triple[2]], "relationships": [[0, triple[1], 1]]}
+            with pytest.raises(SceneGraphError, match=rf"{where}.* must be on one line"):
+                SceneGraph.from_json(graph)
+    with pytest.raises(SceneGraphError, match=r"statement 1 .* must be on one line"):
+        SceneGraph.parse(f"red{mark}dog, on, mat")
+
+
+def test_names_of_any_language_and_line_breaks_between_them_are_read() -> None:
+    names = ("می\u200cز", "स्त्री", "👩\u200d🚀", "ふくろう", "naïve café", "o’clock", "red\u00a0dog")
+    for name in names:
+        assert SceneGraph.parse(f"{name}, on, mat").objects[0] == " ".join(name.split())
+    text = "\n man,\n\triding , horse;\r\n( hat\n);\n"
+    assert SceneGraph.parse(text) == SceneGraph.parse("man, riding, horse; (hat)")
+
+
+@given(scene_graphs(names=ANY_NAMES, max_objects=4))
 def test_round_trips_with_any_names(graph: SceneGraph) -> None:
     graph = said_once(graph)
     assert SceneGraph.from_json(json.loads(json.dumps(graph.to_json()))) == graph

@@ -25,6 +25,7 @@ from sgflux.data.schema import (
     graph_field,
     list_field,
     meta_field,
+    name_field,
     short,
     text_field,
     triple_field,
@@ -184,7 +185,7 @@ class SceneExample:
         words = PredicateReader(vocabulary, open_vocabulary)
         prompt = text_field(row["prompt"], "prompt")
         concepts = tuple(
-            text_field(word, f"concepts[{i}]")
+            name_field(word, f"concepts[{i}]")
             for i, word in enumerate(list_field(row["concepts"], "concepts"))
         )
         raw = triple_field(row["triple"])

@@ -15,6 +15,7 @@ from sgflux.graphs.scene_graph import (
     SceneGraph,
     SceneGraphError,
     Triple,
+    checked_name,
     read_json,
 )
 from sgflux.settings.checks import is_number
@@ -54,6 +55,12 @@ def text_field(value: object, where: str) -> str:
     return value
 
 
+def name_field(value: object, where: str) -> str:
+    """Return the name of an object or a predicate, unchanged."""
+    checked_name(text_field(value, where), where)
+    return str(value)
+
+
 def list_field(value: object, where: str) -> Sequence[Any]:
     """Return a list with something in it, unchanged."""
     if not isinstance(value, list | tuple) or not value:
@@ -66,7 +73,7 @@ def triple_field(value: object) -> Triple:
     fields = ("subject", "predicate", "object")
     if not isinstance(value, Mapping) or set(value) != set(fields):
         raise SgfluxError(f"triple must have exactly the fields {list(fields)}, got {short(value)}")
-    return Triple(*(text_field(value[name], f"triple.{name}") for name in fields))
+    return Triple(*(name_field(value[name], f"triple.{name}") for name in fields))
 
 
 def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -
     if not isinstance(value, Mapping):
         raise SgfluxError(f"meta must be an object, got {short(value)}")
     if "predicate_raw" in value:
-        text_field(value["predicate_raw"], "meta.predicate_raw")
+        name_field(value["predicate_raw"], "meta.predicate_raw")
     if not isinstance(value.get("mirrored", False), bool):
         raise SgfluxError(f"meta.mirrored must be true or false, got {short(value['mirrored'])}")
     known = value.get("known_triples", [])
@@ -89,7 +96,7 @@ def meta_field(value: object, triple: Triple, vocabulary: PredicateVocabulary) -
                 f"meta.known_triples[{i}] must be [subject, predicate, object], got {short(entry)}"
             )
         for word in entry:
-            text_field(word, f"meta.known_triples[{i}]")
+            name_field(word, f"meta.known_triples[{i}]")
     class_id = value.get("class_id")
     if class_id is not None:
         if isinstance(class_id, bool) or not isinstance(class_id, int):

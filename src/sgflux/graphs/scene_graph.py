@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.merging import Merged, Relationship, merged
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 
+_LAYOUT = " \t\r\n"
+"""What may stand around the words of the text form."""
 _NUMBERED = re.compile(r"(?P<name>.*?)\s*#\s*(?P<number>\d+)")
 
 
@@ -23,9 +26,29 @@ class SceneGraphError(SgfluxError):
     """A malformed scene graph; the message names the position and the value."""
 
 
-def _name(value: object, where: str) -> str:
+_NO_LETTERS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of control characters, halves of surrogate pairs, and line breaks."""
+
+
+def checked_name(value: object, where: str) -> str:
+    """Return the name of an object or a predicate, with runs of blanks as one blank.
+
+    Args:
+        value: The value that was read.
+        where: Beginning of the error message.
+
+    Raises:
+        SceneGraphError: if it is no text, empty, or holds a line break or a control character.
+    """
     if not isinstance(value, str):
         raise SceneGraphError(f"{where} must be a string, got {value!r}")
+    if not value.isprintable():
+        for mark in value:
+            if unicodedata.category(mark) in _NO_LETTERS:
+                raise SceneGraphError(
+                    f"{where} must be on one line and without control characters, got {mark!r} in "
+                    f"{value!r}"
+                )
     cleaned = " ".join(value.split())
     if not cleaned:
         raise SceneGraphError(f"{where} must not be empty, got {value!r}")
@@ -40,10 +63,10 @@ def name_of_label(label: str) -> str:
 
 @dataclass(frozen=True)
 class Triple:
-    """One statement in words; runs of white space count as one blank.
+    """One statement in words; runs of blanks count as one blank.
 
     Raises:
-        SceneGraphError: if a part is no string or empty.
+        SceneGraphError: as :func:`checked_name`.
     """
 
     subject: str
@@ -53,7 +76,9 @@ class Triple:
     def __post_init__(self) -> None:
         """Check and clean the three words."""
         for part in ("subject", "predicate", "object"):
-            object.__setattr__(self, part, _name(getattr(self, part), f"the triple's {part}"))
+            object.__setattr__(
+                self, part, checked_name(getattr(self, part), f"the triple's {part}")
+            )
 
     def __str__(self) -> str:
         """The text form, "man, riding, horse"."""
@@ -71,7 +96,7 @@ class SceneGraph:
     both).
 
     Attributes:
-        objects: Names; runs of white space count as one blank.
+        objects: Names; runs of blanks count as one blank.
         relationships: (subject index, predicate, object index), in the order given.
 
     Raises:
@@ -84,7 +109,8 @@ class SceneGraph:
     def __post_init__(self) -> None:
         """Check and clean every entry."""
         objects = tuple(
-            _name(name, f"objects[{i}]") for i, name in enumerate(_entries(self.objects, "objects"))
+            checked_name(name, f"objects[{i}]")
+            for i, name in enumerate(_entries(self.objects, "objects"))
         )
         relationships: dict[Relationship, int] = {}
         for i, entry in enumerate(_entries(self.relationships, "relationships")):
@@ -260,16 +286,16 @@ def read_text(text: str, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY) -
             f"a graph's text form is like 'man, riding, horse; man, wearing, hat', "
             f"got what looks like JSON: {text!r}"
         )
-    segments = [segment.strip() for segment in text.split(";")]
-    if not segments[-1]:
+    segments = [segment.strip(_LAYOUT) for segment in text.split(";")]
+    if not segments[-1].strip():
         segments.pop()
     builder = _Builder()
     for number, segment in enumerate(segments, start=1):
         where = f"statement {number} ({segment!r})"
         if segment.startswith("(") and segment.endswith(")") and "," not in segment:
-            builder.index(segment[1:-1], where)
+            builder.index(segment[1:-1].strip(_LAYOUT), where)
             continue
-        parts = [part.strip() for part in segment.split(",")]
+        parts = [part.strip(_LAYOUT) for part in segment.split(",")]
         if len(parts) != 3:
             raise SceneGraphError(
                 f"{where}: expected 'subject, predicate, object' "
@@ -281,7 +307,7 @@ def read_text(text: str, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY) -
                 f"{where}: relates {parts[0]!r} to itself; write "
                 f"'{builder.names[subject]}#2' for another {builder.names[subject]}"
             )
-        predicate = _name(parts[1], f"{where}: the predicate")
+        predicate = checked_name(parts[1], f"{where}: the predicate")
         builder.relationships.append((subject, predicate, object_))
     return builder.reading(vocabulary)
 
@@ -343,7 +369,7 @@ class _Builder:
 
     def index(self, label: str, where: str) -> int:
         """Return the index of the object that ``label`` means, a new one if it is new."""
-        label = _name(label, f"{where}: an object's name")
+        label = checked_name(label, f"{where}: an object's name")
         numbered = _NUMBERED.fullmatch(label)
         name = name_of_label(label)
         number = int(numbered["number"]) if numbered else 1
@@ -408,4 +434,4 @@ def checked_relationship(
     subject, object_ = indices
     if subject == object_ and not self_related:
         raise SceneGraphError(f"{where} = {list(entry)!r} relates object {subject} to itself")
-    return subject, _name(entry[1], f"{where}: the predicate"), object_
+    return subject, checked_name(entry[1], f"{where}: the predicate"), object_
