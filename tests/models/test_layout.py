@@ -23,6 +23,7 @@ from sgflux.data.box_rules import obeyed
 from sgflux.data.boxes import Box, Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.conditioner import LEAST_COVERAGE
 from sgflux.models.encoders import complete_settings, make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
 from sgflux.models.layout import LAYOUT_CANDIDATES, LAYOUT_DRAWS, LayoutPredictor
@@ -151,6 +152,27 @@ def test_a_box_covers_the_image_tokens_that_lie_in_it() -> None:
     torch.testing.assert_close(shares[0].view(4, 6), down[:, None] * across)
     assert torch.equal(shares[1], torch.ones(24))
     assert not shares[2].any()
+
+
+def test_a_text_token_attends_to_all_of_the_graph_whatever_the_boxes(
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs
+) -> None:
+    """The bias is made once a pass; shifted by a token, the image would look elsewhere."""
+    encoder = {"kind": "native", "hidden_dim": 16, "box_attention": True}
+    model = make_model(flux_folder, names, encoder=encoder)
+    network, layout = model.flux.network, (DOG, HORSE)
+    state = network.embed(inputs)
+    features = model.features([GRAPHS[2]] * 3, [layout] * 3)
+    bias = model.flux.conditioner.attention_bias(features, network=network, state=state)
+    assert bias is not None
+    assert features.regions is not None
+    shares = coverage(features.regions.flatten(1, 2), tokens=24, last=inputs.img_ids[-1])
+    assert not bias[:, 0].any(), "the global token is everywhere"
+    assert not bias[..., :7].any()
+    placed = features.placed.flatten(1)[..., None]
+    expected = shares.clamp(min=LEAST_COVERAGE).log().masked_fill(~placed, 0.0)
+    assert torch.equal(bias[:, 1:, 7:], expected)
+    assert expected.min() < -1
 
 
 def test_tokens_of_a_place_are_turned_as_diffusers_turns_image_tokens(

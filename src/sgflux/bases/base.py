@@ -82,8 +82,8 @@ class GraphTokens(NamedTuple):
         is_last: Whether the tokens end here, so that their own update can be left out.
         rotary: Cosines and sines of the tokens' positions, (B, G, C) each; None: all tokens are at
             the position of the text.
-        bias: Added to the scores of the image tokens' attention to the graph tokens, (B, G, S)
-            float32; None: nothing is.
+        bias: Added to the scores of the attention of text and image to the graph tokens,
+            (B, G, L + S) float32 in the order of the blocks; None: nothing is.
     """
 
     states: Tensor
@@ -214,7 +214,10 @@ class Network(Protocol):
         """
 
     def coverage(self, state: State, boxes: Tensor) -> Tensor:
-        """Which share of each image token's place lies in each box, (B, G, S) float32.
+        """Which share of each token's place lies in each box, (B, G, L + S) float32.
+
+        Text and image tokens stand in the order of the blocks' attention. A text token has no
+        place, and its share is 1.
 
         Args:
             state: State of :meth:`embed`.

@@ -137,14 +137,15 @@ class Conditioner(nn.Module):
     def attention_bias(
         self, graph: GraphFeatures, *, network: Network, state: State
     ) -> Tensor | None:
-        """What is added to the scores of the image's attention to the tokens of :meth:`tokens`.
+        """What is added to the scores of the attention to the tokens of :meth:`tokens`.
 
         It is the logarithm of the share of an image token's place that lies in the graph token's
         box, so that a softmax weights the graph token by that share. Outside the box the share
-        counts as :data:`LEAST_COVERAGE`. The global token and those without a box are everywhere.
+        counts as :data:`LEAST_COVERAGE`. The global token and those without a box are everywhere,
+        and so are all for a text token.
 
         Returns:
-            (B, G, S) float32; None: there are no regions.
+            (B, G, L + S) float32; None: there are no regions.
         """
         if graph.regions is None or graph.placed is None:
             return None

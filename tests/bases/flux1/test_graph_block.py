@@ -39,7 +39,8 @@ def test_the_matrix_products_are_gated_attention_to_the_graph() -> None:
 
     # A bias of log(w) weights a token w times for the image, and as ever for the text.
     weight = torch.rand(3, 7, 9, generator=draw)
-    found = told_by_graph(text, image, query, key, value, graph._replace(bias=weight.log()))
+    bias = torch.cat([torch.zeros(3, 7, 5), weight.log()], dim=2)
+    found = told_by_graph(text, image, query, key, value, graph._replace(bias=bias))
     torch.testing.assert_close(found[0], expected[0])
     scores = torch.einsum("bshc,bghc->bhgs", query[:, 5:], key).mul(8**-0.5).exp()
     scores = scores * weight[:, None] * mask.transpose(2, 3)

@@ -194,7 +194,7 @@ def told_by_graph(
     # (B, H, G, L + S): a softmax over G with many neighbours is faster than many over G numbers.
     scores = scores.unflatten(1, (count, tokens))
     if graph.bias is not None:
-        scores = scores + F.pad(graph.bias, (lengths[0], 0))[:, None]
+        scores = scores + graph.bias[:, None]
     weights = scores.softmax(dim=2, dtype=torch.float32)
     of_text, of_image = weights.to(dtype).flatten(1, 2).mT.split(lengths, dim=1)
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sgflux.bases.base import ConceptTokens, GraphTokens, Rotary, State, Text
 from sgflux.bases.flux1.concept_block import concept_block
@@ -247,7 +248,8 @@ class FluxNetwork:
     def coverage(self, state: State, boxes: Tensor) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""
         assert state.last_position is not None, "FLUX.1 has positions"
-        return coverage(boxes, tokens=state.hidden_states.shape[1], last=state.last_position)
+        share = coverage(boxes, tokens=state.hidden_states.shape[1], last=state.last_position)
+        return F.pad(share, (state.encoder_hidden_states.shape[1], 0), value=1.0)
 
     def velocity(self, state: State) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""
