@@ -21,7 +21,7 @@ from PIL import Image
 
 from sgflux.data.pictures import read_picture
 from sgflux.models.bundle import recommend_drawing
-from sgflux.models.bundle_folder import has_bundled
+from sgflux.models.bundle_folder import CONFIG_FILE, has_bundled
 from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.samples.sampler import sheet_of
@@ -239,6 +239,27 @@ def test_a_late_answer_takes_nothing_back(browser: Any, address: str) -> None:
         expect(text_of(page)).to_have_value("dog, above, box; cat, in, cup; (ball)")
         page.keyboard.press("Control+z")
         expect(node(page, "ball")).to_have_count(0)
+
+
+def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
+    browser: Any, tmp_path: Path
+) -> None:
+    """The server's list has grown by then, and its places are not those that the person saw."""
+    one, two, new = (tmp_path / name / "final" for name in ("one", "two", "new"))
+    write_adapter(one, "tiny", strength=0.1)
+    shutil.copytree(one, two)
+    for age, folder in enumerate((two, one)):
+        os.utime(folder / CONFIG_FILE, (1e9 - age, 1e9 - age))
+    for address in serve(tmp_path):
+        for page in opened(browser, address, script=LATE):
+            field = page.get_by_label("Adapter")
+            playwright.expect(field).to_have_value(str(two))
+            shutil.copytree(one, new)
+            os.utime(new / CONFIG_FILE)
+            field.click()
+            page.get_by_role("option").filter(has_text=str(one)).click()
+            page.wait_for_timeout(3000)  # the answers have come
+            playwright.expect(field).to_have_value(str(one))
 
 
 def test_one_object_too_many_is_not_shown(page: Any) -> None:

@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from sgflux.commands.command import Command
 from sgflux.commands.inputs import check_given
 from sgflux.settings.checks import expect_defaults
 from sgflux.settings.compute import SamplingCompute
-from sgflux.settings.flat import Group, Input
+from sgflux.settings.flat import Group, Input, Texts
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
+
+_ADAPTER = Texts(
+    {
+        "adapter": "Adapter that the page begins with: folder of a trained adapter (final/ of a "
+        "run), or its id[@revision] on the hub, or 'tiny', which comes with sgflux. By default it "
+        "is 'tiny', where that is there, or else the newest adapter in --runs."
+    }
+)
+_MODEL = Texts(
+    {
+        "model_id": "Base model that the page begins with: an id on the hub, a diffusers folder, a "
+        "single .safetensors file, or 'tiny', the model that comes with the package. By default it "
+        "is the base that the chosen adapter names, or 'tiny' without an adapter."
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +45,15 @@ class PageFlags:
     """Open the page in a browser."""
     runs: Input[Path | None] = None
     """Folder in which adapters, trainings and evaluations are looked for. By default it is runs/,
-    which need not be there. Without --adapter, the page begins with the adapter that comes
-    with sgflux ('tiny'), or else with the newest adapter in the folder."""
+    which need not be there."""
     judge: str | None = None
     """Judge that reads the pictures, as in 'sgflux eval --help'; 'none' leaves them unread. By
     default it is 'world' for pictures of the bundled model, and else 'none'."""
     judges: Group[JudgeSettings] = field(default_factory=JudgeSettings)
     """Judges."""
-    trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
+    trained: Annotated[Group[TrainedAdapter], _ADAPTER] = field(default_factory=TrainedAdapter)
     """Adapter."""
-    model: Group[ModelSource] = field(default_factory=ModelSource)
+    model: Annotated[Group[ModelSource], _MODEL] = field(default_factory=ModelSource)
     """Base model."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""

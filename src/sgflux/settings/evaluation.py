@@ -13,7 +13,7 @@ from sgflux.settings.drawing import DrawingSettings, SizeSettings
 from sgflux.settings.flat import Group, Input
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
-from sgflux.settings.model_source import ModelSource
+from sgflux.settings.model_source import AdaptedModel, ModelSource
 from sgflux.settings.quality import QualitySettings
 from sgflux.settings.shared import Crop, ImagesDir, OutputDir, VocabularyFile
 from sgflux.settings.trained_adapter import TrainedAdapter
@@ -86,7 +86,7 @@ class EvalConfig:
     """Judges."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
-    model: Group[ModelSource] = field(default_factory=ModelSource)
+    model: AdaptedModel = field(default_factory=ModelSource)
     """Base model."""
     drawing: Group[DrawingSettings] = field(default_factory=DrawingSettings)
     """Drawing."""

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args
 
 import tyro
@@ -29,6 +30,7 @@ from sgflux.settings.flat import (
     hints_of,
     is_prefixless,
     settings_class,
+    texts_of,
 )
 from sgflux.settings.foreign_names import own_name
 
@@ -127,24 +129,31 @@ def _spelt(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _unchecked(cls: type, defaults: Mapping[str, Any], *, prefix: str = "") -> type:
+def _unchecked(
+    cls: type,
+    defaults: Mapping[str, Any],
+    *,
+    prefix: str = "",
+    said: Mapping[str, str] = MappingProxyType({}),
+) -> type:
     """The same fields and the same help without the checks, which would run inside of tyro.
 
     Args:
         cls: the dataclass.
         defaults: Default settings of :func:`parse_flags`.
         prefix: Beginning of the flags' names.
+        said: Texts of some fields that take the place of the class's own.
     """
     body: dict[str, Any] = {"__doc__": cls.__doc__, "__post_init__": _no_check}
     annotations: dict[str, Any] = {}
-    hints, texts = hints_of(cls), _texts(cls)
+    hints, texts = hints_of(cls), {**_texts(cls), **said}
     for entry in dataclasses.fields(cls):
         name, hint = entry.name, hints[entry.name]
         inner = settings_class(hint)
         if inner is not None:
             own = defaults if group_class(hint) else defaults.get(name, {})
             more = "" if is_prefixless(hint) else f"{name}."
-            hint = _unchecked(inner, own, prefix=prefix + more)
+            hint = _unchecked(inner, own, prefix=prefix + more, said=texts_of(hint))
             body[name] = dataclasses.field()  # tyro asks the class itself for its defaults
         elif name in defaults:
             body[name] = dataclasses.field(default=defaults[name])

@@ -56,6 +56,17 @@ class Flag:
     is_input: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Mark of a group in a command where some of its settings have another default.
+
+    Attributes:
+        help: Setting of the group -> its text of ``--help`` in this command.
+    """
+
+    help: Mapping[str, str]
+
+
 Input = Annotated[Settings, Flag(is_input=True)]
 """Annotation of paths that must be there when a command begins."""
 
@@ -64,6 +75,12 @@ def flag_of(hint: Any) -> Flag:
     """The mark of an annotation; one without content where there is none."""
     marks = getattr(hint, "__metadata__", ())
     return next((mark for mark in marks if isinstance(mark, Flag)), Flag())
+
+
+def texts_of(hint: Any) -> Mapping[str, str]:
+    """The help of a group's mark :class:`Texts`; none where there is no such mark."""
+    marks = getattr(hint, "__metadata__", ())
+    return next((mark.help for mark in marks if isinstance(mark, Texts)), {})
 
 
 def settings_class(hint: Any) -> type | None:

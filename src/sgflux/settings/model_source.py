@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from sgflux.settings.checks import ConfigError, expect_defaults, settings
-from sgflux.settings.flat import Input
+from sgflux.settings.flat import Group, Input, Texts
 from sgflux.settings.model import FLUX_SCHNELL
 
 FILE_ENDINGS = (".safetensors", ".sft")
@@ -20,8 +20,7 @@ class ModelSource:
 
     model_id: str | None = None
     """Base model: an id on the hub, a diffusers folder, a single .safetensors file, or 'tiny', the
-    model that comes with the package. By default it is the base that a given adapter names, or else
-    FLUX.1-schnell."""
+    model that comes with the package. By default it is FLUX.1-schnell."""
     components: str | None = None
     """Folder or hub id of all parts beside the transformer, if --model-id is a single .safetensors
     file."""
@@ -108,3 +107,16 @@ class ModelSource:
             "text_encoder_2": self.text_encoder_2,
         }
         return {part: path.expanduser() for part, path in files.items() if path is not None}
+
+
+AdaptedModel = Annotated[
+    Group[ModelSource],
+    Texts(
+        {
+            "model_id": "Base model: an id on the hub, a diffusers folder, a single .safetensors "
+            "file, or 'tiny', the model that comes with the package. By default it is the base "
+            "that --adapter names, or else FLUX.1-schnell."
+        }
+    ),
+]
+"""Annotation of the base model in a command that takes an adapter."""

@@ -15,7 +15,7 @@ from sgflux.settings.drawing import DrawingSettings, SizeSettings
 from sgflux.settings.flat import Group, Input
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model import expect_seeds
-from sgflux.settings.model_source import ModelSource
+from sgflux.settings.model_source import AdaptedModel, ModelSource
 from sgflux.settings.shared import OutputDir
 from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.settings.vocabulary import VocabularySettings
@@ -51,7 +51,7 @@ class SampleConfig:
     """Vocabulary."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
-    model: Group[ModelSource] = field(default_factory=ModelSource)
+    model: AdaptedModel = field(default_factory=ModelSource)
     """Base model."""
     drawing: Group[DrawingSettings] = field(default_factory=DrawingSettings)
     """Drawing."""
@@ -116,7 +116,7 @@ class SaliencyConfig:
     """Vocabulary."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
     """Adapter."""
-    model: Group[ModelSource] = field(default_factory=ModelSource)
+    model: AdaptedModel = field(default_factory=ModelSource)
     """Base model."""
     size: Group[SizeSettings] = field(default_factory=SizeSettings)
     """Size and guidance."""

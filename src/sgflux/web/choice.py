@@ -51,6 +51,9 @@ class Choice:
             validation=trouble,
             on_change=on_change,
         ).props("outlined dense options-dense hide-bottom-space")
+        # A browser says which name was chosen. By its place in the list, as is usual, it would be
+        # another name wherever the list was made again meanwhile.
+        self.field.props("emit-value option-value=label")
         self.field.classes("sg-field")
         self.field.on("popup-show", self.refresh)
         self._none_found = message(none_found)
