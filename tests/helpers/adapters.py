@@ -27,6 +27,7 @@ def write_adapter(
     seed: int = 0,
     named: BaseName | None = None,
     graph_mode: str = "token",
+    blocks: tuple[int, int] = (3, 5),
     **encoder: bool,
 ) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
@@ -34,8 +35,8 @@ def write_adapter(
     width = transformer.config.joint_attention_dim
     config = AdapterConfig(
         graph_mode=graph_mode,
-        block_start=3,
-        block_end=5,
+        block_start=blocks[0],
+        block_end=blocks[1],
         lora_rank=4,
         encoder={"kind": "native", "hidden_dim": 16, "layers": 1, **encoder},
         base=model_identity(transformer),

@@ -85,13 +85,20 @@ class GraphEncoderSettings:
         else:
             when = "with the cgip graph encoder, which stays as published"
             expect_defaults(self, when, *_OWN)
-        if not self.takes_layouts:
-            when = f"without {' or '.join(BOX_SETTINGS)}"
-            expect_defaults(self, when, "boxes_dropout", "boxes_jitter")
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:
             raise ConfigError("graph_encoder 'cgip' needs cgip_ckpt, SGDiff's sip_vg.pt")
+
+    def check_boxes(self) -> None:
+        """Check that the settings about boxes in training have an effect.
+
+        Raises:
+            ConfigError: naming one that has none.
+        """
+        if not self.takes_layouts:
+            when = f"without {' or '.join(BOX_SETTINGS)}"
+            expect_defaults(self, when, "boxes_dropout", "boxes_jitter")
 
     @property
     def takes_layouts(self) -> bool:

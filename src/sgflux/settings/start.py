@@ -11,8 +11,8 @@ class StartSettings:
 
     init_from: str | None = None
     """Adapter whose weights the training starts from: a bundle's folder or hub id[@revision], or
-    any LoRA of FLUX (.safetensors). The sizes follow the adapter; data, rates and everything else
-    are those of this run."""
+    any LoRA of FLUX (.safetensors). Sizes and the ways in which boxes are read follow the adapter;
+    data, rates and everything else are those of this run."""
     resume: str | None = None
     """Checkpoint from which an interrupted run goes on: the path of a step{N}.pt, or 'auto' for the
     latest one in --output-dir, if there is one."""

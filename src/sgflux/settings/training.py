@@ -82,7 +82,8 @@ class TrainConfig:
         self._check_validation()
         self._check_memory()
         self._check_pairs()
-        self._check_boxes()
+        if self.start.init_from is None:  # which says itself how its boxes are read
+            self.check_boxes()
 
     def _check_validation(self) -> None:
         if self.validation.early_stopping_patience and self.selection == "last":
@@ -159,8 +160,15 @@ class TrainConfig:
             if one and other:
                 raise ConfigError(f"{one} does not work with {other}: {why}")
 
-    def _check_boxes(self) -> None:
-        """Check that predicted boxes are read, and that places are those of tokens."""
+    def check_boxes(self) -> None:
+        """Check that boxes are read where a setting is about them, and places are those of tokens.
+
+        A run with ``init_from`` has its box settings from the adapter, and is checked after that.
+
+        Raises:
+            ConfigError: naming a setting without effect, or two that do not go together.
+        """
+        self.encoder.check_boxes()
         if self.losses.layout.lambda_layout and not self.encoder.takes_layouts:
             raise ConfigError(
                 "lambda_layout trains a predictor of boxes that nothing would read; give "

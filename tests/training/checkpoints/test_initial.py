@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
 from sgflux.training.run.train import TrainResult, train
+from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.models import make_config as make_adapter_config
 from tests.helpers.models import random_inputs, random_names
@@ -116,6 +118,40 @@ def test_a_setting_that_contradicts_the_adapter_is_named(
     with pytest.raises(SgfluxError, match=f"init_from: .*{said}"):
         train(make_config(tmp_path / "run", **settings))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_says_itself_how_its_boxes_are_read(
+    make_config: MakeConfig, flux: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its settings about boxes in training need no other flag, and contradict no adapter."""
+
+    def adapter(name: str, **encoder: bool) -> Path:
+        return write_adapter(tmp_path / name, flux, blocks=(0, 2), **encoder)
+
+    with_boxes = adapter("boxes", read_boxes=True, box_attention=True)
+    without = adapter("none")
+    predicts = adapter("predicts", read_boxes=True, predict_layout=True)
+    changes = {"lora_rank": 16, "dry_run": True, "boxes_dropout": 0.2}
+
+    def begin(source: Path, **more: Any) -> None:
+        train(make_config(tmp_path / "run", init_from=str(source), **changes, **more))
+
+    begin(with_boxes)
+    assert "read_boxes True, box_attention True" in capsys.readouterr().out
+    for source, more, said in (
+        (without, {}, r"none: boxes_dropout \(0.2\) has no effect without read_boxes or"),
+        (with_boxes, {"box_positions": True}, "has box_positions False, this run True"),
+        (
+            with_boxes,
+            {"losses": {"lambda_layout": 1.0}},
+            "has no predictor of boxes, which lambda_layout",
+        ),
+        (predicts, {}, "has a predictor of boxes; give lambda_layout"),
+    ):
+        with pytest.raises(SgfluxError, match=f"init_from: .*{said}"):
+            begin(source, **more)
+    with pytest.raises(SgfluxError, match=r"boxes_dropout .* has no effect without read_boxes"):
+        make_config(tmp_path / "run", **changes)
 
 
 def test_what_cannot_be_started_from_is_named(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -100,7 +100,11 @@ _DEFAULTS = sizes_of(AdapterSettings(), GraphEncoderSettings(), ConditionSetting
 
 
 def adopted(
-    initial: InitialAdapter, sizes: Mapping[str, Any], *, kind: EncoderKind
+    initial: InitialAdapter,
+    sizes: Mapping[str, Any],
+    *,
+    kind: EncoderKind,
+    predicts_layout: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Which of a run's sizes become those of what it starts from.
 
@@ -108,6 +112,7 @@ def adopted(
         initial: Adapter from which the run starts.
         sizes: Sizes of the run, from :func:`sizes_of`.
         kind: Graph encoder of the run.
+        predicts_layout: Whether the run trains a predictor of boxes.
 
     Returns:
         The changed settings, and what was adopted, a line each.
@@ -116,6 +121,7 @@ def adopted(
         SgfluxError: if a setting contradicts it.
     """
     if initial.config is not None:
+        _expect_same_predictor(initial.config, predicts_layout, name=initial.name)
         return _with_sizes_of(initial.config, sizes, kind=kind, name=initial.name)
     assert initial.lora is not None
     rank, own = max(initial.lora.ranks.values()), sizes["lora_rank"]
@@ -142,6 +148,18 @@ def as_started(state: TrainingState, sizes: Mapping[str, Any]) -> dict[str, Any]
         for name, value in sizes.items()
         if name in state.config and value == _DEFAULTS[name]
     }
+
+
+def _expect_same_predictor(adapter: AdapterConfig, predicts_layout: bool, *, name: str) -> None:
+    if bool(adapter.encoder.get("predict_layout")) == predicts_layout:
+        return
+    raise SgfluxError(
+        f"init_from: {name} has no predictor of boxes, which lambda_layout trains further; leave "
+        "lambda_layout out, or start without init_from"
+        if predicts_layout
+        else f"init_from: {name} has a predictor of boxes; give lambda_layout, which trains it "
+        "further"
+    )
 
 
 def _with_sizes_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import BaseIdentity
-from sgflux.errors import SgfluxError, first_line
+from sgflux.errors import SgfluxError, first_line, located
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
@@ -136,12 +137,25 @@ def origin_of(
         state = TrainingState.load(path)
         expect_family(state.adapter.get("base"), family_of(config.model), what=f"{path}: the run")
         if init_from is not None:
-            config = config.changed(**as_started(state, sizes))
+            config = _adopting(config, as_started(state, sizes))
         return config, Resumed(state, path), None
     if init_from is None:
         return config, None, None
     initial = read_initial(init_from, model=config.model)
-    changes, lines = adopted(initial, sizes, kind=config.encoder.kind)
+    changes, lines = adopted(
+        initial,
+        sizes,
+        kind=config.encoder.kind,
+        predicts_layout=config.losses.layout.lambda_layout > 0,
+    )
     for line in lines:
         say(line)
-    return config.changed(**changes), None, initial
+    return _adopting(config, changes), None, initial
+
+
+def _adopting(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """The configuration with what an adapter says itself, which can now be checked as a whole."""
+    config = config.changed(**changes)
+    with located(f"init_from: {config.start.init_from}"):
+        config.check_boxes()
+    return config
