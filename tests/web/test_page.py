@@ -59,15 +59,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def serve(runs: Path, *flags: str) -> Iterator[str]:
     """The address of a page in a process of its own, which ends with the fixture."""
-    # NiceGUI looks for this variable and would then begin its own kind of test.
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
     command = [sys.executable, "-m", "sgflux", "page", "--port", "0", "--no-show"]
-    process = subprocess.Popen(
-        [*command, "--runs", str(runs), *flags],
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+    arguments = ["--runs", str(runs), *flags]
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         said = re.search(r"http://\S+", process.stdout.readline())

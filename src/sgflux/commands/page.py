@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,8 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         check_given(flags.model, flags.trained)
     from sgflux.web.server import PageSettings, serve
 
+    # NiceGUI takes a process that has this from pytest for a test of its own, and does not serve.
+    os.environ.pop("PYTEST_CURRENT_TEST", None)
     serve(
         PageSettings(
             host=flags.host,
