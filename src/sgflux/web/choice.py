@@ -12,7 +12,10 @@ from sgflux.web.panels import message
 
 
 class Choice:
-    """The field; its list is made again whenever it is opened, since trainings go on meanwhile.
+    """The field; its list grows whenever it is opened, since trainings go on meanwhile.
+
+    No row moves while the list is open, for a person may be about to click it. The rows are brought
+    into their order when it is closed.
 
     Attributes:
         field: Element of the page; its value is what is chosen, or None.
@@ -55,16 +58,23 @@ class Choice:
         # another name wherever the list was made again meanwhile.
         self.field.props("emit-value option-value=label")
         self.field.classes("sg-field")
-        self.field.on("popup-show", self.refresh)
+        self.field.on("popup-show", self._add_what_is_new)
+        self.field.on("popup-hide", self.refresh)
         self._none_found = message(none_found)
         self._show_whether_found()
 
     def refresh(self) -> None:
         """Look again what there is; a choice stays, and without one the first thing is chosen."""
-        chosen = self.field.value
-        options = self._options(chosen)
+        self._offer(self._options(self.field.value))
+
+    def _add_what_is_new(self) -> None:
+        shown = self.field.options
+        new = [one for one in self._options(self.field.value) if one not in shown]
+        self._offer([*shown, *new])
+
+    def _offer(self, options: list[str]) -> None:
         if options != self.field.options:
-            self.field.set_options(options, value=chosen or options[0])
+            self.field.set_options(options, value=self.field.value or options[0])
         self._show_whether_found()
 
     def _options(self, chosen: str | None) -> list[str]:
