@@ -60,16 +60,15 @@ def write_world(
     the relational one of its triple, its graph the whole scene.
 
     Args:
-        output_dir: a folder that does not exist yet, or is empty.
-        train_per_class: rows a predicate in the training split.
-        val_per_class: rows a predicate in the validation split.
-        test_per_class: rows a predicate in the test split.
-        triples: triples a scene, 1 to 4, or several of them as in "1,2,3", to which the rows of
-            each predicate are then spread evenly. Scenes of three and four triples are spread
-            evenly over the shapes of :mod:`sgflux.world.shapes`.
-        resolution: side of the pictures in pixels.
-        seed: decides everything; equal arguments give equal files.
-        hold_out_combinations: number of (subject, object) pairs, in this order, that no triple of
+        output_dir: Folder that does not exist yet, or is empty.
+        train_per_class, val_per_class, test_per_class: Number of rows of each predicate in the
+            training, validation and test split.
+        triples: Number of triples of a scene, 1 to 4, or several numbers as in "1,2,3", over which
+            the rows of each predicate are then spread evenly. Scenes of three and four triples are
+            spread evenly over the shapes of :mod:`sgflux.world.shapes`.
+        resolution: Side of the pictures in pixels.
+        seed: Random seed of the data set; equal arguments give equal files.
+        hold_out_combinations: Number of (subject, object) pairs, in this order, that no triple of
             the training and validation splits has. Half of the test rows of each predicate are
             then about such a pair (in their first triple; ``meta.held_out_combination``), the
             other half have none. The reversed pair is not held out.
@@ -82,8 +81,8 @@ def write_world(
         leave_out_predicates: Canonical predicates that no statement of the training and validation
             splits has. These splits have rows of the other predicates alone.
         leave_out_objects: Names of objects that no picture of these two splits has.
-        progress: show a bar on stderr.
-        command: Command line of the program, recorded in the summary.
+        progress: Whether a bar is shown on standard error.
+        command: Command line of the program, which the summary records.
 
     Returns:
         What ``summary.json`` holds: arguments, objects, held-out pairs, and per split its rows,

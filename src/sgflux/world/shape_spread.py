@@ -17,7 +17,7 @@ from sgflux.world.streams import Stream, stream_of_split
 
 @dataclass(frozen=True)
 class Shapes:
-    """Which shapes the graphs of a world have.
+    """Choice of the shapes that the graphs of a world have.
 
     Attributes:
         sizes: Numbers of triples of a scene.
@@ -31,12 +31,18 @@ class Shapes:
 
     @classmethod
     def of(cls, sizes: tuple[int, ...], *, twins: float, held_out: Sequence[str]) -> Shapes:
-        """Read names of shapes, and graphs that have them.
+        """Check the choice, and find the shapes that are held out.
+
+        Args:
+            sizes: Numbers of triples of a scene.
+            twins: Share of scenes with twins among those of at least two triples.
+            held_out: Shapes that only the test split has, each by its name or as the text of a
+                graph that has it.
 
         Raises:
-            SgfluxError: on a share that is none, twins where every scene has one triple, a shape
-                that no scene of the world would have, or one that leaves a kind of scene no shape
-                to train on.
+            SgfluxError: if ``twins`` is not in [0, 1], if there are to be twins where every scene
+                has one triple, on a shape that no scene of the world would have, and if a kind of
+                scene has no shape left to train on.
         """
         if not 0 <= twins <= 1:
             raise SgfluxError(f"twins must be a share from 0 to 1, got {twins}")
