@@ -17,7 +17,6 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from sgflux.bases.families import described, expect_family, family_of_transformer
-from sgflux.data.box_rules import obeyed
 from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
 from sgflux.files.tensors import check_shapes, shapes_of
@@ -28,7 +27,7 @@ from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
-from sgflux.models.layout import LAYOUT_CANDIDATES, LayoutPredictor
+from sgflux.models.layout import LayoutPredictor
 from sgflux.models.lora_switch import switched_off
 
 if TYPE_CHECKING:
@@ -122,8 +121,7 @@ class GraphLoraModel(nn.Module):
     def sample_layouts(self, graphs: Sequence[SceneGraph], seeds: Sequence[int]) -> list[Layout]:
         """A box for every object of B graphs, which follows from graph and seed.
 
-        Of several layouts the first is taken that obeys most statements, by the rules of
-        :mod:`sgflux.data.box_rules`. Statements without a rule have no say.
+        See :meth:`sgflux.models.layout.LayoutPredictor.sample`.
 
         Raises:
             SgfluxError: if the adapter has no predictor, or a word cannot be read.
@@ -133,13 +131,7 @@ class GraphLoraModel(nn.Module):
                 "the adapter predicts no boxes; train one with --lambda-layout, or give boxes"
             )
         device = self.encoder.pool.weight.device
-        found = self.encoder.layout.sample(
-            self.encoder.batch(graphs, device), seeds, candidates=LAYOUT_CANDIDATES
-        )
-        return [
-            max(candidates, key=lambda layout: sum(obeyed(graph, layout)))
-            for graph, candidates in zip(graphs, found, strict=True)
-        ]
+        return self.encoder.layout.sample(self.encoder.batch(graphs, device), seeds)
 
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
         """See :meth:`ConditionedFlux.offload_blocks`; the encoder is moved as well."""

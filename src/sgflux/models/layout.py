@@ -3,7 +3,8 @@
 A box is four numbers, (center x, center y, width, height), brought to about unit variance. Noise
 and box are joined by straight lines, as the latents of pictures are (sigma = 1 is noise, sigma = 0
 the boxes, velocity = noise - boxes), and a few Euler steps lead from the noise of a seed to boxes.
-All boxes of a graph are sampled together, by message passing over its triples.
+All boxes of a graph are sampled together, by message passing over its triples and attention among
+its objects, so that those that no triple joins do not fall on one place.
 
 Shapes: B graphs; N nodes and K triples of the largest graph; D_text the features of a name, H the
 predictor's width.
@@ -19,13 +20,22 @@ from torch import Tensor, nn
 
 from sgflux.data.boxes import Box, Layout
 from sgflux.flow_matching import denoised, noise_latents, velocity_target
-from sgflux.models.message_passing import GraphBatch, TripleLayer, masked_mean, number_features
+from sgflux.models.message_passing import (
+    GraphBatch,
+    NodeLayer,
+    TripleLayer,
+    masked_mean,
+    number_features,
+)
 
-LAYOUT_STEPS = 8
+LAYOUT_STEPS = 16
 """Number of Euler steps from noise to boxes."""
 
-LAYOUT_CANDIDATES = 8
-"""Number of layouts that are sampled for a picture, of which the one is used that obeys most."""
+LAYOUT_CANDIDATES = 32
+"""Number of layouts that are sampled for a picture, of which the most plausible one is used."""
+
+_CHECKED_LEVELS = (0.1, 0.1, 0.2, 0.2, 0.35, 0.35, 0.5, 0.5, 0.7, 0.7)
+"""Noise levels at which candidates are compared."""
 
 LAYOUT_DRAWS = 4
 """Number of noise levels at which the boxes of an example are learned in one step: a graph costs
@@ -43,8 +53,8 @@ class LayoutPredictor(nn.Module):
 
         Args:
             text_dim: D_text.
-            hidden_dim: H, even.
-            layers: Number of rounds of messages; a chain of so many statements is seen as a whole.
+            hidden_dim: H, a multiple of 4.
+            layers: Number of rounds of messages, each followed by attention among the objects.
         """
         super().__init__()
         with torch.random.fork_rng(devices=[]):
@@ -55,7 +65,7 @@ class LayoutPredictor(nn.Module):
             self.box_in = nn.Linear(4, hidden_dim)
             self.sigma_in = nn.Linear(hidden_dim, hidden_dim)
             self.layers = nn.ModuleList(TripleLayer(hidden_dim) for _ in range(layers))
-            self.from_all = nn.ModuleList(nn.Linear(hidden_dim, hidden_dim) for _ in range(layers))
+            self.among_all = nn.ModuleList(NodeLayer(hidden_dim) for _ in range(layers))
             self.out = nn.Sequential(
                 nn.LayerNorm(hidden_dim),
                 nn.Linear(hidden_dim, hidden_dim),
@@ -76,9 +86,9 @@ class LayoutPredictor(nn.Module):
         nodes = nodes + self.number_in(number_features(batch.number, dim))
         nodes = nodes + self.sigma_in(number_features(10 * sigma[:, None], dim))
         edges = self.edge_in(self.text_norm(batch.edges))
-        for layer, from_all in zip(self.layers, self.from_all, strict=True):
+        for layer, among_all in zip(self.layers, self.among_all, strict=True):
             nodes, edges = layer(nodes, edges, batch)
-            nodes = nodes + from_all(masked_mean(nodes, batch.node_mask))[:, None]
+            nodes = among_all(nodes, batch.node_mask)
         return self.out(nodes)
 
     def errors(
@@ -124,42 +134,71 @@ class LayoutPredictor(nn.Module):
         seeds: Sequence[int],
         *,
         steps: int = LAYOUT_STEPS,
-        candidates: int = 1,
-    ) -> list[list[Layout]]:
-        """Layouts of B graphs, some candidates of each, which follow from graph and seed.
+        candidates: int = LAYOUT_CANDIDATES,
+    ) -> list[Layout]:
+        """A layout of each of B graphs, which follows from graph and seed.
+
+        Of some candidates the one is taken whose flow-matching error under its own graph is the
+        least, which is an estimate of how likely the predictor holds it to be.
 
         Args:
             batch: B graphs.
             seeds: Seed of each graph's noise, which is another one than a picture's of this seed.
             steps: Number of Euler steps.
-            candidates: Number of layouts of each graph.
+            candidates: Number of layouts that are sampled of each graph.
+
+        Source:
+            Li et al. 2023, arXiv:2303.16203, Eq. 6, where the error chooses among conditions.
         """
         counts = batch.node_mask.sum(dim=1).tolist()
-        boxes = torch.zeros(candidates, *batch.node_mask.shape, 4)
-        for number in range(candidates):
-            for row, (seed, count) in enumerate(zip(seeds, counts, strict=True)):
-                boxes[number, row, :count] = _noise(f"layout/{seed}", number, count)
-        boxes = boxes.flatten(0, 1).to(batch.nodes.device)
-        batch = batch.repeated(candidates)
+        boxes = torch.cat(
+            [
+                _noise([f"layout/{seed}/{number}" for seed in seeds], batch)
+                for number in range(candidates)
+            ]
+        )
+        several = batch.repeated(candidates)
         with torch.autocast(boxes.device.type, enabled=False):
             for step in range(steps):
                 sigma = boxes.new_full((len(boxes),), 1 - step / steps)
-                boxes = boxes - self(batch, boxes, sigma) / steps
-        found = _unscaled(boxes).unflatten(0, (candidates, -1)).transpose(0, 1).cpu().tolist()
+                boxes = boxes - self(several, boxes, sigma) / steps
+            found = _unscaled(boxes)
+            errors = self._own_errors(several, found).view(candidates, -1)
+        best = errors.argmin(dim=0).tolist()
+        layouts = found.view(candidates, *batch.node_mask.shape, 4).cpu().tolist()
         return [
-            [
-                tuple(Box.from_center((x, y), width, height) for x, y, width, height in one[:count])
-                for one in own
-            ]
-            for own, count in zip(found, counts, strict=True)
+            tuple(
+                Box.from_center((x, y), width, height)
+                for x, y, width, height in layouts[number][row][:count]
+            )
+            for row, (number, count) in enumerate(zip(best, counts, strict=True))
         ]
 
+    def _own_errors(self, batch: GraphBatch, boxes: Tensor) -> Tensor:
+        """Flow-matching error of each layout (B, N, 4) under its graph, (B,), with the same noise.
 
-def _noise(name: str, number: int, count: int) -> Tensor:
-    """The noise of a candidate's boxes, (count, 4)."""
-    key = name if number == 0 else f"{name}/{number}"
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
-    return torch.randn(count, 4, generator=torch.Generator().manual_seed(seed))
+        It is the mean over the boxes and over :data:`_CHECKED_LEVELS`.
+        """
+        clean, mask = _scaled(boxes), batch.node_mask
+        total = boxes.new_zeros(len(boxes))
+        for number, level in enumerate(_CHECKED_LEVELS):
+            noise = _noise([f"layout error/{number}"] * len(boxes), batch)
+            sigma = boxes.new_full((len(boxes),), level)
+            velocity = self(batch, noise_latents(clean, noise, sigma), sigma)
+            errors = (velocity - velocity_target(clean, noise)).square().mean(dim=-1)
+            total += masked_mean(errors[..., None], mask)[:, 0]
+        return total / len(_CHECKED_LEVELS)
+
+
+def _noise(names: Sequence[str], batch: GraphBatch) -> Tensor:
+    """Noise of B graphs' boxes, which follows from each one's name, (B, N, 4); 0 for padding."""
+    counts = batch.node_mask.sum(dim=1).tolist()
+    noise = torch.zeros(*batch.node_mask.shape, 4)
+    for row, (name, count) in enumerate(zip(names, counts, strict=True)):
+        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
+        own = torch.Generator().manual_seed(seed)
+        noise[row, :count] = torch.randn(count, 4, generator=own)
+    return noise.to(batch.nodes.device)
 
 
 def _scaled(boxes: Tensor) -> Tensor:

@@ -80,6 +80,33 @@ class TripleLayer(nn.Module):
         return nodes + inbox / degree[..., None], edges + self.to_edge(message)
 
 
+class NodeLayer(nn.Module):
+    """Each node attends to all nodes of its graph, also to those that no triple joins it to.
+
+    Pre-norm residual updates.
+    """
+
+    def __init__(self, dim: int, *, heads: int = 4) -> None:
+        """``dim`` is a multiple of ``heads``."""
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.change = nn.Sequential(
+            nn.LayerNorm(dim), nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim)
+        )
+
+    def forward(self, nodes: Tensor, mask: Tensor) -> Tensor:
+        """(B, N, H) -> the same shape; nodes outside of the mask (B, N) are not attended to."""
+        # A graph without nodes attends to its padding: attention to nothing is not a number.
+        padding = ~mask & mask.any(dim=1, keepdim=True)
+        normed = self.norm(nodes)
+        found, _ = self.attention(
+            normed, normed, normed, key_padding_mask=padding, need_weights=False
+        )
+        nodes = nodes + found
+        return nodes + self.change(nodes)
+
+
 def prefix_mask(lengths: list[int], size: int) -> Tensor:
     """(B, size) bool, the first ``lengths[b]`` of each row set."""
     return torch.arange(size)[None, :] < torch.tensor(lengths, dtype=torch.int64)[:, None]

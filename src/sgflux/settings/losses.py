@@ -236,18 +236,21 @@ class AnchorSettings:
         check_term(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LayoutSettings:
     """A predictor of the objects' boxes."""
 
-    lambda_layout: float = 0.0
+    lambda_layout: NotNegative = 0.0
     """Weight of the layout loss, which trains a predictor of the objects' boxes from the graph. It
     needs rows with boxes, and --read-boxes, --box-positions or --box-attention; 0 switches it
     off."""
-    layout_start: int = 0
+    layout_start: Whole = 0
     """Number of steps before the layout loss begins."""
-    layout_warm_in: int = 0
+    layout_warm_in: Whole = 0
     """Number of steps after --layout-start in which the layout loss grows to its full weight."""
+    layout_graphs: Whole = 0
+    """Number of further training rows that are drawn at random in each step. The predictor learns
+    from their graphs and boxes as well; their pictures are not read, so that they cost little."""
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""

@@ -68,7 +68,7 @@ class TrainBaseConfig:
     """Number of steps of the distillation; 0 leaves it out."""
     distill_onto_start: bool = False
     """Start the student of the distillation at the weights of --start-from instead of its
-    teacher's."""
+    teacher's. It needs --keep-text."""
     distill_early_share: float = 0.0
     """Share of the distillation's steps after which trajectories that are past their middle begin
     anew. Layouts are settled before the middle."""

@@ -79,11 +79,14 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
 def test_a_run_trains_the_predictor_and_resumes_exactly(
     make_config: MakeConfig, boxed: dict[str, Any], tmp_path: Path
 ) -> None:
-    losses = LossSettings.from_flat(lambda_layout=1.0, lambda_rel_rank=0.1)
+    losses = LossSettings.from_flat(lambda_layout=1.0, layout_graphs=3, lambda_rel_rank=0.1)
     ranked = {"losses": losses, **ALL, **boxed}
-    whole = train(make_config(tmp_path / "whole", **ranked))
+    config = make_config(tmp_path / "whole", **ranked)
+    whole = train(config)
     rows = training_rows(whole.output_dir)
     assert all(row["loss_layout"] > 0 and 0 <= row["layout_iou"] <= 1 for row in rows)
+    # Each row has two boxes; three further rows are drawn beside those of the step's pictures.
+    assert {row["layout_boxes"] for row in rows} == {2 * (config.optimization.batch_size + 3)}
     assert whole.bundle is not None
     config, state = load_bundle(whole.bundle)
     assert {"read_boxes", "box_positions", "predict_layout"} <= config.encoder.keys()

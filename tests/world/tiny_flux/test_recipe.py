@@ -216,6 +216,10 @@ def test_text_stays_and_the_student_begins_where_it_is_told(tmp_path: Path) -> N
     [
         ({"keep_text": True}, "keep_text needs start_from"),
         ({"distill_onto_start": True}, "distill_onto_start needs start_from"),
+        (
+            {"distill_onto_start": True, "start_from": Path("x")},
+            "distill_onto_start needs keep_text",
+        ),
         ({"sharing_weight": 0.0}, "sharing_weight must be positive, got 0.0"),
         ({"distill_early_share": 1.5}, "distill_early_share must be between 0 and 1, got 1.5"),
         ({"scene_sizes": (0.5, 0.6)}, "up to 4 shares whose sum is 1, got"),

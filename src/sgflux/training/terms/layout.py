@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
@@ -28,6 +29,7 @@ class BoxPrediction:
         Raises:
             SgfluxError: if no example has boxes.
         """
+        self._further = settings.layout_graphs
         self.schedule = Schedule(
             settings.lambda_layout, settings.layout_start, settings.layout_warm_in
         )
@@ -44,12 +46,16 @@ class BoxPrediction:
     def ready(self, parts: Parts) -> TermLoss:
         """Find the boxes in the pictures as they are shown."""
         layouts = parts.layouts()
+        with_boxes = [row for row, layout in enumerate(layouts) if any(layout)]
 
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
+            generator = generator_for(parts.seed, "layout", *step.draws)
+            drawn = torch.randint(len(with_boxes), (self._further,), generator=generator)
+            rows = [*step.rows, *(with_boxes[place] for place in drawn.tolist())]
             errors, overlaps = step.objective.layout_errors(
-                [parts.examples[row].graph for row in step.rows],
-                [layouts[row] for row in step.rows],
-                generator_for(parts.seed, "layout", *step.draws),
+                [parts.examples[row].graph for row in rows],
+                [layouts[row] for row in rows],
+                generator,
             )
             count = errors.new_tensor(len(errors))
             # A sum: a batch without boxes has no mean.

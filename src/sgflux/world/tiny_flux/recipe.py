@@ -91,6 +91,11 @@ def train_base(config: TrainBaseConfig) -> Path:
     if config.start_from is None and (config.keep_text or config.distill_onto_start):
         setting = "keep_text" if config.keep_text else "distill_onto_start"
         raise SgfluxError(f"{setting} needs start_from, a pipeline that this recipe made")
+    if config.distill_onto_start and config.max_steps and not config.keep_text:
+        raise SgfluxError(
+            "distill_onto_start needs keep_text where the transformer is trained: the student has "
+            "the text encoders of start_from, which would know less than its teacher's"
+        )
     if not config.sharing_weight > 0:
         raise SgfluxError(f"sharing_weight must be positive, got {config.sharing_weight!r}")
     if not 0 <= config.distill_early_share <= 1:
