@@ -86,7 +86,7 @@ def test_a_run_trains_the_predictor_and_resumes_exactly(
     rows = training_rows(whole.output_dir)
     assert all(row["loss_layout"] > 0 and 0 <= row["layout_iou"] <= 1 for row in rows)
     # Each row has two boxes; three further rows are drawn beside those of the step's pictures.
-    assert {row["layout_boxes"] for row in rows} == {2 * (config.optimization.batch_size + 3)}
+    assert {row["layout_boxes"] for row in rows} == {2 * (config.optimizer.batch_size + 3)}
     assert whole.bundle is not None
     config, state = load_bundle(whole.bundle)
     assert {"read_boxes", "box_positions", "predict_layout"} <= config.encoder.keys()
