@@ -175,6 +175,26 @@ def test_every_line_of_help_is_understood_alone(
     assert not {flag: faulty for flag, faulty in found.items() if faulty}
 
 
+@pytest.mark.parametrize(
+    ("name", "said", "not_said"),
+    [
+        ("page", "'tiny', where that is there, or else the newest adapter in --runs", "used alone"),
+        ("page", "the base that the chosen adapter names, or 'tiny' without", "FLUX.1-schnell"),
+        ("sample", "the base that --adapter names, or else FLUX.1-schnell", "begins with"),
+        ("sample", "By default the base model is used alone", "begins with"),
+        ("train", "By default it is FLUX.1-schnell", "adapter names"),
+    ],
+)
+def test_a_flag_of_several_commands_has_the_default_of_its_own_command(
+    name: str, said: str, not_said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A default of another command's would be a promise that this one does not keep."""
+    (command,) = (command for command in COMMANDS if command.words == (name,))
+    text = " ".join(" ".join(help_of(command, capsys)).replace("│", "").split())
+    assert said in text
+    assert not_said not in text
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command.words))
 def test_help_fits_the_terminal_and_its_boxes_are_named_in_words(
