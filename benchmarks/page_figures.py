@@ -4,7 +4,8 @@
     python benchmarks/page_figures.py
 
 opens ``sgflux page`` in Chromium (Playwright drives it), draws the graph that stands there at first
-with the newest adapter below ``runs``, seed 0, and writes ``docs/figures/page_*.png``.
+with the bundled adapter, seed 0, and writes ``docs/figures/page_*.png``. The training is the newest
+below ``runs``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ import pytest
 
 from sgflux.bases.families import family_of
 from sgflux.models.bundle import load_bundle
-from sgflux.models.bundle_folder import BUNDLED_ADAPTER, find_bundle, has_bundled, read_drawing
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, find_bundle, read_drawing
 from sgflux.models.hub import base_of
 from sgflux.settings.model_source import ModelSource
 
@@ -112,7 +112,6 @@ def test_make_docs_installs_what_it_needs_and_is_strict() -> None:
     assert re.search(r"-m sphinx -W .*-c docs \. build/site$", said, re.MULTILINE)
 
 
-@pytest.mark.skipif(not has_bundled(), reason="this package comes without an adapter yet")
 def test_the_bundled_adapter_is_small_and_of_the_bundled_base() -> None:
     folder = find_bundle(BUNDLED_ADAPTER, allow_download=False)
     files = [path for path in folder.rglob("*") if path.is_file()]
@@ -124,8 +123,10 @@ def test_the_bundled_adapter_is_small_and_of_the_bundled_base() -> None:
     inside = folder.relative_to(ROOT / "src" / "sgflux").as_posix()
     assert "src/sgflux/assets/**" in build["artifacts"]
     assert inside.startswith("assets/")
+    # A reader of the model card would look for it.
+    assert "pipeline.py" not in (folder / "README.md").read_text(encoding="utf-8")
     config, _ = load_bundle(folder)  # compares all files with their digests
     assert base_of(folder) == ("tiny", None)
     source = ModelSource(model_id="tiny")
     assert config.base_identity == family_of(source).identity(source)
-    read_drawing(folder)
+    assert None not in (read_drawing(folder).steps, read_drawing(folder).graph_scale)

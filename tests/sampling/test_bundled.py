@@ -52,12 +52,30 @@ def bundled(recommending: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 @pytest.fixture
 def missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The package without an adapter."""
+    """The package, of which the adapter's folder was lost."""
     monkeypatch.setattr(bundle_folder, "_BUNDLED_FOLDER", tmp_path / "missing")
     monkeypatch.chdir(tmp_path)
 
 
 # --- the bundled adapter --------------------------------------------------------------------------
+
+
+def test_the_package_comes_with_an_adapter_that_every_command_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one in the package itself, drawn in one step to be quick."""
+    monkeypatch.chdir(tmp_path)
+    few = ["--steps", "1", "--device", "cpu"]
+    sample = ["sample", "--adapter", "tiny", "--graph", GRAPH, "--num-images", "1", *few]
+    assert main([*sample, "--output-dir", "drawn"]) == 0
+    assert read_picture(Path("drawn/000-seed0.png"))[1]["model"] == "tiny"
+    write_lines(Path("test.jsonl"), row(GRAPH, meta={"image_rel_path": "none.png"}))
+    data = ["--data", "test.jsonl", "--judge", "none", "--arms", "graph"]
+    assert main(["eval", "--adapter", "tiny", *data, *few, "--output-dir", "judged"]) == 0
+    assert len(list(Path("judged").glob("pictures/**/*.png"))) == 1
+    assert main(["export", "--adapter", "tiny", "--output-dir", "published"]) == 0
+    assert read_drawing("published") == read_drawing(find_bundle("tiny", allow_download=False))
+    assert read_drawing("published") != NOTHING_RECOMMENDED
 
 
 def test_a_folder_of_that_name_goes_first(bundled: Path) -> None:
@@ -81,12 +99,12 @@ def test_a_folder_of_that_name_goes_first(bundled: Path) -> None:
     ],
     ids=lambda command: command[0],
 )
-def test_an_installation_without_it_says_so(
+def test_a_damaged_installation_is_named(
     command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("here.png").write_bytes(b"")
     assert main(command) == 2
-    assert "comes without an adapter of that name" in capsys.readouterr().err
+    assert "the bundled adapter is missing from this installation" in capsys.readouterr().err
 
 
 def test_it_draws_on_its_own_base_as_it_recommends(bundled: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, has_bundled
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.adapters import find_adapters, find_runs
@@ -129,9 +129,9 @@ def test_adapters_are_found_newest_first_and_not_among_pictures(tmp_path: Path) 
     new = write(tmp_path / "b" / "final" / CONFIG_FILE, "{}")
     write(tmp_path / "b" / "images" / "final" / CONFIG_FILE, "{}")
     os.utime(old, (1, 1))
-    bundled = [BUNDLED_ADAPTER] if has_bundled() else []
-    assert find_adapters(tmp_path) == [*bundled, new.parent.as_posix(), old.parent.as_posix()]
-    assert find_adapters(tmp_path / "nothing") == bundled
+    found = [BUNDLED_ADAPTER, new.parent.as_posix(), old.parent.as_posix()]
+    assert find_adapters(tmp_path) == found
+    assert find_adapters(tmp_path / "nothing") == [BUNDLED_ADAPTER]
     write(tmp_path / "b" / "training.log", "")
     assert find_runs(tmp_path, "training.log") == [(tmp_path / "b").as_posix()]
 

@@ -21,7 +21,7 @@ from PIL import Image
 
 from sgflux.data.pictures import read_picture
 from sgflux.models.bundle import recommend_drawing
-from sgflux.models.bundle_folder import CONFIG_FILE, has_bundled
+from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle, read_drawing
 from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.samples.sampler import sheet_of
@@ -57,11 +57,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def serve(runs: Path, *flags: str) -> Iterator[str]:
+def serve(runs: Path, *flags: str, cwd: Path | None = None) -> Iterator[str]:
     """The address of a page in a process of its own, which ends with the fixture."""
     command = [sys.executable, "-m", "sgflux", "page", "--port", "0", "--no-show"]
     arguments = ["--runs", str(runs), *flags]
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, cwd=cwd)
     try:
         assert process.stdout is not None
         said = re.search(r"http://\S+", process.stdout.readline())
@@ -247,7 +247,7 @@ def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
     for address in serve(tmp_path):
         for page in opened(browser, address, script=LATE):
             field = page.get_by_label("Adapter")
-            playwright.expect(field).to_have_value(str(two))
+            playwright.expect(field).to_have_value("tiny")
             shutil.copytree(one, new)
             os.utime(new / CONFIG_FILE)
             field.click()
@@ -377,19 +377,37 @@ def test_the_sliders_begin_with_what_the_adapter_recommends(browser: Any, tmp_pa
             expect(shown).to_have_text(["8", "1"])
 
 
-@pytest.mark.skipif(has_bundled(), reason="an adapter comes with this package")
-def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path: Path) -> None:
-    for address in serve(tmp_path):
+def test_the_page_begins_with_the_bundled_adapter(browser: Any, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "runs" / "mine" / "final", "tiny", strength=0.1)
+    drawing = read_drawing(find_bundle("tiny", allow_download=False))
+    for address in serve(tmp_path / "runs", cwd=tmp_path):
         for page in opened(browser, address):
             expect = playwright.expect
-            expect(page.get_by_text("make demo")).to_be_visible()
+            expect(page.get_by_label("Adapter")).to_have_value("tiny")
+            shown = [f"{value:g}" for value in (drawing.steps, drawing.graph_scale)]
+            expect(page.locator(".sg-slider output")).to_have_text(shown)
+            page.get_by_label("Adapter").click()
+            expect(page.get_by_role("option")).to_have_text(
+                ["tiny", re.compile("mine/final$"), re.compile("none")]
+            )
+            page.get_by_role("option").first.click()
+            page.get_by_role("button", name="Draw", exact=True).click()
+            expect(page.locator(".sg-panel a")).to_have_count(4, timeout=DRAWN)
+
+
+def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()  # hides the adapter of the package
+    for address in serve(tmp_path, cwd=tmp_path):
+        for page in opened(browser, address):
+            expect = playwright.expect
+            expect(page.get_by_text("sgflux demo")).to_be_visible()
             page.get_by_role("button", name="Draw", exact=True).click()
             expect(page.locator(".sg-panel a")).to_have_count(1, timeout=DRAWN)
             expect(page.locator(".sg-panel")).to_have_attribute("data-arm", "base")
             write_adapter(tmp_path / "new" / "final", "tiny", strength=0.1)
             page.get_by_label("Adapter").click()
             expect(page.get_by_role("option").last).to_have_text(re.compile("new/final$"))
-            expect(page.get_by_text("make demo")).to_be_hidden()
+            expect(page.get_by_text("sgflux demo")).to_be_hidden()
 
 
 def test_names_are_text_and_no_markup(page: Any) -> None:

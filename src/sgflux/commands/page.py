@@ -21,7 +21,7 @@ _ADAPTER = Texts(
     {
         "adapter": "Adapter that the page begins with: folder of a trained adapter (final/ of a "
         "run), or its id[@revision] on the hub, or 'tiny', which comes with sgflux. By default it "
-        "is 'tiny', where that is there, or else the newest adapter in --runs."
+        "is 'tiny'."
     }
 )
 _MODEL = Texts(
@@ -94,6 +94,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 COMMAND = Command(
     words=("page",),
     purpose="Draw graphs in a browser and see them obeyed",
-    example="sgflux page --adapter runs/demo/training/final",
+    example="sgflux page",
     run=run,
 )

@@ -44,6 +44,6 @@ def _pixels(picture: Path) -> str:
 COMMAND = Command(
     words=("sample",),
     purpose="Draw what a scene graph states",
-    example='sgflux sample --adapter runs/first/final --model-id tiny --graph "man, riding, horse"',
+    example='sgflux sample --adapter tiny --graph "man, riding, horse"',
     run=run,
 )

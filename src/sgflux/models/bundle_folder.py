@@ -42,10 +42,10 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
     """
     name = os.fspath(adapter)
     if is_bundled(name):
-        if not has_bundled():
+        if not (_BUNDLED_FOLDER / CONFIG_FILE).is_file():
             raise SgfluxError(
-                f"there is no folder {name!r}, and this installation of sgflux comes without an "
-                "adapter of that name; train one with 'sgflux demo' and give its folder"
+                f"the bundled adapter is missing from this installation: {_BUNDLED_FOLDER}; "
+                "install the package again, or give the folder of another adapter"
             )
         return _BUNDLED_FOLDER
     if Path(name).exists() or name.count("/") != 1 or name.startswith((".", "~", "/")):
@@ -62,11 +62,6 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
 def is_bundled(adapter: str | os.PathLike[str]) -> bool:
     """Whether an adapter's name means the one of the package: a folder of that name goes first."""
     return os.fspath(adapter) == BUNDLED_ADAPTER and not Path(adapter).exists()
-
-
-def has_bundled() -> bool:
-    """Whether this installation has the adapter of the package."""
-    return (_BUNDLED_FOLDER / CONFIG_FILE).is_file()
 
 
 def standing_folder(directory: str | os.PathLike[str]) -> Path:

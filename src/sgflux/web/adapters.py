@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, has_bundled, is_bundled
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, is_bundled
 
 HOW_TO_GET_ONE = (
-    "No trained adapter was found under {folder}. 'make demo' in a checkout, or 'sgflux demo', "
-    "trains one in minutes (runs/demo/training/final). Without one only the base model draws, "
-    "which reads no graph."
+    "No adapter was found: a folder 'tiny' where the page was started hides the adapter that comes "
+    "with sgflux, and there is none under {folder}. Start the page elsewhere, or train an adapter "
+    "with 'sgflux demo'. Without one only the base model draws, which reads no graph."
 )
 """Text of the page where there is no adapter."""
 
@@ -24,7 +24,7 @@ def find_adapters(folder: Path) -> list[str]:
     Args:
         folder: Folder of trainings, usually ``runs``; it need not be there.
     """
-    bundled = [BUNDLED_ADAPTER] if has_bundled() and is_bundled(BUNDLED_ADAPTER) else []
+    bundled = [BUNDLED_ADAPTER] if is_bundled(BUNDLED_ADAPTER) else []
     return [*bundled, *find_runs(folder, CONFIG_FILE)]
 
 
