@@ -24,7 +24,7 @@ from result_files import write_json
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.records import RESULTS
-from sgflux.evaluation.report.headline import Figure, footnotes, headline
+from sgflux.evaluation.report.headline import Figure, cut_notes, footnotes, headline, kind_rows
 from sgflux.files.writing import replacing
 from sgflux.training.log.run_log import duration
 from sgflux.world.demo import RECORD as DEMO_RECORD
@@ -72,6 +72,7 @@ def record(folder: Path, command: str) -> dict[str, Any]:
     kept = {name: results[name] for name in ("adapter", "model", "settings")}
     progress = folder / DEMO_RECORD
     seconds = json.loads(progress.read_text("utf-8"))["seconds"] if progress.is_file() else {}
+    hard = folder / "hard" / RESULTS
     return {
         "command": command,
         "seconds": seconds,
@@ -84,6 +85,17 @@ def record(folder: Path, command: str) -> dict[str, Any]:
         },
         "chance": asdict(Figure.of(results["chance"].get("random_drawing"))),
         "footnotes": footnotes(results),
+        **({"hard": hard_record(hard)} if hard.is_file() else {}),
+    }
+
+
+def hard_record(path: Path) -> dict[str, Any]:
+    """What the bundled adapter reached on graphs of three statements at the end of a demo."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "adapter": results["adapter"]["fingerprint"],
+        "figures": {row.label: asdict(row.figure) for row in kind_rows(results, group="")},
+        "footnotes": cut_notes(results),
     }
 
 
@@ -100,6 +112,10 @@ def as_table(demos: dict[str, dict[str, Any]]) -> str:
         if aim == "chance":
             aim = f"chance, {_chance(demos)}"
         lines.append(f"| {label} | {' | '.join(cells)} | {aim} |")
+    hard = [demo.get("hard", {}).get("figures", {}) for demo in demos.values()]
+    for label in dict.fromkeys(name for figures in hard for name in figures):
+        cells = [_cell(figures.get(label)) for figures in hard]
+        lines.append(f"| {label} (bundled adapter) | {' | '.join(cells)} | |")
     return "\n".join(lines)
 
 
@@ -137,6 +153,10 @@ def as_text(demos: dict[str, dict[str, Any]]) -> str:
     ]
     if times:
         said.append(f"The runs of this table took: {', '.join(times)}.")
+    if (hard := demos["demo"].get("hard")) is not None:
+        said.append(
+            " ".join(["The last rows are of graphs of three statements.", *hard["footnotes"]])
+        )
     said += full.get("footnotes", [])
     return "\n\n".join(textwrap.fill(re.sub(r"[ \n]+", " ", text), width=118) for text in said)
 
@@ -178,42 +198,53 @@ def _figure(entry: dict[str, Any] | None) -> Figure:
 
 
 def as_rows(demos: dict[str, dict[str, Any]]) -> str:
-    """Markdown: five figures of the short demo, each with a sentence that says what it means."""
+    """Markdown: five rows of figures of the short demo, each with a sentence that explains it."""
     demo, control = demos["demo"]["figures"], demos["demo-control"]["figures"]
+    hard = demos["demo"].get("hard", {}).get("figures", {})
+    three, twins = "3 statements", "3 statements, twins"
     rows = [
         (
-            "Adapter with the true graph",
+            "One or two statements",
             demo["Adapter, true graph g⁺"],
-            "The text names the objects only, so the relation has to come from the graph.",
-        ),
-        (
-            "Adapter without a graph",
-            demo["Adapter, no graph"],
-            f"Nothing states the relation here; random drawing reaches {_chance(demos)}.",
-        ),
-        (
-            "Base model told in words",
             demo["Base, relational text"],
-            "The text states the relation: this is how well the base model can draw at all.",
+            "These are shares of relations. The adapter's text names the objects only, so the "
+            "relation has to come from its graph. The base reads the statements in its text.",
         ),
         (
-            "Win rate after a role swap",
-            demo["Win rate, role swap"],
-            "The judge prefers the graph that was given to the same graph with subject and object "
-            "exchanged; an adapter that ignores its graph wins half of the time.",
+            "Three statements",
+            hard.get(f"{three}: Adapter, true graph g⁺"),
+            hard.get(f"{three}: Base, relational text"),
+            "A picture is right here if it shows all three. The adapter of this row and the next "
+            "one comes with sgflux (`--adapter tiny`).",
         ),
         (
-            "Negative control with the true graph",
+            "Three statements with twins",
+            hard.get(f"{twins}: Adapter, true graph g⁺"),
+            hard.get(f"{twins}: Base, relational text"),
+            "Two objects have one name, such as two dogs, and only the statements tell them apart.",
+        ),
+        (
+            "Nothing",
+            demo["Adapter, no graph"],
+            demo["Base, neutral text"],
+            f"Neither text nor graph has the relation; random drawing reaches {_chance(demos)}.",
+        ),
+        (
+            "One or two statements, negative control",
             control["Adapter, true graph g⁺"],
+            None,
             "This adapter was trained with text that already states the relation "
             f"(`{demos['demo-control']['command']}`), which leaves nothing to learn from a graph.",
         ),
     ]
     lines = [
-        "| what was drawn | share that is right (95 % interval) | what it means |",
-        "|---|---|---|",
+        "| what is stated | right, adapter | right, base | what it means |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {_cell(entry)} | {meaning} |" for name, entry, meaning in rows]
+    lines += [
+        f"| {name} | {_cell(adapter)} | {_cell(base)} | {meaning} |"
+        for name, adapter, base, meaning in rows
+    ]
     return "\n".join(lines)
 
 

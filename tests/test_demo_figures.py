@@ -21,6 +21,7 @@ from demo_figures import (
     as_table,
     as_text,
     blocks,
+    hard_record,
     record,
     recorded,
     write_between_marks,
@@ -90,21 +91,58 @@ def test_the_five_rows_have_their_numbers_from_the_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     demos = demos_in(tmp_path, monkeypatch)
-    wanted = {
-        ("demo", "Adapter, true graph g⁺"): 0.111,
-        ("demo", "Adapter, no graph"): 0.222,
-        ("demo", "Base, relational text"): 0.333,
-        ("demo", "Win rate, role swap"): 0.444,
-        ("demo-control", "Adapter, true graph g⁺"): 0.555,
-    }
-    for (name, label), value in wanted.items():
-        demos[name]["figures"][label]["value"] = value
+    demo, control = (demos[name]["figures"] for name in ("demo", "demo-control"))
+    for figures, label, value in (
+        (demo, "Adapter, true graph g⁺", 0.111),
+        (demo, "Base, relational text", 0.222),
+        (demo, "Adapter, no graph", 0.333),
+        (demo, "Base, neutral text", 0.444),
+        (control, "Adapter, true graph g⁺", 0.555),
+    ):
+        figures[label]["value"] = value
     demos["demo"]["chance"]["value"] = 0.066
+    demos["demo"]["hard"] = hard_record(hard_evaluation(tmp_path / "runs" / "demo"))
     _, _, *rows = as_rows(demos).replace("\N{NO-BREAK SPACE}", " ").splitlines()
-    assert [row.split("|")[2].split("(")[0].strip() for row in rows] == [
-        f"{100 * value:.1f} %" for value in wanted.values()
+    cells = [[cell.split("(")[0].strip() for cell in row.split("|")[2:4]] for row in rows]
+    assert cells == [
+        ["11.1 %", "22.2 %"],
+        ["50.0 %", "25.0 %"],
+        ["12.5 %", "0.0 %"],
+        ["33.3 %", "44.4 %"],
+        ["55.5 %", "–"],
     ]
-    assert "random drawing reaches 6.6 %" in rows[1]
+    assert "random drawing reaches 6.6 %" in rows[3]
+    text = " ".join(as_text(demos).split())
+    assert "graphs of three statements. Prompts cut at the text encoder's 24 tokens" in text
+    assert "base_relational 3 of 48" in text
+    row = "| 3 statements: Adapter, true graph g⁺ (bundled adapter) | 50.0 % | – | – | |"
+    assert row in as_table(demos).replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    assert record(tmp_path / "runs" / "demo", "sgflux demo")["hard"] == demos["demo"]["hard"]
+
+
+def hard_evaluation(demo: Path) -> Path:
+    """The results of a demo's hard graphs, as far as the pages state them."""
+
+    def kind(graph: float, words: float) -> dict[str, Any]:
+        values = {"graph": graph, "base_relational": words}
+        return {"arms": {arm: {"all_right": {"value": one}} for arm, one in values.items()}}
+
+    path = demo / "hard" / "evaluation_results.json"
+    path.parent.mkdir()
+    kinds = {"3 statements": kind(0.5, 0.25), "3 statements, twins": kind(0.125, 0.0)}
+    cut = {"limit": 24, "arms": {"base_relational": {"pictures": 48, "cut": 3}}}
+    results = {"adapter": {"fingerprint": "0"}, "graph_kinds": kinds, "prompts_cut": cut}
+    path.write_text(json.dumps(results), encoding="utf-8")
+    return path
+
+
+def test_rows_that_were_not_measured_state_no_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demos = demos_in(tmp_path, monkeypatch)
+    assert "hard" not in demos["demo"]
+    rows = as_rows(demos).splitlines()
+    assert [row.split("|")[2].strip() for row in rows if "Three statements" in row] == ["–", "–"]
 
 
 def test_a_page_is_written_between_its_marks(tmp_path: Path) -> None:

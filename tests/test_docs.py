@@ -92,8 +92,8 @@ def test_the_readme_goes_on_in_the_order_in_which_a_newcomer_acts() -> None:
     text = re.sub(r"^```.*?^```", "", README.read_text(encoding="utf-8"), flags=re.M | re.S)
     assert re.findall(r"^## (.+)$", text, flags=re.M) == [
         "Install",
-        "Run the demo and the tests",
         "Draw your own graph",
+        "Run the demo and the tests",
         "Train on your own pictures",
         "Results",
         "Limits",

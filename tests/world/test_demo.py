@@ -14,12 +14,19 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sgflux.bases.name import BaseName
 from sgflux.cli import main
+from sgflux.data.examples import read_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.models import bundle_folder
+from sgflux.models.bundle import recommend_drawing
+from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.settings.training import TrainConfig
 from sgflux.training.run.train import TrainResult, train_by_settings
+from sgflux.world.dataset import write_world
 from sgflux.world.demo import DEMO, FULL, Preset, choose_preset, controlled, run_demo
+from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 
 CONTROL, FULL_CONTROL = controlled(DEMO), controlled(FULL)
@@ -34,6 +41,10 @@ def test_presets_are_settings_that_exist(preset: Preset) -> None:
     EvalConfig.from_flat(
         data=Path("a"), output_dir=Path("b"), adapter=Path("c"), **preset.evaluation
     )
+    if preset.hard is not None:
+        EvalConfig.from_flat(
+            data=Path("a"), output_dir=Path("b"), adapter=Path("c"), **preset.hard["evaluation"]
+        )
 
 
 def test_the_control_differs_by_its_text_alone() -> None:
@@ -43,6 +54,20 @@ def test_the_control_differs_by_its_text_alone() -> None:
         train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training
     ).conditions.prompt_mix
     assert mix.weights() == {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
+
+
+def test_the_controls_draw_no_hard_graphs() -> None:
+    """The bundled adapter is no control, and its figures below a control's would say that it is."""
+    assert [preset.name for preset in PRESETS if preset.hard is not None] == ["demo", "full"]
+
+
+def test_hard_graphs_are_of_three_statements_with_and_without_twins(tmp_path: Path) -> None:
+    assert DEMO.hard is not None
+    write_world(tmp_path / "world", **DEMO.hard["world"])
+    graphs = [row.graph for row in read_examples(tmp_path / "world" / "test.jsonl")]
+    assert {len(graph.relationships) for graph in graphs} == {3}
+    with_twins = sum(graph.labels() != graph.objects for graph in graphs)
+    assert 15 <= with_twins <= len(graphs) - 15, "each row of the table needs its pictures"
 
 
 def test_flags_choose_among_four_different_presets() -> None:
@@ -130,6 +155,33 @@ def test_a_demo_ends_in_a_report_and_a_second_call_only_shows_it(
     changed = dataclasses.replace(small, world={**small.world, "seed": 1})
     with pytest.raises(SgfluxError, match="another version or recipe"):
         run(changed, out)
+
+
+def test_the_bundled_adapter_draws_hard_graphs_at_the_end(
+    tmp_path: Path, small: Preset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = write_adapter(tmp_path / "bundled", "tiny", strength=0.1, named=BaseName.of("tiny"))
+    recommend_drawing(bundled, RecommendedDrawing(steps=2))
+    monkeypatch.setattr(bundle_folder, "_BUNDLED_FOLDER", bundled)
+    few = {"train_per_class": 0, "val_per_class": 0, "test_per_class": 1, "triples": 3}
+    arms = ("base_relational", "graph")
+    evaluation = {"items": 2, "arms": arms, "ranking_sigmas": 0, "device": "cpu"}
+    hard = {"world": {**few, "twins": 1.0}, "evaluation": evaluation}
+    out = tmp_path / "demo"
+    screen = run(dataclasses.replace(small, hard=hard), out)
+    assert screen.count("done in") == 4
+    assert "4/4" in screen
+    results = json.loads((out / "hard" / "evaluation_results.json").read_text())
+    assert (results["adapter"]["path"], results["settings"]["steps"]) == ("tiny", 2)
+    page = (out / "evaluation" / "report.html").read_text()
+    assert 'href="../hard/report.html"' in page
+    assert (out / "hard" / "report.html").is_file()
+    for arm in ("Base, relational text", "Adapter, true graph g⁺"):
+        assert f"3 statements, twins: {arm}" in screen
+        assert f"3 statements, twins: {arm}" in page
+    again = run(dataclasses.replace(small, hard=hard), out)
+    assert again.count("there already") == 4
+    assert "3 statements, twins: Adapter" in again
 
 
 def test_training_selection_and_reporting_have_files_of_their_own(

@@ -3,7 +3,9 @@
     data        write_world      -> {out_dir}/data
     training    train            -> {out_dir}/training
     evaluation  evaluate         -> {out_dir}/evaluation
-    report      write_report     -> {out_dir}/evaluation/report.html
+    hard        write_world, evaluate: graphs of three statements by the bundled adapter
+                                 -> {out_dir}/hard_data, {out_dir}/hard
+    report      write_report     -> {out_dir}/evaluation/report.html, {out_dir}/hard/report.html
 
 A demo that was interrupted goes on where it stopped.
 """
@@ -15,8 +17,9 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,12 +31,13 @@ import sgflux
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import evaluate
 from sgflux.evaluation.report.data import read_results
-from sgflux.evaluation.report.headline import print_headline
-from sgflux.evaluation.report.page import Section, write_report
+from sgflux.evaluation.report.headline import HeadlineRow, cut_notes, kind_rows, print_headline
+from sgflux.evaluation.report.page import REPORT, Section, write_report
 from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.reading import table_beside
 from sgflux.files.writing import make_folder, replace_file
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.training.log.run_log import METRICS_FILE, duration
 from sgflux.training.run.train import train_by_settings
@@ -43,7 +47,7 @@ RECORD = "demo.json"
 """What a demo's folder is, and which stages are finished."""
 
 
-Stage = Literal["data", "training", "evaluation"]
+Stage = Literal["data", "training", "evaluation", "hard"]
 
 
 class DemoRecord(msgspec.Struct):
@@ -70,6 +74,8 @@ class Preset:
         world: settings of :func:`sgflux.world.dataset.write_world`.
         training: settings of :class:`sgflux.settings.training.TrainConfig`.
         evaluation: settings of :class:`sgflux.settings.evaluation.EvalConfig`.
+        hard: ``world`` and ``evaluation`` of the hard graphs that the bundled adapter draws; None:
+            it draws none.
     """
 
     name: str
@@ -77,17 +83,20 @@ class Preset:
     world: Mapping[str, Any]
     training: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    hard: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def recipe(self) -> str:
         """A fingerprint of everything that the demo's results follow from."""
-        parts = (sgflux.__version__, self.world, self.training, self.evaluation)
+        parts = [sgflux.__version__, self.world, self.training, self.evaluation]
+        if self.hard is not None:
+            parts.append(self.hard)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 _TABLE = table_beside(__file__)
 
-DEMO = Preset(**_TABLE["demo"])
+DEMO = Preset(**_TABLE["demo"], hard=_TABLE["hard"])
 
 FULL = replace(
     DEMO,
@@ -103,6 +112,7 @@ def controlled(preset: Preset) -> Preset:
     """Return the built-in negative control: the preset with text that states the relation."""
     return replace(
         preset,
+        hard=None,  # the bundled adapter would draw the same pictures again
         name=f"{preset.name}-control",
         purpose="The negative control: trained with text that already states the relation, the "
         "adapter has no reason to read its graph, and its figures should show that it does not.",
@@ -138,6 +148,7 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
 def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     progress = Progress.open(out_dir, preset, console)
     data, training, evaluation = (out_dir / name for name in ("data", "training", "evaluation"))
+    hard_data, hard = out_dir / "hard_data", out_dir / "hard"
     console.print(f"[bold]sgflux demo[/bold]  {preset.purpose}")
 
     def write_data() -> int:
@@ -165,23 +176,41 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
         evaluate(config, show_progress=sys.stderr.isatty())
         return 0
 
+    def draw_hard_graphs(settings: Mapping[str, Mapping[str, Any]]) -> int:
+        if not hard_data.exists():
+            write_world(hard_data, progress=sys.stderr.isatty(), **settings["world"])
+        config = EvalConfig.from_flat(
+            data=hard_data / "test.jsonl",
+            output_dir=hard,
+            adapter=Path(BUNDLED_ADAPTER),
+            **settings["evaluation"],
+        )
+        evaluate(config, show_progress=sys.stderr.isatty())
+        return 0
+
     stages: list[tuple[Stage, str, Callable[[], int]]] = [
         ("data", "Write pictures of the bundled world, with known relations", write_data),
         ("training", "Train a scene-graph adapter for tiny-flux", train_adapter),
         ("evaluation", "Draw and judge every arm from the same noise", evaluate_adapter),
     ]
+    if preset.hard is not None:
+        title = "Draw three statements and twins with the bundled adapter"
+        stages.append(("hard", title, partial(draw_hard_graphs, preset.hard)))
     for number, (name, what, work) in enumerate(stages, start=1):
-        status = progress.stage(name, f"{number}/3  {what}", work)
+        status = progress.stage(name, f"{number}/{len(stages)}  {what}", work)
         if status:
             console.print("Interrupted; the same command goes on from here.")
             return status
-    report = write_report(
-        evaluation,
-        metrics=training / METRICS_FILE,
-        extra_sections=[_about(preset, progress.seconds)],
-    )
+    sections = [_about(preset, progress.seconds)]
+    rows: list[HeadlineRow] = []
+    if preset.hard is not None:
+        results = read_results(hard)
+        rows = kind_rows(results, group=_HARD_TITLE)
+        sections.insert(0, _hard_section(results, rows))
+        write_report(hard, title=_HARD_TITLE)
+    report = write_report(evaluation, metrics=training / METRICS_FILE, extra_sections=sections)
     console.print()
-    print_headline(read_results(evaluation), console=console)
+    print_headline(read_results(evaluation), further=rows, console=console)
     # As text: a folder may be called "[bold]" or ":smile:", which rich would take for its own.
     console.print(Text.assemble(("\nReport", "bold"), f"   {report}"), soft_wrap=True)
     go_on = (
@@ -190,6 +219,20 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     )
     console.print(Text.assemble(("Go on", "bold"), go_on), soft_wrap=True)
     return 0
+
+
+_HARD_TITLE = "Three statements, drawn by the bundled adapter"
+_HARD_TEXT = (
+    "These graphs have three statements, and half of them have twins: objects of one name, which "
+    "only the graph tells apart. They are drawn by the adapter that comes with sgflux, and a "
+    "picture counts as right if it shows all statements."
+)
+
+
+def _hard_section(results: Mapping[str, Any], rows: Sequence[HeadlineRow]) -> Section:
+    text = " ".join([_HARD_TEXT, *cut_notes(results)])
+    link = ("The report of these pictures", f"../hard/{REPORT}")
+    return Section(_HARD_TITLE, text, rows=rows, link=link)
 
 
 def _about(preset: Preset, seconds: Mapping[Stage, float]) -> Section:

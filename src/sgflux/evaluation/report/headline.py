@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -271,7 +271,7 @@ def footnotes(results: Results) -> list[str]:
         )
     if (sentence := wording_sentence(results.get("base_prompts"))) is not None:
         notes.append(sentence)
-    notes += _cut_notes(results.get("prompts_cut") or {})
+    notes += cut_notes(results)
     return notes
 
 
@@ -317,8 +317,9 @@ def ranking_sentence(ranking: Results) -> str | None:
     )
 
 
-def _cut_notes(cut: Results) -> list[str]:
+def cut_notes(results: Results) -> list[str]:
     """One sentence about every arm's cut prompts; that there are none is said, too."""
+    cut = results.get("prompts_cut") or {}
     arms = (cut.get("arms") or {}).items()
     named = [
         f"{name} {entry['cut']} of {entry['pictures']}" for name, entry in arms if entry["cut"]
@@ -351,15 +352,38 @@ def predicate_figures(results: Results, arm: Arm) -> dict[str, Figure]:
     return {name: Figure.of(value) for name, value in entry.get("per_predicate", {}).items()}
 
 
-def print_headline(results: Results, *, console: Console | None = None) -> None:
-    """Print the headline table."""
+def kind_rows(results: Results, *, group: str) -> list[HeadlineRow]:
+    """Rows of the pictures that show whole graphs, by kind of graph and arm.
+
+    Args:
+        results: Content of ``evaluation_results.json``.
+        group: Heading of the rows.
+    """
+    return [
+        HeadlineRow(group, f"{kind}: {label}", note, Figure.of(own["arms"][arm]["all_right"]), arm)
+        for kind, own in (results.get("graph_kinds") or {}).items()
+        for arm, (label, note) in ARM_TITLES.items()
+        if arm in own["arms"]
+    ]
+
+
+def print_headline(
+    results: Results, *, further: Sequence[HeadlineRow] = (), console: Console | None = None
+) -> None:
+    """Print the headline table and what has to be known to read it.
+
+    Args:
+        results: Content of ``evaluation_results.json``.
+        further: Rows of another evaluation, which stand below.
+        console: Console to print on.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("")  # wraps where there is no room, so that no figure is ever cut
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("95 % interval", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     group = ""
-    for row in headline(results):
+    for row in (*headline(results), *further):
         if row.group != group:
             if group:
                 table.add_row()

@@ -21,7 +21,7 @@ from sgflux.evaluation.records import correction_lines
 from sgflux.evaluation.report.answers import answers, as_sentence
 from sgflux.evaluation.report.charts import LineChart, Series, smooth
 from sgflux.evaluation.report.data import Evaluation, read_evaluation
-from sgflux.evaluation.report.headline import footnotes, headline
+from sgflux.evaluation.report.headline import HeadlineRow, footnotes, headline
 from sgflux.evaluation.report.panels import CHOICES, RANDOM_SEED, panels
 from sgflux.evaluation.report.tables import (
     arm_rows,
@@ -53,11 +53,15 @@ class Section:
         title: Heading of the section.
         text: A paragraph.
         code: A paragraph that is set as code; an empty one is left out.
+        rows: Lines of a table of figures; without any there is no table.
+        link: Text and address of a link; None: there is none.
     """
 
     title: str
     text: str
     code: str = ""
+    rows: Sequence[HeadlineRow] = ()
+    link: tuple[str, str] | None = None
 
 
 def write_report(
