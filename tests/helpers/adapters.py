@@ -40,7 +40,7 @@ def write_adapter(
         lora_rank=4,
         encoder={"kind": "native", "hidden_dim": 16, "layers": 1, **encoder},
         base=model_identity(transformer),
-        max_sequence_length=24 if model_id == "tiny" else MAX_SEQUENCE_LENGTH,
+        max_sequence_length=32 if model_id == "tiny" else MAX_SEQUENCE_LENGTH,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
