@@ -178,7 +178,7 @@ def test_every_line_of_help_is_understood_alone(
 @pytest.mark.parametrize(
     ("name", "said", "not_said"),
     [
-        ("page", "'tiny', where that is there, or else the newest adapter in --runs", "used alone"),
+        ("page", "sgflux. By default it is 'tiny'.", "used alone"),
         ("page", "the base that the chosen adapter names, or 'tiny' without", "FLUX.1-schnell"),
         ("sample", "the base that --adapter names, or else FLUX.1-schnell", "begins with"),
         ("sample", "By default the base model is used alone", "begins with"),

@@ -118,7 +118,7 @@ def test_a_slash_is_a_part_of_a_word(predicate: str) -> None:
 @pytest.mark.parametrize(
     ("predicate", "said"),
     [
-        ("very " * 40 + "near", "tokens, the text encoder reads at most 24"),
+        ("very " * 40 + "near", "tokens, the text encoder reads at most 32"),
         ("riding " * 21 + "near", "as far as 'box': it has no token there, or not within"),
     ],
 )
