@@ -163,7 +163,7 @@ class LayoutPredictor(nn.Module):
                 sigma = boxes.new_full((len(boxes),), 1 - step / steps)
                 boxes = boxes - self(several, boxes, sigma) / steps
             found = _unscaled(boxes)
-            errors = self._own_errors(several, found).view(candidates, -1)
+            errors = self._own_errors(batch, several, found).view(candidates, -1)
         best = errors.argmin(dim=0).tolist()
         layouts = found.view(candidates, *batch.node_mask.shape, 4).cpu().tolist()
         return [
@@ -174,17 +174,25 @@ class LayoutPredictor(nn.Module):
             for row, (number, count) in enumerate(zip(best, counts, strict=True))
         ]
 
-    def _own_errors(self, batch: GraphBatch, boxes: Tensor) -> Tensor:
-        """Flow-matching error of each layout (B, N, 4) under its graph, (B,), with the same noise.
+    def _own_errors(self, batch: GraphBatch, several: GraphBatch, boxes: Tensor) -> Tensor:
+        """Flow-matching error of C layouts of each of B graphs, (C * B,).
 
-        It is the mean over the boxes and over :data:`_CHECKED_LEVELS`.
+        It is the mean over the boxes and over :data:`_CHECKED_LEVELS`. All layouts of a graph have
+        the same noise.
+
+        Args:
+            batch: B graphs.
+            several: The graphs C times.
+            boxes: The layouts, (C * B, N, 4).
         """
-        clean, mask = _scaled(boxes), batch.node_mask
+        graphs = len(batch.node_mask)
+        clean, mask = _scaled(boxes), several.node_mask
         total = boxes.new_zeros(len(boxes))
         for number, level in enumerate(_CHECKED_LEVELS):
-            noise = _noise([f"layout error/{number}"] * len(boxes), batch)
+            noise = _noise([f"layout error/{number}"] * graphs, batch)
+            noise = noise.repeat(len(boxes) // graphs, 1, 1)
             sigma = boxes.new_full((len(boxes),), level)
-            velocity = self(batch, noise_latents(clean, noise, sigma), sigma)
+            velocity = self(several, noise_latents(clean, noise, sigma), sigma)
             errors = (velocity - velocity_target(clean, noise)).square().mean(dim=-1)
             total += masked_mean(errors[..., None], mask)[:, 0]
         return total / len(_CHECKED_LEVELS)
