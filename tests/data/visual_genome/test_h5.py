@@ -87,6 +87,20 @@ def test_the_vocabularys_hash_is_of_its_words_in_their_order(tmp_path: Path, voc
         read_vocabulary(vocab)
 
 
+@pytest.mark.parametrize("kind", ["object", "pred"])
+def test_a_word_that_no_graph_can_have_is_refused_with_its_place(
+    tmp_path: Path, vocab: Path, kind: str
+):
+    content = json.loads(vocab.read_text())
+    words = content[f"{kind}_idx_to_name"]
+    words[2] = "wo\x07rd"
+    content[f"{kind}_name_to_idx"] = {word: i for i, word in enumerate(words)}
+    vocab.write_text(json.dumps(content))
+    said = rf"vocab\.json: {kind}_idx_to_name\[2\] must be on one line .*, got '.x07'"
+    with pytest.raises(SgfluxError, match=said):
+        read_h5([vocab, write_h5(tmp_path / "train.h5", [ALONE])])
+
+
 def test_the_real_vocabulary():
     path = VG_PHOTOS.parent / "vg_vocab.json"
     if not path.exists():

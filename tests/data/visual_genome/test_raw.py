@@ -143,6 +143,38 @@ def test_attributes_are_read_for_the_chosen_images_only(release: Release):
     assert read_attributes(release.root / "none", ids) == {}
 
 
+def test_a_word_that_no_graph_can_have_is_refused_with_its_place(release: Release):
+    """A control character is searched for in a file of 700 MB by the ids of image and object."""
+    release.simple("dog, on, table")
+    man, horse = release.thing("man"), release.thing("horse")
+    image = release.image((man, "riding", horse), (man, "near", horse))
+    release.objects[1]["objects"].append(release.thing("cl\x07oud"))
+    assert len(read_raw([release.write()]).relations) == 3, "nothing is said of the cloud"
+    stated = release.relationships[1]["relationships"][1]
+
+    def refused(message: str) -> None:
+        with pytest.raises(SgfluxError, match=rf"{message} must be on one line .*, got '.x07'"):
+            read_raw([release.write()])
+
+    aliases = release.root / "object_alias.txt"
+    aliases.write_text("dog,puppy\nho\x07rse,pony\n")
+    refused(r"object_alias\.txt:2: the first word")
+    aliases.unlink()
+    stated["predicate"] = "ne\x07ar "
+    refused(
+        rf"relationships\.json: image {image}, relationship {stated['relationship_id']}: the pr.*"
+    )
+    stated["predicate"] = "near"
+    release.objects[1]["objects"][1] = {**horse, "names": ["ho\x07rse"]}
+    refused(rf"objects\.json: image {image}, object {horse['object_id']}: the name")
+    stated["object"]["name"] = "ho\x07rse"
+    release.objects[1]["objects"][1] = {**horse, "names": []}
+    release.relationships[1]["relationships"].pop(0)
+    refused(rf"relationships\.json: image {image}, object {horse['object_id']}: the name")
+    del release.objects[1]["objects"][1]
+    refused(rf"relationships\.json: image {image}, object {horse['object_id']}: the name")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -29,6 +29,7 @@ from sgflux.data.annotations.table import (
 from sgflux.data.visual_genome.raw_files import FOLDERS
 from sgflux.data.visual_genome.vocabulary import Vocabulary, read_vocabulary
 from sgflux.errors import SgfluxError
+from sgflux.graphs.scene_graph import checked_name
 
 IN_IMAGE, IMAGE = "__in_image__", "__image__"
 """The predicate and the object that stand for the picture as a whole."""
@@ -65,6 +66,7 @@ def read_h5(paths: Sequence[Path]) -> Annotations:
             f"--h5 takes one file, or the three of train, val and test, got {len(files)}"
         )
     vocabulary = read_vocabulary(vocab)
+    _check_words(vocab, vocabulary)
     splits = [ANY_SPLIT] if len(files) == 1 else list(range(len(SPLITS)))
     parts = [_File(path, vocabulary, split) for path, split in zip(files, splits, strict=True)]
     quirks: Counter[str] = Counter()
@@ -100,6 +102,15 @@ def read_h5(paths: Sequence[Path]) -> Annotations:
         sources=sources,
         folders=FOLDERS,
     )
+
+
+def _check_words(path: Path, vocabulary: Vocabulary) -> None:
+    """Refuse names of objects and predicates that no graph can have."""
+    tables = {"object_idx_to_name": vocabulary.objects, "pred_idx_to_name": vocabulary.predicates}
+    for key, words in tables.items():
+        for number, word in enumerate(words):
+            if cleaned := clean_name(word):
+                checked_name(cleaned, f"{path}: {key}[{number}]")
 
 
 class _File:

@@ -49,6 +49,7 @@ from sgflux.data.visual_genome.raw_files import (
 )
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
+from sgflux.graphs.scene_graph import checked_name
 
 
 def read_raw(paths: Sequence[Path]) -> Annotations:
@@ -62,7 +63,8 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
         paths: the folder of the files, alone.
 
     Raises:
-        SgfluxError: naming the file and the entry, if one is missing or not of the release's form.
+        SgfluxError: naming the file and the entry, if one is missing or not of the release's form,
+            or a name or predicate of a relationship holds a control character.
     """
     if len(paths) != 1:
         raise SgfluxError(f"the raw release is one folder, got {len(paths)} paths")
@@ -81,6 +83,9 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
     )
     objects, object_of = _joined(things, merged, ends, quirks)
     name_table, name_index = _clean_names(names, object_aliases)
+    objects = replace(objects, names=name_index[objects.names])
+    _check_names(folder, name_table, objects, object_of, images, things)
+    _check_predicates(folder / RELATIONSHIPS, predicates, relations, images)
     ordered = taken(relations, np.argsort(relations.images, kind="stable"))
     for word in predicates:
         if clean(word) != word:
@@ -90,7 +95,7 @@ def read_raw(paths: Sequence[Path]) -> Annotations:
     return Annotations(
         title="Visual Genome (raw)",
         images=images,
-        objects=replace(objects, names=name_index[objects.names]),
+        objects=objects,
         relations=replace(
             ordered, subjects=object_of[ordered.subjects], objects=object_of[ordered.objects]
         ),
@@ -313,6 +318,48 @@ def _clean_names(words: Iterable[str], aliases: dict[str, str]) -> tuple[list[st
         name = clean_name(word)
         index.append(numbers.setdefault(aliases.get(name, name), len(numbers)))
     return list(numbers), np.array(index, dtype=np.int64)
+
+
+def _check_names(
+    folder: Path,
+    names: Sequence[str],
+    objects: Objects,
+    used: np.ndarray,
+    images: Images,
+    things: Objects,
+) -> None:
+    """Refuse names that no graph can have, of the objects of relationships.
+
+    Args:
+        folder: Folder of the files.
+        names: The clean names.
+        objects: All objects, those of objects.json first.
+        used: Object of each end of a relationship, (2 R,) int64.
+        images: The images.
+        things: The objects as objects.json has them.
+    """
+    for number, name in enumerate(names):
+        if name.isprintable():
+            continue
+        for row in used[objects.names[used] == number][:1]:
+            # Where objects.json has no name, that of the relationship counts.
+            is_listed = row < len(things.ids) and things.names[row] != 0
+            path = folder / (OBJECTS if is_listed else RELATIONSHIPS)
+            image = images.ids[objects.images[row]]
+            checked_name(name, f"{path}: image {image}, object {objects.ids[row]}: the name")
+
+
+def _check_predicates(
+    path: Path, predicates: Iterable[str], relations: Relations, images: Images
+) -> None:
+    """Refuse predicates that no graph can have, ``path`` being the file of the relationships."""
+    for number, word in enumerate(predicates):
+        cleaned = " ".join(word.split())
+        if not cleaned.isprintable():
+            row = np.flatnonzero(relations.predicates == number)[0]
+            image = images.ids[relations.images[row]]
+            where = f"{path}: image {image}, relationship {relations.ids[row]}"
+            checked_name(cleaned, f"{where}: the predicate")
 
 
 def _int64(column: array[int]) -> np.ndarray:

@@ -20,6 +20,7 @@ from sgflux.data.annotations.table import clean_name
 from sgflux.data.progress import progress_bar
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import clean
+from sgflux.graphs.scene_graph import checked_name
 
 IMAGES, OBJECTS, RELATIONSHIPS = "image_data.json", "objects.json", "relationships.json"
 ATTRIBUTES, OBJECT_ALIASES, RELATION_ALIASES = (
@@ -130,7 +131,7 @@ def read_aliases(path: Path) -> dict[str, str]:
 
     Raises:
         SgfluxError: naming the file and the line, if a word would mean two things on one line's
-            authority or the text is not UTF-8.
+            authority, the first one holds a control character, or the text is not UTF-8.
     """
     if not path.exists():
         return {}
@@ -144,6 +145,8 @@ def read_aliases(path: Path) -> dict[str, str]:
         words = [clean(word) for word in line.split(",") if word.strip()]
         if line.strip() and not words:
             raise SgfluxError(f"{path}:{number}: no word between the commas")
+        if words:
+            checked_name(words[0], f"{path}:{number}: the first word")
         for word in words[1:]:
             # The release lists some words twice; the first line that has one decides.
             aliases.setdefault(word, words[0])
