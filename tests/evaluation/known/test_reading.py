@@ -175,6 +175,45 @@ def test_missing_pictures_are_counted_and_a_wrong_folder_is_refused(tmp_path: Pa
     assert known.left_out == {"pictures that are not in their folder": 1}
 
 
+def test_a_name_that_no_graph_can_have_is_refused_with_its_place(tmp_path: Path) -> None:
+    """A control character, in each of the places that names are read from."""
+    good = {"image": "1.jpg", "caption": "?", "label": 1, "relation": "on", "obj": "pizza"}
+    vsr = lines(tmp_path / "vsr.jsonl", {**good, "subj": "dog"}, {**good, "subj": "d\x07og"})
+    with pytest.raises(SgfluxError, match=r"vsr\.jsonl:2: the triple's subject must be on one"):
+        read_known([vsr], images_dir=tmp_path)
+    things = [{"name": name, "box": [0, 0, 9, 9]} for name in ("cat", "t\x07able")]
+    stated = {"geometric": [{"subject": 0, "predicate": "on", "object": 1}]}
+    empty: dict[str, Any] = {"file": "1.jpg", "objects": [], "relations": {}}
+    photos = lines(tmp_path / "p.jsonl", empty, {**empty, "objects": things, "relations": stated})
+    with pytest.raises(SgfluxError, match=r"p\.jsonl:2: the triple's object must be on one line"):
+        read_known([photos], images_dir=tmp_path)
+
+    def coco(name: str) -> Path:
+        box = {"image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9]}
+        content = {
+            "images": [{"id": 7, "file_name": "7.jpg"}],
+            "annotations": [{"id": 1, **box}, {"id": 2, **box}],
+            "categories": [{"id": 1, "name": name}],
+        }
+        (tmp_path / "instances.json").write_text(json.dumps(content))
+        return tmp_path / "instances.json"
+
+    action = {
+        "action_name": "ri\x07de",
+        "role_name": ["agent", "instr"],
+        "image_id": [7],
+        "label": [1],
+        "role_object_id": [1, 2],
+    }
+    vcoco = tmp_path / "vcoco.json"
+    vcoco.write_text(json.dumps([action]))
+    with pytest.raises(SgfluxError, match=r"instances\.json: the name of category 1 must be on"):
+        read_known([vcoco, coco("per\x07son")], images_dir=tmp_path)
+    said = r"vcoco\.json: the action 'ri\\x07de' in image 7: the triple's predicate must be on"
+    with pytest.raises(SgfluxError, match=said):
+        read_known([vcoco, coco("person")], images_dir=tmp_path)
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "3", "nothing", '"text"'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "d.jsonl"

@@ -11,6 +11,7 @@ from msgspec import Struct
 from sgflux.data.boxes import Box
 from sgflux.files.json_files import typed
 from sgflux.files.reading import naming_unreadable
+from sgflux.graphs.scene_graph import checked_name
 
 KEYS = {"images", "annotations", "categories"}
 """Keys by which such a file is known."""
@@ -65,7 +66,10 @@ def read_coco(paths: Sequence[Path]) -> Coco:
         with naming_unreadable(path):
             content = path.read_bytes()
         found = typed(content, _Instances, where=str(path), way_out="get COCO's file again")
-        categories = {category.id: category.name for category in found.categories}
+        categories = {
+            category.id: checked_name(category.name, f"{path}: the name of category {category.id}")
+            for category in found.categories
+        }
         for image in found.images:
             coco.files[image.id] = image.file_name
             coco.objects[image.file_name] = []

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
+from sgflux.errors import located
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
 from sgflux.evaluation.known.vcoco import wording
 from sgflux.files.json_files import iter_json_lines
@@ -65,29 +66,9 @@ def read_photos(path: Path, images_dir: Path) -> KnownSet:
     """
     pictures = []
     left_out: Counter[str] = Counter()
-    for _, photo in iter_json_lines(path, _Photo, way_out="see docs/judges.md for its form"):
-        names = [one.name for one in photo.objects]
-        known = [
-            KnownStatement(
-                Triple(names[one.subject], one.predicate, names[one.object]),
-                True,
-                Source.GEOMETRIC,
-            )
-            for one in photo.relations.geometric
-        ]
-        known += [
-            KnownStatement(
-                Triple(one.subject_name, one.relation, one.object_name), one.true, Source.HUMAN
-            )
-            for one in photo.relations.vsr
-        ]
-        for verb in photo.relations.vcoco:
-            if verb.object is None or verb.role is None:
-                left_out["verbs without a visible object"] += 1
-                continue
-            words = wording(verb.predicate, verb.role)
-            triple = Triple(names[verb.subject], words, names[verb.object])
-            known.append(KnownStatement(triple, True, Source.STATED))
+    for number, photo in iter_json_lines(path, _Photo, way_out="see docs/judges.md for its form"):
+        with located(f"{path}:{number}"):
+            known = _statements(photo, left_out)
         left_out["pairs of captions"] += len(photo.relations.pairs)
         pictures.append(
             KnownPicture(
@@ -97,3 +78,28 @@ def read_photos(path: Path, images_dir: Path) -> KnownSet:
             )
         )
     return KnownSet(pictures, +left_out)
+
+
+def _statements(photo: _Photo, left_out: Counter[str]) -> list[KnownStatement]:
+    """Return the statements of a line; what is none is counted in ``left_out``."""
+    names = [one.name for one in photo.objects]
+    known = [
+        KnownStatement(
+            Triple(names[one.subject], one.predicate, names[one.object]), True, Source.GEOMETRIC
+        )
+        for one in photo.relations.geometric
+    ]
+    known += [
+        KnownStatement(
+            Triple(one.subject_name, one.relation, one.object_name), one.true, Source.HUMAN
+        )
+        for one in photo.relations.vsr
+    ]
+    for verb in photo.relations.vcoco:
+        if verb.object is None or verb.role is None:
+            left_out["verbs without a visible object"] += 1
+            continue
+        words = wording(verb.predicate, verb.role)
+        triple = Triple(names[verb.subject], words, names[verb.object])
+        known.append(KnownStatement(triple, True, Source.STATED))
+    return known

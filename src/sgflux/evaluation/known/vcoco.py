@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sgflux.data.files import resolve_path
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.evaluation.known.coco import Coco
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
 from sgflux.files.json_files import read_json
@@ -77,7 +77,8 @@ def read_vcoco(path: Path, coco: Coco, images_dir: Path) -> KnownSet:
                 left_out["relations of objects that the instances lack"] += 1
                 continue
             words = wording(action.action_name, role)
-            triple = Triple(coco.names[person], words, coco.names[target])
+            with located(f"{path}: the action {action.action_name!r} in image {image}"):
+                triple = Triple(coco.names[person], words, coco.names[target])
             known[image].append(KnownStatement(triple, True, Source.STATED))
     if not known:
         raise SgfluxError(

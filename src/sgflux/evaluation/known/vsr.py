@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from sgflux.data.files import resolve_path
-from sgflux.errors import SgfluxError
+from sgflux.errors import SgfluxError, located
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
 from sgflux.files.json_files import iter_json_lines
 from sgflux.graphs.scene_graph import Triple
@@ -47,7 +47,8 @@ def read_vsr(path: Path, images_dir: Path) -> KnownSet:
     """
     known: dict[Path, list[KnownStatement]] = defaultdict(list)
     for number, row in iter_json_lines(path, _Caption, way_out="get the file of VSR again"):
-        triple = row.triple()
+        with located(f"{path}:{number}"):
+            triple = row.triple()
         if triple is None:
             raise SgfluxError(
                 f"{path}:{number}: the caption {row.caption!r} does not say 'The A is "
