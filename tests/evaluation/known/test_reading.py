@@ -214,6 +214,39 @@ def test_a_name_that_no_graph_can_have_is_refused_with_its_place(tmp_path: Path)
         read_known([vcoco, coco("person")], images_dir=tmp_path)
 
 
+@pytest.mark.parametrize(("place", "said"), [(1, "names object 1, of 1 objects"), (-1, "subject")])
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [("geometric", {"predicate": "on"}), ("vcoco", {"predicate": "sit", "role": "instr"})],
+)
+def test_a_photograph_without_an_object_that_a_relation_names_is_refused(
+    tmp_path: Path, kind: str, more: dict[str, str], place: int, said: str
+) -> None:
+    """From the end of the list, a negative place would be another object's."""
+    row = {
+        "file": "1.jpg",
+        "objects": [{"name": "cat", "box": [0, 0, 9, 9]}],
+        "relations": {kind: [{"subject": place, "object": 0, **more}]},
+    }
+    with pytest.raises(SgfluxError, match=rf"p\.jsonl:1: .*{said}"):
+        read_known([lines(tmp_path / "p.jsonl", row)], images_dir=tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"category_id": 2}, {"image_id": 8}])
+def test_an_annotation_of_coco_without_its_category_or_image_is_refused(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    content = {
+        "images": [{"id": 7, "file_name": "7.jpg"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], **change}],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(SgfluxError, match=r"instances\.json: annotation 1 is of category \d in"):
+        read_known([path], images_dir=None)
+
+
 @pytest.mark.parametrize("content", ['{"a": 1}', "3", "nothing", '"text"'])
 def test_another_file_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "d.jsonl"

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sgflux.data.boxes import Box
+from sgflux.errors import SgfluxError
 from sgflux.files.json_files import typed
 from sgflux.files.reading import naming_unreadable
 from sgflux.graphs.scene_graph import checked_name
@@ -74,6 +75,11 @@ def read_coco(paths: Sequence[Path]) -> Coco:
             coco.files[image.id] = image.file_name
             coco.objects[image.file_name] = []
         for one in found.annotations:
+            if one.category_id not in categories or one.image_id not in coco.files:
+                raise SgfluxError(
+                    f"{path}: annotation {one.id} is of category {one.category_id} in image "
+                    f"{one.image_id}, one of which the file does not have; get COCO's file again"
+                )
             coco.names[one.id] = categories[one.category_id]
             objects = coco.objects[coco.files[one.image_id]]
             objects.append((coco.names[one.id], Box(*one.bbox)))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from sgflux.data.boxes import Box
 from sgflux.data.files import resolve_path
-from sgflux.errors import located
+from sgflux.errors import SgfluxError, located
 from sgflux.evaluation.known.pictures import KnownPicture, KnownSet, KnownStatement, Source
 from sgflux.evaluation.known.vcoco import wording
 from sgflux.files.json_files import iter_json_lines
@@ -21,10 +22,13 @@ class _Object(Struct):
     box: tuple[float, float, float, float]
 
 
+_Place = Annotated[int, Meta(ge=0)]
+
+
 class _Geometric(Struct):
-    subject: int
+    subject: _Place
     predicate: str
-    object: int
+    object: _Place
 
 
 class _Judged(Struct):
@@ -35,10 +39,10 @@ class _Judged(Struct):
 
 
 class _Verb(Struct):
-    subject: int
+    subject: _Place
     predicate: str
     role: str | None
-    object: int | None
+    object: _Place | None
 
 
 class _Relations(Struct):
@@ -82,10 +86,15 @@ def read_photos(path: Path, images_dir: Path) -> KnownSet:
 
 def _statements(photo: _Photo, left_out: Counter[str]) -> list[KnownStatement]:
     """Return the statements of a line; what is none is counted in ``left_out``."""
-    names = [one.name for one in photo.objects]
+
+    def name(place: int) -> str:
+        if place >= len(photo.objects):
+            raise SgfluxError(f"a relation names object {place}, of {len(photo.objects)} objects")
+        return photo.objects[place].name
+
     known = [
         KnownStatement(
-            Triple(names[one.subject], one.predicate, names[one.object]), True, Source.GEOMETRIC
+            Triple(name(one.subject), one.predicate, name(one.object)), True, Source.GEOMETRIC
         )
         for one in photo.relations.geometric
     ]
@@ -100,6 +109,6 @@ def _statements(photo: _Photo, left_out: Counter[str]) -> list[KnownStatement]:
             left_out["verbs without a visible object"] += 1
             continue
         words = wording(verb.predicate, verb.role)
-        triple = Triple(names[verb.subject], words, names[verb.object])
+        triple = Triple(name(verb.subject), words, name(verb.object))
         known.append(KnownStatement(triple, True, Source.STATED))
     return known
