@@ -28,6 +28,7 @@ def write_adapter(
     named: BaseName | None = None,
     graph_mode: str = "token",
     blocks: tuple[int, int] = (3, 5),
+    tokens_per_triple: int = 3,
     **encoder: bool,
 ) -> Path:
     """A bundle whose weights, gates and LoRA included, are far from their harmless start."""
@@ -35,6 +36,7 @@ def write_adapter(
     width = transformer.config.joint_attention_dim
     config = AdapterConfig(
         graph_mode=graph_mode,
+        tokens_per_triple=tokens_per_triple,
         block_start=blocks[0],
         block_end=blocks[1],
         lora_rank=4,

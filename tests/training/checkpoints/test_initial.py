@@ -154,6 +154,23 @@ def test_an_adapter_says_itself_how_its_boxes_are_read(
         make_config(tmp_path / "run", **changes)
 
 
+def test_an_adapter_of_one_token_a_triple_is_refused_before_anything_is_encoded(
+    make_config: MakeConfig, flux: Path, tmp_path: Path
+) -> None:
+    """``sgflux import`` makes such ones; what the message advises to give instead is taken."""
+    made = {"blocks": (0, 2), "tokens_per_triple": 1}
+    token = write_adapter(tmp_path / "token", flux, **made)
+    temb = write_adapter(tmp_path / "temb", flux, graph_mode="temb", **made)
+
+    def begin(source: Path) -> None:
+        train(make_config(tmp_path / "run", init_from=str(source), lora_rank=16, dry_run=True))
+
+    with pytest.raises(SgfluxError, match=r"init_from: .*token makes 1 .*; give its pytorch_lora"):
+        begin(token)
+    begin(token / "pytorch_lora_weights.safetensors")
+    begin(temb)
+
+
 def test_what_cannot_be_started_from_is_named(make_config: MakeConfig, tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes(b"half")
     for source, said in (

@@ -24,7 +24,7 @@ from sgflux.errors import SgfluxError, located
 from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
-from sgflux.models.bundle_folder import find_bundle
+from sgflux.models.bundle_folder import LORA_FILE, find_bundle
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
@@ -122,6 +122,7 @@ def adopted(
     """
     if initial.config is not None:
         _expect_same_predictor(initial.config, predicts_layout, name=initial.name)
+        _expect_same_tokens(initial.config, name=initial.name)
         return _with_sizes_of(initial.config, sizes, kind=kind, name=initial.name)
     assert initial.lora is not None
     rank, own = max(initial.lora.ranks.values()), sizes["lora_rank"]
@@ -160,6 +161,16 @@ def _expect_same_predictor(adapter: AdapterConfig, predicts_layout: bool, *, nam
         else f"init_from: {name} has a predictor of boxes; give lambda_layout, which trains it "
         "further"
     )
+
+
+def _expect_same_tokens(adapter: AdapterConfig, *, name: str) -> None:
+    own, usual = adapter.tokens_per_triple, AdapterConfig.tokens_per_triple
+    if adapter.graph_mode == "token" and own != usual:
+        raise SgfluxError(
+            f"init_from: {name} makes {own} graph tokens of a triple (adapters of the earlier "
+            f"training script make 1), and a run trains {usual}; give its {LORA_FILE}, of which "
+            "the LoRA alone is taken over, or start without init_from"
+        )
 
 
 def _with_sizes_of(
