@@ -11,17 +11,20 @@ say what chance gives.
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sgflux.data.box_rules import obeyed
+from sgflux.data.box_rules import find_rule
 from sgflux.data.boxes import Layout
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.layouts import shown_layouts
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.boxes import layouts_for
+
+_DIAGONAL = math.sqrt(2)  # of a picture whose sides are 1
 
 
 class Obeyed(NamedTuple):
@@ -35,6 +38,21 @@ class Obeyed(NamedTuple):
     def __str__(self) -> str:
         """Both as counts, like "38/40 (36/38)"."""
         return f"{self.statements}/{self.of_statements} ({self.graphs}/{self.of_graphs})"
+
+
+def obeyed(graph: SceneGraph, layout: Layout) -> list[bool]:
+    """Whether boxes obey each statement of a graph that has a rule and two known boxes.
+
+    Args:
+        graph: Graph with a box for each of its objects.
+        layout: Boxes in shares of the picture's sides.
+    """
+    found = []
+    for subject, predicate, object_ in graph.relationships:
+        rule, own, other = find_rule(predicate), layout[subject], layout[object_]
+        if rule is not None and own is not None and other is not None:
+            found.append(rule(own, other, _DIAGONAL))
+    return found
 
 
 def count_obeyed(graphs: Iterable[SceneGraph], layouts: Iterable[Layout | None]) -> Obeyed:

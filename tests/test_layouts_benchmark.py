@@ -5,13 +5,20 @@ If one of these failed, the printed shares would not be those of the boxes.
 
 from __future__ import annotations
 
-from layouts import Obeyed, count_obeyed, of_others
+from layouts import Obeyed, count_obeyed, obeyed, of_others
 
 from sgflux.data.boxes import Box, Layout
 from sgflux.graphs.scene_graph import SceneGraph
 
 UPPER, LOWER = Box(0.4, 0.0, 0.2, 0.2), Box(0.4, 0.7, 0.2, 0.2)
 ABOVE = SceneGraph.parse("cat, above, dog; cat, below, dog; cat, eating, dog")
+
+
+def test_statements_with_a_rule_and_two_known_boxes_are_counted() -> None:
+    graph = SceneGraph.parse("dog, above, cat; dog, left of, cat; man, wearing, hat; man, on, cat")
+    dog, cat = Box(0.4, 0.1, 0.2, 0.2), Box(0.4, 0.6, 0.2, 0.2)
+    boxes = {"dog": dog, "cat": cat, "man": None, "hat": Box(0, 0, 0.1, 0.1)}
+    assert obeyed(graph, tuple(boxes[name] for name in graph.objects)) == [True, False]
 
 
 def test_geometric_statements_are_counted_and_others_are_not() -> None:

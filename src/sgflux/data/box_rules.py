@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from sgflux.data.boxes import Box, Layout
+from sgflux.data.boxes import Box
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
-from sgflux.graphs.scene_graph import SceneGraph
 
 Rule = Callable[[Box, Box, float], bool]
 """Whether the relation holds: of the subject's box, the object's box, the picture's diagonal."""
@@ -82,21 +81,3 @@ def find_rule(predicate: str) -> Rule | None:
     """Find the rule of a predicate in any wording ("beneath", "at the left side of")."""
     name = DEFAULT_VOCABULARY.normalize(predicate)
     return RULES.get(_WORDINGS.get(name, name))
-
-
-_DIAGONAL = math.sqrt(2)  # of a picture whose sides are 1
-
-
-def obeyed(graph: SceneGraph, layout: Layout) -> list[bool]:
-    """Return whether boxes obey each statement of a graph that has a rule and two known boxes.
-
-    Args:
-        graph: Graph with a box for each of its objects.
-        layout: Boxes in shares of the picture's sides.
-    """
-    found = []
-    for subject, predicate, object_ in graph.relationships:
-        rule, own, other = find_rule(predicate), layout[subject], layout[object_]
-        if rule is not None and own is not None and other is not None:
-            found.append(rule(own, other, _DIAGONAL))
-    return found
