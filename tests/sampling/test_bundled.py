@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sgflux.bases.hub import resolve_model_id
 from sgflux.bases.name import BaseName
 from sgflux.cli import main
 from sgflux.data.pictures import read_picture
@@ -78,12 +79,37 @@ def test_the_package_comes_with_an_adapter_that_every_command_takes(
     assert read_drawing("published") != NOTHING_RECOMMENDED
 
 
-def test_a_folder_of_that_name_goes_first(bundled: Path) -> None:
-    assert find_bundle("tiny", allow_download=False) == bundled
-    assert find_adapters(Path("runs"))[0] == "tiny"
+def test_its_name_is_refused_where_a_folder_of_that_name_has_an_adapter(
+    bundled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which of the two is meant, the name does not say; a folder of anything else is not meant."""
     Path("tiny").mkdir()
-    assert find_bundle("tiny", allow_download=False) == Path("tiny")
+    assert find_bundle("tiny", allow_download=False) == bundled
+    assert find_adapters(Path("runs")) == ["tiny"]
+    Path("tiny", CONFIG_FILE).touch()
     assert find_adapters(Path("runs")) == []
+    whole = Path("tiny").absolute()
+    for name in ("tiny", "./tiny"):  # a path has no "./"
+        assert main(["sample", "--adapter", name, "--graph", GRAPH]) == 2
+        said = capsys.readouterr().err
+        assert "the adapter 'tiny' is the one that comes with sgflux, and there is an" in said
+        assert f"give '{whole}' for the folder" in said
+    for own in ("./tiny", str(whole)):
+        assert find_bundle(own, allow_download=False).absolute() == whole
+
+
+def test_the_models_name_is_refused_where_a_folder_of_that_name_has_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    bundled = resolve_model_id("tiny")
+    assert Path(bundled).name == "tiny-flux"
+    Path("tiny", "model_index.json").touch()
+    with pytest.raises(SgfluxError, match=r"the model 'tiny' is the one .*tiny' for the folder"):
+        resolve_model_id("tiny")
+    for own in ("./tiny", str(tmp_path / "tiny")):
+        assert Path(resolve_model_id(own)).absolute() == tmp_path / "tiny"
 
 
 @pytest.mark.usefixtures("missing")

@@ -396,15 +396,18 @@ def test_the_page_begins_with_the_bundled_adapter(browser: Any, tmp_path: Path) 
 
 
 def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path: Path) -> None:
-    (tmp_path / "tiny").mkdir()  # hides the adapter of the package
-    for address in serve(tmp_path, cwd=tmp_path):
+    runs = tmp_path / "runs"
+    for folder in (runs, tmp_path / "tiny"):
+        folder.mkdir()
+    (tmp_path / "tiny" / CONFIG_FILE).touch()  # has the name of the package's
+    for address in serve(runs, cwd=tmp_path):
         for page in opened(browser, address):
             expect = playwright.expect
             expect(page.get_by_text("sgflux demo")).to_be_visible()
             page.get_by_role("button", name="Draw", exact=True).click()
             expect(page.locator(".sg-panel a")).to_have_count(1, timeout=DRAWN)
             expect(page.locator(".sg-panel")).to_have_attribute("data-arm", "base")
-            write_adapter(tmp_path / "new" / "final", "tiny", strength=0.1)
+            write_adapter(runs / "new" / "final", "tiny", strength=0.1)
             page.get_by_label("Adapter").click()
             expect(page.get_by_role("option").last).to_have_text(re.compile("new/final$"))
             expect(page.get_by_text("sgflux demo")).to_be_hidden()

@@ -98,14 +98,35 @@ BUNDLED_MODEL = "tiny"
 _BUNDLED_FOLDER = Path(__file__).resolve().parent.parent / "assets" / "tiny-flux"
 
 
+def expect_not_here(name: str, file: str, *, what: str) -> None:
+    """Refuse the name of what comes with the package if a folder of that name has such a thing.
+
+    Args:
+        name: The name, which is that of a folder here as well.
+        file: Name of the file by which such a folder is known.
+        what: Beginning of the error message, like "the model 'tiny'".
+
+    Raises:
+        SgfluxError: naming the folder and the way out.
+    """
+    if (Path(name) / file).is_file():
+        folder = str(Path(name).absolute())
+        raise SgfluxError(
+            f"{what} is the one that comes with sgflux, and there is another one in the folder of "
+            f"that name; give {folder!r} for the folder, or rename it"
+        )
+
+
 def resolve_model_id(model_id: str | os.PathLike[str]) -> str:
     """``tiny`` as the package's folder; any other model id as it is, after a look at the disk.
 
     Raises:
-        SgfluxError: if it is a path and there is no diffusers pipeline folder.
+        SgfluxError: if it is a path and there is no diffusers pipeline folder, or if it is ``tiny``
+            and there is one in the folder of that name.
     """
     model_id = os.fspath(model_id)
     if model_id == BUNDLED_MODEL:
+        expect_not_here(model_id, "model_index.json", what=f"the model {model_id!r}")
         if not (_BUNDLED_FOLDER / "model_index.json").is_file():
             raise SgfluxError(
                 f"the bundled model is missing from this installation: {_BUNDLED_FOLDER}; "

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sgflux.bases.hub import repository_folder
+from sgflux.bases.hub import expect_not_here, repository_folder
 from sgflux.errors import SgfluxError, located
 from sgflux.files.leftovers import outdated
 from sgflux.files.reading import read_json_object
@@ -37,11 +37,12 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
         allow_download: fetch it from the hub if it is not on this machine.
 
     Raises:
-        SgfluxError: if it is on the hub and cannot be had, or is missing from the package; a folder
-            is looked into later.
+        SgfluxError: if it is on the hub and cannot be had, is missing from the package, or has the
+            name of the package's and is in a folder here, too; a folder is looked into later.
     """
     name = os.fspath(adapter)
-    if is_bundled(name):
+    if name == BUNDLED_ADAPTER:
+        expect_not_here(name, CONFIG_FILE, what=f"the adapter {name!r}")
         if not (_BUNDLED_FOLDER / CONFIG_FILE).is_file():
             raise SgfluxError(
                 f"the bundled adapter is missing from this installation: {_BUNDLED_FOLDER}; "
@@ -60,8 +61,9 @@ def find_bundle(adapter: str | os.PathLike[str], *, allow_download: bool) -> Pat
 
 
 def is_bundled(adapter: str | os.PathLike[str]) -> bool:
-    """Whether an adapter's name means the one of the package: a folder of that name goes first."""
-    return os.fspath(adapter) == BUNDLED_ADAPTER and not Path(adapter).exists()
+    """Whether an adapter's name means the one of the package, and none in a folder here as well."""
+    name = os.fspath(adapter)
+    return name == BUNDLED_ADAPTER and not (Path(name) / CONFIG_FILE).is_file()
 
 
 def standing_folder(directory: str | os.PathLike[str]) -> Path:

@@ -9,9 +9,10 @@ from pathlib import Path
 from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, is_bundled
 
 HOW_TO_GET_ONE = (
-    "No adapter was found: a folder 'tiny' where the page was started hides the adapter that comes "
-    "with sgflux, and there is none under {folder}. Start the page elsewhere, or train an adapter "
-    "with 'sgflux demo'. Without one only the base model draws, which reads no graph."
+    "No adapter was found: one in a folder 'tiny' where the page was started has the name of the "
+    "one that comes with sgflux, and there is none under {folder}. Start the page elsewhere, or "
+    "train an adapter with 'sgflux demo'. Without one only the base model draws, which reads no "
+    "graph."
 )
 """Text of the page where there is no adapter."""
 
