@@ -200,7 +200,7 @@ ANY_NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), 
 
 
 @pytest.mark.parametrize(
-    "mark", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\udc80"]
+    "mark", ["\n", "\r", "\t", "\0", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\udc80"]
 )
 def test_a_name_is_on_one_line_and_without_control_characters(mark: str) -> None:
     """At its ends as well, where white space would else be passed over."""
@@ -214,8 +214,13 @@ def test_a_name_is_on_one_line_and_without_control_characters(mark: str) -> None
             graph = {"objects": [triple[0], triple[2]], "relationships": [[0, triple[1], 1]]}
             with pytest.raises(SceneGraphError, match=rf"{where}.* must be on one line"):
                 SceneGraph.from_json(graph)
-    with pytest.raises(SceneGraphError, match=r"statement 1 .* must be on one line"):
-        SceneGraph.parse(f"red{mark}dog, on, mat")
+    texts = [f"red{mark}dog, on, mat"]
+    if mark not in "\n\r\t":  # which may stand between names
+        texts += [f"dog{mark}, on, mat", f"dog, on{mark}, mat", f"dog, on, mat{mark}; (tree)"]
+        texts += [f"(dog{mark})", f"{mark}(dog)"]
+    for text in texts:
+        with pytest.raises(SceneGraphError, match=r"statement 1 .* must be on one line|got 1 part"):
+            SceneGraph.parse(text)
 
 
 def test_names_of_any_language_and_line_breaks_between_them_are_read() -> None:

@@ -235,6 +235,9 @@ def test_places_are_those_of_three_tokens_of_a_triple(flux_folder: Path, inputs:
 # --- predicted boxes ----------------------------------------------------------------------------
 
 
+SIGMA = torch.tensor([0.5])
+
+
 def predictor() -> LayoutPredictor:
     torch.manual_seed(0)
     with torch.random.fork_rng(devices=[]):
@@ -265,6 +268,16 @@ def test_sampled_boxes_follow_from_graph_and_seed_alone() -> None:
         assert box is not None
         assert 0 <= box.center[0] <= 1
         assert 0 < box.width <= 1
+
+
+def test_objects_that_no_triple_joins_are_placed_with_regard_to_each_other() -> None:
+    """They would else fall on one place."""
+    built, boxes = predictor(), torch.zeros(1, 4, 4)
+    pair, both = (
+        built(encoder().batch([SceneGraph.parse(text)], boxes.device), boxes[:, :count], SIGMA)
+        for text, count in (("dog, above, cat", 2), ("dog, above, cat; man, wearing, hat", 4))
+    )
+    assert not torch.allclose(pair, both[:, :2], atol=1e-4)
 
 
 def overlap(layout: Layout, true: Layout) -> float:
@@ -317,6 +330,8 @@ def test_unknown_boxes_have_no_error() -> None:
     generator = torch.Generator().manual_seed(0)
     errors, overlaps = predictor().errors(batch, boxes, known, generator)
     assert len(errors) == len(overlaps) == 3 * LAYOUT_DRAWS
+    assert errors.requires_grad
+    assert not overlaps.requires_grad
     assert 0 <= overlaps.min() <= overlaps.max() <= 1
     odd = torch.where(known[..., None], boxes, 9.0)
     again, _ = predictor().errors(batch, odd, known, torch.Generator().manual_seed(0))
