@@ -203,7 +203,13 @@ def check_sizes(directory: Path, files: Mapping[str, str], config: AdapterConfig
     }
     for part, shapes in expected.items():
         why = "the settings in sgflux_adapter.json need"
-        check_shapes(found[part], shapes, where=directory / files[part], why=why)
+        try:
+            check_shapes(found[part], shapes, where=directory / files[part], why=why)
+        except SgfluxError as error:
+            raise SgfluxError(
+                f"{error}; the bundle is damaged, or of another version of sgflux: copy it again, "
+                "use that version, or train the adapter again"
+            ) from error
 
 
 def _lora_shapes(config: AdapterConfig) -> dict[str, Shape]:
