@@ -59,7 +59,7 @@ def test_fsdp_of_the_second_version_is_accepted_where_there_is_a_base_to_share()
 
 
 def test_text_encoders_are_read_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the launcher's default, transformers leaves zeros in all processes but the first."""
+    """By the launcher's default, transformers may leave processes but the first without values."""
     name = "FSDP_CPU_RAM_EFFICIENT_LOADING"
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     monkeypatch.setenv(name, "true")
