@@ -17,7 +17,7 @@ from sgflux.evaluation.evaluator import EvalConfig, evaluate
 from sgflux.models.bundle import load_bundle
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.training.run.train import train
-from tests.helpers.cgip import own_weights, write_checkpoint, write_vocabulary
+from tests.helpers.cgip import OBJECTS, own_weights, write_checkpoint, write_vocabulary
 from tests.helpers.training import MakeConfig
 
 
@@ -96,6 +96,12 @@ def test_it_can_be_trained_further_and_resumed(
     moved = [n for n, v in own_weights().items() if not state[f"encoder.{n}"].equal(v)]
     assert "graph_projection.weight" in moved
     assert "logit_scale" not in moved
+    # Rows of its embeddings would else be those of other words.
+    turned = write_vocabulary(tmp_path / "turned.json", objects=(OBJECTS[0], *OBJECTS[:0:-1]))
+    more = {**settings, "init_from": str(result.bundle), "dry_run": True}
+    train(make_config(tmp_path / "next", **more))
+    with pytest.raises(SgfluxError, match=r"init_from: .* has other objects than vocab_path names"):
+        train(make_config(tmp_path / "next", **{**more, "vocab_path": turned}))
 
 
 def test_an_object_without_an_embedding_stops_the_run_or_is_mapped(

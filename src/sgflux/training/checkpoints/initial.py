@@ -25,6 +25,7 @@ from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import LORA_FILE, find_bundle
+from sgflux.models.cgip_vocabulary import CGIPVocabulary
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
@@ -105,6 +106,7 @@ def adopted(
     *,
     kind: EncoderKind,
     predicts_layout: bool = False,
+    vocabulary: CGIPVocabulary | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Which of a run's sizes become those of what it starts from.
 
@@ -113,6 +115,7 @@ def adopted(
         sizes: Sizes of the run, from :func:`sizes_of`.
         kind: Graph encoder of the run.
         predicts_layout: Whether the run trains a predictor of boxes.
+        vocabulary: Words of the run's cgip encoder; None: it has the native one.
 
     Returns:
         The changed settings, and what was adopted, a line each.
@@ -123,7 +126,10 @@ def adopted(
     if initial.config is not None:
         _expect_same_predictor(initial.config, predicts_layout, name=initial.name)
         _expect_same_tokens(initial.config, name=initial.name)
-        return _with_sizes_of(initial.config, sizes, kind=kind, name=initial.name)
+        found = _with_sizes_of(initial.config, sizes, kind=kind, name=initial.name)
+        if vocabulary is not None:
+            _expect_same_words(initial.config, vocabulary, name=initial.name)
+        return found
     assert initial.lora is not None
     rank, own = max(initial.lora.ranks.values()), sizes["lora_rank"]
     if rank <= own:
@@ -171,6 +177,16 @@ def _expect_same_tokens(adapter: AdapterConfig, *, name: str) -> None:
             f"training script make 1), and a run trains {usual}; give its {LORA_FILE}, of which "
             "the LoRA alone is taken over, or start without init_from"
         )
+
+
+def _expect_same_words(adapter: AdapterConfig, vocabulary: CGIPVocabulary, *, name: str) -> None:
+    """An embedding belongs to the place of its word."""
+    for kind, words in (("objects", vocabulary.objects), ("predicates", vocabulary.predicates)):
+        if tuple(adapter.encoder[kind]) != words:
+            raise SgfluxError(
+                f"init_from: {name} has other {kind} than vocab_path names, or has them in another "
+                "order; give the vocab_path that it was trained with"
+            )
 
 
 def _with_sizes_of(

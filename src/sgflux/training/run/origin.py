@@ -27,6 +27,7 @@ from sgflux.training.checkpoints.resuming import (
 )
 from sgflux.training.checkpoints.run_folder import RunFolder
 from sgflux.training.encoding.encode import PlannedEncoding
+from sgflux.training.encoding.graph_encoder import cgip_vocabulary
 from sgflux.training.encoding.splits import Say, Splits
 from sgflux.training.loop import TrainingRun
 from sgflux.training.processes.processes import Processes
@@ -147,6 +148,7 @@ def origin_of(
         sizes,
         kind=config.encoder.kind,
         predicts_layout=config.losses.layout.lambda_layout > 0,
+        vocabulary=None if config.encoder.kind == "native" else cgip_vocabulary(config.encoder),
     )
     for line in lines:
         say(line)
