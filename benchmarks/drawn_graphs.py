@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,16 @@ def caption(graph: SceneGraph, seed: int, holds: Sequence[bool]) -> str:
     return f"seed {seed}: {sum(holds)} of {len(holds)}, not {'; not '.join(wrong)}"
 
 
-def write_sheet(path: Path, pictures: np.ndarray, captions: Sequence[str]) -> None:
-    """Write a contact sheet of two rows as WebP."""
-    sheet: Image.Image = contact_sheet(list(pictures), captions, columns=5, scale=3)
+def write_sheet(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    captions: Sequence[str],
+    *,
+    columns: int = 5,
+    scale: int = 3,
+) -> None:
+    """Write a contact sheet as WebP."""
+    sheet: Image.Image = contact_sheet(list(pictures), captions, columns=columns, scale=scale)
     make_folder(path.parent)
     with replacing(path) as file:
         sheet.save(file, format="WEBP", quality=80, method=6)

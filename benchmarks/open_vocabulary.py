@@ -5,8 +5,8 @@
     python benchmarks/open_vocabulary.py --folder runs/try --quick      (a rehearsal)
     python benchmarks/open_vocabulary.py --table benchmarks/results/open_vocabulary.json
 
-The adapter is trained with the longer demo's settings on scenes of one statement that lack six of
-the 24 predicates and two of the 14 objects:
+The adapter is trained with the settings of ``sgflux demo`` on scenes of one statement that lack six
+of the 24 predicates and two of the 14 objects. It has more pictures and steps than the demo:
 
 - three predicates (``HELD_OUT``) do not occur in its training at all;
 - three (``SYNONYMS``) occur under another word, which the graph states: "shoving" for "pushing".
@@ -16,16 +16,18 @@ the 24 predicates and two of the 14 objects:
 The base draws all of these when it is told them in words. The test pictures have all predicates and
 objects, in their usual words. Each test item is drawn by the adapter with its graph, by the adapter
 without a graph, and by the base in words; of a synonym's items the adapter also draws the graph in
-the word of its training. The world's judge reads the pictures. Noise and text of an item are the
-same in all arms of the adapter.
+the word of its training. In these arms of the adapter the text names the two objects only. In one
+more arm the text states the relation and the adapter has the graph besides. The world's judge reads
+the pictures. The noise of an item is the same in all arms.
 
 tiny-flux's text encoders have learned the 24 predicates and no other word, so that the features of
 "shoving" say nothing of "pushing". What synonyms transfer there is a lower bound for encoders that
 know both words.
 
-The first command prints the CPU time that the second one takes. The second one goes on where it was
-stopped, writes ``benchmarks/results/open_vocabulary.json``, or ``--out``, and prints its tables, as
-the last command does.
+The first command prints how long the second one takes. The second one goes on where it was
+stopped, writes ``benchmarks/results/open_vocabulary.json``, or ``--out``, and a contact sheet into
+``docs/figures``, or ``--figures``, and prints its tables, as the last command does. All pictures
+stay in ``--folder``.
 """
 
 from __future__ import annotations
@@ -43,11 +45,13 @@ from pathlib import Path
 from typing import Any
 
 from ablation_plan import steps_per_second
+from drawn_graphs import write_sheet
 from hard_graphs import cell, make_world, without_folders
 from measuring import ROOT, machine
 from result_files import write_json
 
 from sgflux.data.examples import SceneExample, read_examples
+from sgflux.data.pictures import read_picture, save_picture
 from sgflux.data.prompts import prompt_for
 from sgflux.evaluation.arms import derived_seed
 from sgflux.evaluation.judges.judge import Judge
@@ -61,7 +65,7 @@ from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.training.log.run_log import duration
 from sgflux.training.run.train import train_by_settings
-from sgflux.world.demo import FULL
+from sgflux.world.demo import DEMO
 
 HELD_OUT = ("behind", "pulling", "sitting on")
 """Predicates that the training does not have, one of each kind."""
@@ -77,7 +81,7 @@ knows these words."""
 OBJECTS = ("cup", "dog")
 """Objects that the training does not have."""
 
-ARMS = ("graph", "trained_word", "base_relational", "null_graph")
+ARMS = ("graph", "trained_word", "base_relational", "null_graph", "graph_and_words")
 """What is drawn of an item; ``trained_word`` only of a synonym's items."""
 
 GROUPS = (
@@ -95,6 +99,7 @@ COLUMNS: Mapping[str, str] = {
     "trained_word": "adapter, told the word of its training",
     "base_relational": "base in words",
     "null_graph": "adapter without graph",
+    "graph_and_words": "adapter, graph and words",
 }
 """Arm -> heading of its column."""
 
@@ -106,6 +111,12 @@ WORLD: Mapping[str, Any] = {
     "leave_out_objects": list(OBJECTS),
 }
 """The world of training and test, whose pictures nothing else uses."""
+
+
+SHEET = "open_vocabulary.webp"
+"""Name of the contact sheet."""
+PER_LINE = 4
+"""Number of test items in each of its lines."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +133,13 @@ class Scale:
         graph_scale: Graph scale of the adapter's pictures.
     """
 
-    train_per_class: int = 400
+    train_per_class: int = 200
     val_per_class: int = 5
     test_per_class: int = 40
-    max_steps: int = int(FULL.training["max_steps"])
-    steps: int = int(FULL.evaluation["steps"])
+    max_steps: int = 1000
+    steps: int = int(DEMO.evaluation["steps"])
     batch_size: int = 32
-    graph_scale: float = float(FULL.evaluation["graph_scale"])
+    graph_scale: float = float(DEMO.evaluation.get("graph_scale", 1))
 
 
 QUICK = Scale(2, 1, 1, 4, 2, 8)
@@ -182,7 +193,7 @@ def train(folder: Path, scale: Scale, **changes: Any) -> Path | None:
     if not bundle.is_dir():
         every = max(1, scale.max_steps // 4)
         settings = {
-            **FULL.training,
+            **DEMO.training,
             "train_jsonl": folder / "world" / "train_words.jsonl",
             "val_jsonl": folder / "world" / "validation_words.jsonl",
             "output_dir": folder / "training",
@@ -214,13 +225,12 @@ def group_of(example: SceneExample) -> str:
 
 def told(example: SceneExample, arm: str) -> tuple[SceneGraph | None, str]:
     """Return the graph and the text of an arm."""
-    if arm == "base_relational":
-        return None, prompt_for(example, "relational")
-    graph = None if arm == "null_graph" else example.graph
+    graph = None if arm in ("base_relational", "null_graph") else example.graph
     if arm == "trained_word":
         entries = ((s, SYNONYMS[said], o) for s, said, o in example.graph.relationships)
         graph = replace(example.graph, relationships=tuple(entries))
-    return graph, prompt_for(example, "neutral")
+    has_words = arm in ("base_relational", "graph_and_words")
+    return graph, prompt_for(example, "relational" if has_words else "neutral")
 
 
 def batches(
@@ -239,7 +249,13 @@ def batches(
             yield arm, rows[start : start + size]
 
 
+def picture_of(folder: Path, arm: str, row: int) -> Path:
+    """Return the path of a drawn picture."""
+    return folder / "pictures" / arm / f"{row:04d}.png"
+
+
 def draw(
+    folder: Path,
     pipeline: SceneGraphFluxPipeline,
     judge: Judge,
     examples: Sequence[SceneExample],
@@ -247,7 +263,7 @@ def draw(
     rows: Sequence[int],
     scale: Scale,
 ) -> list[dict[str, Any]]:
-    """Draw some rows in an arm and judge them; returns a verdict for each."""
+    """Draw some rows in an arm, keep and judge the pictures; returns a verdict for each."""
     asked = [told(examples[row], arm) for row in rows]
     images = pipeline.sample_batch(
         [graph for graph, _ in asked],
@@ -259,26 +275,36 @@ def draw(
     )
     stated = [examples[row].triple for row in rows]
     readings = judge.read(images, [[one] for one in stated])
+    for row, image, (graph, text) in zip(rows, images, asked, strict=True):
+        info = {"graph": graph.to_text() if graph else None, "text": text}
+        save_picture(picture_of(folder, arm, row), image, info)
     return [
-        {"arm": arm, "row": row, "holds": reading.is_right(one), "objects": reading.finds(one)}
+        {
+            "arm": arm,
+            "row": row,
+            "holds": reading.is_right(one),
+            "objects": reading.finds(one),
+            "read": reading.verdicts[one].relation,
+        }
         for row, one, reading in zip(rows, stated, readings, strict=True)
     ]
 
 
 def draw_all(
-    path: Path,
+    folder: Path,
     pipeline: SceneGraphFluxPipeline,
     judge: Judge,
     examples: Sequence[SceneExample],
     scale: Scale,
 ) -> list[dict[str, Any]]:
-    """Draw and judge what the file of verdicts lacks; returns its content."""
+    """Draw and judge what the folder's file of verdicts lacks; returns its content."""
+    path = folder / "verdicts.json"
     verdicts: list[dict[str, Any]] = []
     if path.is_file():
         verdicts = json.loads(path.read_text(encoding="utf-8"))
     done = [(one["arm"], one["row"]) for one in verdicts]
     for arm, rows in batches(examples, done, scale.batch_size):
-        verdicts += draw(pipeline, judge, examples, arm, rows, scale)
+        verdicts += draw(folder, pipeline, judge, examples, arm, rows, scale)
         write_json(path, verdicts)
         print(f"{arm}: up to row {rows[-1]} of {len(examples)}", flush=True)
     return verdicts
@@ -287,9 +313,9 @@ def draw_all(
 def open_pipeline(adapter: Path, device: str) -> SceneGraphFluxPipeline:
     """Load the base with the adapter, as ``sgflux eval`` does."""
     return SceneGraphFluxPipeline.from_settings(
-        ModelSource(model_id=FULL.training["model_id"]),
+        ModelSource(model_id=DEMO.training["model_id"]),
         TrainedAdapter(adapter=adapter),
-        SamplingCompute(device=device, dtype=FULL.evaluation["dtype"]),
+        SamplingCompute(device=device, dtype=DEMO.evaluation["dtype"]),
     )
 
 
@@ -326,6 +352,64 @@ def groups(
     return found
 
 
+def relations_read(
+    examples: Sequence[SceneExample], verdicts: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Return predicate -> arm -> how often the judge names which relation, most frequent first.
+
+    The predicates are those that were not trained on in this word, in pictures without a held-out
+    object.
+    """
+    found: dict[str, dict[str, Counter[str]]] = {}
+    for one in verdicts:
+        example = examples[one["row"]]
+        if group_of(example) in ("synonyms", "held-out predicates"):
+            arms = found.setdefault(example.triple.predicate, {})
+            arms.setdefault(one["arm"], Counter())[one["read"]] += 1
+    return {
+        predicate: {arm: dict(counts.most_common()) for arm, counts in found[predicate].items()}
+        for predicate in sorted(found)
+    }
+
+
+def figure_rows(examples: Sequence[SceneExample]) -> list[list[int]]:
+    """Return the test rows of each line of the figure: the first ones of each new word."""
+    lines = []
+    for word in (*HELD_OUT, *SYNONYMS, *OBJECTS):
+        group = "held-out objects" if word in OBJECTS else "held-out predicates"
+        group = "synonyms" if word in SYNONYMS else group
+        rows = [
+            row
+            for row, example in enumerate(examples)
+            if group_of(example) == group
+            and word in (example.triple.predicate, *example.graph.objects)
+        ]
+        if rows:
+            lines.append(rows[:PER_LINE])
+    return lines
+
+
+def figure(
+    folder: Path, examples: Sequence[SceneExample], verdicts: Sequence[Mapping[str, Any]]
+) -> list[tuple[Path, str]]:
+    """Return pictures and captions of a contact sheet with a line for each new word.
+
+    A line has pictures by the adapter and then by the base in words. A caption has the statement
+    and, where it does not hold, the relation that the judge names.
+    """
+    known = {(one["arm"], one["row"]): one for one in verdicts}
+    found = []
+    for rows in figure_rows(examples):
+        for arm, artist in (("graph", "adapter"), ("base_relational", "base in words")):
+            for row in rows:
+                one = known[arm, row]
+                said = "holds" if one["holds"] else f"no: {one['read']}"
+                found.append(
+                    (picture_of(folder, arm, row), f"{examples[row].triple}\n{artist}: {said}")
+                )
+    return found
+
+
 def as_markdown(record: Mapping[str, Any]) -> str:
     """All tables of a record."""
     parts = []
@@ -339,7 +423,10 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             shares = [cell(_value(arms.get(arm, {}).get(figure))) for arm in COLUMNS]
             lines.append(_line([group, str(arms["graph"][figure]["n"]), *shares]))
         parts.append(lines)
-    lines = [_line(["predicate", *COLUMNS.values()]), _line(["---"] * (1 + len(COLUMNS)))]
+    lines = [
+        _line(["predicate", "n", *COLUMNS.values(), "read from the adapter's pictures"]),
+        _line(["---"] * (3 + len(COLUMNS))),
+    ]
     for group in ("held-out predicates", "synonyms"):
         arms = {
             arm: own["relation_accuracy"]["per_predicate"]
@@ -348,9 +435,10 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         for predicate in arms.get("graph", ()):
             shares = [cell(arms.get(arm, {}).get(predicate)) for arm in COLUMNS]
             word = SYNONYMS.get(predicate)
-            lines.append(
-                _line([f"{predicate} (trained as {word})" if word else predicate, *shares])
-            )
+            name = f"{predicate} (trained as {word})" if word else predicate
+            read = record["relations_read"][predicate]["graph"]
+            often = ", ".join(f"{relation} {read[relation]}" for relation in list(read)[:3])
+            lines.append(_line([name, str(sum(read.values())), *shares, often]))
     parts += [["Each predicate that was not trained on in this word:"], lines]
     parts.append([f"`{record['command']}` on {record['date']}."])
     return "\n\n".join("\n".join(part) for part in parts)
@@ -382,7 +470,7 @@ def estimate(scale: Scale, device: str) -> str:
         for arm, rows in batches(examples, (), scale.batch_size):
             if arm not in seconds:
                 started = time.perf_counter()
-                draw(pipeline, judge, examples, arm, rows, scale)
+                draw(folder, pipeline, judge, examples, arm, rows, scale)
                 seconds[arm] = (time.perf_counter() - started) / len(rows)
     pictures = dict.fromkeys(ARMS, 24 * scale.test_per_class)
     pictures["trained_word"] = len(SYNONYMS) * scale.test_per_class
@@ -399,8 +487,9 @@ def main() -> None:
     add = parser.add_argument
     add("--folder", type=Path, default=Path("runs/open_vocabulary"), help="Folder of the run.")
     add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "open_vocabulary.json")
+    add("--figures", type=Path, default=ROOT / "docs" / "figures", help="Folder of the sheet.")
     add("--estimate", action="store_true", help="Print how long it takes, and stop.")
-    add("--quick", action="store_true", help="Rehearse with a few steps; give another --out.")
+    add("--quick", action="store_true", help="Rehearse; give other --out and --figures.")
     add("--table", type=Path, metavar="JSON", help="Print the tables of a finished measurement.")
     add("--max-steps", type=int, help="Number of training steps.")
     add("--device", default="auto")
@@ -414,8 +503,10 @@ def main() -> None:
     if given.estimate:
         print(estimate(scale, given.device))
         return
-    if given.quick and given.out == parser.get_default("out"):
-        parser.error("--quick writes no figures that count; give another --out")
+    if given.quick and any(
+        getattr(given, name) == parser.get_default(name) for name in ("out", "figures")
+    ):
+        parser.error("--quick writes no figures that count; give another --out and --figures")
     words = prepare(given.folder, scale)
     bundle = train(given.folder, scale, device=given.device)
     if bundle is None:
@@ -423,7 +514,10 @@ def main() -> None:
     examples = read_examples(given.folder / "world" / "test.jsonl")
     judge = WorldJudgeAdapter.load()
     pipeline = open_pipeline(bundle, given.device)
-    verdicts = draw_all(given.folder / "verdicts.json", pipeline, judge, examples, scale)
+    verdicts = draw_all(given.folder, pipeline, judge, examples, scale)
+    paths, captions = zip(*figure(given.folder, examples, verdicts), strict=True)
+    pictures = [read_picture(path)[0] for path in paths]
+    write_sheet(given.figures / SHEET, pictures, captions, columns=2 * PER_LINE, scale=2)
     record = {
         "command": shlex.join(
             ["python", "benchmarks/open_vocabulary.py", *map(without_folders, sys.argv[1:])]
@@ -433,11 +527,12 @@ def main() -> None:
         "held_out": list(HELD_OUT),
         "synonyms": dict(SYNONYMS),
         "objects": list(OBJECTS),
-        "training": {name: value for name, value in FULL.training.items() if name != "max_steps"},
+        "training": {name: value for name, value in DEMO.training.items() if name != "max_steps"},
         "training_rows": dict(sorted(words.items())),
         "base": pipeline.model_fingerprint,
         "judge": judge.identity.sha256,
         "groups": groups(examples, verdicts),
+        "relations_read": relations_read(examples, verdicts),
     }
     write_json(given.out, record)
     print(as_markdown(record))

@@ -6,8 +6,11 @@ would show other pictures than its heading says.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from open_vocabulary import (
     ARMS,
     GROUPS,
@@ -17,14 +20,22 @@ from open_vocabulary import (
     SYNONYMS,
     as_markdown,
     batches,
+    draw,
+    figure,
+    figure_rows,
     group_of,
     groups,
+    picture_of,
     prepare,
+    relations_read,
     told,
 )
 
 from sgflux.data.examples import read_examples
+from sgflux.data.pictures import read_picture
+from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.icons import OBJECT_NAMES
 from sgflux.world.scenes import PREDICATES
 from tests.helpers.graph_examples import example
@@ -78,6 +89,7 @@ def test_an_arm_is_told_what_its_heading_says() -> None:
     assert (str(graph.triples()[0]), text) == ("man, shoving, box", neutral)
     assert told(item, "base_relational") == (None, "a photo of man pushing box")
     assert told(item, "null_graph") == (None, neutral)
+    assert told(item, "graph_and_words") == (item.graph, "a photo of man pushing box")
 
 
 def test_what_was_drawn_is_not_drawn_again() -> None:
@@ -88,18 +100,76 @@ def test_what_was_drawn_is_not_drawn_again() -> None:
     assert list(batches(ITEMS, done[1:], 3)) == [("graph", [0])]
 
 
-def test_the_tables_show_each_arm_in_its_column() -> None:
-    verdicts = [
-        {"arm": arm, "row": row, "holds": arm == "base_relational", "objects": row != 3}
+def judged() -> list[dict[str, Any]]:
+    """Verdicts under which the base in words alone is right, and "on" is read elsewhere."""
+    return [
+        {
+            "arm": arm,
+            "row": row,
+            "holds": arm == "base_relational",
+            "objects": row != 3,
+            "read": ITEMS[row].triple.predicate if arm == "base_relational" else "on",
+        }
         for arm, rows in batches(ITEMS, (), 8)
         for row in rows
     ]
+
+
+def test_the_tables_show_each_arm_in_its_column() -> None:
+    verdicts = judged()
     found = groups(ITEMS, verdicts)
     assert list(found) == list(GROUPS)
     assert found["seen"].keys() == {*ARMS} - {"trained_word"}
     assert found["synonyms"]["base_relational"]["relation_accuracy"]["macro"] == 1.0
     assert found["held-out objects"]["graph"]["objects_right"]["value"] == 0.0
-    text = as_markdown({"groups": found, "command": "x", "date": "today"})
+    read = relations_read(ITEMS, verdicts)
+    assert list(read) == ["behind", "pushing"], "a picture with a held-out object shows two things"
+    assert read["pushing"]["graph"] == {"on": 1}
+    text = as_markdown({"groups": found, "relations_read": read, "command": "x", "date": "today"})
     (line,) = [one for one in text.splitlines() if one.startswith("| pushing (trained as shoving)")]
-    shares = [part.split()[0] for part in line.split("|")[2:6]]
-    assert shares == ["0.0", "0.0", "100.0", "0.0"], line
+    n, *shares, often = [part.strip() for part in line.split("|")[2:-1]]
+    assert (n, often) == ("1", "on 1")
+    assert [share.split()[0] for share in shares] == ["0.0", "0.0", "100.0", "0.0", "0.0"], line
+
+
+def test_the_figure_has_a_line_for_each_new_word_and_says_what_the_judge_reads() -> None:
+    assert figure_rows(ITEMS) == [[2], [1], [3]], "behind, pushing, dog"
+    entries = figure(Path("run"), ITEMS, judged())
+    assert len(entries) == 6
+    assert entries[:2] == [
+        (Path("run/pictures/graph/0002.png"), "man, behind, box\nadapter: no: on"),
+        (Path("run/pictures/base_relational/0002.png"), "man, behind, box\nbase in words: holds"),
+    ]
+
+
+class Artist:
+    """Draws grey pictures and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, dict[str, Any]]] = []
+
+    def sample_batch(
+        self,
+        graphs: Sequence[SceneGraph | None],
+        texts: Sequence[str],
+        seeds: Sequence[int],
+        **settings: Any,
+    ) -> np.ndarray:
+        assert len(graphs) == len(texts)
+        self.asked += [(seed, settings) for seed in seeds]
+        return np.full((len(texts), 64, 64, 3), 128, np.uint8)
+
+
+def test_arms_share_their_noise_and_the_base_draws_without_the_adapter(tmp_path: Path) -> None:
+    judge, noises = WorldJudgeAdapter.load(), []
+    for arm in ARMS:
+        artist = Artist()
+        verdicts = draw(tmp_path, artist, judge, ITEMS, arm, [1, 4], QUICK)  # type: ignore[arg-type]
+        assert [(one["arm"], one["row"]) for one in verdicts] == [(arm, 1), (arm, 4)]
+        for one in verdicts:
+            picture, info = read_picture(picture_of(tmp_path, arm, one["row"]))
+            assert picture.shape == (64, 64, 3)
+            assert info["text"] == told(ITEMS[one["row"]], arm)[1]
+        noises.append([seed for seed, _ in artist.asked])
+        assert all(own["use_adapter"] == (arm != "base_relational") for _, own in artist.asked)
+    assert all(own == noises[0] for own in noises)
