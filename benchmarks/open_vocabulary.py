@@ -24,6 +24,10 @@ tiny-flux's text encoders have learned the 24 predicates and no other word, so t
 "shoving" say nothing of "pushing". What synonyms transfer there is a lower bound for encoders that
 know both words.
 
+Six further words (``UNKNOWN``) were taught to neither the adapter nor the base. Items of the
+predicates that they mean are drawn by the adapter whose graph has such a word, and by the base
+whose text has it.
+
 The first command prints how long the second one takes. The second one goes on where it was
 stopped, writes ``benchmarks/results/open_vocabulary.json``, or ``--out``, and a contact sheet into
 ``docs/figures``, or ``--figures``, and prints its tables, as the last command does. All pictures
@@ -52,7 +56,7 @@ from result_files import write_json
 
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.pictures import read_picture, save_picture
-from sgflux.data.prompts import prompt_for
+from sgflux.data.prompts import prompt_for, prompts_for_graph
 from sgflux.evaluation.arms import derived_seed
 from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
@@ -66,6 +70,7 @@ from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.training.log.run_log import duration
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.demo import DEMO
+from sgflux.world.scenes import PREDICATES
 
 HELD_OUT = ("behind", "pulling", "sitting on")
 """Predicates that the training does not have, one of each kind."""
@@ -78,11 +83,31 @@ SYNONYMS: Mapping[str, str] = {
 """Predicate -> the word that the training has in its place, one of each kind. No table of sgflux
 knows these words."""
 
+UNKNOWN: Mapping[str, str] = {
+    "below": "underlying",
+    "eating": "devouring",
+    "holding": "gripping",
+    "looking at": "gazing at",
+    "right of": "rightward of",
+    "wearing": "donning",
+}
+"""Predicate that the training has -> a word for it that nothing was taught."""
+
 OBJECTS = ("cup", "dog")
 """Objects that the training does not have."""
 
-ARMS = ("graph", "trained_word", "base_relational", "null_graph", "graph_and_words")
-"""What is drawn of an item; ``trained_word`` only of a synonym's items."""
+WORDS_OF: Mapping[str, Mapping[str, str]] = {
+    "trained_word": SYNONYMS,
+    "unknown_word": UNKNOWN,
+    "base_unknown_word": UNKNOWN,
+}
+"""Arm -> the words in which it is told the predicates, and draws no others."""
+
+ARMS = ("graph", "base_relational", "null_graph", "graph_and_words", *WORDS_OF)
+"""What is drawn of an item."""
+
+OF_BASE = ("base_relational", "base_unknown_word")
+"""Arms without the adapter."""
 
 GROUPS = (
     "seen",
@@ -102,6 +127,13 @@ COLUMNS: Mapping[str, str] = {
     "graph_and_words": "adapter, graph and words",
 }
 """Arm -> heading of its column."""
+
+UNKNOWN_COLUMNS: Mapping[str, str] = {
+    "graph": "adapter, usual word",
+    "unknown_word": "adapter, unknown word",
+    "base_unknown_word": "base told the unknown word",
+}
+"""Arm -> heading of its column in the table of unknown words."""
 
 WORLD: Mapping[str, Any] = {
     "triples": "1",
@@ -225,12 +257,13 @@ def group_of(example: SceneExample) -> str:
 
 def told(example: SceneExample, arm: str) -> tuple[SceneGraph | None, str]:
     """Return the graph and the text of an arm."""
-    graph = None if arm in ("base_relational", "null_graph") else example.graph
-    if arm == "trained_word":
-        entries = ((s, SYNONYMS[said], o) for s, said, o in example.graph.relationships)
-        graph = replace(example.graph, relationships=tuple(entries))
-    has_words = arm in ("base_relational", "graph_and_words")
-    return graph, prompt_for(example, "relational" if has_words else "neutral")
+    graph = example.graph
+    if arm in WORDS_OF:
+        entries = ((s, WORDS_OF[arm][said], o) for s, said, o in graph.relationships)
+        graph = replace(graph, relationships=tuple(entries))
+    has_words = arm in OF_BASE or arm == "graph_and_words"
+    text = prompts_for_graph(graph, "relational") if has_words else prompt_for(example, "neutral")
+    return None if arm in OF_BASE or arm == "null_graph" else graph, text
 
 
 def batches(
@@ -242,8 +275,7 @@ def batches(
         rows = [
             row
             for row, example in enumerate(examples)
-            if (arm, row) not in known
-            and (arm != "trained_word" or example.triple.predicate in SYNONYMS)
+            if (arm, row) not in known and example.triple.predicate in WORDS_OF.get(arm, PREDICATES)
         ]
         for start in range(0, len(rows), size):
             yield arm, rows[start : start + size]
@@ -271,7 +303,7 @@ def draw(
         [derived_seed(WORLD["seed"], "noise", row, 0) for row in rows],
         steps=scale.steps,
         graph_scale=scale.graph_scale if asked[0][0] is not None else 1.0,
-        use_adapter=arm != "base_relational",
+        use_adapter=arm not in OF_BASE,
     )
     stated = [examples[row].triple for row in rows]
     readings = judge.read(images, [[one] for one in stated])
@@ -357,13 +389,14 @@ def relations_read(
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Return predicate -> arm -> how often the judge names which relation, most frequent first.
 
-    The predicates are those that were not trained on in this word, in pictures without a held-out
-    object.
+    The predicates are those that were not trained on in this word, and those that are also told in
+    an unknown word, in pictures without a held-out object.
     """
     found: dict[str, dict[str, Counter[str]]] = {}
     for one in verdicts:
         example = examples[one["row"]]
-        if group_of(example) in ("synonyms", "held-out predicates"):
+        is_new = group_of(example) in ("synonyms", "held-out predicates")
+        if is_new or (group_of(example) == "seen" and example.triple.predicate in UNKNOWN):
             arms = found.setdefault(example.triple.predicate, {})
             arms.setdefault(one["arm"], Counter())[one["read"]] += 1
     return {
@@ -436,16 +469,35 @@ def as_markdown(record: Mapping[str, Any]) -> str:
             shares = [cell(arms.get(arm, {}).get(predicate)) for arm in COLUMNS]
             word = SYNONYMS.get(predicate)
             name = f"{predicate} (trained as {word})" if word else predicate
-            read = record["relations_read"][predicate]["graph"]
-            often = ", ".join(f"{relation} {read[relation]}" for relation in list(read)[:3])
-            lines.append(_line([name, str(sum(read.values())), *shares, often]))
+            lines.append(_line([name, *_read(record, predicate, "graph", shares)]))
     parts += [["Each predicate that was not trained on in this word:"], lines]
+    lines = [
+        _line(["predicate", "n", *UNKNOWN_COLUMNS.values(), "read from the pictures of its word"]),
+        _line(["---"] * (3 + len(UNKNOWN_COLUMNS))),
+    ]
+    seen = {
+        arm: own["relation_accuracy"]["per_predicate"]
+        for arm, own in record["groups"]["seen"].items()
+    }
+    for predicate, word in UNKNOWN.items():
+        if predicate in seen.get("unknown_word", ()):
+            shares = [cell(seen[arm].get(predicate)) for arm in UNKNOWN_COLUMNS]
+            cells = _read(record, predicate, "unknown_word", shares)
+            lines.append(_line([f"{predicate} (told as {word})", *cells]))
+    parts += [["Words that neither the adapter nor the base was taught:"], lines]
     parts.append([f"`{record['command']}` on {record['date']}."])
     return "\n\n".join("\n".join(part) for part in parts)
 
 
 def _value(entry: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return entry if entry is None or "value" in entry else {**entry, "value": entry["macro"]}
+
+
+def _read(record: Mapping[str, Any], predicate: str, arm: str, shares: Iterable[str]) -> list[str]:
+    """The number of pictures, the shares, and the three relations that are read most often."""
+    read = record["relations_read"][predicate][arm]
+    often = ", ".join(f"{relation} {read[relation]}" for relation in list(read)[:3])
+    return [str(sum(read.values())), *shares, often]
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -473,7 +525,7 @@ def estimate(scale: Scale, device: str) -> str:
                 draw(folder, pipeline, judge, examples, arm, rows, scale)
                 seconds[arm] = (time.perf_counter() - started) / len(rows)
     pictures = dict.fromkeys(ARMS, 24 * scale.test_per_class)
-    pictures["trained_word"] = len(SYNONYMS) * scale.test_per_class
+    pictures |= {arm: len(words) * scale.test_per_class for arm, words in WORDS_OF.items()}
     drawing = sum(count * seconds[arm] for arm, count in pictures.items())
     return (
         f"{scale.max_steps:,} steps of {step:.2f} s and {sum(pictures.values()):,} pictures: about "
@@ -526,6 +578,7 @@ def main() -> None:
         "scale": asdict(scale),
         "held_out": list(HELD_OUT),
         "synonyms": dict(SYNONYMS),
+        "unknown": dict(UNKNOWN),
         "objects": list(OBJECTS),
         "training": {name: value for name, value in DEMO.training.items() if name != "max_steps"},
         "training_rows": dict(sorted(words.items())),

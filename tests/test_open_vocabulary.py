@@ -18,6 +18,7 @@ from open_vocabulary import (
     OBJECTS,
     QUICK,
     SYNONYMS,
+    UNKNOWN,
     as_markdown,
     batches,
     draw,
@@ -46,6 +47,7 @@ ITEMS = [
     example("man, behind, box", number=2),
     example("dog, riding, horse", number=3),
     example("dog, pushing, box", number=4),
+    example("man, eating, box", number=5),
 ]
 
 
@@ -53,7 +55,8 @@ def test_the_words_are_new_and_the_things_are_the_worlds() -> None:
     assert {*HELD_OUT, *SYNONYMS} <= set(PREDICATES)
     assert len({*HELD_OUT, *SYNONYMS}) == 6
     assert set(OBJECTS) <= set(OBJECT_NAMES)
-    for word in SYNONYMS.values():
+    assert set(PREDICATES) - {*HELD_OUT, *SYNONYMS} >= {*UNKNOWN}
+    for word in (*SYNONYMS.values(), *UNKNOWN.values()):
         assert DEFAULT_VOCABULARY.normalize(word) == word, "an alias would be the usual word"
 
 
@@ -77,7 +80,7 @@ def test_the_training_has_the_other_words_and_the_texts_the_usual_ones(tmp_path:
 
 
 def test_items_are_grouped_by_what_is_new_in_them() -> None:
-    assert [group_of(item) for item in ITEMS] == list(GROUPS)
+    assert [group_of(item) for item in ITEMS] == [*GROUPS, "seen"]
 
 
 def test_an_arm_is_told_what_its_heading_says() -> None:
@@ -90,11 +93,20 @@ def test_an_arm_is_told_what_its_heading_says() -> None:
     assert told(item, "base_relational") == (None, "a photo of man pushing box")
     assert told(item, "null_graph") == (None, neutral)
     assert told(item, "graph_and_words") == (item.graph, "a photo of man pushing box")
+    graph, text = told(ITEMS[5], "unknown_word")
+    assert graph is not None
+    assert (str(graph.triples()[0]), text) == ("man, devouring, box", neutral)
+    assert told(ITEMS[5], "base_unknown_word") == (None, "a photo of man devouring box")
 
 
 def test_what_was_drawn_is_not_drawn_again() -> None:
     every = list(batches(ITEMS, (), 3))
-    assert every[:3] == [("graph", [0, 1, 2]), ("graph", [3, 4]), ("trained_word", [1, 4])]
+    assert every[:2] == [("graph", [0, 1, 2]), ("graph", [3, 4, 5])]
+    assert every[-3:] == [
+        ("trained_word", [1, 4]),
+        ("unknown_word", [5]),
+        ("base_unknown_word", [5]),
+    ]
     done = [(arm, row) for arm, rows in every for row in rows]
     assert list(batches(ITEMS, done, 3)) == []
     assert list(batches(ITEMS, done[1:], 3)) == [("graph", [0])]
@@ -120,16 +132,21 @@ def test_the_tables_show_each_arm_in_its_column() -> None:
     found = groups(ITEMS, verdicts)
     assert list(found) == list(GROUPS)
     assert found["seen"].keys() == {*ARMS} - {"trained_word"}
+    assert found["synonyms"].keys() == {*ARMS} - {"unknown_word", "base_unknown_word"}
     assert found["synonyms"]["base_relational"]["relation_accuracy"]["macro"] == 1.0
     assert found["held-out objects"]["graph"]["objects_right"]["value"] == 0.0
     read = relations_read(ITEMS, verdicts)
-    assert list(read) == ["behind", "pushing"], "a picture with a held-out object shows two things"
+    assert list(read) == ["behind", "eating", "pushing"], (
+        "a picture with a held-out object shows two things"
+    )
     assert read["pushing"]["graph"] == {"on": 1}
     text = as_markdown({"groups": found, "relations_read": read, "command": "x", "date": "today"})
     (line,) = [one for one in text.splitlines() if one.startswith("| pushing (trained as shoving)")]
     n, *shares, often = [part.strip() for part in line.split("|")[2:-1]]
     assert (n, often) == ("1", "on 1")
     assert [share.split()[0] for share in shares] == ["0.0", "0.0", "100.0", "0.0", "0.0"], line
+    (line,) = [one for one in text.splitlines() if one.startswith("| eating (told as devouring)")]
+    assert line.endswith("| on 1 |")
 
 
 def test_the_figure_has_a_line_for_each_new_word_and_says_what_the_judge_reads() -> None:
@@ -164,12 +181,13 @@ def test_arms_share_their_noise_and_the_base_draws_without_the_adapter(tmp_path:
     judge, noises = WorldJudgeAdapter.load(), []
     for arm in ARMS:
         artist = Artist()
-        verdicts = draw(tmp_path, artist, judge, ITEMS, arm, [1, 4], QUICK)  # type: ignore[arg-type]
-        assert [(one["arm"], one["row"]) for one in verdicts] == [(arm, 1), (arm, 4)]
+        rows = [5] if "unknown" in arm else [1]
+        verdicts = draw(tmp_path, artist, judge, ITEMS, arm, rows, QUICK)  # type: ignore[arg-type]
+        assert [(one["arm"], one["row"]) for one in verdicts] == [(arm, *rows)]
         for one in verdicts:
             picture, info = read_picture(picture_of(tmp_path, arm, one["row"]))
             assert picture.shape == (64, 64, 3)
             assert info["text"] == told(ITEMS[one["row"]], arm)[1]
-        noises.append([seed for seed, _ in artist.asked])
-        assert all(own["use_adapter"] == (arm != "base_relational") for _, own in artist.asked)
-    assert all(own == noises[0] for own in noises)
+        noises += [(rows[0], seed) for seed, _ in artist.asked]
+        assert all(own["use_adapter"] != arm.startswith("base") for _, own in artist.asked)
+    assert len(set(noises)) == 2, "one noise for each of the two items"
