@@ -21,7 +21,8 @@ more arm the text states the relation and the adapter has the graph besides. The
 the pictures. The noise of an item is the same in all arms.
 
 tiny-flux's text encoders have learned the 24 predicates and no other word, so that the features of
-"shoving" say nothing of "pushing". What synonyms transfer there is a lower bound for encoders that
+"shoving" say nothing of "pushing". Other words are spelled in pieces, and a piece may be a known
+word: "leftward" begins with "left". What synonyms transfer there is a lower bound for encoders that
 know both words.
 
 Six further words (``UNKNOWN``) were taught to neither the adapter nor the base. Items of the
