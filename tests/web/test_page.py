@@ -112,7 +112,7 @@ def opened(browser: Any, address: str, *, script: str = "", **settings: Any) -> 
             if tries == 7:
                 raise
             page.wait_for_timeout(2000)
-    page.wait_for_selector(".vue-flow__node")
+    page.wait_for_selector(".sg-body:not([inert]) .vue-flow__node")  # it is connected
     yield page
     context.close()
     assert not foreign, "a request to another machine"
@@ -198,6 +198,8 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
     assert source(page, "graph") == plain
     panel.get_by_text("Command").click()
     expect(panel.locator("code")).to_contain_text('--graph "cat, above, box"')
+    lines = "(flags) => flags.map((flag) => flag.getClientRects().length)"
+    assert set(panel.locator(".sg-flag").evaluate_all(lines)) == {1}, "no line ends within a flag"
 
     page.locator(".sg-predicate").click()
     page.get_by_role("button", name="Swap direction").click()
@@ -235,6 +237,17 @@ def test_a_late_answer_takes_nothing_back(browser: Any, address: str) -> None:
         expect(node(page, "ball")).to_have_count(0)
 
 
+def test_nothing_is_done_before_the_browser_is_connected(browser: Any, address: str) -> None:
+    """The server would not hear of it, and the page would show another graph than is drawn."""
+    context = browser.new_context()
+    context.add_init_script(LATE)
+    page = context.new_page()
+    page.goto(address)
+    page.locator(".sg-tools button").filter(has_text="Clear").click()
+    playwright.expect(text_of(page)).to_have_value("")
+    context.close()
+
+
 def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
     browser: Any, tmp_path: Path
 ) -> None:
@@ -254,6 +267,47 @@ def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
             page.get_by_role("option").filter(has_text=str(one)).click()
             page.wait_for_timeout(3000)  # the answers have come
             playwright.expect(field).to_have_value(str(one))
+
+
+@pytest.mark.parametrize("has_touch", [False, True], ids=["mouse", "touch"])
+def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_touch: bool) -> None:
+    expect = playwright.expect
+    for page in opened(browser, address, has_touch=has_touch, is_mobile=has_touch):
+        press = page.touchscreen.tap if has_touch else page.mouse.click
+        press(*center(node(page, "box").locator(".sg-dot")))
+        expect(page.locator(".sg-status")).to_contain_text("“box” is related to")
+        press(*center(node(page, "dog").locator(".sg-dot")))
+        page.get_by_label("Search predicates").fill("is carries the")  # as in a graph's text
+        page.keyboard.press("Enter")
+        expect(text_of(page)).to_have_value("dog, above, box; box, carrying, dog")
+        expect(page.locator(".sg-status")).not_to_contain_text("is related to")
+        if has_touch:
+            zoom = "document.querySelector('.vue-flow__transformationpane').style.transform"
+            before = page.evaluate(zoom)
+            for _ in range(2):
+                press(*center(node(page, "dog").locator("span")))
+            page.get_by_label("Name of the object").fill("cat")
+            page.keyboard.press("Enter")
+            expect(text_of(page)).to_have_value("cat, above, box; box, carrying, cat")
+            assert page.evaluate(zoom) == before
+
+
+def test_a_predicate_does_not_hide_its_arrow(page: Any) -> None:
+    """Nobody could see which of two objects that stand close together is the subject."""
+    text_of(page).fill("dog, playing with, box")
+    playwright.expect(page.locator(".sg-predicate")).to_have_text("playing with")
+    dog, box = node(page, "dog"), node(page, "box")
+    for right, down in ((0, 60), (110, 0), (0, -60), (-110, 0)):
+        x, y = center(dog)
+        page.mouse.move(*center(box))
+        page.mouse.down()
+        page.mouse.move(x + right, y + down, steps=6)
+        page.mouse.up()
+        line, word = page.locator(".sg-line").bounding_box(), page.locator(".sg-predicate")
+        (x, y), shown = center(page.locator(".sg-line")), word.bounding_box()
+        is_beside = abs(center(word)[0] - x) > shown["width"] / 2
+        is_beside |= abs(center(word)[1] - y) > shown["height"] / 2
+        assert is_beside or max(line["width"], line["height"]) > 40
 
 
 def test_one_object_too_many_is_not_shown(page: Any) -> None:
@@ -322,6 +376,12 @@ def test_wrong_input_is_named_at_its_place(page: Any) -> None:
     json_field.fill(json.dumps({"objects": ["cat", "box"], "relationships": [[0, "on", 1]]}))
     expect(text_of(page)).to_have_value("cat, on, box")
     expect(node(page, "cat")).to_be_visible()
+    relations = [[0, "above", 1], [1, "under", 0], [0, "on", 0]]
+    json_field.fill(json.dumps({"objects": ["cat", "box"], "relationships": relations}))
+    remark = page.locator(".sg-message").filter(has_text="merged")
+    expect(remark).to_have_text(re.compile("^1 repeated statement .* of an object to itself"))
+    text_of(page).fill("cat, on, box")
+    expect(remark).to_have_count(0)
 
 
 def test_two_people_and_two_tabs_of_one_do_not_see_each_other(
@@ -419,8 +479,66 @@ def test_names_are_text_and_no_markup(page: Any) -> None:
     text_of(page).fill(f"{name}, above, box")
     playwright.expect(node(page, name)).to_be_visible()
     page.get_by_role("button", name="Draw", exact=True).click()
-    shown = page.locator(".sg-error, .sg-note").first
+    shown = page.locator(".sg-error, .sg-notes").first
     playwright.expect(shown).to_contain_text("img src=x", timeout=DRAWN)
+
+
+def test_the_history_repeats_a_graph_of_any_words(page: Any) -> None:
+    """What no judge can read is said once, and not below every picture."""
+    expect = playwright.expect
+    page.get_by_text("More", exact=True).click()
+    words = page.get_by_role("checkbox", name="Accept any word")
+    words.click()
+    text_of(page).fill("unicorn, kissing, box")
+    expect(node(page, "unicorn")).to_be_visible()
+    draw(page)
+    expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
+    text_of(page).fill("dog, on, box")
+    words.click()
+    page.locator(".sg-past").first.click()
+    expect(text_of(page)).to_have_value("unicorn, kissing, box")
+    expect(words).to_be_checked()
+    expect(page.locator(".sg-error")).to_have_count(0)
+    expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
+
+
+CONTRASTS = """() => {
+  const parse = (color) => color.match(/[\\d.]+/g).map(Number);
+  const light = (color) => color.slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const mix = (front, back, share) => back.map((c, i) => share * front[i] + (1 - share) * c);
+  const over = (front, back) => mix(front, back, front[3] ?? 1);
+  const behind = (element) => {
+    if (!element) return [255, 255, 255];
+    const color = parse(getComputedStyle(element).backgroundColor);
+    return over(color, behind(element.parentElement));
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const low = [];
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    const isShown = texts.currentNode.data.trim() && element.checkVisibility();
+    if (!isShown || element.closest(":disabled, .q-icon")) continue;
+    const back = behind(element);
+    const [a, b] = [light(over(parse(getComputedStyle(element).color), back)), light(back)];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) low.push([texts.currentNode.data.trim(), contrast]);
+  }
+  return low;
+}"""
+"""Script that returns the visible texts with less contrast than WCAG 2 asks of small text."""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_told_from_its_background(
+    browser: Any, address: str, scheme: str
+) -> None:
+    for page in opened(browser, address, color_scheme=scheme):
+        text_of(page).fill("dog")
+        playwright.expect(page.get_by_role("alert")).to_contain_text("expected")
+        page.wait_for_timeout(600)  # colours come to rest
+        assert page.evaluate(CONTRASTS) == []
 
 
 def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) -> None:
@@ -438,6 +556,7 @@ def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) ->
         for page in opened(browser, address):
             page.get_by_role("tab", name="Training").click()
             playwright.expect(page.get_by_text("No training was found")).to_be_visible()
+            playwright.expect(page.locator(".sg-chart").first).to_be_hidden()
             log = begin("mine")
             step(10)
             facts = page.locator(".sg-facts")

@@ -15,7 +15,8 @@ from nicegui.element import Element
 from sgflux.bases.hub import model_folder
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
-from sgflux.graphs.reading import read_graph
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.reading import GivenGraph, read_graph
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 from sgflux.models.bundle_folder import find_bundle, read_drawing
 from sgflux.settings.drawing import NOTHING_RECOMMENDED
@@ -183,6 +184,7 @@ class DrawTab:
     def load(self, graph: SceneGraph, *, seed: int) -> None:
         """Show another graph and seed, such as those of a row of an evaluation."""
         self._seed.value = seed
+        self._open_for(graph)
         self._take(Sketch().with_graph(graph))
 
     def _on_editor(self, value: Any) -> None:
@@ -197,18 +199,19 @@ class DrawTab:
 
     def _on_written(self, event: Any) -> None:
         if not self._is_setting and self._trouble_in_graph(event.value) is None:
-            graph = self._read(event.value or "")
-            self._take(self._timeline.now.with_graph(graph), written=event.sender)
+            read = self._read(event.value or "")
+            self._take(self._timeline.now.with_graph(read.graph), written=event.sender)
+            self._remark(_without_place(read.remark() or ""))  # what the sketch no longer has
 
-    def _read(self, value: SceneGraph | str) -> SceneGraph:
-        return read_graph(value, open_vocabulary=self._open.value, where="graph").graph
+    def _read(self, value: SceneGraph | str) -> GivenGraph:
+        return read_graph(value, open_vocabulary=self._open.value, where="graph")
 
     def _trouble_in_graph(self, value: str | None) -> str | None:
         """What is wrong with a graph that is written as text or JSON."""
         try:
-            self._timeline.now.with_graph(self._read(value or ""))
+            self._timeline.now.with_graph(self._read(value or "").graph)
         except SgfluxError as error:
-            return str(error).removeprefix("graph: ").split(" (--open-vocabulary")[0]
+            return _without_place(str(error))
         return None
 
     def _take(self, sketch: Sketch, *, written: Any = None) -> None:
@@ -240,12 +243,11 @@ class DrawTab:
     def _check(self) -> SceneGraph | None:
         """The graph with canonical predicates, or None and a message why there is none."""
         try:
-            read = read_graph(self.graph, open_vocabulary=self._open.value, where="graph")
+            read = self._read(self.graph)
         except SgfluxError as error:
-            self._remark(str(error).split(" (--open-vocabulary")[0], "error")
+            self._remark(_without_place(str(error)), "error")
             return None
-        remark = read.remark()
-        self._remark("" if remark is None else remark)
+        self._remark(_without_place(read.remark() or ""))
         self._prompt._props["placeholder"] = prompts_for_graph(read.graph, "neutral")
         return read.graph
 
@@ -265,6 +267,11 @@ class DrawTab:
         self._text.validate()
         self._json.validate()
         self._check()
+
+    def _open_for(self, graph: SceneGraph) -> None:
+        """Accept any word if a graph that was drawn before needs it."""
+        if any(word not in DEFAULT_VOCABULARY for _, word, _ in graph.relationships):
+            self._open.value = True
 
     def _chosen_adapter(self) -> str | None:
         value = self._adapter.value
@@ -433,6 +440,7 @@ class DrawTab:
         self._prompt.value = order.prompt or ""
         self._seed.value, self._steps.value = order.seed, order.steps
         self._scale.value = order.graph_scale
+        self._open_for(order.graph)
         self._take(entry.sketch)
         if self._entry is None or self._entry.job.is_over:
             self._entry = entry
@@ -446,6 +454,11 @@ class DrawTab:
         for entry in entries:
             entry.job.cancel()
             self._gallery.drop([*entry.panels.addresses, entry.thumbnail])
+
+
+def _without_place(words: str) -> str:
+    """A message about the graph without the name of the graph and of the command line's flags."""
+    return words.removeprefix("graph: ").split(" (--open-vocabulary")[0]
 
 
 def _text_form(graph: SceneGraph) -> str:

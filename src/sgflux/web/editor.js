@@ -4,6 +4,10 @@
 import { EdgeLabelRenderer, Handle, MarkerType, VueFlow, useVueFlow } from "sgflux-vue-flow";
 import { markRaw, nextTick } from "vue";
 
+// as Python compares predicates: without blanks, and a copula before or an article behind does not matter
+const compact = (words) => words.toLowerCase().replace(/\s+/g, "");
+const bare = (words) => words.replace(/^(?:(?:is|are|was|were)\s+)+/, "").replace(/(?:\s+(?:an?|the))+$/, "");
+
 globalThis.process ??= { env: { NODE_ENV: "production" } }; // Vue Flow asks for it
 
 const template = `
@@ -20,13 +24,13 @@ const template = `
     <button type="button" :disabled="!canRedo" @click="$emit('redo')" title="Redo (Ctrl+Y)">Redo</button>
     <button type="button" :disabled="empty" @click="clear">Clear</button>
   </div>
-  <div class="sg-canvas" ref="canvas" tabindex="-1" @dblclick="onDoubleClick">
+  <div class="sg-canvas" ref="canvas" tabindex="-1" @dblclick="onDoubleClick" @touchstart.capture="onTouchStart">
     <VueFlow :id="editorId" :zoom-on-scroll="false" :prevent-scrolling="false" :min-zoom="0.4"
              :zoom-on-double-click="false" :max-zoom="1.6" :delete-key-code="null"
              :connect-on-click="false" :is-valid-connection="isValid" connection-mode="loose"
              :multi-selection-key-code="null" :selection-key-code="null"
              @connect="onConnect" @node-drag-stop="tell" @node-double-click="(e) => rename(e.node.id)"
-             @connect-start="onConnectStart" @connect-end="linking = false" @node-click="onNodeClick"
+             @connect-start="onConnectStart" @connect-end="onConnectEnd" @node-click="onNodeClick"
              @pane-click="closeAll" @nodes-initialized="fit">
       <template #node-object="{ id, data }">
         <div class="sg-node" :class="{ 'sg-from': from === id }" :title="hint">
@@ -35,7 +39,7 @@ const template = `
                  @keydown.enter.stop.prevent="endRename(true)" @keydown.esc.stop="endRename(false)"
                  @blur="endRename(true)" />
           <span v-else>{{ labels[id] }}</span>
-          <Handle id="out" type="source" position="right" class="sg-dot" @click.stop="startLink(id)" />
+          <Handle id="out" type="source" position="right" class="sg-dot" />
           <Handle id="in" type="target" position="left" class="sg-cover" :connectable-start="false" />
         </div>
       </template>
@@ -78,7 +82,7 @@ export default {
   props: {
     editorId: String,
     sketch: Object,
-    predicates: Array, // {name, aliases}
+    predicates: Array, // {name, aliases, wordings}
     names: Array,
     open: Boolean, // whether any word is a predicate
     canUndo: Boolean,
@@ -86,7 +90,7 @@ export default {
   },
   emits: ["change", "undo", "redo"],
   setup: (props) => ({ flow: markRaw(useVueFlow({ id: props.editorId })) }),
-  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: false, popup: null, count: 0, fits: true, changes: 0, told: "" }),
+  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: null, popup: null, count: 0, fits: true, changes: 0, told: "", tap: { time: -Infinity } }),
   mounted() {
     const { change, nodes, edges } = this.sketch;
     this.changes = change;
@@ -127,26 +131,33 @@ export default {
         }),
       );
     },
-    hint: () => "Drag to move. Drag the dot to another object to relate them. Double-click to rename.",
+    hint: () => "Drag to move. Drag the dot to another object, or click both, to relate them. Double-click to rename.",
     status() {
       if (this.from) return `Choose what “${this.labels[this.from]}” is related to, or press Escape.`;
+      if (matchMedia("(hover: none)").matches) return "Double-tap: new object or rename. Tap a dot, then another object, to relate them.";
       return "Double-click: new object or rename. Keyboard: Tab, then Enter renames, C connects, Delete removes.";
     },
     matches() {
       const query = (this.popup?.query ?? "").trim().toLowerCase();
-      const found = [];
-      for (const { name, aliases } of this.predicates) {
-        const alias = aliases.find((one) => one.includes(query));
-        if (name.includes(query)) found.push({ name, hint: aliases.slice(0, 2).join(", "), rank: name.startsWith(query) ? 0 : 1 });
-        else if (alias) found.push({ name, hint: alias, rank: alias.startsWith(query) ? 1 : 2 });
-      }
-      found.sort((a, b) => a.rank - b.rank);
+      let found = this.search(query, ({ aliases }) => aliases);
+      if (!found.length) found = this.search(bare(query), ({ aliases, wordings }) => [...aliases, ...wordings]);
       if (this.open && query && !this.predicates.some((one) => one.name === query))
         found.push({ name: query, hint: "any word" });
       return found;
     },
   },
   methods: {
+    search(query, wordsOf) {
+      const key = compact(query);
+      const found = [];
+      for (const one of this.predicates) {
+        const { name, aliases } = one;
+        const word = wordsOf(one).find((other) => compact(other).includes(key));
+        if (compact(name).includes(key)) found.push({ name, hint: aliases.slice(0, 2).join(", "), rank: compact(name).startsWith(key) ? 0 : 1 });
+        else if (word) found.push({ name, hint: word, rank: compact(word).startsWith(key) ? 1 : 2 });
+      }
+      return found.sort((a, b) => a.rank - b.rank);
+    },
     read() {
       return {
         nodes: this.nodes.map(({ id, position, data }) => ({ id, name: data.name, x: position.x, y: position.y })),
@@ -203,8 +214,16 @@ export default {
       for (let row = 0; row < 12; row++)
         for (let column = 0; column < 2; column++)
           spots.push({ x: (width * (0.12 + 0.52 * column) - x) / zoom, y: (height * (0.14 + 0.3 * row + 0.14 * column) - y) / zoom });
-      const far = (spot) => this.nodes.every(({ position: p }) => Math.abs(p.x - spot.x) > 110 || Math.abs(p.y - spot.y) > 48);
+      const far = (spot) => this.nodes.every(({ position: p }) => Math.abs(p.x - spot.x) > 110 || Math.abs(p.y - spot.y) > 55);
       return spots.find(far) ?? spots[0];
+    },
+    onTouchStart(event) {
+      // Vue Flow would zoom at a second tap, and the browser would send no double click
+      const { clientX: x, clientY: y } = event.touches[0];
+      const { tap } = this;
+      this.tap = { x, y, time: event.timeStamp };
+      const isSecond = event.timeStamp - tap.time < 500 && Math.hypot(x - tap.x, y - tap.y) < 20;
+      if (isSecond && !event.target.classList.contains("sg-dot")) event.stopPropagation();
     },
     onDoubleClick(event) {
       if (!event.target.classList.contains("vue-flow__pane")) return;
@@ -248,12 +267,23 @@ export default {
 
     // --- statements ----------------------------------------------------------------------------
     isValid: ({ source, target }) => source !== target,
-    onConnectStart() {
+    onConnectStart({ nodeId }) {
+      const from = this.from;
       this.closeAll();
-      this.linking = true;
+      this.from = from;
+      this.linking = nodeId;
+    },
+    onConnectEnd(event) {
+      const id = this.linking;
+      this.linking = null;
+      if (event.changedTouches) event.preventDefault(); // a browser would send a click of a mouse as well
+      const { clientX, clientY } = event.changedTouches?.[0] ?? event;
+      const isClick = id && id === document.elementFromPoint(clientX, clientY)?.closest(".vue-flow__node")?.dataset.id;
+      if (isClick && this.from && this.from !== id) this.link(this.from, id);
+      else this.from = isClick ? id : null;
     },
     onConnect({ source, target, sourceHandle }) {
-      this.linking = false;
+      this.linking = null;
       // a line that was dragged from the receiving side still leaves the object where it began
       const [a, b] = sourceHandle === "in" ? [target, source] : [source, target];
       this.link(a, b);
@@ -277,7 +307,7 @@ export default {
         this.openPopup(edge.id);
       });
     },
-    route({ sourceNode: a, targetNode: b, id }) {
+    route({ sourceNode: a, targetNode: b, id, data }) {
       const box = (node) => ({ w: node.dimensions.width || 80, h: node.dimensions.height || 36, x: node.computedPosition.x, y: node.computedPosition.y });
       const [from, to] = [box(a), box(b)];
       const start = { x: from.x + from.w / 2, y: from.y + from.h / 2 };
@@ -288,17 +318,24 @@ export default {
       const side = a.id < b.id ? 1 : -1;
       const length = Math.hypot(end.x - start.x, end.y - start.y) || 1;
       const bend = 2 * 44 * place * side;
-      const middle = { x: (start.x + end.x) / 2 - ((end.y - start.y) / length) * bend, y: (start.y + end.y) / 2 + ((end.x - start.x) / length) * bend };
+      const normal = { x: -(end.y - start.y) / length, y: (end.x - start.x) / length };
+      const middle = { x: (start.x + end.x) / 2 + normal.x * bend, y: (start.y + end.y) / 2 + normal.y * bend };
       const border = (center, size, toward, gap) => {
         const [dx, dy] = [toward.x - center.x, toward.y - center.y];
         const scale = Math.min((size.w / 2 + gap) / (Math.abs(dx) || 1e-6), (size.h / 2 + gap) / (Math.abs(dy) || 1e-6));
         return { x: center.x + dx * scale, y: center.y + dy * scale };
       };
       const s = border(start, from, middle, 2), e = border(end, to, middle, 5);
+      // a predicate that would hide a short arrow stands beside it
+      const [width, height] = [7.5 * data.predicate.length + 18, 24];
+      const [nx, ny] = [Math.abs(normal.x) || 1e-6, Math.abs(normal.y) || 1e-6];
+      const room = Math.hypot(e.x - s.x, e.y - s.y) - Math.min(width / ny, height / nx);
+      const toward = Math.sign(bend) || Math.sign(normal.x - normal.y);
+      const aside = room > 24 ? 0 : toward * ((nx * width + ny * height) / 2 + 4);
       return {
         path: `M${s.x},${s.y} Q${middle.x},${middle.y} ${e.x},${e.y}`,
-        x: (s.x + 2 * middle.x + e.x) / 4,
-        y: (s.y + 2 * middle.y + e.y) / 4,
+        x: (s.x + 2 * middle.x + e.x) / 4 + normal.x * aside,
+        y: (s.y + 2 * middle.y + e.y) / 4 + normal.y * aside,
       };
     },
     openPopup(id) {

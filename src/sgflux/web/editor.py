@@ -10,6 +10,7 @@ from nicegui import ui
 from nicegui.element import Element
 
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.wordings import WORDINGS
 from sgflux.web.sketch import Sketch
 
 
@@ -45,13 +46,7 @@ class GraphEditor(
         self._props["sketch"] = {**sketch.to_json(), "change": self._change}
         self._props["names"] = list(names)
         self._props["open"] = False
-        self._props["predicates"] = [
-            {
-                "name": name,
-                "aliases": [a for a, own in DEFAULT_VOCABULARY.aliases.items() if own == name],
-            }
-            for name in DEFAULT_VOCABULARY.names
-        ]
+        self._props["predicates"] = known_predicates()
         self._on_change = on_change
         self.on("change", self._hear)
         self.on("undo", lambda _: on_undo())
@@ -70,3 +65,17 @@ class GraphEditor(
     def allow_any_word(self, allowed: bool) -> None:
         """Say whether any word is a predicate."""
         self._props["open"] = allowed
+
+
+def known_predicates() -> list[dict[str, Any]]:
+    """Return the predicates with all other words by which the text form knows them, as JSON."""
+    tables = {"aliases": DEFAULT_VOCABULARY.aliases, "wordings": WORDINGS}
+    return [
+        {
+            "name": name,
+            **{
+                key: [a for a, own in words.items() if own == name] for key, words in tables.items()
+            },
+        }
+        for name in DEFAULT_VOCABULARY.names
+    ]

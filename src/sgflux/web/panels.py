@@ -108,11 +108,11 @@ class Panel:
                 )
                 with Element("details"):
                     text("summary", "Command")
-                    text("code", self.command_of(record))
+                    with Element("code"):
+                        for part in re.split(r"(--[\w-]+)", self.command_of(record)):
+                            text("span", part, "sg-flag" if part.startswith("--") else "")
 
     def _verdicts(self, drawn: Drawn) -> None:
-        if drawn.note is not None:
-            text("p", drawn.note, "sg-note")
         graph = drawn.picture.graph
         verdicts = drawn.verdicts
         if not verdicts and drawn.heat and graph is not None:
@@ -150,6 +150,7 @@ class Panels:
     job: Job
     command_of: Callable[[dict[str, Any]], str]
     _panels: dict[str, Panel] = field(default_factory=dict)
+    _noted: list[str] = field(default_factory=list)
 
     @property
     def addresses(self) -> list[str]:
@@ -160,6 +161,7 @@ class Panels:
         """Make the elements anew in ``parent``."""
         self.gallery.drop(self.addresses)
         self._panels.clear()
+        self._noted.clear()
         self.update(parent)
 
     def update(self, parent: Element) -> None:
@@ -167,6 +169,8 @@ class Panels:
         job = self.job
         if job.arms and not self._panels:
             parent.clear()
+            with parent:
+                self._notes = Element("div").classes("sg-notes")
             with parent, Element("div").classes("sg-panels"):
                 for arm in job.arms:
                     panel = Panel(arm.value, self.gallery, self.command_of)
@@ -177,8 +181,16 @@ class Panels:
             drawn = job.drawn.get(arm)
             if drawn is not None:
                 panel.finish(drawn)
+                self._note(drawn.note)
             elif job.phase is Phase.DRAWING:
                 panel.step(job)
+
+    def _note(self, note: str | None) -> None:
+        """Say once above the pictures why they have no verdicts."""
+        if note is not None and note not in self._noted:
+            self._noted.append(note)
+            with self._notes:
+                message(note)
 
 
 def _said(graph: SceneGraph) -> str:

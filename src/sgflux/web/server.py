@@ -171,7 +171,10 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
         )
         theme.props('dense borderless options-dense prefix="Theme:" aria-label="Theme"')
         theme.classes("sg-theme")
-    with ui.tab_panels(tabs, value="Draw", animated=False, keep_alive=True).classes("sg-body"):
+    # What is done before the browser is connected would be lost.
+    panels = ui.tab_panels(tabs, value="Draw", animated=False, keep_alive=True).props("inert")
+    ui.context.client.on_connect(lambda: panels.props(remove="inert"))
+    with panels.classes("sg-body"):
         for name, content in contents.items():
             with ui.tab_panel(name):
                 content.build()

@@ -139,7 +139,7 @@ def _free_place(nodes: list[Node]) -> tuple[float, float]:
     for number in range(len(nodes) * 9 + 1):
         x = float(_WIDE * (number % _COLUMNS))
         y = float(_HIGH * (number // _COLUMNS) + (40 if number % 2 else 0))
-        if all(abs(node.x - x) >= _WIDE * 0.7 or abs(node.y - y) >= _HIGH * 0.5 for node in nodes):
+        if all(abs(node.x - x) >= _WIDE * 0.7 or abs(node.y - y) >= _HIGH * 0.8 for node in nodes):
             return x, y
     raise SgfluxError("there is no free place for another object")
 

@@ -321,7 +321,7 @@ class Studio:
             judge.check([asked])
             (reading,) = read_pictures(judge, [np.asarray(picture.image)], [statements])
         except SgfluxError as error:
-            return [], f"The judge cannot read this picture: {error}"
+            return [], f"The judge cannot read these pictures: {error}"
         return [(triple, reading.verdicts.get(triple)) for triple in statements], None
 
 

@@ -46,11 +46,12 @@ class WatchTab:
                 on_change=self._choose,
             )
             self._facts = Element("div").classes("sg-facts").props("aria-live=polite")
-        with Element("div").classes("sg-charts"):
-            self._loss = _chart("Losses on training data")
-            self._ranking = _chart("Ranking accuracy and validation loss")
-        self._samples = Element("div")
-        self._log = text("pre", "", "sg-log", tabindex=0, aria_label="Last lines of the log")
+        with Element("div") as self._below:
+            with Element("div").classes("sg-charts"):
+                self._loss = _chart("Losses on training data")
+                self._ranking = _chart("Ranking accuracy and validation loss")
+            self._samples = Element("div")
+            self._log = text("pre", "", "sg-log", tabindex=0, aria_label="Last lines of the log")
         ui.timer(_EVERY, self._look)
         self._choose()
 
@@ -60,7 +61,8 @@ class WatchTab:
 
     def _choose(self) -> None:
         value = self._folder.field.value
-        is_run = value and folder_trouble(value, _read) is None
+        is_run = bool(value) and folder_trouble(value, _read) is None
+        self._below.set_visibility(is_run)
         self._run = RunFiles(Path(value)) if is_run else None
         self.close()
         for element in (self._facts, self._samples):

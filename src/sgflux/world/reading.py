@@ -56,7 +56,7 @@ def object_index(name: str) -> int:
     index = _INDEX.get(name.casefold())
     if index is None:
         raise SgfluxError(
-            f"the world judge does not know the object {name!r}, only {list(OBJECT_NAMES)}; "
+            f"the world judge does not know the object {name!r}, only {', '.join(OBJECT_NAMES)}; "
             "use judge 'none' for pictures of other things"
         )
     return index
