@@ -65,7 +65,7 @@ class DrawTab:
             gallery: Pictures that browsers fetch.
             runs: Folder in which adapters are looked for.
             model: Base model of the command line.
-            adapter: Adapter of the command line; None: the newest that is found.
+            adapter: Adapter of the command line; None: the first that is found.
         """
         self._studio, self._gallery, self._runs, self._model = studio, gallery, runs, model
         self._given_adapter = adapter

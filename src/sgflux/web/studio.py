@@ -36,7 +36,7 @@ JUDGES = {"tiny": "world"}
 _HEAT_SIDE = 512  # pixels
 
 NO_JUDGE = "No judge reads these pictures; 'sgflux page --judge' names one (docs/judges.md)."
-"""Text below pictures that nobody judges."""
+"""Text above pictures that nobody judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
