@@ -292,6 +292,39 @@ def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_to
             assert page.evaluate(zoom) == before
 
 
+def test_two_fingers_zoom(browser: Any, address: str) -> None:
+    """The second finger comes soon after the first, but it is no second tap of it."""
+    for page in opened(browser, address, has_touch=True, is_mobile=True):
+        zoom = "document.querySelector('.vue-flow__transformationpane').style.transform"
+        area = page.locator(".sg-canvas").bounding_box()
+        x, y = area["x"] + 40, area["y"] + area["height"] - 40
+        before = page.evaluate(zoom)
+        touches = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *points: float, y: float = y, touches: Any = touches) -> None:
+            fingers = [{"x": at, "y": y, "id": number} for number, at in enumerate(points)]
+            event = {"type": f"touch{kind}", "touchPoints": fingers}
+            touches.send("Input.dispatchTouchEvent", event)
+
+        touch("Start", x)
+        touch("Start", x, x + 200)
+        for step in range(1, 6):
+            touch("Move", x, x + 200 - 20 * step)
+        touch("End")
+        after = page.evaluate(zoom)
+        scales = [float(re.search(r"scale\(([\d.]+)\)", one)[1]) for one in (before, after)]
+        assert scales[1] < 0.8 * scales[0], (before, after)
+
+
+def test_an_object_that_is_gone_is_related_to_nothing(page: Any) -> None:
+    node(page, "dog").focus()
+    page.keyboard.press("c")
+    playwright.expect(page.locator(".sg-status")).to_contain_text("“dog” is related to")
+    page.keyboard.press("Delete")
+    playwright.expect(text_of(page)).to_have_value("(box)")
+    playwright.expect(page.locator(".sg-status")).not_to_contain_text("is related to")
+
+
 def test_a_predicate_does_not_hide_its_arrow(page: Any) -> None:
     """Nobody could see which of two objects that stand close together is the subject."""
     text_of(page).fill("dog, playing with, box")

@@ -219,6 +219,7 @@ export default {
     },
     onTouchStart(event) {
       // Vue Flow would zoom at a second tap, and the browser would send no double click
+      if (event.touches.length > 1) return; // two fingers zoom
       const { clientX: x, clientY: y } = event.touches[0];
       const { tap } = this;
       this.tap = { x, y, time: event.timeStamp };
@@ -397,6 +398,7 @@ export default {
       this.toCanvas();
     },
     toCanvas() {
+      this.from = null; // it may be gone
       // what had the focus is gone; undo is still wanted here
       this.$refs.canvas.focus({ preventScroll: true });
       nextTick(this.tell);
