@@ -229,6 +229,28 @@ def test_a_picture_that_is_there_already_is_drawn_again_then_given_up(tmp_path, 
         write(tmp_path / "other")
 
 
+def test_a_scene_without_room_is_drawn_again_then_given_up(tmp_path, monkeypatch):
+    """A row has its predicate and shape, so other objects or places are all that can help."""
+    real = world_dataset.sample_scene
+    calls: list[Any] = []
+
+    def crowded(rng: Any, **arguments: Any) -> Any:
+        calls.append(rng.bit_generator.state)
+        if len(calls) == 1:
+            raise world_dataset.NoRoomError("no room for the first one")
+        return real(rng, **arguments)
+
+    monkeypatch.setattr(world_dataset, "sample_scene", crowded)
+    write(tmp_path / "world")
+    assert len(calls) == 25
+    assert calls[0] != calls[1], "the same random numbers would have no room again"
+    monkeypatch.setattr(world_dataset, "_ATTEMPTS", 1)
+    calls.clear()
+    with pytest.raises(SgfluxError, match="no room for the first one"):
+        write(tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["world"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

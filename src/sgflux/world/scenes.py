@@ -102,6 +102,10 @@ def render_relationships(
     return scene
 
 
+class NoRoomError(SgfluxError):
+    """Objects were placed many times, and never with enough room around each."""
+
+
 def sample_scene(
     rng: np.random.Generator,
     *,
@@ -132,7 +136,8 @@ def sample_scene(
 
     Raises:
         SgfluxError: (a ValueError) on unknown names, another number of triples, an excluded
-            ``pair``, or exclusions that leave too few pairs.
+            ``pair``.
+        NoRoomError: if exclusions leave too few pairs, or no try had room for all objects.
     """
     if triples not in range(1, MAX_STATEMENTS + 1):
         raise SgfluxError(f"triples: expected 1 to {MAX_STATEMENTS}, got {triples!r}")
@@ -157,7 +162,7 @@ def sample_scene(
         scene = _render(rng, statement, resolution, demanding=triples > 1, shaped=shape is not None)
         if scene is not None:
             return scene
-    raise SgfluxError(
+    raise NoRoomError(
         f"no room for {triples} triples with predicate={predicate!r}, pair={pair!r} and "
         f"{len(excluded_pairs)} excluded pairs"
         + (f" in the shape {shape.name!r}" if shape else "")
