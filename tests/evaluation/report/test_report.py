@@ -162,6 +162,18 @@ def test_whole_graphs_stand_by_their_number_of_statements(folder: Path) -> None:
         assert figures[-1] == Figure.of(kind["contradiction"]["follows_graph"])
 
 
+def test_the_headline_has_rows_of_their_own_for_twins(folder: Path) -> None:
+    results = read_evaluation(folder).results
+    assert not any("twins" in row.label for row in headline(results))
+    kinds = {f"{name}, twins": kind for name, kind in results["graph_kinds"].items()}
+    rows = {row.label: row for row in headline({**results, "graph_kinds": kinds})}
+    two = results["graph_kinds"]["2 statements"]["arms"]
+    for told, arm in (("true graph g⁺", "graph"), ("base in words", "base_relational")):
+        row = rows[f"Two statements, twins, {told}"]
+        assert row.figure == Figure.of(two[arm]["all_right"])
+        assert row.group == "Pictures that show every statement of their item"
+
+
 def test_every_predicate_has_its_panel_and_bar(page: Page, folder: Path) -> None:
     for predicate in ("above", "looking at", "around/near"):
         assert page.words.count(predicate) >= 2

@@ -196,6 +196,18 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         yield HeadlineRow(group, f"{label}, true graph g⁺", "neutral text", Figure.of(entry))
         note = "told in words: what the base can draw at all"
         yield HeadlineRow(group, f"{label}, base in words", note, Figure.of(told.get(size)))
+    for kind, own in (results.get("graph_kinds") or {}).items():
+        if "twins" not in kind:
+            continue
+        number, _, rest = kind.partition(" statements")
+        name = _NUMBERS.get(number, f"{number} statements") + rest
+        note = "two objects have one name; these pictures also count above"
+        for arm, told_what in (
+            (Arm.GRAPH, "true graph g⁺"),
+            (Arm.BASE_RELATIONAL, "base in words"),
+        ):
+            figure = Figure.of(own["arms"].get(str(arm), {}).get("all_right"))
+            yield HeadlineRow(group, f"{name}, {told_what}", note, figure)
 
 
 def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
