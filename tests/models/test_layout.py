@@ -280,6 +280,21 @@ def test_objects_that_no_triple_joins_are_placed_with_regard_to_each_other() -> 
     assert not torch.allclose(pair, both[:, :2], atol=1e-4)
 
 
+class Knowing(LayoutPredictor):
+    """The velocity that leads from any noise to boxes of the mean place and size."""
+
+    def forward(self, _: Any, boxes: Tensor, sigma: Tensor) -> Tensor:
+        return boxes / sigma[:, None, None]
+
+
+def test_sampling_goes_from_noise_at_sigma_1_to_boxes_at_sigma_0() -> None:
+    built = Knowing(text_dim=32, hidden_dim=32, layers=1)
+    for steps in (1, 4, 16):
+        (layout,) = sampled(built, [GRAPHS[2]], [3], steps=steps, candidates=2)
+        mean = torch.tensor([0.3, 0.3, 0.4, 0.4]).expand(2, 4)
+        torch.testing.assert_close(torch.tensor(layout), mean)
+
+
 def overlap(layout: Layout, true: Layout) -> float:
     """Mean intersection over union of the boxes of a layout with the true ones."""
     pairs = zip(layout, true, strict=True)
