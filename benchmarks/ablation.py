@@ -45,6 +45,7 @@ from ablation_locks import claimed, waiting_for
 from ablation_plan import (
     ARMS,
     BUDGETS,
+    GRAPH_SCALE,
     HOURS,
     QUICK,
     TIMED,
@@ -76,13 +77,13 @@ from sgflux.training.log.run_log import duration
 from sgflux.training.run.train import train
 from sgflux.training.step_figures import NotFiniteError
 from sgflux.world.dataset import write_world
-from sgflux.world.demo import FULL
+from sgflux.world.demo import DEMO
 
 SHARED = (
     *("model_id", "height", "width", "dtype", "lr", "gate_lr_scale", "t_min", "t_max"),
     *("ema_decay", "val_examples", "lora_rank", "lora_alpha", "block_start", "block_end"),
 )
-"""Settings that all recipes take from the longer demo's training, where it has them."""
+"""Settings that all recipes take from the demo's training, where it has them."""
 
 RECORD, SPEED, FAILED = "ablation.json", "speed.json", "failed.json"
 
@@ -201,7 +202,7 @@ class Ablation:
 
     def _record(self) -> dict[str, Any]:
         """All settings that the results depend on."""
-        weights = sorted((Path(resolve_model_id(FULL.training["model_id"]))).rglob("*.safetensors"))
+        weights = sorted((Path(resolve_model_id(DEMO.training["model_id"]))).rglob("*.safetensors"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()
         return {
             "sgflux": sgflux.__version__,
@@ -221,15 +222,12 @@ class Ablation:
         }
 
     def _shared(self) -> dict[str, Any]:
-        """Settings that all recipes share with the longer demo, without those that they vary."""
-        return {name: FULL.training[name] for name in SHARED if name in FULL.training}
+        """Settings that all recipes share with the demo, without those that they vary."""
+        return {name: DEMO.training[name] for name in SHARED if name in DEMO.training}
 
     def _sampling(self) -> dict[str, Any]:
-        """The longer demo's sampling settings, with which all pictures are drawn."""
-        return {
-            "graph_scale": FULL.evaluation.get("graph_scale", 1.0),
-            "dtype": FULL.evaluation.get("dtype", "auto"),
-        }
+        """Sampling settings of all recipes that have no graph scale of their own."""
+        return {"graph_scale": GRAPH_SCALE, "dtype": DEMO.evaluation["dtype"]}
 
     def _train_file(self, size: int) -> Path:
         return self.data / f"train{size}.jsonl"
@@ -337,7 +335,7 @@ class Ablation:
                 items=items,
                 steps=self.scale.sampling_steps,
                 batch_size=32,
-                model_id=FULL.training["model_id"],
+                model_id=DEMO.training["model_id"],
                 device=self.device,
                 **{**self._sampling(), **own},
             ),

@@ -1,6 +1,6 @@
 """Recipes that the ablation compares, each of which changes one thing in another one.
 
-Each recipe has the longer demo's settings (blocks, learning rates), changed by the settings here.
+Each recipe has the demo's settings (blocks, learning rates), changed by the settings here.
 `published` is the recipe of the earlier training script, `plain` is flow matching with neutral text
 alone, and `words` has the default losses. The recipes of the tables in docs/ablation.md that are
 not here are those of the commits that the page names.
@@ -24,8 +24,8 @@ class Recipe:
         settings: Settings of :class:`sgflux.settings.training.TrainConfig` beside the shared ones.
         losses: Settings of :class:`sgflux.settings.losses.LossSettings`.
         cost: Approximate time of a step, in steps of the recipe ``plain``.
-        graph_scale: Graph scale of its pictures; None: the longer demo's. A recipe that learns the
-            scale in training draws at 1.
+        graph_scale: Graph scale of its pictures; None: :data:`ablation_plan.GRAPH_SCALE`. A recipe
+            that learns the scale in training draws at 1.
     """
 
     name: str

@@ -35,7 +35,7 @@ from sgflux.evaluation.statistics import compare
 from sgflux.settings.evaluation import EvalConfig
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
-from sgflux.world.demo import DEMO, FULL
+from sgflux.world.demo import DEMO
 
 WORLD_SEEDS = (20261141, 20261142)
 """Seeds of the worlds of the test items, which nothing else uses. The second one was added because
@@ -43,7 +43,7 @@ the first left the interval of two statements wider than two points to either si
 SEEDS = (0, 1, 2)
 FORMER: dict[str, Any] = {**DEMO.training, "max_steps": 700, "t_min": 0.2, "losses": {}}
 RECIPES: Mapping[str, tuple[Mapping[str, Any], float]] = {
-    "former": (FORMER, FULL.evaluation["graph_scale"]),
+    "former": (FORMER, 1.5),
     "demo": (DEMO.training, DEMO.evaluation.get("graph_scale", 1.0)),
 }
 """Name -> settings of the training, and graph scale with which its adapters draw."""

@@ -16,6 +16,7 @@ from demo_figures import (
     BEGIN,
     COMMANDS,
     END,
+    FULL_AIMS,
     LEFT_OUT,
     as_rows,
     as_table,
@@ -46,10 +47,10 @@ def test_the_table_says_what_the_evaluation_found(
     accuracy = results["arms"]["graph"]["relation_accuracy"]
     low, high = (100 * bound for bound in accuracy["ci95"])
     head, rule, *lines = as_table({"demo": demo, "full": {**demo, "command": "x"}}).splitlines()
-    assert head == "| | `sgflux demo` | `x` | aim |"
+    assert head == "| | `sgflux demo` | `x` | aim | aim of `--full` |"
     cell = f"{100 * accuracy['macro']:.1f}\N{NO-BREAK SPACE}% ({low:.1f} to {high:.1f})"
-    assert f"| Adapter, true graph g⁺ | {cell} | {cell} | 85 % |" in lines
-    assert {line.count("|") for line in [rule, *lines]} == {5}
+    assert f"| Adapter, true graph g⁺ | {cell} | {cell} | 85 % |  |" in lines
+    assert {line.count("|") for line in [rule, *lines]} == {6}
     assert not any(line.startswith(f"| {label}") for line in lines for label in LEFT_OUT)
 
 
@@ -65,18 +66,22 @@ def test_the_sentences_have_their_numbers_from_the_record(
 ) -> None:
     demos = demos_in(tmp_path, monkeypatch)
     for demo in demos.values():
-        for label in (*AIMS, "Pairs in the adapter's training"):
-            demo["figures"][label]["value"] = 1.0
-    demos["full"]["figures"]["Contradiction: follows the graph"]["value"] = 0.123
+        for label in (*AIMS, *FULL_AIMS, "Pairs in the adapter's training"):
+            demo["figures"].setdefault(label, {})["value"] = 1.0
+    demos["full"]["figures"]["Base, relational text"]["value"] = 0.123
     demos["demo"]["seconds"] = {"data": 4.0, "training": 62.0}
     text = " ".join(as_text(demos).split())
-    assert "12.3 % of the pictures follow the graph" in text.replace("\N{NO-BREAK SPACE}", " ")
+    assert "told everything in words in 12.3 %" in text.replace("\N{NO-BREAK SPACE}", " ")
     assert "All aims of the table are met" in text
     assert "`sgflux demo` 1 min 06 s" in text
     assert "guided teacher" in text, "the errors behind the ranking accuracy are told"
     table = as_table(demos)
     assert "| e(g⁺), error under the true graph | 0.963 (0.943 to 0.983) |" in table
-    for name, label in (("demo", "Win rate, role swap"), ("full", "Two statements, true graph g⁺")):
+    for name, label in (
+        ("demo", "Win rate, role swap"),
+        ("full", "Two statements, true graph g⁺"),
+        ("full", "Contradiction: follows the graph"),
+    ):
         missing = copy.deepcopy(demos)
         missing[name]["figures"][label]["value"] = 0.6
         said = as_text(missing).replace("\n", " ")
@@ -115,7 +120,7 @@ def test_the_five_rows_have_their_numbers_from_the_record(
     text = " ".join(as_text(demos).split())
     assert "graphs of three statements. Prompts cut at the text encoder's 24 tokens" in text
     assert "base_relational 3 of 48" in text
-    row = "| 3 statements: Adapter, true graph g⁺ (bundled adapter) | 50.0 % | – | – | |"
+    row = "| 3 statements: Adapter, true graph g⁺ (bundled adapter) | 50.0 % | – | – | | |"
     assert row in as_table(demos).replace("\N{NO-BREAK SPACE}", " ").splitlines()
     assert record(tmp_path / "runs" / "demo", "sgflux demo")["hard"] == demos["demo"]["hard"]
 

@@ -110,10 +110,9 @@ def expect_not_here(name: str, file: str, *, what: str) -> None:
         SgfluxError: naming the folder and the way out.
     """
     if (Path(name) / file).is_file():
-        folder = str(Path(name).absolute())
         raise SgfluxError(
             f"{what} is the one that comes with sgflux, and there is another one in the folder of "
-            f"that name; give {folder!r} for the folder, or rename it"
+            f"that name; give '{Path(name).absolute()}' for the folder, or rename it"
         )
 
 

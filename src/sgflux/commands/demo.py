@@ -21,7 +21,8 @@ class DemoFlags:
     """Folder of the data, the training and the report; a demo that was interrupted there goes on.
     By default it is a folder of its own under runs/."""
     full: bool = False
-    """Train by the longer recipe, which takes 4,000 steps and hours on two CPU cores."""
+    """Train the adapter that comes with sgflux, on graphs of one to four statements, which takes
+    hours."""
     control: bool = False
     """Run the negative control, which trains with text that already states the relation."""
 

@@ -3,8 +3,8 @@
     data        write_world      -> {out_dir}/data
     training    train            -> {out_dir}/training
     evaluation  evaluate         -> {out_dir}/evaluation
-    hard        write_world, evaluate: graphs of three statements by the bundled adapter
-                                 -> {out_dir}/hard_data, {out_dir}/hard
+    hard        write_world, evaluate: graphs of three statements by the bundled adapter, in the
+                                 short demo -> {out_dir}/hard_data, {out_dir}/hard
     report      write_report     -> {out_dir}/evaluation/report.html, {out_dir}/hard/report.html
 
 A demo that was interrupted goes on where it stopped.
@@ -17,6 +17,7 @@ import json
 import shlex
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,8 +38,9 @@ from sgflux.files.folder_lock import hold_folder, is_empty_folder
 from sgflux.files.json_files import read_json
 from sgflux.files.reading import table_beside
 from sgflux.files.writing import make_folder, replace_file
-from sgflux.models.bundle_folder import BUNDLED_ADAPTER
+from sgflux.models.bundle_folder import BUNDLED_ADAPTER, find_bundle
 from sgflux.settings.evaluation import EvalConfig
+from sgflux.settings.files import shipped_configs
 from sgflux.training.log.run_log import METRICS_FILE, duration
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.dataset import write_world
@@ -98,13 +100,9 @@ _TABLE = table_beside(__file__)
 
 DEMO = Preset(**_TABLE["demo"], hard=_TABLE["hard"])
 
-FULL = replace(
-    DEMO,
-    name=_TABLE["full"]["name"],
-    purpose=_TABLE["full"]["purpose"],
-    world={**DEMO.world, **_TABLE["full"]["world"]},
-    training={**DEMO.training, **_TABLE["full"]["training"]},
-    evaluation={**DEMO.evaluation, **_TABLE["full"]["evaluation"]},
+FULL = Preset(
+    **_TABLE["full"],
+    training=tomllib.loads(shipped_configs()["tiny_hard_graphs"].read_text(encoding="utf-8")),
 )
 
 
@@ -146,6 +144,8 @@ def run_demo(preset: Preset, *, out_dir: Path, console: Console | None = None) -
 
 
 def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
+    if preset.hard is not None:
+        find_bundle(BUNDLED_ADAPTER, allow_download=False)  # refused now, not after the training
     progress = Progress.open(out_dir, preset, console)
     data, training, evaluation = (out_dir / name for name in ("data", "training", "evaluation"))
     hard_data, hard = out_dir / "hard_data", out_dir / "hard"
