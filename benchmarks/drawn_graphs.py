@@ -1,6 +1,6 @@
 """Draw six graphs of three and four statements, ten seeds each, with the verdicts of the judge.
 
-    python benchmarks/drawn_graphs.py --adapter runs/hard/final --trained-on runs/world
+    python benchmarks/drawn_graphs.py --adapter tiny --trained-on runs/full/data
 
 The first graph is fixed, the five others are drawn by a seed. No picture is left out: the pictures
 of seed 0 to 9 are those of ``sgflux sample --num-images 10 --steps 8``. ``--trained-on`` is the

@@ -1,7 +1,7 @@
 """Measure an adapter on hard graphs: four statements, twins, held-out shapes, contradiction.
 
-    python benchmarks/hard_graphs.py --adapter runs/hard/final --trained-on runs/world --estimate
-    python benchmarks/hard_graphs.py --adapter runs/hard/final --trained-on runs/world \\
+    python benchmarks/hard_graphs.py --adapter tiny --trained-on runs/full/data --estimate
+    python benchmarks/hard_graphs.py --adapter tiny --trained-on runs/full/data \\
         --control runs/hard-control/final --folder runs/hard_graphs
     python benchmarks/hard_graphs.py --table benchmarks/results/hard_graphs.json
 
