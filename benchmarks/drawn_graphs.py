@@ -12,14 +12,12 @@ with every verdict; prints a table of counts, as ``--table JSON`` does.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hard_graphs import given_command, read_arguments
+from hard_graphs import adapter_parser, given_command, given_flags, read_arguments
 from measuring import ROOT, machine
 from PIL import Image
 from result_files import write_json
@@ -138,23 +136,15 @@ def as_table(record: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Draw, judge, and write sheets and counts."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = adapter_parser(__doc__, "drawn_graphs.json")
     add = parser.add_argument
-    add("--adapter", type=Path, help="Bundle of the adapter.")
-    add("--trained-on", type=Path, help="Folder of the world that it was trained on.")
-    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "drawn_graphs.json")
     add("--figures", type=Path, default=ROOT / "docs" / "figures", help="Folder of the sheets.")
-    add("--table", type=Path, metavar="JSON", help="Print the counts of a finished drawing.")
     add("--model-id", help="Base model; by default the one that the adapter names.")
     add("--boxes", choices=("predicted", "none"), help="Boxes, as for 'sgflux sample'.")
     add("--steps", type=int, default=8)
     add("--graph-scale", type=float, default=1.0)
-    given = parser.parse_args()
-    if given.table is not None:
-        print(as_table(json.loads(given.table.read_text(encoding="utf-8"))))
+    if (given := given_flags(parser, as_table)) is None:
         return
-    if given.adapter is None or given.trained_on is None:
-        parser.error("give --adapter and --trained-on, or --table")
     held_out = read_arguments(given.trained_on).get("hold_out_shapes", [])
     drawing = DrawingSettings(steps=given.steps, graph_scale=given.graph_scale)
     pipeline = SceneGraphFluxPipeline.from_settings(

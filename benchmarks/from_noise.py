@@ -17,8 +17,6 @@ command does.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 from hard_graphs import (
+    adapter_parser,
     cell,
     given_command,
+    given_flags,
     make_world,
     read_arguments,
     without_folders,
     world_settings,
 )
-from measuring import ROOT, machine
+from measuring import machine
 from result_files import write_json
 from torch import Tensor
 
@@ -131,7 +131,7 @@ def all_right(
     return {str(size): mean_estimate(own).to_json() for size, own in sorted(rows.items())}
 
 
-def measure(adapter: str, data: Path, *, steps: int, batch_size: int) -> dict[str, Any]:
+def measure(adapter: Path, data: Path, *, steps: int, batch_size: int) -> dict[str, Any]:
     """Draw from every noise level, and judge.
 
     Args:
@@ -208,29 +208,21 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Measure and print, or print what was measured."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = adapter_parser(__doc__, "from_noise.json")
     add = parser.add_argument
-    add("--adapter", help="Bundle of the adapter, or 'tiny'.")
-    add("--trained-on", type=Path, help="Folder of the world that it was trained on.")
     add("--folder", type=Path, default=Path("runs/from_noise"), help="Folder of the test world.")
-    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "from_noise.json")
-    add("--table", type=Path, metavar="JSON", help="Print the table of a finished measurement.")
     add("--per-class", type=int, default=24, help="Test items of each predicate.")
     add("--steps", type=int, default=8)
     add("--batch-size", type=int, default=32)
-    given = parser.parse_args()
-    if given.table is not None:
-        print(as_markdown(json.loads(given.table.read_text(encoding="utf-8"))))
+    if (given := given_flags(parser, as_markdown)) is None:
         return
-    if given.adapter is None or given.trained_on is None:
-        parser.error("give --adapter and --trained-on, or --table")
     settings = world_settings("plain", read_arguments(given.trained_on), given.per_class)
     make_world(given.folder / "world", settings)
     data = given.folder / "world" / "test.jsonl"
     record = {
         "command": given_command("from_noise.py"),
         **machine(),
-        "adapter": without_folders(given.adapter),
+        "adapter": without_folders(str(given.adapter)),
         **measure(given.adapter, data, steps=given.steps, batch_size=given.batch_size),
     }
     write_json(given.out, record)

@@ -481,17 +481,47 @@ def measure(
     }
 
 
-def main() -> None:
-    """Estimate, or measure and print, or print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+def adapter_parser(doc: str | None, record: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags of every measurement of one adapter.
+
+    Args:
+        doc: Docstring of the script, whose first line describes it.
+        record: Name of the JSON file in ``benchmarks/results``.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else None)
     add = parser.add_argument
     add("--adapter", type=Path, help="Bundle of the adapter.")
     add("--trained-on", type=Path, help="Folder of the world that it was trained on.")
+    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / record)
+    add("--table", type=Path, metavar="JSON", help="Print the tables of a finished measurement.")
+    return parser
+
+
+def given_flags(
+    parser: argparse.ArgumentParser, as_text: Callable[[Any], str]
+) -> argparse.Namespace | None:
+    """Read the flags; None if they only ask for the tables of a JSON file, which are then printed.
+
+    Args:
+        parser: A parser of :func:`adapter_parser`.
+        as_text: Function that makes the tables of a record.
+    """
+    given = parser.parse_args()
+    if given.table is not None:
+        print(as_text(json.loads(given.table.read_text(encoding="utf-8"))))
+        return None
+    if given.adapter is None or given.trained_on is None:
+        parser.error("give --adapter and --trained-on, or --table")
+    return given
+
+
+def main() -> None:
+    """Estimate, or measure and print, or print what was measured."""
+    parser = adapter_parser(__doc__, "hard_graphs.json")
+    add = parser.add_argument
     add("--control", type=Path, help="Bundle of an adapter trained with text that states all.")
     add("--folder", type=Path, default=Path("runs/hard_graphs"), help="Folder of this adapter.")
-    add("--out", type=Path, default=ROOT / "benchmarks" / "results" / "hard_graphs.json")
     add("--estimate", action="store_true", help="Print pictures and CPU time, and draw nothing.")
-    add("--table", type=Path, metavar="JSON", help="Print the tables of a finished measurement.")
     add("--per-class", type=int, default=60, help="Test items of each predicate, in each world.")
     add("--model-id", help="Base model; by default the one that the adapter names.")
     add("--boxes", choices=("predicted", "none", "oracle"), help="Boxes, as for 'sgflux eval'.")
@@ -500,12 +530,8 @@ def main() -> None:
     add("--batch-size", type=int, default=32)
     add("--device", default="auto")
     add("--dtype", default="fp32")
-    given = parser.parse_args()
-    if given.table is not None:
-        print(as_markdown(json.loads(given.table.read_text(encoding="utf-8"))))
+    if (given := given_flags(parser, as_markdown)) is None:
         return
-    if given.adapter is None or given.trained_on is None:
-        parser.error("give --adapter and --trained-on, or --table")
     trained_on = read_arguments(given.trained_on)
     for name in WORLDS:
         settings = world_settings(name, trained_on, given.per_class)

@@ -69,7 +69,7 @@ def test_a_row_is_right_only_if_all_its_statements_are(world: Path) -> None:
 
 
 def test_the_table_has_a_line_for_every_noise_level(world: Path) -> None:
-    record = measure("tiny", world, steps=2, batch_size=32)
+    record = measure(Path("tiny"), world, steps=2, batch_size=32)
     assert len(record["from"]) == 2
     levels = list(map(float, record["from"]))
     assert levels == sorted(levels)
