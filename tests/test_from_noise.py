@@ -6,6 +6,7 @@ another picture.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def test_what_is_drawn_begins_at_the_pictures_of_its_rows(two: list[SceneExample
     far = [[np.abs(one - other).mean() for other in real] for one in drawn[1]]
     assert far[0][0] < far[0][1]
     assert far[1][1] < far[1][0]
+    assert np.abs(drawn[1] - real).mean() > 1, "the step that follows is taken"
     assert np.abs(drawn[0] - drawn[1]).mean() > 10, "a drawing from pure noise knows no picture"
 
 
@@ -66,6 +68,18 @@ def test_a_row_is_right_only_if_all_its_statements_are(world: Path) -> None:
     assert set(own) == {"3", "4"}
     assert sum(entry["n"] for entry in own.values()) == len(rows)
     assert all(own[size]["value"] > 0.8 > 0.2 > others[size]["value"] for size in own)
+    one_wrong = all_right(judge, pictures, [with_a_wrong_statement(row) for row in rows])
+    assert all(entry["value"] < 0.2 for entry in one_wrong.values())
+
+
+def with_a_wrong_statement(row: SceneExample) -> SceneExample:
+    """The row with another predicate in a statement that is not its main one."""
+    entries = list(row.graph.relationships)
+    place = next(i for i, one in enumerate(row.graph.triples()) if one != row.triple)
+    subject, predicate, other = entries[place]
+    entries[place] = (subject, "riding" if predicate != "riding" else "above", other)
+    graph = replace(row.graph, relationships=tuple(entries))
+    return replace(row, graph=graph)
 
 
 def test_the_table_has_a_line_for_every_noise_level(world: Path) -> None:
