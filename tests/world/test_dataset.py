@@ -18,6 +18,7 @@ from sgflux.data.check import check_dataset
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.errors import SgfluxError
 from sgflux.world import dataset as world_dataset
+from sgflux.world import scenes as world_scenes
 from sgflux.world.dataset import write_world
 from sgflux.world.scenes import PREDICATES
 
@@ -231,23 +232,22 @@ def test_a_picture_that_is_there_already_is_drawn_again_then_given_up(tmp_path, 
 
 def test_a_scene_without_room_is_drawn_again_then_given_up(tmp_path, monkeypatch):
     """A row has its predicate and shape, so other objects or places are all that can help."""
-    real = world_dataset.sample_scene
-    calls: list[Any] = []
+    real = world_scenes._render
+    statements: list[Any] = []
 
-    def crowded(rng: Any, **arguments: Any) -> Any:
-        calls.append(rng.bit_generator.state)
-        if len(calls) == 1:
-            raise world_dataset.NoRoomError("no room for the first one")
-        return real(rng, **arguments)
+    def crowded(rng: Any, statement: Any, *args: Any, **kwargs: Any) -> Any:
+        statements.append(statement)
+        return real(rng, statement, *args, **kwargs) if len(statements) > 2000 else None
 
-    monkeypatch.setattr(world_dataset, "sample_scene", crowded)
+    monkeypatch.setattr(world_scenes, "_render", crowded)
     write(tmp_path / "world")
-    assert len(calls) == 25
-    assert calls[0] != calls[1], "the same random numbers would have no room again"
-    monkeypatch.setattr(world_dataset, "_ATTEMPTS", 1)
-    calls.clear()
-    with pytest.raises(SgfluxError, match="no room for the first one"):
+    assert len(statements) == 2024
+    assert statements[0] != statements[1], "the same random numbers would have no room again"
+    monkeypatch.setattr(world_scenes, "_TRIES", 3)
+    statements.clear()
+    with pytest.raises(SgfluxError, match="no room for 1 triples"):
         write(tmp_path / "other")
+    assert len(statements) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["world"]
 
 

@@ -28,11 +28,12 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.world.held_out import LeftOut, NamePair, held_out_pairs
 from sgflux.world.icons import OBJECT_NAMES
 from sgflux.world.rows import Row, parse_triples, plan_rows
-from sgflux.world.scenes import NoRoomError, WorldScene, sample_scene
+from sgflux.world.scenes import WorldScene, sample_scene
 from sgflux.world.shape_spread import Shapes
 from sgflux.world.streams import SPLITS, Stream, stream_of_split
 
 _ATTEMPTS = 20
+"""Number of scenes that are drawn for a row until one is a new picture."""
 
 
 def write_world(
@@ -219,29 +220,24 @@ def _write_row(
 ) -> SceneExample:
     """Draw a row's picture, one that is not in ``seen`` yet, and write it."""
     excluded = frozenset(held_out) - {row.pair}
-    crowded: NoRoomError | None = None
     for attempt in range(_ATTEMPTS):
-        try:
-            scene = sample_scene(
-                stream_of_split(seed, Stream.ROW, split, index, attempt),
-                triples=row.triples,
-                shape=row.shape,
-                predicate=row.predicate,
-                pair=row.pair,
-                excluded_pairs=excluded,
-                objects=objects,
-                predicates=predicates,
-                resolution=resolution,
-            )
-        except NoRoomError as error:  # the next attempt has other random numbers
-            crowded = error
-            continue
+        scene = sample_scene(
+            stream_of_split(seed, Stream.ROW, split, index, attempt),
+            triples=row.triples,
+            shape=row.shape,
+            predicate=row.predicate,
+            pair=row.pair,
+            excluded_pairs=excluded,
+            objects=objects,
+            predicates=predicates,
+            resolution=resolution,
+        )
         digest = hashlib.sha256(np.ascontiguousarray(scene.image).tobytes()).digest()
         if digest not in seen:
             seen.add(digest)
             break
     else:
-        raise crowded or SgfluxError(
+        raise SgfluxError(
             f"{split} row {index}: {_ATTEMPTS} scenes in a row were pictures that the data set "
             "already has; ask for fewer rows or a higher resolution"
         )

@@ -39,6 +39,10 @@ MIN_VISIBLE, MIN_VISIBLE_CONTAINER = 0.45, 0.3
 """Shares of an icon's area that nothing hides in a scene of a given shape. The second one is of an
 object that something is in, whose opening alone hides about half of it."""
 
+_TRIES = 40_000
+"""Number of random scenes of which :func:`sample_scene` takes the first that has room. Most need
+fewer than ten, and a star of four around a rider needs some hundreds."""
+
 _SUPERSAMPLING = 4
 _MASK_SIZE = 64
 
@@ -102,10 +106,6 @@ def render_relationships(
     return scene
 
 
-class NoRoomError(SgfluxError):
-    """Objects were placed many times, and never with enough room around each."""
-
-
 def sample_scene(
     rng: np.random.Generator,
     *,
@@ -136,8 +136,7 @@ def sample_scene(
 
     Raises:
         SgfluxError: (a ValueError) on unknown names, another number of triples, an excluded
-            ``pair``.
-        NoRoomError: if exclusions leave too few pairs, or no try had room for all objects.
+            ``pair``; if exclusions leave too few pairs, or no try had room for all objects.
     """
     if triples not in range(1, MAX_STATEMENTS + 1):
         raise SgfluxError(f"triples: expected 1 to {MAX_STATEMENTS}, got {triples!r}")
@@ -151,7 +150,7 @@ def sample_scene(
         options = [s for s in shapes_of(triples, twins=False) if has_room(s, predicate or "")]
         shape = options[int(rng.integers(len(options)))]
     sharing = () if shape else tuple(bool(rng.random() < 0.5) for _ in range(triples - 1))
-    for _ in range(200 if shape is None else 2000):
+    for _ in range(_TRIES):
         statement = (
             _sample_statement(rng, sharing, predicate, pair, excluded_pairs, objects, predicates)
             if shape is None
@@ -162,7 +161,7 @@ def sample_scene(
         scene = _render(rng, statement, resolution, demanding=triples > 1, shaped=shape is not None)
         if scene is not None:
             return scene
-    raise NoRoomError(
+    raise SgfluxError(
         f"no room for {triples} triples with predicate={predicate!r}, pair={pair!r} and "
         f"{len(excluded_pairs)} excluded pairs"
         + (f" in the shape {shape.name!r}" if shape else "")
