@@ -332,6 +332,20 @@ def test_the_most_plausible_of_several_candidates_is_drawn() -> None:
     assert means[1] > means[0] + 0.1
 
 
+def test_a_layouts_own_error_is_of_its_objects_alone() -> None:
+    """Padding that counted would choose other boxes for a graph beside a larger one."""
+    built = predictor()
+    batch, alone = (encoder().batch(graphs, torch.device("cpu")) for graphs in (GRAPHS, GRAPHS[2:]))
+    boxes = torch.rand(3, 3, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        errors = built._own_errors(batch, batch, boxes)
+        odd = torch.where(batch.node_mask[..., None], boxes, 9.0)
+        torch.testing.assert_close(built._own_errors(batch, batch, odd), errors)
+        torch.testing.assert_close(built._own_errors(alone, alone, boxes[2:, :2]), errors[2:])
+    assert errors[0] > 0
+    assert errors[1] == 0, "a graph without objects has no box to be wrong about"
+
+
 def test_a_predictor_learns_where_things_are() -> None:
     """Above and below, with a size of each object: what a graph says decides, and not its order."""
     built, graphs, layouts = taught(steps=120)

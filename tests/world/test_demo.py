@@ -50,6 +50,8 @@ def test_presets_are_settings_that_exist(preset: Preset) -> None:
 def test_a_folder_of_the_bundled_adapters_name_is_refused_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Its first stage is a failure here, so that a late refusal does not train for minutes."""
+    monkeypatch.setattr("sgflux.world.demo.write_world", lambda *_, **__: pytest.fail("too late"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "sgflux_adapter.json").write_text("{}")
