@@ -189,25 +189,7 @@ def _rows(results: Results) -> Iterator[HeadlineRow]:
         ("right_if_missing", "Relation right, where one is missing"),
     ):
         yield HeadlineRow(group, label, note, Figure.of(objects.get(key)))
-    told = arms.get(str(Arm.BASE_RELATIONAL), {}).get("all_triples_right") or {}
-    group = "Pictures that show every statement of their item"
-    for size, entry in (graph.get("all_triples_right") or {}).items():
-        label = _NUMBERS.get(size, f"{size} statements")
-        yield HeadlineRow(group, f"{label}, true graph g⁺", "neutral text", Figure.of(entry))
-        note = "told in words: what the base can draw at all"
-        yield HeadlineRow(group, f"{label}, base in words", note, Figure.of(told.get(size)))
-    for kind, own in (results.get("graph_kinds") or {}).items():
-        if "twins" not in kind:
-            continue
-        number, _, rest = kind.partition(" statements")
-        name = _NUMBERS.get(number, f"{number} statements") + rest
-        note = "two objects have one name; these pictures also count above"
-        for arm, told_what in (
-            (Arm.GRAPH, "true graph g⁺"),
-            (Arm.BASE_RELATIONAL, "base in words"),
-        ):
-            figure = Figure.of(own["arms"].get(str(arm), {}).get("all_right"))
-            yield HeadlineRow(group, f"{name}, {told_what}", note, figure)
+    yield from _whole_graph_rows("Pictures that show every statement of their item", results)
 
 
 def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
@@ -228,6 +210,30 @@ def _ranking_rows(group: str, ranking: Results) -> Iterator[HeadlineRow]:
     gap = Figure.of((ranking.get("gap") or {}).get("null_graph"), is_share=False)
     note = "above 0: the graph moves the velocity away from the data's"
     yield HeadlineRow(group, "e(g⁺) less e(∅)", note, gap.negated())
+
+
+def _whole_graph_rows(group: str, results: Results) -> Iterator[HeadlineRow]:
+    """How often a whole graph is drawn, by its size, and again for graphs with twins."""
+    told = {
+        Arm.GRAPH: ("true graph g⁺", "neutral text"),
+        Arm.BASE_RELATIONAL: ("base in words", "told in words: what the base can draw at all"),
+    }
+    arms = results.get("arms", {})
+    by_size = {arm: arms.get(str(arm), {}).get("all_triples_right") or {} for arm in told}
+    kinds = [
+        (size, "", {arm: by_size[arm].get(size) for arm in told}) for size in by_size[Arm.GRAPH]
+    ]
+    for kind, own in (results.get("graph_kinds") or {}).items():
+        if "twins" in kind:
+            size, _, rest = kind.partition(" statements")
+            entries = {arm: own["arms"].get(str(arm), {}).get("all_right") for arm in told}
+            kinds.append((size, rest, entries))
+    for size, rest, entries in kinds:
+        name = _NUMBERS.get(size, f"{size} statements") + rest
+        for arm, (what, note) in told.items():
+            if rest:
+                note = "two objects have one name; these pictures also count above"
+            yield HeadlineRow(group, f"{name}, {what}", note, Figure.of(entries[arm]))
 
 
 def correction_note(entry: Results) -> str:
