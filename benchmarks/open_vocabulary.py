@@ -58,6 +58,7 @@ from result_files import write_json
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.pictures import read_picture, save_picture
 from sgflux.data.prompts import prompt_for, prompts_for_graph
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import derived_seed
 from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
@@ -146,10 +147,14 @@ WORLD: Mapping[str, Any] = {
 """The world of training and test, whose pictures nothing else uses."""
 
 
+VERDICT = ("arm", "row", "holds", "objects", "read")
+"""Keys of a verdict: what was drawn, whether the statement holds, whether both objects are there,
+and the relation that the judge names."""
+
 SHEET = "open_vocabulary.webp"
 """Name of the contact sheet."""
 PER_LINE = 4
-"""Number of test items in each of its lines."""
+"""Number of test items in each of its lines, where there are as many of each word."""
 
 
 @dataclass(frozen=True)
@@ -323,6 +328,23 @@ def draw(
     ]
 
 
+def read_verdicts(path: Path) -> list[dict[str, Any]]:
+    """Return the verdicts of a file.
+
+    Raises:
+        SgfluxError: if they are those of an older version of this measurement.
+    """
+    verdicts: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    lacking = sorted({name for one in verdicts for name in VERDICT if name not in one})
+    if lacking:
+        raise SgfluxError(
+            f"{path} is of an older version of this measurement: its verdicts lack "
+            f"{', '.join(lacking)}; delete this file, so that the pictures are drawn and judged "
+            "again, or give another --folder"
+        )
+    return verdicts
+
+
 def draw_all(
     folder: Path,
     pipeline: SceneGraphFluxPipeline,
@@ -332,9 +354,7 @@ def draw_all(
 ) -> list[dict[str, Any]]:
     """Draw and judge what the folder's file of verdicts lacks; returns its content."""
     path = folder / "verdicts.json"
-    verdicts: list[dict[str, Any]] = []
-    if path.is_file():
-        verdicts = json.loads(path.read_text(encoding="utf-8"))
+    verdicts = read_verdicts(path) if path.is_file() else []
     done = [(one["arm"], one["row"]) for one in verdicts]
     for arm, rows in batches(examples, done, scale.batch_size):
         verdicts += draw(folder, pipeline, judge, examples, arm, rows, scale)
@@ -407,7 +427,7 @@ def relations_read(
 
 
 def figure_rows(examples: Sequence[SceneExample]) -> list[list[int]]:
-    """Return the test rows of each line of the figure: the first ones of each new word."""
+    """Return the test rows of each line of the figure: equally many, the first of each new word."""
     lines = []
     for word in (*HELD_OUT, *SYNONYMS, *OBJECTS):
         group = "held-out objects" if word in OBJECTS else "held-out predicates"
@@ -420,7 +440,8 @@ def figure_rows(examples: Sequence[SceneExample]) -> list[list[int]]:
         ]
         if rows:
             lines.append(rows[:PER_LINE])
-    return lines
+    shared = min(map(len, lines))
+    return [rows[:shared] for rows in lines]
 
 
 def figure(
@@ -570,7 +591,8 @@ def main() -> None:
     verdicts = draw_all(given.folder, pipeline, judge, examples, scale)
     paths, captions = zip(*figure(given.folder, examples, verdicts), strict=True)
     pictures = [read_picture(path)[0] for path in paths]
-    write_sheet(given.figures / SHEET, pictures, captions, columns=2 * PER_LINE, scale=2)
+    columns = 2 * len(figure_rows(examples)[0])
+    write_sheet(given.figures / SHEET, pictures, captions, columns=columns, scale=2)
     record = {
         "command": shlex.join(
             ["python", "benchmarks/open_vocabulary.py", *map(without_folders, sys.argv[1:])]
@@ -593,4 +615,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SgfluxError as error:
+        sys.exit(str(error))

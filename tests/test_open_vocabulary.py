@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from open_vocabulary import (
     ARMS,
     GROUPS,
@@ -28,12 +29,15 @@ from open_vocabulary import (
     groups,
     picture_of,
     prepare,
+    read_verdicts,
     relations_read,
     told,
 )
+from result_files import write_json
 
 from sgflux.data.examples import read_examples
 from sgflux.data.pictures import read_picture
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
@@ -127,6 +131,15 @@ def judged() -> list[dict[str, Any]]:
     ]
 
 
+def test_verdicts_of_an_older_version_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    path, verdicts = tmp_path / "verdicts.json", judged()
+    write_json(path, verdicts)
+    assert read_verdicts(path) == verdicts
+    write_json(path, [{name: one[name] for name in one if name != "read"} for one in verdicts])
+    with pytest.raises(SgfluxError, match=r"verdicts\.json .* lack read; delete .* give"):
+        read_verdicts(path)
+
+
 def test_the_tables_show_each_arm_in_its_column() -> None:
     verdicts = judged()
     found = groups(ITEMS, verdicts)
@@ -151,6 +164,9 @@ def test_the_tables_show_each_arm_in_its_column() -> None:
 
 def test_the_figure_has_a_line_for_each_new_word_and_says_what_the_judge_reads() -> None:
     assert figure_rows(ITEMS) == [[2], [1], [3]], "behind, pushing, dog"
+    more = [*ITEMS, example("horse, behind, man", number=6)]
+    assert figure_rows(more) == [[2], [1], [3]], "columns would shift below a longer line"
+    assert figure_rows([*ITEMS, *ITEMS]) == [[2, 8], [1, 7], [3, 9]]
     entries = figure(Path("run"), ITEMS, judged())
     assert len(entries) == 6
     assert entries[:2] == [
