@@ -40,8 +40,8 @@ MIN_VISIBLE, MIN_VISIBLE_CONTAINER = 0.45, 0.3
 object that something is in, whose opening alone hides about half of it."""
 
 _TRIES = 40_000
-"""Number of random scenes of which :func:`sample_scene` takes the first that has room. Most need
-fewer than ten, and a star of four around a rider needs some hundreds."""
+"""Number of random scenes of which :func:`sample_scene` takes the first that has room. Of 24,000
+scenes of one to four statements, the one with the least room needed 1,519."""
 
 _SUPERSAMPLING = 4
 _MASK_SIZE = 64

@@ -93,9 +93,9 @@ def asks_for_shards(environment: Mapping[str, str] | None = None) -> bool:
 def weights_in_every_process() -> AbstractContextManager[None]:
     """A context in which the launcher's ``--use_fsdp`` does not leave models without weights.
 
-    By its default ``fsdp_cpu_ram_efficient_loading``, transformers leaves it to a wrapper, which is
-    not used here, to send what it reads in the first process alone. That was once all weights of
-    the text encoders; with transformers 5.24 it is what their files lack.
+    By its default ``fsdp_cpu_ram_efficient_loading``, transformers 5.24 leaves weights that a file
+    lacks without values in all processes but the first: a wrapper, which is not used here, is to
+    send them. Weights that the file has are read in every process (tried with two processes).
     """
     return patch_environment(**{_RAM_EFFICIENT: "false"}) if asks_for_shards() else nullcontext()
 
