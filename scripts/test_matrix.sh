@@ -84,7 +84,7 @@ venv=$folder/venv
 "$venv/bin/python" -m pip install --quiet --force-reinstall --no-deps "$root"
 echo "$what: $("$venv/bin/python" --version)"
 "$venv/bin/python" -m pip freeze |
-    grep -iE '^(torch|transformers|diffusers|peft|accelerate|numpy|tokenizers|tyro)=='
+    grep -iE '^(torch|transformers|diffusers|peft|accelerate|numpy|scipy|msgspec|nicegui|tyro)=='
 
 cd "$root"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PATH="$venv/bin:$PATH"

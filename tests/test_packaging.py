@@ -68,6 +68,12 @@ def test_pip_never_downgrades_torch() -> None:
     assert transformers == "transformers>=5.23,<6"
 
 
+def test_each_dependency_is_listed_once() -> None:
+    """Of two entries, scripts/test_matrix.sh tries one, and a change of one leaves the other."""
+    names = [re.split(r"[^\w-]", entry)[0] for entry in PROJECT["project"]["dependencies"]]
+    assert len(names) == len(set(names))
+
+
 def test_make_takes_pips_choice_of_torch_unless_it_is_told_one() -> None:
     assert 'install --quiet "torch>=2.8" \n' in make("lint")
     assert 'install --quiet "torch==2.9.1" --index-url X\n' in make(

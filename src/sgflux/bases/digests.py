@@ -174,6 +174,6 @@ def _stamp(path: Path) -> tuple[str, int, int, int, int]:
 
 def _known(path: Path) -> dict[str, str]:
     """The digests remembered; a file that is no such table is as good as none."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, msgspec.MsgspecError):
         return msgspec.json.decode(path.read_bytes(), type=dict[str, _Digest])
     return {}
