@@ -19,6 +19,20 @@ from sgflux.flow_matching import (
     sigma_grid,
     velocity_target,
 )
+from sgflux.settings.flow import Band
+
+
+def test_a_share_of_the_levels_lies_in_the_band_and_the_rest_everywhere() -> None:
+    generator = torch.Generator().manual_seed(0)
+    band = Band(0.2, 0.3, 0.5)
+    sigma = sample_sigmas(8000, t_min=0.1, band=band, generator=generator)
+    inside = ((sigma >= 0.2) & (sigma <= 0.3)).float().mean().item()
+    assert inside == pytest.approx(0.5 + 0.5 / 9, abs=0.02)
+    assert sigma.min() < 0.12
+    assert sigma.max() > 0.98
+    none = sample_sigmas(9, band=Band(0.2, 0.3, 0.0), generator=generator.manual_seed(1))
+    plain = sample_sigmas(9, generator=generator.manual_seed(1))
+    assert torch.equal(none, plain)
 
 
 def test_the_grid_is_the_middles_of_equal_parts() -> None:

@@ -18,7 +18,7 @@ import math
 import torch
 from torch import Tensor
 
-from sgflux.settings.flow import SigmaScheme
+from sgflux.settings.flow import Band, SigmaScheme
 
 SCHNELL_STEPS = 4
 """Euler steps that FLUX.1-schnell was distilled to."""
@@ -89,6 +89,7 @@ def sample_sigmas(
     t_min: float = 0.0,
     t_max: float = 1.0,
     shift: float = 1.0,
+    band: Band | None = None,
     generator: torch.Generator,
 ) -> Tensor:
     """Draw one noise level for each of ``n`` examples.
@@ -103,6 +104,7 @@ def sample_sigmas(
         t_max: Highest sigma, <= 1.
         shift: Shift of :func:`shifted` towards noise, > 0, applied before the stretching.
             Without effect on ``schnell``'s levels, which are fixed.
+        band: Levels from which some of the examples have theirs; None: no example has.
         generator: CPU generator, the only source of randomness.
 
     Returns:
@@ -122,7 +124,11 @@ def sample_sigmas(
         unit = torch.sigmoid(torch.randn(n, generator=generator, dtype=torch.float32))
     else:
         raise ValueError(f"scheme must be 'uniform', 'logit_normal' or 'schnell', got {scheme!r}")
-    return t_min + (t_max - t_min) * shifted(unit, shift)
+    levels = t_min + (t_max - t_min) * shifted(unit, shift)
+    if band is None:
+        return levels
+    within = band.low + (band.high - band.low) * torch.rand(n, generator=generator)
+    return torch.where(torch.rand(n, generator=generator) < band.share, within, levels)
 
 
 def schnell_sigmas(*, t_min: float = 0.0, t_max: float = 1.0) -> Tensor:

@@ -17,7 +17,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
 from sgflux.bases.flux1.graph_block import rotated
-from sgflux.bases.flux1.latents import coverage, image_ids, place_ids
+from sgflux.bases.flux1.latents import coverage, image_ids, place_ids, token_places
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.data.boxes import Box, Layout
 from sgflux.errors import SgfluxError
@@ -50,6 +50,7 @@ EVERYTHING = {
     "read_boxes": True,
     "box_positions": True,
     "box_attention": True,
+    "box_map": True,
     "predict_layout": True,
 }
 
@@ -188,10 +189,10 @@ def test_tokens_of_a_place_are_turned_as_diffusers_turns_image_tokens(
     assert torch.equal(rotated(states, nowhere), states)
 
 
-@pytest.fixture(params=["box_positions", "box_attention"])
+@pytest.fixture(params=[("box_positions",), ("box_attention",), ("box_attention", "box_map")])
 def places(request: pytest.FixtureRequest, flux_folder: Path, names: NameFeatures) -> Any:
     """A model that gives triples places or regions and reads no boxes beside."""
-    settings = {"kind": "native", "hidden_dim": 16, request.param: True}
+    settings = {"kind": "native", "hidden_dim": 16, **dict.fromkeys(request.param, True)}
     model = make_model(flux_folder, names, encoder=settings)
 
     def velocity(inputs: FluxInputs, layouts: list[Layout | None] | None) -> Tensor:
@@ -218,6 +219,44 @@ def test_places_move_the_picture_of_their_own_graph_alone_and_no_gate_no_picture
     # Without any known box nothing is placed.
     unknown: Layout = (None, None)
     torch.testing.assert_close(velocity(inputs, [unknown, None, None]), without)
+
+
+def test_the_map_tells_an_image_token_which_part_of_which_object_it_shows(
+    flux_folder: Path, names: NameFeatures, inputs: FluxInputs
+) -> None:
+    settings = {"kind": "native", "hidden_dim": 16, "box_attention": True, "box_map": True}
+    model = make_model(flux_folder, names, encoder=settings)
+    box_map, network = model.flux.conditioner.box_map, model.flux.network
+    assert box_map is not None
+    state = network.embed(inputs)
+    # Two boxes of two by two image tokens, of the four rows and six columns, and one across both.
+    left = Box.from_center((1 / 6, 1 / 4), 2 / 6, 2 / 4)
+    right = Box.from_center((5 / 6, 3 / 4), 2 / 6, 2 / 4)
+    graphs = [GRAPHS[2], SceneGraph.null(), GRAPHS[2]]
+    features = model.features(graphs, [(left, right), None, None])
+    with torch.no_grad():
+        painted = box_map(features, network=network, state=state).view(3, 4, 6, -1)
+    assert not painted[1:].any(), "an example without boxes gets nothing from another one's"
+    own = painted[0, :2, :2].flatten(0, 1)
+    assert len(own.unique(dim=0)) == 4, "each part of an object has features of its own"
+    assert not torch.allclose(own, painted[0, 2:, 4:].flatten(0, 1), atol=1e-3)
+    # As a box moves by a token, what is painted moves along.
+    moved = (left._replace(left=left.left + 1 / 6), right)
+    features = model.features([GRAPHS[2]], [moved])
+    with torch.no_grad():
+        shifted = box_map(features, network=network, state=state).view(4, 6, -1)
+    assert shifted[:, 0].abs().max() < 1e-6, "no box reaches there any more"
+    assert not torch.allclose(shifted[:2, 1], painted[0, :2, 1], atol=1e-3)
+    torch.testing.assert_close(box_map.gated(painted, 0), torch.zeros_like(painted))
+
+
+def test_the_centers_of_image_tokens_lie_in_the_middle_of_their_places() -> None:
+    centers = token_places(24, last=image_ids(4, 6)[-1])
+    assert centers[0].tolist() == pytest.approx([1 / 12, 1 / 8])
+    assert centers[-1].tolist() == pytest.approx([11 / 12, 7 / 8])
+    tiny = torch.cat([centers, torch.full((24, 2), 1e-3)], dim=-1)
+    shares = coverage(tiny[None], tokens=24, last=image_ids(4, 6)[-1])[0]
+    assert torch.equal(shares > 0, torch.eye(24, dtype=torch.bool))
 
 
 def test_places_are_those_of_three_tokens_of_a_triple(flux_folder: Path, inputs: Any) -> None:

@@ -47,8 +47,8 @@ class State(NamedTuple):
         image_rotary_emb: Positions of all tokens.
         concepts: Concept tokens that look on; None without any.
         last_position: Position of the last image token in the family's own ids, from which
-            :meth:`Network.rotary_at` and :meth:`Network.coverage` know the grid; None in a family
-            without positions.
+            :meth:`Network.rotary_at`, :meth:`Network.coverage` and :meth:`Network.image_places`
+            know the grid; None in a family without positions.
     """
 
     hidden_states: Tensor
@@ -223,6 +223,16 @@ class Network(Protocol):
             state: State of :meth:`embed`.
             boxes: Boxes (center x, center y, width, height) in shares of the picture's sides,
                 (B, G, 4).
+
+        Raises:
+            SgfluxError: if the family has no positions.
+        """
+
+    def image_places(self, state: State) -> Tensor:
+        """Centers (x, y) of the image tokens in shares of the picture's sides, (S, 2) float32.
+
+        Args:
+            state: State of :meth:`embed`.
 
         Raises:
             SgfluxError: if the family has no positions.

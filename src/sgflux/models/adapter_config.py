@@ -119,6 +119,7 @@ class AdapterConfig:
             blocks=self.block_end - self.block_start,
             graph_mode=self.graph_mode,
             tokens_per_triple=self.tokens_per_triple,
+            box_map=bool(self.encoder.get("box_map")),
             device=device,
         )
 

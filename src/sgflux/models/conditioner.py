@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from sgflux.bases.base import Network, State
 from sgflux.errors import SgfluxError
+from sgflux.models.box_map import BoxMap
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.settings.adapter import GraphMode
 
@@ -35,6 +36,7 @@ class Conditioner(nn.Module):
         blocks: int,
         graph_mode: GraphMode = "token",
         tokens_per_triple: int = 3,
+        box_map: bool = False,
         gate_init: float = 0.0,
         device: torch.device | None = None,
     ) -> None:
@@ -49,6 +51,8 @@ class Conditioner(nn.Module):
             tokens_per_triple: Number of graph tokens made of each local row (in token mode). Three
                 leave the roles apart: a word of the prompt finds its own subject or object among
                 the keys.
+            box_map: Also add a :class:`~sgflux.models.box_map.BoxMap` to the image stream (in token
+                mode).
             gate_init: Initial value of the gates; anything but 0 gives up the identity.
             device: Device of the weights; None: torch's default.
 
@@ -74,6 +78,11 @@ class Conditioner(nn.Module):
             self.graph_local_proj = nn.Linear(local_dim, tokens_per_triple * inner_dim, **options)
             self.graph_global_proj = nn.Linear(global_dim, inner_dim, **options)
             self.gate_image, self.gate_text = gate(), gate()
+            self.box_map = (
+                BoxMap(local_dim=local_dim, inner_dim=inner_dim, blocks=blocks, device=device)
+                if box_map
+                else None
+            )
         else:
             self.graph_global_to_temb = nn.Linear(global_dim, inner_dim, **options)
             self.gate_temb = gate()

@@ -26,6 +26,7 @@ from sgflux.bases.families import network_of
 from sgflux.bases.memory.offload import BlockOffload
 from sgflux.bases.memory.recomputation import Recompute, Within
 from sgflux.models.block_range import check_concept_blocks, validate_block_range
+from sgflux.models.box_map import BoxMap
 from sgflux.models.conditioner import Conditioner
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.prefix_state import PrefixState
@@ -226,6 +227,8 @@ class ConditionedFlux(nn.Module):
         tokens: Tensor | None = None
         rotary: Rotary | None = None
         bias: Tensor | None = None
+        painted: Tensor | None = None
+        box_map: BoxMap | None = None
         tembs = [state.temb] * (self.block_end - self.block_start)
         if graph is not None:
             self.conditioner.check(graph, batch=len(state.hidden_states))
@@ -239,6 +242,8 @@ class ConditionedFlux(nn.Module):
                 if (places := self.conditioner.places(graph)) is not None:
                     rotary = self.network.rotary_at(state, *places)
                 bias = self.conditioner.attention_bias(graph, network=self.network, state=state)
+                if (box_map := self.conditioner.box_map) is not None:
+                    painted = box_map(graph, network=self.network, state=state)
 
         # The chosen blocks, with the graph in them.
         for number, temb in enumerate(tembs):
@@ -253,6 +258,9 @@ class ConditionedFlux(nn.Module):
                     rotary=rotary,
                     bias=bias,
                 )
+            if box_map is not None and painted is not None:
+                image = state.hidden_states + box_map.gated(painted, number).to(state.temb.dtype)
+                state = state._replace(hidden_states=image)
             watched = scores if index <= last_watched else None
             state, tokens = self._block(index, state._replace(temb=temb), run, side, scores=watched)
 

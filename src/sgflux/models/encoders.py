@@ -23,11 +23,14 @@ class _Native(msgspec.Struct, tag_field="kind", tag="native", forbid_unknown_fie
     read_boxes: bool = False
     box_positions: bool = False
     box_attention: bool = False
+    box_map: bool = False
     predict_layout: bool = False
 
     def __post_init__(self) -> None:
         if self.predict_layout and not any(getattr(self, name) for name in BOX_SETTINGS):
             raise ValueError(f"predict_layout needs {' or '.join(BOX_SETTINGS)}")
+        if self.box_map and not self.box_attention:
+            raise ValueError("box_map needs box_attention")
 
 
 class _CGIP(msgspec.Struct, tag_field="kind", tag="cgip", forbid_unknown_fields=True, kw_only=True):

@@ -204,6 +204,7 @@ class NativeGraphEncoder(nn.Module):
         read_boxes: bool = False,
         box_positions: bool = False,
         box_attention: bool = False,
+        box_map: bool = False,
         layout: LayoutPredictor | None = None,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
     ) -> None:
@@ -221,6 +222,7 @@ class NativeGraphEncoder(nn.Module):
             read_boxes: Add features of an object's box to its node, from zero-initialised weights.
             box_positions: Give each triple the places of its objects' boxes.
             box_attention: Give each triple the regions of its objects' boxes.
+            box_map: Say in :meth:`config` that the adapter draws a map of these regions, too.
             layout: Predictor of boxes; None: there is none.
             vocabulary: makes predicates canonical; other words are taken as they are.
 
@@ -257,6 +259,7 @@ class NativeGraphEncoder(nn.Module):
         )
         self.pool = nn.Linear(4 * hidden_dim, hidden_dim)
         self.box_positions, self.box_attention, self.layout = box_positions, box_attention, layout
+        self.box_map = box_map
         self.box_in: nn.Linear | None = None
         if read_boxes:
             with torch.random.fork_rng(devices=[]):
@@ -280,6 +283,7 @@ class NativeGraphEncoder(nn.Module):
             **({"read_boxes": True} if self.box_in is not None else {}),
             **({"box_positions": True} if self.box_positions else {}),
             **({"box_attention": True} if self.box_attention else {}),
+            **({"box_map": True} if self.box_map else {}),
             **({"predict_layout": True} if self.layout is not None else {}),
         }
 

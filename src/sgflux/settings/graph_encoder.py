@@ -17,10 +17,10 @@ from sgflux.settings.checks import (
 from sgflux.settings.flat import Input
 
 EncoderKind = Literal["native", "cgip"]
-BOX_SETTINGS = ("read_boxes", "box_positions", "box_attention")
+BOX_SETTINGS = ("read_boxes", "box_positions", "box_attention", "box_map")
 """Settings by which boxes reach the model, each in its way."""
 
-BOX_SETTINGS_OF_TOKENS = ("box_positions", "box_attention")
+BOX_SETTINGS_OF_TOKENS = ("box_positions", "box_attention", "box_map")
 """Those of them that concern the three graph tokens of a triple."""
 
 _OWN = (
@@ -69,6 +69,9 @@ class GraphEncoderSettings:
     box_attention: bool = False
     """Let each image token attend to the graph's tokens only as far as it lies in the boxes of
     their objects, as far as boxes are known."""
+    box_map: bool = False
+    """Tell each image token which objects' boxes it lies in, and at which place within them, as far
+    as boxes are known. The setting needs --box-attention."""
     boxes_dropout: Share = 0.5
     """Probability that an example is read without its boxes in training, so that the adapter also
     draws without any. The setting belongs to --read-boxes, --box-positions and --box-attention."""
@@ -85,6 +88,8 @@ class GraphEncoderSettings:
         else:
             when = "with the cgip graph encoder, which stays as published"
             expect_defaults(self, when, *_OWN)
+        if self.box_map and not self.box_attention:
+            raise ConfigError("box_map needs box_attention: both read the same regions")
         if (self.oov == "map") != (self.oov_map is not None):
             raise ConfigError("oov 'map' and oov_map belong together: give both or neither")
         if self.graph_encoder == "cgip" and self.cgip_ckpt is None:

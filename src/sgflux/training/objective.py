@@ -184,6 +184,15 @@ class FlowMatchingObjective:
                 )
         return flow_matching_loss(velocity, base)
 
+    @property
+    def asked_at_least(self) -> list[int]:
+        """Places of the examples for which a term must run the base, even if it needs none.
+
+        Processes that share the base's weights must call it equally often, or they wait for each
+        other forever: there it is the first example, and none elsewhere.
+        """
+        return [0] if self._model.flux.is_shared else []
+
     @torch.no_grad()
     def base_velocity(self, batch: Batch) -> Tensor:
         """The velocity of the base without the adapter, packed, (B, S, c'), without gradient.

@@ -155,6 +155,7 @@ class OptimizerSteps:
                 t_min=self._flow.t_min,
                 t_max=self._flow.t_max,
                 sigma_shift=self._data.sigma_shift_of(rows),
+                band=self._flow.band,
                 boxes=self._data.boxes,
                 generator=generator_for(self._seed, "batch", number, 0),
             ).to(processes.device)

@@ -27,8 +27,9 @@ DATA, BASE = 5.0, 1.0
 class Objective:
     """A base whose velocity is BASE, and data whose velocity is DATA; it counts its examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asked_at_least: list[int] | None) -> None:
         self.passes = 0
+        self.asked_at_least = asked_at_least or []
 
     def base_velocity(self, batch: Batch) -> Tensor:
         self.passes += len(batch.graphs)
@@ -38,15 +39,25 @@ class Objective:
         return torch.full((len(batch.graphs), 2, 1), DATA)
 
 
-def loss_of(scale: float, velocity: Tensor, graphs: tuple[SceneGraph, ...]) -> tuple[Tensor, int]:
-    """The loss of a term with this scale, and how many examples the base reads."""
-    rows = torch.zeros(len(graphs), 1, 1)
-    batch = Batch(graphs=graphs, latents=rows, noise=rows, sigma=rows, text={"hidden": rows})
-    objective = Objective()
+def loss_of(
+    scale: float,
+    velocity: Tensor,
+    graphs: tuple[SceneGraph, ...],
+    *,
+    scale_from: float = 0.0,
+    asked_at_least: list[int] | None = None,
+) -> tuple[Tensor, int]:
+    """The loss of a term with this scale, and how many examples the base reads.
+
+    The noise levels of the examples are 0, 0.1, 0.2 and so on.
+    """
+    rows, sigma = torch.zeros(len(graphs), 1, 1), torch.arange(len(graphs)) / 10
+    batch = Batch(graphs=graphs, latents=rows, noise=rows, sigma=sigma, text={"hidden": rows})
+    objective = Objective(asked_at_least=asked_at_least)
     errors = flow_matching_loss(velocity, objective.target(batch))
     branches = SimpleNamespace(velocity=velocity[None], errors=errors[None])
     step: Any = SimpleNamespace(batch=batch, objective=objective, branches=branches)
-    loss, _ = FlowMatching(scale)(step)
+    loss, _ = FlowMatching(scale, scale_from=scale_from)(step)
     return loss, objective.passes
 
 
@@ -74,6 +85,33 @@ def test_an_example_without_a_graph_learns_the_data() -> None:
     # The one with a graph: its target is 5 + 0.5 * (5 - 1) = 7; the other one has no error.
     assert loss.item() == pytest.approx(4 / 2)
     assert loss_of(2.0, velocity[:1], (SceneGraph.null(),))[1] == 0
+
+
+def test_examples_with_less_noise_than_the_scale_is_for_learn_the_data() -> None:
+    velocity = torch.full((3, 2, 1), DATA)
+    loss, passes = loss_of(2.0, velocity, (RIDING,) * 3, scale_from=0.2)
+    assert passes == 1
+    # Only the target of the last one is 5 + 0.5 * (5 - 1) = 7.
+    assert loss.item() == pytest.approx(4 / 3)
+
+
+def test_processes_that_share_the_base_call_it_in_each_step() -> None:
+    """One that does not would leave the others waiting for its part of the weights."""
+    velocity, nobody = torch.full((1, 2, 1), DATA), (SceneGraph.null(),)
+    loss, passes = loss_of(2.0, velocity, nobody, asked_at_least=[0])
+    assert (loss.item(), passes) == (0, 1)
+    assert loss_of(1.0, velocity, nobody, asked_at_least=[0])[1] == 0
+
+
+def test_settings_of_noise_levels_that_cannot_be_or_have_no_effect_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"flow_scale_from .* with flow_scale 1"):
+        FlowSettings(flow_scale_from=0.5)
+    with pytest.raises(ConfigError, match=r"band_min .* without band_share"):
+        FlowSettings(band_min=0.3)
+    with pytest.raises(ConfigError, match=r"got 0\.15 and 0\.65 between 0\.4 and 1"):
+        FlowSettings(band_share=0.5, t_min=0.4)
+    with pytest.raises(ConfigError, match="whose levels are fixed"):
+        FlowSettings(band_share=0.5, sigma_scheme="schnell")
 
 
 def test_the_estimate_counts_the_bases_forward_pass() -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Box, Layout
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.checks import ConfigError
 from sgflux.settings.losses import WordsSettings
@@ -25,8 +26,9 @@ GRAPHS = (RIDING, SceneGraph.null(), RIDING)
 class Base:
     """A base whose velocity is its text, in place of the objective; it counts its examples."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, asked_at_least: list[int] | None) -> None:
         self.passes = 0
+        self.asked_at_least = asked_at_least or []
 
     def base_velocity(self, batch: Batch) -> Tensor:
         self.passes += len(batch.graphs)
@@ -34,12 +36,19 @@ class Base:
 
 
 def loss_of(
-    scale: float, *, velocity: Tensor, graphs: tuple[SceneGraph, ...] = GRAPHS
+    scale: float,
+    *,
+    velocity: Tensor,
+    graphs: tuple[SceneGraph, ...] = GRAPHS,
+    layouts: tuple[Layout | None, ...] | None = None,
+    asked_at_least: list[int] | None = None,
 ) -> tuple[float, int]:
     """The loss for own texts of 1 and stated ones of 3, and how many examples the base reads."""
     own, stated = torch.full((len(graphs), 1, 1), 1.0), torch.full((len(graphs), 1, 1), 3.0)
-    batch = Batch(graphs=graphs, latents=own, noise=own, sigma=own, text={"hidden": own})
-    base = Base()
+    batch = Batch(
+        graphs=graphs, latents=own, noise=own, sigma=own, text={"hidden": own}, layouts=layouts
+    )
+    base = Base(asked_at_least=asked_at_least)
     term = Words(WordsSettings(words_scale=scale), sources=None)  # type: ignore[arg-type]
     parts: Any = SimpleNamespace(captions=lambda _: {"hidden": stated})
     branches = SimpleNamespace(velocity=velocity[None])
@@ -68,6 +77,26 @@ def test_a_single_example_with_a_graph_has_the_scale_itself() -> None:
     target = torch.tensor([4.0, 1.0]).view(2, 1, 1)
     assert loss_of(1.5, velocity=target, graphs=(RIDING, SceneGraph.null()))[0] == 0
     assert loss_of(1.5, velocity=target[1:], graphs=(SceneGraph.null(),)) == (0, 1)
+
+
+def test_the_base_teaches_only_the_examples_that_are_read_without_boxes() -> None:
+    """It does not know the boxes; a pass for the others would be lost time."""
+    boxes: Layout = (Box(0.1, 0.1, 0.4, 0.4), None)
+    layouts = (boxes, None, None)
+    wrong = torch.tensor([9.0, 1.0, 3.0]).view(3, 1, 1)
+    assert loss_of(1.0, velocity=wrong, layouts=layouts) == (0, 2)
+    # The mean is over the whole batch.
+    assert loss_of(1.0, velocity=wrong + 3, layouts=layouts)[0] == pytest.approx(2 * 9 / 3)
+    assert loss_of(1.0, velocity=wrong, layouts=(boxes,) * 3) == (0, 0)
+
+
+def test_processes_that_share_the_base_call_it_in_each_step() -> None:
+    """One that does not would leave the others waiting for its part of the weights."""
+    boxes: Layout = (Box(0.1, 0.1, 0.4, 0.4), None)
+    wrong = torch.full((3, 1, 1), 9.0)
+    assert loss_of(1.0, velocity=wrong, layouts=(boxes,) * 3, asked_at_least=[0]) == (0, 1)
+    null = (SceneGraph.null(),)
+    assert loss_of(1.5, velocity=wrong[:1] / 9, graphs=null, asked_at_least=[0]) == (0, 2)
 
 
 def test_the_estimate_counts_the_bases_forward_passes() -> None:

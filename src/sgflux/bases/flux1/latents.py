@@ -69,6 +69,24 @@ def place_ids(centers: Tensor, placed: Tensor, *, last: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(places[..., :1]), places], dim=-1)
 
 
+def token_places(tokens: int, *, last: Tensor) -> Tensor:
+    """Centers (x, y) of image tokens in shares of the picture's sides, (S, 2) float32.
+
+    Args:
+        tokens: Number of image tokens, S.
+        last: Position of the last image token, (3,).
+    """
+    rows, columns = (last[1:] + 1).float()
+    row, column = _rows_and_columns(tokens, columns)
+    return torch.stack([(column + 0.5) / columns, (row + 0.5) / rows], dim=-1)
+
+
+def _rows_and_columns(tokens: int, columns: Tensor) -> tuple[Tensor, Tensor]:
+    place = torch.arange(tokens, device=columns.device)
+    row = torch.div(place, columns, rounding_mode="floor")
+    return row, place - row * columns
+
+
 def coverage(boxes: Tensor, *, tokens: int, last: Tensor) -> Tensor:
     """Which share of each image token's place lies in each box, (B, G, S) float32.
 
@@ -79,9 +97,7 @@ def coverage(boxes: Tensor, *, tokens: int, last: Tensor) -> Tensor:
         last: Position of the last image token, (3,).
     """
     rows, columns = (last[1:] + 1).float()
-    place = torch.arange(tokens, device=boxes.device)
-    row = torch.div(place, columns, rounding_mode="floor")
-    column = place - row * columns
+    row, column = _rows_and_columns(tokens, columns)
     center_x, center_y, width, height = boxes.float()[..., None].unbind(-2)
 
     def inside(center: Tensor, length: Tensor, count: Tensor, start: Tensor) -> Tensor:

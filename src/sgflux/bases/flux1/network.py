@@ -24,6 +24,7 @@ from sgflux.bases.flux1.latents import (
     pack_latents,
     place_ids,
     text_ids,
+    token_places,
     unpack_latents,
 )
 from sgflux.bases.memory.compilation import allow_variants
@@ -250,6 +251,11 @@ class FluxNetwork:
         assert state.last_position is not None, "FLUX.1 has positions"
         share = coverage(boxes, tokens=state.hidden_states.shape[1], last=state.last_position)
         return F.pad(share, (state.encoder_hidden_states.shape[1], 0), value=1.0)
+
+    def image_places(self, state: State) -> Tensor:
+        """See :class:`~sgflux.bases.base.Network`."""
+        assert state.last_position is not None, "FLUX.1 has positions"
+        return token_places(state.hidden_states.shape[1], last=state.last_position)
 
     def velocity(self, state: State) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""

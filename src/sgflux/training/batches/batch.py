@@ -18,6 +18,7 @@ from sgflux.data.cache.arrays import TrainingArrays
 from sgflux.data.prompts import PROMPT_KINDS, PromptKind
 from sgflux.flow_matching import sample_sigmas
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.settings.flow import Band
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def draw_batch(
     t_min: float,
     t_max: float,
     sigma_shift: float = 1.0,
+    band: Band | None = None,
     boxes: BoxReading | None = None,
     generator: torch.Generator,
 ) -> Batch:
@@ -154,6 +156,7 @@ def draw_batch(
         t_max: Highest sigma.
         sigma_shift: Shift of sigma towards noise, as :func:`sgflux.flow_matching.sample_sigmas` has
             it.
+        band: Noise levels from which some of the examples have theirs; None: no example has.
         boxes: Boxes that the graph encoder reads; None: it reads none.
         generator: Only source of randomness.
     """
@@ -168,6 +171,7 @@ def draw_batch(
         t_min=t_min,
         t_max=t_max,
         shift=sigma_shift,
+        band=band,
         generator=generator,
     )
     weights = torch.tensor([float(prompt_weights.get(kind, 0.0)) for kind in PROMPT_KINDS])

@@ -14,6 +14,7 @@ from sgflux.graphs.predicates import CGIP_PREDICATES, vocabulary_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.bundle_folder import find_training_adapter
 from sgflux.settings.data import DataSettings
+from sgflux.settings.flow import FlowSettings
 from sgflux.settings.graph_encoder import EncoderKind, GraphEncoderSettings
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.validation import SelectBy
@@ -135,18 +136,18 @@ def with_terms(
     seed: int,
     vocabulary: Path | None,
     say: Say,
-    flow_scale: float = 1.0,
+    flow: FlowSettings | None = None,
 ) -> Splits:
     """The same data with the terms of a loss, and with the digests of the files that they read.
 
-    ``flow_scale`` is that of :class:`~sgflux.settings.flow.FlowSettings`.
+    ``flow`` has the settings of plain flow matching; None: its defaults.
 
     Raises:
         SgfluxError: if a term does not fit the data.
     """
     known = vocabulary_of(vocabulary)
     sources = Sources(examples=splits.train, seed=seed, vocabulary=known, say=say)
-    terms = read_terms(losses, sources, flow_scale=flow_scale)
+    terms = read_terms(losses, sources, flow=flow)
     files: dict[str, Path] = {}
     for term in terms:
         files |= term.needs().files

@@ -38,7 +38,7 @@ def read_data(config: TrainConfig, *, say: Say) -> Splits:
         seed=seed,
         vocabulary=vocabulary,
         say=say,
-        flow_scale=config.flow.flow_scale,
+        flow=config.flow,
     )
     allow_download = config.model.allow_download
     return with_training_adapter(

@@ -15,7 +15,7 @@ class FlowMatching:
     """The mean over the batch of :func:`~sgflux.models.errors.flow_matching_loss`.
 
     With a scale s other than 1 the target of an example with a graph is moved by what the graph
-    makes of the base's velocity so far:
+    makes of the base's velocity so far, if its noise is not less than the scale is meant for:
 
         target = (noise - latents) + (1 - 1 / s) * (velocity - base's velocity under its own text)
 
@@ -31,9 +31,9 @@ class FlowMatching:
     schedule = Schedule()
     figures: Mapping[str, str | None] = {}
 
-    def __init__(self, scale: float = 1.0) -> None:
-        """Keep the scale, at least 1."""
-        self._scale = scale
+    def __init__(self, scale: float = 1.0, *, scale_from: float = 0.0) -> None:
+        """Keep the scale, at least 1, and the lowest sigma at which it applies."""
+        self._scale, self._from = scale, scale_from
 
     def needs(self) -> Needs:
         """With a scale, a forward pass of the base in each step."""
@@ -46,12 +46,21 @@ class FlowMatching:
     def __call__(self, step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The error of branch 0."""
         errors = step.branches.errors[0]
-        told = [place for place, graph in enumerate(step.batch.graphs) if not graph.is_null]
-        if self._scale == 1 or not told:
+        levels = step.batch.sigma.tolist()
+        told = [
+            place
+            for place, graph in enumerate(step.batch.graphs)
+            if not graph.is_null and levels[place] >= self._from
+        ]
+        chosen = told or step.objective.asked_at_least
+        if self._scale == 1 or not chosen:
             return errors.mean(), {}
-        own = step.batch.select(told)
+        own = step.batch.select(chosen)
+        base = step.objective.base_velocity(own).float()
+        if not told:
+            return errors.mean(), {}
         places = torch.tensor(told, device=errors.device)
         velocity = step.branches.velocity[0][places].float()
-        change = velocity.detach() - step.objective.base_velocity(own).float()
+        change = velocity.detach() - base
         target = step.objective.target(own).float() + (1 - 1 / self._scale) * change
         return errors.index_copy(0, places, flow_matching_loss(velocity, target)).mean(), {}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sgflux.errors import SgfluxError
+from sgflux.settings.flow import FlowSettings
 from sgflux.settings.losses import (
     AnchorSettings,
     LayoutSettings,
@@ -33,13 +34,15 @@ TERMS: dict[type, Callable[[Any, Sources], Term]] = {
 """Settings of a term -> the term. Terms are summed in this order."""
 
 
-def read_terms(losses: LossSettings, sources: Sources, *, flow_scale: float = 1.0) -> list[Term]:
+def read_terms(
+    losses: LossSettings, sources: Sources, *, flow: FlowSettings | None = None
+) -> list[Term]:
     """The terms of a run: flow matching, and every term whose weight is not 0.
 
     Args:
         losses: Settings of the terms.
         sources: Data that a term may look at.
-        flow_scale: Scale of the graph's effect in plain flow matching.
+        flow: Settings of plain flow matching; None: the defaults.
 
     Raises:
         SgfluxError: if the table and the settings do not have the same terms, or as the terms.
@@ -54,7 +57,10 @@ def read_terms(losses: LossSettings, sources: Sources, *, flow_scale: float = 1.
     terms = [
         make(settings[kind], sources) for kind, make in TERMS.items() if weight_of(settings[kind])
     ]
-    return terms if weight_of(losses.weighting) else [FlowMatching(flow_scale), *terms]
+    if weight_of(losses.weighting):
+        return terms
+    flow = flow or FlowSettings()
+    return [FlowMatching(flow.flow_scale, scale_from=flow.flow_scale_from), *terms]
 
 
 def _name(kind: type) -> str:

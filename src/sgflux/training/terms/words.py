@@ -5,6 +5,7 @@ Shapes: B examples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from sgflux.models.errors import flow_matching_loss
 from sgflux.settings.losses import WordsSettings
 from sgflux.training.batches.batch import Batch
+from sgflux.training.objective import FlowMatchingObjective
 from sgflux.training.terms.term import Needs, Parts, Schedule, Sources, Step, TermLoss
 
 
@@ -53,23 +55,44 @@ class Words:
         """Take the texts."""
 
         def loss(step: Step) -> tuple[Tensor, Mapping[str, Tensor]]:
+            velocity = step.branches.velocity[0]
+            count: float = len(step.batch.graphs)
             told = told_in_words(step.batch, parts.captions(step.rows))
-            target = step.objective.base_velocity(told).float()
-            stated = [place for place, graph in enumerate(step.batch.graphs) if not graph.is_null]
-            chosen = stated[::2]
-            if self._scale != 1 and chosen:
-                own = step.objective.base_velocity(step.batch.select(chosen)).float()
-                scale = 1 + (self._scale - 1) * len(stated) / len(chosen)
-                places = torch.tensor(chosen, device=target.device)
-                target = target.index_copy(0, places, torch.lerp(own, target[places], scale))
-            errors = flow_matching_loss(step.branches.velocity[0], target)
-            if step.batch.layouts is None:
-                return errors.mean(), {}
-            # The teacher does not know the boxes, so it teaches the examples that are read without.
-            taught = [layout is None for layout in step.batch.layouts]
-            return (errors * errors.new_tensor(taught)).mean(), {}
+            own = step.batch
+            if own.layouts is not None:
+                # The teacher does not know the boxes, so it teaches the examples that are read
+                # without.
+                taught = [place for place, layout in enumerate(own.layouts) if layout is None]
+                chosen = taught or step.objective.asked_at_least
+                if not chosen:
+                    return velocity.new_zeros((), dtype=torch.float32), {}
+                velocity = velocity[torch.tensor(chosen, device=velocity.device)]
+                told, own = told.select(chosen), own.select(chosen)
+                count = count if taught else math.inf
+            errors = flow_matching_loss(velocity, self._target(step.objective, own, told))
+            return errors.sum() / count, {}
 
         return loss
+
+    def _target(self, objective: FlowMatchingObjective, own: Batch, told: Batch) -> Tensor:
+        """The base's velocity of the examples, told in words and scaled: (B, S, c') float32.
+
+        Args:
+            objective: Runs the base.
+            own: Examples with their own texts.
+            told: The same examples with texts that state their graphs.
+        """
+        target = objective.base_velocity(told).float()
+        stated = [place for place, graph in enumerate(own.graphs) if not graph.is_null]
+        chosen = stated[::2] or objective.asked_at_least
+        if self._scale == 1 or not chosen:
+            return target
+        plain = objective.base_velocity(own.select(chosen)).float()
+        if not stated:
+            return target
+        scale = 1 + (self._scale - 1) * len(stated) / len(chosen)
+        places = torch.tensor(chosen, device=target.device)
+        return target.index_copy(0, places, torch.lerp(plain, target[places], scale))
 
 
 def told_in_words(batch: Batch, text: Mapping[str, Tensor]) -> Batch:
