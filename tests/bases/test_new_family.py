@@ -136,6 +136,9 @@ class PatchNetwork:
     def coverage(self, state: State, boxes: Tensor) -> Tensor:
         raise SgfluxError("the patch family has no positions; train without --box-attention")
 
+    def image_places(self, state: State) -> Tensor:
+        raise SgfluxError("the patch family has no positions; train without --box-map")
+
     def velocity(self, state: State) -> Tensor:
         return self.transformer.out(state.hidden_states)
 

@@ -22,10 +22,13 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.data.boxes import Box, Layout
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.box_map import place_features
 from sgflux.models.conditioner import LEAST_COVERAGE
 from sgflux.models.encoders import complete_settings, make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
 from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor
+from sgflux.settings.checks import ConfigError
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 from tests.helpers.models import make_config, make_model, random_names, train_by_chance
 
 GRAPHS = [
@@ -86,6 +89,10 @@ def test_settings_without_boxes_are_those_of_before_boxes() -> None:
     assert on["read_boxes"] is True
     with pytest.raises(SgfluxError, match="predict_layout needs read_boxes or"):
         complete_settings({"kind": "native", "predict_layout": True}, text_dim=32)
+    with pytest.raises(SgfluxError, match="box_map needs box_attention"):
+        complete_settings({"kind": "native", "box_map": True}, text_dim=32)
+    with pytest.raises(ConfigError, match="box_map needs box_attention"):
+        GraphEncoderSettings(box_map=True)
 
 
 def test_a_box_is_read_with_its_own_object_alone_and_in_a_batch_as_alone() -> None:
@@ -248,6 +255,21 @@ def test_the_map_tells_an_image_token_which_part_of_which_object_it_shows(
     assert shifted[:, 0].abs().max() < 1e-6, "no box reaches there any more"
     assert not torch.allclose(shifted[:2, 1], painted[0, :2, 1], atol=1e-3)
     torch.testing.assert_close(box_map.gated(painted, 0), torch.zeros_like(painted))
+    # Of an object without a box nothing is known, nor of the place of its predicate.
+    features = model.features([GRAPHS[2]], [(None, right)])
+    with torch.no_grad():
+        half = box_map(features, network=network, state=state).view(4, 6, -1)
+    assert half[:, :4].abs().max() < 1e-6
+    assert half[2:, 4:].abs().max() > 1e-3
+
+
+def test_the_map_reads_places_relative_to_the_box() -> None:
+    centers = token_places(24, last=image_ids(4, 6)[-1])
+    boxes = torch.tensor([[1 / 6, 1 / 4, 1 / 3, 1 / 2], [5 / 6, 3 / 4, 1 / 3, 1 / 2]])
+    one, other = place_features(centers, boxes[None])[0].view(2, 4, 6, -1)
+    torch.testing.assert_close(one[:2, :2], other[2:, 4:])
+    larger = place_features(centers, boxes[None] * torch.tensor([1, 1, 2, 2]))[0].view(2, 4, 6, -1)
+    assert not torch.allclose(larger[0, :2, :2], one[:2, :2], atol=1e-2)
 
 
 def test_the_centers_of_image_tokens_lie_in_the_middle_of_their_places() -> None:

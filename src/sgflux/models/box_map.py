@@ -75,7 +75,7 @@ class BoxMap(nn.Module):
         share = share * graph.placed.flatten(1)[..., None]
         with torch.autocast(boxes.device.type, enabled=False):
             tokens = self.token_in(self.norm(graph.local.float().unflatten(-1, (3, -1))))
-            places = self.place_in(_place_features(network.image_places(state), boxes))
+            places = self.place_in(place_features(network.image_places(state), boxes))
             parts = F.gelu(tokens.flatten(1, 2)[:, :, None] + places) * share[..., None]
             return self.out(F.gelu(self.between(parts.sum(dim=1))))
 
@@ -88,7 +88,7 @@ class BoxMap(nn.Module):
         return painted * self.gate_map[number]
 
 
-def _place_features(places: Tensor, boxes: Tensor) -> Tensor:
+def place_features(places: Tensor, boxes: Tensor) -> Tensor:
     """Places (S, 2) within boxes (B, G, 4) as sinusoids, and the boxes' sizes: (B, G, S, 18)."""
     sizes = boxes[..., None, 2:].clamp(min=1e-3)
     within = ((places - boxes[..., None, :2]) / sizes).clamp(-1, 1)
