@@ -99,6 +99,7 @@ UNUSABLE = [
     ["export", "--adapter", "gone", "--format", "kohya", "--output", "lora.safetensors"],
     ["import", "--legacy", "a.pt", "--cgip-ckpt", "b", "--vocab-path", "c", "--output-dir", "out"],
     ["demo", "--output-dir", "here.jsonl/out"],
+    ["eval", "calibrate", "--judge", "world", "--data", "here.jsonl", "--output", "."],
     ["data", "check", "gone.jsonl"],
     ["data", "vg", "--raw", "gone", "--output-dir", "out"],
     ["sample", "--model-id", "tiny", "--prompt", "a dog", "--output-dir", "here.jsonl/out"],
@@ -289,6 +290,8 @@ def test_a_bad_value_of_a_flag_is_one_line(capsys: Capture, tmp_path: Path) -> N
     flags = ["--train-jsonl", "x.jsonl", "--output-dir", str(tmp_path), "--lora-rank", "0"]
     assert main(["train", *flags]) == 2
     assert capsys.readouterr().err == "error: lora_rank must be at least 1, got 0\n"
+    assert main(["train", *flags[:-2], "--seed", str(2**64)]) == 2  # drawing would refuse it later
+    assert capsys.readouterr().err.startswith("error: a seed must lie between")
 
 
 def test_python_dash_m(tmp_path: Path) -> None:

@@ -166,3 +166,16 @@ def test_a_graph_of_too_many_relationships_is_named(folder: Path):
     path = write_lines(folder / "rows.jsonl", row("o0, on, o1", graph=graph))
     (problem,) = check_dataset(path).problems
     assert "5,001 relationships, more than the 5,000" in problem.message
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_json_document_is_one_error_and_not_one_for_each_line(folder: Path, indent: int | None):
+    path = folder / "rows.jsonl"
+    rows = [row("man, on, horse")] * 3
+    path.write_text(json.dumps(rows, indent=indent))
+    for read in (check_dataset, read_examples):
+        with pytest.raises(SgfluxError, match=r"rows\.jsonl: is one JSON document; expected"):
+            read(path)
+    path.write_text(json.dumps(rows[0], indent=1))
+    with pytest.raises(SgfluxError, match="is one JSON document"):
+        check_dataset(path)

@@ -292,3 +292,12 @@ def test_of_two_trainings_into_one_folder_one_wins(tmp_path: Path) -> None:
     assert "is being written by `sgflux train` (process" in refused or "is not empty" in refused
     assert (tmp_path / "run/final/sgflux_adapter.json").is_file()
     assert not [path for path in tmp_path.rglob("*") if is_lock_file(path)]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
+def test_a_place_where_nothing_can_be_written_is_not_taken_for_a_busy_one() -> None:
+    with (
+        pytest.raises(SgfluxError, match="cannot be written"),
+        hold_folder(Path("/proc/sgflux"), command="sgflux train"),
+    ):
+        pytest.fail("nothing can be written there")

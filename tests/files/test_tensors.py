@@ -6,14 +6,16 @@ its file does not store.
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sgflux.errors import SgfluxError
-from sgflux.files.tensors import read_torch_file
+from sgflux.files.tensors import read_tensors, read_torch_file
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -54,12 +56,23 @@ def test_what_would_fill_the_memory_is_refused(tmp_path: Path, content: Any, sai
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
         (b"<html><body>Log in", "is a web page"),
         (b"PK\x03\x04 cut off", "is no checkpoint"),
+        (b"nonsense", "torch.save did not write it"),
+        (pickle.dumps(Path("a")), "it holds more than tensors"),
     ],
 )
 def test_other_files_are_told_apart(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "a.pt").write_bytes(content)
-    with pytest.raises(SgfluxError, match=said):
+    with pytest.raises(SgfluxError, match=said) as caught:
         read_torch_file(tmp_path / "a.pt")
+    assert "weights_only" not in str(caught.value), "torch advises to run what is in the file"
+
+
+def test_weights_that_are_cut_off_are_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"a": torch.arange(100.0)}, path)
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(SgfluxError, match=r"a\.safetensors: ends within its header.*download"):
+        read_tensors(path)
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def test_one_triple_is_a_graph() -> None:
         ([], "expected the text form.*got \\[\\]"),
         (3, "got 3"),
         ({"objects": ["man"]}, r"missing \['relationships'\]"),
+        (
+            {"objects": ["Dog", "dog#2"], "relationships": [[0, "on", 1]]},
+            r"objects\[1\] = 'dog#2': in JSON, another dog has the same name",
+        ),
         ([["a,b", "on", "c"]], "triple 1 has a ','"),
         ([["", "on", "c"]], "the triple's subject must not be empty"),
     ],
@@ -71,6 +75,13 @@ def test_one_triple_is_a_graph() -> None:
 def test_what_is_no_graph_is_named(value: object, message: str) -> None:
     with pytest.raises(SceneGraphError, match=message):
         read_graph(value)
+
+
+def test_a_name_with_a_number_of_its_own_is_no_twin() -> None:
+    """Pictures of Visual Genome show an "exit" and an "exit #2"."""
+    for names in (["exit", "exit #2"], ["cat", "dog#2"]):
+        graph = read_graph({"objects": names, "relationships": [[0, "on", 1]]}).graph
+        assert graph.objects == tuple(names)
 
 
 def test_words_may_be_open_or_ones_own() -> None:

@@ -199,7 +199,7 @@ def test_settings_of_the_wrong_type_or_size_are_named_before_anything_is_made(
     [
         (lambda d: d.update(adapter=None), "settings must be a table, got None"),
         (lambda d: d.pop("adapter"), "adapter"),
-        (lambda d: d.update(format=None), "expected format 1"),
+        (lambda d: d.update(format=None), "has the format None, and this sgflux reads 1; use"),
         (lambda d: d.update(digests=[]), "digests are damaged"),
         (lambda d: d["digests"].update(weights=None), "digests are damaged"),
     ],

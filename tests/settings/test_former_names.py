@@ -16,6 +16,8 @@ from sgflux.commands.calibrate import CalibrateFlags
 from sgflux.commands.data_vg import DataVgFlags
 from sgflux.commands.data_world import DataWorldFlags
 from sgflux.commands.demo import DemoFlags
+from sgflux.commands.evaluate_aggregate import AggregateFlags
+from sgflux.commands.evaluate_compare import CompareFlags
 from sgflux.settings.checks import ConfigError, from_flat
 from sgflux.settings.classifier import ClassifierConfig
 from sgflux.settings.evaluation import EvalConfig
@@ -43,6 +45,8 @@ FORMER: list[tuple[Any, Sequence[str], str, str, str]] = [
     (SampleConfig, ("--prompt", "a dog"), "out_dir", "output_dir", "x"),
     (SaliencyConfig, ("--image", "a", "--graph", "b"), "out_dir", "output_dir", "x"),
     (EvalConfig, ("--data", "a"), "out_dir", "output_dir", "x"),
+    (CompareFlags, ("a", "b"), "out", "output", "x"),
+    (AggregateFlags, ("a",), "out", "output", "x"),
     (CalibrateFlags, ("--judge", "world", "--data", "a"), "out", "output", "x"),
     (ExportConfig, ("--adapter", "a", "--format", "kohya"), "out", "output", "x"),
     (ExportConfig, ("--adapter", "a"), "folder", "output_dir", "x"),

@@ -100,6 +100,8 @@ def test_the_encoder_follows_from_the_checkpoint() -> None:
 def test_settings_with_an_unknown_or_missing_setting_is_refused() -> None:
     with pytest.raises(ConfigError, match="unknown setting 'batchsize'; did you mean 'batch_size'"):
         TrainConfig.from_flat(train_jsonl="a", output_dir="b", batchsize=1)
+    with pytest.raises(ConfigError, match="'adapter'; its settings stand beside the others, witho"):
+        TrainConfig.from_flat(train_jsonl="a", output_dir="b", adapter={"lora_rank": 4})
     with pytest.raises(ConfigError, match="missing settings: train_jsonl, output_dir"):
         TrainConfig.from_flat()
 

@@ -10,8 +10,9 @@ import itertools
 import networkx
 import pytest
 
+from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.world.shapes import Edge, Shape, shape_of, shapes_of
+from sgflux.world.shapes import Edge, Shape, shape_name, shape_of, shapes_of
 
 
 def forests(statements: int) -> list[tuple[Edge, ...]]:
@@ -80,3 +81,10 @@ def test_names_are_equal_exactly_where_shapes_are(
 )
 def test_a_graph_is_named_by_its_statements_and_twins(text: str, name: str) -> None:
     assert shape_of(SceneGraph.parse(text)) == name
+
+
+def test_an_unknown_shape_is_refused_with_the_nearest_names() -> None:
+    """There are some hundred names, which nobody reads."""
+    with pytest.raises(SgfluxError, match=r"near are .*'chain of 3'") as caught:
+        shape_name("chane of 3")
+    assert len(str(caught.value)) < 600

@@ -19,7 +19,10 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise SgfluxError(f"device {name!r} is no device: {error}") from error
+        raise SgfluxError(
+            f"device must be 'auto', or one of torch's, like 'cpu', 'cuda', 'cuda:1' or 'mps', "
+            f"got {name!r}"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise SgfluxError(f"device is {name!r}, but this torch sees no CUDA device; use 'cpu'")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

@@ -12,7 +12,7 @@ import tyro
 
 from sgflux.commands.command import Command
 from sgflux.settings.flat import Flag
-from sgflux.settings.shared import OutputFile
+from sgflux.settings.shared import OptionalOutputFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class AggregateFlags:
 
     folder: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of an evaluation."""
-    output: OutputFile | None = None
+    output: OptionalOutputFile = None
     """JSON file of the results with the figures that were made again. By default they are only
     printed."""
 

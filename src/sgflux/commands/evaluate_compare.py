@@ -12,7 +12,7 @@ import tyro
 
 from sgflux.commands.command import Command
 from sgflux.settings.flat import Flag
-from sgflux.settings.shared import OutputFile
+from sgflux.settings.shared import OptionalOutputFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class CompareFlags:
     """Folder of an evaluation."""
     second: Annotated[Path, Flag(is_input=True), tyro.conf.Positional]
     """Folder of another evaluation, on the same data, noises and arms by the same judge."""
-    output: OutputFile | None = None
+    output: OptionalOutputFile = None
     """JSON file of the differences. By default they are only printed."""
 
 

@@ -12,33 +12,39 @@ from typing import Any
 
 from sgflux.errors import SgfluxError, located
 from sgflux.files.reading import naming_unreadable
-from sgflux.settings.flat import flag_of, hints_of
+from sgflux.settings.flat import Flag, flag_of, hints_of
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.start import StartSettings
 from sgflux.settings.trained_adapter import TrainedAdapter
 
 
 def check_inputs(settings: Any) -> None:
-    """Check that every file and folder is there that settings name as an input.
+    """Check that every input that settings name is there, and that no output file is a folder.
 
     Args:
         settings: A dataclass of settings; those of its groups are checked as well.
 
     Raises:
-        SgfluxError: naming the first that is not there.
+        SgfluxError: naming the first that is not so.
     """
-    for path in _inputs(settings):
-        _expect_there(path)
+    for path, flag in _paths(settings):
+        if flag.is_input:
+            _expect_there(path)
+        elif path.is_dir():
+            raise SgfluxError(f"{path}: is a folder; give the path of a file to write")
 
 
-def _inputs(settings: Any) -> Iterator[Path]:
+def _paths(settings: Any) -> Iterator[tuple[Path, Flag]]:
     hints = hints_of(type(settings))
     for entry in fields(settings):
         value = getattr(settings, entry.name)
         if is_dataclass(value):
-            yield from _inputs(value)
-        elif flag_of(hints[entry.name]).is_input and value is not None:
-            yield from value if isinstance(value, tuple) else (value,)
+            yield from _paths(value)
+            continue
+        flag = flag_of(hints[entry.name])
+        if (flag.is_input or flag.is_output) and value is not None:
+            for path in value if isinstance(value, tuple) else (value,):
+                yield path, flag
 
 
 def check_base(source: ModelSource) -> None:

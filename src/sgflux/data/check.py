@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sgflux.data.examples import SceneExample, iter_lines, known_graphs, parse_line
+from sgflux.data.examples import SceneExample, iter_rows, known_graphs, parse_line
 from sgflux.data.images import picture_sizes
 from sgflux.data.progress import progress_bar
 from sgflux.data.repairs import repairs
@@ -144,7 +144,7 @@ def check_dataset(
     problems: list[Problem] = []
     examples: list[tuple[int, SceneExample]] = []
     rows = 0
-    for line, content in iter_lines(path):
+    for line, content in iter_rows(path):
         rows += 1
         # An unknown predicate is a problem; what else is wrong with its row is still looked for.
         for any_word in dict.fromkeys((open_vocabulary, True)):

@@ -252,6 +252,29 @@ def iter_lines(
                 yield number, content.rstrip(b"\r\n")
 
 
+def iter_rows(
+    path: str | os.PathLike[str], *, digest: Digest | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a file of rows; see :func:`iter_lines`.
+
+    Raises:
+        SgfluxError: if the file cannot be read, or is one JSON document: a list, or an object over
+            several lines.
+    """
+    for place, (number, content) in enumerate(iter_lines(path, digest=digest)):
+        if place == 0 and (content.lstrip().startswith(b"[") or content.strip() == b"{"):
+            try:
+                json.loads(Path(path).read_bytes())
+            except (ValueError, RecursionError):
+                pass  # a bad row
+            else:
+                raise SgfluxError(
+                    f"{path}: is one JSON document; expected JSON lines: each row is an object on "
+                    "a line of its own, without brackets or commas around it"
+                )
+        yield number, content
+
+
 def parse_line(
     content: bytes,
     *,
@@ -301,7 +324,7 @@ def read_examples(
             read or has no row.
     """
     examples = []
-    for number, content in iter_lines(path, digest=digest):
+    for number, content in iter_rows(path, digest=digest):
         with located(f"{path}:{number}"):
             examples.append(
                 parse_line(

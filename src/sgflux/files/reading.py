@@ -51,23 +51,23 @@ def read_json_object(
     Args:
         path: Path of the file.
         needed: Keys that the object must have.
-        way_out: Advice on a file that is no JSON, which ends the message.
+        way_out: Advice on a file that holds something else, which ends the message.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read or holds something else.
     """
     with naming_unreadable(path):
         content = Path(path).read_bytes()
+    advice = f"; {way_out}" if way_out else ""
     try:
         found = json.loads(content.decode("utf-8-sig"), parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        advice = f"; {way_out}" if way_out else ""
         raise SgfluxError(f"{path}: not JSON: {error}{advice}") from error
     if not isinstance(found, dict):
-        raise SgfluxError(f"{path}: must hold one JSON object, has {type(found).__name__}")
+        raise SgfluxError(f"{path}: must hold one JSON object, has {type(found).__name__}{advice}")
     for key in needed:
         if key not in found:
-            raise SgfluxError(f"{path}: has no {key!r}")
+            raise SgfluxError(f"{path}: has no {key!r}{advice}")
     return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sgflux.errors import SgfluxError, first_line
 from sgflux.files.reading import naming_unreadable
-from sgflux.files.weights_header import explain_other_file
+from sgflux.files.weights_header import explain_other_file, read_header
 
 _DEEPEST = 32
 
@@ -29,8 +29,12 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         SgfluxError: naming the file, if it cannot be read.
     """
-    with naming_unreadable(path, SafetensorError):
-        return load_file(path)
+    with naming_unreadable(path):
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            read_header(path)  # says what is wrong and what to do
+            raise SgfluxError(f"{path}: cannot be read: {error}") from error
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:
@@ -51,10 +55,21 @@ def read_torch_file(path: str | os.PathLike[str]) -> Any:
             *(RuntimeError, TypeError, ValueError, pickle.UnpicklingError),
         ) as error:
             raise SgfluxError(
-                f"{path}: is no checkpoint of weights alone: {first_line(error)}"
+                f"{path}: is no checkpoint of weights alone: {torch_reason(error)}"
             ) from error
     _expect_stored(path, content, depth=0)
     return content
+
+
+def torch_reason(error: Exception) -> str:
+    """Return why ``torch.load`` refused a file, without its advice to load it unsafely.
+
+    Args:
+        error: The error of ``torch.load(..., weights_only=True)``.
+    """
+    if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error):
+        return "torch.save did not write it, or it holds more than tensors and plain containers"
+    return first_line(error)
 
 
 def _expect_stored(path: str | os.PathLike[str], content: Any, *, depth: int) -> None:

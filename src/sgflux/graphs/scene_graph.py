@@ -20,6 +20,8 @@ from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 _LAYOUT = " \t\r\n"
 """What may stand around the words of the text form."""
 _NUMBERED = re.compile(r"(?P<name>.*?)\s*#\s*(?P<number>\d+)")
+_LABEL = re.compile(r".*\S#\d+")
+"""A label as :meth:`SceneGraph.labels` writes it."""
 
 
 class SceneGraphError(SgfluxError):
@@ -340,6 +342,13 @@ def read_json(
             f"missing {missing}, unknown {unknown}"
         )
     objects = SceneGraph(objects=obj["objects"], relationships=()).objects
+    names = {name.casefold() for name in objects}
+    for i, name in enumerate(objects):
+        if _LABEL.fullmatch(name) and name_of_label(name).casefold() in names:
+            raise SceneGraphError(
+                f"objects[{i}] = {name!r}: in JSON, another {name_of_label(name)} has the same "
+                "name; relationships tell the two apart by their numbers"
+            )
     entries = [
         checked_relationship(entry, f"relationships[{i}]", len(objects), self_related=True)
         for i, entry in enumerate(_entries(obj["relationships"], "relationships"))

@@ -87,8 +87,11 @@ def read_description(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SgfluxError(f"{path.parent} is no adapter bundle: {CONFIG_FILE} is not there")
     description = read_json_object(path)
-    if description.get("format") != BUNDLE_FORMAT:
-        raise SgfluxError(f"{path}: expected format {BUNDLE_FORMAT} of an adapter's description")
+    if (found := description.get("format")) != BUNDLE_FORMAT:
+        raise SgfluxError(
+            f"{path}: has the format {found!r}, and this sgflux reads {BUNDLE_FORMAT}; use the "
+            "sgflux that wrote it, or copy the folder again"
+        )
     return description
 
 

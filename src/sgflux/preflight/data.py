@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sgflux.data.boxes import union_box
-from sgflux.data.examples import SceneExample, iter_lines, parse_line, resolve_image
+from sgflux.data.examples import SceneExample, iter_rows, parse_line, resolve_image
 from sgflux.data.images import (
     MAX_PIXELS,
     Crop,
@@ -163,7 +163,7 @@ def _says(name: str) -> Callable[[SceneExample], bool]:
 
 def _line_of(jsonl: Path, is_meant: Callable[[SceneExample], bool]) -> str:
     """The file and the line of the first example that is meant; the file alone if none is."""
-    for number, content in iter_lines(jsonl):
+    for number, content in iter_rows(jsonl):
         try:
             if is_meant(parse_line(content, open_vocabulary=True)):
                 return f"{jsonl}:{number}"

@@ -110,6 +110,8 @@ def known_settings(settings: Mapping[str, Any], cls: type, *, group: str = "") -
         name = former.get(given, given)
         if name not in known:
             hint = own_name(str(name), setting_names(cls, prefix=group))
+            if isinstance(value, Mapping) and known.keys() & value:
+                hint = f"its settings stand beside the others, without {str(name)!r} above them"
             raise ConfigError(f"unknown setting {group + str(name)!r}{hint and f'; {hint}'}")
         if name in found:
             raise ConfigError(f"{name} is given twice, also by a former name; give it once")

@@ -12,7 +12,7 @@ from sgflux.settings.checks import expect_defaults, typed
 from sgflux.settings.drawing import RecommendedDrawing, RecommendedScale, RecommendedSteps
 from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
-from sgflux.settings.shared import OutputDir
+from sgflux.settings.shared import OptionalOutputFile, OutputDir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class ExportConfig:
     alpha beside each layer. 'diffusers' is read by diffusers, ComfyUI, ai-toolkit and sd-scripts'
     converter, with alpha in the weights. 'comfyui' is read by ComfyUI alone, with alpha in the
     weights."""
-    output: Annotated[Path | None, Flag(former=("out",))] = None
+    output: OptionalOutputFile = None
     """File of weights (.safetensors) to write in the layout of --format. A file that is there is
     replaced."""
     scale: float = 1.0

@@ -49,11 +49,13 @@ class Flag:
         help: Text of ``--help``; None: the text below the field.
         former: Names that the setting had in earlier versions, which flags and files may still use.
         is_input: Whether the value names files or folders that must be there when a command begins.
+        is_output: Whether the value names a file that a command writes, which may be there.
     """
 
     help: str | None = None
     former: tuple[str, ...] = ()
     is_input: bool = False
+    is_output: bool = False
 
 
 @dataclass(frozen=True, eq=False)

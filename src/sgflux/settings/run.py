@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from sgflux.settings.checks import Count, Whole, expect, expect_defaults, settings
+from sgflux.settings.model import expect_seeds
 from sgflux.settings.shared import OutputDir
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
@@ -46,6 +47,7 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         """Check every value, and that every value given has an effect."""
+        expect_seeds(self.seed, 1)
         if self.save_every == 0:
             expect_defaults(self, "with save_every 0", "keep_checkpoints")
         names = self.trackers

@@ -11,7 +11,9 @@ from sgflux.settings.flat import Flag
 Crop = Literal["auto", "none", "center", "union"]
 
 OutputDir = Annotated[Path, Flag(former=("out_dir",))]
-OutputFile = Annotated[Path, Flag(former=("out",))]
+_WRITTEN = Flag(former=("out",), is_output=True)
+OutputFile = Annotated[Path, _WRITTEN]
+OptionalOutputFile = Annotated[Path | None, _WRITTEN]
 MaxSteps = Annotated[Count, Flag(former=("steps",))]
 
 ImagesDir = Annotated[

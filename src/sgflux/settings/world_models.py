@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from sgflux.settings.compute import Device
-from sgflux.settings.flat import Input
+from sgflux.settings.flat import Flag, Input
 from sgflux.settings.shared import MaxSteps, OutputDir, OutputFile
 
 
@@ -150,7 +151,7 @@ class MeasureJudgeConfig:
 
     judge: Input[Path | None] = None
     """File of a judge's weights (.safetensors). By default the bundled judge is measured."""
-    output: Path = Path("runs/judge/figures.json")
+    output: Annotated[Path, Flag(is_output=True)] = Path("runs/judge/figures.json")
     """JSON file of the figures."""
     resolution: int = 64
     """Height and width of the pictures in pixels, a multiple of 64."""

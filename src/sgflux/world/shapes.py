@@ -15,6 +15,7 @@ each other:
 
 from __future__ import annotations
 
+import difflib
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -108,9 +109,11 @@ def shape_name(given: str) -> str:
     try:
         return shape_of(SceneGraph.parse(given))
     except SgfluxError as error:
+        near = difflib.get_close_matches(given, sorted(names))
         raise SgfluxError(
-            f"hold_out_shapes: {given!r} is neither the text of a graph ({error}) nor one of the "
-            f"shapes {sorted(names)}"
+            f"hold_out_shapes: {given!r} is neither the text of a graph ({error}) nor the name of "
+            f"a shape; near are {near or sorted(names)[:3]}, and the text of any graph of up to "
+            f"{MAX_STATEMENTS} statements names its shape"
         ) from error
 
 

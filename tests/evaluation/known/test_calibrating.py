@@ -127,9 +127,10 @@ def test_another_judges_file_is_refused(photos: Path, tmp_path: Path) -> None:
         SgfluxError, match=r"of 'geometry' \(annotated boxes\), but the judge is 'geometry' \(squ"
     ):
         read_calibration(out, other)
-    out.write_text('{"format": "0", "judge": {}, "standing": {}}')
-    with pytest.raises(SgfluxError, match="calibrate the judge again"):
-        read_calibration(out, own)
+    for content in ('{"format": "0", "judge": {}, "standing": {}}', "{}", "[]"):
+        out.write_text(content)
+        with pytest.raises(SgfluxError, match="calibrate the judge again"):
+            read_calibration(out, own)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"PK not really")
     with pytest.raises(CheckpointError, match=r"step1\.pt: is no checkpoint"):
         TrainingState.load(path)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match=r"step1\.pt: is no checkpoint: torch\.save did not"):
+        TrainingState.load(path)
     weights().save(path)
     with pytest.raises(CheckpointError, match="is not a TrainingState that sgflux wrote"):
         TrainingState.load(path)

@@ -50,13 +50,12 @@ def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
     Raises:
         SgfluxError: if it is no such file, is damaged, or another judge was calibrated.
     """
-    content = read_json_object(path, "format", "judge", "standing")
+    way_out = "calibrate the judge again with 'sgflux eval calibrate'"
+    content = read_json_object(path, "format", "judge", "standing", way_out=way_out)
     if content["format"] != FORMAT:
         raise SgfluxError(
-            f"{path}: has the format {content['format']!r}, not {FORMAT!r}; calibrate the judge "
-            "again with 'sgflux eval calibrate'"
+            f"{path}: has the format {content['format']!r}, not {FORMAT!r}; {way_out}"
         )
-    way_out = "calibrate the judge again with 'sgflux eval calibrate'"
     checked(content, CalibrationShape, where=str(path), way_out=way_out)
     was = content["judge"]
     judges = (identity, *identity.parts)

@@ -72,7 +72,8 @@ def _obeys(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
         if ranking.value is not None:
             sentences.append(
                 "On real pictures, the model's error is smaller under the true graph than under a "
-                f"false one {_with_interval(ranking)} of the time, where chance is {_percent(0.5)}."
+                f"negative one {_with_interval(ranking)} of the time, where chance is "
+                f"{_percent(0.5)}."
             )
             sentences += filter(None, [ranking_sentence(results["ranking_accuracy"])])
         return Answer(question, "Not judged", sentences)

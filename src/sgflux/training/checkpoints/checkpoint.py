@@ -19,7 +19,8 @@ import msgspec
 import torch
 from torch import Tensor
 
-from sgflux.errors import SgfluxError, first_line
+from sgflux.errors import SgfluxError
+from sgflux.files.tensors import torch_reason
 from sgflux.files.writing import replacing
 from sgflux.training.checkpoints.checksum import content_checksum
 
@@ -186,7 +187,7 @@ def _load(path: Path, cls: type[Record]) -> Record:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises a different type for each way to be no checkpoint
-        raise CheckpointError(f"{path}: is no checkpoint: {first_line(error)}") from error
+        raise CheckpointError(f"{path}: is no checkpoint: {torch_reason(error)}") from error
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     checksum = content.pop(_CHECKSUM, None) if isinstance(content, dict) else None
     known = {"format", *(field.name for field in fields)}
