@@ -1,29 +1,24 @@
 """Typed negatives: a graph with exactly one relationship made false, or left out.
 
 "Typed" means that the caller knows what was changed. A changed statement is checked against what
-is true of the image: the graph's own relationships, what follows from several of them (left of what
-is left of something) and, where the image has more, ``known``. Names are compared, not indices,
-since a picture of "a man on a horse" does not say which man; in what ``known`` adds, words that may
-name the same thing (man, person) count as the same. Only a statement that is moved from one of two
-men to the other says nothing new by name: there the graphs as wholes are compared. What the
-annotation does not mention may still be true: a limit of every negative built from an annotation.
+is true of the image (:mod:`sgflux.graphs.facts`): the graph's own relationships, what follows from
+several of them (left of what is left of something) and, where the image has more, ``known``. Only a
+statement that is moved from one of two men to the other says nothing new by name: there the graphs
+as wholes are compared. What the annotation does not mention may still be true: a limit of every
+negative built from an annotation.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.closure import Truth, closure, implied, orders_of
-from sgflux.graphs.entailments import (
-    conversely_entailed,
-    entailed,
-    is_same_name,
-    may_be_same_thing,
-)
+from sgflux.graphs.closure import Truth, orders_of
+from sgflux.graphs.entailments import may_be_same_thing
+from sgflux.graphs.facts import Fact, Facts
 from sgflux.graphs.merging import Relationship, canonical_statement
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
@@ -103,15 +98,6 @@ def roles_swapped(
     return SceneGraph(objects=graph.objects, relationships=relationships)
 
 
-@dataclass(frozen=True)
-class _Fact:
-    """A statement by name, as written: equal names of different objects are not told apart."""
-
-    subject: str
-    predicate: str
-    object: str
-
-
 class Negatives:
     """The negatives that can be made of one graph."""
 
@@ -141,7 +127,6 @@ class Negatives:
                 ``vocabulary``.
             SgfluxError: on a malformed weight in ``confusion``.
         """
-        self._implied_by: dict[_Fact, list[_Fact]] = {}
         self.graph = graph
         self.vocabulary = vocabulary
         names = vocabulary.names if predicates is None else predicates
@@ -149,11 +134,8 @@ class Negatives:
         self.predicates = dict.fromkeys(vocabulary.canonical(name) for name in names)
         self.object_names = tuple(dict.fromkeys(object_names))
         self.confusion = None if confusion is None else _canonical_weights(confusion, vocabulary)
-        self.own = [self._fact(graph, entry) for entry in graph.relationships]
-        self.concluded = self._concluded(graph.relationships)
+        self.facts = Facts(graph, vocabulary=vocabulary, known=known)
         self._moves: dict[int, list[Relationship]] = {}
-        others = [] if known is None else [self._fact(known, e) for e in known.relationships]
-        self.others = [fact for fact in dict.fromkeys(others) if fact not in self.own]
         self.named = tuple(dict.fromkeys((*graph.objects, *(known.objects if known else ()))))
 
     def draw(
@@ -188,12 +170,14 @@ class Negatives:
         return tuple(
             kind
             for kind in NegativeKind
-            if any(next(self._candidates(kind, i), None) for i in range(len(self.own)))
+            if any(
+                next(self._candidates(kind, i), None) for i in range(len(self.graph.relationships))
+            )
         )
 
     def may_be_true(self, graph: SceneGraph) -> bool:
         """Whether all that another graph states may be true of this one's picture."""
-        return all(self._may_be_stated(graph, entry) for entry in graph.relationships)
+        return all(self.facts.may_be_stated(graph, entry) for entry in graph.relationships)
 
     def _weights(
         self, kind: NegativeKind | Mapping[NegativeKind, float] | None
@@ -227,7 +211,7 @@ class Negatives:
         while remaining:
             (kind,) = rng.choices(list(remaining), weights=list(remaining.values()))
             del remaining[kind]
-            indices = list(range(len(self.own)))
+            indices = list(range(len(self.graph.relationships)))
             rng.shuffle(indices)
             for index in indices:
                 candidates = list(self._candidates(kind, index))
@@ -243,32 +227,13 @@ class Negatives:
         stated = "; ".join(map(str, self.graph.triples()))
         raise NegativeUnavailableError(f"no negative of {stated!r}: {reasons}")
 
-    def _may_be_stated(self, graph: SceneGraph, entry: Relationship) -> bool:
-        claim = self._fact(graph, entry)
-        if self._may_be_true(claim, replaces=None):
-            return True
-        if claim.predicate in self.vocabulary:
-            return False
-        # Of two words that nobody knows, "drinking from" and "drinking out of", what both entail is
-        # all that can be compared.
-        said = {
-            one for one in self._implied(claim) if not self.vocabulary.is_symmetric(one.predicate)
-        }
-        return any(not said.isdisjoint(self._implied(fact)) for fact in (*self.own, *self.others))
-
     def _candidates(
         self, kind: NegativeKind, index: int
-    ) -> Iterator[tuple[_Fact | Relationship | None, float]]:
+    ) -> Iterator[tuple[Fact | Relationship | None, float]]:
         """Yield replacements of the relationship ``index`` (None: drop it), with weights."""
-        fact = self.own[index]
         if kind is NegativeKind.EDGE_DROP:
-            rest = self.own[:index] + self.own[index + 1 :]
-            stated = self.graph.relationships
-            concluded = self._concluded(stated[:index] + stated[index + 1 :])
-            if rest and not any(
-                self._entails(other, self._oriented(fact), is_same_name)
-                for other in (*rest, *concluded)
-            ):
+            is_alone = len(self.graph.relationships) == 1
+            if not is_alone and not self.facts.follows_from_others(index):
                 yield None, 1.0
             return
         if kind is NegativeKind.MOVED_TWIN:
@@ -276,32 +241,33 @@ class Negatives:
                 self._moves[index] = list(self._moved(index))
             yield from ((entry, 1.0) for entry in self._moves[index])
             return
+        fact = self.facts.own[index]
         for changed, weight in self._changes(kind, fact):
             # A new object has a name that nothing true is about: no need to look (and thousands
             # of names would make that slow).
-            if kind is NegativeKind.OBJECT or not self._may_be_true(changed, replaces=fact):
+            if kind is NegativeKind.OBJECT or not self.facts.may_be_true(changed, replaces=fact):
                 yield changed, weight
 
-    def _changes(self, kind: NegativeKind, fact: _Fact) -> Iterator[tuple[_Fact, float]]:
+    def _changes(self, kind: NegativeKind, fact: Fact) -> Iterator[tuple[Fact, float]]:
         if kind is NegativeKind.ROLE_SWAP:
             if self.vocabulary.is_asymmetric(fact.predicate):
-                yield _Fact(fact.object, fact.predicate, fact.subject), 1.0
+                yield Fact(fact.object, fact.predicate, fact.subject), 1.0
         elif kind is NegativeKind.INVERSE:
             inverse = self.vocabulary.inverse(fact.predicate)
             if inverse is not None:
-                yield _Fact(fact.subject, inverse, fact.object), 1.0
+                yield Fact(fact.subject, inverse, fact.object), 1.0
         elif kind is NegativeKind.OBJECT:
             for name in self.object_names:
                 if not any(may_be_same_thing(name, taken) for taken in self.named):
-                    yield _Fact(name, fact.predicate, fact.object), 1.0
-                    yield _Fact(fact.subject, fact.predicate, name), 1.0
+                    yield Fact(name, fact.predicate, fact.object), 1.0
+                    yield Fact(fact.subject, fact.predicate, name), 1.0
         else:
             hard = kind is NegativeKind.HARD_PREDICATE
             weights = (self.confusion or {}).get(fact.predicate, {}) if hard else {}
             for name in self.predicates:
                 weight = weights.get(name, 0.0) if hard else 1.0
                 if name != fact.predicate and weight > 0:
-                    yield _Fact(fact.subject, name, fact.object), weight
+                    yield Fact(fact.subject, name, fact.object), weight
 
     def _moved(self, index: int) -> Iterator[Relationship]:
         """Yield the relationship, said of other objects of one of its two names, where false."""
@@ -321,70 +287,8 @@ class Negatives:
                 ):
                     yield entry
 
-    def _concluded(self, entries: Sequence[Relationship]) -> list[_Fact]:
-        """Return what follows from several of the relationships and from none alone, by name."""
-        alone = {one for entry in entries for one in implied(entry, self.vocabulary)}
-        names = [name.casefold() for name in self.graph.objects]
-        return [
-            _Fact(names[subject], predicate, names[object_])
-            for subject, predicate, object_ in sorted(closure(entries, self.vocabulary) - alone)
-        ]
-
-    def _fact(self, graph: SceneGraph, entry: Relationship) -> _Fact:
-        subject, predicate, object_ = entry
-        return _Fact(
-            graph.objects[subject].casefold(),
-            self.vocabulary.normalize(predicate),
-            graph.objects[object_].casefold(),
-        )
-
-    def _may_be_true(self, changed: _Fact, *, replaces: _Fact | None) -> bool:
-        claim = self._oriented(changed)
-        if any(self._entails(fact, claim, is_same_name) for fact in (*self.own, *self.concluded)):
-            return True
-        if any(self._entails(fact, claim, may_be_same_thing) for fact in self.others):
-            return True
-        # The other direction: where "man on horse" is true, so may be "man riding horse". For the
-        # symmetric predicates that is asked of the replaced statement only, since "near" is
-        # entailed by half the table and says nothing about the rest of it.
-        return any(
-            self._oriented(fact) in self._implied(changed)
-            for fact in (*self.own, *self.concluded, *self.others)
-            if fact == replaces or not self.vocabulary.is_symmetric(fact.predicate)
-        )
-
-    def _entails(self, premise: _Fact, conclusion: _Fact, same: Callable[[str, str], bool]) -> bool:
-        """Whether an (oriented) conclusion follows, nouns being compared with ``same``."""
-        return any(
-            fact.predicate == conclusion.predicate
-            and same(fact.subject, conclusion.subject)
-            and same(fact.object, conclusion.object)
-            for fact in self._implied(premise)
-        )
-
-    def _implied(self, fact: _Fact) -> list[_Fact]:
-        """Return the fact and all that it entails, oriented; symmetric ones both ways round."""
-        if fact not in self._implied_by:
-            implied: list[_Fact] = []
-            there = (fact.predicate, *entailed(fact.predicate, self.vocabulary))
-            back = conversely_entailed(fact.predicate, self.vocabulary)
-            claims = [_Fact(fact.subject, predicate, fact.object) for predicate in there]
-            claims += [_Fact(fact.object, predicate, fact.subject) for predicate in back]
-            for claim in claims:
-                implied.append(self._oriented(claim))
-                if self.vocabulary.is_symmetric(claim.predicate):
-                    implied.append(_Fact(claim.object, claim.predicate, claim.subject))
-            self._implied_by[fact] = implied
-        return self._implied_by[fact]
-
-    def _oriented(self, fact: _Fact) -> _Fact:
-        """Return the same one of two inverse wordings."""
-        sides = (fact.subject, fact.object)
-        subject, predicate, object_ = canonical_statement(0, fact.predicate, 1, self.vocabulary)
-        return _Fact(sides[subject], predicate, sides[object_])
-
     def _negative(
-        self, kind: NegativeKind, index: int, changed: _Fact | Relationship | None
+        self, kind: NegativeKind, index: int, changed: Fact | Relationship | None
     ) -> Negative:
         objects = list(self.graph.objects)
         entries = list(self.graph.relationships)
@@ -393,7 +297,7 @@ class Negatives:
         if changed is None:
             del entries[index]
             description = f"{before} -> left out"
-        elif not isinstance(changed, _Fact):
+        elif not isinstance(changed, Fact):
             entries[index] = changed
             labels = self.graph.labels()
             description = " -> ".join(
@@ -401,7 +305,7 @@ class Negatives:
                 for s, said, o in (self.graph.relationships[index], changed)
             )
         else:
-            fact = self.own[index]
+            fact = self.facts.own[index]
             if kind is NegativeKind.ROLE_SWAP:
                 entries[index] = (object_, predicate, subject)
             elif kind is not NegativeKind.OBJECT:

@@ -11,7 +11,7 @@ from typing import Any
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.judge import Judge, JudgeIdentity
 from sgflux.evaluation.judges.router import judge_asked
-from sgflux.evaluation.report.shapes import CalibrationShape
+from sgflux.evaluation.known.shapes import CalibrationShape
 from sgflux.files.json_files import checked
 from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.writing import make_folder, replacing

@@ -19,13 +19,13 @@ from sgflux.evaluation.records import (
     expect_unchanged,
 )
 from sgflux.evaluation.report.headline import Results
-from sgflux.evaluation.report.shapes import (
+from sgflux.evaluation.report.line_shapes import (
     MetricsShape,
     PictureShape,
     ReadingShape,
-    ResultsShape,
     ScoreShape,
 )
+from sgflux.evaluation.report.shapes import ResultsShape
 from sgflux.files.json_files import checked, iter_json_lines, read_json_bytes, typed
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.bundle_folder import is_bundled

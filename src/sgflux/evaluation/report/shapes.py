@@ -1,4 +1,4 @@
-"""What an evaluation's files hold, as far as a report reads it: the types that are checked.
+"""What ``evaluation_results.json`` holds, as far as a report reads it: the types that are checked.
 
 Fields without a default stand in every file that any version of sgflux wrote. What a newer or older
 version has beside them is ignored.
@@ -6,48 +6,22 @@ version has beside them is ignored.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Struct, field
 
 from sgflux.evaluation.arms import Arm
-
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Share = Annotated[float, Meta(ge=-1, le=1)]
-Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
-Words = Annotated[str, Meta(max_length=100_000)]
-
-
-class FigureShape(Struct):
-    """A share with its interval."""
-
-    value: Share | None = None
-    ci95: tuple[Share, Share] | None = None
-    n: Count = 0
-
-
-class LevelShape(Struct):
-    """A number without bounds, such as an error, with its interval."""
-
-    value: Number | None = None
-    ci95: tuple[Number, Number] | None = None
-    n: Count = 0
-
-
-class DistanceShape(LevelShape):
-    """A distance between sets of pictures, and what the true graph's is beyond it."""
-
-    graph_minus_this: LevelShape | None = None
-
-
-class MacroShape(Struct):
-    """The mean over predicates, and each by itself."""
-
-    macro: Share | None = None
-    ci95: tuple[Share, Share] | None = None
-    n: Count = 0
-    predicates: Count = 0
-    per_predicate: dict[str, FigureShape] = {}
+from sgflux.evaluation.figure_shapes import (
+    Count,
+    DistanceShape,
+    FigureShape,
+    LevelShape,
+    MacroShape,
+    Number,
+    Share,
+    Words,
+)
+from sgflux.evaluation.known.shapes import CalibrationShape
 
 
 class FalseAcceptanceShape(FigureShape):
@@ -123,8 +97,8 @@ class RankingShape(FigureShape):
 
     error_graph: Number | None = None
     error_null_graph: Number | None = None
-    errors: dict[str, LevelShape] = {}
-    gap: dict[str, LevelShape] = {}
+    errors: dict[str, LevelShape] = field(default_factory=dict)
+    gap: dict[str, LevelShape] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that there are both errors or neither."""
@@ -144,52 +118,6 @@ class ComparisonShape(Struct):
     n_discordant: Count
     better: Count
     smallest_detectable_difference: Share | None = None
-
-
-class KnownShape(Struct):
-    """How a judge did on known statements; further figures are ignored."""
-
-    n: Count
-    majority: Share
-    agreement: Share | None = None
-    balanced: Share | None = None
-    confirmed: Share | None = None
-    coverage: Share | None = None
-    swapped_accepted: Share | None = None
-    foreign_accepted: Share | None = None
-    counts: dict[str, Count] = {}
-    ci95: dict[str, tuple[Share, Share] | None] = {}
-
-
-class KnownKindShape(KnownShape):
-    """The same of all predicates together and of each by itself."""
-
-    per_predicate: dict[str, KnownShape] = {}
-    predicates: list[Words] = []
-
-
-class StandingShape(FigureShape):
-    """How far a judge is trusted about a predicate."""
-
-    better_than_majority: Literal["yes", "no", "open"] = "open"
-    source: Words = ""
-
-
-class CalibratedShape(Struct):
-    """The judge that was calibrated."""
-
-    name: Words
-    model: Words | None = None
-
-
-class CalibrationShape(Struct):
-    """What ``sgflux eval calibrate`` found."""
-
-    judge: CalibratedShape
-    standing: dict[str, StandingShape]
-    human: KnownKindShape | None = None
-    geometric: KnownKindShape | None = None
-    stated: KnownKindShape | None = None
 
 
 class RateShape(Struct):
@@ -373,81 +301,3 @@ class ResultsShape(Struct):
         """Check what the report names."""
         if "sgflux" not in self.versions:
             raise ValueError("versions does not name sgflux")
-
-
-class ScoreShape(Struct):
-    """What the judge said of one pair."""
-
-    subject: Words
-    object: Words
-    log_probabilities: Annotated[list[float], Meta(min_length=1)]
-
-
-class BoxShape(Struct):
-    """Where the judge found an object: left, top, width and height in pixels."""
-
-    box: tuple[Number, Number, Number, Number]
-
-
-class ReadingShape(Struct):
-    """What else the judge said of one picture: scores of classes, objects, boxes by their labels.
-
-    Of several judges, each one's evidence stands under its name in ``judges``.
-    """
-
-    scores: list[ScoreShape] = []
-    present: list[Words] | None = None
-    boxes: dict[str, BoxShape] = {}
-    judges: dict[str, ReadingShape] = {}
-
-    @property
-    def parts(self) -> list[ReadingShape]:
-        """The evidence of each judge."""
-        return [self, *self.judges.values()]
-
-
-class StatementShape(Struct):
-    """The verdict on one statement."""
-
-    statement: tuple[Words, Words, Words]
-    verdict: Literal["holds", "contradicted", "not found", "not covered"]
-    relation: Words | None = None
-    score: Number | None = None
-
-
-class VerdictShape(Struct):
-    """The verdicts on one picture; files of earlier versions have the judge's scores alone."""
-
-    verdicts: list[StatementShape] | None = None
-
-
-class PictureShape(Struct):
-    """One line of ``results.jsonl``."""
-
-    row: Count
-    arm: Arm
-    repeat: Count
-    path: Words
-    image_rel_path: Words
-    prompt: Words
-    graph: dict[str, Any] | None
-    statements: Annotated[list[tuple[Words, Words, Words]], Meta(min_length=1)]
-    judge: ReadingShape | None
-    verdict: VerdictShape | None = None
-    pixels_sha256: str | None = None
-    seed: int | None = None
-
-
-class MetricsShape(Struct):
-    """One line of a training's ``metrics.jsonl``."""
-
-    step: Count
-    kind: str = ""
-    loss: Number | None = None
-    loss_null: Number | None = None
-    loss_negative: Number | None = None
-    ranking_accuracy: Share | None = None
-    ranking_by_kind: dict[str, Share | None] | None = None
-    obeyed: Share | None = None
-    contradicted: Share | None = None
-    not_found: Share | None = None
