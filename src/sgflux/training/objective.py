@@ -188,8 +188,8 @@ class FlowMatchingObjective:
     def asked_at_least(self) -> list[int]:
         """Places of the examples for which a term must run the base, even if it needs none.
 
-        Processes that share the base's weights must call it equally often, or they wait for each
-        other forever: there it is the first example, and none elsewhere.
+        Processes that share the base's weights must call it equally often, or the run fails: there
+        it is the first example, and none elsewhere.
         """
         return [0] if self._model.flux.is_shared else []
 

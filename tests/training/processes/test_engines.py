@@ -71,8 +71,17 @@ def assert_close(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) ->
 def test_two_processes_with_either_engine_learn_what_one_learns(
     make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The single run has the two passes of a step after one another."""
-    settings: dict[str, Any] = {"batch_size": 1, "null_graph_probability": 0.5, "sample_steps": 1}
+    """The single run has the two passes of a step after one another.
+
+    The base is called once more for examples with a graph only, which one process has.
+    """
+    settings: dict[str, Any] = {
+        "batch_size": 1,
+        "null_graph_probability": 0.5,
+        "sample_steps": 1,
+        "flow_scale": 2.0,
+        "losses": LossSettings.from_flat(lambda_words=1.0, words_scale=1.5),
+    }
     drawn = Drawn()
     monkeypatch.setattr("sgflux.training.steps.draw_batch", drawn)
     alone = make_config(tmp_path / "alone", gradient_accumulation_steps=2, **settings)

@@ -96,7 +96,7 @@ def test_examples_with_less_noise_than_the_scale_is_for_learn_the_data() -> None
 
 
 def test_processes_that_share_the_base_call_it_in_each_step() -> None:
-    """One that does not would leave the others waiting for its part of the weights."""
+    """One that does not would leave the others without its part of the weights."""
     velocity, nobody = torch.full((1, 2, 1), DATA), (SceneGraph.null(),)
     loss, passes = loss_of(2.0, velocity, nobody, asked_at_least=[0])
     assert (loss.item(), passes) == (0, 1)

@@ -91,7 +91,7 @@ def test_the_base_teaches_only_the_examples_that_are_read_without_boxes() -> Non
 
 
 def test_processes_that_share_the_base_call_it_in_each_step() -> None:
-    """One that does not would leave the others waiting for its part of the weights."""
+    """One that does not would leave the others without its part of the weights."""
     boxes: Layout = (Box(0.1, 0.1, 0.4, 0.4), None)
     wrong = torch.full((3, 1, 1), 9.0)
     assert loss_of(1.0, velocity=wrong, layouts=(boxes,) * 3, asked_at_least=[0]) == (0, 1)
