@@ -297,7 +297,7 @@ def test_of_two_trainings_into_one_folder_one_wins(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc")
 def test_a_place_where_nothing_can_be_written_is_not_taken_for_a_busy_one() -> None:
     with (
-        pytest.raises(SgfluxError, match="cannot be written"),
-        hold_folder(Path("/proc/sgflux"), command="sgflux train"),
+        pytest.raises(SgfluxError, match="cannot be written: no file can be made in '/proc'"),
+        hold_folder(Path("/proc/sgflux"), command="sgflux data world", beside=True),
     ):
         pytest.fail("nothing can be written there")

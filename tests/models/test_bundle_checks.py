@@ -219,6 +219,13 @@ def test_weights_in_another_precision_are_refused_by_name(bundle: Path) -> None:
         load_bundle(bundle)
 
 
+def test_weights_that_are_cut_off_are_named_with_what_to_do(bundle: Path) -> None:
+    path = bundle / LORA_FILE
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SgfluxError, match=rf"{LORA_FILE}: ends within its header.*download"):
+        load_bundle(bundle)
+
+
 def test_a_bundle_of_before_loads_without_digests(bundle: Path) -> None:
     _, state = load_bundle(bundle)
     without_digests(bundle)

@@ -197,7 +197,6 @@ def _holder_file(lock: Path) -> Path:
 
 def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock | None:
     """Return the system's lock, or None on a file system without locks."""
-    gone: OSError | None = None
     for _ in range(20):  # another process may remove the folder or the file at the same moment
         _make(lock.parent, made=made)
         taken = filelock.FileLock(lock)
@@ -209,8 +208,8 @@ def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock 
             if holder is not None:
                 raise _refusal(shown, holder, lock) from None
             time.sleep(0.1)  # it is about to write its name, or to go
-        except FileNotFoundError as error:
-            gone = error
+        except FileNotFoundError:
+            continue
         except PermissionError as error:
             # The remains of another user's run: the name goes if nobody is behind it.
             _check_holder(lock, shown, say=_say, remove=False)
@@ -227,7 +226,12 @@ def _take(lock: Path, shown: str, *, made: list[Path]) -> filelock.BaseFileLock 
             if error.errno in _UNSUPPORTED:
                 return None
             raise write_error(lock, error) from error
-    raise _refusal(shown, None, lock) if gone is None else write_error(lock, gone)
+    if not lock.exists():
+        raise SgfluxError(
+            f"{shown}: cannot be written: no file can be made in {str(lock.parent)!r}; "
+            "give another folder"
+        )
+    raise _refusal(shown, None, lock)
 
 
 def _make(folder: Path, *, made: list[Path]) -> None:

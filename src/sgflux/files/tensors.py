@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,18 +24,29 @@ Shape = tuple[int, ...]
 Module = TypeVar("Module", bound=nn.Module)
 
 
+@contextmanager
+def naming_damage(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn the errors of a block that reads a ``.safetensors`` file into one line.
+
+    Raises:
+        SgfluxError: naming the file, what is wrong with it, and what to do.
+    """
+    with naming_unreadable(path):
+        try:
+            yield
+        except SafetensorError as error:
+            read_header(path)  # which says what is wrong
+            raise SgfluxError(f"{path}: cannot be read: {error}") from error
+
+
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Read a ``.safetensors`` file, onto the CPU.
 
     Raises:
         SgfluxError: naming the file, if it cannot be read.
     """
-    with naming_unreadable(path):
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            read_header(path)  # says what is wrong and what to do
-            raise SgfluxError(f"{path}: cannot be read: {error}") from error
+    with naming_damage(path):
+        return load_file(path)
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> Any:

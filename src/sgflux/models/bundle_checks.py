@@ -15,13 +15,12 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from sgflux.bases.digests import tensor_digest
 from sgflux.errors import SgfluxError, first_line
-from sgflux.files.reading import naming_unreadable
-from sgflux.files.tensors import Shape, check_shapes, read_tensors, shapes_of
+from sgflux.files.tensors import Shape, check_shapes, naming_damage, read_tensors, shapes_of
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import NameFeatures
@@ -223,7 +222,7 @@ def _lora_shapes(config: AdapterConfig) -> dict[str, Shape]:
 
 def _header(path: Path) -> dict[str, Shape]:
     """Name -> shape of a file's tensors, which must be float32 or float16."""
-    with naming_unreadable(path, SafetensorError), safe_open(path, framework="pt") as file:
+    with naming_damage(path), safe_open(path, framework="pt") as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         for name, entry in slices.items():
             if entry.get_dtype() not in ("F32", "F16"):
