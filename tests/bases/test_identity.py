@@ -243,7 +243,8 @@ def test_a_file_written_just_now_is_not_remembered(
 ) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "digests.json"))
     settled(copy, seconds=60)
-    (copy / "vae" / WEIGHTS["vae"]).touch()
+    # A busy machine may take longer from a touch to the look than a file counts as young.
+    settled(copy / "vae", seconds=-3600)
     identity(copy)
     identity(copy)
     assert counted() == 5
