@@ -343,6 +343,71 @@ def test_a_predicate_does_not_hide_its_arrow(page: Any) -> None:
         assert is_beside or max(line["width"], line["height"]) > 40
 
 
+COVERED = """() => {
+  const boxOf = (element) => element.getBoundingClientRect();
+  const [words, objects] = [".sg-predicate", ".vue-flow__node"].map(
+    (one) => [...document.querySelectorAll(one)].map((found) => [found.textContent, boxOf(found)]));
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const found = words.flatMap(([word, box], i) => [...words.slice(i + 1), ...objects]
+    .filter(([, other]) => meet(box, other)).map(([other]) => `${word} and ${other}`));
+  for (const line of document.querySelectorAll(".sg-line")) {
+    const place = line.getScreenCTM();
+    for (let at = 0; at <= line.getTotalLength(); at += 4) {
+      const { x, y } = line.getPointAtLength(at).matrixTransform(place);
+      for (const [name, box] of objects)
+        if (meet({ left: x, right: x, top: y, bottom: y }, box)) found.push(`an arrow crosses ${name}`);
+    }
+  }
+  return found;
+}"""
+"""Script that names predicates that cover each other or an object, and arrows behind objects."""
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "dog, above, box; dog, touching, box; box, left of, dog; dog, playing with, box",
+        "man, riding, horse; dog, left of, horse; dog#2, right of, horse; "
+        "man, playing with, dog; man, playing with, dog#2",
+        "(cup); (cat); cup, in front of, man; cup, playing with, man; man, touching, cup",
+        "a, above, b; a, above, c; a, above, d; b, above, c; b, above, d; c, above, d; "
+        "e, playing with, a; e, playing with, d",
+    ],
+    ids=["one pair", "crossing", "one pair upright", "behind an object"],
+)
+def test_every_predicate_can_be_read(page: Any, graph: str) -> None:
+    """A predicate or an arrow that lies behind something would be a statement that nobody sees."""
+    text_of(page).fill(graph)
+    statements = len([one for one in graph.split(";") if "(" not in one])
+    playwright.expect(page.locator(".sg-predicate")).to_have_count(statements)
+    page.wait_for_timeout(500)  # the new objects are measured
+    assert page.evaluate(COVERED) == []
+
+
+@pytest.mark.parametrize("way", ["mouse", "touch", "keyboard"])
+def test_an_object_is_deleted_where_it_stands(browser: Any, address: str, way: str) -> None:
+    expect, has_touch = playwright.expect, way == "touch"
+    for page in opened(browser, address, has_touch=has_touch, is_mobile=has_touch):
+        delete = node(page, "dog").get_by_role("button", name="Delete object dog")
+        expect(delete).to_be_hidden()
+        if way == "keyboard":
+            node(page, "dog").focus()
+            page.keyboard.press("Tab")
+            expect(delete).to_be_focused()
+            page.keyboard.press("Enter")
+        else:
+            press = page.touchscreen.tap if has_touch else page.mouse.click
+            press(*center(node(page, "dog").locator("span")))
+            expect(delete).to_be_visible()
+            place = center(delete)
+            press(*place)
+            press(*place)  # who clicks once too often makes no new object
+        expect(text_of(page)).to_have_value("(box)")
+        expect(page.locator(".vue-flow__node")).to_have_count(1)
+        page.keyboard.press("Control+z")
+        expect(text_of(page)).to_have_value("dog, above, box")
+
+
 def test_one_object_too_many_is_not_shown(page: Any) -> None:
     """The editor would show another graph than the one that is drawn."""
     expect = playwright.expect

@@ -1,12 +1,14 @@
 // The editor of a scene graph: Vue Flow draws and moves, this file says what a scene graph is.
 // The browser tells Python its sketch after each change, with the number of the change; Python's sketch replaces it,
 // unless the person has changed something since.
-import { EdgeLabelRenderer, Handle, MarkerType, VueFlow, useVueFlow } from "sgflux-vue-flow";
+import { layOut } from "sgflux-arrows";
+import { EdgeLabelRenderer, Handle, MarkerType, VueFlow, getTransformForBounds, useVueFlow } from "sgflux-vue-flow";
 import { markRaw, nextTick } from "vue";
 
 // as Python compares predicates: without blanks, and a copula before or an article behind does not matter
 const compact = (words) => words.toLowerCase().replace(/\s+/g, "");
 const bare = (words) => words.replace(/^(?:(?:is|are|was|were)\s+)+/, "").replace(/(?:\s+(?:an?|the))+$/, "");
+const pen = document.createElement("canvas").getContext("2d");
 
 globalThis.process ??= { env: { NODE_ENV: "production" } }; // Vue Flow asks for it
 
@@ -33,25 +35,28 @@ const template = `
              @connect-start="onConnectStart" @connect-end="onConnectEnd" @node-click="onNodeClick"
              @pane-click="closeAll" @nodes-initialized="fit">
       <template #node-object="{ id, data }">
-        <div class="sg-node" :class="{ 'sg-from': from === id }" :title="hint">
+        <div class="sg-node" :class="{ 'sg-from': from === id }" :title="labels[id] + ': ' + hint">
           <input v-if="renaming === id" class="sg-rename nodrag" v-model="data.name" maxlength="60"
                  :list="'names-' + editorId" aria-label="Name of the object"
                  @keydown.enter.stop.prevent="endRename(true)" @keydown.esc.stop="endRename(false)"
                  @blur="endRename(true)" />
-          <span v-else>{{ labels[id] }}</span>
+          <template v-else>
+            <span>{{ labels[id] }}</span>
+            <button type="button" class="sg-delete nodrag" :aria-label="'Delete object ' + labels[id]" @click.stop="removeObject(id)"></button>
+          </template>
           <Handle id="out" type="source" position="right" class="sg-dot" />
           <Handle id="in" type="target" position="left" class="sg-cover" :connectable-start="false" />
         </div>
       </template>
       <template #edge-statement="edge">
         <g>
-          <path :d="route(edge).path" class="sg-hit" />
-          <path :d="route(edge).path" class="sg-line" :marker-end="edge.markerEnd" />
+          <path :d="routes[edge.id]?.path" class="sg-hit" />
+          <path :d="routes[edge.id]?.path" class="sg-line" :marker-end="edge.markerEnd" />
         </g>
         <EdgeLabelRenderer>
           <button type="button" class="sg-predicate nodrag nopan" :class="{ 'sg-open': popup?.id === edge.id }"
-                  :style="{ transform: 'translate(-50%,-50%) translate(' + route(edge).x + 'px,' + route(edge).y + 'px)' }"
-                  :data-edge="edge.id" :aria-label="spoken(edge) + '. Press to change.'"
+                  :style="{ transform: 'translate(-50%,-50%) translate(' + routes[edge.id]?.x + 'px,' + routes[edge.id]?.y + 'px)' }"
+                  :data-edge="edge.id" :title="edge.data.predicate" :aria-label="spoken(edge) + '. Press to change.'"
                   @click.stop="openPopup(edge.id)">{{ edge.data.predicate }}</button>
         </EdgeLabelRenderer>
       </template>
@@ -90,7 +95,7 @@ export default {
   },
   emits: ["change", "undo", "redo"],
   setup: (props) => ({ flow: markRaw(useVueFlow({ id: props.editorId })) }),
-  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: null, popup: null, count: 0, fits: true, changes: 0, told: "", tap: { time: -Infinity } }),
+  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: null, popup: null, count: 0, fits: true, changes: 0, told: "", gone: -Infinity, tap: { time: -Infinity } }),
   mounted() {
     const { change, nodes, edges } = this.sketch;
     this.changes = change;
@@ -114,6 +119,15 @@ export default {
     edges() {
       return this.flow.edges.value;
     },
+    boxes() {
+      const boxOf = ({ id, dimensions, computedPosition: { x, y } }) => [id, { x, y, w: dimensions.width || 80, h: dimensions.height || 36 }];
+      return Object.fromEntries(this.nodes.map(boxOf));
+    },
+    routes() {
+      pen.font = `13.2px ${getComputedStyle(document.body).fontFamily}`;
+      const widthOf = (predicate) => Math.min(pen.measureText(predicate).width + 18, 180); // as page.css has it
+      return layOut(this.boxes, this.edges.map(({ id, source, target, data }) => ({ id, source, target, width: widthOf(data.predicate) })));
+    },
     width() {
       return this.flow.dimensions.value.width;
     },
@@ -131,11 +145,11 @@ export default {
         }),
       );
     },
-    hint: () => "Drag to move. Drag the dot to another object, or click both, to relate them. Double-click to rename.",
+    hint: () => "drag to move. Drag the dot to another object, or click both, to relate them. Double-click to rename.",
     status() {
       if (this.from) return `Choose what “${this.labels[this.from]}” is related to, or press Escape.`;
-      if (matchMedia("(hover: none)").matches) return "Double-tap: new object or rename. Tap a dot, then another object, to relate them.";
-      return "Double-click: new object or rename. Keyboard: Tab, then Enter renames, C connects, Delete removes.";
+      if (matchMedia("(hover: none)").matches) return "Double-tap: new object or rename. Tap: × deletes. Tap a dot, then another object, to relate them.";
+      return "Double-click: new object or rename. Click: × deletes. Keyboard: Tab, then Enter renames, C connects, Delete removes.";
     },
     matches() {
       const query = (this.popup?.query ?? "").trim().toLowerCase();
@@ -181,7 +195,13 @@ export default {
       };
     },
     fit() {
-      if (this.fits && this.nodes.length) this.flow.fitView({ padding: 0.25, maxZoom: 1 });
+      if (this.fits && this.nodes.length) {
+        const shown = [...Object.values(this.boxes), ...Object.values(this.routes).map((one) => one.box)];
+        const [x, y] = [Math.min(...shown.map((one) => one.x)), Math.min(...shown.map((one) => one.y))];
+        const [right, bottom] = [Math.max(...shown.map((one) => one.x + one.w)), Math.max(...shown.map((one) => one.y + one.h))];
+        const { width, height } = this.flow.dimensions.value;
+        this.flow.setViewport(getTransformForBounds({ x, y, width: right - x, height: bottom - y }, width, height, 0.4, 1, 0.25));
+      }
       this.fits = false;
     },
     tell() {
@@ -228,6 +248,7 @@ export default {
     },
     onDoubleClick(event) {
       if (!event.target.classList.contains("vue-flow__pane")) return;
+      if (event.timeStamp - this.gone < 500) return; // the first click was on the × of an object
       const at = this.flow.screenToFlowCoordinate({ x: event.clientX - 40, y: event.clientY - 18 });
       this.rename(this.add("", at));
     },
@@ -258,6 +279,11 @@ export default {
     },
     focusNode(id) {
       this.$el.querySelector(`.vue-flow__node[data-id="${id}"]`)?.focus({ preventScroll: true });
+    },
+    removeObject(id) {
+      this.flow.removeNodes([id]);
+      this.gone = performance.now();
+      this.toCanvas();
     },
     clear() {
       this.flow.setEdges([]);
@@ -307,37 +333,6 @@ export default {
         this.tell();
         this.openPopup(edge.id);
       });
-    },
-    route({ sourceNode: a, targetNode: b, id, data }) {
-      const box = (node) => ({ w: node.dimensions.width || 80, h: node.dimensions.height || 36, x: node.computedPosition.x, y: node.computedPosition.y });
-      const [from, to] = [box(a), box(b)];
-      const start = { x: from.x + from.w / 2, y: from.y + from.h / 2 };
-      const end = { x: to.x + to.w / 2, y: to.y + to.h / 2 };
-      // several statements about one pair are bent away from each other
-      const pair = this.edges.filter((e) => [e.source, e.target].includes(a.id) && [e.source, e.target].includes(b.id));
-      const place = pair.findIndex((e) => e.id === id) - (pair.length - 1) / 2;
-      const side = a.id < b.id ? 1 : -1;
-      const length = Math.hypot(end.x - start.x, end.y - start.y) || 1;
-      const bend = 2 * 44 * place * side;
-      const normal = { x: -(end.y - start.y) / length, y: (end.x - start.x) / length };
-      const middle = { x: (start.x + end.x) / 2 + normal.x * bend, y: (start.y + end.y) / 2 + normal.y * bend };
-      const border = (center, size, toward, gap) => {
-        const [dx, dy] = [toward.x - center.x, toward.y - center.y];
-        const scale = Math.min((size.w / 2 + gap) / (Math.abs(dx) || 1e-6), (size.h / 2 + gap) / (Math.abs(dy) || 1e-6));
-        return { x: center.x + dx * scale, y: center.y + dy * scale };
-      };
-      const s = border(start, from, middle, 2), e = border(end, to, middle, 5);
-      // a predicate that would hide a short arrow stands beside it
-      const [width, height] = [7.5 * data.predicate.length + 18, 24];
-      const [nx, ny] = [Math.abs(normal.x) || 1e-6, Math.abs(normal.y) || 1e-6];
-      const room = Math.hypot(e.x - s.x, e.y - s.y) - Math.min(width / ny, height / nx);
-      const toward = Math.sign(bend) || Math.sign(normal.x - normal.y);
-      const aside = room > 24 ? 0 : toward * ((nx * width + ny * height) / 2 + 4);
-      return {
-        path: `M${s.x},${s.y} Q${middle.x},${middle.y} ${e.x},${e.y}`,
-        x: (s.x + 2 * middle.x + e.x) / 4 + normal.x * aside,
-        y: (s.y + 2 * middle.y + e.y) / 4 + normal.y * aside,
-      };
     },
     openPopup(id) {
       this.closeAll();
@@ -427,10 +422,9 @@ export default {
         this.flow.removeEdges([edge]);
         this.toCanvas();
       } else if (edge && key === "s") this.turn(this.flow.findEdge(edge));
-      else if (id && removes) {
-        this.flow.removeNodes([id]);
-        this.toCanvas();
-      } else if (id && key === "c") this.startLink(id);
+      else if (id && removes) this.removeObject(id);
+      else if (event.target.tagName === "BUTTON") return;
+      else if (id && key === "c") this.startLink(id);
       else if (id && (key === "enter" || key === "f2")) {
         if (this.from && this.from !== id) this.link(this.from, id);
         else this.rename(id);

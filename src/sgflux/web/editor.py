@@ -17,7 +17,7 @@ from sgflux.web.sketch import Sketch
 class GraphEditor(
     Element,
     component="editor.js",
-    esm={"sgflux-vue-flow": "vue_flow"},
+    esm={"sgflux-vue-flow": "vue_flow", "sgflux-arrows": "arrows"},
 ):
     """Draws a sketch, and tells what a person has made of it."""
 
