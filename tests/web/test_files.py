@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,6 +84,27 @@ def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -
         run.read()
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["[1]", '{"kind": "train", "step": "1"}', '{"kind": [], "step": 1}', "[" * 100_000, "\ud7ff"],
+)
+def test_a_line_that_is_no_row_of_metrics_is_named(tmp_path: Path, line: str) -> None:
+    write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
+    write(tmp_path / "metrics.jsonl", line + "\n")
+    with pytest.raises(SgfluxError, match=r"metrics\.jsonl: is damaged: .*; take the damaged line"):
+        RunFiles(tmp_path).read()
+
+
+def test_a_figure_that_is_no_number_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
+    write(tmp_path / "metrics.jsonl", '{"kind": "train", "step": 1, "loss": "low", "lr": 0.5}\n')
+    run = RunFiles(tmp_path)
+    run.read()
+    assert (run.figures("train"), run.series("train", "loss")) == (["lr"], [])
+    assert (run.last("train", "loss"), run.last("train", "lr")) == (None, 0.5)
+    assert run.last("validation", "loss") is None
+
+
 def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(SgfluxError, match="is no training run"):
         RunFiles(tmp_path).read()
@@ -121,6 +143,26 @@ def test_the_rows_of_an_evaluation_are_those_with_their_own_graph(tmp_path: Path
         read_rows(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"graph": {"objects": ["dog"]}},
+        {"graph": {"objects": [1], "relationships": []}},
+        {"verdict": {"all_right": "yes"}},
+        {"seed": 1e30},
+    ],
+)
+def test_a_damaged_line_of_an_evaluation_is_named(tmp_path: Path, change: dict[str, Any]) -> None:
+    graph = {"objects": ["dog"], "relationships": []}
+    line = {"row": 0, "arm": "graph", "repeat": 0, "seed": 1, "graph": graph}
+    write(tmp_path / "evaluation_results.json", "{}")
+    write(tmp_path / "results.jsonl", f"{json.dumps(line)}\n{json.dumps({**line, **change})}\n")
+    with pytest.raises(
+        SgfluxError, match=r"results\.jsonl:2: is damaged: .*run 'sgflux eval' again"
+    ):
+        read_rows(tmp_path)
+
+
 # --- what there is to choose ----------------------------------------------------------------------
 
 
@@ -133,6 +175,7 @@ def test_adapters_are_found_newest_first_and_not_among_pictures(tmp_path: Path) 
     assert find_adapters(tmp_path) == found
     assert find_adapters(tmp_path / "nothing") == [BUNDLED_ADAPTER]
     write(tmp_path / "b" / "training.log", "")
+    (tmp_path / "a" / "training.log").symlink_to(tmp_path / "gone")
     assert find_runs(tmp_path, "training.log") == [(tmp_path / "b").as_posix()]
 
 

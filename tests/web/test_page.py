@@ -238,14 +238,14 @@ def test_a_late_answer_takes_nothing_back(browser: Any, address: str) -> None:
 
 
 def test_nothing_is_done_before_the_browser_is_connected(browser: Any, address: str) -> None:
-    """The server would not hear of it, and the page would show another graph than is drawn."""
-    context = browser.new_context()
-    context.add_init_script(LATE)
-    page = context.new_page()
-    page.goto(address)
-    page.locator(".sg-tools button").filter(has_text="Clear").click()
-    playwright.expect(text_of(page)).to_have_value("")
-    context.close()
+    """After a reload, an object would be added to the first graph, and the kept one be lost."""
+    for page in opened(browser, address, script=LATE):
+        text_of(page).fill("cat, on, box")
+        playwright.expect(node(page, "cat")).to_be_visible()
+        page.reload()
+        page.locator(".sg-add input").fill("cup")
+        page.locator(".sg-add button").click()
+        playwright.expect(text_of(page)).to_have_value("cat, on, box; (cup)")
 
 
 def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
@@ -289,6 +289,12 @@ def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_to
             page.get_by_label("Name of the object").fill("cat")
             page.keyboard.press("Enter")
             expect(text_of(page)).to_have_value("cat, above, box; box, carrying, cat")
+            area = page.locator(".sg-canvas").bounding_box()
+            for _ in range(2):
+                press(area["x"] + 30, area["y"] + 30)
+            page.get_by_label("Name of the object").fill("cup")
+            page.keyboard.press("Enter")
+            expect(text_of(page)).to_have_value("cat, above, box; box, carrying, cat; (cup)")
             assert page.evaluate(zoom) == before
 
 
@@ -314,6 +320,7 @@ def test_two_fingers_zoom(browser: Any, address: str) -> None:
         after = page.evaluate(zoom)
         scales = [float(re.search(r"scale\(([\d.]+)\)", one)[1]) for one in (before, after)]
         assert scales[1] < 0.8 * scales[0], (before, after)
+        assert page.evaluate("visualViewport.scale") == 1, "the page itself is not zoomed"
 
 
 def test_an_object_that_is_gone_is_related_to_nothing(page: Any) -> None:
@@ -347,7 +354,8 @@ COVERED = """() => {
   const boxOf = (element) => element.getBoundingClientRect();
   const [words, objects] = [".sg-predicate", ".vue-flow__node"].map(
     (one) => [...document.querySelectorAll(one)].map((found) => [found.textContent, boxOf(found)]));
-  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const meet = (a, b) =>
+    a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
   const found = words.flatMap(([word, box], i) => [...words.slice(i + 1), ...objects]
     .filter(([, other]) => meet(box, other)).map(([other]) => `${word} and ${other}`));
   for (const line of document.querySelectorAll(".sg-line")) {
@@ -355,7 +363,7 @@ COVERED = """() => {
     for (let at = 0; at <= line.getTotalLength(); at += 4) {
       const { x, y } = line.getPointAtLength(at).matrixTransform(place);
       for (const [name, box] of objects)
-        if (meet({ left: x, right: x, top: y, bottom: y }, box)) found.push(`an arrow crosses ${name}`);
+        if (meet({ left: x, right: x, top: y, bottom: y }, box)) found.push(`an arrow and ${name}`);
     }
   }
   return found;
@@ -454,6 +462,11 @@ def test_wrong_input_is_named_at_its_place(page: Any) -> None:
     fields = {
         "As text": ("dog, abov, box", "unknown predicate 'abov'; nearest known: 'above'"),
         "Adapter": ("no/such/folder", "is no adapter bundle"),
+        "Base model": (
+            "x" * 5000,
+            re.compile("^x{9,999} … x+: cannot be read: File name too long"),
+        ),
+        "Seed": ("", "Give a whole number from 0"),
     }
     for label, (value, message) in fields.items():
         field = page.get_by_label(label).first
@@ -491,9 +504,55 @@ def test_two_people_and_two_tabs_of_one_do_not_see_each_other(
         expect(node(page, "cat")).to_be_visible()
         expect(text_of(other)).to_have_value("dog, above, box")
         expect(node(other, "cat")).to_have_count(0)
+        drawing = (page, other)
+        for one in drawing:
+            one.get_by_role("button", name="Draw", exact=True).click()
+        for one, triple in zip(drawing, ("cat, riding, dog", "dog, above, box"), strict=True):
+            expect(one.locator(".sg-past")).to_have_text(re.compile(triple), timeout=DRAWN)
+            image = one.locator('[data-arm="graph"] img')
+            expect(image).to_have_attribute("alt", re.compile(triple))
     tab = page.context.new_page()
     tab.goto(address)
     expect(text_of(tab)).to_have_value("dog, above, box")
+
+
+def test_a_reload_keeps_graph_and_settings(page: Any) -> None:
+    """Even in the middle of a drawing."""
+    expect = playwright.expect
+    text_of(page).fill("cat, on, box; (cat#2)")
+    expect(node(page, "cat#2")).to_be_visible()
+    page.get_by_label("Seed").fill("7")
+    page.get_by_role("button", name="Draw", exact=True).click()
+    expect(page.locator(".sg-panel")).to_have_count(4, timeout=DRAWN)
+    place = node(page, "cat#2").bounding_box()
+    page.reload()
+    expect(text_of(page)).to_have_value("cat, on, box; (cat#2)")
+    expect(page.get_by_label("Seed")).to_have_value("7")
+    expect(page.locator(".vue-flow__node")).to_have_count(3)
+    assert node(page, "cat#2").bounding_box() == pytest.approx(place, abs=2)
+    draw(page)
+    expect(page.locator(".sg-past")).to_contain_text("seed 7")
+
+
+def test_a_drawing_is_not_lost_by_what_is_clicked_meanwhile(browser: Any, address: str) -> None:
+    """Neither by a second click on Draw nor by the history."""
+    expect = playwright.expect
+    for page in opened(browser, address, script=LATE):
+        button = page.get_by_role("button", name="Draw", exact=True)
+        button.click()
+        page.get_by_label("Seed").fill("5")
+        button.click()  # before the browser knows of the first
+        expect(page.locator(".sg-past")).to_have_text([re.compile("seed 0")], timeout=DRAWN)
+        text_of(page).fill("cat, on, box")
+        expect(node(page, "cat")).to_be_visible()
+        button.click()
+        expect(button).to_be_disabled()
+        page.locator(".sg-past").click()
+        expect(text_of(page)).to_have_value("dog, above, box")
+        drawn = [re.compile("^cat, on, box.*seed 5"), re.compile("^dog, above, box.*seed 0")]
+        expect(page.locator(".sg-past")).to_have_text(drawn, timeout=DRAWN)
+        image = page.locator('[data-arm="graph"] img')
+        expect(image).to_have_attribute("alt", re.compile("cat, on, box"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -533,6 +592,17 @@ def test_the_sliders_begin_with_what_the_adapter_recommends(browser: Any, tmp_pa
             page.get_by_label("Adapter").fill(str(other))
             page.get_by_label("Adapter").press("Enter")
             expect(shown).to_have_text(["8", "1"])
+
+
+def test_an_adapter_that_is_gone_is_named_at_its_place(browser: Any, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "runs" / "final", "tiny", strength=0.1)
+    for address in serve(tmp_path / "runs", "--adapter", str(folder)):
+        for page in opened(browser, address):
+            shutil.rmtree(folder)
+            page.get_by_role("button", name="Draw", exact=True).click()
+            place = page.locator(".q-field").filter(has=page.get_by_label("Adapter"))
+            playwright.expect(place.get_by_role("alert")).to_contain_text("is no adapter bundle")
+            playwright.expect(page.locator(".sg-panel")).to_have_count(0)
 
 
 def test_the_page_begins_with_the_bundled_adapter(browser: Any, tmp_path: Path) -> None:
@@ -589,12 +659,20 @@ def test_the_history_repeats_a_graph_of_any_words(page: Any) -> None:
     words.click()
     text_of(page).fill("unicorn, kissing, box")
     expect(node(page, "unicorn")).to_be_visible()
+    page.get_by_label("Seed").fill("3")
+    page.get_by_role("slider", name="Steps").press("ArrowRight")
+    expect(page.locator(".sg-slider output")).to_have_text(["9", "1"])
     draw(page)
     expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
     text_of(page).fill("dog, on, box")
     words.click()
+    page.get_by_label("Seed").fill("4")
+    page.get_by_role("slider", name="Steps").press("ArrowLeft")
+    page.get_by_role("slider", name="Graph scale").press("ArrowLeft")
     page.locator(".sg-past").first.click()
     expect(text_of(page)).to_have_value("unicorn, kissing, box")
+    expect(page.get_by_label("Seed")).to_have_value("3")
+    expect(page.locator(".sg-slider output")).to_have_text(["9", "1"])
     expect(words).to_be_checked()
     expect(page.locator(".sg-error")).to_have_count(0)
     expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
@@ -666,6 +744,22 @@ def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) ->
             playwright.expect(facts).to_contain_text("75.0 %")
             playwright.expect(facts).to_contain_text("40 s")
             log.close()
+            field = page.get_by_label("Training run")
+            place = page.locator(".q-field").filter(has=field)
+            metrics = tmp_path / "mine" / "metrics.jsonl"
+            kept = metrics.read_text(encoding="utf-8")
+            metrics.write_text(kept + "nonsense\n", encoding="utf-8")
+            playwright.expect(place.get_by_role("alert")).to_contain_text("jsonl: is damaged")
+            playwright.expect(facts).to_contain_text("20 of 100")
+            metrics.write_text(kept, encoding="utf-8")
+            playwright.expect(place.get_by_role("alert")).to_have_count(0)
+            field.fill(str(tmp_path))
+            field.press("Enter")
+            playwright.expect(place.get_by_role("alert")).to_contain_text("is no training run")
+            playwright.expect(page.locator(".sg-chart").first).to_be_hidden()
+            field.fill(str(tmp_path / "mine"))
+            field.press("Enter")
+            playwright.expect(place.get_by_role("alert")).to_have_count(0)
             (tmp_path / "mine" / sheet_of(20)).parent.mkdir()
             Image.new("RGB", (8, 8)).save(tmp_path / "mine" / sheet_of(20))
             playwright.expect(page.locator(".sg-sheet")).to_be_visible()
@@ -684,3 +778,32 @@ def test_a_row_of_an_evaluation_opens_in_the_editor(browser: Any, tmp_path: Path
             page.locator(".sg-link").first.click()
             playwright.expect(text_of(page)).to_have_value(first.graph.to_text())
             playwright.expect(page.get_by_label("Seed")).to_have_value(str(first.seed))
+
+
+def test_an_evaluation_that_cannot_be_shown_says_why(browser: Any, tmp_path: Path) -> None:
+    good, bad = (make_evaluation(tmp_path / name) for name in ("good", "bad"))
+    lines = (good / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    graph = {"objects": ["dog"] * (MAX_OBJECTS + 1), "relationships": []}
+    large = {**json.loads(lines[0]), "row": 99, "arm": "graph", "repeat": 0, "graph": graph}
+    (good / "results.jsonl").write_text("\n".join([*lines, json.dumps(large)]), encoding="utf-8")
+    (bad / "results.jsonl").write_text("nonsense", encoding="utf-8")
+    for age, folder in enumerate((bad, good)):
+        os.utime(folder / "evaluation_results.json", (1e9 - age, 1e9 - age))
+    for address in serve(tmp_path):
+        for page in opened(browser, address):
+            expect = playwright.expect
+            page.get_by_role("tab", name="Evaluation").click()
+            field = page.get_by_label("Evaluation (its")
+            place = page.locator(".q-field").filter(has=field)
+            expect(place.get_by_role("alert")).to_contain_text("results.jsonl:1: is damaged")
+            expect(page.locator(".sg-rows")).to_have_count(0)
+            field.fill(str(good))
+            field.press("Enter")
+            expect(place.get_by_role("alert")).to_have_count(0)
+            page.get_by_label("Search").fill("99")
+            page.locator("td", has_text=re.compile("^99$")).wait_for()
+            page.locator(".sg-rows .sg-link").click()
+            expect(page.locator(".sg-error")).to_contain_text(f"at most {MAX_OBJECTS} objects")
+            expect(page.get_by_role("tab", name="Evaluation")).to_have_attribute(
+                "aria-selected", "true"
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sgflux.models.bundle_folder import BUNDLED_ADAPTER, CONFIG_FILE, is_bundled
@@ -31,8 +32,11 @@ def find_adapters(folder: Path) -> list[str]:
 
 def find_runs(folder: Path, name: str) -> list[str]:
     """Return the folders below ``folder`` that hold a file called ``name``, newest first."""
-    found = sorted(_files(folder, name), key=lambda path: -path.stat().st_mtime)
-    return [path.parent.as_posix() for path in found]
+    found: dict[Path, float] = {}
+    for path in _files(folder, name):
+        with suppress(OSError):  # a run that is being deleted, or a link to one that is gone
+            found[path] = path.stat().st_mtime
+    return [path.parent.as_posix() for path in sorted(found, key=lambda path: -found[path])]
 
 
 def _files(folder: Path, name: str) -> Iterator[Path]:

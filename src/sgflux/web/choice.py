@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nicegui import ui
 
-from sgflux.errors import SgfluxError
 from sgflux.web.panels import message
+from sgflux.web.trouble import trouble_of
 
 
 class Choice:
@@ -60,6 +60,8 @@ class Choice:
         self.field.classes("sg-field")
         self.field.on("popup-show", self._add_what_is_new)
         self.field.on("popup-hide", self.refresh)
+        if given is None and self.field.value is not None:
+            self.field.validate()  # what was found may be damaged; the command has checked the rest
         self._none_found = message(none_found)
         self._show_whether_found()
 
@@ -86,9 +88,4 @@ class Choice:
 
 def folder_trouble(folder: str | None, read: Callable[[Path], object]) -> str | None:
     """What is wrong with a folder that a field names; None if it can be read or none is named."""
-    try:
-        if folder:
-            read(Path(folder))
-    except SgfluxError as error:
-        return str(error)
-    return None
+    return trouble_of(folder, lambda: read(Path(folder))) if folder else None

@@ -10,10 +10,14 @@ from msgspec import Struct
 
 from sgflux.errors import SgfluxError
 from sgflux.files.json_files import iter_json_lines
-from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
 
 # As sgflux.evaluation has them; its modules import torch, for which the page does not wait.
 RESULTS_FILE, LINES_FILE, REPORT_FILE = "evaluation_results.json", "results.jsonl", "report.html"
+
+
+class _Verdict(Struct):
+    all_right: bool | None = None
 
 
 class _Line(Struct):
@@ -22,7 +26,7 @@ class _Line(Struct):
     repeat: int
     seed: int
     graph: dict[str, Any] | None
-    verdict: dict[str, Any] | None = None
+    verdict: _Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,13 @@ def read_rows(folder: Path) -> list[EvaluatedRow]:
         )
     rows = []
     way_out = "run 'sgflux eval' again"
-    for _, line in iter_json_lines(folder / LINES_FILE, _Line, way_out=way_out):
+    path = folder / LINES_FILE
+    for number, line in iter_json_lines(path, _Line, way_out=way_out):
         if line.arm == "graph" and line.repeat == 0 and line.graph is not None:
-            verdict = line.verdict or {}
-            rows.append(
-                EvaluatedRow(
-                    line.row,
-                    SceneGraph.from_json(line.graph),
-                    line.seed,
-                    verdict.get("all_right"),
-                )
-            )
+            try:
+                graph = SceneGraph.from_json(line.graph)
+            except SceneGraphError as error:
+                raise SgfluxError(f"{path}:{number}: is damaged: {error}; {way_out}") from error
+            is_right = None if line.verdict is None else line.verdict.all_right
+            rows.append(EvaluatedRow(line.row, graph, line.seed, is_right))
     return rows

@@ -98,7 +98,8 @@ class Panel:
         with self._below:
             self._verdicts(drawn)
             with Element("div").classes("sg-actions"):
-                name = re.sub(r"[^\w]+", "-", f"{record['prompt']} {self.arm}").strip("-").lower()
+                told = f"{record['prompt'][:80]} {self.arm}"
+                name = re.sub(r"[^\w]+", "-", told).strip("-").lower()
                 text(
                     "a",
                     "PNG",

@@ -10,11 +10,13 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
+from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.web.adapters import find_runs
 from sgflux.web.choice import Choice, folder_trouble
 from sgflux.web.evaluations import REPORT_FILE, RESULTS_FILE, EvaluatedRow, read_rows
 from sgflux.web.panels import message, text
+from sgflux.web.trouble import in_brief, trouble_of
 
 ROUTE = "/sgflux/reports"
 """Beginning of the reports' addresses."""
@@ -64,11 +66,14 @@ class ReportTab:
     def _choose(self) -> None:
         self._below.clear()
         self.close()
-        value = self._folder.field.value
-        if not value or folder_trouble(value, read_rows) is not None:
-            return
-        folder = Path(value)
-        self._rows = dict(enumerate(read_rows(folder)))
+        folder = Path(self._folder.field.value or "")
+        self._rows = {}
+
+        def read() -> None:
+            self._rows = dict(enumerate(read_rows(folder)))
+
+        if not self._folder.field.value or trouble_of(str(folder), read) is not None:
+            return  # the field says what is wrong
         with self._below, Element("div").classes("sg-evaluation"):
             with Element("div").classes("sg-card"):
                 self._build_rows()
@@ -87,6 +92,7 @@ class ReportTab:
             }
             for number, row in self._rows.items()
         ]
+        self._trouble = Element("div")
         search = ui.input("Search").props("outlined dense clearable")
         search.classes("sg-field")
         table = ui.table(columns=_COLUMNS, rows=rows, row_key="id", pagination=12)
@@ -102,7 +108,12 @@ class ReportTab:
 
     def _open(self, event: Any) -> None:
         row = self._rows[int(event.args)]
-        self._open_graph(row.graph, row.seed)
+        self._trouble.clear()
+        try:
+            self._open_graph(row.graph, row.seed)
+        except SgfluxError as error:
+            with self._trouble:
+                message(f"Row {row.row} cannot be opened: {in_brief(str(error))}", "error")
 
     def _build_report(self, path: Path) -> None:
         text("h2", "Report")

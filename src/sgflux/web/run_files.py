@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
+
 from sgflux.errors import SgfluxError
+from sgflux.files.json_files import checked, typed
 from sgflux.files.reading import naming_unreadable
 
 # As sgflux.training has them; its modules import torch, for which the page does not wait.
@@ -17,8 +19,16 @@ METRICS_FILE, LOG_FILE, SAMPLES_FOLDER = "metrics.jsonl", "training.log", "sampl
 _PROGRESS = re.compile(
     r"step (?P<step>\d+)/(?P<steps>\d+)\s.*?(?:\s\s(?P<left>\S+(?: \S+)*) left)?$"
 )
+_WAY_OUT = "take the damaged line out of the file"
 _LAST_LINES = 12
 _TAIL = 64 * 1024  # bytes of the log that are looked at
+
+
+class _Row(Struct):
+    """What every row of the metrics has."""
+
+    kind: str
+    step: int
 
 
 @dataclass
@@ -82,12 +92,9 @@ class RunFiles:
         whole = content[: content.rfind(b"\n") + 1]
         self._offset += len(whole)
         for line in whole.splitlines():
-            try:
-                row = json.loads(line)
-                kind, _ = row["kind"], row["step"]
-            except (ValueError, TypeError, KeyError) as error:
-                raise SgfluxError(f"{path}: has a line that is no metrics: {error}") from error
-            rows = {"train": self.train, "validation": self.validation}.get(kind)
+            row = typed(line, dict, where=str(path), way_out=_WAY_OUT)
+            checked(row, _Row, where=str(path), way_out=_WAY_OUT)
+            rows = {"train": self.train, "validation": self.validation}.get(row["kind"])
             if rows is not None:
                 rows.append(row)
 
@@ -110,6 +117,12 @@ class RunFiles:
         for row in rows[:1] + rows[-1:]:
             names.update(dict.fromkeys(n for n, value in row.items() if _is_number(value)))
         return [name for name in names if name != "step"]
+
+    def last(self, kind: str, name: str) -> float | None:
+        """Return a figure of the last row of ``train`` or ``validation``; None: it has none."""
+        rows = self.train if kind == "train" else self.validation
+        value = rows[-1].get(name) if rows else None
+        return value if _is_number(value) else None
 
     def series(self, kind: str, name: str) -> list[tuple[int, float]]:
         """Return (step, figure) of every row that has the figure."""

@@ -173,7 +173,13 @@ def _page(settings: PageSettings, *, studio: Studio, kept: gallery.Gallery) -> N
         theme.classes("sg-theme")
     # What is done before the browser is connected would be lost.
     panels = ui.tab_panels(tabs, value="Draw", animated=False, keep_alive=True).props("inert")
-    ui.context.client.on_connect(lambda: panels.props(remove="inert"))
+
+    def begin() -> None:
+        if "inert" in panels.props:  # else the connection was only lost for a moment
+            draw.keep_in(app.storage.tab)
+            panels.props(remove="inert")
+
+    ui.context.client.on_connect(begin)
     with panels.classes("sg-body"):
         for name, content in contents.items():
             with ui.tab_panel(name):

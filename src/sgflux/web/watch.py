@@ -62,7 +62,6 @@ class WatchTab:
     def _choose(self) -> None:
         value = self._folder.field.value
         is_run = bool(value) and folder_trouble(value, _read) is None
-        self._below.set_visibility(is_run)
         self._run = RunFiles(Path(value)) if is_run else None
         self.close()
         for element in (self._facts, self._samples):
@@ -76,13 +75,16 @@ class WatchTab:
         if self._folder.field.value is None:
             self.refresh()
         run = self._run
+        self._below.set_visibility(run is not None)
         if run is None:
             return
         try:
             changed = run.read()
-        except SgfluxError as error:
-            self._run, self._log.text = None, str(error)
+        except (SgfluxError, OSError):
+            self._folder.field.validate()  # it says what is wrong; the next look may find it mended
             return
+        if self._folder.field.error:
+            self._folder.field.validate()
         if changed:
             self._show(run)
 
@@ -132,17 +134,17 @@ def _read(folder: Path) -> RunFiles:
 
 
 def _facts(run: RunFiles) -> list[tuple[str, str]]:
-    last = run.validation[-1] if run.validation else {}
     facts = [("Step", f"{run.step:,} of {run.steps:,}" if run.steps else "not begun")]
     if run.is_over:
         facts.append(("State", "finished"))
     else:
         facts.append(("Time left", run.left or "not known yet"))
-    if run.train:
-        facts.append(("Loss", f"{run.train[-1]['loss']:.4f}"))
-        facts.append(("Steps per second", f"{run.train[-1].get('steps_per_second', 0):.2f}"))
-    if "ranking_accuracy" in last:
-        facts.append(("Ranking accuracy", f"{100 * last['ranking_accuracy']:.1f} %"))
+    if (loss := run.last("train", "loss")) is not None:
+        facts.append(("Loss", f"{loss:.4f}"))
+    if (speed := run.last("train", "steps_per_second")) is not None:
+        facts.append(("Steps per second", f"{speed:.2f}"))
+    if (accuracy := run.last("validation", "ranking_accuracy")) is not None:
+        facts.append(("Ranking accuracy", f"{100 * accuracy:.1f} %"))
     return facts
 
 
