@@ -139,6 +139,10 @@ def text_of(page: Any) -> Any:
     return page.get_by_label("As text")
 
 
+def slider(page: Any, name: str) -> Any:
+    return page.get_by_role("slider", name=name).locator("[tabindex]")
+
+
 def draw(page: Any) -> None:
     before = page.locator(".sg-past").count()
     page.get_by_role("button", name="Draw", exact=True).click()
@@ -534,14 +538,23 @@ def test_a_reload_keeps_graph_and_settings(page: Any) -> None:
     expect(page.locator(".sg-past")).to_contain_text("seed 7")
 
 
+TWICE = """(button) => {
+  button.click();
+  const seed = document.querySelector('[aria-label="Seed"]');
+  seed.value = "5";
+  seed.dispatchEvent(new Event("input", { bubbles: true }));
+  button.click();
+}"""
+"""Script that clicks twice before the browser knows of the first drawing, the second time with
+another seed."""
+
+
 def test_a_drawing_is_not_lost_by_what_is_clicked_meanwhile(browser: Any, address: str) -> None:
     """Neither by a second click on Draw nor by the history."""
     expect = playwright.expect
     for page in opened(browser, address, script=LATE):
         button = page.get_by_role("button", name="Draw", exact=True)
-        button.click()
-        page.get_by_label("Seed").fill("5")
-        button.click()  # before the browser knows of the first
+        button.evaluate(TWICE)
         expect(page.locator(".sg-past")).to_have_text([re.compile("seed 0")], timeout=DRAWN)
         text_of(page).fill("cat, on, box")
         expect(node(page, "cat")).to_be_visible()
@@ -660,15 +673,15 @@ def test_the_history_repeats_a_graph_of_any_words(page: Any) -> None:
     text_of(page).fill("unicorn, kissing, box")
     expect(node(page, "unicorn")).to_be_visible()
     page.get_by_label("Seed").fill("3")
-    page.get_by_role("slider", name="Steps").press("ArrowRight")
+    slider(page, "Steps").press("ArrowRight")
     expect(page.locator(".sg-slider output")).to_have_text(["9", "1"])
     draw(page)
     expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
     text_of(page).fill("dog, on, box")
     words.click()
     page.get_by_label("Seed").fill("4")
-    page.get_by_role("slider", name="Steps").press("ArrowLeft")
-    page.get_by_role("slider", name="Graph scale").press("ArrowLeft")
+    slider(page, "Steps").press("ArrowLeft")
+    slider(page, "Graph scale").press("ArrowLeft")
     page.locator(".sg-past").first.click()
     expect(text_of(page)).to_have_value("unicorn, kissing, box")
     expect(page.get_by_label("Seed")).to_have_value("3")
@@ -753,7 +766,8 @@ def test_a_training_is_watched_while_it_goes_on(browser: Any, tmp_path: Path) ->
             playwright.expect(facts).to_contain_text("20 of 100")
             metrics.write_text(kept, encoding="utf-8")
             playwright.expect(place.get_by_role("alert")).to_have_count(0)
-            field.fill(str(tmp_path))
+            (tmp_path / "other").mkdir()
+            field.fill(str(tmp_path / "other"))
             field.press("Enter")
             playwright.expect(place.get_by_role("alert")).to_contain_text("is no training run")
             playwright.expect(page.locator(".sg-chart").first).to_be_hidden()

@@ -126,7 +126,9 @@ export default {
     routes() {
       pen.font = `13.2px ${getComputedStyle(document.body).fontFamily}`;
       const widthOf = (predicate) => Math.min(pen.measureText(predicate).width + 18, 180); // as page.css has it
-      return layOut(this.boxes, this.edges.map(({ id, source, target, data }) => ({ id, source, target, width: widthOf(data.predicate) })));
+      const { boxes } = this;
+      const whole = this.edges.filter(({ source, target }) => boxes[source] && boxes[target]); // not while objects are replaced
+      return layOut(boxes, whole.map(({ id, source, target, data }) => ({ id, source, target, width: widthOf(data.predicate) })));
     },
     width() {
       return this.flow.dimensions.value.width;

@@ -87,7 +87,8 @@ class ReportTab:
             {
                 "id": number,
                 "row": row.row,
-                "graph": "; ".join(map(str, row.graph.labelled_triples())),
+                "graph": "; ".join(map(str, row.graph.labelled_triples()))
+                or "; ".join(f"({label})" for label in row.graph.labels()),
                 "right": _JUDGED[row.is_right],
             }
             for number, row in self._rows.items()

@@ -27,6 +27,8 @@ from sgflux.web.studio import Studio
 from sgflux.web.watch import WatchTab
 
 _HERE = Path(__file__).parent
+_RECONNECT = 120
+"""Seconds for which a page that is not heard of is kept: a drawing may take all of a machine."""
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _PRIVATE = {"Cache-Control": "private, max-age=86400", "X-Content-Type-Options": "nosniff"}
 
@@ -98,7 +100,7 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
         show=settings.show,
         reload=False,
         show_welcome_message=False,
-        reconnect_timeout=30,
+        reconnect_timeout=_RECONNECT,
     )
 
 

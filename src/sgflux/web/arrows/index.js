@@ -8,7 +8,6 @@ const HEAD = 18; // of an arrow, which must be seen
 const AROUND = 44; // between two arrows of one pair
 const SAMPLES = Array.from({ length: 21 }, (_, i) => i / 20);
 const PLACES = [0.5, 0.43, 0.57, 0.36, 0.64, 0.29, 0.71, 0.22, 0.78]; // of a predicate on its arrow, the best first
-const SHIFTS = [0, 1, -1, 2, -2, 3, -3]; // of an arrow from its usual place, in distances between two arrows
 
 const center = ({ x, y, w, h }) => ({ x: x + w / 2, y: y + h / 2 });
 const inside = ({ x, y }, box, gap) => x > box.x - gap && x < box.x + box.w + gap && y > box.y - gap && y < box.y + box.h + gap;
@@ -40,7 +39,10 @@ function curve(from, to, offset) {
   });
   const points = SAMPLES.map(at);
   const way = total(points.slice(1).map((p, i) => Math.hypot(p.x - points[i].x, p.y - points[i].y)), (one) => one);
-  return { at, points, way, normal, path: `M${s.x},${s.y} Q${middle.x},${middle.y} ${e.x},${e.y}` };
+  const [xs, ys] = [points.map(({ x }) => x), points.map(({ y }) => y)];
+  const [x, y] = [Math.min(...xs), Math.min(...ys)];
+  const bounds = { x, y, w: Math.max(...xs) - x, h: Math.max(...ys) - y };
+  return { at, points, bounds, way, normal, path: `M${s.x},${s.y} Q${middle.x},${middle.y} ${e.x},${e.y}` };
 }
 
 /** The curve of each arrow, by its id. */
@@ -56,10 +58,12 @@ function curvesOf(boxes, arrows) {
     const widest = Math.max(...pair.map(({ width }) => width));
     const wanted = Math.abs(normal.x) * widest + Math.abs(normal.y) * HEIGHT + GAP; // by predicates side by side
     const distance = pair.length > 1 ? Math.min(Math.max(AROUND, wanted), 100) : AROUND;
+    // of an arrow from its usual place, in such distances: more than there are arrows, so that one place is free
+    const shifts = [0, ...Array.from({ length: pair.length + 2 }, (_, i) => [i + 1, -i - 1]).flat()];
     const taken = new Set();
     pair.forEach(({ id, source, target }, number) => {
       let best = { cost: Infinity };
-      for (const shift of SHIFTS) {
+      for (const shift of shifts) {
         const place = number - (pair.length - 1) / 2 + shift;
         if (taken.has(place)) continue;
         const found = curve(boxes[source], boxes[target], distance * place * (source === first ? 1 : -1));
@@ -101,10 +105,10 @@ export function layOut(boxes, arrows) {
         const [x, y] = [point.x + normal.x * away, point.y + normal.y * away];
         const box = { x: x - width / 2, y: y - HEIGHT / 2, w: width, h: HEIGHT };
         const hidesEnd = !away && ((1 - t) * way - covered / 2 < HEAD || t * way - covered / 2 < HEAD / 3);
-        const under = (other) => (other === id ? 0 : curves.get(other).points.filter((p) => inside(p, box, 2)).length);
+        const under = ([other, { points, bounds }]) => (other !== id && shared(box, bounds, 4) ? points.filter((p) => inside(p, box, 2)).length : 0);
         const cost = 30 * Math.abs(t - 0.5) + (away ? 45 : 0) + (away === -better * aside ? 1 : 0) + (hidesEnd ? 70 : 0)
           + total([...all, ...standing], (one) => (shared(box, one, 0) ? 60 + shared(box, one, 0) / 10 : shared(box, one, GAP) && 15))
-          + total([...curves.keys()], (other) => 4 * under(other));
+          + total([...curves], (other) => 4 * under(other));
         if (cost < best.cost) best = { cost, x, y, box };
       }
     }
