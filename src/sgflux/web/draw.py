@@ -112,7 +112,7 @@ class DrawTab:
         """Keep graph and settings where they outlast a reload, and show those that are there.
 
         Args:
-            storage: What is kept for the browser's tab; its values are plain JSON.
+            storage: Values that are kept for the browser's tab, as plain JSON.
         """
         kept: Mapping[str, Any] | None = storage.get("draw")
         if kept is not None:

@@ -14,7 +14,7 @@ def trouble_of(path: str, read: Callable[[], object]) -> str | None:
     """Return what is wrong with a file, a folder or an id that a person names.
 
     Args:
-        path: What is named.
+        path: Name of the file or folder, or the id.
         read: Function that raises what is wrong with it.
 
     Returns:
