@@ -129,8 +129,6 @@ class DrawTab:
     # --- drawing ------------------------------------------------------------------------------
 
     def _on_draw(self) -> None:
-        if self._drawing is not None:
-            return  # a second click came before the button was disabled
         is_good, graph = self._settings.validate(), self._graph.checked()
         if graph is None or not is_good:
             return
