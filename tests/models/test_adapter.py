@@ -311,7 +311,7 @@ def test_a_damaged_or_foreign_folder_is_named(
     folder = tmp_path / "bundle"
     save_bundle(folder, **bundle)
     (folder / "graph_encoder.safetensors").write_bytes(b"half a fi")
-    with pytest.raises(SgfluxError, match=r"graph_encoder\.safetensors: cannot be read"):
+    with pytest.raises(SgfluxError, match=r"graph_encoder\.safetensors: is no .safetensors file"):
         load_bundle(folder)
     (folder / "sgflux_adapter.json").write_text("{")
     with pytest.raises(SgfluxError, match=r"sgflux_adapter\.json: not JSON"):

@@ -267,7 +267,7 @@ def test_a_scene_without_room_is_drawn_again_then_given_up(tmp_path, monkeypatch
         ({"resolution": 2}, "resolution"),
         ({"twins": 1.5, "triples": 2}, "twins must be a share from 0 to 1, got 1.5"),
         ({"twins": 0.5}, "twins need scenes of at least two triples"),
-        ({"hold_out_shapes": ["ring"]}, "'ring' is neither the text of a graph .* nor one of"),
+        ({"hold_out_shapes": ["ring"]}, "'ring' is neither the text of a graph .* nor the name"),
         ({"hold_out_shapes": ["star of 3"]}, "no scene of this world has the shape 'star of 3'"),
         ({"hold_out_shapes": ["man, on, box"]}, "holds out every shape of 1 triples without"),
         ({"hold_out_shapes": ["2 pairs"], "triples": 2}, "held-out shapes need a test split"),
