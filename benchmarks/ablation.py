@@ -397,9 +397,10 @@ class Ablation:
         draw(rows, self.out_dir / "figure.png")
 
     def _budgets(self, size: int) -> tuple[str, ...]:
-        """Budgets that a size of data is trained with."""
-        planned = {unit.budget for unit in self.units if unit.size == size}
-        return tuple(budget for budget in BUDGETS if budget in planned)
+        """Budgets that a size of data was trained with."""
+        own = [unit for unit in self.units if unit.size == size]
+        trained = {unit.budget for unit in own if self._is_finished(unit)}
+        return tuple(budget for budget in BUDGETS if budget in trained)
 
     def _row(self, recipe: Recipe, size: int, budget: str) -> dict[str, Any] | None:
         head = {"recipe": recipe.name, "what": recipe.what, "over": recipe.over}

@@ -38,13 +38,15 @@ class Recipe:
 
 
 _RELATIONAL = {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
-_MIDDLE = {"block_start": None, "block_end": None}
-_FLOW = {"lambda_rel_rank": 0.1, "ranker": "flow"}
-_TWINS = {"role_swap": 1.0, "predicate": 1.0, "moved_twin": 1.0}
 _WORDS = {"lambda_words": 20.0}
+_FLOW = {"lambda_rel_rank": 0.1, "ranker": "flow"}
 _LAYOUT = {**_WORDS, "lambda_layout": 1.0}
-_BOXES = {"read_boxes": True}
-_PLACES = {**_BOXES, "box_positions": True}
+_BOXES = {"read_boxes": True, "boxes_dropout": 0.15, "boxes_jitter": 0.0}
+_ATTENTION = {**_BOXES, "box_attention": True}
+_MAP = {**_ATTENTION, "box_map": True}
+_SCALE = {**_MAP, "flow_scale": 2.0, "flow_scale_from": 0.5}
+_BAND = {"t_min": 0.1, "band_share": 0.5, "band_min": 0.15, "band_max": 0.65}
+_WHOLE = {"block_end": 8, "lora_rank": 64, "lora_alpha": 64.0, "graph_encoder_dim": 160}
 
 PLAIN = "plain"
 """The row whose wall time all have in the second budget."""
@@ -55,7 +57,8 @@ RECIPES = (
         "relational text, LoRA on the image stream, frozen encoder, middle third of the blocks",
         over=None,
         settings={
-            **_MIDDLE,
+            "block_start": None,
+            "block_end": None,
             "freeze_graph_encoder": True,
             "prompt_mix": _RELATIONAL,
             "lora_targets": "image",
@@ -69,22 +72,6 @@ RECIPES = (
     ),
     Recipe("words", "plain + the base told in words as a teacher", losses=_WORDS, cost=1.5),
     Recipe(
-        "words-middle",
-        "words + the middle third of the blocks",
-        over="words",
-        settings=_MIDDLE,
-        losses=_WORDS,
-        cost=1.1,
-    ),
-    Recipe(
-        "words-unordered",
-        "words + triples without numbers",
-        over="words",
-        settings={"number_triples": False},
-        losses=_WORDS,
-        cost=1.5,
-    ),
-    Recipe(
         "words+scale",
         "words + the scale of the words in training",
         over="words",
@@ -93,26 +80,10 @@ RECIPES = (
         graph_scale=1.0,
     ),
     Recipe(
-        "words+data",
-        "words+scale + the scale in the flow-matching error as well",
-        over="words+scale",
-        settings={"flow_scale": 1.5},
-        losses={**_WORDS, "words_scale": 1.5},
-        cost=2.3,
-        graph_scale=1.0,
-    ),
-    Recipe(
         "words+flow",
         "words + ranking by the model's own error",
         over="words",
         losses={**_WORDS, **_FLOW},
-        cost=2.2,
-    ),
-    Recipe(
-        "words+twins",
-        "words+flow + statements moved to twins as negatives",
-        over="words+flow",
-        losses={**_WORDS, **_FLOW, "negatives": _TWINS},
         cost=2.2,
     ),
     Recipe(
@@ -143,16 +114,51 @@ RECIPES = (
         "places",
         "boxes + the places of the boxes for the tokens",
         over="boxes",
-        settings=_PLACES,
+        settings={**_BOXES, "box_positions": True},
         losses=_LAYOUT,
         cost=1.7,
     ),
     Recipe(
         "attention",
-        "places + attention limited to the boxes",
-        over="places",
-        settings={**_PLACES, "box_attention": True},
+        "boxes + attention limited to the boxes",
+        over="boxes",
+        settings=_ATTENTION,
         losses=_LAYOUT,
         cost=1.8,
+    ),
+    Recipe(
+        "map",
+        "attention + which part of which object an image token shows",
+        over="attention",
+        settings=_MAP,
+        losses=_LAYOUT,
+        cost=1.8,
+    ),
+    Recipe(
+        "map+scale",
+        "map + a scale in the flow-matching error",
+        over="map",
+        settings=_SCALE,
+        losses=_LAYOUT,
+        cost=1.8,
+        graph_scale=1.0,
+    ),
+    Recipe(
+        "map+band",
+        "map+scale + half of the examples at low noise",
+        over="map+scale",
+        settings={**_SCALE, **_BAND},
+        losses=_LAYOUT,
+        cost=1.8,
+        graph_scale=1.0,
+    ),
+    Recipe(
+        "bundled",
+        "map+band + all blocks, rank 64, a narrower encoder, a weaker teacher",
+        over="map+band",
+        settings={**_SCALE, **_BAND, **_WHOLE},
+        losses={**_LAYOUT, "lambda_words": 2.0, "layout_graphs": 48},
+        cost=2.2,
+        graph_scale=1.0,
     ),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sgflux.web.adapters import find_adapters, find_runs
 from sgflux.web.evaluations import read_rows
 from sgflux.web.gallery import Gallery
 from sgflux.web.run_files import RunFiles
+from sgflux.web.server import free_port
 from tests.helpers.evaluated import make_evaluation
 
 
@@ -93,6 +95,21 @@ def test_a_line_that_is_no_row_of_metrics_is_named(tmp_path: Path, line: str) ->
     write(tmp_path / "metrics.jsonl", line + "\n")
     with pytest.raises(SgfluxError, match=r"metrics\.jsonl: is damaged: .*; take the damaged line"):
         RunFiles(tmp_path).read()
+
+
+def test_rows_behind_a_damaged_line_are_read_once_it_is_mended(tmp_path: Path) -> None:
+    write(tmp_path / "training.log", "2026-01-01 00:00:00 begin\n")
+    row = '{"kind": "train", "step": %d, "loss": 2.0}\n'
+    metrics = write(tmp_path / "metrics.jsonl", row % 1)
+    run = RunFiles(tmp_path)
+    run.read()
+    write(metrics, row % 1 + row % 2 + "bad\n" + row % 4)
+    for _ in range(2):
+        with pytest.raises(SgfluxError, match="is damaged"):
+            run.read()
+    write(metrics, row % 1 + row % 2 + row % 3 + row % 4)
+    run.read()
+    assert [step for step, _ in run.series("train", "loss")] == [1, 2, 3, 4]
 
 
 def test_a_figure_that_is_no_number_is_left_out(tmp_path: Path) -> None:
@@ -194,3 +211,21 @@ def test_a_picture_is_fetched_with_its_record_until_it_is_dropped(tmp_path: Path
         gallery.get(token)
     assert len(gallery) == 1
     assert other != address
+
+
+# --- the server -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_this_machine_is_named(host: str) -> None:
+    """Another port would not help there; 192.0.2.1 is an address of documents (RFC 5737)."""
+    with pytest.raises(SgfluxError, match=rf"--host {host} is no address of this machine .*0\.0"):
+        free_port(host, 0)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SgfluxError, match="choose another --port"):
+            free_port("127.0.0.1", taken.getsockname()[1])

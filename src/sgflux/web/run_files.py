@@ -90,10 +90,12 @@ class RunFiles:
             file.seek(self._offset)
             content = file.read()
         whole = content[: content.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        for line in whole.splitlines():
-            row = typed(line, dict, where=str(path), way_out=_WAY_OUT)
+        new = [typed(line, dict, where=str(path), way_out=_WAY_OUT) for line in whole.splitlines()]
+        for row in new:
             checked(row, _Row, where=str(path), way_out=_WAY_OUT)
+        # Only now: rows behind a damaged one are read again once it is mended.
+        self._offset += len(whole)
+        for row in new:
             rows = {"train": self.train, "validation": self.validation}.get(row["kind"])
             if rows is not None:
                 rows.append(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -71,7 +72,7 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
     Raises:
         SgfluxError: if the address cannot be listened on, or the judge cannot be made.
     """
-    port = _free_port(settings.host, settings.port)
+    port = free_port(settings.host, settings.port)
     studio = Studio(
         settings.model,
         settings.trained,
@@ -104,7 +105,12 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
     )
 
 
-def _free_port(host: str, port: int) -> int:
+def free_port(host: str, port: int) -> int:
+    """Return the port to listen on: the one given, or a free one for 0.
+
+    Raises:
+        SgfluxError: if the host is no address of this machine, or the port is taken or none.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -113,6 +119,11 @@ def _free_port(host: str, port: int) -> int:
             probe.bind((host, port))
             return int(probe.getsockname()[1])
     except (OSError, OverflowError) as error:
+        if isinstance(error, socket.gaierror) or getattr(error, "errno", 0) == errno.EADDRNOTAVAIL:
+            raise SgfluxError(
+                f"--host {host} is no address of this machine ({error}); give 127.0.0.1 for this "
+                "machine alone, or 0.0.0.0 for all its addresses"
+            ) from error
         raise SgfluxError(
             f"the page cannot listen on {host}:{port}: {error}; choose another --port, or 0 for "
             "a free one"
