@@ -1,6 +1,6 @@
 """Compare recipes of training by how well pictures follow their graphs in the bundled world.
 
-    python benchmarks/ablation.py --out-dir runs/ablation            (a day on two cores)
+    python benchmarks/ablation.py --out-dir runs/ablation            (half a day on two cores)
     python benchmarks/ablation.py --out-dir runs/ablation --estimate (prints the CPU time)
     python benchmarks/ablation.py --out-dir runs/large --device cuda --steps 3000 --items 0
     python benchmarks/ablation.py --out-dir runs/try --quick         (a rehearsal)
