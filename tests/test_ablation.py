@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import tomllib
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,14 @@ def test_recipes_build_on_each_other_and_plain_is_plain_flow_matching() -> None:
     assert len(set(names)) == len(names) <= 14
     assert {recipe.over for recipe in RECIPES} <= {None, *names}
     assert [recipe.name for recipe in RECIPES if recipe.over is None] == ["published"]
+
+
+def test_the_recipe_of_the_bundled_adapter_is_that_of_its_configuration() -> None:
+    path = Path(__file__).parent.parent / "configs" / "tiny_hard_graphs.toml"
+    config = tomllib.loads(path.read_text())
+    bundled = RECIPES[-1]
+    assert {name: config[name] for name in bundled.settings} == bundled.settings
+    assert config["losses"] == bundled.losses
 
 
 def test_a_recipe_as_fast_as_plain_is_not_trained_twice() -> None:
