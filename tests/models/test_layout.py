@@ -26,7 +26,7 @@ from sgflux.models.box_map import place_features
 from sgflux.models.conditioner import LEAST_COVERAGE
 from sgflux.models.encoders import complete_settings, make_encoder
 from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
-from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor
+from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor, unrelated_overlap
 from sgflux.settings.checks import ConfigError
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from tests.helpers.models import make_config, make_model, random_names, train_by_chance
@@ -405,6 +405,41 @@ def test_a_layouts_own_error_is_of_its_objects_alone() -> None:
         torch.testing.assert_close(built._own_errors(alone, alone, boxes[2:, :2]), errors[2:])
     assert errors[0] > 0
     assert errors[1] == 0, "a graph without objects has no box to be wrong about"
+
+
+def test_only_objects_that_no_triple_joins_may_not_overlap() -> None:
+    """A hat lies on the man who wears it; a dog on a horse's place would hide one of them."""
+    graphs = [SceneGraph.parse("man, wearing, hat; dog, above, cat"), GRAPHS[2], SceneGraph.null()]
+    batch = encoder().batch(graphs, torch.device("cpu"))
+    boxes = torch.zeros(3, 4, 4)
+    man, hat = [0.3, 0.5, 0.4, 0.8], [0.3, 0.2, 0.2, 0.2]
+    dog, cat = [0.6, 0.3, 0.4, 0.2], [0.8, 0.8, 0.2, 0.2]
+    boxes[0] = torch.tensor([man, hat, dog, cat])
+    boxes[1, :2] = torch.tensor([dog, dog])  # joined by a triple
+    boxes[1:, 2:] = torch.tensor(dog)  # padding
+    # Man and dog share 0.1 by 0.2 of the dog's 0.4 by 0.2; hat and dog touch.
+    torch.testing.assert_close(unrelated_overlap(batch, boxes), torch.tensor([0.25, 0.0, 0.0]))
+
+
+class Undecided(LayoutPredictor):
+    """It finds each layout as plausible as any other, and brings noise to boxes of its size."""
+
+    def forward(self, _: Any, boxes: Tensor, sigma: Tensor) -> Tensor:
+        return torch.zeros_like(boxes)
+
+    def _own_errors(self, _: Any, several: Any, boxes: Tensor) -> Tensor:
+        return boxes.new_zeros(len(boxes))
+
+
+def test_of_equally_plausible_candidates_that_with_less_overlap_is_drawn() -> None:
+    graphs = [SceneGraph.parse("man, wearing, hat; dog, above, cat")] * 16
+    batch = encoder().batch(graphs, torch.device("cpu"))
+    built, means = Undecided(text_dim=32, hidden_dim=32, layers=1), []
+    for candidates in (1, 8):
+        layouts = built.sample(batch, range(16), candidates=candidates)
+        boxes, _ = box_tensors(layouts, 4)
+        means.append(unrelated_overlap(batch, boxes).mean().item())
+    assert means[1] < means[0] / 2
 
 
 def test_a_predictor_learns_where_things_are() -> None:
