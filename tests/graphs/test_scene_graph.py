@@ -156,13 +156,26 @@ def test_from_triples_drops_repeats_and_reads_numbers() -> None:
     assert SceneGraph.from_triples([triple, triple]).relationships == ((0, "on", 1),)
     graph = SceneGraph.from_triples([Triple("dog#2", "on", "dog"), Triple("Dog", "on", "dog")])
     assert graph.objects == ("dog", "dog")
-    assert graph.relationships == ((0, "on", 1), (1, "on", 0))
+    assert graph.relationships == ((1, "on", 0), (0, "on", 1))
     same = [Triple("dog#2", "near", "dog"), Triple("Dog", "beside", "dog")]
-    assert SceneGraph.from_triples(same).relationships == ((0, "near", 1),)
+    assert SceneGraph.from_triples(same).relationships == ((1, "near", 0),)
     with pytest.raises(SceneGraphError, match=r"triples\[0\] must be a Triple"):
         SceneGraph.from_triples([("a", "on", "b")])  # type: ignore[list-item]
     with pytest.raises(SceneGraphError, match="the triple's predicate must not be empty"):
         Triple("a", "", "b")
+
+
+def test_the_numbers_of_twins_are_those_that_were_written() -> None:
+    """A box of "dog#2" would else be that of "dog", where a text mentions dog#2 first."""
+    text = "box, above, Dog#2; dog, left of, box"
+    graph = SceneGraph.parse(text)
+    assert graph.objects == ("box", "dog", "Dog")
+    assert graph.labels() == ("box", "dog", "Dog#2")
+    assert graph.to_text() == text
+    triples = [Triple("dog#3", "near", "dog"), Triple("dog", "on", "dog#2")]
+    assert SceneGraph.from_triples(triples).labelled_triples() == tuple(triples)
+    # A triple alone keeps its subject as object 0.
+    assert SceneGraph.from_triple(Triple("dog#2", "on", "dog")).relationships == ((0, "on", 1),)
 
 
 @pytest.mark.parametrize("name", ["a,b", "a;b", "(a)", "dog#2", "[a", "{a}"])

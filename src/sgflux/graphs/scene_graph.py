@@ -141,7 +141,8 @@ class SceneGraph:
 
         Names that are equal without regard to case are one object; ``dog#2`` is another dog, whose
         name is "dog" (``dog`` is ``dog#1``). ``(tree)`` between the semicolons is an object without
-        a relationship. Objects are numbered in the order in which they are first mentioned. An
+        a relationship. Objects stand in the order in which they are first mentioned, and those of
+        one name among themselves by their numbers, whichever of them is mentioned first. An
         empty text is the null graph; one semicolon at the end is allowed. A statement that repeats
         an earlier one, in its words or in others, is merged with it.
 
@@ -189,11 +190,15 @@ class SceneGraph:
             if any(mark in name for mark in ",;") or name[0] in "([{" or _NUMBERED.fullmatch(name):
                 raise SceneGraphError(f"objects[{i}] = {name!r} has no text form; use JSON")
         labels = self.labels()
+        names = [name.casefold() for name in self.objects]
         segments: list[str] = []
-        mentioned = 0
+        left = list(range(len(names)))  # objects that no segment mentions so far
 
-        def declare(stop: int) -> None:
-            segments.extend(f"({label})" for label in labels[mentioned:stop])
+        def declare() -> None:
+            name = names[len(names) - len(left)]
+            first = next(index for index in left if names[index] == name)
+            left.remove(first)
+            segments.append(f"({labels[first]})")
 
         for i, (subject, predicate, object_) in enumerate(self.relationships):
             if any(mark in predicate for mark in ",;"):
@@ -201,14 +206,17 @@ class SceneGraph:
                     f"relationships[{i}] has the predicate {predicate!r}, which has no text form; "
                     "use JSON"
                 )
-            # Parsing numbers objects as they are mentioned: one that would come too early has to
-            # be preceded by the objects before it.
-            new = [index for index in (subject, object_) if index >= mentioned]
-            if new and new != list(range(mentioned, mentioned + len(new))):
-                declare(max(new))
+            # Parsing gives the objects the order in which their names are mentioned: one whose
+            # name would come too early has to be preceded by the objects before it.
+            while new := [index for index in (subject, object_) if index in left]:
+                place = len(names) - len(left)
+                if [names[index] for index in new] == names[place : place + len(new)]:
+                    break
+                declare()
             segments.append(f"{labels[subject]}, {predicate}, {labels[object_]}")
-            mentioned = max([mentioned, *(index + 1 for index in new)])
-        declare(len(labels))
+            left = [index for index in left if index not in new]
+        while left:
+            declare()
         return "; ".join(segments)
 
     def triples(self) -> tuple[Triple, ...]:
@@ -239,15 +247,8 @@ class SceneGraph:
         """
         builder = _Builder()
         for i, triple in enumerate(triples):
-            where = f"triples[{i}]"
-            if not isinstance(triple, Triple):
-                raise SceneGraphError(f"{where} must be a Triple, got {triple!r}")
-            subject = builder.index(triple.subject, where)
-            object_ = builder.index(triple.object, where)
-            if subject == object_:
-                name, number = list(builder.numbers)[subject]
-                object_ = builder.index(f"{name}#{2 if number == 1 else 1}", where)
-            builder.relationships.append((subject, triple.predicate, object_))
+            builder.add(triple, f"triples[{i}]")
+        builder.order_by_number()
         return builder.reading(DEFAULT_VOCABULARY).graph
 
     @classmethod
@@ -257,7 +258,9 @@ class SceneGraph:
         Raises:
             SceneGraphError: as :meth:`from_triples`.
         """
-        return cls.from_triples([triple])
+        builder = _Builder()
+        builder.add(triple, "triples[0]")
+        return builder.reading(DEFAULT_VOCABULARY).graph
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,7 @@ def read_text(text: str, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY) -
             )
         predicate = checked_name(parts[1], f"{where}: the predicate")
         builder.relationships.append((subject, predicate, object_))
+    builder.order_by_number()
     return builder.reading(vocabulary)
 
 
@@ -392,6 +396,36 @@ class _Builder:
             self.numbers[key] = len(self.names)
             self.names.append(name)
         return self.numbers[key]
+
+    def add(self, triple: Triple, where: str) -> None:
+        """Add a triple; a name that it relates to itself is another object the second time."""
+        if not isinstance(triple, Triple):
+            raise SceneGraphError(f"{where} must be a Triple, got {triple!r}")
+        subject, object_ = self.index(triple.subject, where), self.index(triple.object, where)
+        if subject == object_:
+            name, number = list(self.numbers)[subject]
+            object_ = self.index(f"{name}#{2 if number == 1 else 1}", where)
+        self.relationships.append((subject, triple.predicate, object_))
+
+    def order_by_number(self) -> None:
+        """Put objects of one name in the order of their numbers.
+
+        :meth:`SceneGraph.labels` gives them numbers by their order, and a box of "dog#2" is for the
+        dog that the text calls so, even if the text mentions it before "dog".
+        """
+        places: dict[str, list[int]] = {}
+        for (name, _), index in self.numbers.items():
+            places.setdefault(name, []).append(index)
+        free = {name: iter(indices) for name, indices in places.items()}
+        moved = {self.numbers[key]: next(free[key[0]]) for key in sorted(self.numbers)}
+        names = list(self.names)
+        for before, after in moved.items():
+            self.names[after] = names[before]
+        self.numbers = {key: moved[index] for key, index in self.numbers.items()}
+        self.relationships = [
+            (moved[subject], predicate, moved[object_])
+            for subject, predicate, object_ in self.relationships
+        ]
 
     def reading(self, vocabulary: PredicateVocabulary) -> Reading:
         """Return what was added, each statement once."""
