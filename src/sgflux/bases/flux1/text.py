@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import torch
@@ -25,9 +26,15 @@ from sgflux.bases.name_tokens import (
     unreadable_names,
 )
 from sgflux.errors import SgfluxError
+from sgflux.terminal.quiet import only_errors
 
 _LOGGER = logging.getLogger(__name__)
 
+# What warns of a cut prompt with the padding of all others of its batch.
+_TELLING_OF_CUTS = (
+    "diffusers.pipelines.flux.pipeline_flux",
+    "transformers.tokenization_utils_base",
+)
 _BATCH = 256  # statements encoded at once
 _LONGEST_TEXT = 512  # tokens; FluxPipeline takes no longer prompts
 _USUAL_TEXT = 256  # tokens, where nobody asks for another length
@@ -74,7 +81,8 @@ class TextEncoders:
     def encode(self, prompts: Sequence[str]) -> Text:
         """Encode B prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
 
-        Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest.
+        Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest of
+        the first one.
 
         Returns:
             ``hidden``: T5's output, (B, L, D_t5); ``pooled``: CLIP's pooled output, (B, D_clip);
@@ -89,12 +97,30 @@ class TextEncoders:
             text_encoder_2=self.text_encoder_2,
             tokenizer_2=self.tokenizer_2,
         )
-        hidden, pooled, _ = pipeline.encode_prompt(
-            prompt=list(prompts),
-            device=self.device,
-            max_sequence_length=self.max_sequence_length,
-        )
+        self._warn_of_cuts(prompts)
+        with only_errors(*_TELLING_OF_CUTS):
+            hidden, pooled, _ = pipeline.encode_prompt(
+                prompt=list(prompts),
+                device=self.device,
+                max_sequence_length=self.max_sequence_length,
+            )
         return {"hidden": hidden, "pooled": pooled}
+
+    def _warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        cut = list(compress(prompts, self.cuts(prompts)))
+        if not cut:
+            return
+        tokens = self.tokenizer_2(cut[0], truncation=False, verbose=False)["input_ids"]
+        rest = self.tokenizer_2.decode(tokens[self.max_sequence_length - 1 : -1])
+        _LOGGER.warning(
+            "T5 reads %d tokens of a prompt, and %d of %d prompts have more; of %r it does not "
+            "read %r (write it shorter)",
+            self.max_sequence_length,
+            len(cut),
+            len(prompts),
+            cut[0],
+            rest,
+        )
 
     def unreadable(self, names: Iterable[str]) -> Iterator[tuple[str, SgfluxError]]:
         """See :class:`~sgflux.bases.family.TextEncoders`."""
