@@ -87,6 +87,7 @@ class WatchTab:
             self._folder.field.validate()
         if changed:
             self._show(run)
+        self._show_sheet(run)
 
     def _show(self, run: RunFiles) -> None:
         self._facts.clear()
@@ -100,13 +101,11 @@ class WatchTab:
         shown = ("ranking_accuracy", "loss", "loss_negative", "loss_null")
         _draw(self._ranking, [(name, run.series("validation", name)) for name in shown])
         self._log.text = "\n".join(run.log)
-        self._show_sheet(run)
 
     def _show_sheet(self, run: RunFiles) -> None:
         newest = run.sheets[-1] if run.sheets else None
         if newest is None or (self._sheet is not None and self._sheet[0] == newest):
             return
-        self._samples.clear()
         try:
             with Image.open(newest) as image:
                 address = self._gallery.jpeg(image.convert("RGB"))
@@ -114,6 +113,7 @@ class WatchTab:
             return  # it is still being written; the next look finds it whole
         self.close()
         self._sheet = newest, address
+        self._samples.clear()
         with self._samples, Element("figure").classes("sg-card"):
             text("figcaption", f"Drawn during the training: {newest.name}")
             image_element = Element("img").classes("sg-sheet")

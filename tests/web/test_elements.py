@@ -1,0 +1,226 @@
+"""The page's elements as Python makes them, without a browser.
+
+If one of these failed, a field would take what cannot be drawn, a drawing would be repeated with
+other settings, or a training would be shown with figures that are not its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nicegui import Client, ui
+from nicegui.element import Element
+from nicegui.page import page
+from PIL import Image
+
+from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.bundle import recommend_drawing
+from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle
+from sgflux.settings.drawing import RecommendedDrawing
+from sgflux.settings.model_source import ModelSource
+from sgflux.training.samples.sampler import sheet_of
+from sgflux.web.choice import Choice
+from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
+from sgflux.web.gallery import Gallery
+from sgflux.web.watch import WatchTab
+
+ABOVE = SceneGraph.parse("dog, above, box")
+
+
+@pytest.fixture(autouse=True)
+def _client() -> Iterator[None]:
+    """A client that no browser is connected to; elements belong to it."""
+    with Client(page("/")) as client:
+        yield
+    client.delete()
+
+
+def tell(element: Element, event: str) -> None:
+    """Call what listens to an event, as a browser does."""
+    for listener in list(element._event_listeners.values()):
+        if listener.type == event:
+            element._handle_event({"listener_id": listener.id, "args": None})
+
+
+def shown(element: Element) -> list[str]:
+    """The texts below an element."""
+    return [one.text for one in element.descendants() if hasattr(one, "text")]
+
+
+# --- fields ---------------------------------------------------------------------------------------
+
+
+def test_no_row_of_a_list_moves_until_it_is_closed() -> None:
+    """Somebody may be about to click it."""
+    found = ["b", "a"]
+    choice = Choice(
+        lambda: list(found),
+        label="Adapter",
+        trouble=lambda _: None,
+        none_found="",
+        otherwise="none",
+    )
+    found.insert(0, "c")
+    tell(choice.field, "popupShow")
+    assert choice.field.options == ["b", "a", "none", "c"]
+    tell(choice.field, "popupHide")
+    assert choice.field.options == ["c", "b", "a", "none"]
+    assert choice.field.value == "b"
+
+
+def drawing_card(runs: Path) -> DrawingCard:
+    card = DrawingCard(
+        runs=runs,
+        model=ModelSource(),
+        adapter=None,
+        on_change=lambda: None,
+        on_any_word=lambda _: None,
+    )
+    card.build()
+    return card
+
+
+def test_every_setting_is_kept_and_shown_again(tmp_path: Path) -> None:
+    card, other = drawing_card(tmp_path), drawing_card(tmp_path)
+    values = {
+        "adapter": NO_ADAPTER,
+        "model_id": "some/base",
+        "steps": 50,
+        "graph_scale": 2.5,
+        "seed": 7,
+        "prompt": "a dog",
+        "any_word": True,
+    }
+    card.show(values)
+    kept = json.loads(json.dumps(card.values()))
+    assert kept == values
+    other.show(kept)
+    order = other.order(ABOVE)
+    assert (order.adapter, order.model_id, order.prompt) == (None, "some/base", "a dog")
+    assert (order.steps, order.graph_scale, order.seed) == (50, 2.5, 7)
+    assert other._any_word.value
+    assert other._steps._props["max"] >= 50, "a browser draws no slider beyond its end"
+    again = drawing_card(tmp_path)
+    again.show_order(order)
+    assert again.order(ABOVE) == order
+
+
+def test_a_kept_number_of_steps_is_not_moved_by_its_adapter(tmp_path: Path) -> None:
+    """A slider that nobody has moved follows the adapter, but not what was kept."""
+    folder = tmp_path / "final"
+    folder.mkdir()
+    shutil.copy(find_bundle("tiny", allow_download=False) / CONFIG_FILE, folder)
+    recommend_drawing(folder, RecommendedDrawing(steps=40, graph_scale=1.5))
+    card = drawing_card(tmp_path)
+    first = card.values()
+    card.show({"adapter": folder.as_posix()})
+    assert (card.values()["steps"], card.values()["graph_scale"]) == (40, 1.5)
+    again = drawing_card(tmp_path)
+    again.show({**first, "adapter": folder.as_posix()})
+    assert again.values()["steps"] == first["steps"] != 40
+
+
+def test_the_base_alone_is_drawn_without_a_graph_scale(tmp_path: Path) -> None:
+    card = drawing_card(tmp_path)
+    card.show({"graph_scale": 3.0})
+    assert card.order(ABOVE).graph_scale == 3.0
+    assert card.order(SceneGraph((), ())).graph_scale == 1.0
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, MAX_SEED + 1])
+def test_a_seed_that_is_none_is_refused(tmp_path: Path, seed: float | None) -> None:
+    card = drawing_card(tmp_path)
+    assert card.validate()
+    card.show({"seed": seed})
+    assert not card.validate()
+    assert card._seed.error == f"Give a whole number from 0 to {MAX_SEED}."
+
+
+def test_random_gives_another_seed_each_time(tmp_path: Path) -> None:
+    card = drawing_card(tmp_path)
+    (button,) = (one for one in card._seed.parent_slot.parent if isinstance(one, ui.button))
+    seeds = set()
+    for _ in range(3):
+        tell(button, "click")
+        assert card.validate()
+        seeds.add(card.values()["seed"])
+    assert len(seeds) == 3
+
+
+# --- trainings ------------------------------------------------------------------------------------
+
+
+def watched(runs: Path, *lines: str, rows: list[dict[str, Any]]) -> WatchTab:
+    (runs / "mine").mkdir()
+    (runs / "mine" / "training.log").write_text("".join(f"{one}\n" for one in lines))
+    text = "".join(f"{json.dumps(row)}\n" for row in rows)
+    (runs / "mine" / "metrics.jsonl").write_text(text)
+    tab = WatchTab(gallery=Gallery(), runs=runs)
+    tab.build()
+    return tab
+
+
+def test_a_training_that_is_over_says_so(tmp_path: Path) -> None:
+    row = {"kind": "train", "step": 100, "loss": 0.5, "loss_gen": 0.25, "lr": 1e-4}
+    line = "2026-01-01 00:00:00 step 100/100  loss 0.5"
+    tab = watched(tmp_path, line, rows=[row])
+    assert shown(tab._facts)[:4] == ["Step", "100 of 100", "Time left", "not known yet"]
+    with (tmp_path / "mine" / "training.log").open("a") as log:
+        log.write("2026-01-01 00:00:01 finished: the adapter of step 100 is in final\n")
+    tab._look()
+    assert shown(tab._facts)[:4] == ["Step", "100 of 100", "State", "finished"]
+    assert [one["name"] for one in tab._loss.options["series"]] == ["loss", "loss gen"]
+
+
+def test_a_long_line_is_thinned_out_and_still_ends_with_the_last_step(tmp_path: Path) -> None:
+    rows = [{"kind": "train", "step": step, "loss": 1.0} for step in range(1, 2500)]
+    rows += [{"kind": "validation", "step": 9, "loss": 0.9, "ranking_accuracy": 0.5}]
+    tab = watched(tmp_path, "2026-01-01 00:00:00 begin", rows=rows)
+    (line,) = tab._loss.options["series"]
+    assert [line["data"][0], line["data"][-1]] == [(1, 1.0), (2499, 1.0)]
+    assert 500 < len(line["data"]) <= 1001
+    axes = {one["name"]: one["yAxisIndex"] for one in tab._ranking.options["series"]}
+    assert axes == {"ranking accuracy": 1, "loss": 0}, "a share has an axis of its own"
+    assert [chart.options["yAxis"][1]["show"] for chart in (tab._loss, tab._ranking)] == [
+        False,
+        True,
+    ]
+
+
+def test_another_training_shows_nothing_of_the_one_before(tmp_path: Path) -> None:
+    row = {"kind": "train", "step": 5, "loss": 0.5}
+    tab = watched(tmp_path, "2026-01-01 00:00:00 step 5/10  loss 0.5", rows=[row])
+    assert tab._log.text
+    for name in ("empty", "no run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "empty" / "training.log").touch()
+    for name in ("empty", "no run"):
+        tab._folder.field.value = (tmp_path / name).as_posix()
+        assert (tab._log.text, tab._loss.options["series"]) == ("", [])
+        assert "5 of 10" not in shown(tab._facts)
+        assert tab._below.visible == (name == "empty")
+        tab._folder.field.value = (tmp_path / "mine").as_posix()
+        assert "5 of 10" in shown(tab._facts)
+
+
+def test_the_newest_sheet_is_shown_as_soon_as_it_can_be_read(tmp_path: Path) -> None:
+    tab = watched(tmp_path, "2026-01-01 00:00:00 begin", rows=[])
+    (tmp_path / "mine" / sheet_of(20)).parent.mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "mine" / sheet_of(20))
+    tab._look()
+    assert shown(tab._samples) == ["Drawn during the training: step20.png"]
+    newer = tmp_path / "mine" / sheet_of(100)
+    newer.write_bytes((tmp_path / "mine" / sheet_of(20)).read_bytes()[:40])
+    tab._look()
+    assert shown(tab._samples) == ["Drawn during the training: step20.png"]
+    Image.new("RGB", (8, 8)).save(newer)
+    tab._look()
+    assert shown(tab._samples) == ["Drawn during the training: step100.png"]
+    assert len(tab._gallery) == 1, "the sheet before is dropped"
+    tab.close()
+    assert len(tab._gallery) == 0
