@@ -21,12 +21,15 @@ from PIL import Image
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.bundle import recommend_drawing
 from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle
+from sgflux.sampling import Arm, ArmPicture
 from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.choice import Choice
+from sgflux.web.draw import DrawTab
 from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
 from sgflux.web.gallery import Gallery
+from sgflux.web.studio import CancelledError, Drawn, Job, Phase, Studio
 from sgflux.web.watch import WatchTab
 
 ABOVE = SceneGraph.parse("dog, above, box")
@@ -224,3 +227,180 @@ def test_the_newest_sheet_is_shown_as_soon_as_it_can_be_read(tmp_path: Path) -> 
     assert len(tab._gallery) == 1, "the sheet before is dropped"
     tab.close()
     assert len(tab._gallery) == 0
+
+
+# --- drawing --------------------------------------------------------------------------------------
+
+
+class Person:
+    """The first tab of somebody, whose orders the test draws in place of the worker."""
+
+    def __init__(self, runs: Path, studio: Studio | None = None, kept: Any = None) -> None:
+        self.studio = Studio() if studio is None else studio
+        self.gallery = Gallery()
+        self.tab = DrawTab(
+            studio=self.studio, gallery=self.gallery, runs=runs, model=ModelSource(), adapter=None
+        )
+        self.tab.build()
+        self.storage: dict[str, Any] = {} if kept is None else kept
+        self.tab.keep_in(self.storage)
+
+    def write(self, graph: str, **settings: Any) -> None:
+        self.tab._graph._text.value = graph
+        self.tab._settings.show(settings)
+
+    def order(self) -> Job:
+        """Press Draw."""
+        tell(self.tab._draw, "click")
+        assert self.tab._drawing is not None
+        return self.tab._drawing.job
+
+    def draw(self) -> Job:
+        """Press Draw, and see the pictures."""
+        job = self.order()
+        draw(job)
+        self.tab._poll()
+        return job
+
+    def look_back(self, number: int) -> None:
+        """Press a drawing of the history; 0: the newest."""
+        buttons = [one for one in self.tab._history._strip.descendants() if one.tag == "button"]
+        tell(buttons[number], "click")
+
+
+def draw(job: Job) -> None:
+    """Do what the worker does, but for the looks of the pictures."""
+    job.arms = (Arm.BASE, Arm.GRAPH)
+    order = job.order
+    for arm in job.arms:
+        graph = order.graph if arm is Arm.GRAPH else None
+        record = {
+            "model": "tiny",
+            "prompt": order.prompt or "a dog",
+            "seed": order.seed,
+            "steps": order.steps,
+            "graph_scale": order.graph_scale,
+            "guidance": None,
+            "quantize": "none",
+            "height": 8,
+            "width": 8,
+            "dtype": "float32",
+            "graph": None if graph is None else graph.to_json(),
+            "use_adapter": graph is not None,
+        }
+        picture = ArmPicture(arm, graph, Image.new("RGB", (8, 8)), record)
+        job.drawn[arm] = Drawn(picture)
+    job.phase = Phase.DONE
+
+
+def pictures(person: Person) -> list[str]:
+    """What the pictures that are shown say of themselves to somebody who does not see them."""
+    found = [one for one in person.tab._pictures.descendants() if one.tag == "img"]
+    return [one._props["alt"] for one in found]
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Person:
+    return Person(tmp_path)
+
+
+def test_a_drawing_that_failed_says_why_until_the_next_one(person: Person) -> None:
+    job = person.order()
+    job.phase, job.error = Phase.FAILED, "x" * 5000 + " is gone"
+    person.tab._poll()
+    (said,) = shown(person.tab._trouble)
+    assert said.endswith("xxx is gone")
+    assert len(said) < 500, "a long message leaves room for the page"
+    assert shown(person.tab._status) == ["Nothing was drawn; the message says why."]
+    assert person.tab._draw.enabled
+    person.order()
+    assert shown(person.tab._trouble) == []
+
+
+def test_who_waits_is_told_how_many_are_before(tmp_path: Path) -> None:
+    studio = Studio()
+    for before, words in enumerate(("Waiting …", "Waiting; drawings before yours: 1")):
+        one = Person(tmp_path, studio)
+        one.order()
+        assert shown(one.tab._status)[-1] == words, before
+
+
+def test_what_is_not_wanted_any_more_is_cancelled(person: Person) -> None:
+    job = person.order()
+    tell(person.tab._cancel, "click")
+    with pytest.raises(CancelledError):
+        job.check()
+    job.phase = Phase.CANCELLED
+    person.tab._poll()
+    assert shown(person.tab._status) == ["Cancelled."]
+    left = person.order()
+    person.tab.close()
+    with pytest.raises(CancelledError):
+        left.check()
+
+
+def test_the_history_shows_a_drawing_again_with_its_settings(person: Person) -> None:
+    person.write("dog, above, box", seed=1, steps=5, prompt="a dog")
+    first = person.draw()
+    person.write("cat, on, cup", seed=2, steps=6, prompt="")
+    second = person.draw()
+    assert first.order != second.order
+    assert pictures(person)[1] == "Your graph: picture of “cat, on, cup”"
+    person.look_back(1)
+    assert pictures(person)[1] == "Your graph: picture of “dog, above, box”"
+    assert shown(person.tab._status)[-1] == "Done."
+    assert person.draw().order == first.order
+    texts = shown(person.tab._history._strip)
+    assert [one for one in texts if "seed" in one] == [
+        "seed 1, 5 steps, scale 1",
+        "seed 2, 6 steps, scale 1",
+        "seed 1, 5 steps, scale 1",
+    ]
+
+
+def test_a_drawing_goes_on_while_somebody_looks_back(person: Person) -> None:
+    person.write("dog, above, box")
+    person.draw()
+    person.write("cat, on, cup", seed=2)
+    job = person.order()
+    person.look_back(0)
+    draw(job)
+    person.tab._poll()
+    assert pictures(person)[1] == "Your graph: picture of “cat, on, cup”"
+    person.look_back(0)
+    assert person.tab._graph.graph == SceneGraph.parse("cat, on, cup"), "not what was there then"
+
+
+def test_pictures_are_kept_as_long_as_the_history_shows_them(person: Person) -> None:
+    def addresses() -> set[str]:
+        tab = person.tab
+        found = [*tab._pictures.descendants(), *tab._history._strip.descendants()]
+        return {one._props["src"] for one in found if one.tag == "img"}
+
+    for seed in range(32):
+        person.write("dog, above, box", seed=seed)
+        person.draw()
+        for address in addresses():
+            person.gallery.get(address.rpartition("/")[2])
+    assert len([one for one in shown(person.tab._history._strip) if "seed" in one]) == 30
+    person.look_back(29)
+    for address in addresses():
+        person.gallery.get(address.rpartition("/")[2])
+    assert len(person.gallery) == 30 * 3, "two pictures and a thumbnail of each"
+    person.order().arms = (Arm.BASE,)
+    person.tab._poll()
+    person.tab.close()
+    assert len(person.gallery) == 0
+
+
+def test_a_reload_brings_back_the_last_change(person: Person, tmp_path: Path) -> None:
+    person.write("cat, on, cup", seed=2, steps=6, graph_scale=2.0, prompt="a cat")
+    sketch = person.tab._graph.timeline.now.to_json()
+    sketch["nodes"][0]["x"] += 50
+    person.tab._graph._on_editor(sketch)
+    kept = json.loads(json.dumps(person.storage))
+    again = Person(tmp_path, kept=kept)
+    assert again.tab._graph.timeline.now.to_json() == sketch, "with every place"
+    assert again.order().order == person.order().order
+    again.write("dog, on, cup")
+    assert kept != person.storage, "and goes on from there"
