@@ -135,10 +135,12 @@ def test_the_base_alone_is_drawn_without_a_graph_scale(tmp_path: Path) -> None:
     assert card.order(SceneGraph((), ())).graph_scale == 1.0
 
 
-@pytest.mark.parametrize("seed", [None, -1, 1.5, MAX_SEED + 1])
+@pytest.mark.parametrize("seed", [None, -1, 1.5, 2**53])
 def test_a_seed_that_is_none_is_refused(tmp_path: Path, seed: float | None) -> None:
     card = drawing_card(tmp_path)
-    assert card.validate()
+    for good in (0, MAX_SEED):
+        card.show({"seed": good})
+        assert card.validate()
     card.show({"seed": seed})
     assert not card.validate()
     assert card._seed.error == f"Give a whole number from 0 to {MAX_SEED}."
@@ -193,6 +195,20 @@ def test_a_long_line_is_thinned_out_and_still_ends_with_the_last_step(tmp_path: 
         False,
         True,
     ]
+
+
+def test_a_damaged_line_is_named_until_it_is_mended(tmp_path: Path) -> None:
+    row = {"kind": "train", "step": 5, "loss": 0.5}
+    tab = watched(tmp_path, "2026-01-01 00:00:00 step 5/10  loss 0.5", rows=[row])
+    metrics = tmp_path / "mine" / "metrics.jsonl"
+    kept = metrics.read_text()
+    metrics.write_text(f"{kept}nonsense\n")
+    tab._look()
+    assert "is damaged" in tab._folder.field.error
+    assert "5 of 10" in shown(tab._facts), "what was read before stays"
+    metrics.write_text(kept)
+    tab._look()
+    assert tab._folder.field.error is None
 
 
 def test_another_training_shows_nothing_of_the_one_before(tmp_path: Path) -> None:
@@ -362,13 +378,19 @@ def test_a_drawing_goes_on_while_somebody_looks_back(person: Person) -> None:
     person.write("dog, above, box")
     person.draw()
     person.write("cat, on, cup", seed=2)
+    sketch = person.tab._graph.timeline.now.to_json()
+    sketch["nodes"][0]["x"] += 50
+    person.tab._graph._on_editor(sketch)
     job = person.order()
+    job.arms = (Arm.BASE, Arm.GRAPH)
+    person.tab._poll()
     person.look_back(0)
+    assert person.tab._graph.graph == ABOVE
     draw(job)
     person.tab._poll()
     assert pictures(person)[1] == "Your graph: picture of “cat, on, cup”"
     person.look_back(0)
-    assert person.tab._graph.graph == SceneGraph.parse("cat, on, cup"), "not what was there then"
+    assert person.tab._graph.timeline.now.to_json() == sketch, "not what was there at the end"
 
 
 def test_pictures_are_kept_as_long_as_the_history_shows_them(person: Person) -> None:

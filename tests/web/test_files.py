@@ -57,6 +57,7 @@ def test_a_run_is_read_while_it_is_written(tmp_path: Path) -> None:
     assert not run.read(), "nothing was written since"
     log.validation({"step": 10, "loss": 0.9, "ranking_accuracy": 0.75, "by_sigma": []})
     log_step(log, 20)
+    log.say("unfinished: 80 steps")
     assert run.read()
     assert run.series("train", "loss") == [(10, 0.1), (20, 0.05)]
     assert run.series("validation", "ranking_accuracy") == [(10, 0.75)]

@@ -367,7 +367,10 @@ export default {
     closePopup() {
       const id = this.popup?.id;
       this.popup = null;
-      nextTick(() => this.$el.querySelector(`[data-edge="${id}"]`)?.focus({ preventScroll: true }));
+      nextTick(() => this.focusLabel(id));
+    },
+    focusLabel(id) {
+      this.$el.querySelector(`[data-edge="${id}"]`)?.focus({ preventScroll: true });
     },
     choose(predicate) {
       const edge = this.flow.findEdge(this.popup.id);
@@ -383,11 +386,15 @@ export default {
       this.turn(edge);
     },
     turn(edge) {
+      const turned = this.edgeOf({ source: edge.target, predicate: edge.data.predicate, target: edge.source });
       const rest = this.edges.map((e) => (e.id === edge.id
-        ? this.edgeOf({ source: e.target, predicate: e.data.predicate, target: e.source })
+        ? turned
         : this.edgeOf({ source: e.source, predicate: e.data.predicate, target: e.target })));
       this.flow.setEdges(rest);
-      nextTick(this.tell);
+      nextTick(() => {
+        this.tell();
+        this.focusLabel(turned.id);
+      });
     },
     remove() {
       this.flow.removeEdges([this.popup.id]);
