@@ -16,6 +16,7 @@ import pytest
 from nicegui import Client, ui
 from nicegui.element import Element
 from nicegui.page import page
+from nicegui.storage import Storage
 from PIL import Image
 
 from sgflux.graphs.scene_graph import SceneGraph
@@ -28,7 +29,9 @@ from sgflux.training.samples.sampler import sheet_of
 from sgflux.web.choice import Choice
 from sgflux.web.draw import DrawTab
 from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
+from sgflux.web.editor import GraphEditor
 from sgflux.web.gallery import Gallery
+from sgflux.web.server import PageSettings, _page
 from sgflux.web.studio import CancelledError, Drawn, Job, Phase, Studio
 from sgflux.web.watch import WatchTab
 
@@ -426,3 +429,29 @@ def test_a_reload_brings_back_the_last_change(person: Person, tmp_path: Path) ->
     assert again.order().order == person.order().order
     again.write("dog, on, cup")
     assert kept != person.storage, "and goes on from there"
+
+
+def test_a_connection_that_was_lost_for_a_moment_is_no_reload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What can be undone would be lost."""
+    storage: dict[str, Any] = {}
+    monkeypatch.setattr(Storage, "tab", property(lambda _: storage))
+    with Client(page("/")) as client:
+        _page(PageSettings(runs=tmp_path), studio=Studio(), kept=Gallery())
+        (panels,) = (one for one in client.elements.values() if isinstance(one, ui.tab_panels))
+        (editor,) = (one for one in client.elements.values() if isinstance(one, GraphEditor))
+        (written,) = (
+            one
+            for one in client.elements.values()
+            if isinstance(one, ui.textarea) and one.props.get("label") == "As text"
+        )
+        assert "inert" in panels.props, "nobody can change what will be replaced"
+        for _ in range(2):
+            for begin in client.connect_handlers:
+                begin()
+            assert "inert" not in panels.props
+            written.value = "cat, on, cup"
+            assert editor.props["can-undo"]
+        assert [one["name"] for one in storage["draw"]["sketch"]["nodes"]] == ["cat", "cup"]
+    client.delete()
