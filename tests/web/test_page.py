@@ -400,6 +400,56 @@ def test_every_predicate_can_be_read(page: Any, graph: str) -> None:
     assert page.evaluate(COVERED) == []
 
 
+LAID_OUT = """async () => {
+  const { layOut } = await import("sgflux-arrows");
+  const box = (x, y, h = 36) => ({ x, y, w: 90, h });
+  const meet = (a, b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h;
+  const found = [];
+  const check = (name, boxes, ...arrows) => {
+    const named = arrows.map(
+      ([source, target, width = 60], id) => ({ id, source, target, width }));
+    const routes = Object.values(layOut(boxes, named));
+    const curves = routes.map(({ path }) => {
+      const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      line.setAttribute("d", path);
+      const length = line.getTotalLength();
+      return Array.from({ length: 101 }, (_, i) => line.getPointAtLength((length * i) / 100));
+    });
+    const isOn = (curve, one) => curve.some(({ x, y }) => meet({ x, y, w: 0, h: 0 }, one));
+    routes.forEach((route, i) => {
+      if (Object.values(boxes).some((one) => isOn(curves[i], one))) found.push(`${name}: behind`);
+      if (Object.values(boxes).some((one) => meet(route.box, one))) found.push(`${name}: on one`);
+      routes.forEach((other, j) => {
+        if (i < j && meet(route.box, other.box)) found.push(`${name}: predicates`);
+        if (i !== j && isOn(curves[j], route.box)) found.push(`${name}: on another arrow`);
+      });
+    });
+    return curves.map((curve) => curve[50]);
+  };
+  const [a, b, c] = [box(0, 0), box(400, 0), box(200, 0)];
+  check("around", { a, b, c }, ["a", "b"]);
+  for (const d of [box(200, 200), box(200, -200)]) {
+    const [middle] = check("away from another arrow", { a, b, c, d }, ["a", "b"], ["c", "d"]);
+    if (middle.y > 18 === d.y > 18) found.push("two arrows cross");
+  }
+  check("two around", { a, b, c: box(200, -12, 60) }, ["a", "b"], ["a", "b"]);
+  const [there, back] = check("there and back", { a, b }, ["a", "b"], ["b", "a"]);
+  if (Math.abs(there.y - back.y) < 24) found.push("there and back are one");
+  const tight = { a: box(0, 150), b: box(150, 150), c: box(400, 150), d: box(300, 100) };
+  check("two around by one side", tight, ["c", "b"], ["c", "b"]);
+  const long = { a: box(300, 100), b: box(60, 0), c: box(300, 200), d: box(300, 150) };
+  check("the short one last", long, ["b", "c"], ["b", "d"]);
+  check("wide", { a, b: box(0, 200) }, ["a", "b", 100], ["b", "a", 100], ["a", "b", 100]);
+  check("crossing", { a, b, c: box(0, 200), d: box(400, 200) }, ["a", "d", 120], ["c", "b", 120]);
+  return found;
+}"""
+"""Script that lays out arrows, and names what cannot be read."""
+
+
+def test_arrows_and_predicates_make_room_for_each_other(page: Any) -> None:
+    assert page.evaluate(LAID_OUT) == []
+
+
 @pytest.mark.parametrize("way", ["mouse", "touch", "keyboard"])
 def test_an_object_is_deleted_where_it_stands(browser: Any, address: str, way: str) -> None:
     expect, has_touch = playwright.expect, way == "touch"
