@@ -183,6 +183,11 @@ def test_a_training_that_is_over_says_so(tmp_path: Path) -> None:
     tab._look()
     assert shown(tab._facts)[:4] == ["Step", "100 of 100", "State", "finished"]
     assert [one["name"] for one in tab._loss.options["series"]] == ["loss", "loss gen"]
+    empty = [
+        (chart.options["title"]["show"], chart.options["xAxis"]["show"])
+        for chart in (tab._loss, tab._ranking)
+    ]
+    assert empty == [(False, True), (True, False)], "a chart without a point says so"
 
 
 def test_a_long_line_is_thinned_out_and_still_ends_with_the_last_step(tmp_path: Path) -> None:

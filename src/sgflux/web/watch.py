@@ -165,6 +165,12 @@ def _chart(title: str) -> ui.echart:
                     "textStyle": {"color": "#8a949b"},
                 },
                 "tooltip": {"trigger": "axis"},
+                "title": {
+                    "text": "Nothing has been measured yet.",
+                    "left": "center",
+                    "top": "middle",
+                    "textStyle": {"color": "#8a949b", "fontSize": 14, "fontWeight": "normal"},
+                },
                 "xAxis": {"type": "value", "name": "", "splitLine": {"show": False}},
                 "yAxis": [
                     {"type": "value", "scale": True, "splitLine": {"lineStyle": {"opacity": 0.25}}},
@@ -195,5 +201,7 @@ def _draw(chart: ui.echart, lines: Sequence[tuple[str, list[tuple[int, float]]]]
                 }
             )
     chart.options["series"] = series
+    chart.options["title"]["show"] = not series
+    chart.options["xAxis"]["show"] = chart.options["yAxis"][0]["show"] = bool(series)
     chart.options["yAxis"][1]["show"] = any(one["yAxisIndex"] for one in series)
     chart.update()
