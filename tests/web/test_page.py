@@ -282,9 +282,6 @@ def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_to
     expect = playwright.expect
     for page in opened(browser, address, has_touch=has_touch, is_mobile=has_touch):
         press = page.touchscreen.tap if has_touch else page.mouse.click
-        if has_touch:  # a tap beside the dot a moment before makes its tap no double tap
-            x, y = center(node(page, "box").locator(".sg-dot"))
-            press(x - 18, y)
         press(*center(node(page, "box").locator(".sg-dot")))
         expect(page.locator(".sg-status")).to_contain_text("“box” is related to")
         press(*center(node(page, "dog").locator(".sg-dot")))
