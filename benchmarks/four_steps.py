@@ -23,7 +23,7 @@ import argparse
 import json
 import shlex
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +36,6 @@ from sgflux.evaluation.metrics import macro_estimate
 from sgflux.evaluation.quality import frechet_distance
 from sgflux.files.writing import replacing
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.intervals import exact_interval
 from sgflux.sampling import SceneGraphFluxPipeline
 
 REFERENCE_STEPS = 8
@@ -133,23 +132,6 @@ def table(rows: list[Drawn], *, count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def conservative(row: Drawn, *, items: int) -> Drawn:
-    """Give a row of the JSON the exact interval of one independent picture for each test item.
-
-    The JSON has no single pictures. All noises of an item together say at least as much as one of
-    them, so that this interval is at least as wide as necessary.
-    """
-    low, high = exact_interval(row.relation, items)
-    return replace(row, interval=(float(low), float(high)))
-
-
-def reprint(path: Path, *, items: int, repeats: int) -> None:
-    """Update the intervals of a JSON, and its table."""
-    known = json.loads(path.read_text(encoding="utf-8"))
-    rows = [conservative(Drawn(**row), items=items) for row in known["rows"]]
-    _write(path, rows, command=known["command"], count=items * repeats)
-
-
 def _write(path: Path, rows: list[Drawn], *, command: str, count: int) -> None:
     """Write ``{path}.json`` and ``{path}.md``."""
     text = table(rows, count=count)
@@ -165,10 +147,7 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--adapter", action="append", default=[], metavar="NAME=DIR")
-    parser.add_argument("--data", type=Path, help="JSONL of the test examples.")
-    parser.add_argument(
-        "--reprint", action="store_true", help="Only update the table from the JSON of --out."
-    )
+    parser.add_argument("--data", type=Path, required=True, help="JSONL of the test examples.")
     parser.add_argument("--model-id", default="tiny")
     parser.add_argument("--items", type=int, default=0, help="Number of test items; 0 takes all.")
     parser.add_argument("--repeats", type=int, default=4, help="Number of noises for each item.")
@@ -177,11 +156,6 @@ def main() -> None:
         "--out", type=Path, required=True, help="Path of the results, without a suffix."
     )
     args = parser.parse_args()
-    if args.reprint:
-        reprint(args.out.with_suffix(".json"), items=args.items, repeats=args.repeats)
-        return
-    if args.data is None:
-        parser.error("--data is needed: the test examples")
     adapters = dict(entry.split("=", 1) for entry in args.adapter)
     examples = read_examples(args.data)
     graphs = [example.graph for example in examples[: args.items or None]]
