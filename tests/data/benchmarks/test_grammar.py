@@ -38,7 +38,7 @@ def read(text: str) -> str:
         ("a red painting above a lamp", "red painting, above, lamp"),
         ("a photo of a man riding a horse", "man, riding, horse"),
         # A comma ends a statement; "the" means what was mentioned before, "a" a further one.
-        ("a cow, and a cup on a table", "(cow); (cup); cup, on, table"),
+        ("a cow, and a cup on a table", "(cow); cup, on, table"),
         ("a cat on a mat, and the cat left of a dog", "cat, on, mat; cat, left of, dog"),
         ("a cat on a mat, a cat on a chair", "cat, on, mat; cat#2, on, chair"),
         ("a cat left of another cat", "cat, left of, cat#2"),
