@@ -109,6 +109,7 @@ def told(evaluation: Path) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_every_stage_runs_on_the_cpu(tmp_path: Path) -> None:
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("the bundled world's base needs torch >= 2.9")
