@@ -408,7 +408,7 @@ class _Builder:
         self.relationships.append((subject, triple.predicate, object_))
 
     def order_by_number(self) -> None:
-        """Put objects of one name in the order of their numbers.
+        """Put objects of one name in the order of their numbers, once all are added.
 
         :meth:`SceneGraph.labels` gives them numbers by their order, and a box of "dog#2" is for the
         dog that the text calls so, even if the text mentions it before "dog".
@@ -421,7 +421,6 @@ class _Builder:
         names = list(self.names)
         for before, after in moved.items():
             self.names[after] = names[before]
-        self.numbers = {key: moved[index] for key, index in self.numbers.items()}
         self.relationships = [
             (moved[subject], predicate, moved[object_])
             for subject, predicate, object_ in self.relationships

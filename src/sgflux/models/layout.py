@@ -210,12 +210,9 @@ def unrelated_overlap(batch: GraphBatch, boxes: Tensor) -> Tensor:
         batch: B graphs.
         boxes: Boxes (center x, center y, width, height), (B, N, 4) float32.
     """
-    low, high = boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
-    starts = torch.maximum(low[:, :, None], low[:, None])
-    ends = torch.minimum(high[:, :, None], high[:, None])
     areas = boxes[..., 2:].prod(dim=-1)
     smaller = torch.minimum(areas[:, :, None], areas[:, None])
-    shares = (ends - starts).clamp(min=0).prod(dim=-1) / smaller
+    shares = _shared_area(boxes[:, :, None], boxes[:, None]) / smaller
     joined = torch.einsum("bkn,bkm->bnm", batch.subject, batch.object)
     pairs = batch.node_mask[:, :, None] & batch.node_mask[:, None]
     unrelated = pairs & (joined + joined.mT == 0)
@@ -245,7 +242,12 @@ def _unscaled(scaled: Tensor) -> Tensor:
 
 def _overlaps(one: Tensor, other: Tensor) -> Tensor:
     """Intersection over union of n pairs of boxes, (n, 4) each."""
-    starts = torch.maximum(*(boxes[:, :2] - boxes[:, 2:] / 2 for boxes in (one, other)))
-    ends = torch.minimum(*(boxes[:, :2] + boxes[:, 2:] / 2 for boxes in (one, other)))
-    shared = (ends - starts).clamp(min=0).prod(dim=1)
+    shared = _shared_area(one, other)
     return shared / (one[:, 2:].prod(dim=1) + other[:, 2:].prod(dim=1) - shared)
+
+
+def _shared_area(one: Tensor, other: Tensor) -> Tensor:
+    """Area that pairs of boxes have in common; the boxes (..., 4) are broadcast."""
+    starts = torch.maximum(*(boxes[..., :2] - boxes[..., 2:] / 2 for boxes in (one, other)))
+    ends = torch.minimum(*(boxes[..., :2] + boxes[..., 2:] / 2 for boxes in (one, other)))
+    return (ends - starts).clamp(min=0).prod(dim=-1)
