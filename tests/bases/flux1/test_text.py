@@ -5,6 +5,8 @@ If this failed, a prompt would lose its end unseen, or its line would drown in p
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -31,3 +33,9 @@ def test_a_cut_prompt_is_named_with_its_rest_and_nothing_else_is_said(
     assert rest
     assert long.endswith(rest)
     assert "<pad>" not in said + "".join(capfd.readouterr())
+
+    # FLUX's T5 reads more than its CLIP: what CLIP alone cuts is named as well.
+    caplog.clear()
+    dataclasses.replace(encoders, max_sequence_length=128).encode([long])
+    (record,) = caplog.records
+    assert record.getMessage().startswith("CLIP reads 32 tokens of a prompt, and 1 of 1 prompts")

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from typing import Any
 
 import torch
@@ -82,7 +81,7 @@ class TextEncoders:
         """Encode B prompts exactly as ``FluxPipeline.encode_prompt`` does (it does the work).
 
         Longer prompts than ``max_sequence_length`` are cut, with a warning that shows the rest of
-        the first one.
+        the first one. Where T5 reads all prompts whole, the warning is of those that CLIP cuts.
 
         Returns:
             ``hidden``: T5's output, (B, L, D_t5); ``pooled``: CLIP's pooled output, (B, D_clip);
@@ -107,20 +106,27 @@ class TextEncoders:
         return {"hidden": hidden, "pooled": pooled}
 
     def _warn_of_cuts(self, prompts: Sequence[str]) -> None:
-        cut = list(compress(prompts, self.cuts(prompts)))
-        if not cut:
-            return
-        tokens = self.tokenizer_2(cut[0], truncation=False, verbose=False)["input_ids"]
-        rest = self.tokenizer_2.decode(tokens[self.max_sequence_length - 1 : -1])
-        _LOGGER.warning(
-            "T5 reads %d tokens of a prompt, and %d of %d prompts have more; of %r it does not "
-            "read %r (write it shorter)",
-            self.max_sequence_length,
-            len(cut),
-            len(prompts),
-            cut[0],
-            rest,
+        readers = (
+            ("T5", self.tokenizer_2, self.max_sequence_length),
+            ("CLIP", self.tokenizer, self.tokenizer.model_max_length),
         )
+        for name, tokenizer, limit in readers:
+            tokens = [
+                tokenizer(one, truncation=False, verbose=False)["input_ids"] for one in prompts
+            ]
+            cut = [index for index, own in enumerate(tokens) if len(own) > limit]
+            if cut:
+                _LOGGER.warning(
+                    "%s reads %d tokens of a prompt, and %d of %d prompts have more; of %r it does "
+                    "not read %r (write it shorter)",
+                    name,
+                    limit,
+                    len(cut),
+                    len(prompts),
+                    prompts[cut[0]],
+                    tokenizer.decode(tokens[cut[0]][limit - 1 : -1]),
+                )
+                return
 
     def unreadable(self, names: Iterable[str]) -> Iterator[tuple[str, SgfluxError]]:
         """See :class:`~sgflux.bases.family.TextEncoders`."""
