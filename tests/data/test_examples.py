@@ -19,9 +19,14 @@ from sgflux.data.examples import (
     resolve_image,
     write_examples,
 )
-from sgflux.data.prompts import prompt_for, prompts_for_graph
+from sgflux.data.prompts import contradicting_prompt, prompt_for, prompts_for_graph
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY, UnknownPredicateError
+from sgflux.graphs.predicates import (
+    DEFAULT_VOCABULARY,
+    PredicateKind,
+    PredicateVocabulary,
+    UnknownPredicateError,
+)
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from tests.helpers.rows import example, row, write_lines
 
@@ -275,6 +280,36 @@ def test_prompts_of_several_triples_list_their_objects_in_the_graphs_order_in_ne
     assert swapped != GRAPH
     other = SceneExample.from_json(row("man, riding, horse", graph=swapped))
     assert prompt_for(other, "relational") == prompt_for(two, "relational")
+
+
+def test_a_contradicting_prompt_changes_one_statement_and_follows_from_the_graph():
+    graph = SceneGraph.parse("man, riding, horse; man, wearing, hat")
+    true = prompts_for_graph(graph, "relational").removeprefix("a photo of ").split(" and ")
+    text = prompts_for_graph(graph, "contradicting")
+    said = text.removeprefix("a photo of ").split(" and ")
+    assert len(said) == 2
+    assert len({*said} - {*true}) == 1
+    assert prompts_for_graph(graph, "contradicting") == text
+    # One swap in about every second text, whatever the predicates.
+    swapped = [
+        prompts_for_graph(SceneGraph.parse(f"{name}, riding, horse"), "contradicting")
+        == f"a photo of horse riding {name}"
+        for name in map("man{}".format, range(40))
+    ]
+    assert 10 < sum(swapped) < 30
+
+
+def test_a_graph_without_a_false_statement_has_its_neutral_prompt_for_a_contradicting_one():
+    assert prompts_for_graph(SceneGraph.parse("(dog)"), "contradicting") == "a photo of dog"
+    few = PredicateVocabulary(
+        names=("near",),
+        aliases={},
+        inverses={},
+        symmetric=frozenset({"near"}),
+        kinds={"near": PredicateKind.SPATIAL},
+    )
+    graph = SceneGraph.parse("dog, near, box")
+    assert contradicting_prompt(graph, few) == "a photo of dog and box"
 
 
 def test_known_graphs_collect_what_all_rows_state_of_a_picture():

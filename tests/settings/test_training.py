@@ -53,7 +53,7 @@ def test_values_have_the_declared_types_whatever_they_came_as() -> None:
         ({"t_min": 0.5, "t_max": 0.5}, "0 <= t_min < t_max <= 1, got 0.5 and 0.5"),
         ({"block_start": 3}, "block_start and block_end belong together"),
         ({"block_start": 3, "block_end": 3}, "0 <= block_start < block_end, got 3 and 3"),
-        ({"prompt_mix": {"neutral": 0}}, "prompt_mix: at least one of the three weights"),
+        ({"prompt_mix": {"neutral": 0}}, "prompt_mix: at least one weight"),
         ({"prompt_mix": {"empty": -1}}, "prompt_mix.empty must be >= 0"),
         ({"prompt_mix": {"neural": 1}}, "unknown setting 'neural'; did you mean 'neutral'"),
         ({"seed": -1}, "seed must be at least 0, got -1"),

@@ -310,7 +310,7 @@ def test_what_does_not_fit_the_model_is_named(make_config: MakeConfig, tmp_path:
         {"dtype": "bf16", "gradient_checkpointing": True, "gradient_accumulation_steps": 2},
         {"val_jsonl": None, "val_every": 250, "val_sigmas": 4, "lora_targets": "image"},
         {
-            "prompt_mix": {"neutral": 1, "relational": 1, "empty": 1},
+            "prompt_mix": {"neutral": 1, "relational": 1, "empty": 1, "contradicting": 1},
             "select_by": "ranking_accuracy",
         },
     ],

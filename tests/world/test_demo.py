@@ -66,7 +66,7 @@ def test_the_control_differs_by_its_text_alone() -> None:
     mix = TrainConfig.from_flat(
         train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training
     ).conditions.prompt_mix
-    assert mix.weights() == {"neutral": 0.0, "relational": 1.0, "empty": 0.0}
+    assert mix.kinds() == ("relational",)
 
 
 def test_the_short_demo_alone_draws_hard_graphs_with_the_bundled_adapter() -> None:

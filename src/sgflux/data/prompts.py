@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable
 from typing import get_args
@@ -10,12 +11,13 @@ from sgflux.data.examples import SceneExample
 from sgflux.data.mentions import Mentions
 from sgflux.data.reading_order import reading_order
 from sgflux.errors import SgfluxError
-from sgflux.graphs.predicates import DEFAULT_VOCABULARY
+from sgflux.graphs.negatives import NegativeKind, Negatives, NegativeUnavailableError
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.conditions import PromptKind
 
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
-"""What a text may say of the relation: all of it, its objects only, nothing."""
+"""What a text may say of the relation: all of it, its objects only, nothing, something false."""
 
 
 def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
@@ -26,7 +28,8 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
       statements about things of one name, the text of :func:`terse`, which tells them apart;
     - neutral: "a photo of man and horse and hat", each object once, in the graph's own order (a
       data set that shuffles its objects gives no role away);
-    - empty: "".
+    - empty: "";
+    - contradicting: the text of :func:`contradicting_prompt`.
 
     A graph without objects gives "" for every kind.
 
@@ -37,6 +40,8 @@ def prompts_for_graph(graph: SceneGraph, kind: PromptKind) -> str:
         raise SgfluxError(f"kind of prompt must be one of {list(PROMPT_KINDS)}, got {kind!r}")
     if kind == "empty" or not graph.objects:
         return ""
+    if kind == "contradicting":
+        return contradicting_prompt(graph)
     if kind == "neutral":
         return f"a photo of {' and '.join(graph.objects)}"
     # A single statement about two dogs says the same of whichever is called the first.
@@ -54,6 +59,28 @@ def terse(graph: SceneGraph) -> str:
     """
     mentions = Mentions(graph)
     return _statements(graph, lambda index: re.sub("^(a|an|the) ", "", mentions.name(index)))
+
+
+def contradicting_prompt(
+    graph: SceneGraph, vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
+) -> str:
+    """Return the relational text of another graph, which follows from this one alone.
+
+    One statement is changed: its roles are swapped, or it has another predicate, each as often
+    where both can be. The change is false by the graph, not by what else its picture shows. A graph
+    that has no such change gives its neutral text.
+
+    Args:
+        graph: Graph that the text contradicts.
+        vocabulary: Vocabulary of the predicates, which also says which statements are the same.
+    """
+    negatives = Negatives(graph, vocabulary=vocabulary)
+    kinds = {NegativeKind.ROLE_SWAP: 1.0, NegativeKind.PREDICATE: 1.0}
+    try:
+        other = negatives.draw(random.Random(graph.to_text()), kinds)
+    except NegativeUnavailableError:
+        return prompts_for_graph(graph, "neutral")
+    return prompts_for_graph(other.graph, "relational")
 
 
 def _statements(graph: SceneGraph, name: Callable[[int], str]) -> str:
@@ -85,6 +112,15 @@ def prompt_for(example: SceneExample, kind: PromptKind) -> str:
         return example.prompt
     stated = tuple(graph.relationships[index] for index in reading_order(graph))
     return prompts_for_graph(SceneGraph(objects=graph.objects, relationships=stated), kind)
+
+
+def true_prompt_for(example: SceneExample, kind: PromptKind) -> str:
+    """Return the text that :func:`prompt_for` returns, but the neutral one for a contradicting one.
+
+    Raises:
+        SgfluxError: on an unknown ``kind``.
+    """
+    return prompt_for(example, "neutral" if kind == "contradicting" else kind)
 
 
 def in_prose(predicate: str) -> str:

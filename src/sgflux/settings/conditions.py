@@ -15,7 +15,7 @@ from sgflux.settings.checks import (
 )
 from sgflux.settings.shared import MaxSequenceLength
 
-PromptKind = Literal["relational", "neutral", "empty"]
+PromptKind = Literal["relational", "neutral", "empty", "contradicting"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +30,26 @@ class PromptMix:
     relation."""
     empty: float = 0.0
     """Weight of empty prompts."""
+    contradicting: float = 0.0
+    """Weight of prompts that state another graph than the picture's: the roles of one statement
+    are swapped, or it has another predicate. An example whose graph has no such change, or that is
+    shown without its graph, has the neutral prompt."""
 
     def __post_init__(self) -> None:
         """Check the weights."""
         for name, weight in self.weights().items():
             expect(is_number(weight) and weight >= 0, f"prompt_mix.{name}", weight, "be >= 0")
         if not self.kinds():
-            raise ConfigError("prompt_mix: at least one of the three weights must be > 0")
+            raise ConfigError("prompt_mix: at least one weight must be > 0")
 
     def weights(self) -> dict[PromptKind, float]:
         """Kind -> weight, in the order of the fields."""
-        return {"neutral": self.neutral, "relational": self.relational, "empty": self.empty}
+        return {
+            "neutral": self.neutral,
+            "relational": self.relational,
+            "empty": self.empty,
+            "contradicting": self.contradicting,
+        }
 
     def kinds(self) -> tuple[PromptKind, ...]:
         """The kinds that occur, in the order of the fields."""
@@ -80,4 +89,5 @@ class ConditionSettings:
             neutral=mix.neutral + dropped * mix.relational,
             relational=(1 - dropped) * mix.relational,
             empty=mix.empty,
+            contradicting=mix.contradicting,
         )

@@ -27,7 +27,7 @@ from sgflux.data.cache.encoding import EncodingPlan, Share, name_features
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import StoredRows, TensorRows
 from sgflux.data.examples import SceneExample, read_examples
-from sgflux.data.prompts import PROMPT_KINDS, prompt_for
+from sgflux.data.prompts import PROMPT_KINDS, true_prompt_for
 from sgflux.errors import SgfluxError
 from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.rows import example, write_picture
@@ -131,9 +131,9 @@ def test_pictures_and_prompts_are_encoded_once_and_found_by_their_rows(data):
     assert arrays.image_index.tolist() == [0, 1, 2, 3, 4, 0, 0]
     assert everything(arrays.latents)["mean"].shape == (5, 16, 2, 2)
     assert everything(arrays.texts)["hidden"].shape == (len(arrays.prompts), 5, 2)
-    assert arrays.prompt_index.shape == (7, 3)
+    assert arrays.prompt_index.shape == (7, 4)
     for row, kinds in zip(rows, arrays.prompt_index.tolist(), strict=True):
-        texts = [prompt_for(row, kind) for kind in PROMPT_KINDS]
+        texts = [true_prompt_for(row, kind) for kind in PROMPT_KINDS]
         assert [arrays.prompts[index] for index in kinds] == texts
 
 

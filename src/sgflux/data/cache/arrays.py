@@ -41,7 +41,7 @@ class TrainingArrays:
         prompts: the P different prompts.
         texts: P rows of text features under the base's own names.
         prompt_index: each example's row in ``texts`` by kind of prompt, in the order of
-            ``PROMPT_KINDS`` (relational, neutral, empty), (N, 3) int64.
+            ``PROMPT_KINDS`` (relational, neutral, empty, contradicting), (N, 4) int64.
         sizes: the size of each example's picture, with aspect buckets; else empty: all have one.
     """
 

@@ -25,7 +25,7 @@ from sgflux.data.content import content_digest
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import CROPS, Crop, squash, squash_line
 from sgflux.data.progress import progress_bar
-from sgflux.data.prompts import PROMPT_KINDS, PromptKind, prompt_for
+from sgflux.data.prompts import PROMPT_KINDS, PromptKind, true_prompt_for
 from sgflux.errors import SgfluxError
 from sgflux.settings.shared import TextFormat
 
@@ -91,7 +91,7 @@ class EncodingPlan:
         encoder_identity: str,
         text_identity: str,
         max_sequence_length: int,
-        prompt: Callable[[SceneExample, PromptKind], str] = prompt_for,
+        prompt: Callable[[SceneExample, PromptKind], str] = true_prompt_for,
         buckets: Sequence[Size] | None = None,
         text_format: TextFormat = "bf16",
     ) -> None:
@@ -106,7 +106,7 @@ class EncodingPlan:
             encoder_identity: changes whenever the autoencoder would give other values.
             text_identity: the same for the text encoders.
             max_sequence_length: tokens a prompt.
-            prompt: the text of an example by kind.
+            prompt: the text of an example by kind; by default no false text is encoded.
             buckets: sizes of which each picture gets the nearest one in ratio, instead of height
                 and width, see :func:`~sgflux.data.buckets.bucket_sizes`.
             text_format: Form in which a store holds features of texts, see

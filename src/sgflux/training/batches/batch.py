@@ -176,10 +176,13 @@ def draw_batch(
     )
     weights = torch.tensor([float(prompt_weights.get(kind, 0.0)) for kind in PROMPT_KINDS])
     kinds = torch.multinomial(weights, count, replacement=True, generator=generator)
-    is_null = (torch.rand(count, generator=generator) < null_graph_probability).tolist()
+    is_null = torch.rand(count, generator=generator) < null_graph_probability
+    # A false text may not teach that its words mean the picture.
+    false = kinds == PROMPT_KINDS.index("contradicting")
+    kinds = kinds.masked_fill(is_null & false, PROMPT_KINDS.index("neutral"))
     graphs = tuple(
         SceneGraph.null() if dropped else arrays.examples[row].graph
-        for row, dropped in zip(rows, is_null, strict=True)
+        for row, dropped in zip(rows, is_null.tolist(), strict=True)
     )
     return Batch(
         graphs=graphs,

@@ -21,10 +21,11 @@ from sgflux.data.cache.encoding import ALL, EncodingPlan, Share
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.text_formats import packed_bytes
 from sgflux.data.examples import SceneExample
-from sgflux.data.prompts import PromptKind, prompt_for
+from sgflux.data.prompts import PromptKind, contradicting_prompt, prompt_for
 from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError, located
 from sgflux.files.writing import expect_room
+from sgflux.graphs.predicates import PredicateVocabulary, vocabulary_of
 from sgflux.models.graph_encoder import NameFeatures
 from sgflux.settings.conditions import PromptMix
 from sgflux.settings.data import DataSettings
@@ -147,7 +148,7 @@ def plan_encoding(
                 encoder_identity=of_pictures,
                 text_identity=of_texts,
                 max_sequence_length=encoders.facts.text_tokens,
-                prompt=_prompts_of(texts, splits.needs),
+                prompt=_prompts_of(texts, splits.needs, vocabulary_of(data.vocabulary)),
                 buckets=buckets,
                 text_format=data.text_cache,
             )
@@ -297,14 +298,18 @@ def image_tokens_of(sizes: Collection[Size], *, patch: int) -> int:
 
 
 def _prompts_of(
-    texts: PromptMix, needs: Sequence[Needs]
+    texts: PromptMix, needs: Sequence[Needs], vocabulary: PredicateVocabulary
 ) -> Callable[[SceneExample, PromptKind], str]:
     """Texts by kind; a kind that is never asked for costs no encoding, it gets one that exists."""
     kinds: set[PromptKind] = {*texts.kinds()}
     if any(need.captions for need in needs):
         kinds.add("relational")
+    if "contradicting" in kinds:
+        kinds.add("neutral")  # of examples that are shown without their graphs
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
+        if kind == "contradicting" and kind in kinds:
+            return contradicting_prompt(example.graph, vocabulary)
         return prompt_for(example, kind if kind in kinds else texts.heaviest)
 
     return prompt
