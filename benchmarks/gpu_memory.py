@@ -26,7 +26,7 @@ from sgflux.bases.flux1.load import model_identity
 from sgflux.bases.memory.quantization import BITS, quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.training.planning.estimate import Shape, activation_bytes, operations_per_example
 
 TEXT_TOKENS = 256

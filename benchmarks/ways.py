@@ -46,7 +46,7 @@ from sgflux.graphs.names import graph_names
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import LORA_NAME, AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.losses import LossSettings
 from sgflux.settings.training import TrainConfig
 from sgflux.training.batches.batch import LatentScale

@@ -14,7 +14,7 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.name import BaseName
 from sgflux.models.adapter import AdapterConfig, build_model
 from sgflux.models.bundle import load_bundle, save_bundle
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 

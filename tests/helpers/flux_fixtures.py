@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sgflux.bases.flux1.network import FluxInputs
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.models import random_inputs, random_names
 

@@ -16,7 +16,7 @@ from sgflux.bases.flux1.load import load_transformer, model_identity
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer
 

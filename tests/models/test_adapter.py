@@ -21,7 +21,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, adapter_disabled, build_model, check_base
 from sgflux.models.bundle import load_bundle, save_bundle
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, make_model, rows_of, train_by_chance

@@ -20,7 +20,7 @@ from sgflux.errors import SgfluxError
 from sgflux.exporting import export_lora
 from sgflux.models.bundle import CONDITIONER_FILE, ENCODER_FILE, load_bundle, save_bundle
 from sgflux.models.bundle_folder import CONFIG_FILE, LORA_FILE
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.models import make_model, train_by_chance
 
 Change = Callable[[str, torch.Tensor], torch.Tensor]

@@ -22,7 +22,7 @@ from sgflux.models.adapter import AdapterConfig, build_model
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.cgip_vocabulary import CGIPVocabulary, OutOfVocabularyError, read_synonyms
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.cgip import (
     DIM,
     OBJECTS,

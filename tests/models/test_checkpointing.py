@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sgflux.bases.flux1.network import FluxInputs
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.models import GRAPHS, make_model, train_by_chance
 
 

@@ -22,7 +22,8 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.conditioner import Conditioner
 from sgflux.models.conditioning import ConditionedFlux
-from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import GraphFeatures, NativeGraphEncoder
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import rows_of
 

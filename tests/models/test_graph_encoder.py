@@ -10,7 +10,8 @@ import torch
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import graph_names
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import NativeGraphEncoder
+from sgflux.models.name_features import NameFeatures
 
 GRAPHS = [
     SceneGraph.parse("man, riding, horse"),

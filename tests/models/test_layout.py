@@ -25,8 +25,9 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.box_map import place_features
 from sgflux.models.conditioner import LEAST_COVERAGE
 from sgflux.models.encoders import complete_settings, make_encoder
-from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder, box_tensors
+from sgflux.models.graph_encoder import NativeGraphEncoder, box_tensors
 from sgflux.models.layout import LAYOUT_DRAWS, LayoutPredictor, unrelated_overlap
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.checks import ConfigError
 from sgflux.settings.graph_encoder import GraphEncoderSettings
 from tests.helpers.models import make_config, make_model, random_names, train_by_chance

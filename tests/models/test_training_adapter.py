@@ -20,7 +20,7 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import adapter_disabled, build_model
 from sgflux.models.bundle_folder import find_training_adapter
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.models.training_adapter import (
     TRAINING_NAME,
     add_training_adapter,

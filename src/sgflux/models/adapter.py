@@ -26,9 +26,10 @@ from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
 from sgflux.models.finite import check_finite
-from sgflux.models.graph_encoder import GraphFeatures, NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import GraphFeatures, NativeGraphEncoder
 from sgflux.models.layout import LayoutPredictor
 from sgflux.models.lora_switch import switched_off
+from sgflux.models.name_features import NameFeatures
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh

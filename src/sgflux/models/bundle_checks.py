@@ -23,7 +23,7 @@ from sgflux.errors import SgfluxError, first_line
 from sgflux.files.tensors import Shape, check_shapes, naming_damage, read_tensors, shapes_of
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.encoders import make_encoder
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 
 _DIGITS = 32  # of a tensor's digest; enough to tell accidents and to name the tensor
 _SHOWN = 3  # tensors named in a message

@@ -9,8 +9,9 @@ import msgspec
 
 from sgflux.errors import SgfluxError
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.graph_encoder import NameFeatures, NativeGraphEncoder
+from sgflux.models.graph_encoder import NativeGraphEncoder
 from sgflux.models.layout import LayoutPredictor
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.graph_encoder import BOX_SETTINGS
 
 

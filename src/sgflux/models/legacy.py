@@ -28,7 +28,7 @@ from sgflux.errors import SgfluxError, located
 from sgflux.files.tensors import read_torch_file
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.cgip import CGIPEncoder
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.adapter import GraphMode
 
 _LORA_KEY = re.compile(

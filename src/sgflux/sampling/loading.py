@@ -21,8 +21,8 @@ from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import find_bundle, read_drawing
-from sgflux.models.graph_encoder import NameFeatures
 from sgflux.models.hub import base_of
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.drawing import NOTHING_RECOMMENDED
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource

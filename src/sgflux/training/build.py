@@ -22,7 +22,7 @@ from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.block_range import default_block_range, validate_block_range
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.encoders import make_encoder
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.models.training_adapter import TrainingAdapter, add_training_adapter
 from sgflux.settings.adapter import AdapterSettings
 from sgflux.settings.flow import FlowSettings

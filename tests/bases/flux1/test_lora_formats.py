@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.models import make_model, train_by_chance
 
 

@@ -18,7 +18,7 @@ from sgflux.bases.flux1.network import FluxInputs
 from sgflux.bases.memory.quantization import quantizable, quantize_base
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import GraphLoraModel, build_model
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, train_by_chance
 

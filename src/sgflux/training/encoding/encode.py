@@ -26,7 +26,7 @@ from sgflux.data.seen_rows import row_digests
 from sgflux.errors import SgfluxError, located
 from sgflux.files.writing import expect_room
 from sgflux.graphs.predicates import PredicateVocabulary, vocabulary_of
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.settings.conditions import PromptMix
 from sgflux.settings.data import DataSettings
 from sgflux.settings.pictures import PictureSettings

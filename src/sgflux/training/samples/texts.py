@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sgflux.bases.base import Text
 from sgflux.errors import SgfluxError
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from sgflux.training.processes.processes import Processes
 from sgflux.training.samples.graphs import SampleGraph

@@ -17,7 +17,7 @@ from sgflux.data.boxes import Layout
 from sgflux.data.examples import SceneExample
 from sgflux.graphs.predicates import PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.training.batches.batch import Batch
 from sgflux.training.objective import Branches, FlowMatchingObjective
 from sgflux.training.terms.ranking.negatives import Contrasts

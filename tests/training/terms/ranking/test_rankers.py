@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sgflux.bases.flux1.network import FluxNetwork
 from sgflux.graphs.scene_graph import SceneGraph, Triple
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.models.relation_classifier import (
     LatentRelationClassifier,
     SaliencyRelationClassifier,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.training.objective import Branches
 from sgflux.training.terms.ranking.negatives import Contrast
 from sgflux.training.terms.term import ConceptWords, Schedule

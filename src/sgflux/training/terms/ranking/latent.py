@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sgflux.flow_matching import denoised
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.models.relation_classifier import LatentRelationClassifier
 from sgflux.training.objective import Branches
 from sgflux.training.terms.ranking.negatives import Contrast

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.training.objective import Branches
 from sgflux.training.terms.ranking.negatives import Contrast
 from sgflux.training.terms.term import ConceptWords, Schedule

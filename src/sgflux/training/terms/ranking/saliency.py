@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sgflux.graphs.scene_graph import Triple
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.name_features import NameFeatures
 from sgflux.models.relation_classifier import SaliencyRelationClassifier
 from sgflux.training.objective import Branches
 from sgflux.training.terms.ranking.negatives import Contrast
