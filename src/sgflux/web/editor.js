@@ -305,7 +305,7 @@ export default {
     onConnectEnd(event) {
       const id = this.linking;
       this.linking = null;
-      if (event.changedTouches) event.preventDefault(); // a browser would send a click of a mouse as well
+      if (event.changedTouches && event.cancelable) event.preventDefault(); // a browser would send a click of a mouse as well
       const { clientX, clientY } = event.changedTouches?.[0] ?? event;
       const isClick = id && id === document.elementFromPoint(clientX, clientY)?.closest(".vue-flow__node")?.dataset.id;
       if (isClick && this.from && this.from !== id) this.link(this.from, id);
