@@ -446,6 +446,23 @@ def test_every_predicate_can_be_read(page: Any, graph: str) -> None:
     assert page.evaluate(COVERED) == []
 
 
+def test_what_is_cut_off_a_long_predicate_takes_no_room(page: Any) -> None:
+    """The objects would be drawn smaller for the sake of letters that nobody sees."""
+    page.get_by_text("More", exact=True).click()
+    page.get_by_role("checkbox", name="Accept any word").click()
+    sizes = []
+    for letters in (40, 90):
+        page.get_by_role("button", name="Clear").click()
+        playwright.expect(text_of(page)).to_have_value("")
+        text_of(page).fill(f"dog, {'m' * letters}, box")
+        word = page.locator(".sg-predicate")
+        playwright.expect(word).to_have_text("m" * letters)
+        page.wait_for_timeout(500)  # the new objects are measured
+        sizes.append([node(page, "dog").bounding_box()["width"], word.bounding_box()["width"]])
+        assert word.evaluate("(it) => it.scrollWidth > it.clientWidth"), "it is cut"
+    assert sizes[0] == pytest.approx(sizes[1])
+
+
 LAID_OUT = """async () => {
   const { layOut } = await import("sgflux-arrows");
   const box = (x, y, h = 36) => ({ x, y, w: 90, h });

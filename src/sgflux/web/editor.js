@@ -9,6 +9,7 @@ import { markRaw, nextTick } from "vue";
 const compact = (words) => words.toLowerCase().replace(/\s+/g, "");
 const bare = (words) => words.replace(/^(?:(?:is|are|was|were)\s+)+/, "").replace(/(?:\s+(?:an?|the))+$/, "");
 const pen = document.createElement("canvas").getContext("2d");
+const WIDEST = 180; // pixels of a predicate; a longer one is cut
 
 globalThis.process ??= { env: { NODE_ENV: "production" } }; // Vue Flow asks for it
 
@@ -55,7 +56,7 @@ const template = `
         </g>
         <EdgeLabelRenderer>
           <button type="button" class="sg-predicate nodrag nopan" :class="{ 'sg-open': popup?.id === edge.id }"
-                  :style="{ transform: 'translate(-50%,-50%) translate(' + routes[edge.id]?.x + 'px,' + routes[edge.id]?.y + 'px)' }"
+                  :style="{ transform: 'translate(-50%,-50%) translate(' + routes[edge.id]?.x + 'px,' + routes[edge.id]?.y + 'px)', maxWidth: '${WIDEST}px' }"
                   :data-edge="edge.id" :title="edge.data.predicate" :aria-label="spoken(edge) + '. Press to change.'"
                   @click.stop="openPopup(edge.id)">{{ edge.data.predicate }}</button>
         </EdgeLabelRenderer>
@@ -125,7 +126,7 @@ export default {
     },
     routes() {
       pen.font = `13.2px ${getComputedStyle(document.body).fontFamily}`;
-      const widthOf = (predicate) => Math.min(pen.measureText(predicate).width + 18, 180); // as page.css has it
+      const widthOf = (predicate) => Math.min(pen.measureText(predicate).width + 18, WIDEST); // as page.css has it
       const { boxes } = this;
       const whole = this.edges.filter(({ source, target }) => boxes[source] && boxes[target]); // not while objects are replaced
       return layOut(boxes, whole.map(({ id, source, target, data }) => ({ id, source, target, width: widthOf(data.predicate) })));
