@@ -302,6 +302,38 @@ def test_a_click_in_a_list_that_is_made_again_chooses_what_was_clicked(
             playwright.expect(field).to_have_value(str(one))
 
 
+@pytest.mark.parametrize("key", ["Enter", "Tab"])
+def test_a_field_takes_what_is_typed_and_not_a_longer_row_of_its_list(
+    browser: Any, tmp_path: Path, key: str
+) -> None:
+    """The list marks the row that was chosen before, and the row under the pointer."""
+    expect = playwright.expect
+    one, other = (str(write_adapter(tmp_path / name, "tiny", strength=0.1)) for name in ("a", "ab"))
+    for address in serve(tmp_path, "--adapter", other):
+        for page in opened(browser, address):
+            field, slow = page.get_by_label("Adapter"), {"delay": 30}
+            row = page.get_by_role("option").filter(has_text=other)
+            for is_pointed_at in (False, True):
+                expect(field).to_have_value(other)
+                field.press("Control+a")
+                field.press_sequentially(one, **slow)
+                expect(row).to_be_visible()
+                if is_pointed_at:
+                    row.hover()
+                    page.mouse.move(*center(row))
+                page.keyboard.press(key)
+                expect(row).to_have_count(0)
+                page.wait_for_timeout(500)  # the answer has come
+                expect(field).to_have_value(one)
+                field.press("Control+a")
+                field.press_sequentially(one[:-1], **slow)
+                expect(row).to_be_visible()
+                page.keyboard.press("ArrowUp")  # to the newer one
+                expect(field).to_have_value(other)
+                page.keyboard.press(key)
+                page.wait_for_timeout(500)
+
+
 @pytest.mark.parametrize("has_touch", [False, True], ids=["mouse", "touch"])
 def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_touch: bool) -> None:
     expect = playwright.expect

@@ -57,6 +57,11 @@ class Choice:
         # A browser says which name was chosen. By its place in the list, as is usual, it would be
         # another name wherever the list was made again meanwhile.
         self.field.props("emit-value option-value=label")
+        # Enter takes what stands in the field. Otherwise it would take the row that the list marks:
+        # that of the choice before, or that under the pointer.
+        unmark = f"runMethod({self.field.id}, 'setOptionIndex', [-1])"
+        for key in ("enter", "tab"):
+            self.field.on(f"keydown.{key}", js_handler=f"({{target}}) => target.value && {unmark}")
         self.field.classes("sg-field")
         self.field.on("popup-show", self._add_what_is_new)
         self.field.on("popup-hide", self.refresh)
