@@ -7,7 +7,8 @@ const GAP = 5; // between a predicate and an object or another predicate
 const HEAD = 18; // of an arrow, which must be seen
 const AROUND = 44; // between two arrows of one pair
 const SAMPLES = Array.from({ length: 21 }, (_, i) => i / 20);
-const PLACES = [0.5, 0.43, 0.57, 0.36, 0.64, 0.29, 0.71, 0.22, 0.78]; // of a predicate on its arrow, the best first
+const ROUNDS = 3; // in which each predicate makes room for those that were placed after it
+const PLACES = [0.5, 0.43, 0.57, 0.36, 0.64, 0.29, 0.71, 0.22, 0.78, 0.15, 0.85]; // of a predicate on its arrow, the best first
 
 const center = ({ x, y, w, h }) => ({ x: x + w / 2, y: y + h / 2 });
 const inside = ({ x, y }, box, gap) => x > box.x - gap && x < box.x + box.w + gap && y > box.y - gap && y < box.y + box.h + gap;
@@ -88,16 +89,16 @@ function curvesOf(boxes, arrows) {
 export function layOut(boxes, arrows) {
   const curves = curvesOf(boxes, arrows);
   const all = Object.values(boxes);
-  const standing = [];
   const routes = {};
   // a short arrow has the least choice
   const order = [...arrows].sort((a, b) => curves.get(a.id).way - curves.get(b.id).way);
-  for (const { id, width } of order) {
+  for (const { id, width } of Array(ROUNDS).fill(order).flat()) {
     const { at, way, normal, path } = curves.get(id);
     const [nx, ny] = [Math.abs(normal.x) || 1e-6, Math.abs(normal.y) || 1e-6];
     const covered = Math.min(width / ny, HEIGHT / nx); // of the arrow by a predicate on it
     const aside = (nx * width + ny * HEIGHT) / 2 + 4;
     const better = Math.sign(normal.x - normal.y) || 1;
+    const standing = Object.entries(routes).filter(([other]) => other !== String(id)).map(([, one]) => one.box);
     let best = { cost: Infinity };
     for (const t of PLACES) {
       for (const away of [0, better * aside, -better * aside]) {
@@ -107,12 +108,11 @@ export function layOut(boxes, arrows) {
         const hidesEnd = !away && ((1 - t) * way - covered / 2 < HEAD || t * way - covered / 2 < HEAD / 3);
         const under = ([other, { points, bounds }]) => (other !== id && shared(box, bounds, 4) ? points.filter((p) => inside(p, box, 2)).length : 0);
         const cost = 30 * Math.abs(t - 0.5) + (away ? 45 : 0) + (away === -better * aside ? 1 : 0) + (hidesEnd ? 70 : 0)
-          + total([...all, ...standing], (one) => (shared(box, one, 0) ? 60 + shared(box, one, 0) / 10 : shared(box, one, GAP) && 15))
+          + total([...all, ...standing], (one) => (shared(box, one, 0) ? 150 + shared(box, one, 0) / 10 : shared(box, one, GAP) && 15))
           + total([...curves], (other) => 4 * under(other));
         if (cost < best.cost) best = { cost, x, y, box };
       }
     }
-    standing.push(best.box);
     routes[id] = { path, x: best.x, y: best.y, box: best.box };
   }
   return routes;
