@@ -19,6 +19,7 @@ from sgflux.cli import main
 from sgflux.data.examples import read_examples
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.evaluation.records import RESULTS
 from sgflux.models import bundle_folder
 from sgflux.models.bundle import recommend_drawing
 from sgflux.settings.drawing import RecommendedDrawing
@@ -41,6 +42,15 @@ def test_presets_are_settings_that_exist(preset: Preset) -> None:
     EvalConfig.from_flat(
         data=Path("a"), output_dir=Path("b"), adapter=Path("c"), **preset.evaluation
     )
+    if preset.second_training is not None:
+        TrainConfig.from_flat(
+            train_jsonl="a",
+            val_jsonl="b",
+            output_dir="c",
+            resume="auto",
+            init_from="d",
+            **{**preset.training, **preset.second_training},
+        )
     if preset.hard is not None:
         EvalConfig.from_flat(
             data=Path("a"), output_dir=Path("b"), adapter=Path("c"), **preset.hard["evaluation"]
@@ -62,6 +72,9 @@ def test_a_folder_of_the_bundled_adapters_name_is_refused_before_the_training(
 
 def test_the_control_differs_by_its_text_alone() -> None:
     assert {**CONTROL.training, "prompt_mix": None} == {**DEMO.training, "prompt_mix": None}
+    again, control = FULL.second_training, FULL_CONTROL.second_training
+    assert {**again, "prompt_mix": None} == {**control, "prompt_mix": None}
+    assert control["prompt_mix"] == CONTROL.training["prompt_mix"]
     assert (CONTROL.world, CONTROL.evaluation) == (DEMO.world, DEMO.evaluation)
     mix = TrainConfig.from_flat(
         train_jsonl="a", val_jsonl="b", output_dir="c", **CONTROL.training
@@ -169,6 +182,24 @@ def test_a_demo_ends_in_a_report_and_a_second_call_only_shows_it(
     changed = dataclasses.replace(small, world={**small.world, "seed": 1})
     with pytest.raises(SgfluxError, match="another version or recipe"):
         run(changed, out)
+
+
+def test_a_second_training_starts_from_the_first_ones_adapter_and_is_evaluated(
+    tmp_path: Path, small: Preset
+) -> None:
+    twice = dataclasses.replace(small, second_training={"max_steps": 1, "lr": 1e-3})
+    out = tmp_path / "demo"
+    assert run(twice, out).count("done in") == 4
+    with (out / "second_training" / "config.json").open() as file:
+        config = json.load(file)
+    assert config["init_from"] == str(out / "training" / "final")
+    assert (config["max_steps"], config["lr"]) == (1, 1e-3)
+    assert config["lora_rank"] == small.training["lora_rank"]
+    results = json.loads((out / "evaluation" / RESULTS).read_text())
+    assert results["settings"]["adapter"] == str(out / "second_training" / "final")
+    report = (out / "evaluation" / "report.html").read_text()
+    assert "second_training" in report
+    assert dataclasses.replace(twice, second_training=None).recipe != twice.recipe
 
 
 def test_the_bundled_adapter_draws_hard_graphs_at_the_end(

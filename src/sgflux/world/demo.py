@@ -49,7 +49,7 @@ RECORD = "demo.json"
 """What a demo's folder is, and which stages are finished."""
 
 
-Stage = Literal["data", "training", "evaluation", "hard"]
+Stage = Literal["data", "training", "second_training", "evaluation", "hard"]
 
 
 class DemoRecord(msgspec.Struct):
@@ -76,6 +76,8 @@ class Preset:
         world: settings of :func:`sgflux.world.dataset.write_world`.
         training: settings of :class:`sgflux.settings.training.TrainConfig`.
         evaluation: settings of :class:`sgflux.settings.evaluation.EvalConfig`.
+        second_training: Settings of a second training, which starts from the first one's adapter,
+            where they differ from the first one's; None: there is none.
         hard: ``world`` and ``evaluation`` of the hard graphs that the bundled adapter draws; None:
             it draws none.
     """
@@ -85,14 +87,14 @@ class Preset:
     world: Mapping[str, Any]
     training: Mapping[str, Any]
     evaluation: Mapping[str, Any]
+    second_training: Mapping[str, Any] | None = None
     hard: Mapping[str, Mapping[str, Any]] | None = None
 
     @property
     def recipe(self) -> str:
         """A fingerprint of everything that the demo's results follow from."""
         parts = [sgflux.__version__, self.world, self.training, self.evaluation]
-        if self.hard is not None:
-            parts.append(self.hard)
+        parts += [part for part in (self.second_training, self.hard) if part is not None]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -108,13 +110,16 @@ FULL = Preset(
 
 def controlled(preset: Preset) -> Preset:
     """Return the built-in negative control: the preset with text that states the relation."""
+    text = {"prompt_mix": {"neutral": 0.0, "relational": 1.0}}
+    again = preset.second_training
     return replace(
         preset,
         hard=None,  # the bundled adapter would draw the same pictures again
         name=f"{preset.name}-control",
         purpose="The negative control: trained with text that already states the relation, the "
         "adapter has no reason to read its graph, and its figures should show that it does not.",
-        training={**preset.training, "prompt_mix": {"neutral": 0.0, "relational": 1.0}},
+        training={**preset.training, **text},
+        second_training=None if again is None else {**again, **text},
     )
 
 
@@ -147,7 +152,8 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
     if preset.hard is not None:
         find_bundle(BUNDLED_ADAPTER, allow_download=False)  # refused now, not after the training
     progress = Progress.open(out_dir, preset, console)
-    data, training, evaluation = (out_dir / name for name in ("data", "training", "evaluation"))
+    data, first, evaluation = (out_dir / name for name in ("data", "training", "evaluation"))
+    training = first if preset.second_training is None else out_dir / "second_training"
     hard_data, hard = out_dir / "hard_data", out_dir / "hard"
     console.print(f"[bold]sgflux demo[/bold]  {preset.purpose}")
 
@@ -156,13 +162,13 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
             write_world(data, progress=sys.stderr.isatty(), **preset.world)
         return 0
 
-    def train_adapter() -> int:
+    def train_adapter(folder: Path, **changes: Any) -> int:
         result = train_by_settings(
             train_jsonl=data / "train.jsonl",
             val_jsonl=data / "validation.jsonl",
-            output_dir=training,
+            output_dir=folder,
             resume="auto",
-            **preset.training,
+            **{**preset.training, **changes},
         )
         return result.exit_status
 
@@ -190,9 +196,14 @@ def _run(preset: Preset, *, out_dir: Path, console: Console) -> int:
 
     stages: list[tuple[Stage, str, Callable[[], int]]] = [
         ("data", "Write pictures of the bundled world, with known relations", write_data),
-        ("training", "Train a scene-graph adapter for tiny-flux", train_adapter),
-        ("evaluation", "Draw and judge every arm from the same noise", evaluate_adapter),
+        ("training", "Train a scene-graph adapter for tiny-flux", partial(train_adapter, first)),
     ]
+    if preset.second_training is not None:
+        again = partial(
+            train_adapter, training, init_from=str(first / "final"), **preset.second_training
+        )
+        stages.append(("second_training", "Train the adapter further", again))
+    stages.append(("evaluation", "Draw and judge every arm from the same noise", evaluate_adapter))
     if preset.hard is not None:
         title = "Draw three statements and twins with the bundled adapter"
         stages.append(("hard", title, partial(draw_hard_graphs, preset.hard)))
@@ -238,6 +249,8 @@ def _hard_section(results: Mapping[str, Any], rows: Sequence[HeadlineRow]) -> Se
 def _about(preset: Preset, seconds: Mapping[Stage, float]) -> Section:
     times = ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items())
     settings = {"world": dict(preset.world), "training": dict(preset.training)}
+    if preset.second_training is not None:
+        settings["second_training"] = dict(preset.second_training)
     text = f"{preset.purpose} Preset {preset.name}; time: {times}."
     return Section("About this run", text, code=json.dumps(settings))
 
