@@ -10,6 +10,8 @@ held-out pairs and shapes are those of the two worlds on which the adapter is me
 pictures are new, and nothing else uses their seeds. ``--control`` is an adapter of the same recipe
 that was trained with text that states the relations (``--prompt-mix.neutral 0
 --prompt-mix.relational 1``). It is drawn from neutral text with its graph, as the adapter is.
+``--control-of`` takes the control's figures from an earlier record instead, if that was measured on
+the same pictures, base, judge and settings.
 
 The first command only prints how many pictures are drawn, and the CPU time that they take here.
 The second one draws and judges them by ``sgflux eval``; what is there already is kept, so it goes
@@ -207,6 +209,37 @@ def with_control(groups: dict[str, Any], control: Mapping[str, Any]) -> dict[str
         else own
         for name, own in groups.items()
     }
+
+
+def control_of(earlier: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the record with the control of an earlier one.
+
+    Args:
+        earlier: A record with a control.
+        record: A record without one.
+
+    Raises:
+        SgfluxError: if the earlier record has no control, or was measured otherwise.
+    """
+    if earlier["control"] is None:
+        raise SgfluxError("--control-of: the record has no control")
+
+    def measured_on(one: Mapping[str, Any]) -> dict[str, Any]:
+        pictures = [own["pictures_sha256"] for own in one["worlds"].values()]
+        return {"world": pictures, **{name: one[name] for name in ("base", "judge", "settings")}}
+
+    was, is_now = measured_on(earlier), measured_on(record)
+    differing = [name for name in was if was[name] != is_now[name]]
+    if differing:
+        raise SgfluxError(f"--control-of: the record has other {' and '.join(differing)}")
+    control = {
+        name: {"arms": {"graph": own["arms"]["control"]}}
+        for name, own in earlier["groups"].items()
+        if "control" in own["arms"]
+    }
+    groups = with_control(record["groups"], control)
+    measured = {"date": earlier["date"], "commit": earlier["commit"], **earlier["control"]}
+    return {**record, "control": measured, "groups": groups}
 
 
 # --- drawing --------------------------------------------------------------------------------------
@@ -520,6 +553,7 @@ def main() -> None:
     parser = adapter_parser(__doc__, "hard_graphs.json")
     add = parser.add_argument
     add("--control", type=Path, help="Bundle of an adapter trained with text that states all.")
+    add("--control-of", type=Path, metavar="JSON", help="Earlier record, whose control is kept.")
     add("--folder", type=Path, default=Path("runs/hard_graphs"), help="Folder of this adapter.")
     add("--estimate", action="store_true", help="Print pictures and CPU time, and draw nothing.")
     add("--per-class", type=int, default=60, help="Test items of each predicate, in each world.")
@@ -532,6 +566,9 @@ def main() -> None:
     add("--dtype", default="fp32")
     if (given := given_flags(parser, as_markdown)) is None:
         return
+    earlier = None
+    if given.control_of is not None:  # read now: it may be the file that is written
+        earlier = json.loads(given.control_of.read_text(encoding="utf-8"))
     trained_on = read_arguments(given.trained_on)
     for name in WORLDS:
         settings = world_settings(name, trained_on, given.per_class)
@@ -561,6 +598,8 @@ def main() -> None:
         **machine(),
         **measure(given.folder, drawing, control=given.control, trained_on=trained_on),
     }
+    if earlier is not None:
+        record = control_of(earlier, record)
     write_json(given.out, record)
     print(as_markdown(record))
 

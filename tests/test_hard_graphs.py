@@ -16,6 +16,7 @@ from hard_graphs import (
     NEW_PAIRS,
     TWINS,
     as_markdown,
+    control_of,
     groups_of,
     held_out_differences,
     make_world,
@@ -168,6 +169,38 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
     assert "the aim, at most 10 points less, is missed" in text
     assert "Without a graph, 100.0 %" in text
     assert "Text control is runs/control/final, whose training text states the relations" in text
+
+
+def test_the_control_of_an_earlier_record_is_kept_where_its_pictures_were_the_same(
+    both: dict[str, Judged],
+) -> None:
+    groups = groups_of(both)
+    record = {
+        "base": "b",
+        "judge": {"name": "world"},
+        "settings": {"steps": 8},
+        "worlds": {"plain": {"pictures_sha256": "p", "judge_accuracy": 0.9}},
+        "groups": groups,
+        "control": None,
+        "date": "2026-01-02",
+        "commit": "c",
+    }
+    of_control = {"1 statement": {"arms": {"graph": groups["2 statements"]["arms"]["graph"]}}}
+    earlier = {
+        **record,
+        "worlds": {"plain": {"pictures_sha256": "p", "judge_accuracy": 0.8}},
+        "groups": with_control(groups, of_control),
+        "control": {"path": "runs/control/final", "fingerprint": "0"},
+        "date": "2026-01-01",
+    }
+    found = control_of(earlier, record)
+    assert found["groups"] == earlier["groups"]
+    assert found["control"]["path"] == "runs/control/final"
+    assert (found["date"], found["control"]["date"]) == ("2026-01-02", "2026-01-01")
+    with pytest.raises(SgfluxError, match="other world and settings"):
+        control_of(earlier, {**record, "settings": {"steps": 4}, "worlds": {}})
+    with pytest.raises(SgfluxError, match="has no control"):
+        control_of(record, record)
 
 
 def test_a_share_that_is_high_but_no_multiple_of_the_words_misses_its_aim() -> None:
