@@ -288,13 +288,20 @@ def _cell(entry: dict[str, Any] | None) -> str:
 def recorded(runs: Path, out: Path) -> dict[str, dict[str, Any]]:
     """Read the demos below a folder; one that is not there keeps what the JSON says of it.
 
+    One with the pictures of the bundled adapter alone, ``hard``, keeps the rest: its training does
+    not depend on that adapter.
+
     Raises:
         SgfluxError: if a demo is neither there nor in the JSON.
     """
     before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     demos = {}
     for name, command in COMMANDS.items():
-        if (runs / name).is_dir():
+        hard = runs / name / "hard" / RESULTS
+        if name in before and hard.is_file() and not (runs / name / "evaluation").is_dir():
+            print(f"{name}: {runs / name} has the bundled adapter's figures alone, which are read")
+            demos[name] = {**before[name], "hard": hard_record(hard)}
+        elif (runs / name).is_dir():
             demos[name] = record(runs / name, command)
         elif name in before:
             print(f"{name}: {runs / name} is not there, so its figures stay as they are")

@@ -133,7 +133,7 @@ def hard_evaluation(demo: Path) -> Path:
         return {"arms": {arm: {"all_right": {"value": one}} for arm, one in values.items()}}
 
     path = demo / "hard" / "evaluation_results.json"
-    path.parent.mkdir()
+    path.parent.mkdir(parents=True)
     kinds = {"3 statements": kind(0.5, 0.25), "3 statements, twins": kind(0.125, 0.0)}
     cut = {"limit": 24, "arms": {"base_relational": {"pictures": 48, "cut": 3}}}
     results = {"adapter": {"fingerprint": "0"}, "graph_kinds": kinds, "prompts_cut": cut}
@@ -182,3 +182,14 @@ def test_a_demo_that_was_not_run_keeps_its_figures(
     out.write_text(json.dumps({"demo-control": before["demo-control"]}))
     with pytest.raises(SgfluxError, match="run 'sgflux demo --full'"):
         recorded(tmp_path / "runs", out)
+
+
+def test_the_bundled_adapters_figures_are_read_without_a_new_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = demos_in(tmp_path, monkeypatch)
+    out = tmp_path / "demo.json"
+    out.write_text(json.dumps(before))
+    results = hard_evaluation(tmp_path / "again" / "demo")
+    found = recorded(tmp_path / "again", out)
+    assert found == {**before, "demo": {**before["demo"], "hard": hard_record(results)}}
