@@ -111,9 +111,7 @@ class TextEncoders:
             ("CLIP", self.tokenizer, self.tokenizer.model_max_length),
         )
         for name, tokenizer, limit in readers:
-            tokens = [
-                tokenizer(one, truncation=False, verbose=False)["input_ids"] for one in prompts
-            ]
+            tokens = _whole_ids(tokenizer, prompts)
             cut = [index for index, own in enumerate(tokens) if len(own) > limit]
             if cut:
                 _LOGGER.warning(
@@ -135,11 +133,8 @@ class TextEncoders:
 
     def cuts(self, prompts: Sequence[str]) -> list[bool]:
         """Whether T5 reads each prompt only in part, since it has too many tokens."""
-        lengths = {
-            prompt: len(self.tokenizer_2(prompt, truncation=False, verbose=False)["input_ids"])
-            for prompt in dict.fromkeys(prompts)
-        }
-        return [lengths[prompt] > self.max_sequence_length for prompt in prompts]
+        ids = _whole_ids(self.tokenizer_2, prompts)
+        return [len(own) > self.max_sequence_length for own in ids]
 
     @torch.no_grad()
     def encode_names(self, names: Sequence[str]) -> Tensor:
@@ -209,3 +204,12 @@ class TextEncoders:
         hidden = self.text_encoder_2(encoded["input_ids"].to(self.device))[0].float()
         share = (inside / inside.sum(1, keepdim=True))[..., None].to(self.device)
         return (hidden * share).sum(1)
+
+
+def _whole_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each prompt, however many there are; equal prompts are read once."""
+    ids = {
+        prompt: tokenizer(prompt, truncation=False, verbose=False)["input_ids"]
+        for prompt in dict.fromkeys(prompts)
+    }
+    return [ids[prompt] for prompt in prompts]
