@@ -308,8 +308,9 @@ def _prompts_of(
         kinds.add("neutral")  # of examples that are shown without their graphs
 
     def prompt(example: SceneExample, kind: PromptKind) -> str:
-        if kind == "contradicting" and kind in kinds:
+        used = kind if kind in kinds else texts.heaviest
+        if used == "contradicting":
             return contradicting_prompt(example.graph, vocabulary)
-        return prompt_for(example, kind if kind in kinds else texts.heaviest)
+        return prompt_for(example, used)
 
     return prompt
