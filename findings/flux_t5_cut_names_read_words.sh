@@ -70,7 +70,6 @@ pipeline = FluxPipeline(
     tokenizer_2=of_t5,
     transformer=None,
 )
-same = True
 
 
 def quoted(count, length):
