@@ -310,6 +310,14 @@ def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig
             "shard_base does not work with offload_blocks",
         ),
         (
+            {"flow_scale": 2.0, "losses": {"alpha_gen_rel": 1.0, "gen_rel_from": "boxes"}},
+            "flow_scale does not work with alpha_gen_rel",
+        ),
+        (
+            {"object_share": 0.5, "losses": {"alpha_gen_rel": 1.0, "gen_rel_from": "boxes"}},
+            "object_share does not work with alpha_gen_rel",
+        ),
+        (
             {"sigma_scheme": "schnell", "sigma_shift": "resolution"},
             "sigma_shift 'resolution' has no effect",
         ),

@@ -54,6 +54,9 @@ class FlowSettings:
     flow_scale_from: Share = 0.0
     """Lowest sigma at which --flow-scale applies. At less noise the adapter learns the data as they
     are, for the scale also enlarges what it has not learned exactly."""
+    object_share: Share = 0.0
+    """Share of the flow-matching error that is averaged over the boxes of the rows' objects, where
+    each object counts as much, however small it is. The rest is averaged over the whole picture."""
     guidance: NotNegative | None = None
     """Guidance that a guidance-distilled model (FLUX.1-dev) is told in training. By default it is
     1.0 for such a model."""

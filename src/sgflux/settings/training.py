@@ -145,6 +145,7 @@ class TrainConfig:
         squashed = self.pictures.crop == "none" and "crop 'none'"
         classifier = ranker != "flow" and f"ranker {ranker!r}"
         flow_scale = self.flow.flow_scale != 1 and "flow_scale"
+        object_share = self.flow.object_share and "object_share"
         weighted = self.losses.weighting.alpha_gen_rel and "alpha_gen_rel"
         for one, other, why in (
             (compiled, quantized, "drop one"),
@@ -155,6 +156,7 @@ class TrainConfig:
             (buckets, squashed, "each picture keeps its shape by a crop; use 'auto'"),
             (buckets, classifier, "a classifier is trained on pictures of one size; use 'flow'"),
             (flow_scale, weighted, "its target is that of the unweighted error; drop one"),
+            (object_share, weighted, "both weight the error of the same tokens; drop one"),
             (buckets, compiled, "the blocks would be compiled again for every shape; drop one"),
         ):
             if one and other:

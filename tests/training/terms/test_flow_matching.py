@@ -1,11 +1,12 @@
 """The target of flow matching, and the scale of the graph's effect in it.
 
-If one of these failed, the adapter would learn another effect of the graph than asked for, or
-examples without a graph would learn one.
+If one of these failed, the adapter would learn another effect of the graph than asked for,
+examples without a graph would learn one, or small objects would not count as told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from sgflux.data.boxes import Box, Layout
+from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.errors import flow_matching_loss
 from sgflux.settings.checks import ConfigError
@@ -39,25 +42,39 @@ class Objective:
         return torch.full((len(batch.graphs), 2, 1), DATA)
 
 
+def term_of(settings: FlowSettings, *, with_boxes: bool = True) -> FlowMatching:
+    """The term of these settings, with one row of data, which has boxes or not."""
+    example: Any = SimpleNamespace(boxes=() if with_boxes else None)
+    sources: Any = SimpleNamespace(examples=[example])
+    return FlowMatching(settings, sources)
+
+
 def loss_of(
     scale: float,
     velocity: Tensor,
     graphs: tuple[SceneGraph, ...],
     *,
     scale_from: float = 0.0,
+    object_share: float = 0.0,
+    layouts: Sequence[Layout] = (),
     asked_at_least: list[int] | None = None,
 ) -> tuple[Tensor, int]:
-    """The loss of a term with this scale, and how many examples the base reads.
+    """The loss of a term with these settings, and how many examples the base reads.
 
-    The noise levels of the examples are 0, 0.1, 0.2 and so on.
+    The noise levels of the examples are 0, 0.1, 0.2 and so on. The two tokens of a picture are
+    squares of one latent, one on the other.
     """
-    rows, sigma = torch.zeros(len(graphs), 1, 1), torch.arange(len(graphs)) / 10
+    rows, sigma = torch.zeros(len(graphs), 1, 2, 1), torch.arange(len(graphs)) / 10
     batch = Batch(graphs=graphs, latents=rows, noise=rows, sigma=sigma, text={"hidden": rows})
     objective = Objective(asked_at_least=asked_at_least)
     errors = flow_matching_loss(velocity, objective.target(batch))
     branches = SimpleNamespace(velocity=velocity[None], errors=errors[None])
-    step: Any = SimpleNamespace(batch=batch, objective=objective, branches=branches)
-    loss, _ = FlowMatching(scale, scale_from=scale_from)(step)
+    step: Any = SimpleNamespace(
+        batch=batch, objective=objective, branches=branches, rows=range(len(graphs))
+    )
+    parts: Any = SimpleNamespace(layouts=lambda: layouts)
+    settings = FlowSettings(flow_scale=scale, flow_scale_from=scale_from, object_share=object_share)
+    loss, _ = term_of(settings).ready(parts)(step)
     return loss, objective.passes
 
 
@@ -103,6 +120,26 @@ def test_processes_that_share_the_base_call_it_in_each_step() -> None:
     assert loss_of(1.0, velocity, nobody, asked_at_least=[0])[1] == 0
 
 
+def test_objects_with_a_share_weigh_the_error_and_the_scaled_one() -> None:
+    """Two examples: the box of the first one's object is the upper half; the other has none."""
+    velocity = torch.tensor([[[DATA + 3], [DATA + 1]]] * 2)
+    upper: Layout = (Box(0.0, 0.0, 1.0, 0.5), None)
+    layouts: list[Layout] = [upper, (None,)]
+    graphs = (RIDING, SceneGraph.null())
+    # Errors of 9 and 1: half of the first example's loss is the box's 9, the other half the mean.
+    loss, passes = loss_of(1.0, velocity, graphs, object_share=0.5, layouts=layouts)
+    assert (loss.item(), passes) == (pytest.approx((0.5 * 9 + 0.5 * 5 + 5) / 2), 0)
+    # With the scale the first one's targets are 5 + (8 - 1) / 2 and 5 + (6 - 1) / 2.
+    loss, passes = loss_of(2.0, velocity, graphs, object_share=1.0, layouts=layouts)
+    assert (loss.item(), passes) == (pytest.approx((0.5**2 + 5) / 2), 1)
+
+
+def test_objects_cannot_have_a_share_without_boxes() -> None:
+    with pytest.raises(SgfluxError, match="object_share needs boxes, and no row"):
+        term_of(FlowSettings(object_share=0.5), with_boxes=False)
+    term_of(FlowSettings(), with_boxes=False)
+
+
 def test_settings_of_noise_levels_that_cannot_be_or_have_no_effect_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"flow_scale_from .* with flow_scale 1"):
         FlowSettings(flow_scale_from=0.5)
@@ -115,7 +152,8 @@ def test_settings_of_noise_levels_that_cannot_be_or_have_no_effect_are_refused()
 
 
 def test_the_estimate_counts_the_bases_forward_pass() -> None:
-    assert [FlowMatching(scale).needs().teacher_passes for scale in (1.0, 2.0)] == [0, 1]
+    terms = [term_of(FlowSettings(flow_scale=scale)) for scale in (1.0, 2.0)]
+    assert [term.needs().teacher_passes for term in terms] == [0, 1]
 
 
 def test_a_scale_that_cannot_be_is_refused() -> None:

@@ -130,6 +130,19 @@ def test_the_predictor_changes_nothing_else(
     assert all(name.startswith("encoder.layout.") for name in moved)
 
 
+def test_a_run_weighs_its_objects(
+    make_config: MakeConfig, boxed: dict[str, Any], tmp_path: Path
+) -> None:
+    """The error of the first step has the same noise, and other weights."""
+    settings = {**boxed, "flow_scale": 2.0, "sample_steps": 0, "max_steps": 1, "log_every": 1}
+    errors = []
+    for share in (0.0, 0.5):
+        config = make_config(tmp_path / str(share), object_share=share, **settings)
+        (row,) = training_rows(train(config).output_dir)
+        errors.append(row["loss_gen"])
+    assert errors[0] != pytest.approx(errors[1], rel=1e-3)
+
+
 def test_the_teacher_in_words_teaches_what_is_read_without_boxes(
     make_config: MakeConfig, boxed: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sgflux.data.boxes import Box
+from sgflux.data.boxes import Box, Layout
 from sgflux.data.buckets import Size
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import Crop
@@ -44,6 +44,39 @@ def _overlap(start: float, length: float, cells: int) -> Tensor:
     edges = torch.linspace(0, 1, cells + 1, dtype=torch.float64)
     inside = edges[1:].clamp(max=start + length) - edges[:-1].clamp(min=start)
     return (inside.clamp(min=0) * cells).clamp(max=1).float()
+
+
+def object_weights(layout: Layout, *, share: float, rows: int, columns: int) -> Tensor:
+    """How much each image token's error counts if every object counts as much, however small it is.
+
+        w_n = (1 - share) + share * mean_o( c_on / mean_n(c_on) )
+
+    where c_on is the part of token n's cell that the box of object o covers. The mean weight is 1.
+    The weighted error is (1 - share) times the picture's mean error, and ``share`` times the mean
+    over the objects of the mean error in an object's box.
+
+    Args:
+        layout: Boxes of the objects in shares of the picture's sides; unknown boxes count nothing.
+        share: Share of the objects, in [0, 1].
+        rows: Number of rows of tokens.
+        columns: Number of columns of tokens.
+
+    Returns:
+        (S,) float32; all 1 where no box is known.
+
+    Source:
+        Chen et al. 2024, arXiv:2306.04607, weight tokens by their box's area; here the boxes of an
+        example have equal sums instead.
+    """
+    boxes = [box for box in layout if box is not None]
+    if not boxes:
+        return torch.ones(rows * columns)
+    window = (0.0, 0.0, 1.0, 1.0)
+    covered = torch.stack(
+        [box_coverage([box], window=window, rows=rows, columns=columns) for box in boxes]
+    )
+    own = covered / covered.mean(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return (1 - share) + share * own.mean(dim=0)
 
 
 def relation_regions(

@@ -59,8 +59,7 @@ def read_terms(
     ]
     if weight_of(losses.weighting):
         return terms
-    flow = flow or FlowSettings()
-    return [FlowMatching(flow.flow_scale, scale_from=flow.flow_scale_from), *terms]
+    return [FlowMatching(flow or FlowSettings(), sources), *terms]
 
 
 def _name(kind: type) -> str:
