@@ -814,6 +814,22 @@ def test_a_window_that_is_narrowed_still_shows_the_whole_graph(page: Any) -> Non
     page.wait_for_function(inside, arg=canvas["x"] + canvas["width"])
 
 
+def test_another_graph_is_shown_wherever_a_person_has_looked(page: Any) -> None:
+    """The first graph is out of sight, and the objects of the other one have the same ids."""
+    canvas = page.locator(".sg-canvas").bounding_box()
+    playwright.expect(node(page, "dog")).to_be_visible()
+    page.mouse.move(canvas["x"] + 30, canvas["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(canvas["x"] + 30, canvas["y"] + 700, steps=5)
+    page.mouse.up()
+    assert node(page, "dog").bounding_box()["y"] > canvas["y"] + canvas["height"]
+    text_of(page).fill("cat, on, cup")
+    playwright.expect(node(page, "cup")).to_be_visible()
+    inside = """([top, bottom]) => [...document.querySelectorAll(".vue-flow__node")].every((node) =>
+        node.getBoundingClientRect().top >= top && node.getBoundingClientRect().bottom <= bottom)"""
+    page.wait_for_function(inside, arg=[canvas["y"], canvas["y"] + canvas["height"]])
+
+
 def test_the_sliders_begin_with_what_the_adapter_recommends(browser: Any, tmp_path: Path) -> None:
     folder = write_adapter(tmp_path / "final", "tiny", strength=0.1)
     recommend_drawing(folder, RecommendedDrawing(steps=40, graph_scale=1.5))

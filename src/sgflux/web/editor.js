@@ -184,8 +184,11 @@ export default {
     show(sketch) {
       this.closeAll();
       this.told = JSON.stringify(sketch);
-      const placed = new Set(this.nodes.map((node) => node.id));
-      this.fits = sketch.nodes.some((node) => !placed.has(node.id)) || !sketch.nodes.length;
+      // Another object may have the id, and so the element, of one that is gone.
+      const names = new Map(this.nodes.map(({ id, data }) => [id, data.name]));
+      this.fits = !sketch.nodes.length || sketch.nodes.some(({ id, name }) => names.get(id) !== name);
+      // Vue Flow tells nothing of elements that it has measured before; the new names are measured by then.
+      if (sketch.nodes.every(({ id }) => names.has(id))) setTimeout(this.fit, 50);
       this.flow.setNodes(
         sketch.nodes.map(({ id, name, x, y }) => ({ id, type: "object", position: { x, y }, data: { name } })),
       );
@@ -203,7 +206,7 @@ export default {
         const [x, y] = [Math.min(...shown.map((one) => one.x)), Math.min(...shown.map((one) => one.y))];
         const [right, bottom] = [Math.max(...shown.map((one) => one.x + one.w)), Math.max(...shown.map((one) => one.y + one.h))];
         const { width, height } = this.flow.dimensions.value;
-        this.flow.setViewport(getTransformForBounds({ x, y, width: right - x, height: bottom - y }, width, height, 0.4, 1, 0.25));
+        this.flow.setViewport(getTransformForBounds({ x, y, width: right - x, height: bottom - y }, width, height, 0.4, 1, 0.1));
       }
       this.fits = false;
     },
