@@ -6,6 +6,8 @@ differ from what the plan says.
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -73,6 +75,20 @@ def test_every_epoch_shows_every_example_once_in_its_own_order() -> None:
     # What comes at a position does not depend on what was asked before.
     assert ExampleOrder(num_examples=5, seed=3).indices(7, 4) == flat[7:11]
     assert order.indices(3, 4) == flat[3:7]
+
+
+def test_examples_are_shown_as_often_as_their_weights_ask_for() -> None:
+    weights = [1.0, 2.0, 3.0, 4.0, 2.0]
+    order = ExampleOrder(num_examples=5, seed=3, weights=weights)
+    epochs = [order.indices(5 * epoch, 5) for epoch in range(600)]
+    for row, weight in enumerate(weights):
+        expected = 5 * weight / 12
+        counts = [epoch.count(row) for epoch in epochs]
+        assert set(counts) == {math.floor(expected), math.ceil(expected)}
+        assert sum(counts) / 600 == pytest.approx(expected, abs=0.08)
+    assert any(sorted(one) != one for one in epochs), "equal examples do not stand together"
+    again = ExampleOrder(num_examples=5, seed=3, weights=weights)
+    assert again.indices(52, 9) == [row for epoch in epochs[10:13] for row in epoch][2:11]
 
 
 def test_seeds_differ_in_every_argument() -> None:

@@ -26,6 +26,10 @@ class OptimizerSettings:
     """Number of optimizer steps, given instead of --epochs."""
     batch_size: Count = 2
     """Number of examples in one forward pass of one process."""
+    statement_power: NotNegative = 0.0
+    """Power of the number of a graph's statements by which its example is shown more often. At 1 a
+    graph of four statements is shown four times as often as one of one statement, and at 0 as
+    often."""
     gradient_accumulation_steps: Count = 1
     """Number of forward passes in an optimizer step."""
     lr: Positive = 1e-4

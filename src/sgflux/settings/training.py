@@ -142,6 +142,7 @@ class TrainConfig:
         saliency = self.losses.reads_saliency and "saliency (ranker, gen_rel_from)"
         shard = self.processes.shard_base and "shard_base"
         buckets = self.data.aspect_buckets and "aspect_buckets"
+        power = self.optimizer.statement_power and "statement_power"
         squashed = self.pictures.crop == "none" and "crop 'none'"
         classifier = ranker != "flow" and f"ranker {ranker!r}"
         flow_scale = self.flow.flow_scale != 1 and "flow_scale"
@@ -154,6 +155,7 @@ class TrainConfig:
             (shard, quantized, "quantised matrices cannot be divided; drop one"),
             (shard, offload, "both keep the weights elsewhere; drop one"),
             (buckets, squashed, "each picture keeps its shape by a crop; use 'auto'"),
+            (buckets, power, "every batch has pictures of one shape; drop one"),
             (buckets, classifier, "a classifier is trained on pictures of one size; use 'flow'"),
             (flow_scale, weighted, "its target is that of the unweighted error; drop one"),
             (object_share, weighted, "both weight the error of the same tokens; drop one"),

@@ -7,6 +7,8 @@ saving shifts what comes after it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 
@@ -27,12 +29,25 @@ class ExampleOrder:
 
     Position p is example permutation(seed, p // N)[p % N] of N. A batch may span two epochs, so
     no example is dropped or shown more often than another.
+
+    With weights an epoch still has N positions, of which example i gets N w_i / sum(w), rounded
+    down or up by chance (systematic resampling).
     """
 
-    def __init__(self, *, num_examples: int, seed: int) -> None:
-        """Keep the permutation of one epoch at a time."""
+    def __init__(
+        self, *, num_examples: int, seed: int, weights: Sequence[float] | None = None
+    ) -> None:
+        """Keep the permutation of one epoch at a time.
+
+        Args:
+            num_examples: N.
+            seed: Random seed of the run.
+            weights: How often each example is shown in relation to the others, N numbers > 0;
+                None: all equally often.
+        """
         self.num_examples = num_examples
         self._seed = seed
+        self._weights = weights
         self._epoch = -1
         self._permutation: list[int] = []
 
@@ -48,6 +63,18 @@ class ExampleOrder:
         epoch, place = divmod(position, self.num_examples)
         if epoch != self._epoch:
             generator = generator_for(self._seed, "order", epoch)
-            self._permutation = torch.randperm(self.num_examples, generator=generator).tolist()
-            self._epoch = epoch
+            order = torch.randperm(self.num_examples, generator=generator)
+            if self._weights is not None:
+                order = order[_resampled([self._weights[row] for row in order.tolist()], generator)]
+            self._permutation, self._epoch = order.tolist(), epoch
         return self._permutation[place]
+
+
+def _resampled(weights: Sequence[float], generator: torch.Generator) -> torch.Tensor:
+    """N places of N, each as often as its weight asks for, in random order, (N,) int64."""
+    count = len(weights)
+    ends = torch.tensor(list(accumulate(weights)), dtype=torch.float64)
+    start = torch.rand((), generator=generator, dtype=torch.float64)
+    marks = (torch.arange(count, dtype=torch.float64) + start) * (ends[-1] / count)
+    places = torch.searchsorted(ends, marks, right=True).clamp(max=count - 1)
+    return places[torch.randperm(count, generator=generator)]

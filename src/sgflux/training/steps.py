@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.memory.attention_kernels import attention_kernel
+from sgflux.data.examples import SceneExample
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flow import FlowSettings
 from sgflux.settings.optimizer import OptimizerSettings
@@ -97,7 +99,13 @@ class OptimizerSteps:
         self._order = (
             BucketOrder(sizes, batch_size=optimizer.batch_size, seed=seed)
             if sizes
-            else ExampleOrder(num_examples=self._plan.train_examples, seed=seed)
+            else ExampleOrder(
+                num_examples=self._plan.train_examples,
+                seed=seed,
+                weights=_example_weights(
+                    preparation.train.examples, statement_power=optimizer.statement_power
+                ),
+            )
         )
 
     def take(self, step: int, stop: StopRequest) -> tuple[Tensor, int | None]:
@@ -225,3 +233,12 @@ class OptimizerSteps:
         if self.average is not None and state.ema is not None:
             self.average.load(state.ema)
         self._optimizer.load_state_dict(state.optimizer)
+
+
+def _example_weights(
+    examples: Sequence[SceneExample], *, statement_power: float
+) -> list[float] | None:
+    """How often each example is shown in relation to the others; None: all equally often."""
+    if not statement_power:
+        return None
+    return [max(1, len(one.graph.relationships)) ** statement_power for one in examples]
