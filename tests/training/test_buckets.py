@@ -30,7 +30,6 @@ from sgflux.training.batches.batch import Batch, draw_batch
 from sgflux.training.batches.bucket_order import BucketOrder, batches_by
 from sgflux.training.build import sampling_sigmas_of, sigma_shift_of
 from sgflux.training.checkpoints.checkpoint import TrainingState
-from sgflux.training.checkpoints.resuming import changed_settings
 from sgflux.training.encoding.encode import Encoded
 from sgflux.training.planning.plan import length_of
 from sgflux.training.processes.processes import Processes
@@ -377,14 +376,6 @@ def test_without_the_flag_nothing_has_buckets(
     assert found.train.posterior(torch.arange(7))[0].shape[0] == 7
     train(config.changed(dry_run=True))
     assert "bucket:" not in capsys.readouterr().out
-
-
-def test_older_checkpoints_are_those_of_runs_without_buckets(bucketed: MakeConfig) -> None:
-    new = bucketed(Path("run")).to_json()
-    old = {name: value for name, value in new.items() if name != "aspect_buckets"}
-    assert changed_settings(old, new, by_content=True, by_identity=True) == ["aspect_buckets"]
-    new["aspect_buckets"] = False
-    assert changed_settings(old, new, by_content=True, by_identity=True) == []
 
 
 def test_the_key_of_a_picture_of_one_size_is_what_it_was() -> None:

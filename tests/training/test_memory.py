@@ -310,6 +310,10 @@ def test_every_part_in_a_file_of_its_own(tmp_path: Path, make_config: MakeConfig
             "shard_base does not work with offload_blocks",
         ),
         (
+            {"aspect_buckets": True, "statement_power": 1.0},
+            "aspect_buckets does not work with statement_power",
+        ),
+        (
             {"flow_scale": 2.0, "losses": {"alpha_gen_rel": 1.0, "gen_rel_from": "boxes"}},
             "flow_scale does not work with alpha_gen_rel",
         ),

@@ -8,7 +8,7 @@ A dataclass that is no group keeps its own name there: ``prompt_mix``, ``losses`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -122,4 +122,18 @@ def flat_values(settings: Any) -> dict[str, Any]:
     for name, hint in hints_of(type(settings)).items():
         value = getattr(settings, name)
         found |= {name: value} if group_class(hint) is None else flat_values(value)
+    return found
+
+
+def flat_defaults(cls: type) -> dict[str, Any]:
+    """Setting -> its default as JSON has it, over all groups; a setting without one is left out."""
+    hints, found = hints_of(cls), dict[str, Any]()
+    for entry in fields(cls):
+        group = group_class(hints[entry.name])
+        if group is not None:
+            found |= flat_defaults(group)
+        elif entry.default_factory is not MISSING:
+            found[entry.name] = as_json(entry.default_factory())
+        elif entry.default is not MISSING:
+            found[entry.name] = as_json(entry.default)
     return found

@@ -156,6 +156,29 @@ def test_settings_and_paths_are_told_apart() -> None:
         assert changed_settings(old, {"losses": {**old["losses"], **change}}, **known)
 
 
+def test_a_setting_that_a_checkpoint_cannot_know_has_its_default(
+    make_config: MakeConfig, half: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise no run could be resumed after an update that brings a setting."""
+    path = half / "step2.pt"
+    content = torch.load(path, weights_only=True)
+    for table, name in (
+        (content["config"], "statement_power"),
+        (content["config"]["prompt_mix"], "contradicting"),
+        (content["config"]["losses"]["negatives"], "moved_twin"),
+    ):
+        del table[name]
+    content["checksum"] = content_checksum({k: v for k, v in content.items() if k != "checksum"})
+    torch.save(content, path)
+    with pytest.raises(SgfluxError, match=r"statement_power: 0\.0 in the checkpoint, 1\.0 now"):
+        train(make_config(half, statement_power=1.0, resume="auto"))
+    assert train(make_config(half, resume="auto", sample_steps=0)).step == 4
+    said = capsys.readouterr().out
+    for name in ("statement_power", "prompt_mix.contradicting", "losses.negatives.moved_twin"):
+        assert name in said
+    assert "the run goes on with the defaults" in said
+
+
 # --- the base -----------------------------------------------------------------------------------
 
 

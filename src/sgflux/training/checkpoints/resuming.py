@@ -14,6 +14,8 @@ from typing import Any
 from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
+from sgflux.settings.flat import flat_defaults
+from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
 CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
@@ -69,9 +71,6 @@ _FILE_PATHS = (
 )
 """Whose content is compared instead; whether one is given at all still counts."""
 
-_SINCE = {"aspect_buckets": False, "text_cache": "bf16"}
-"""Settings that older checkpoints lack, with what they come to there."""
-
 _SPLITS = ("training", "validation")
 
 
@@ -105,7 +104,8 @@ def check_resumable(
         SgfluxError: naming everything that differs.
     """
     said = []
-    old, new = state.config, settings
+    old, lacking = completed(state.config, flat_defaults(TrainConfig))
+    new = settings
     trained_on = _base_of(state)
     differing = changed_settings(
         old, new, by_content=state.content is not None, by_identity=trained_on is not None
@@ -123,6 +123,11 @@ def check_resumable(
             f"({', '.join(LENGTH)}), {', '.join(CADENCE)} and paths may change when a run is "
             "resumed; for anything else start a new run in another output_dir, from this adapter "
             "with --init-from if you like"
+        )
+    if lacking:
+        said.append(
+            f"{path} is of an older sgflux, which did not have {', '.join(lacking)}; the run goes "
+            "on with the defaults"
         )
     _check_data(state, path=path, data=data, content=content)
     if state.content is None:
@@ -180,6 +185,28 @@ def check_length(state: TrainingState, *, path: Path, max_steps: int) -> None:
         )
 
 
+def completed(
+    settings: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings of a checkpoint, and those that its sgflux did not have yet, with their defaults.
+
+    A new setting has a default that changes nothing of an older run.
+
+    Returns:
+        The settings, whole, and the names of those that were lacking.
+    """
+    found, lacking = dict(settings), []
+    for name, default in defaults.items():
+        own = settings.get(name)
+        if name not in settings:
+            found[name] = default
+            lacking.append(name)
+        elif isinstance(own, Mapping) and isinstance(default, Mapping):
+            found[name], inner = completed(own, default)
+            lacking += [f"{name}.{one}" for one in inner]
+    return found, lacking
+
+
 def changed_settings(
     old: Mapping[str, Any], new: Mapping[str, Any], *, by_content: bool, by_identity: bool
 ) -> list[str]:
@@ -191,7 +218,6 @@ def changed_settings(
         by_content: Whether data is compared by content, so that paths may differ.
         by_identity: Whether the base is compared by its identity, so that paths may differ.
     """
-    old, new = {**_SINCE, **old}, {**_SINCE, **new}
     free = {*CADENCE, *LENGTH, *_NO_PART_OF_TRAINING, "init_from"}
     paths = {*_FILE_PATHS, "train_jsonl", "val_jsonl"}
     if new.get("select_by") != "obeyed":
