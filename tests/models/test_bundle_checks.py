@@ -6,7 +6,9 @@ Broken, an adapter with shuffled, rounded or missing weights is evaluated under 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,13 @@ from safetensors.torch import load_file, save_file
 
 from sgflux.errors import SgfluxError
 from sgflux.exporting import export_lora
-from sgflux.models.bundle import CONDITIONER_FILE, ENCODER_FILE, load_bundle, save_bundle
+from sgflux.models.bundle import (
+    CONDITIONER_FILE,
+    ENCODER_FILE,
+    load_bundle,
+    save_bundle,
+    store_in_half,
+)
 from sgflux.models.bundle_folder import CONFIG_FILE, LORA_FILE
 from sgflux.models.name_features import NameFeatures
 from tests.helpers.models import make_model, train_by_chance
@@ -58,6 +66,18 @@ def change_description(bundle: Path, change: Callable[[dict[str, Any]], object])
 def without_digests(bundle: Path) -> None:
     """As bundles were written before."""
     change_description(bundle, lambda description: description.pop("digests"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_whoever_may_read_the_card_may_read_the_weights(bundle: Path) -> None:
+    """safetensors' own writer keeps its files from everybody else, such as who draws."""
+
+    def permissions() -> set[int]:
+        return {stat.S_IMODE(path.stat().st_mode) for path in bundle.iterdir()}
+
+    assert len(permissions()) == 1
+    store_in_half(bundle)
+    assert len(permissions()) == 1
 
 
 TO_Q = "transformer.transformer_blocks.3.attn.to_q.lora_B.weight"

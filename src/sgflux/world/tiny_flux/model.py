@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPTextModel, T5EncoderModel
@@ -80,7 +80,8 @@ class LinearCode:
 
     def save(self, pipeline: Path) -> None:
         """Save the code beside the autoencoder that imitates it."""
-        save_file({"offset": self.offset, "basis": self.basis.contiguous()}, pipeline / CODE_FILE)
+        content = save({"offset": self.offset, "basis": self.basis.contiguous()})
+        (pipeline / CODE_FILE).write_bytes(content)
 
     def encode(self, images: np.ndarray) -> Tensor:
         """Encode pictures (N, 64, 64, 3) uint8 as latents (N, 16, 16, 16) float32, half zero."""
