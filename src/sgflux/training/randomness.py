@@ -42,8 +42,8 @@ class ExampleOrder:
         Args:
             num_examples: N.
             seed: Random seed of the run.
-            weights: How often each example is shown in relation to the others, N numbers > 0;
-                None: all equally often.
+            weights: Frequencies of the examples in relation to one another, N numbers > 0; None:
+                all are equally frequent.
         """
         self.num_examples = num_examples
         self._seed = seed
