@@ -14,8 +14,6 @@ from typing import Any
 from sgflux.bases.identity import BaseIdentity, check_identity
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter_config import AdapterConfig
-from sgflux.settings.flat import flat_defaults
-from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoints.checkpoint import TrainingState
 
 CADENCE = ("log_every", "val_every", "save_every", "keep_checkpoints")
@@ -79,6 +77,7 @@ def check_resumable(
     *,
     path: Path,
     settings: Mapping[str, Any],
+    defaults: Mapping[str, Any],
     data: Mapping[str, str],
     content: Mapping[str, str],
     base: BaseIdentity,
@@ -91,6 +90,7 @@ def check_resumable(
         state: Checkpoint to go on from.
         path: File of the checkpoint, for messages.
         settings: Settings of the run now, as JSON has them.
+        defaults: Settings that have a default, with that default as JSON has it.
         data: Split, or name of another file that decides the training -> SHA-256 of that file.
         content: Split -> digest of its rows and the bytes of their pictures.
         base: Identity of the base now.
@@ -104,7 +104,7 @@ def check_resumable(
         SgfluxError: naming everything that differs.
     """
     said = []
-    old, lacking = completed(state.config, flat_defaults(TrainConfig))
+    old, lacking = completed(state.config, defaults)
     new = settings
     trained_on = _base_of(state)
     differing = changed_settings(

@@ -11,6 +11,7 @@ from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.identity import BaseIdentity
 from sgflux.errors import SgfluxError, first_line, located
 from sgflux.models.adapter_config import AdapterConfig
+from sgflux.settings.flat import flat_defaults
 from sgflux.settings.training import TrainConfig
 from sgflux.training.checkpoints.checkpoint import CheckpointError, TrainingState
 from sgflux.training.checkpoints.initial import (
@@ -76,6 +77,7 @@ class Resumed:
             self.state,
             path=self.path,
             settings=config.to_json(),
+            defaults=flat_defaults(TrainConfig),
             data=splits.digests,
             content=planned.content,
             base=base,
