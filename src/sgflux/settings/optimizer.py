@@ -28,8 +28,8 @@ class OptimizerSettings:
     """Number of examples in one forward pass of one process."""
     statement_power: NotNegative = 0.0
     """Power of the number of a graph's statements by which its example is shown more often. At 1 a
-    graph of four statements is shown four times as often as one of one statement, and at 0 as
-    often."""
+    graph of four statements is shown four times as often as one of one statement, and at 0 all are
+    shown equally often."""
     gradient_accumulation_steps: Count = 1
     """Number of forward passes in an optimizer step."""
     lr: Positive = 1e-4

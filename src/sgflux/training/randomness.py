@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 
@@ -47,7 +46,7 @@ class ExampleOrder:
         """
         self.num_examples = num_examples
         self._seed = seed
-        self._weights = weights
+        self._weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
         self._epoch = -1
         self._permutation: list[int] = []
 
@@ -65,15 +64,15 @@ class ExampleOrder:
             generator = generator_for(self._seed, "order", epoch)
             order = torch.randperm(self.num_examples, generator=generator)
             if self._weights is not None:
-                order = order[_resampled([self._weights[row] for row in order.tolist()], generator)]
+                order = order[_resampled(self._weights[order], generator)]
             self._permutation, self._epoch = order.tolist(), epoch
         return self._permutation[place]
 
 
-def _resampled(weights: Sequence[float], generator: torch.Generator) -> torch.Tensor:
+def _resampled(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """N places of N, each as often as its weight asks for, in random order, (N,) int64."""
     count = len(weights)
-    ends = torch.tensor(list(accumulate(weights)), dtype=torch.float64)
+    ends = weights.cumsum(0)
     start = torch.rand((), generator=generator, dtype=torch.float64)
     marks = (torch.arange(count, dtype=torch.float64) + start) * (ends[-1] / count)
     places = torch.searchsorted(ends, marks, right=True).clamp(max=count - 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
+from sgflux.models.errors import flow_matching_loss
 from sgflux.settings.flow import FlowSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.terms.regions import object_weights
@@ -73,10 +74,9 @@ class FlowMatching:
                 target = step.objective.target(step.batch)
             velocity = step.branches.velocity[0]
             if layouts is None:
-                weights = torch.ones_like(velocity[..., 0], dtype=torch.float32)
-            else:
-                own = [layouts[row] for row in step.rows]
-                weights = _weights(own, step.batch, velocity.shape[1], self._share)
+                return flow_matching_loss(velocity, target).mean(), {}
+            own = [layouts[row] for row in step.rows]
+            weights = _weights(own, step.batch, velocity.shape[1], self._share)
             return weighted_flow_matching_loss(velocity, target, weights).mean(), {}
 
         return loss
