@@ -6,7 +6,7 @@ different, or one that is switched off would still act.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import AdapterConfig, adapter_disabled, build_model, check_base
 from sgflux.models.bundle import load_bundle, save_bundle
 from sgflux.models.name_features import NameFeatures
+from sgflux.settings.adapter import LoraTargets
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import make_transformer
 from tests.helpers.models import GRAPHS, make_config, make_model, rows_of, train_by_chance
@@ -30,7 +31,7 @@ MODES = ("token", "temb")
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("targets", ["all", "image"])
+@pytest.mark.parametrize("targets", get_args(LoraTargets))
 def test_untrained_it_is_the_base(
     flux_folder: Path, names: NameFeatures, inputs: FluxInputs, mode: str, targets: str
 ) -> None:
@@ -53,6 +54,16 @@ def test_what_is_trained(flux_folder: Path, names: NameFeatures) -> None:
     requiring = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert {id(p) for p in requiring} == {id(p) for p in trained.values()}
     assert len(make_model(flux_folder, names).lora_layers()) == 2 * 8
+    with_ff = set(make_model(flux_folder, names, lora_targets="all+ff").lora_layers())
+    assert with_ff == set(make_model(flux_folder, names).lora_layers()) | {
+        f"transformer_blocks.{block}.ff.net.{part}" for block in (3, 4) for part in ("0.proj", "2")
+    }
+    everything = set(make_model(flux_folder, names, lora_targets="all+ff+single").lora_layers())
+    parts = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp", "proj_out")
+    count = make_transformer().config.num_single_layers
+    assert everything - with_ff == {
+        f"single_transformer_blocks.{block}.{part}" for block in range(count) for part in parts
+    }
 
 
 def test_a_bf16_base_gets_float32_weights_that_learn(
@@ -199,7 +210,7 @@ def test_a_bundles_lora_acts_as_trained_where_no_alpha_is_read(
         torch.testing.assert_close(again(GRAPHS, inputs), expected)
 
 
-@pytest.mark.parametrize("targets", ["all", "image"])
+@pytest.mark.parametrize("targets", get_args(LoraTargets))
 def test_plain_diffusers_loads_the_lora(
     flux_folder: Path,
     names: NameFeatures,

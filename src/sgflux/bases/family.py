@@ -289,7 +289,7 @@ class LoraLayouts(Protocol):
         Args:
             base: Description of the transformer, see :meth:`Family.describe`.
             blocks: Indices of the chosen blocks.
-            targets: ``all`` or ``image``, the layers of the image stream alone.
+            targets: Value of :attr:`~sgflux.settings.adapter.AdapterSettings.lora_targets`.
         """
 
     def read_lora(self, path: str | os.PathLike[str]) -> LoraWeights:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sgflux.bases.base import GraphTokens, Rotary, State, Text
 from sgflux.bases.families import network_of
-from sgflux.bases.memory.offload import BlockOffload
+from sgflux.bases.memory.offload import BlockOffload, offloadable
 from sgflux.bases.memory.recomputation import Recompute, Within
 from sgflux.models.block_range import check_concept_blocks, validate_block_range
 from sgflux.models.box_map import BoxMap
@@ -87,9 +87,10 @@ class ConditionedFlux(nn.Module):
         self.network.compile(**options)
 
     def offload_blocks(self, device: torch.device | str, *, folder: Path | None = None) -> None:
-        """Keep all blocks but the chosen ones off the device until they run, all else on it.
+        """Keep blocks off the device until they run, all else on it.
 
-        The chosen blocks are looked into rather than called, so their weights stay.
+        The chosen blocks stay, since they are looked into rather than called, and so do blocks
+        with trained weights.
 
         Args:
             device: Device on which everything runs.
@@ -98,8 +99,7 @@ class ConditionedFlux(nn.Module):
         Raises:
             SgfluxError: as there.
         """
-        blocks = [block.module for block in self.network.blocks]
-        away = [*blocks[: self.block_start], *blocks[self.block_end :]]
+        away = offloadable(self.network, self.block_start, self.block_end)
         self._offload = BlockOffload(away, device=device, folder=folder)
         self._offload.move_the_rest(self)
 

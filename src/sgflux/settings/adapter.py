@@ -7,7 +7,7 @@ from typing import Literal
 from sgflux.settings.checks import ConfigError, Count, Positive, settings
 
 GraphMode = Literal["token", "temb"]
-LoraTargets = Literal["all", "image"]
+LoraTargets = Literal["all", "image", "all+ff", "all+ff+single"]
 LoraFormat = Literal["diffusers", "kohya", "comfyui"]
 
 
@@ -29,8 +29,9 @@ class AdapterSettings:
     lora_alpha: Positive = 16.0
     """Alpha of the LoRA, which is scaled by alpha / --lora-rank."""
     lora_targets: LoraTargets = "all"
-    """Attention projections that carry LoRA: 'all' are those of both streams, 'image' are those of
-    the image stream alone."""
+    """Layers that carry LoRA: 'all' are the attention projections of both streams in the chosen
+    blocks, and 'image' are those of the image stream alone. 'all+ff' adds the image stream's
+    feed-forward networks to 'all', and 'all+ff+single' also adds all single blocks."""
 
     def __post_init__(self) -> None:
         """Check that the blocks are a range."""

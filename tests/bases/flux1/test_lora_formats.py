@@ -6,7 +6,7 @@ If one of these failed, an exported LoRA would act with another strength in othe
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora
 from sgflux.bases.flux1.network import FluxInputs
 from sgflux.errors import SgfluxError
 from sgflux.models.name_features import NameFeatures
+from sgflux.settings.adapter import LoraTargets
 from tests.helpers.models import make_model, train_by_chance
 
 
@@ -36,7 +37,7 @@ def products(lora: LoraWeights) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("targets", ["all", "image"])
+@pytest.mark.parametrize("targets", get_args(LoraTargets))
 @pytest.mark.parametrize("layout", LORA_FORMATS)
 def test_every_layout_brings_back_the_same_effect(
     flux_folder: Path, names: NameFeatures, tmp_path: Path, layout: Any, targets: str
@@ -119,11 +120,23 @@ def test_a_file_says_its_rank_and_alpha_as_other_programs_look_for_them(tmp_path
         assert ("ss_network_module" in header) == (layout == "kohya")
 
 
-@pytest.mark.parametrize("layout", ["diffusers", "kohya"])
+@pytest.mark.parametrize(
+    ("layout", "targets"),
+    [
+        *(("diffusers", targets) for targets in get_args(LoraTargets)),
+        # diffusers reads a single block in kohya's layout at the width of the real FLUX.1 alone.
+        *(("kohya", targets) for targets in get_args(LoraTargets) if "single" not in targets),
+    ],
+)
 def test_plain_diffusers_draws_the_same_with_it(
-    flux_folder: Path, names: NameFeatures, inputs: FluxInputs, tmp_path: Path, layout: Any
+    flux_folder: Path,
+    names: NameFeatures,
+    inputs: FluxInputs,
+    tmp_path: Path,
+    layout: Any,
+    targets: str,
 ) -> None:
-    model = make_model(flux_folder, names, lora_alpha=10.0)
+    model = make_model(flux_folder, names, lora_alpha=10.0, lora_targets=targets)
     state = train_by_chance(model)
     write_lora(tmp_path / "lora.safetensors", lora_of(state, alpha=10.0), layout=layout)
     pipeline = FluxPipeline.from_pretrained(flux_folder)
@@ -148,6 +161,15 @@ def test_original_names_are_those_that_comfyui_and_kohya_know(
     comfy = load_file(tmp_path / "c.safetensors")
     assert comfy["diffusion_model.double_blocks.4.txt_attn.qkv.lora_B.weight"].shape == (96, 12)
     assert len(comfy) == len(kohya) == 2 * 4 * 3
+    state = train_by_chance(make_model(flux_folder, names, lora_targets="all+ff+single"))
+    write_lora(tmp_path / "k.safetensors", lora_of(state, alpha=4.0), layout="kohya")
+    kohya = load_file(tmp_path / "k.safetensors")
+    assert kohya["lora_unet_double_blocks_3_img_mlp_0.lora_up.weight"].shape == (128, 4)
+    assert kohya["lora_unet_double_blocks_3_img_mlp_2.lora_down.weight"].shape == (4, 128)
+    assert kohya["lora_unet_single_blocks_0_linear1.lora_down.weight"].shape == (16, 32)
+    assert kohya["lora_unet_single_blocks_0_linear1.lora_up.weight"].shape == (3 * 32 + 128, 16)
+    assert kohya["lora_unet_single_blocks_0_linear1.alpha"] == 16
+    assert kohya["lora_unet_single_blocks_0_linear2.lora_down.weight"].shape == (4, 5 * 32)
 
 
 def test_what_does_not_fit_is_named(flux_folder: Path, names: NameFeatures, tmp_path: Path) -> None:

@@ -25,11 +25,11 @@ from tests.helpers.models import GRAPHS, make_config, train_by_chance
 
 
 def make_pair(
-    names: NameFeatures, folder: Path, *, mode: str = "token"
+    names: NameFeatures, folder: Path, *, mode: str = "token", targets: str = "all"
 ) -> tuple[GraphLoraModel, GraphLoraModel]:
     """A model, and the same one with its blocks offloaded."""
     bases = [make_transformer(), make_transformer()]
-    config = make_config(bases[0], graph_mode=mode)
+    config = make_config(bases[0], graph_mode=mode, lora_targets=targets)
     plain, offloaded = (
         build_model(transformer=base, config=config, name_features=names) for base in bases
     )
@@ -47,12 +47,20 @@ def away(model: GraphLoraModel) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("mode", ["token", "temb"])
+@pytest.mark.parametrize(
+    ("mode", "targets"), [("token", "all"), ("temb", "all"), ("token", "all+ff+single")]
+)
 @pytest.mark.parametrize("recompute", [True, 2, False])
 def test_gradients_are_those_of_the_plain_model(
-    names: NameFeatures, inputs: FluxInputs, tmp_path: Path, mode: str, recompute: bool | int
+    names: NameFeatures,
+    inputs: FluxInputs,
+    tmp_path: Path,
+    mode: str,
+    targets: str,
+    recompute: bool | int,
 ) -> None:
-    plain, offloaded = make_pair(names, tmp_path, mode=mode)
+    """Blocks whose LoRA is trained stay, since fetched weights have no gradient."""
+    plain, offloaded = make_pair(names, tmp_path, mode=mode, targets=targets)
     for _ in range(2):  # the second step fetches them again
         found = []
         for model in (plain, offloaded):

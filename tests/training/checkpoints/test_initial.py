@@ -81,6 +81,39 @@ def test_a_run_starts_where_an_adapter_is_and_follows_its_sizes(
     assert "| started from | final |" in (result.bundle / "README.md").read_text()
 
 
+def test_a_run_can_have_more_lora_layers_than_what_it_starts_from(
+    make_config: MakeConfig, first: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They start at zero, so that the adapter draws as before; fewer layers are a contradiction."""
+    assert first.bundle is not None
+    _, before = load_bundle(first.bundle)
+    changes = {"lora_rank": 16, "max_steps": 1, "save_every": 1, "sample_steps": 0}
+    result = train(
+        make_config(
+            tmp_path / "run",
+            init_from=str(first.bundle),
+            lr=1e-12,
+            lora_targets="all+ff+single",
+            **changes,
+        )
+    )
+    weights = initial_weights(result.output_dir)
+    added = weights.keys() - before.keys()
+    for name in before:
+        torch.testing.assert_close(weights[name], before[name], rtol=0, atol=1e-9)
+    assert {name.split(".lora_")[0].split(".", 3)[3] for name in added} >= {
+        "attn.add_k_proj",
+        "ff.net.2",
+        "proj_out",
+    }
+    assert all(weights[n].abs().max() < 1e-9 for n in added if n.endswith("lora_B.weight"))
+    assert re.search(r"\d+ of the adapter's \d+ LoRA layers are not in", capsys.readouterr().out)
+    assert result.bundle is not None
+    fewer = {"init_from": str(result.bundle), "lora_targets": "image", "max_steps": 1}
+    with pytest.raises(SgfluxError, match=r"has lora_targets 'all\+ff\+single', this run 'image'"):
+        train(make_config(tmp_path / "fewer", lora_rank=16, **fewer))
+
+
 def test_it_resumes_without_what_it_started_from(
     make_config: MakeConfig, first: TrainResult, tmp_path: Path
 ) -> None:
@@ -271,5 +304,5 @@ def test_layers_without_a_place_are_counted_and_the_rank_is_followed(
         train(make_config(tmp_path / "run2", **changes))
     only_single = {n: v for n, v in weights.items() if "single_transformer" in n}
     save_file(only_single, path)
-    with pytest.raises(SgfluxError, match="has no LoRA on the layers that this adapter changes"):
+    with pytest.raises(SgfluxError, match="has no LoRA on a layer that this adapter changes"):
         train(make_config(tmp_path / "run3", lora_rank=16, **changes))

@@ -32,7 +32,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sgflux.bases.flux1.lora_keys import check_header, layer_of, split_key, text_encoder_of
-from sgflux.bases.flux1.original_layout import DOUBLE, DOUBLE_FUSED, original_targets
+from sgflux.bases.flux1.original_layout import (
+    DOUBLE,
+    DOUBLE_FUSED,
+    SINGLE,
+    SINGLE_FUSED,
+    original_targets,
+)
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError, located
 from sgflux.files.tensors import read_tensors
@@ -49,9 +55,15 @@ LORA_FORMATS: tuple[LoraFormat, ...] = get_args(LoraFormat)
 METADATA_KEY = "lora_adapter_metadata"
 """Where diffusers looks for rank, alpha and targets in a file's header."""
 
-_FUSED = DOUBLE_FUSED | {name: (DOUBLE[name],) for name in ("img_attn.proj", "txt_attn.proj")}
-"""Layer of an original double block -> diffusers' layers of it."""
-_PLACE = {part: layer for layer, parts in _FUSED.items() for part in parts}
+_FUSED: dict[str, dict[str, tuple[str, ...]]] = {
+    "double_blocks": DOUBLE_FUSED | {layer: (part,) for layer, part in DOUBLE.items()},
+    "single_blocks": SINGLE_FUSED | {layer: (part,) for layer, part in SINGLE.items()},
+}
+"""Layer of an original block -> diffusers' layers of it, by kind of block."""
+_PLACES = {
+    kind: {part: layer for layer, parts in layers.items() for part in parts}
+    for kind, layers in _FUSED.items()
+}
 _ENDINGS = {
     "kohya": ("lora_down.weight", "lora_up.weight"),
     "comfyui": ("lora_A.weight", "lora_B.weight"),
@@ -59,6 +71,13 @@ _ENDINGS = {
 
 IMAGE_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 TEXT_PROJECTIONS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+
+_FEED_FORWARD = {"ff.net.0.proj": (1, 4), "ff.net.2": (4, 1)}
+_SINGLE = {f"attn.{part}": (1, 1) for part in IMAGE_PROJECTIONS[:3]} | {
+    "proj_mlp": (1, 4),
+    "proj_out": (5, 1),
+}
+"""Layer of a block -> its inputs and outputs, in inner widths."""
 
 _SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
 """What a description of FLUX.1-schnell or FLUX.1-dev says of the sizes."""
@@ -70,10 +89,21 @@ _SIZES = {"num_layers": 19, "num_single_layers": 38, "inner_dim": 3072}
 def lora_layers(
     base: Mapping[str, Any], blocks: Iterable[int], targets: str
 ) -> dict[str, tuple[int, int]]:
-    """See :class:`~sgflux.bases.family.LoraLayouts`: the attention of double blocks."""
-    parts = IMAGE_PROJECTIONS + (TEXT_PROJECTIONS if targets == "all" else ())
-    names = [f"transformer_blocks.{index}.attn.{part}" for index in blocks for part in parts]
-    return dict.fromkeys(names, (base["inner_dim"], base["inner_dim"]))
+    """See :class:`~sgflux.bases.family.LoraLayouts`."""
+    attention = IMAGE_PROJECTIONS if targets == "image" else IMAGE_PROJECTIONS + TEXT_PROJECTIONS
+    double = {f"attn.{part}": (1, 1) for part in attention}
+    if "+ff" in targets:
+        double |= _FEED_FORWARD
+    chosen = [(f"transformer_blocks.{index}", double) for index in blocks]
+    if "+single" in targets:
+        count = base["num_single_layers"]
+        chosen += [(f"single_transformer_blocks.{index}", _SINGLE) for index in range(count)]
+    width = base["inner_dim"]
+    return {
+        f"{block}.{part}": (inputs * width, outputs * width)
+        for block, parts in chosen
+        for part, (inputs, outputs) in parts.items()
+    }
 
 
 def lora_header(base: Mapping[str, Any]) -> dict[str, str]:
@@ -152,18 +182,19 @@ def _header(lora: LoraWeights, layout: LoraFormat) -> dict[str, str]:
 def _fused(lora: LoraWeights, layout: str) -> dict[str, Tensor]:
     down, up = _ENDINGS[layout]
     tensors: dict[str, Tensor] = {}
-    layers: dict[tuple[int, str], None] = {}
+    layers: dict[str, list[str]] = {}
     for module in lora.modules:
-        match = re.fullmatch(r"transformer_blocks\.(\d+)\.(attn\..+)", module)
-        if match is None or match[2] not in _PLACE:
+        match = re.fullmatch(r"(single_)?transformer_blocks\.(\d+)\.(.+)", module)
+        kind = "single_blocks" if match and match[1] else "double_blocks"
+        if match is None or match[3] not in _PLACES[kind]:
             raise SgfluxError(f"the {layout} layout has no place for {module}")
-        layers[int(match[1]), _PLACE[match[2]]] = None
-    for block, layer in layers:
-        parts = [f"transformer_blocks.{block}.{part}" for part in _FUSED[layer]]
+        layer = _PLACES[kind][match[3]]
+        block = module.removesuffix(match[3])
+        layers[f"{kind}.{match[2]}.{layer}"] = [f"{block}{part}" for part in _FUSED[kind][layer]]
+    for name, parts in layers.items():
         lacking = [part for part in parts if part not in lora.modules]
         if lacking:
             raise SgfluxError(f"the {layout} layout needs LoRA on {lacking[0]} as well")
-        name = f"double_blocks.{block}.{layer}"
         name = (
             f"diffusion_model.{name}"
             if layout == "comfyui"

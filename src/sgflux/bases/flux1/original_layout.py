@@ -46,7 +46,7 @@ DOUBLE = {
     "txt_mlp.0": "ff_context.net.0.proj",
     "txt_mlp.2": "ff_context.net.2",
 }
-_SINGLE = {
+SINGLE = {
     "modulation.lin": "norm.linear",
     "norm.query_norm": "attn.norm_q",
     "norm.key_norm": "attn.norm_k",
@@ -56,7 +56,7 @@ DOUBLE_FUSED: dict[str, tuple[str, ...]] = {
     "img_attn.qkv": ("attn.to_q", "attn.to_k", "attn.to_v"),
     "txt_attn.qkv": ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
 }
-_SINGLE_FUSED: dict[str, tuple[str, ...]] = {
+SINGLE_FUSED: dict[str, tuple[str, ...]] = {
     "linear1": ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
 }
 
@@ -136,7 +136,7 @@ def original_targets(module: str, value: Tensor) -> list[tuple[str, Tensor]]:
     index, _, layer = rest.partition(".")
     tables = {
         "double_blocks": ("transformer_blocks", DOUBLE, DOUBLE_FUSED),
-        "single_blocks": ("single_transformer_blocks", _SINGLE, _SINGLE_FUSED),
+        "single_blocks": ("single_transformer_blocks", SINGLE, SINGLE_FUSED),
     }
     if kind in tables and index.isdigit():
         name, alone, fused = tables[kind]
@@ -164,7 +164,7 @@ def module_names() -> tuple[dict[str, str], dict[str, str]]:
     """
     originals = [*_OUTSIDE, "final_layer.adaLN_modulation.1"]
     theirs = [*_OUTSIDE.values(), "norm_out.linear"]
-    for alone, fused in ((DOUBLE, DOUBLE_FUSED), (_SINGLE, _SINGLE_FUSED)):
+    for alone, fused in ((DOUBLE, DOUBLE_FUSED), (SINGLE, SINGLE_FUSED)):
         originals += [*alone, *fused]
         theirs += [*alone.values(), *(part for parts in fused.values() for part in parts)]
     return (

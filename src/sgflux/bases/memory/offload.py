@@ -22,8 +22,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sgflux.bases.base import Network
 from sgflux.errors import SgfluxError, located
 from sgflux.files.writing import make_folder, naming_disk_errors
+
+
+def offloadable(network: Network, start: int, end: int) -> list[nn.Module]:
+    """The blocks whose weights may be away: not chosen, and frozen.
+
+    Args:
+        network: Network of the base, with its LoRA in it.
+        start: Index of the first chosen block.
+        end: Index after the last chosen block.
+    """
+    blocks = [block.module for block in (*network.blocks[:start], *network.blocks[end:])]
+    return [block for block in blocks if not any(w.requires_grad for w in block.parameters())]
 
 
 class BlockOffload:

@@ -26,7 +26,7 @@ from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import LORA_FILE, find_bundle
 from sgflux.models.cgip_vocabulary import CGIPVocabulary
-from sgflux.settings.adapter import AdapterSettings
+from sgflux.settings.adapter import AdapterSettings, LoraTargets
 from sgflux.settings.conditions import ConditionSettings
 from sgflux.settings.flat import flat_values
 from sgflux.settings.graph_encoder import BOX_SETTINGS, EncoderKind, GraphEncoderSettings
@@ -209,7 +209,7 @@ def _with_sizes_of(
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
         own = sizes[setting]
-        if own == value:
+        if own == value or (setting == "lora_targets" and _has_more_layers(own, value)):
             continue
         if own != _DEFAULTS[setting]:
             raise SgfluxError(
@@ -219,6 +219,12 @@ def _with_sizes_of(
         changed[setting] = value
     said = ", ".join(f"{setting} {value}" for setting, value in changed.items())
     return changed, [f"from {name}: {said}"] if changed else []
+
+
+def _has_more_layers(own: LoraTargets, theirs: LoraTargets) -> bool:
+    """Whether a run that sets its LoRA's layers has more than the adapter, which it extends."""
+    order: tuple[LoraTargets, ...] = ("image", "all", "all+ff", "all+ff+single")
+    return own != _DEFAULTS["lora_targets"] and order.index(own) > order.index(theirs)
 
 
 def check_initial_base(
@@ -248,9 +254,20 @@ def load_initial(model: GraphLoraModel, initial: InitialAdapter) -> list[str]:
         SgfluxError: if the weights do not fit.
     """
     if initial.state is not None:
+        added = {
+            name: value
+            for name, value in model.adapter_state().items()
+            if name.startswith("lora.") and name not in initial.state
+        }
         with located(f"init_from: {initial.name}"):
-            model.load_trainable_state(initial.state)
-        return [f"starts from {initial.name}: LoRA, conditioner and graph encoder are taken over"]
+            model.load_trainable_state({**initial.state, **added})
+        lines = [f"starts from {initial.name}: LoRA, conditioner and graph encoder are taken over"]
+        if added:
+            lines.append(
+                f"{len(added) // 2} of the adapter's {len(model.config.lora_modules)} LoRA layers "
+                f"are not in {initial.name}: untrained"
+            )
+        return lines
     assert initial.lora is not None
     return _load_lora(model, initial.lora, name=initial.name)
 
@@ -261,9 +278,8 @@ def _load_lora(model: GraphLoraModel, lora: LoraWeights, *, name: str) -> list[s
     shared = [module for module in lora.modules if module in own]
     if not shared:
         raise SgfluxError(
-            f"init_from: {name} has no LoRA on the layers that this adapter changes, attention of "
-            f"the double blocks {model.config.block_start} to {model.config.block_end - 1}; its "
-            f"first layer is {lora.modules[0]}"
+            f"init_from: {name} has no LoRA on a layer that this adapter changes "
+            f"({_layers(model)}); its first layer is {lora.modules[0]}"
         )
     weights = model.adapter_parameters()
     for module in shared:
@@ -288,12 +304,20 @@ def _load_lora(model: GraphLoraModel, lora: LoraWeights, *, name: str) -> list[s
     ]
     if left_out:
         lines.append(
-            f"warning: {left_out} layers of {name} are no layers of this adapter (attention of "
-            f"double blocks {model.config.block_start} to {model.config.block_end - 1}) and are "
-            "left out: what they do is missing"
+            f"warning: {left_out} layers of {name} are no layers of this adapter "
+            f"({_layers(model)}) and are left out: what they do is missing"
         )
     if fresh:
         lines.append(
             f"{fresh} of the adapter's {len(own)} LoRA layers are not in {name}: untrained"
         )
     return lines
+
+
+def _layers(model: GraphLoraModel) -> str:
+    """The layers of an adapter's LoRA, in words."""
+    config = model.config
+    return (
+        f"lora_targets {config.lora_targets} of double blocks {config.block_start} to "
+        f"{config.block_end - 1}"
+    )

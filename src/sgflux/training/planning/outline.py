@@ -11,6 +11,7 @@ from torch import nn
 from sgflux.bases.devices import usable_device
 from sgflux.bases.families import network_of
 from sgflux.bases.family import Outline
+from sgflux.bases.memory.offload import offloadable
 from sgflux.bases.memory.quantization import BITS, quantizable
 from sgflux.bases.weight_files import numbers_in_file
 from sgflux.settings.memory import MemorySettings
@@ -72,8 +73,8 @@ def cost_lines(
         base_bytes -= round(rounded * (width - BITS[memory.quantize] / 8))
     offloaded = 0
     if memory.offload_blocks:
-        away = (*network.blocks[: plan.block_start], *network.blocks[plan.block_end :])
-        offloaded = width * sum(_numbers(block.module) for block in away)
+        away = offloadable(network, plan.block_start, plan.block_end)
+        offloaded = width * sum(map(_numbers, away))
     shared = 0
     if sharers > 1:
         shared = width * sum(_numbers(block.module, frozen=True) for block in network.blocks)
