@@ -16,12 +16,13 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 from huggingface_hub import ModelCard
+from safetensors import safe_open
 
 from sgflux.bases.name import BaseName
 from sgflux.cli import main
 from sgflux.data.seen_rows import SEEN_FILE
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import load_bundle, save_bundle, store_in_half
+from sgflux.models.bundle import load_bundle, lora_of, save_bundle, store_in_half
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.loading import adapter_fingerprint
@@ -220,6 +221,54 @@ def test_half_of_the_size_has_the_rounded_weights(
     assert picture.images
     assert publish(adapter, tmp_path / "other", "--half", "--evaluation", str(tmp_path)) == 2
     assert "evaluate that folder" in capsys.readouterr().err
+
+
+def test_a_lower_rank_keeps_the_nearest_change_of_every_layer(
+    adapter: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The published adapter and the exported file hold the same LoRA, also in float16."""
+    config, whole = load_bundle(adapter)
+    assert config.lora_rank > 2
+    out, file = tmp_path / "low", tmp_path / "low.safetensors"
+    lora = ("--lora-rank", "2", "--format", "kohya", "--output", str(file))
+    assert publish(adapter, out, *lora) == 0
+    own, low = load_bundle(out)
+    assert own.to_json() == config.to_json() | {"lora_rank": 2, "lora_alpha": 2.0}
+    (before, after) = (lora_of(config, whole), lora_of(own, low))
+    exported = config.family.read_lora(file)
+    kept = []
+    for module in before.modules:
+        old, new, other = (
+            lora.alphas[module]
+            / lora.ranks[module]
+            * (lora.weights[f"{module}.lora_B.weight"] @ lora.weights[f"{module}.lora_A.weight"])
+            for lora in (before, after, exported)
+        )
+        torch.testing.assert_close(new, other)
+        u, values, v = torch.linalg.svd(old.double())
+        expected = u[:, :2] @ values[:2].diag() @ v[:2]
+        torch.testing.assert_close(new.double(), expected, rtol=1e-4, atol=1e-6)
+        kept.append(float(values[:2].square().sum() / values.square().sum()))
+    mean, least = 100 * sum(kept) / len(kept), 100 * min(kept)
+    said = f"keeps {mean:.1f} % of a layer's squared change on average, and {least:.1f} % at worst"
+    assert min(kept) < 0.999, "else nothing was lost"
+    assert said in capsys.readouterr().out
+    assert said in (out / "README.md").read_text()
+    for name, value in whole.items():
+        assert name.startswith("lora.") or torch.equal(low[name], value)
+    assert publish(adapter, tmp_path / "half", "--half", "--lora-rank", "2") == 0
+    _, half = load_bundle(tmp_path / "half")
+    assert all(torch.equal(half[name], value.half().float()) for name, value in low.items())
+    assert publish(tmp_path / "half", tmp_path / "again", "--lora-rank", "1") == 0
+    with safe_open(tmp_path / "again" / "pytorch_lora_weights.safetensors", "pt") as weights:
+        name = next(iter(weights.keys()))
+        assert weights.get_tensor(name).dtype == torch.float16
+    load_bundle(tmp_path / "again")
+    assert publish(out, tmp_path / "more", "--lora-rank", "2") == 2
+    assert "has rank 2; give less" in capsys.readouterr().err
+    assert not (tmp_path / "more").exists()
+    assert publish(adapter, tmp_path / "o", "--lora-rank", "1", "--evaluation", str(tmp_path)) == 2
+    assert "than lora_rank writes" in capsys.readouterr().err
 
 
 def test_half_of_a_bundle_without_digests_and_of_a_damaged_one(

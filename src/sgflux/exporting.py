@@ -8,17 +8,24 @@ import torch
 
 from sgflux.bases.families import family_of
 from sgflux.bases.identity import BaseIdentity
-from sgflux.bases.lora_weights import LoraWeights
+from sgflux.bases.lora_weights import reduced
 from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import load_bundle, read_base, save_bundle
+from sgflux.models.bundle import check_reducible, load_bundle, lora_of, read_base, save_bundle
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.legacy import import_legacy
 from sgflux.settings.adapter import GraphMode, LoraFormat
 from sgflux.settings.model_source import ModelSource
 
 
-def export_lora(adapter: Path, output: Path, *, layout: LoraFormat, scale: float = 1.0) -> str:
+def export_lora(
+    adapter: Path,
+    output: Path,
+    *,
+    layout: LoraFormat,
+    scale: float = 1.0,
+    rank: int | None = None,
+) -> str:
     """Write an adapter's LoRA as a file for other programs.
 
     Args:
@@ -26,20 +33,20 @@ def export_lora(adapter: Path, output: Path, *, layout: LoraFormat, scale: float
         output: File of weights (.safetensors), which is replaced.
         layout: Layout of the file.
         scale: Strength of the LoRA in the file, relative to what was trained.
+        rank: Rank to which the LoRA is reduced; None: it keeps its own.
 
     Returns:
         A sentence for the user on what was written.
 
     Raises:
-        SgfluxError: if the adapter cannot be read, or the layout cannot hold it.
+        SgfluxError: if the adapter cannot be read, its rank is not greater, or the layout cannot
+            hold it.
     """
     config, state = load_bundle(adapter)
-    weights = {
-        name.removeprefix("lora."): value
-        for name, value in state.items()
-        if name.startswith("lora.")
-    }
-    lora = LoraWeights.with_alpha(weights, config.lora_alpha)
+    lora = lora_of(config, state)
+    if rank is not None:
+        check_reducible(adapter, config, rank)
+        lora, kept = lora.at_rank(rank)
     base = read_base(adapter)
     header = {  # as LoRA managers read it (sd-scripts, ModelSpec)
         **({} if base is None else {"ss_sd_model_name": base.name}),
@@ -47,11 +54,12 @@ def export_lora(adapter: Path, output: Path, *, layout: LoraFormat, scale: float
         "modelspec.title": adapter.resolve().name,
     }
     config.family.write_lora(output, lora.scaled(scale), layout=layout, header=header)
-    return (
+    said = (
         f"{output}: LoRA of {len(lora.modules)} layers, {layout} layout, read by "
         f"{_READERS[layout]}. It holds the LoRA alone: without the graph conditioner "
         "beside it, a program draws no graph"
     )
+    return said if rank is None else f"{said}. {reduced(kept, rank)}"
 
 
 _READERS = {

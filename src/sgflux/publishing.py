@@ -15,6 +15,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
+from sgflux.bases.lora_weights import reduced
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError, located
@@ -23,11 +24,13 @@ from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import (
     CARD_FILE,
+    check_reducible,
     expect_place,
     load_bundle,
     read_base,
     read_config,
     recommend_drawing,
+    reduce_rank,
     store_in_half,
 )
 from sgflux.models.card_data import card_data
@@ -57,6 +60,7 @@ def write_published(
     evaluation: Path | None,
     licence: str | None,
     half: bool = False,
+    rank: int | None = None,
     drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
 ) -> None:
     """Write the folder that is published, all of it or nothing.
@@ -68,6 +72,7 @@ def write_published(
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
         half: Whether the weights are rounded to float16.
+        rank: Rank to which the LoRA is reduced; None: it keeps its own.
         drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
 
     Raises:
@@ -77,7 +82,10 @@ def write_published(
         raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
     expect_place(folder)
     card = _card(adapter, repository, evaluation, licence)
-    family = read_config(adapter).family
+    config = read_config(adapter)
+    if rank is not None:
+        check_reducible(adapter, config, rank)
+    family = config.family
     if family.published is None:
         raise SgfluxError(
             f"{adapter}: no diffusers pipeline that draws graphs is known for "
@@ -93,6 +101,9 @@ def write_published(
         shutil.copytree(adapter, temporary, ignore=hidden, dirs_exist_ok=True)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
+        if rank is not None:
+            card += f"\n{reduced(reduce_rank(temporary, rank), rank)}\n"
+            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         if half:
             store_in_half(temporary)
         if drawing.to_json():
@@ -110,6 +121,7 @@ def publish(
     evaluation: Path | None,
     licence: str | None,
     half: bool = False,
+    rank: int | None = None,
     drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
 ) -> str:
     """Upload an adapter to the hub as :func:`write_published` writes it.
@@ -121,6 +133,7 @@ def publish(
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
         half: Whether the weights are rounded to float16.
+        rank: Rank to which the LoRA is reduced; None: it keeps its own.
         drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
 
     Returns:
@@ -138,6 +151,7 @@ def publish(
             evaluation=evaluation,
             licence=licence,
             half=half,
+            rank=rank,
             drawing=drawing,
         )
         return push_to_hub(folder, repository, private=private)

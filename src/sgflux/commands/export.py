@@ -19,6 +19,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         "evaluation": config.evaluation,
         "licence": config.license,
         "half": config.half,
+        "rank": config.lora_rank,
         "drawing": config.drawing,
     }
     with ExitStack() as held:
@@ -29,7 +30,15 @@ def run(command: Command, arguments: Sequence[str]) -> int:
         from sgflux.publishing import publish, write_published
 
         if config.format is not None and config.output is not None:
-            print(export_lora(adapter, config.output, layout=config.format, scale=config.scale))
+            print(
+                export_lora(
+                    adapter,
+                    config.output,
+                    layout=config.format,
+                    scale=config.scale,
+                    rank=config.lora_rank,
+                )
+            )
         if folder is not None:
             write_published(adapter, folder, repository=config.push_to_hub, **card)
             print(f"{folder}: the whole adapter as it is published, with pipeline.py")

@@ -166,6 +166,44 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     return config, state
 
 
+def reduce_rank(directory: Path, rank: int) -> dict[str, float]:
+    """Reduce the rank of a bundle's LoRA, in its files.
+
+    Args:
+        directory: Folder of the bundle.
+        rank: New rank, which becomes alpha as well.
+
+    Returns:
+        See :meth:`~sgflux.bases.lora_weights.LoraWeights.at_rank`.
+
+    Raises:
+        SgfluxError: if the bundle is damaged.
+    """
+    config, state = load_bundle(directory)
+    lora, kept = lora_of(config, state).at_rank(rank)
+    with safe_open(directory / LORA_FILE, framework="pt") as file:
+        is_half = {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+    config.family.write_lora(directory / LORA_FILE, lora, layout="diffusers")
+    description = read_description(directory / CONFIG_FILE)
+    description["adapter"] |= {"lora_rank": rank, "lora_alpha": float(rank)}
+    _write_digests(directory, description)
+    if is_half:
+        store_in_half(directory)
+    return kept
+
+
+def check_reducible(directory: Path, config: AdapterConfig, rank: int) -> None:
+    """Check that a bundle's LoRA has a greater rank than the one it is to be reduced to.
+
+    Raises:
+        SgfluxError: if it has not.
+    """
+    if config.lora_rank <= rank:
+        raise SgfluxError(
+            f"lora_rank {rank}: the LoRA of {directory} has rank {config.lora_rank}; give less"
+        )
+
+
 def store_in_half(directory: Path) -> None:
     """Round the weights of a bundle to float16, in its files, which become half as large.
 
@@ -179,7 +217,11 @@ def store_in_half(directory: Path) -> None:
         weights = {name: value.half() for name, value in read_tensors(path).items()}
         check_finite(weights, where=f"{path} in float16")
         path.write_bytes(save(weights, metadata=metadata))
-    description = read_description(directory / CONFIG_FILE)
+    _write_digests(directory, read_description(directory / CONFIG_FILE))
+
+
+def _write_digests(directory: Path, description: dict[str, Any]) -> None:
+    """Write a bundle's description with the digests of what its files are now."""
     saved = description.get("digests") or {}
     found = bundle_digests(directory, _FILES, description["adapter"], others=saved.get("files", ()))
     description["digests"] = {**saved, **found}
@@ -202,6 +244,12 @@ def recommend_drawing(directory: Path, drawing: RecommendedDrawing) -> None:
 def _write_description(directory: Path, description: Mapping[str, Any]) -> None:
     text = json.dumps(description, indent=2) + "\n"
     (directory / CONFIG_FILE).write_text(text, encoding="utf-8")
+
+
+def lora_of(config: AdapterConfig, state: Mapping[str, Tensor]) -> LoraWeights:
+    """The LoRA of what :func:`load_bundle` returns."""
+    weights = {n.removeprefix("lora."): v for n, v in state.items() if n.startswith("lora.")}
+    return LoraWeights.with_alpha(weights, config.lora_alpha)
 
 
 def _check_alpha(lora: LoraWeights, config: AdapterConfig, directory: Path) -> None:

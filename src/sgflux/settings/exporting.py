@@ -8,7 +8,7 @@ from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
-from sgflux.settings.checks import expect_defaults, typed
+from sgflux.settings.checks import Count, expect_defaults, typed
 from sgflux.settings.drawing import RecommendedDrawing, RecommendedScale, RecommendedSteps
 from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
@@ -32,6 +32,9 @@ class ExportConfig:
     scale: float = 1.0
     """Strength of the LoRA in the file of --output, relative to what was trained. It is in the
     weights and so acts in every program that reads the file."""
+    lora_rank: Count | None = None
+    """Rank to which the LoRA is reduced in all that is written: of every layer, the nearest change
+    of that rank is kept, by singular value decomposition. By default the LoRA keeps its rank."""
     output_dir: Annotated[Path | None, Flag(former=("folder",))] = None
     """Folder for the whole adapter as it is published: weights, model card, and pipeline.py, with
     which diffusers draws graphs. It must be new, empty, or hold an older adapter."""
@@ -67,13 +70,15 @@ class ExportConfig:
         if not publishes:
             names = ("evaluation", "license", "half", "default_steps", "default_graph_scale")
             expect_defaults(self, "without output_dir or push_to_hub", *names)
+        typed("lora_rank", self.lora_rank, Count | None)
         typed("default_steps", self.default_steps, RecommendedSteps | None)
         typed("default_graph_scale", self.default_graph_scale, RecommendedScale | None)
-        if self.half and self.evaluation is not None:
-            raise SgfluxError(
-                "evaluation has the figures of other weights than half writes; export with half "
-                "alone, evaluate that folder, and export it again with its evaluation"
-            )
+        for name in ("half", "lora_rank"):
+            if getattr(self, name) and self.evaluation is not None:
+                raise SgfluxError(
+                    f"evaluation has the figures of other weights than {name} writes; export with "
+                    f"{name} alone, evaluate that folder, and export it again with its evaluation"
+                )
         if self.format is None:
             expect_defaults(self, "without format and output", "scale")
         if self.push_to_hub is None:
