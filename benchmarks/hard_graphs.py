@@ -385,9 +385,12 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
     """What the tables do not say: differences, no graph, the judge, the base's wordings."""
     said = []
     if (control := record.get("control")) is not None:
+        others = record["adapter"].get("stochastic_sampling", False)
+        differs = control.get("stochastic_sampling", False) != others
+        way = "by Euler steps alone, " if differs else ""
         said.append(
             f"Text control is {control['path']}, whose training text states the relations; it is "
-            "drawn from neutral text with its graph."
+            f"drawn {way}from neutral text with its graph."
         )
     for what, entry in record["held_out"].items():
         figure = Figure.of(entry)
@@ -454,10 +457,14 @@ def given_command(script: str) -> str:
     return shlex.join(words)
 
 
-def named_adapter(path: Path, results: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the record says of an adapter: its folder and its fingerprint."""
-    fingerprint = results["plain"]["adapter"]["fingerprint"]
-    return {"path": without_folders(str(path)), "fingerprint": fingerprint}
+def named_adapter(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record says of an adapter: its folder, its fingerprint, and its sampling."""
+    of_plain = results["plain"]
+    return {
+        "path": without_folders(str(path)),
+        "fingerprint": of_plain["adapter"]["fingerprint"],
+        "stochastic_sampling": of_plain["settings"]["stochastic_sampling"],
+    }
 
 
 def measure(
@@ -478,13 +485,17 @@ def measure(
     worlds, started = folder / "worlds", time.process_time()
     judged, results = draw_and_judge(folder / "adapter", worlds, settings, arms=ARM_NAMES)
     groups, of_control = groups_of(judged), None
+    one = results["plain"]
     if control is not None:
+        of_sampling = {"stochastic_sampling": one["settings"]["stochastic_sampling"]}
         its_judged, its_results = draw_and_judge(
-            folder / "control", worlds, {**settings, "adapter": control}, arms=("graph",)
+            folder / "control",
+            worlds,
+            {**settings, **of_sampling, "adapter": control},
+            arms=("graph",),
         )
         groups = with_control(groups, groups_of(its_judged))
         of_control = named_adapter(control, its_results)
-    one = results["plain"]
     return {
         "cpu_seconds": round(time.process_time() - started, 1),
         "adapter": {**named_adapter(settings["adapter"], results), "trained_on": dict(trained_on)},

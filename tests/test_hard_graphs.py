@@ -150,6 +150,7 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
             "held_out": held_out_differences(both),
             "chance": None,
             "worlds": {},
+            "adapter": {"path": "tiny", "fingerprint": "1", "stochastic_sampling": True},
             "control": {"path": "runs/control/final", "fingerprint": "0"},
         }
     ).replace("\N{NO-BREAK SPACE}", " ")
@@ -169,6 +170,7 @@ def test_the_tables_say_which_aims_are_met(both: dict[str, Judged]) -> None:
     assert "the aim, at most 10 points less, is missed" in text
     assert "Without a graph, 100.0 %" in text
     assert "Text control is runs/control/final, whose training text states the relations" in text
+    assert "it is drawn by Euler steps alone, from neutral text" in text
 
 
 def test_the_control_of_an_earlier_record_is_kept_where_its_pictures_were_the_same(

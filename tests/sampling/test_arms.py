@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.negatives import roles_swapped
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.bundle import recommend_drawing
 from sgflux.sampling import (
     Arm,
     SceneGraphFluxPipeline,
@@ -29,6 +31,7 @@ from sgflux.sampling import (
     picture_saliency,
     sample_command,
 )
+from sgflux.settings.drawing import RecommendedDrawing
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 
 PROMPT = "a photo of man and horse"
@@ -89,8 +92,9 @@ def test_only_arms_that_mean_something_are_drawn(
 
 
 @pytest.mark.parametrize("arm", [Arm.BASE, Arm.NO_GRAPH, Arm.GRAPH, Arm.SWAPPED])
+@pytest.mark.parametrize("is_stochastic", [False, True])
 def test_the_command_draws_the_same_picture(
-    arm: Arm, pipe: SceneGraphFluxPipeline, adapter: Path, tmp_path: Path
+    arm: Arm, is_stochastic: bool, pipe: SceneGraphFluxPipeline, adapter: Path, tmp_path: Path
 ) -> None:
     (one,) = draw_arms(
         pipe,
@@ -100,6 +104,7 @@ def test_the_command_draws_the_same_picture(
         arms=[arm],
         num_inference_steps=2,
         graph_scale=1.5,
+        stochastic_sampling=is_stochastic,
     )
     words = shlex.split(sample_command(one.record, adapter=str(adapter)))
     assert words[0] == "sgflux"
@@ -107,6 +112,26 @@ def test_the_command_draws_the_same_picture(
     picture, info = read_picture(tmp_path / "000-seed5.png")
     assert np.array_equal(picture, pixels(one.image))
     assert info == one.record
+
+
+def test_the_command_says_what_the_adapter_does_not_recommend(
+    model_id: Path, adapter: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(adapter, tmp_path / "recommends"))
+    recommended = RecommendedDrawing(steps=3, graph_scale=1.5, stochastic_sampling=True)
+    recommend_drawing(own, recommended)
+    pipe = SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=own)
+    given: dict[str, Any] = {"graph_scale": 1.0, "stochastic_sampling": False}
+    for number, settings in enumerate((given, {})):
+        arms = [Arm.GRAPH]
+        (one,) = draw_arms(pipe, "man, riding, horse", PROMPT, seed=5, arms=arms, **settings)
+        assert one.record["steps"] == 3
+        assert one.record.get("stochastic_sampling", False) is not bool(settings)
+        words = shlex.split(sample_command(one.record, adapter=str(own)))
+        assert main([*words[1:], "--output-dir", str(tmp_path / str(number))]) == 0
+        picture, info = read_picture(tmp_path / str(number) / "000-seed5.png")
+        assert np.array_equal(picture, pixels(one.image))
+        assert info == one.record
 
 
 def test_a_graph_without_a_text_form_is_in_the_command_as_json() -> None:

@@ -193,6 +193,10 @@ def test_export_writes_what_is_recommended(
     assert export(tmp_path / "steps", "both", "--default-graph-scale", "1.5", "--half") == 0
     assert read_drawing(tmp_path / "both") == RecommendedDrawing(steps=8, graph_scale=1.5)
     load_bundle(tmp_path / "both")
+    assert export(tmp_path / "both", "new", "--default-stochastic-sampling", "True") == 0
+    expected = RecommendedDrawing(steps=8, graph_scale=1.5, stochastic_sampling=True)
+    assert read_drawing(tmp_path / "new") == expected
+    load_bundle(tmp_path / "new")
     assert export(adapter, "no", "--default-steps", "0") == 2
     assert "default_steps must be a whole number from 1" in capsys.readouterr().err
     lora = ["--format", "kohya", "--output", str(tmp_path / "lora.safetensors")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers.utils.torch_utils import randn_tensor
 from PIL import Image
 
 from sgflux.bases.flux1.load import load_text_encoders
+from sgflux.bases.flux1.schedule import FluxScheduler
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.bundle import recommend_drawing
 from sgflux.sampling import SampleConfig, SceneGraphFluxPipeline, sample
+from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.settings.model_source import ModelSource
 from tests.helpers.adapters import noisy, with_identity, write_adapter
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH, make_flux_folder
@@ -89,6 +94,70 @@ def test_a_shifting_scheduler_and_guidance_are_those_of_diffusers(
     if not guidance_embeds:
         with pytest.raises(SgfluxError, match="guidance"):
             pipeline(None, PROMPT, seed=1, guidance=3.5)
+
+
+def test_a_step_with_new_noise_is_that_of_diffusers_stochastic_scheduler() -> None:
+    for settings in ({"shift": 3.0}, {"shift": 1.0}):
+        theirs = FlowMatchEulerDiscreteScheduler(stochastic_sampling=True, **settings)
+        ours = FluxScheduler(FlowMatchEulerDiscreteScheduler(**settings))
+        schedule = ours.schedule(4, image_tokens=16, device=torch.device("cpu"))
+        theirs.set_timesteps(sigmas=np.linspace(1, 1 / 4, 4))
+        latents = expected = torch.randn(2, 16, 8, 8)
+        for number, timestep in enumerate(theirs.timesteps):
+            velocity = torch.randn_like(latents)
+            generators = [torch.Generator().manual_seed(number) for _ in range(2)]
+            noise = randn_tensor(latents.shape, generator=generators[0])
+            latents = schedule.step(number, latents, velocity, noise)
+            expected = theirs.step(velocity, timestep, expected, generator=generators[1])[0]
+            torch.testing.assert_close(latents, expected, rtol=1e-5, atol=1e-5)
+    with pytest.raises(SgfluxError, match=r"draw with sgflux's own stochastic_sampling"):
+        FluxScheduler(theirs).schedule(4, image_tokens=16, device=torch.device("cpu"))
+
+
+def test_new_noise_in_each_step_follows_from_the_seed(
+    base: SceneGraphFluxPipeline, pipe: SceneGraphFluxPipeline
+) -> None:
+    """It depends on neither the batch nor the arm, and one step has none."""
+
+    def drawn(pipeline: SceneGraphFluxPipeline, seeds: list[int], **settings: Any) -> torch.Tensor:
+        images = pipeline(
+            None, [PROMPT] * len(seeds), seed=seeds, output_type="latent", **settings
+        ).images
+        assert isinstance(images, torch.Tensor)
+        return images
+
+    own: dict[str, Any] = {"num_inference_steps": 3, "stochastic_sampling": True}
+    together = drawn(base, [1, 2], **own)
+    for row, seed in enumerate((1, 2)):
+        assert torch.allclose(together[row], drawn(base, [seed], **own)[0], atol=1e-4)
+    assert torch.equal(together, drawn(pipe, [1, 2], use_adapter=False, **own))
+    plain = drawn(base, [1, 2], num_inference_steps=3)
+    assert torch.equal(plain, drawn(base, [1, 2], num_inference_steps=3, stochastic_sampling=False))
+    assert not torch.allclose(together, plain, atol=1e-2)
+    once: dict[str, Any] = {"num_inference_steps": 1}
+    torch.testing.assert_close(
+        drawn(base, [1], stochastic_sampling=True, **once), drawn(base, [1], **once)
+    )
+    generator = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    again = base(None, [PROMPT] * 2, generator=generator, output_type="latent", **own).images
+    assert torch.equal(torch.as_tensor(again), together)
+
+
+def test_what_an_adapter_recommends_is_drawn_unless_the_caller_says_otherwise(
+    model_id: Path, adapter: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(adapter, tmp_path / "recommends"))
+    recommend_drawing(own, RecommendedDrawing(steps=2, stochastic_sampling=True))
+    pipeline = SceneGraphFluxPipeline.from_pretrained(str(model_id), adapter=own)
+
+    def drawn(**settings: Any) -> Any:
+        return pipeline(RIDING, PROMPT, seed=1, output_type="np", **settings).images
+
+    assert np.array_equal(drawn(), drawn(num_inference_steps=2, stochastic_sampling=True))
+    assert not np.array_equal(drawn(), drawn(stochastic_sampling=False))
+    record: dict[str, Any] = {"graph": RIDING, "prompt": PROMPT, "seed": 1, "steps": None}
+    assert pipeline.record(**record)["stochastic_sampling"] is True
+    assert "stochastic_sampling" not in pipeline.record(**record, stochastic_sampling=False)
 
 
 def test_a_generator_draws_the_noise_as_in_diffusers(base: SceneGraphFluxPipeline) -> None:

@@ -100,9 +100,27 @@ class Schedule:
     sigmas: Tensor
     moves: Tensor
 
-    def step(self, number: int, latents: Tensor, velocity: Tensor) -> Tensor:
-        """Latents after an Euler step, in the dtype of the velocity."""
-        return (latents.float() + self.moves[number] * velocity).to(velocity.dtype)
+    def step(
+        self, number: int, latents: Tensor, velocity: Tensor, noise: Tensor | None = None
+    ) -> Tensor:
+        """Latents after a step, in the dtype of the velocity.
+
+        Args:
+            number: Number of the step, from 0.
+            latents: Latents before it, (B, c, h, w).
+            velocity: Velocity of these latents, noise - picture, as large.
+            noise: New standard normal noise, as large, which is put on the foreseen picture; None:
+                an Euler step, which keeps the noise that the velocity sees.
+
+        Source:
+            diffusers' FlowMatchEulerDiscreteScheduler, with stochastic_sampling and without.
+        """
+        if noise is None:
+            return (latents.float() + self.moves[number] * velocity).to(velocity.dtype)
+        sigma = self.sigmas[number]
+        after = sigma + self.moves[number]
+        denoised = latents.float() - sigma * velocity
+        return ((1 - after) * denoised + after * noise).to(velocity.dtype)
 
 
 class Scheduler(Protocol):

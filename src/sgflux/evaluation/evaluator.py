@@ -119,9 +119,14 @@ def evaluate(
         if adapter is not None:
             bundle = find_bundle(adapter, allow_download=config.model.allow_download)
             recommended = read_drawing(bundle)
-        steps, graph_scale = recommended.chosen(config.drawing.steps, config.drawing.graph_scale)
-        drawing = replace(config.drawing, steps=steps, graph_scale=graph_scale)
-        config = replace(config, drawing=drawing)  # the record has the numbers that are used
+        given = config.drawing
+        steps, graph_scale, is_stochastic = recommended.chosen(
+            given.steps, given.graph_scale, given.stochastic_sampling
+        )
+        drawing = replace(
+            given, steps=steps, graph_scale=graph_scale, stochastic_sampling=is_stochastic
+        )
+        config = replace(config, drawing=drawing)  # the record has the values that are used
         if generator is None and config.generator == "model" and adapter is None:
             expect_no_adapter_needed(config.arms)
         readable = readable_examples(
@@ -209,6 +214,7 @@ def evaluate(
                 pipeline,
                 steps=steps,
                 graph_scale=graph_scale,
+                stochastic_sampling=is_stochastic,
                 guidance=size.guidance,
                 height=size.height,
                 width=size.width,

@@ -38,6 +38,7 @@ class ModelGenerator:
         *,
         steps: int,
         graph_scale: float = 1.0,
+        stochastic_sampling: bool = False,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -48,7 +49,8 @@ class ModelGenerator:
 
         Args:
             pipeline: Pipeline of the model.
-            steps, graph_scale, guidance, height, width, boxes: Settings of its pictures.
+            steps, graph_scale, stochastic_sampling, guidance, height, width, boxes: Settings of its
+                pictures.
             oracle: Row of an item -> its true boxes, which the arms with its own graph are given in
                 place of ``boxes``; None: true boxes are not used.
         """
@@ -58,6 +60,7 @@ class ModelGenerator:
         self._boxes, self._oracle = boxes, oracle
         self._settings: dict[str, Any] = {
             "steps": steps,
+            "stochastic_sampling": stochastic_sampling,
             "guidance": guidance,
             "height": height,
             "width": width,

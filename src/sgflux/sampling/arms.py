@@ -102,6 +102,7 @@ def draw_arms(
     arms: Sequence[Arm] | None = None,
     num_inference_steps: int | None = None,
     graph_scale: float | None = None,
+    stochastic_sampling: bool | None = None,
     guidance: float | None = None,
     height: int | None = None,
     width: int | None = None,
@@ -118,8 +119,8 @@ def draw_arms(
         prompt: Text of all pictures; None: the neutral text of the graph.
         seed: Seed of the noise.
         arms: Ways to draw it, in this order; None: all that :func:`arms_for` names.
-        num_inference_steps, guidance, height, width, open_vocabulary, vocabulary: Arguments of the
-            pipeline.
+        num_inference_steps, stochastic_sampling, guidance, height, width, open_vocabulary,
+            vocabulary: Arguments of the pipeline.
         graph_scale: Strength of the graph, in the arms that have one.
         callback_on_step_end, callback_on_step_end_tensor_inputs: Callback of the pipeline, which is
             called for each arm in turn.
@@ -139,6 +140,7 @@ def draw_arms(
         own = graph_of_arm(arm, read)
         settings: dict[str, Any] = {
             "graph_scale": 1.0 if own is None else graph_scale,
+            "stochastic_sampling": stochastic_sampling,
             "guidance": guidance,
             "height": height,
             "width": width,
@@ -177,10 +179,13 @@ def sample_command(record: Mapping[str, Any], *, adapter: str | None) -> str:
             words.append("--open-vocabulary")
     words += ["--prompt", record["prompt"], "--steps", str(record["steps"])]
     words += ["--seed", str(record["seed"]), "--num-images", "1"]
-    optional = {"graph_scale": 1.0, "guidance": None, "quantize": "none"}
-    for name, default in optional.items():
+    # The adapter may recommend something else than the defaults of these two.
+    if record["graph"] is not None:
+        words += ["--graph-scale", str(record["graph_scale"])]
+    words += ["--stochastic-sampling", str(record.get("stochastic_sampling", False))]
+    for name, default in {"guidance": None, "quantize": "none"}.items():
         if record[name] != default:
-            words += [f"--{name.replace('_', '-')}", str(record[name])]
+            words += [f"--{name}", str(record[name])]
     words += ["--height", str(record["height"]), "--width", str(record["width"])]
     words += ["--dtype", "fp32" if record["dtype"] == "float32" else "bf16"]
     return " ".join(map(_quoted, words))

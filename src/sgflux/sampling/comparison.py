@@ -55,6 +55,7 @@ def sample(
     boxes = None if config.boxes is None else read_boxes(config.boxes)
     settings: dict[str, Any] = {
         "steps": config.drawing.steps,
+        "stochastic_sampling": config.drawing.stochastic_sampling,
         "guidance": config.size.guidance,
         "height": config.size.height,
         "width": config.size.width,

@@ -154,7 +154,7 @@ def randomness_of(
     return Randomness(generator, None, tuple(one.initial_seed() for one in generator))
 
 
-def initial_noise(
+def standard_noise(
     shape: tuple[int, int, int, int],
     generator: torch.Generator | Sequence[torch.Generator],
     device: torch.device,

@@ -6,7 +6,7 @@ Shapes: B pictures, latents (B, c, h, w).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -52,9 +52,10 @@ def integrate(
     graphs: Sequence[SceneGraph | None],
     layouts: Sequence[Layout | None],
     graph_scale: float,
+    new_noise: Callable[[], Tensor] | None = None,
     after_step: AfterStep | None = None,
 ) -> Tensor:
-    """Take the Euler steps from noise to pictures.
+    """Take the steps from noise to pictures.
 
     Args:
         latents: Noise (B, c, h, w) in the precision of the network.
@@ -67,6 +68,8 @@ def integrate(
         graphs: B graphs, where None is no graph.
         layouts: Boxes of each graph's objects, where None leaves them open.
         graph_scale: Extrapolation from the velocity without a graph towards the one with it.
+        new_noise: Function that draws the noise of a step, (B, c, h, w) float32; None: Euler steps,
+            in which no noise is drawn.
         after_step: Function that is called after each step.
 
     Returns:
@@ -94,7 +97,8 @@ def integrate(
             if without:
                 velocity = without[0] + graph_scale * (velocity - without[0])
             velocity = network.unpack(velocity.to(latents.dtype), *latents.shape[2:])
-            before, latents = latents, schedule.step(number, latents, velocity)
+            noise = None if new_noise is None else new_noise()
+            before, latents = latents, schedule.step(number, latents, velocity, noise)
             if after_step is not None:
                 latents = after_step(number, sigma, before - sigma * velocity, latents)
     return latents

@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,9 +37,9 @@ from sgflux.sampling.callbacks import StepCallback, after_step
 from sgflux.sampling.inputs import (
     GraphInput,
     check_settings,
-    initial_noise,
     paired_inputs,
     randomness_of,
+    standard_noise,
 )
 from sgflux.sampling.integration import integrate, mixed_precision
 from sgflux.sampling.loading import load_parts
@@ -67,7 +67,7 @@ class SceneGraphFluxPipeline:
         base_check: Comparison of the base with the one that the adapter was trained on; None: there
             is no adapter, or nothing was compared.
         quantize: Rounding of the base's matrices, for the record.
-        drawing: Steps and graph scale that the adapter recommends, for callers that give none.
+        drawing: Recommendation of the adapter, for callers that give nothing else.
         files: Object that must live as long as the pipeline, such as offloaded weights.
     """
 
@@ -217,6 +217,7 @@ class SceneGraphFluxPipeline:
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seed: int | Sequence[int] | None = None,
         graph_scale: float | None = None,
+        stochastic_sampling: bool | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -235,7 +236,7 @@ class SceneGraphFluxPipeline:
                 graph, or several of these.
             prompt: One text or several; None: the neutral text of each graph ("a photo of man and
                 horse"). One graph or one prompt goes with several of the other.
-            num_inference_steps: Euler steps; None: as many as the adapter recommends, else 4.
+            num_inference_steps: Number of steps; None: as many as the adapter recommends, else 4.
             generator: Generator of the noise as in diffusers, one for all pictures or one for each.
             seed: Seed of the noise, in place of a generator: a sequence has one for each picture, a
                 single seed is the first of consecutive ones. Without both, seeds are random, and
@@ -243,6 +244,8 @@ class SceneGraphFluxPipeline:
             graph_scale: Extrapolation from the velocity without a graph towards the one with it:
                 v_null + graph_scale * (v_graph - v_null); other values than 1 cost more time. With
                 None it is what the adapter recommends, else 1.
+            stochastic_sampling: Whether each step draws new noise, from the same generator or seed,
+                in place of an Euler step. With None it is what the adapter recommends, else False.
             guidance: Guidance scale, for a guidance-distilled model only; None: 3.5.
             height: Height in pixels; None: the autoencoder's own size.
             width: Width in pixels; None: the autoencoder's own size.
@@ -273,13 +276,14 @@ class SceneGraphFluxPipeline:
         random = randomness_of(generator, seed, len(prompts))
         use_adapter = self.model is not None if use_adapter is None else use_adapter
         has_graph = any(one is not None and not one.is_null for one in graphs)
-        steps, graph_scale = self.drawing.chosen(
-            num_inference_steps, graph_scale, has_graph=has_graph
+        steps, graph_scale, is_stochastic = self.drawing.chosen(
+            num_inference_steps, graph_scale, stochastic_sampling, has_graph=has_graph
         )
         height, width = self.picture_size(height, width)
         factor = self.autoencoder.downsample
         shape = (len(prompts), self.network.channels, height // factor, width // factor)
-        noise = initial_noise(shape, random.generator, self.device).to(self.dtype)
+        new_noise = partial(standard_noise, shape, random.generator, self.device)
+        noise = new_noise().to(self.dtype)
         layouts = layouts_for(self.model if use_adapter else None, graphs, random.of_boxes, boxes)
         call = after_step(
             self, self.network, callback_on_step_end, callback_on_step_end_tensor_inputs
@@ -304,6 +308,7 @@ class SceneGraphFluxPipeline:
             graphs=graphs,
             layouts=layouts,
             graph_scale=graph_scale,
+            new_noise=new_noise if is_stochastic else None,
             after_step=call,
         )
         if output_type == "latent":
@@ -323,6 +328,7 @@ class SceneGraphFluxPipeline:
         *,
         steps: int | None = None,
         graph_scale: float | None = None,
+        stochastic_sampling: bool | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -336,8 +342,9 @@ class SceneGraphFluxPipeline:
                 not checked again.
             prompts: B texts.
             seeds: B seeds of the noise.
-            steps: Euler steps; None: as many as the adapter recommends, else 4.
-            graph_scale, guidance, height, width, use_adapter, boxes: Settings of :meth:`__call__`.
+            steps: Number of steps; None: as many as the adapter recommends, else 4.
+            graph_scale, stochastic_sampling, guidance, height, width, use_adapter, boxes: Settings
+                of :meth:`__call__`.
 
         Raises:
             SgfluxError: if the lengths differ; as :meth:`__call__`.
@@ -354,6 +361,7 @@ class SceneGraphFluxPipeline:
             num_inference_steps=steps,
             seed=list(seeds),
             graph_scale=graph_scale,
+            stochastic_sampling=stochastic_sampling,
             guidance=guidance,
             height=height,
             width=width,
@@ -419,6 +427,7 @@ class SceneGraphFluxPipeline:
         seed: int,
         steps: int | None,
         graph_scale: float | None = None,
+        stochastic_sampling: bool | None = None,
         guidance: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -428,13 +437,16 @@ class SceneGraphFluxPipeline:
         """Describe how a picture is made, as plain JSON; equal records give equal pictures."""
         height, width = self.picture_size(height, width)
         has_graph = graph is not None and not graph.is_null
-        steps, graph_scale = self.drawing.chosen(steps, graph_scale, has_graph=has_graph)
+        steps, graph_scale, is_stochastic = self.drawing.chosen(
+            steps, graph_scale, stochastic_sampling, has_graph=has_graph
+        )
         return {
             "graph": None if graph is None else graph.to_json(),
             "prompt": prompt,
             "seed": seed,
             "steps": steps,
             "graph_scale": graph_scale,
+            **({"stochastic_sampling": True} if is_stochastic else {}),
             "guidance": guidance,
             "height": height,
             "width": width,

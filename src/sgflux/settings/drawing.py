@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 from sgflux.settings.checks import Count, Must, expect, settings, typed_settings
@@ -23,6 +24,8 @@ class RecommendedDrawing:
     """Number of denoising steps of a picture."""
     graph_scale: RecommendedScale | None = None
     """Strength of the graph."""
+    stochastic_sampling: bool | None = None
+    """Whether each step draws new noise."""
 
     @classmethod
     def from_json(cls, entry: object) -> RecommendedDrawing:
@@ -31,22 +34,28 @@ class RecommendedDrawing:
         Raises:
             ConfigError: naming the key that is unknown or has a wrong value.
         """
-        expect(isinstance(entry, Mapping), "drawing", entry, "be a table of steps and graph_scale")
+        names = ", ".join(one.name for one in fields(cls))
+        expect(isinstance(entry, Mapping), "drawing", entry, f"be a table of {names}")
         return cls(**typed_settings(entry, cls, group="drawing."))  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
         """Return what is recommended; :meth:`from_json` reads it."""
-        named = {"steps": self.steps, "graph_scale": self.graph_scale}
-        return {name: value for name, value in named.items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def chosen(
-        self, steps: int | None = None, graph_scale: float | None = None, *, has_graph: bool = True
-    ) -> tuple[int, float]:
-        """Return the steps and graph scale of a picture: as given, else recommended, else 4 and 1.
+        self,
+        steps: int | None = None,
+        graph_scale: float | None = None,
+        stochastic_sampling: bool | None = None,
+        *,
+        has_graph: bool = True,
+    ) -> tuple[int, float, bool]:
+        """Return how a picture is drawn: as given, else as recommended, else 4, 1 and False.
 
         Args:
             steps: Number of steps that the user gives; None: not given.
             graph_scale: Strength of the graph that the user gives; None: not given.
+            stochastic_sampling: Whether the user wants new noise in each step; None: not given.
             has_graph: Whether the picture has a graph; a recommended scale is only for those.
         """
         if steps is None:
@@ -54,7 +63,9 @@ class RecommendedDrawing:
         if graph_scale is None:
             own = self.graph_scale if has_graph else None
             graph_scale = _STANDARD_GRAPH_SCALE if own is None else own
-        return steps, graph_scale
+        if stochastic_sampling is None:
+            stochastic_sampling = bool(self.stochastic_sampling)
+        return steps, graph_scale, stochastic_sampling
 
 
 NOTHING_RECOMMENDED = RecommendedDrawing()
@@ -72,6 +83,9 @@ class DrawingSettings:
     """Strength of the graph: 1 is as trained, 0 ignores the graph, and larger values exaggerate it.
     Any value but 1 takes a second forward pass in each step. By default it is what the adapter
     recommends, and else 1."""
+    stochastic_sampling: bool | None = None
+    """Draw new noise in each step, as diffusers' FlowMatchEulerDiscreteScheduler does with the
+    setting of this name. By default it is what the adapter recommends, and else off."""
     batch_size: Count = 8
     """Number of pictures that are drawn at once."""
 

@@ -46,6 +46,9 @@ class ExportConfig:
     default_graph_scale: RecommendedScale | None = None
     """Graph scale with which the published adapter is drawn where the user gives none. By default
     it is as the adapter has it."""
+    default_stochastic_sampling: bool | None = None
+    """Whether the published adapter is drawn with new noise in each step where the user does not
+    say it. By default it is as the adapter has it."""
     push_to_hub: str | None = None
     """Repository on the hub (user/name) as which the whole adapter is published."""
     evaluation: Input[Path | None] = None
@@ -68,8 +71,9 @@ class ExportConfig:
                 "--push-to-hub"
             )
         if not publishes:
-            names = ("evaluation", "license", "half", "default_steps", "default_graph_scale")
-            expect_defaults(self, "without output_dir or push_to_hub", *names)
+            of_published = ("evaluation", "license", "half")
+            defaults = ("default_steps", "default_graph_scale", "default_stochastic_sampling")
+            expect_defaults(self, "without output_dir or push_to_hub", *of_published, *defaults)
         typed("lora_rank", self.lora_rank, Count | None)
         typed("default_steps", self.default_steps, RecommendedSteps | None)
         typed("default_graph_scale", self.default_graph_scale, RecommendedScale | None)
@@ -87,7 +91,11 @@ class ExportConfig:
     @property
     def drawing(self) -> RecommendedDrawing:
         """How the published adapter is to be drawn."""
-        return RecommendedDrawing(steps=self.default_steps, graph_scale=self.default_graph_scale)
+        return RecommendedDrawing(
+            steps=self.default_steps,
+            graph_scale=self.default_graph_scale,
+            stochastic_sampling=self.default_stochastic_sampling,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

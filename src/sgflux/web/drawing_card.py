@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +77,7 @@ class DrawingCard:
                 validation=self._trouble_with_model,
             ).props("outlined dense stack-label hide-bottom-space")
             self._model_id.classes("sg-field")
-            self._started = steps, scale = self._recommended()
+            self._started = steps, scale, is_stochastic = self._recommended()
             with Element("div").classes("sg-sliders"):
                 self._steps = _slider("Steps", low=1, high=32, step=1, value=steps)
                 self._scale = _slider("Graph scale", low=0, high=4, step=0.1, value=scale)
@@ -91,6 +91,7 @@ class DrawingCard:
                     "outlined dense stack-label hide-bottom-space"
                 )
                 self._prompt.classes("sg-field")
+                self._stochastic = ui.checkbox("Draw new noise in each step", value=is_stochastic)
                 self._any_word = ui.checkbox(
                     "Accept any word as a predicate",
                     on_change=lambda event: self._on_any_word(event.value),
@@ -100,6 +101,7 @@ class DrawingCard:
             "model_id": self._model_id,
             "steps": self._steps,
             "graph_scale": self._scale,
+            "stochastic_sampling": self._stochastic,
             "seed": self._seed,
             "prompt": self._prompt,
             "any_word": self._any_word,
@@ -134,7 +136,10 @@ class DrawingCard:
                 "adapter": order.adapter or NO_ADAPTER,
                 "model_id": order.model_id or "",
                 "prompt": order.prompt or "",
-                **{name: getattr(order, name) for name in ("seed", "steps", "graph_scale")},
+                **{
+                    name: getattr(order, name)
+                    for name in ("seed", "steps", "graph_scale", "stochastic_sampling")
+                },
             }
         )
 
@@ -162,6 +167,7 @@ class DrawingCard:
             seed=int(self._seed.value),
             steps=int(self._steps.value),
             graph_scale=1.0 if graph.is_null else float(self._scale.value),
+            stochastic_sampling=bool(self._stochastic.value),
         )
 
     def _random_seed(self) -> None:
@@ -180,8 +186,8 @@ class DrawingCard:
 
         return trouble_of(adapter, look)
 
-    def _recommended(self) -> tuple[int, float]:
-        """Steps and graph scale that the sliders start with."""
+    def _recommended(self) -> tuple[int, float, bool]:
+        """Steps, graph scale and whether each step draws new noise, as the fields start."""
         drawing, adapter = NOTHING_RECOMMENDED, self._chosen_adapter()
         if adapter is not None:
             # What is wrong with an adapter is said at its field, and it may not be fetched yet.
@@ -190,13 +196,14 @@ class DrawingCard:
         return drawing.chosen(drawing.steps or _STEPS)
 
     def _on_adapter(self) -> None:
-        """Move the sliders that nobody has moved to what the adapter recommends."""
-        sliders, started = (self._steps, self._scale), self._started
-        self._started = self._recommended()
-        for slider, before, now in zip(sliders, started, self._started, strict=True):
-            if slider.value == before:
-                slider._props["max"] = max(slider._props["max"], now)
-                slider.value = now
+        """Set the fields that nobody has changed to what the adapter recommends."""
+        started, self._started = self._started, self._recommended()
+        fields: Sequence[Any] = (self._steps, self._scale, self._stochastic)
+        for field, before, now in zip(fields, started, self._started, strict=True):
+            if field.value == before:
+                if isinstance(field, ui.slider):
+                    field._props["max"] = max(field._props["max"], now)
+                field.value = now
 
     def _chosen_model(self) -> str | None:
         return str(self._model_id.value or "").strip() or None

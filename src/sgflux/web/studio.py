@@ -51,6 +51,7 @@ class Order:
         seed: Seed of the noise.
         steps: Number of steps.
         graph_scale: Strength of the graph.
+        stochastic_sampling: Whether each step draws new noise.
     """
 
     graph: SceneGraph
@@ -60,6 +61,7 @@ class Order:
     seed: int = 0
     steps: int = 8
     graph_scale: float = 1.0
+    stochastic_sampling: bool = False
 
 
 class Phase(StrEnum):
@@ -244,6 +246,7 @@ class Studio:
             seed=order.seed,
             num_inference_steps=order.steps,
             graph_scale=order.graph_scale,
+            stochastic_sampling=order.stochastic_sampling,
             open_vocabulary=True,
             callback_on_step_end=after_step,
             callback_on_step_end_tensor_inputs=["denoised"],

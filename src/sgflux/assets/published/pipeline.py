@@ -83,6 +83,7 @@ class SceneGraphPipeline(FluxPipeline):
         graph: Any = None,
         graph_scale: float | None = None,
         num_inference_steps: int | None = None,
+        stochastic_sampling: bool | None = None,
         guidance_scale: float | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -99,6 +100,7 @@ class SceneGraphPipeline(FluxPipeline):
             graph_scale: Factor on the difference that the graph makes to the velocity; None: what
                 the adapter recommends, else 1.
             num_inference_steps: 4 suit FLUX.1-schnell; None: what the adapter recommends, else 4.
+            stochastic_sampling: Whether each step draws new noise; None: as the adapter recommends.
             guidance_scale: Guidance scale, for a guidance-distilled base (FLUX.1-dev) only.
             height, width: Size in pixels; None: the base's own size.
             generator: A torch.Generator, or one for each picture.
@@ -116,6 +118,7 @@ class SceneGraphPipeline(FluxPipeline):
             generator=generator,
             seed=seed,
             graph_scale=graph_scale,
+            stochastic_sampling=stochastic_sampling,
             guidance=guidance_scale,
             height=height,
             width=width,

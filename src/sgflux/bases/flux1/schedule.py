@@ -25,12 +25,15 @@ class FluxScheduler:
         """See :class:`~sgflux.bases.family.Scheduler`.
 
         Raises:
-            SgfluxError: if the scheduler adds noise in every step.
+            SgfluxError: if the scheduler itself adds noise in every step.
         """
         scheduler = copy.deepcopy(self.scheduler)
         config = scheduler.config
         if config.get("stochastic_sampling"):
-            raise SgfluxError("the model's scheduler has stochastic_sampling, which is not known")
+            raise SgfluxError(
+                "the model's scheduler has stochastic_sampling; set it to false in its "
+                "scheduler_config.json, and draw with sgflux's own stochastic_sampling"
+            )
         # FLUX.1-dev's shift grows with the picture; a scheduler without it ignores mu.
         mu = calculate_shift(
             image_tokens,
