@@ -85,8 +85,15 @@ def check_given(source: ModelSource, trained: TrainedAdapter) -> None:
         check_base(source)
 
 
-def check_start(start: StartSettings, *, allow_download: bool) -> None:
+def check_start(start: StartSettings, *, output_dir: Path, allow_download: bool) -> None:
     """Check that what a training run starts or goes on from is on this machine.
+
+    A run that goes on from a checkpoint no longer needs the adapter that it started from.
+
+    Args:
+        start: Settings of the start.
+        output_dir: Folder of the run, for its checkpoints.
+        allow_download: Whether an adapter may be fetched from the hub.
 
     Raises:
         SgfluxError: naming the setting and the file, folder or hub id.
@@ -97,13 +104,20 @@ def check_start(start: StartSettings, *, allow_download: bool) -> None:
         from sgflux.models.bundle_folder import find_training_adapter
 
         find_training_adapter(start.training_adapter, allow_download=allow_download)
-    if start.init_from is not None:
+    if start.init_from is not None and not _goes_on(start.resume, output_dir):
         path = Path(start.init_from).expanduser()
         with located("init_from"):
             if path.suffix == ".safetensors" or path.is_file():
                 _expect_there(path)
             else:
                 check_adapter(start.init_from, allow_download=allow_download)
+
+
+def _goes_on(resume: str | None, output_dir: Path) -> bool:
+    """Whether a run has a checkpoint to go on from."""
+    from sgflux.training.checkpoints.step_files import step_files
+
+    return bool(step_files(output_dir)) if resume == "auto" else resume is not None
 
 
 def _expect_there(path: Path) -> None:

@@ -46,7 +46,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 def _train(config: TrainConfig) -> int:
     check_inputs(config)
-    check_start(config.start, allow_download=config.model.allow_download)
+    check_start(
+        config.start,
+        output_dir=config.run.output_dir,
+        allow_download=config.model.allow_download,
+    )
     check_base(config.model)
     from sgflux.training.log.trackers import check_trackers
 

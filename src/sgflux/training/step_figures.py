@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sgflux.errors import SgfluxError
-from sgflux.training.checkpoints.checkpoint import step_files
+from sgflux.training.checkpoints.step_files import step_files
 
 
 class NotFiniteError(SgfluxError):

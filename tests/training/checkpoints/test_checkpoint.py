@@ -16,9 +16,9 @@ from sgflux.training.checkpoints.checkpoint import (
     AdapterWeights,
     CheckpointError,
     TrainingState,
-    step_files,
 )
 from sgflux.training.checkpoints.run_folder import RunFolder
+from sgflux.training.checkpoints.step_files import step_files
 from tests.helpers.training import equal, training_state, weights
 
 

@@ -17,14 +17,18 @@ from safetensors.torch import load_file, save_file
 
 from sgflux.bases.flux1.load import load_transformer
 from sgflux.bases.flux1.lora_formats import LORA_FORMATS, LoraWeights, read_lora, write_lora
+from sgflux.cli import main
+from sgflux.commands.inputs import check_start
 from sgflux.errors import SgfluxError
 from sgflux.models.adapter import build_model
 from sgflux.models.bundle import load_bundle
 from sgflux.settings.model_source import ModelSource
+from sgflux.settings.start import StartSettings
 from sgflux.training.checkpoints.checkpoint import TrainingState
 from sgflux.training.checkpoints.initial import InitialAdapter, load_initial
 from sgflux.training.run.train import TrainResult, train
 from tests.helpers.adapters import write_adapter
+from tests.helpers.flags import settings_as_flags
 from tests.helpers.flux import make_flux_folder
 from tests.helpers.models import make_config as make_adapter_config
 from tests.helpers.models import random_inputs, random_names
@@ -126,10 +130,32 @@ def test_it_resumes_without_what_it_started_from(
     rest.mkdir()
     shutil.copy(whole.output_dir / "step2.pt", rest)
     shutil.rmtree(source)
-    train(make_config(rest, resume="auto", **changes))
+    again = make_config(rest, resume="auto", **changes)
+    assert main(["train", *settings_as_flags(again.to_json())]) == 0
     states = [TrainingState.load(folder / "step4.pt") for folder in (whole.output_dir, rest)]
     for name, value in states[0].trainable.items():
         assert torch.equal(value, states[1].trainable[name]), name
+
+
+@pytest.mark.parametrize("gone", ["gone", "gone.safetensors"])
+def test_the_command_looks_at_what_a_run_starts_from_unless_it_goes_on(
+    tmp_path: Path, gone: str
+) -> None:
+    init_from, checkpoint = str(tmp_path / gone), tmp_path / "run" / "step2.pt"
+
+    def check(resume: str | None) -> None:
+        start = StartSettings(init_from=init_from, resume=resume)
+        check_start(start, output_dir=checkpoint.parent, allow_download=False)
+
+    for resume in (None, "auto"):  # there is no checkpoint yet
+        with pytest.raises(SgfluxError, match=r"init_from: .*gone"):
+            check(resume)
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    for resume in ("auto", str(checkpoint)):
+        check(resume)
+    with pytest.raises(SgfluxError, match=r"init_from: .*gone"):
+        check(None)
 
 
 @pytest.mark.parametrize(

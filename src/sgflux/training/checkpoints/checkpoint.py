@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ Record = TypeVar("Record")
 
 _FORMAT = 1
 _CHECKSUM = "checksum"
-_STEP_FILE = re.compile(r"step(\d+)\.pt")
 
 
 class CheckpointError(SgfluxError):
@@ -149,16 +147,6 @@ class TrainingState:
 def shallow_dict(record: Any) -> dict[str, Any]:
     """Field -> value without copying tensors, as ``dataclasses.asdict`` would."""
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
-
-
-def step_files(output_dir: Path) -> dict[int, Path]:
-    """Step -> checkpoint of a run, in the order of the steps."""
-    found = {}
-    for path in output_dir.glob("step*.pt"):
-        match = _STEP_FILE.fullmatch(path.name)
-        if match:
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
 
 
 def on_cpu(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sgflux.errors import SgfluxError
-from sgflux.training.checkpoints.checkpoint import step_files
+from sgflux.training.checkpoints.step_files import step_files
 from sgflux.training.log.run_log import LOG_FILE, METRICS_FILE, TENSORBOARD_FOLDER
 
 CONFIG_FILE = "config.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from sgflux.errors import SgfluxError, first_line
-from sgflux.training.checkpoints.checkpoint import step_files
+from sgflux.training.checkpoints.step_files import step_files
 
 _PATIENCE = timedelta(seconds=5)
 
