@@ -14,7 +14,7 @@ from torch import nn
 
 from sgflux.errors import SgfluxError
 from sgflux.training.optimization import Average, learning_rate_factor, make_optimizer
-from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for
+from sgflux.training.randomness import ExampleOrder, derived_seed, generator_for, power_weights
 
 
 def test_the_learning_rate_rises_then_falls_to_its_floor() -> None:
@@ -89,6 +89,18 @@ def test_examples_are_shown_as_often_as_their_weights_ask_for() -> None:
     assert any(sorted(one) != one for one in epochs), "equal examples do not stand together"
     again = ExampleOrder(num_examples=5, seed=3, weights=weights)
     assert again.indices(52, 9) == [row for epoch in epochs[10:13] for row in epoch][2:11]
+
+
+@pytest.mark.parametrize("power", [0.5, 2.0, 500.0, 5000.0, 1e300])
+def test_weights_by_a_power_of_a_count_are_finite_at_every_power(power: float) -> None:
+    """Where they overflowed, the run would end after the encoding, or show the wrong examples."""
+    weights = power_weights([1, 4, 2, 4], power)
+    assert max(weights) == 1
+    assert weights[0] / weights[1] == pytest.approx(0.25**power)
+    assert weights[2] / weights[1] == pytest.approx(0.5**power)
+    order = ExampleOrder(num_examples=4, seed=3, weights=weights)
+    if power > 100:
+        assert sorted(order.indices(0, 8)) == [1] * 4 + [3] * 4
 
 
 def test_seeds_differ_in_every_argument() -> None:

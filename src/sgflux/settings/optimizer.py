@@ -29,7 +29,7 @@ class OptimizerSettings:
     statement_power: NotNegative = 0.0
     """Power of the number of a graph's statements by which its example is shown more often. At 1 a
     graph of four statements is shown four times as often as one of one statement, and at 0 all are
-    shown equally often."""
+    shown equally often. At a large power, only the graphs of the most statements are shown."""
     gradient_accumulation_steps: Count = 1
     """Number of forward passes in an optimizer step."""
     lr: Positive = 1e-4

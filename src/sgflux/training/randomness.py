@@ -41,8 +41,8 @@ class ExampleOrder:
         Args:
             num_examples: N.
             seed: Random seed of the run.
-            weights: Frequencies of the examples in relation to one another, N numbers > 0; None:
-                all are equally frequent.
+            weights: Frequencies of the examples in relation to one another, N numbers >= 0 with a
+                finite sum > 0; None: all are equally frequent.
         """
         self.num_examples = num_examples
         self._seed = seed
@@ -67,6 +67,17 @@ class ExampleOrder:
                 order = order[_resampled(self._weights[order], generator)]
             self._permutation, self._epoch = order.tolist(), epoch
         return self._permutation[place]
+
+
+def power_weights(counts: Sequence[int], power: float) -> list[float]:
+    """The power of each count, in relation to that of the largest one, which is 1.
+
+    Args:
+        counts: Numbers >= 1.
+        power: Power >= 0, however large: what is far below 1 becomes 0.
+    """
+    largest = max(counts)
+    return [(count / largest) ** power for count in counts]
 
 
 def _resampled(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -33,7 +33,7 @@ from sgflux.training.optimization import (
 )
 from sgflux.training.processes.interruption import StopRequest
 from sgflux.training.processes.processes import Processes
-from sgflux.training.randomness import ExampleOrder, generator_for
+from sgflux.training.randomness import ExampleOrder, generator_for, power_weights
 from sgflux.training.terms.loss import TrainingLoss
 
 
@@ -241,4 +241,5 @@ def _example_weights(
     """How often each example is shown in relation to the others; None: all equally often."""
     if not statement_power:
         return None
-    return [max(1, len(one.graph.relationships)) ** statement_power for one in examples]
+    counts = [max(1, len(one.graph.relationships)) for one in examples]
+    return power_weights(counts, statement_power)
