@@ -268,7 +268,10 @@ def test_a_lower_rank_keeps_the_nearest_change_of_every_layer(
     assert "has rank 2; give less" in capsys.readouterr().err
     assert not (tmp_path / "more").exists()
     assert publish(adapter, tmp_path / "o", "--lora-rank", "1", "--evaluation", str(tmp_path)) == 2
-    assert "than lora_rank writes" in capsys.readouterr().err
+    assert "figures of the weights before lora_rank; export with" in capsys.readouterr().err
+    both = ("--half", "--lora-rank", "1", "--evaluation", str(tmp_path))
+    assert publish(adapter, tmp_path / "o", *both) == 2
+    assert "export with half and lora_rank and without eval" in capsys.readouterr().err
 
 
 def test_half_of_a_bundle_without_digests_and_of_a_damaged_one(
@@ -300,3 +303,28 @@ def test_weights_beyond_float16_are_refused(adapter: Path, tmp_path: Path) -> No
     )
     with pytest.raises(SgfluxError, match="in float16"):
         store_in_half(large)
+
+
+@pytest.mark.parametrize(
+    ("scale", "said"),
+    [
+        ("nan", "scale must be a finite number, got nan"),
+        ("inf", "scale must be a finite number, got inf"),
+        ("1e45", "give a smaller scale"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["kohya", "diffusers", "comfyui"])
+def test_a_scale_that_leaves_no_numbers_is_refused(
+    adapter: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    layout: str,
+    scale: str,
+    said: str,
+) -> None:
+    file = tmp_path / "lora.safetensors"
+    lora = ("--format", layout, "--output", str(file))
+    assert main(["export", "--adapter", str(adapter), *lora, "--scale", scale]) == 2
+    assert said in capsys.readouterr().err
+    assert not file.exists()

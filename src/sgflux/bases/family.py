@@ -328,7 +328,7 @@ class LoraLayouts(Protocol):
         """Write a LoRA file, all of it or nothing.
 
         Raises:
-            SgfluxError: if the layout cannot hold these layers.
+            SgfluxError: if the layout cannot hold these layers, or a weight is not finite.
         """
 
     def hub_id(self, base: Mapping[str, Any]) -> str | None:

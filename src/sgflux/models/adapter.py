@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from sgflux.bases.families import described, expect_family, family_of_transformer
 from sgflux.data.boxes import Layout
 from sgflux.errors import SgfluxError
+from sgflux.files.finite import check_finite
 from sgflux.files.tensors import check_shapes, shapes_of
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.conditioning import ConditionedFlux
 from sgflux.models.encoders import make_encoder
-from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphFeatures, NativeGraphEncoder
 from sgflux.models.layout import LayoutPredictor
 from sgflux.models.lora_switch import switched_off

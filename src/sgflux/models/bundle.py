@@ -30,6 +30,7 @@ from torch import Tensor
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError, located
+from sgflux.files.finite import check_finite
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.tensors import read_tensors
 from sgflux.files.writing import unfinished_folder
@@ -48,7 +49,6 @@ from sgflux.models.bundle_folder import (
     read_description,
     standing_folder,
 )
-from sgflux.models.finite import check_finite
 from sgflux.settings.drawing import RecommendedDrawing
 from sgflux.versions import installed_versions
 
@@ -215,7 +215,8 @@ def store_in_half(directory: Path) -> None:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
         weights = {name: value.half() for name, value in read_tensors(path).items()}
-        check_finite(weights, where=f"{path} in float16")
+        beyond = "float16 holds no greater ones; publish the adapter without half"
+        check_finite(weights, where=f"{path} in float16", way_out=beyond)
         path.write_bytes(save(weights, metadata=metadata))
     _write_digests(directory, read_description(directory / CONFIG_FILE))
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sgflux.errors import SgfluxError
+from sgflux.files.finite import check_finite
 from sgflux.files.tensors import module_from_state, read_torch_file
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.cgip_vocabulary import (
@@ -32,7 +33,6 @@ from sgflux.models.cgip_vocabulary import (
     PUBLISHED_SIZES,
     CGIPVocabulary,
 )
-from sgflux.models.finite import check_finite
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.message_passing import masked_mean, prefix_mask
 

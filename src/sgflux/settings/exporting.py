@@ -74,15 +74,17 @@ class ExportConfig:
             of_published = ("evaluation", "license", "half")
             defaults = ("default_steps", "default_graph_scale", "default_stochastic_sampling")
             expect_defaults(self, "without output_dir or push_to_hub", *of_published, *defaults)
+        typed("scale", self.scale, float)
         typed("lora_rank", self.lora_rank, Count | None)
         typed("default_steps", self.default_steps, RecommendedSteps | None)
         typed("default_graph_scale", self.default_graph_scale, RecommendedScale | None)
-        for name in ("half", "lora_rank"):
-            if getattr(self, name) and self.evaluation is not None:
-                raise SgfluxError(
-                    f"evaluation has the figures of other weights than {name} writes; export with "
-                    f"{name} alone, evaluate that folder, and export it again with its evaluation"
-                )
+        changing = " and ".join(name for name in ("half", "lora_rank") if getattr(self, name))
+        if changing and self.evaluation is not None:
+            raise SgfluxError(
+                f"evaluation has the figures of the weights before {changing}; export with "
+                f"{changing} and without evaluation, evaluate that folder, and then export it "
+                "with its own evaluation"
+            )
         if self.format is None:
             expect_defaults(self, "without format and output", "scale")
         if self.push_to_hub is None:

@@ -41,6 +41,7 @@ from sgflux.bases.flux1.original_layout import (
 )
 from sgflux.bases.lora_weights import LoraWeights
 from sgflux.errors import SgfluxError, located
+from sgflux.files.finite import check_finite
 from sgflux.files.tensors import read_tensors
 from sgflux.files.weights_header import read_header
 from sgflux.files.writing import replace_file
@@ -147,7 +148,8 @@ def write_lora(
         header: further entries of the file's header.
 
     Raises:
-        SgfluxError: if the file's name has another ending, or the layout cannot hold these layers.
+        SgfluxError: if the file's name has another ending, the layout cannot hold these layers, or
+            a weight is not finite.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -159,6 +161,8 @@ def write_lora(
         lora = lora.folded() if layout == "comfyui" else lora
         tensors = _fused(lora, layout)
     content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    beyond = "float32 holds no greater ones; give a smaller scale or alpha"
+    check_finite(content, where=path, way_out=beyond)
     entries = {"format": "pt", **_header(lora, layout), **(header or {})}
     replace_file(path, save(content, metadata=entries))
 
