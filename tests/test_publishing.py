@@ -328,3 +328,52 @@ def test_a_scale_that_leaves_no_numbers_is_refused(
     assert main(["export", "--adapter", str(adapter), *lora, "--scale", scale]) == 2
     assert said in capsys.readouterr().err
     assert not file.exists()
+
+
+def test_a_place_that_would_destroy_something_is_refused_before_anything_is_written(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = Path(shutil.copytree(adapter, tmp_path / "own"))
+    old = Path(shutil.copytree(adapter, tmp_path / "old"))
+    new, other = tmp_path / "new", tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").touch()
+    link = tmp_path / "link"
+    link.symlink_to(own)
+    lora = own / "pytorch_lora_weights.safetensors"
+    before = snapshot(tmp_path)
+    file = tmp_path / "lora.safetensors"
+    for output, folder, said in (
+        (old / "lora.safetensors", old, f"is in the folder {old}"),
+        (new / "lora.safetensors", new, f"is in the folder {new}"),
+        (new / "deeper" / "lora.safetensors", new, f"is in the folder {new}"),
+        (file, other, "is no adapter bundle; choose another"),
+        (file, own, "is the adapter itself"),
+        (file, own / "published", f"is in the folder {own}"),
+        (lora, None, "is a file of the adapter itself"),
+        (own / "graph_encoder.safetensors", new, "is a file of the adapter itself"),
+        (link / lora.name, None, "is a file of the adapter itself"),
+    ):
+        flags = ["--format", "kohya", "--output", str(output)]
+        flags += ["--output-dir", str(folder)] if folder is not None else []
+        assert main(["export", "--adapter", str(own), *flags]) == 2
+        assert said in capsys.readouterr().err
+        assert snapshot(tmp_path) == before
+    (old / "inner").mkdir()
+    shutil.move(own, old / "inner" / "own")
+    assert publish(old / "inner" / "own", old) == 2
+    assert f"is in the folder {old}" in capsys.readouterr().err
+
+
+def test_what_cannot_be_published_is_refused_before_the_lora_is_written(
+    adapter: Path, tmp_path: Path
+) -> None:
+    file, results = tmp_path / "lora.safetensors", tmp_path / "results.json"
+    results.write_text(json.dumps(figures(adapter, adapter={"fingerprint": "0" * 64})))
+    lora = ("--format", "kohya", "--output", str(file))
+    assert publish(adapter, tmp_path / "out", *lora, "--evaluation", str(results)) == 2
+    assert list(tmp_path.iterdir()) == [results]
+
+
+def snapshot(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}

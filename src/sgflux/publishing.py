@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from sgflux.bases.lora_weights import reduced
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError, located
+from sgflux.files.leftovers import replace_folder
 from sgflux.files.reading import naming_unreadable, read_json_object
 from sgflux.files.templates import render
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import (
     CARD_FILE,
     check_reducible,
-    expect_place,
     load_bundle,
     read_base,
     read_config,
@@ -33,6 +34,7 @@ from sgflux.models.bundle import (
     reduce_rank,
     store_in_half,
 )
+from sgflux.models.bundle_folder import expect_place
 from sgflux.models.card_data import card_data
 from sgflux.models.hub import push_to_hub
 from sgflux.sampling.loading import adapter_fingerprint
@@ -52,9 +54,71 @@ _ARMS = (
 """Arms of an evaluation in the order of the card, and what they are called there."""
 
 
-def write_published(
+@dataclass(frozen=True, kw_only=True)
+class Publication:
+    """An adapter that was read and checked, as it is to be published.
+
+    Attributes:
+        adapter: Folder of the bundle.
+        card: Text of the model card.
+        pipeline: Text of pipeline.py.
+        half: Whether the weights are rounded to float16.
+        rank: Rank to which the LoRA is reduced; None: it keeps its own.
+        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
+    """
+
+    adapter: Path
+    card: str
+    pipeline: str
+    half: bool
+    rank: int | None
+    drawing: RecommendedDrawing
+
+    def write(self, folder: Path) -> None:
+        """Write the folder that is published, all of it or nothing.
+
+        Args:
+            folder: Folder that is new, empty, or an older adapter, which is replaced.
+
+        Raises:
+            SgfluxError: if the folder holds something else, or the adapter is damaged.
+        """
+        expect_place(folder)
+        with unfinished_folder(folder) as temporary:
+            hidden = shutil.ignore_patterns(".*")
+            shutil.copytree(self.adapter, temporary, ignore=hidden, dirs_exist_ok=True)
+            (temporary / CARD_FILE).write_text(self.card, encoding="utf-8")
+            (temporary / PIPELINE_FILE).write_text(self.pipeline, encoding="utf-8")
+            if self.rank is not None:
+                said = reduced(reduce_rank(temporary, self.rank), self.rank)
+                (temporary / CARD_FILE).write_text(f"{self.card}\n{said}\n", encoding="utf-8")
+            if self.half:
+                store_in_half(temporary)
+            if self.drawing.to_json():
+                recommend_drawing(temporary, self.drawing)
+            replace_folder(temporary, folder)
+
+    def upload(self, repository: str, *, private: bool) -> str:
+        """Upload to the hub what :meth:`write` writes.
+
+        Args:
+            repository: Repository on the hub (user/name).
+            private: Whether the repository is private if it is created.
+
+        Returns:
+            The repository's address.
+
+        Raises:
+            SgfluxError: as :meth:`write`, or if the hub refuses.
+        """
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "adapter"
+            self.write(folder)
+            return push_to_hub(folder, repository, private=private)
+
+
+def prepare(
     adapter: Path,
-    folder: Path,
     *,
     repository: str | None,
     evaluation: Path | None,
@@ -62,12 +126,11 @@ def write_published(
     half: bool = False,
     rank: int | None = None,
     drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
-) -> None:
-    """Write the folder that is published, all of it or nothing.
+) -> Publication:
+    """Read an adapter and check that it can be published, and write nothing.
 
     Args:
         adapter: Folder of the bundle.
-        folder: Folder that is new, empty, or an older adapter, which is replaced.
         repository: Repository on the hub (user/name) as which it is published, where there is one.
         evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
         licence: Licence by the hub's name; None: the card's own.
@@ -76,11 +139,8 @@ def write_published(
         drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
 
     Raises:
-        SgfluxError: if the folder holds something else, or the evaluation is of another adapter.
+        SgfluxError: if it cannot be published so, or the evaluation is of another adapter.
     """
-    if folder.resolve() == adapter.resolve():
-        raise SgfluxError(f"folder {str(folder)!r} is the adapter itself; choose another one")
-    expect_place(folder)
     card = _card(adapter, repository, evaluation, licence)
     config = read_config(adapter)
     if rank is not None:
@@ -96,65 +156,9 @@ def write_published(
         source = source.replace(
             "ADAPTER: str | None = None", f"ADAPTER: str | None = {repository!r}"
         )
-    with unfinished_folder(folder) as temporary:
-        hidden = shutil.ignore_patterns(".*")
-        shutil.copytree(adapter, temporary, ignore=hidden, dirs_exist_ok=True)
-        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        (temporary / PIPELINE_FILE).write_text(source, encoding="utf-8")
-        if rank is not None:
-            card += f"\n{reduced(reduce_rank(temporary, rank), rank)}\n"
-            (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        if half:
-            store_in_half(temporary)
-        if drawing.to_json():
-            recommend_drawing(temporary, drawing)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-
-
-def publish(
-    adapter: Path,
-    repository: str,
-    *,
-    private: bool,
-    evaluation: Path | None,
-    licence: str | None,
-    half: bool = False,
-    rank: int | None = None,
-    drawing: RecommendedDrawing = NOTHING_RECOMMENDED,
-) -> str:
-    """Upload an adapter to the hub as :func:`write_published` writes it.
-
-    Args:
-        adapter: Folder of the bundle.
-        repository: Repository on the hub (user/name).
-        private: Whether the repository is private if it is created.
-        evaluation: Results of ``sgflux eval`` whose figures the card shows, or their folder.
-        licence: Licence by the hub's name; None: the card's own.
-        half: Whether the weights are rounded to float16.
-        rank: Rank to which the LoRA is reduced; None: it keeps its own.
-        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
-
-    Returns:
-        The repository's address.
-
-    Raises:
-        SgfluxError: as :func:`write_published`, or if the hub refuses.
-    """
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "adapter"
-        write_published(
-            adapter,
-            folder,
-            repository=repository,
-            evaluation=evaluation,
-            licence=licence,
-            half=half,
-            rank=rank,
-            drawing=drawing,
-        )
-        return push_to_hub(folder, repository, private=private)
+    return Publication(
+        adapter=adapter, card=card, pipeline=source, half=half, rank=rank, drawing=drawing
+    )
 
 
 def _card(

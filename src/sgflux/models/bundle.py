@@ -46,6 +46,7 @@ from sgflux.models.bundle_folder import (
     BUNDLE_FORMAT,
     CONFIG_FILE,
     LORA_FILE,
+    expect_place,
     read_description,
     standing_folder,
 )
@@ -59,17 +60,6 @@ CARD_FILE = "README.md"
 _FILES = {"lora": LORA_FILE, "conditioner": CONDITIONER_FILE, "encoder": ENCODER_FILE}
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "safetensors")
 """Whose versions are noted, beside sgflux's own in the adapter's settings."""
-
-
-def expect_place(directory: Path) -> None:
-    """Check that a bundle can be written: a folder that is new, empty, or an older bundle.
-
-    Raises:
-        SgfluxError: if the folder holds something else.
-    """
-    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
-    if not is_free and not (directory / CONFIG_FILE).is_file():
-        raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
 
 
 def save_bundle(

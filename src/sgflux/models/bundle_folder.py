@@ -78,6 +78,17 @@ def standing_folder(directory: str | os.PathLike[str]) -> Path:
     return directory if old is None else old
 
 
+def expect_place(directory: Path) -> None:
+    """Check that a bundle can be written: a folder that is new, empty, or an older bundle.
+
+    Raises:
+        SgfluxError: if the folder holds something else.
+    """
+    is_free = not directory.exists() or (directory.is_dir() and not any(directory.iterdir()))
+    if not is_free and not (directory / CONFIG_FILE).is_file():
+        raise SgfluxError(f"{directory} exists and is no adapter bundle; choose another folder")
+
+
 def read_description(path: Path) -> dict[str, Any]:
     """The content of a bundle's :data:`CONFIG_FILE`, of which only the format is checked.
 

@@ -27,8 +27,8 @@ class ExportConfig:
     converter, with alpha in the weights. 'comfyui' is read by ComfyUI alone, with alpha in the
     weights."""
     output: OptionalOutputFile = None
-    """File of weights (.safetensors) to write in the layout of --format. A file that is there is
-    replaced."""
+    """File of weights (.safetensors) to write in the layout of --format, outside of --output-dir. A
+    file that is there is replaced, unless it is in the adapter's folder."""
     scale: float = 1.0
     """Strength of the LoRA in the file of --output, relative to what was trained. It is in the
     weights and so acts in every program that reads the file."""
@@ -64,13 +64,12 @@ class ExportConfig:
         """Check that there is something to do, and that every setting has an effect."""
         if (self.format is None) != (self.output is None):
             raise SgfluxError("format and output belong together: give both or neither")
-        publishes = self.push_to_hub is not None or self.output_dir is not None
-        if self.format is None and not publishes:
+        if self.format is None and not self.publishes:
             raise SgfluxError(
                 "there is nothing to export: give --format and --output, --output-dir, or "
                 "--push-to-hub"
             )
-        if not publishes:
+        if not self.publishes:
             of_published = ("evaluation", "license", "half")
             defaults = ("default_steps", "default_graph_scale", "default_stochastic_sampling")
             expect_defaults(self, "without output_dir or push_to_hub", *of_published, *defaults)
@@ -89,6 +88,11 @@ class ExportConfig:
             expect_defaults(self, "without format and output", "scale")
         if self.push_to_hub is None:
             expect_defaults(self, "without push_to_hub", "private")
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the whole adapter is published."""
+        return self.push_to_hub is not None or self.output_dir is not None
 
     @property
     def drawing(self) -> RecommendedDrawing:
