@@ -103,6 +103,13 @@ class AdapterConfig:
         """The transformer's layers that get a LoRA, by name."""
         return tuple(self.lora_layers)
 
+    @property
+    def blocks_in_words(self) -> str:
+        """The transformer's blocks that the adapter changes."""
+        last, count = self.block_end - 1, self.base["num_layers"]
+        double = f"double blocks {self.block_start} to {last} of {count}"
+        return f"{double}, and all single blocks" if "+single" in self.lora_targets else double
+
     def conditioner(
         self, encoder: GraphEncoder, *, device: torch.device | None = None
     ) -> Conditioner:

@@ -240,7 +240,7 @@ def plan_of(
         warmup_steps=warmup,
         block_start=adapter.block_start,
         block_end=adapter.block_end,
-        num_layers=adapter.base["num_layers"],
+        blocks_in_words=adapter.blocks_in_words,
         image_tokens=image_tokens,
         text_tokens=adapter.max_sequence_length,
         trainable=sum(weight.numel() for weight in weights if weight.requires_grad),

@@ -111,8 +111,12 @@ def test_a_run_can_have_more_lora_layers_than_what_it_starts_from(
         "proj_out",
     }
     assert all(weights[n].abs().max() < 1e-9 for n in added if n.endswith("lora_B.weight"))
-    assert re.search(r"\d+ of the adapter's \d+ LoRA layers are not in", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"\d+ of the adapter's \d+ LoRA layers are not in", said)
     assert result.bundle is not None
+    blocks = "double blocks 0 to 1 of 3, and all single blocks"
+    assert f"adapter:    {blocks}\n" in said
+    assert f"| blocks | {blocks} |\n" in (result.bundle / "README.md").read_text()
     fewer = {"init_from": str(result.bundle), "lora_targets": "image", "max_steps": 1}
     with pytest.raises(SgfluxError, match=r"has lora_targets 'all\+ff\+single', this run 'image'"):
         train(make_config(tmp_path / "fewer", lora_rank=16, **fewer))

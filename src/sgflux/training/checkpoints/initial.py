@@ -316,8 +316,4 @@ def _load_lora(model: GraphLoraModel, lora: LoraWeights, *, name: str) -> list[s
 
 def _layers(model: GraphLoraModel) -> str:
     """The layers of an adapter's LoRA, in words."""
-    config = model.config
-    return (
-        f"lora_targets {config.lora_targets} of double blocks {config.block_start} to "
-        f"{config.block_end - 1}"
-    )
+    return f"lora_targets {model.config.lora_targets} of {model.config.blocks_in_words}"

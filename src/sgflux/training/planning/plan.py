@@ -25,7 +25,7 @@ class RunPlan:
         warmup_steps: Number of these that are warmup.
         block_start: First double block that the adapter changes.
         block_end: One past the last double block that the adapter changes.
-        num_layers: Number of double blocks of the model.
+        blocks_in_words: Blocks that the adapter changes.
         image_tokens: Number of image tokens of a sample; with aspect buckets, of the largest one.
         text_tokens: Number of text tokens of a sample.
         trainable: Number of trained weights.
@@ -42,7 +42,7 @@ class RunPlan:
     warmup_steps: int
     block_start: int
     block_end: int
-    num_layers: int
+    blocks_in_words: str
     image_tokens: int
     text_tokens: int
     trainable: int
@@ -71,8 +71,7 @@ class RunPlan:
             f"{self.examples_per_step} ({epochs:.3g} epochs), {self.warmup_steps} of them warmup",
             f"validation: {validation}",
             f"tokens:     {at_most}{self.image_tokens} image + {self.text_tokens} text per sample",
-            f"adapter:    double blocks {self.block_start} to {self.block_end - 1} "
-            f"of {self.num_layers}",
+            f"adapter:    {self.blocks_in_words}",
             f"weights:    {self.trainable:,} trained of {self.total:,}",
         ]
 
