@@ -122,6 +122,17 @@ def test_a_run_can_have_more_lora_layers_than_what_it_starts_from(
         train(make_config(tmp_path / "fewer", lora_rank=16, **fewer))
 
 
+def test_a_setting_that_is_given_its_default_follows_the_adapter_and_a_line_says_so(
+    make_config: MakeConfig, first: TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"lora_rank": 16, "lora_targets": "all", "dry_run": True}
+    train(make_config(tmp_path / "run", init_from=str(first.bundle), **changes))
+    (line,) = (one for one in capsys.readouterr().out.splitlines() if one.startswith("from "))
+    assert "final, which settings at their defaults follow: " in line
+    assert "lora_targets image" in line
+    assert "lora_rank 3, lora_alpha 6.0" in line
+
+
 def test_it_resumes_without_what_it_started_from(
     make_config: MakeConfig, first: TrainResult, tmp_path: Path
 ) -> None:

@@ -141,8 +141,8 @@ def adopted(
         )
     # The scale, alpha / rank, stays.
     alpha = sizes["lora_alpha"] * rank / own
-    line = f"from {initial.name}: lora_rank {rank}, lora_alpha {alpha:g}"
-    return {"lora_rank": rank, "lora_alpha": alpha}, [line]
+    changed = {"lora_rank": rank, "lora_alpha": alpha}
+    return changed, _followed(initial.name, changed)
 
 
 def as_started(state: TrainingState, sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,8 +217,15 @@ def _with_sizes_of(
                 "start without init_from"
             )
         changed[setting] = value
+    return changed, _followed(name, changed)
+
+
+def _followed(name: str, changed: Mapping[str, Any]) -> list[str]:
+    """Say which settings an adapter decides; one that is given its default is among them."""
+    if not changed:
+        return []
     said = ", ".join(f"{setting} {value}" for setting, value in changed.items())
-    return changed, [f"from {name}: {said}"] if changed else []
+    return [f"from {name}, which settings at their defaults follow: {said}"]
 
 
 def _has_more_layers(own: LoraTargets, theirs: LoraTargets) -> bool:
