@@ -7,6 +7,7 @@ would not load in diffusers.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from sgflux.cli import main
 from sgflux.data.seen_rows import SEEN_FILE
 from sgflux.errors import SgfluxError
 from sgflux.models.bundle import load_bundle, lora_of, save_bundle, store_in_half
+from sgflux.models.bundle_folder import find_bundle
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.loading import adapter_fingerprint
@@ -272,6 +274,75 @@ def test_a_lower_rank_keeps_the_nearest_change_of_every_layer(
     both = ("--half", "--lora-rank", "1", "--evaluation", str(tmp_path))
     assert publish(adapter, tmp_path / "o", *both) == 2
     assert "export with half and lora_rank and without eval" in capsys.readouterr().err
+
+
+def test_the_card_of_a_reduced_lora_has_its_rank_in_the_table_and_says_so_below(
+    adapter: Path, tmp_path: Path
+) -> None:
+    """With the bundled adapter's card, which is made of the template."""
+    whole = Path(shutil.copytree(adapter, tmp_path / "whole"))
+    bundled = find_bundle("tiny", allow_download=False)
+    shutil.copy(bundled / "README.md", whole / "README.md")
+    assert publish(whole, tmp_path / "low", "--lora-rank", "2") == 0
+    assert publish(tmp_path / "low", tmp_path / "lower", "--lora-rank", "1") == 0
+    low, lower = (ModelCard.load(tmp_path / name / "README.md").text for name in ("low", "lower"))
+    assert "\n| LoRA | rank 2, alpha 2, targets " in low
+    assert "\n| LoRA | rank 1, alpha 1, targets " in lower
+    (row,) = re.findall(r"\| weights \|.*", (bundled / "README.md").read_text())
+    first, second = "from rank 4 to rank 2 after", "from rank 2 to rank 1 after"
+    for text, said in ((low, [first]), (lower, [first, second])):
+        assert text.count("| LoRA |") == 1
+        assert row in text
+        places = [text.index(place) for place in (row, *said, "those of before that", "\n## ")]
+        assert places == sorted(places)
+        assert text.count("Its LoRA was reduced") == len(said)
+        assert text.count("those of before that") == 1
+
+
+def test_figures_of_other_weights_are_left_out(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, judged = tmp_path / "results.json", tmp_path / "judged"
+    file.write_text(json.dumps(figures(adapter)))
+    assert publish(adapter, judged, "--evaluation", str(file)) == 0
+    capsys.readouterr()
+    for name, flags in (("half", ["--half"]), ("low", ["--lora-rank", "2"])):
+        assert publish(judged, tmp_path / name, *flags) == 0
+        assert "judged figures of the model card are left out" in capsys.readouterr().out
+        card = ModelCard.load(tmp_path / name / "README.md")
+        assert not {"model-index", "model_name"} & set(card.data.to_dict())
+        assert "## Judged pictures" not in card.text
+        assert "94.3 %" not in card.text
+        assert "# Adapter" in card.text
+        assert "## In diffusers" in card.text
+    assert publish(judged, tmp_path / "same", "--license", "mit") == 0
+    assert "left out" not in capsys.readouterr().out
+    card = ModelCard.load(tmp_path / "same" / "README.md")
+    assert card.data.eval_results[0].metric_value == 94.3
+    assert "94.3 %" in card.text
+
+
+def test_a_published_adapter_is_published_again_with_each_section_once(
+    adapter: Path, tmp_path: Path
+) -> None:
+    results = figures(adapter)
+    for name in ("first", "again", "other"):
+        if name == "other":
+            results["arms"]["graph"]["relation_accuracy"]["macro"] = 0.5
+        source = {"first": adapter, "again": tmp_path / "first", "other": tmp_path / "again"}[name]
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        flags = ("--evaluation", str(tmp_path / "results.json"))
+        assert publish(source, tmp_path / name, *flags) == 0
+    first, again, other = (
+        ModelCard.load(tmp_path / name / "README.md").text for name in ("first", "again", "other")
+    )
+    assert first.count("## In diffusers") == first.count("## Judged pictures") == 1
+    assert again == first
+    assert other == first.replace("94.3 %", "50.0 %")
+    assert publish(tmp_path / "other", tmp_path / "plain") == 0
+    plain = ModelCard.load(tmp_path / "plain" / "README.md").text
+    assert plain.count("## In diffusers") == plain.count("## Judged pictures") == 1
+    assert sorted(plain.split()) == sorted(other.split())
 
 
 def test_half_of_a_bundle_without_digests_and_of_a_damaged_one(

@@ -59,7 +59,9 @@ def export_lora(
         f"{_READERS[layout]}. It holds the LoRA alone: without the graph conditioner "
         "beside it, a program draws no graph"
     )
-    return said if rank is None else f"{said}. {reduced(kept, rank)}"
+    if rank is None:
+        return said
+    return f"{said}. {reduced(kept, before=config.lora_rank, after=rank)}"
 
 
 _READERS = {

@@ -16,7 +16,6 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard
 
-from sgflux.bases.lora_weights import reduced
 from sgflux.bases.name import BaseName
 from sgflux.caveats import caveats
 from sgflux.errors import SgfluxError, located
@@ -36,6 +35,7 @@ from sgflux.models.bundle import (
 )
 from sgflux.models.bundle_folder import expect_place
 from sgflux.models.card_data import card_data
+from sgflux.models.card_text import with_reduction, without_section
 from sgflux.models.hub import push_to_hub
 from sgflux.sampling.loading import adapter_fingerprint
 from sgflux.settings.drawing import NOTHING_RECOMMENDED, RecommendedDrawing
@@ -61,6 +61,8 @@ class Publication:
     Attributes:
         adapter: Folder of the bundle.
         card: Text of the model card.
+        lost_figures: Whether judged figures of the card were left out, since they are of the
+            weights before they are rounded or reduced.
         pipeline: Text of pipeline.py.
         half: Whether the weights are rounded to float16.
         rank: Rank to which the LoRA is reduced; None: it keeps its own.
@@ -69,6 +71,7 @@ class Publication:
 
     adapter: Path
     card: str
+    lost_figures: bool
     pipeline: str
     half: bool
     rank: int | None
@@ -90,8 +93,9 @@ class Publication:
             (temporary / CARD_FILE).write_text(self.card, encoding="utf-8")
             (temporary / PIPELINE_FILE).write_text(self.pipeline, encoding="utf-8")
             if self.rank is not None:
-                said = reduced(reduce_rank(temporary, self.rank), self.rank)
-                (temporary / CARD_FILE).write_text(f"{self.card}\n{said}\n", encoding="utf-8")
+                said = reduce_rank(temporary, self.rank)
+                card = with_reduction(self.card, self.rank, said)
+                (temporary / CARD_FILE).write_text(card, encoding="utf-8")
             if self.half:
                 store_in_half(temporary)
             if self.drawing.to_json():
@@ -141,7 +145,9 @@ def prepare(
     Raises:
         SgfluxError: if it cannot be published so, or the evaluation is of another adapter.
     """
-    card = _card(adapter, repository, evaluation, licence)
+    card = _read_card(adapter)
+    lost_figures = (half or rank is not None) and _drop_figures(card)
+    _complete(card, adapter, repository, evaluation, licence)
     config = read_config(adapter)
     if rank is not None:
         check_reducible(adapter, config, rank)
@@ -157,16 +163,34 @@ def prepare(
             "ADAPTER: str | None = None", f"ADAPTER: str | None = {repository!r}"
         )
     return Publication(
-        adapter=adapter, card=card, pipeline=source, half=half, rank=rank, drawing=drawing
+        adapter=adapter,
+        card=f"---\n{card.data.to_yaml()}\n---\n{card.text}",
+        lost_figures=lost_figures,
+        pipeline=source,
+        half=half,
+        rank=rank,
+        drawing=drawing,
     )
 
 
-def _card(
-    adapter: Path, repository: str | None, evaluation: Path | None, licence: str | None
-) -> str:
+def _read_card(adapter: Path) -> Any:
     path = adapter / CARD_FILE
     with naming_unreadable(path, ValueError):
-        card: Any = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+        return ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True)
+
+
+def _drop_figures(card: Any) -> bool:
+    """Take the judged figures out of a card; returns whether there were any."""
+    text = without_section(card.text, "Judged pictures")
+    had_figures = text != card.text or card.data.get("eval_results") is not None
+    card.text, card.data.eval_results, card.data.model_name = text, None, None
+    return had_figures
+
+
+def _complete(
+    card: Any, adapter: Path, repository: str | None, evaluation: Path | None, licence: str | None
+) -> None:
+    """Put into a card what the hub shows, how diffusers draws, and an evaluation's figures."""
     base = read_base(adapter) or BaseName(name="", model_id=None)
     for name, value in card_data(base).to_dict().items():
         if card.data.get(name) is None:  # cards of earlier versions have less
@@ -181,13 +205,13 @@ def _card(
         where=repr(repository or "."),
         is_on_the_hub=repository is not None,
     )
-    card.text = f"{card.text.rstrip()}\n\n{in_diffusers}"
+    card.text = f"{without_section(card.text, 'In diffusers').rstrip()}\n\n{in_diffusers}"
     if evaluation is not None:
         results = _results_of(evaluation, adapter)
+        _drop_figures(card)
         card.data.model_name = (repository or adapter.resolve().name).rpartition("/")[2]
         card.data.eval_results = list(eval_results(results))
-        card.text += "\n" + judged(results)
-    return f"---\n{card.data.to_yaml()}\n---\n{card.text}"
+        card.text = f"{card.text.rstrip()}\n\n{judged(results)}"
 
 
 def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:

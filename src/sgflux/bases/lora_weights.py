@@ -167,11 +167,12 @@ class LoraWeights:
         return LoraWeights(weights=weights, alphas=dict(alphas))
 
 
-def reduced(kept: Mapping[str, float], rank: int) -> str:
-    """What :meth:`LoraWeights.at_rank` kept, in a sentence."""
+def reduced(kept: Mapping[str, float], *, before: int, after: int) -> str:
+    """What :meth:`LoraWeights.at_rank` kept, in a sentence with the rank before and after."""
     worst = min(kept, key=kept.__getitem__)
     mean = sum(kept.values()) / len(kept)
     return (
-        f"Its LoRA was reduced to rank {rank} after training, which keeps {100 * mean:.1f} % of "
-        f"a layer's squared change on average, and {100 * kept[worst]:.1f} % at worst ({worst})."
+        f"Its LoRA was reduced from rank {before} to rank {after} after training, which keeps "
+        f"{100 * mean:.1f} % of a layer's squared change on average, and {100 * kept[worst]:.1f} % "
+        f"at worst ({worst})."
     )

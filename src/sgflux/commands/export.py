@@ -46,6 +46,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
                     rank=config.lora_rank,
                 )
             )
+        if publication is not None and publication.lost_figures:
+            print(
+                "The judged figures of the model card are left out, since they are of the weights "
+                "before this export; evaluate what is written, and export it with that evaluation"
+            )
         if publication is not None and folder is not None:
             publication.write(folder)
             print(f"{folder}: the whole adapter as it is published, with pipeline.py")

@@ -27,7 +27,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sgflux.bases.lora_weights import LoraWeights
+from sgflux.bases.lora_weights import LoraWeights, reduced
 from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError, located
 from sgflux.files.finite import check_finite
@@ -156,7 +156,7 @@ def load_bundle(directory: str | os.PathLike[str]) -> tuple[AdapterConfig, dict[
     return config, state
 
 
-def reduce_rank(directory: Path, rank: int) -> dict[str, float]:
+def reduce_rank(directory: Path, rank: int) -> str:
     """Reduce the rank of a bundle's LoRA, in its files.
 
     Args:
@@ -164,7 +164,7 @@ def reduce_rank(directory: Path, rank: int) -> dict[str, float]:
         rank: New rank, which becomes alpha as well.
 
     Returns:
-        See :meth:`~sgflux.bases.lora_weights.LoraWeights.at_rank`.
+        A sentence on what was kept, see :func:`~sgflux.bases.lora_weights.reduced`.
 
     Raises:
         SgfluxError: if the bundle is damaged.
@@ -179,7 +179,7 @@ def reduce_rank(directory: Path, rank: int) -> dict[str, float]:
     _write_digests(directory, description)
     if is_half:
         store_in_half(directory)
-    return kept
+    return reduced(kept, before=config.lora_rank, after=rank)
 
 
 def check_reducible(directory: Path, config: AdapterConfig, rank: int) -> None:
