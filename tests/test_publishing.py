@@ -436,6 +436,15 @@ def test_a_place_that_would_destroy_something_is_refused_before_anything_is_writ
     assert f"is in the folder {old}" in capsys.readouterr().err
 
 
+def test_a_link_to_a_folder_stays_a_link(adapter: Path, tmp_path: Path) -> None:
+    shutil.copytree(adapter, tmp_path / "real")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert publish(adapter, tmp_path / "link") == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "pipeline.py").is_file()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_what_cannot_be_published_is_refused_before_the_lora_is_written(
     adapter: Path, tmp_path: Path
 ) -> None:

@@ -87,7 +87,8 @@ class Publication:
             SgfluxError: if the folder holds something else, or the adapter is damaged.
         """
         expect_place(folder)
-        with unfinished_folder(folder) as temporary:
+        target = folder.resolve()  # where a link leads
+        with unfinished_folder(target) as temporary:
             hidden = shutil.ignore_patterns(".*")
             shutil.copytree(self.adapter, temporary, ignore=hidden, dirs_exist_ok=True)
             (temporary / CARD_FILE).write_text(self.card, encoding="utf-8")
@@ -100,7 +101,7 @@ class Publication:
                 store_in_half(temporary)
             if self.drawing.to_json():
                 recommend_drawing(temporary, self.drawing)
-            replace_folder(temporary, folder)
+            replace_folder(temporary, target)
 
     def upload(self, repository: str, *, private: bool) -> str:
         """Upload to the hub what :meth:`write` writes.
