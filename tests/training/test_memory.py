@@ -348,6 +348,9 @@ def test_what_does_not_work_together_is_refused(
 def test_offloading_to_the_memory_that_is_computed_in_is_refused(
     tmp_path: Path, make_config: MakeConfig
 ) -> None:
-    config = make_config(tmp_path / "run", offload_blocks=True, gradient_checkpointing=True)
-    with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):
-        train(config)
+    """Before anything is encoded, so a dry run refuses it as well."""
+    settings: dict[str, Any] = {"offload_blocks": True, "gradient_checkpointing": True}
+    for dry in (True, False):
+        with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):
+            train(make_config(tmp_path / "run", dry_run=dry, **settings))
+    assert not (tmp_path / "run").exists()

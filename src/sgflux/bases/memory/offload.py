@@ -66,7 +66,7 @@ class BlockOffload:
         """
         self.blocks = tuple(blocks)
         self._device = torch.device(device)
-        _check_gain(self._device, folder)
+        check_gain(self._device, folder)
         self._folder = None if folder is None else _own_folder(folder)
         self._files: dict[nn.Module, Path] = {}
         for number, block in enumerate(self.blocks):
@@ -126,7 +126,7 @@ def offload_for_sampling(
         SgfluxError: as :class:`BlockOffload`.
     """
     device = torch.device(device)
-    _check_gain(device, folder)
+    check_gain(device, folder)
     own = None if folder is None else _own_folder(folder)
     transformer.enable_group_offload(
         onload_device=device,
@@ -142,7 +142,16 @@ def _weights(block: nn.Module) -> list[tuple[str, Tensor]]:
     return [*block.named_parameters(), *block.named_buffers()]
 
 
-def _check_gain(device: torch.device, folder: Path | None) -> None:
+def check_gain(device: torch.device, folder: Path | None) -> None:
+    """Check that weights that are moved away are not in the memory that is computed in.
+
+    Args:
+        device: Device that computes.
+        folder: Folder for the weights; None: they are kept in the CPU's memory.
+
+    Raises:
+        SgfluxError: if they would be.
+    """
     if device.type == "cpu" and folder is None:
         raise SgfluxError(
             "offload_blocks has no effect on the CPU, whose memory the weights would be moved to; "

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sgflux.bases.families import family_of
+from sgflux.bases.memory.offload import check_gain
 from sgflux.bases.memory.quantization import check_libraries
 from sgflux.errors import SgfluxError
 from sgflux.files.writing import expect_room, free_bytes, readable_size
 from sgflux.preflight.data import check_names, check_pictures
 from sgflux.settings.data import DataSettings
-from sgflux.settings.memory import Quantization
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
 from sgflux.settings.run import RunSettings
@@ -39,7 +40,7 @@ def check_inputs(
     pictures: PictureSettings,
     max_sequence_length: int | None,
     processes: Processes,
-    quantize: Quantization = "none",
+    memory: MemorySettings | None = None,
     needs_transformer: bool = True,
     sample_names: Sequence[str] = (),
     sample_file: Path | None = None,
@@ -56,7 +57,7 @@ def check_inputs(
         pictures: Settings of the pictures.
         max_sequence_length: Text tokens of a prompt; None: as many as the tokenizer allows.
         processes: Processes of the run.
-        quantize: Rounding of the base's matrices.
+        memory: Ways to need less memory; None: there are none.
         needs_transformer: Whether the transformer's files are needed, too.
         sample_names: Names and statements of the graphs that are drawn during the training.
         sample_file: File of these graphs, for the message.
@@ -71,7 +72,10 @@ def check_inputs(
     problems: list[str] = []
     if processes.is_main:
         try:
-            check_libraries(quantize=quantize)
+            if memory is not None:
+                check_libraries(quantize=memory.quantize)
+                if memory.offload_blocks:
+                    check_gain(processes.device, memory.offload_folder)
             report = family_of(model).check(model, needs_transformer=needs_transformer)
             lines += report.lines
             if report.unreadable is not None and names:

@@ -169,7 +169,7 @@ def _train(
             pictures=config.pictures,
             max_sequence_length=config.conditions.max_sequence_length,
             processes=processes,
-            quantize=config.memory.quantize,
+            memory=config.memory,
             sample_names=names_of(graphs, config.encoder),
             sample_file=config.samples.sample_graphs,
         )
