@@ -205,15 +205,17 @@ def estimate(
         batch: Number of examples of the step.
         text_tokens: Number of text tokens of an example.
     """
+    image_tokens = (size // 16) ** 2
     shape = Shape(
         inner_dim=3072,
         blocks=57,
         first_adapted=FULL.block_start,
-        tokens=(size // 16) ** 2 + text_tokens,
+        tokens=image_tokens + text_tokens,
         batch_size=batch,
         examples_per_step=batch,
         bytes_per_number=2,
         checkpoint_every=mode.recompute_every,
+        lora_numbers=model.config.lora_numbers(image_tokens=image_tokens, text_tokens=text_tokens),
     )
     weights = list(model.parameters())
     trained = sum(weight.numel() for weight in weights if weight.requires_grad)

@@ -290,6 +290,9 @@ class Patches:
         names = [f"blocks.{index}.{part}" for index in blocks for part in ("query", "value")]
         return dict.fromkeys(names, (base["inner_dim"], base["inner_dim"]))
 
+    def tokens_of(self, layer: str, *, image: int, text: int) -> int:
+        return image + text
+
     def read_lora(self, path: Any) -> LoraWeights:
         weights = {name.partition(".")[2]: value for name, value in load_file(path).items()}
         return LoraWeights.with_alpha(weights, next(iter(weights.values())).shape[0])

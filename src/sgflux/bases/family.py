@@ -310,6 +310,15 @@ class LoraLayouts(Protocol):
             targets: Value of :attr:`~sgflux.settings.adapter.AdapterSettings.lora_targets`.
         """
 
+    def tokens_of(self, layer: str, *, image: int, text: int) -> int:
+        """Number of an example's tokens that a layer with a LoRA sees.
+
+        Args:
+            layer: Name of the layer.
+            image: Number of image tokens.
+            text: Number of text tokens.
+        """
+
     def read_lora(self, path: str | os.PathLike[str]) -> LoraWeights:
         """Read a LoRA file in any layout that is known for the family.
 

@@ -103,6 +103,22 @@ class AdapterConfig:
         """The transformer's layers that get a LoRA, by name."""
         return tuple(self.lora_layers)
 
+    def lora_numbers(self, *, image_tokens: int, text_tokens: int) -> int:
+        """Numbers that the LoRA layers keep of an example for the backward pass.
+
+        Each keeps its input and the product of that with its first matrix. The frozen layer alone
+        would keep neither.
+
+        Args:
+            image_tokens: Number of image tokens.
+            text_tokens: Number of text tokens.
+        """
+        return sum(
+            self.family.tokens_of(layer, image=image_tokens, text=text_tokens)
+            * (inputs + self.lora_rank)
+            for layer, (inputs, _) in self.lora_layers.items()
+        )
+
     @property
     def blocks_in_words(self) -> str:
         """The transformer's blocks that the adapter changes."""

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import save_file
 
 from sgflux.errors import SgfluxError
+from sgflux.models.adapter import build_model
 from sgflux.sampling import SceneGraphFluxPipeline
+from sgflux.settings.adapter import LoraTargets
 from sgflux.training.planning.estimate import (
     Shape,
     activation_bytes,
@@ -21,6 +24,9 @@ from sgflux.training.planning.estimate import (
     operations_per_example,
 )
 from sgflux.training.run.train import train
+from tests.helpers.flux import make_transformer as make_plain_transformer
+from tests.helpers.models import GRAPHS, random_inputs, random_names
+from tests.helpers.models import make_config as make_adapter_config
 from tests.helpers.original_layout import make_transformer, original_state
 from tests.helpers.training import MakeConfig
 
@@ -54,6 +60,56 @@ def test_recomputing_costs_forwards_and_saves_memory() -> None:
     forward = 24 * 3072**2 * 384 + 4 * 3072 * 384**2
     assert costs[2] - costs[0] == 50 * forward
     assert costs[1] - costs[0] == 25 * forward
+
+
+def kept_by(targets: LoraTargets) -> tuple[int, int]:
+    """Bytes that small components in bf16 keep for the backward pass: measured, and estimated."""
+    transformer = make_plain_transformer().to(torch.bfloat16)
+    config = make_adapter_config(transformer, lora_targets=targets)
+    model = build_model(transformer=transformer, config=config, name_features=random_names())
+    inputs = random_inputs()
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, torch.autocast("cpu", dtype=torch.bfloat16):
+        model(GRAPHS, inputs)
+    (batch, image), text = inputs.hidden_states.shape[:2], inputs.encoder_hidden_states.shape[1]
+    shape = Shape(
+        inner_dim=transformer.inner_dim,
+        blocks=len(model.flux.network.blocks),
+        first_adapted=config.block_start,
+        tokens=image + text,
+        batch_size=batch,
+        examples_per_step=batch,
+        bytes_per_number=2,
+        checkpoint_every=0,
+        lora_numbers=config.lora_numbers(image_tokens=image, text_tokens=text),
+    )
+    return sum(storage.nbytes() for storage in kept.values()), activation_bytes(shape)
+
+
+def test_what_lora_layers_keep_is_counted() -> None:
+    """Where it is not, an adapter of the single blocks needs more memory than the plan says."""
+    targets: tuple[LoraTargets, ...] = ("all", "all+ff", "all+ff+single")
+    (all_, ff, single) = (kept_by(target) for target in targets)
+    for fewer, more in ((all_, ff), (ff, single)):
+        measured, estimated = (more[place] - fewer[place] for place in (0, 1))
+        assert estimated == pytest.approx(measured, rel=0.1)
+
+
+def test_a_recomputed_block_keeps_no_inputs_of_lora_layers() -> None:
+    lora = 10**9
+    for every, share in ((0, 50), (1, 1), (2, 26)):
+        shape = dataclasses.replace(FLUX, checkpoint_every=every)
+        more = activation_bytes(dataclasses.replace(shape, lora_numbers=lora))
+        assert more - activation_bytes(shape) == pytest.approx(2 * 2 * lora * share / 50)
 
 
 def test_a_teacher_costs_a_forward_pass() -> None:

@@ -13,6 +13,7 @@ from sgflux.bases.flux1.lora_formats import (
     lora_header,
     lora_layers,
     read_lora,
+    tokens_of,
     write_lora,
 )
 from sgflux.bases.flux1.network import FluxNetwork
@@ -36,6 +37,7 @@ class Flux1:
     outline = staticmethod(outline)
 
     lora_layers = staticmethod(lora_layers)
+    tokens_of = staticmethod(tokens_of)
     lora_header = staticmethod(lora_header)
     read_lora = staticmethod(read_lora)
     write_lora = staticmethod(write_lora)

@@ -107,6 +107,13 @@ def lora_layers(
     }
 
 
+def tokens_of(layer: str, *, image: int, text: int) -> int:
+    """See :class:`~sgflux.bases.family.LoraLayouts`; single blocks see both streams as one."""
+    if layer.startswith("single_"):
+        return image + text
+    return text if layer.rpartition(".attn.")[2] in TEXT_PROJECTIONS else image
+
+
 def lora_header(base: Mapping[str, Any]) -> dict[str, str]:
     """See :class:`~sgflux.bases.family.LoraLayouts`; as sd-scripts and ModelSpec have it."""
     kind = "flux-1"

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _KEPT_PER_TOKEN = 13
-"""Inner widths kept for the backward pass, a token of a block. Counted on small components in
-float32 on a CPU: 12.1 in a double block, 11.1 in a single one, about 17 in an adapted one. FLUX.1
-in bf16 at 512 by 512 pixels kept 13.5 on an H200. Other attention kernels keep something else."""
+"""Inner widths kept for the backward pass, a token of a block, beside what LoRA layers keep.
+Counted on small components in float32 on a CPU: 12.1 in a double block, 11.1 in a single one, about
+17 in an adapted one. FLUX.1 in bf16 at 512 by 512 pixels kept 13.5 on an H200, of which 0.5 are
+what the LoRA of six double blocks keeps. Other attention kernels keep something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Shape:
         examples_per_step: Number of examples over all processes and accumulated forward passes.
         bytes_per_number: Bytes of a number of the base's weights and of the arithmetic, 2 or 4.
         checkpoint_every: Every how many blocks one is recomputed in the backward pass; 0: none.
+        lora_numbers: Numbers that the LoRA layers keep of an example for the backward pass.
         teacher_passes: Number of further forward passes of the base, without gradient, as a
             teacher.
     """
@@ -38,6 +40,7 @@ class Shape:
     examples_per_step: int
     bytes_per_number: int
     checkpoint_every: int
+    lora_numbers: int = 0
     teacher_passes: float = 0
 
     @property
@@ -68,13 +71,15 @@ def operations_per_example(shape: Shape) -> float:
 
 def activation_bytes(shape: Shape) -> int:
     """What one forward pass keeps for its backward pass, roughly."""
-    block = shape.batch_size * shape.tokens * shape.inner_dim * shape.bytes_per_number
+    number = shape.batch_size * shape.bytes_per_number
+    block = number * shape.tokens * shape.inner_dim
     through = shape.trained_through
+    kept = through * block * _KEPT_PER_TOKEN + number * shape.lora_numbers
     if not shape.checkpoint_every:
-        return through * block * _KEPT_PER_TOKEN
+        return kept
     recomputed = -(-through // shape.checkpoint_every)
     # Of a recomputed block its input stays, and one of them at a time is whole again.
-    return (through - recomputed + 1) * block * _KEPT_PER_TOKEN + recomputed * block
+    return kept * (through - recomputed + 1) // through + recomputed * block
 
 
 def estimate_lines(

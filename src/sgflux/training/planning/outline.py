@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from sgflux.bases.family import Outline
 from sgflux.bases.memory.offload import offloadable
 from sgflux.bases.memory.quantization import BITS, quantizable
 from sgflux.bases.weight_files import numbers_in_file
+from sgflux.models.adapter_config import AdapterConfig
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.optimizer import OptimizerSettings
 from sgflux.training.planning.estimate import Shape, estimate_lines
@@ -28,7 +28,7 @@ def cost_lines(
     memory: MemorySettings,
     dtype: str,
     recompute_every: int,
-    lora_modules: Sequence[str],
+    adapter: AdapterConfig,
     training_adapter: Path | None,
     teacher_passes: float,
     device: torch.device,
@@ -44,7 +44,7 @@ def cost_lines(
         memory: Ways to need less memory.
         dtype: Precision of the base, "fp32" or "bf16".
         recompute_every: Every n-th block is recomputed in the backward pass; 0: none.
-        lora_modules: Layers with a LoRA.
+        adapter: Description of the adapter.
         training_adapter: File of the training adapter, if there is one.
         teacher_passes: Number of further forward passes of the base in each step.
         device: Device of the training.
@@ -62,13 +62,16 @@ def cost_lines(
         examples_per_step=plan.examples_per_step,
         bytes_per_number=width,
         checkpoint_every=recompute_every,
+        lora_numbers=adapter.lora_numbers(
+            image_tokens=plan.image_tokens, text_tokens=plan.text_tokens
+        ),
         teacher_passes=teacher_passes,
     )
     base_bytes = width * (plan.total - plan.trainable)
     if training_adapter is not None:
         base_bytes += width * numbers_in_file(training_adapter)
     if memory.quantize != "none":
-        layers = quantizable(base.transformer, keep=frozenset(lora_modules))
+        layers = quantizable(base.transformer, keep=frozenset(adapter.lora_modules))
         rounded = sum(layer.weight.numel() for _, layer in layers)
         base_bytes -= round(rounded * (width - BITS[memory.quantize] / 8))
     offloaded = 0

@@ -72,7 +72,7 @@ def outline(
         memory=config.memory,
         dtype=config.compute.dtype,
         recompute_every=config.blocks.recompute_every,
-        lora_modules=model.config.lora_modules,
+        adapter=model.config,
         training_adapter=splits.training_adapter,
         teacher_passes=sum(need.teacher_passes for need in splits.needs),
         device=processes.device,
