@@ -483,7 +483,7 @@ class Ours:
                 warmup_steps=warmup,
                 block_start=task.block_start,
                 block_end=task.block_end,
-                num_layers=transformer.config.num_layers,
+                blocks_in_words=self.adapter.blocks_in_words,
                 image_tokens=task.image_tokens,
                 text_tokens=task.text_tokens,
                 trainable=1,
