@@ -435,7 +435,7 @@ def test_measured_memory_stands_beside_its_estimate() -> None:
         }
     )
     text = gpu_tables.memory_region(content)
-    assert "| 512², batch 1 | 27.2 | 27.3 | +0.4 % |" in text
+    assert "| 512², batch 1 | 27.4 | 27.3 | -0.3 % |" in text
     assert "| 512², batch 23 |" in text
     plain = next(line for line in text.splitlines() if line.startswith("| plain"))
     assert plain.split("|")[5:8] == [" not measured ", " 27.3 ", " not measured "]
