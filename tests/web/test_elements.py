@@ -98,6 +98,7 @@ def test_every_setting_is_kept_and_shown_again(tmp_path: Path) -> None:
         "model_id": "some/base",
         "steps": 50,
         "graph_scale": 2.5,
+        "stochastic_sampling": True,
         "seed": 7,
         "prompt": "a dog",
         "any_word": True,
@@ -109,6 +110,7 @@ def test_every_setting_is_kept_and_shown_again(tmp_path: Path) -> None:
     order = other.order(ABOVE)
     assert (order.adapter, order.model_id, order.prompt) == (None, "some/base", "a dog")
     assert (order.steps, order.graph_scale, order.seed) == (50, 2.5, 7)
+    assert order.stochastic_sampling is True
     assert other._any_word.value
     assert other._steps._props["max"] >= 50, "a browser draws no slider beyond its end"
     again = drawing_card(tmp_path)
@@ -121,11 +123,14 @@ def test_a_kept_number_of_steps_is_not_moved_by_its_adapter(tmp_path: Path) -> N
     folder = tmp_path / "final"
     folder.mkdir()
     shutil.copy(find_bundle("tiny", allow_download=False) / CONFIG_FILE, folder)
-    recommend_drawing(folder, RecommendedDrawing(steps=40, graph_scale=1.5))
+    recommended = RecommendedDrawing(steps=40, graph_scale=1.5, stochastic_sampling=False)
+    recommend_drawing(folder, recommended)
     card = drawing_card(tmp_path)
     first = card.values()
+    assert first["stochastic_sampling"] is True, "as the bundled adapter recommends"
     card.show({"adapter": folder.as_posix()})
     assert (card.values()["steps"], card.values()["graph_scale"]) == (40, 1.5)
+    assert card.values()["stochastic_sampling"] is False
     again = drawing_card(tmp_path)
     again.show({**first, "adapter": folder.as_posix()})
     assert again.values()["steps"] == first["steps"] != 40
