@@ -66,7 +66,7 @@ class Publication:
         pipeline: Text of pipeline.py.
         half: Whether the weights are rounded to float16.
         rank: Rank to which the LoRA is reduced; None: it keeps its own.
-        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
+        drawing: Recommended drawing; what is None stays as the adapter has it.
     """
 
     adapter: Path
@@ -141,7 +141,7 @@ def prepare(
         licence: Licence by the hub's name; None: the card's own.
         half: Whether the weights are rounded to float16.
         rank: Rank to which the LoRA is reduced; None: it keeps its own.
-        drawing: Recommended steps and graph scale; what is None stays as the adapter has it.
+        drawing: Recommended drawing; what is None stays as the adapter has it.
 
     Raises:
         SgfluxError: if it cannot be published so, or the evaluation is of another adapter.

@@ -46,15 +46,17 @@ def run(command: Command, arguments: Sequence[str]) -> int:
                     rank=config.lora_rank,
                 )
             )
-        if publication is not None and publication.lost_figures:
+        if publication is None:
+            return 0
+        if publication.lost_figures:
             print(
                 "The judged figures of the model card are left out, since they are of the weights "
                 "before this export; evaluate what is written, and export it with that evaluation"
             )
-        if publication is not None and folder is not None:
+        if folder is not None:
             publication.write(folder)
             print(f"{folder}: the whole adapter as it is published, with pipeline.py")
-        if publication is not None and config.push_to_hub is not None:
+        if config.push_to_hub is not None:
             address = publication.upload(config.push_to_hub, private=config.private)
             print(f"{address}: the whole adapter")
     return 0

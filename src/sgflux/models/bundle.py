@@ -33,6 +33,7 @@ from sgflux.errors import SgfluxError, located
 from sgflux.files.finite import check_finite
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.tensors import read_tensors
+from sgflux.files.weights_header import read_header
 from sgflux.files.writing import unfinished_folder
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle_checks import (
@@ -171,8 +172,8 @@ def reduce_rank(directory: Path, rank: int) -> str:
     """
     config, state = load_bundle(directory)
     lora, kept = lora_of(config, state).at_rank(rank)
-    with safe_open(directory / LORA_FILE, framework="pt") as file:
-        is_half = {file.get_tensor(name).dtype for name in file.keys()} == {torch.float16}  # noqa: SIM118
+    stored = read_header(directory / LORA_FILE)
+    is_half = all(tensor.dtype == "F16" for tensor in stored.values())
     config.family.write_lora(directory / LORA_FILE, lora, layout="diffusers")
     description = read_description(directory / CONFIG_FILE)
     description["adapter"] |= {"lora_rank": rank, "lora_alpha": float(rank)}

@@ -53,6 +53,12 @@ def first(make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> 
     )
 
 
+def train_one_step(config: MakeConfig, folder: Path, start: Path, **changes: Any) -> TrainResult:
+    """Start from an adapter and take a step with a rate of almost nothing."""
+    once = {"lora_rank": 16, "max_steps": 1, "save_every": 1, "sample_steps": 0}
+    return train(config(folder, init_from=str(start), lr=1e-12, **once, **changes))
+
+
 def initial_weights(folder: Path) -> dict[str, torch.Tensor]:
     return dict(TrainingState.load(folder / "step1.pt").trainable)
 
@@ -63,12 +69,7 @@ def test_a_run_starts_where_an_adapter_is_and_follows_its_sizes(
     """With a rate of almost nothing the first step leaves the adapter's own weights."""
     assert first.bundle is not None
     _, before = load_bundle(first.bundle)
-    changes = {"lora_rank": 16, "max_steps": 1, "save_every": 1, "sample_steps": 0}
-    result = train(
-        make_config(
-            tmp_path / "run", init_from=str(first.bundle), lr=1e-12, batch_size=3, seed=5, **changes
-        )
-    )
+    result = train_one_step(make_config, tmp_path / "run", first.bundle, batch_size=3, seed=5)
     weights = initial_weights(result.output_dir)
     assert weights.keys() == before.keys()
     for name, value in weights.items():
@@ -91,16 +92,8 @@ def test_a_run_can_have_more_lora_layers_than_what_it_starts_from(
     """They start at zero, so that the adapter draws as before; fewer layers are a contradiction."""
     assert first.bundle is not None
     _, before = load_bundle(first.bundle)
-    changes = {"lora_rank": 16, "max_steps": 1, "save_every": 1, "sample_steps": 0}
-    result = train(
-        make_config(
-            tmp_path / "run",
-            init_from=str(first.bundle),
-            lr=1e-12,
-            lora_targets="all+ff+single",
-            **changes,
-        )
-    )
+    more = {"lora_targets": "all+ff+single"}
+    result = train_one_step(make_config, tmp_path / "run", first.bundle, **more)
     weights = initial_weights(result.output_dir)
     added = weights.keys() - before.keys()
     for name in before:

@@ -10,7 +10,7 @@ run's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +209,7 @@ def _with_sizes_of(
     changed: dict[str, Any] = {}
     for setting, value in wanted.items():
         own = sizes[setting]
-        if own == value or (setting == "lora_targets" and _has_more_layers(own, value)):
+        if own == value or (setting == "lora_targets" and _extends(adapter, own)):
             continue
         if own != _DEFAULTS[setting]:
             raise SgfluxError(
@@ -228,10 +228,10 @@ def _followed(name: str, changed: Mapping[str, Any]) -> list[str]:
     return [f"from {name}, which settings at their defaults follow: {said}"]
 
 
-def _has_more_layers(own: LoraTargets, theirs: LoraTargets) -> bool:
-    """Whether a run that sets its LoRA's layers has more than the adapter, which it extends."""
-    order: tuple[LoraTargets, ...] = ("image", "all", "all+ff", "all+ff+single")
-    return own != _DEFAULTS["lora_targets"] and order.index(own) > order.index(theirs)
+def _extends(adapter: AdapterConfig, own: LoraTargets) -> bool:
+    """Whether a run that sets its LoRA's layers has all of the adapter's, and more."""
+    layers = replace(adapter, lora_targets=own).lora_modules
+    return own != _DEFAULTS["lora_targets"] and set(layers) > set(adapter.lora_modules)
 
 
 def check_initial_base(
