@@ -315,6 +315,12 @@ def test_figures_of_other_weights_are_left_out(
         assert "94.3 %" not in card.text
         assert "# Adapter" in card.text
         assert "## In diffusers" in card.text
+    # Weights that are in float16 already are not rounded, so that their figures stay.
+    file.write_text(json.dumps(figures(tmp_path / "half")))
+    assert publish(tmp_path / "half", tmp_path / "half2", "--evaluation", str(file)) == 0
+    assert publish(tmp_path / "half2", tmp_path / "half3", "--half") == 0
+    assert "left out" not in capsys.readouterr().out
+    assert "94.3 %" in ModelCard.load(tmp_path / "half3" / "README.md").text
     assert publish(judged, tmp_path / "same", "--license", "mit") == 0
     assert "left out" not in capsys.readouterr().out
     card = ModelCard.load(tmp_path / "same" / "README.md")
@@ -374,6 +380,10 @@ def test_weights_beyond_float16_are_refused(adapter: Path, tmp_path: Path) -> No
     )
     with pytest.raises(SgfluxError, match="in float16"):
         store_in_half(large)
+    file = tmp_path / "lora.safetensors"
+    both = ("--half", "--format", "kohya", "--output", str(file))
+    assert publish(large, tmp_path / "half", *both) == 2
+    assert not file.exists()
 
 
 @pytest.mark.parametrize(
@@ -381,6 +391,7 @@ def test_weights_beyond_float16_are_refused(adapter: Path, tmp_path: Path) -> No
     [
         ("nan", "scale must be a finite number, got nan"),
         ("inf", "scale must be a finite number, got inf"),
+        ("0", "scale must not be 0, which leaves no LoRA, got 0"),
         ("1e45", "give a smaller scale"),
     ],
 )

@@ -26,6 +26,7 @@ from sgflux.files.writing import unfinished_folder
 from sgflux.models.bundle import (
     CARD_FILE,
     check_reducible,
+    is_rounded_by_half,
     load_bundle,
     read_base,
     read_config,
@@ -147,7 +148,8 @@ def prepare(
         SgfluxError: if it cannot be published so, or the evaluation is of another adapter.
     """
     card = _read_card(adapter)
-    lost_figures = (half or rank is not None) and _drop_figures(card)
+    changes = rank is not None or (half and is_rounded_by_half(adapter))
+    lost_figures = changes and _drop_figures(card)
     _complete(card, adapter, repository, evaluation, licence)
     config = read_config(adapter)
     if rank is not None:

@@ -408,6 +408,11 @@ def test_commands_without_effect_are_refused(settings: dict[str, object], messag
         SampleConfig.from_flat(**settings)  # type: ignore[arg-type]
 
 
+def test_offloading_to_the_cpu_is_refused_before_the_base_is_read(tmp_path: Path) -> None:
+    with pytest.raises(SgfluxError, match="offload_blocks has no effect on the CPU"):
+        SceneGraphFluxPipeline.from_pretrained(tmp_path / "no base", offload_blocks=True)
+
+
 def test_an_unknown_predicate_is_named_before_anything_is_loaded(tmp_path: Path) -> None:
     config = SampleConfig.from_flat(
         graph=("man, kicking, ball",), adapter=tmp_path, model_id="no-such-model"

@@ -195,6 +195,21 @@ def check_reducible(directory: Path, config: AdapterConfig, rank: int) -> None:
         )
 
 
+def is_rounded_by_half(directory: Path) -> bool:
+    """Return whether float16 rounds any weight of a bundle, and write nothing.
+
+    Raises:
+        SgfluxError: as :func:`store_in_half`.
+    """
+    load_bundle(directory)
+    pairs = [
+        (weight, half)
+        for path in (directory / name for name in _FILES.values())
+        for weight, half in zip(read_tensors(path).values(), _in_half(path).values(), strict=True)
+    ]
+    return any(not torch.equal(weight, half.to(weight.dtype)) for weight, half in pairs)
+
+
 def store_in_half(directory: Path) -> None:
     """Round the weights of a bundle to float16, in its files, which become half as large.
 
@@ -205,11 +220,15 @@ def store_in_half(directory: Path) -> None:
     for path in (directory / name for name in _FILES.values()):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-        weights = {name: value.half() for name, value in read_tensors(path).items()}
-        beyond = "float16 holds no greater ones; publish the adapter without half"
-        check_finite(weights, where=f"{path} in float16", way_out=beyond)
-        path.write_bytes(save(weights, metadata=metadata))
+        path.write_bytes(save(_in_half(path), metadata=metadata))
     _write_digests(directory, read_description(directory / CONFIG_FILE))
+
+
+def _in_half(path: Path) -> dict[str, Tensor]:
+    weights = {name: value.half() for name, value in read_tensors(path).items()}
+    beyond = "float16 holds no greater ones; publish the adapter without half"
+    check_finite(weights, where=f"{path} in float16", way_out=beyond)
+    return weights
 
 
 def _write_digests(directory: Path, description: dict[str, Any]) -> None:

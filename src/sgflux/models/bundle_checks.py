@@ -103,8 +103,8 @@ def check_digests(
         ) from error
     if (None if drawing is None else settings_digest(drawing)) != saved.drawing:
         raise SgfluxError(
-            f"{directory}: the recommended steps and graph scale (drawing) are not those that were "
-            f"saved with the adapter; {WAY_OUT}"
+            f"{directory}: the recommended steps, graph scale and sampling (drawing) are not those "
+            f"that were saved with the adapter; {WAY_OUT}"
         )
     if settings_digest(settings) != saved.settings:
         raise SgfluxError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from sgflux.bases.families import expect_family, family_of
 from sgflux.bases.family import TextEncoders
 from sgflux.bases.identity import check_identity
-from sgflux.bases.memory.offload import offload_for_sampling
+from sgflux.bases.memory.offload import check_gain, offload_for_sampling
 from sgflux.bases.memory.quantization import check_libraries, quantize_base
 from sgflux.models.adapter import AdapterConfig, GraphLoraModel, build_model
 from sgflux.models.bundle import load_bundle
@@ -56,6 +56,8 @@ def load_parts(
     source = source.named()
     encoder_device = torch.device(memory.encoder_device or device)
     check_libraries(quantize=memory.quantize)
+    if memory.offload_blocks:
+        check_gain(device, memory.offload_folder)
     family = family_of(source)
     family.check(source)
     bundle = None if bundle_folder is None else load_bundle(bundle_folder)

@@ -8,11 +8,13 @@ from typing import Annotated
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.adapter import GraphMode, LoraFormat
-from sgflux.settings.checks import Count, expect_defaults, typed
+from sgflux.settings.checks import Count, Must, expect_defaults, typed
 from sgflux.settings.drawing import RecommendedDrawing, RecommendedScale, RecommendedSteps
 from sgflux.settings.flat import Flag, Group, Input
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.shared import OptionalOutputFile, OutputDir
+
+Strength = Annotated[float, Must("not be 0, which leaves no LoRA", lambda value: value != 0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class ExportConfig:
     output: OptionalOutputFile = None
     """File of weights (.safetensors) to write in the layout of --format, outside of --output-dir. A
     file that is there is replaced, unless it is in the adapter's folder."""
-    scale: float = 1.0
+    scale: Strength = 1.0
     """Strength of the LoRA in the file of --output, relative to what was trained. It is in the
     weights and so acts in every program that reads the file."""
     lora_rank: Count | None = None
@@ -73,7 +75,7 @@ class ExportConfig:
             of_published = ("evaluation", "license", "half")
             defaults = ("default_steps", "default_graph_scale", "default_stochastic_sampling")
             expect_defaults(self, "without output_dir or push_to_hub", *of_published, *defaults)
-        typed("scale", self.scale, float)
+        typed("scale", self.scale, Strength)
         typed("lora_rank", self.lora_rank, Count | None)
         typed("default_steps", self.default_steps, RecommendedSteps | None)
         typed("default_graph_scale", self.default_graph_scale, RecommendedScale | None)
