@@ -11,7 +11,8 @@ from sgflux.bases.identity import BaseIdentity
 from sgflux.bases.lora_weights import reduced
 from sgflux.bases.name import BaseName, public_name
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import check_reducible, load_bundle, lora_of, read_base, save_bundle
+from sgflux.models.bundle import check_reducible, load_bundle, lora_of, save_bundle
+from sgflux.models.bundle_folder import read_base
 from sgflux.models.cgip import CGIPEncoder
 from sgflux.models.legacy import import_legacy
 from sgflux.settings.adapter import GraphMode, LoraFormat

@@ -28,13 +28,12 @@ from sgflux.models.bundle import (
     check_reducible,
     is_rounded_by_half,
     load_bundle,
-    read_base,
     read_config,
     recommend_drawing,
     reduce_rank,
     store_in_half,
 )
-from sgflux.models.bundle_folder import expect_place
+from sgflux.models.bundle_folder import expect_place, read_base
 from sgflux.models.card_data import card_data
 from sgflux.models.card_text import with_reduction, without_section
 from sgflux.models.hub import push_to_hub

@@ -16,7 +16,7 @@ from sgflux.bases.name import BaseName, public_name
 from sgflux.cli import main
 from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import read_base
+from sgflux.models.bundle_folder import read_base
 from sgflux.models.hub import base_of
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter

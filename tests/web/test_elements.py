@@ -19,6 +19,7 @@ from nicegui.page import page
 from nicegui.storage import Storage
 from PIL import Image
 
+from sgflux.evaluation.judges.judge import Outcome, Verdict
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.bundle import recommend_drawing
 from sgflux.models.bundle_folder import CONFIG_FILE, find_bundle
@@ -31,6 +32,7 @@ from sgflux.web.draw import DrawTab
 from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
 from sgflux.web.editor import GraphEditor
 from sgflux.web.gallery import Gallery
+from sgflux.web.panels import verdict_in_words
 from sgflux.web.server import PageSettings, _page
 from sgflux.web.studio import CancelledError, Drawn, Job, Phase, Studio
 from sgflux.web.watch import WatchTab
@@ -331,6 +333,62 @@ def pictures(person: Person) -> list[str]:
 @pytest.fixture
 def person(tmp_path: Path) -> Person:
     return Person(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "present", "said"),
+    [
+        (Verdict(Outcome.HOLDS, "above"), {"dog", "box"}, "holds"),
+        (
+            Verdict(Outcome.CONTRADICTED, "touching"),
+            {"dog", "box"},
+            "contradicted; the judge reads “touching”",
+        ),
+        (
+            Verdict(Outcome.CONTRADICTED, "none"),
+            {"dog", "box"},
+            "contradicted; the judge reads no relation",
+        ),
+        (
+            Verdict(Outcome.CONTRADICTED),
+            None,
+            "contradicted; the judge does not see this relation",
+        ),
+        (Verdict(Outcome.NOT_FOUND, "none"), {"box"}, "not found; the judge does not find “dog”"),
+        (
+            Verdict(Outcome.NOT_FOUND, "left of"),
+            set(),
+            "not found; the judge does not find “dog” or “box”",
+        ),
+        (Verdict(Outcome.NOT_FOUND), None, "not found; the judge does not find both objects"),
+        (None, {"dog", "box"}, "not judged; the judge does not know “above”"),
+    ],
+)
+def test_every_verdict_but_holds_has_a_reason(
+    verdict: Verdict | None, present: set[str] | None, said: str
+) -> None:
+    (triple,) = ABOVE.labelled_triples()
+    picture = ArmPicture(Arm.BASE, None, Image.new("RGB", (8, 8)), {})
+    drawn = Drawn(picture, present=None if present is None else frozenset(present))
+    assert verdict_in_words(drawn, triple, verdict) == said
+    unread = Drawn(picture, note="No judge reads these pictures.")
+    assert verdict_in_words(unread, triple, None) == "not judged", "the note says why"
+
+
+def test_objects_that_the_bundled_model_does_not_know_are_named_before_it_draws(
+    person: Person,
+) -> None:
+    remark = person.tab._graph._unknown
+    person.write("Dog, above, box")
+    assert not remark.visible
+    person.write("unicorn, above, box; ghost, on, box")
+    assert remark.visible
+    assert remark.text.startswith("The bundled model and its judge know only 14 objects: man, ")
+    assert remark.text.endswith("They do not know “unicorn” or “ghost”.")
+    person.write("unicorn, above, box", model_id="some/base")
+    assert not remark.visible, "another model may know it"
+    person.write("unicorn, above, box", model_id="", adapter=NO_ADAPTER)
+    assert remark.visible
 
 
 def test_a_drawing_that_failed_says_why_until_the_next_one(person: Person) -> None:

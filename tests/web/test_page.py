@@ -226,10 +226,6 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
     assert source(page, "graph") != plain, "the heat map"
     page.mouse.move(5, 5)
     assert source(page, "graph") == plain
-    panel.get_by_text("Command").click()
-    expect(panel.locator("code")).to_contain_text('--graph "cat, above, box"')
-    lines = "(flags) => flags.map((flag) => flag.getClientRects().length)"
-    assert set(panel.locator(".sg-flag").evaluate_all(lines)) == {1}, "no line ends within a flag"
 
     page.locator(".sg-predicate").click()
     page.get_by_role("button", name="Swap direction").click()
@@ -243,6 +239,36 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
 
     page.locator(".sg-past").last.click()
     expect(text_of(page)).to_have_value("cat, above, box")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_command_of_a_picture_can_be_read_and_copied(
+    browser: Any, address: str, width: int
+) -> None:
+    """It stands in a window of its own, which leaves the pictures as they are."""
+    expect = playwright.expect
+    for page in opened(browser, address, viewport={"width": width, "height": 844}):
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        draw(page)
+        panel, window = page.locator('[data-arm="graph"]'), page.locator(".sg-command")
+        height = panel.bounding_box()["height"]
+        panel.get_by_role("button", name="Command").click()
+        code = window.locator("code")
+        expect(code).to_contain_text('--graph "dog, above, box"')
+        page.wait_for_timeout(500)  # the window has opened
+        box = window.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        for one in (window, code):
+            assert one.evaluate("(it) => it.scrollWidth <= it.clientWidth"), "every word is in it"
+        lines = "(flags) => flags.map((flag) => flag.getClientRects().length)"
+        assert set(window.locator(".sg-flag").evaluate_all(lines)) == {1}, "a flag is on one line"
+        window.get_by_role("button", name="Copy").click()
+        expect(window).to_contain_text("Copied.")
+        assert page.evaluate("navigator.clipboard.readText()") == code.text_content()
+        page.keyboard.press("Escape")
+        expect(window).to_have_count(0)
+        assert panel.bounding_box()["height"] == height
 
 
 def test_a_late_answer_takes_nothing_back(browser: Any, address: str) -> None:
@@ -919,6 +945,7 @@ def test_the_history_repeats_a_graph_of_any_words(page: Any) -> None:
     expect(page.locator(".sg-slider output")).to_have_text(["9", "1"])
     draw(page)
     expect(page.get_by_text("does not know the object 'unicorn'")).to_have_count(1)
+    expect(page.locator(".sg-verdicts small")).to_have_text(["not judged"] * 4)
     text_of(page).fill("dog, on, box")
     words.click()
     page.get_by_label("Seed").fill("4")

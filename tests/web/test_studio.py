@@ -62,6 +62,7 @@ def test_a_job_has_the_pictures_of_the_public_function(studio: Studio, adapter: 
         assert drawn.picture.record == one.record
         ((triple, verdict),) = drawn.verdicts
         assert isinstance(verdict, Verdict)
+        assert drawn.present is not None
         asked = "box, above, dog" if one.arm is Arm.SWAPPED else "dog, above, box"
         assert str(triple) == asked
         assert [len(heat) for heat in drawn.heat] == [3]
@@ -98,9 +99,10 @@ def test_a_bad_order_says_why_and_the_next_is_drawn(studio: Studio, tmp_path: Pa
 
 def test_a_picture_that_no_judge_can_read_says_so(studio: Studio) -> None:
     job = finished(studio.submit(order(SceneGraph.parse("unicorn, above, box"))))
-    drawn = job.drawn[Arm.BASE]
-    assert drawn.verdicts == []
-    assert "unicorn" in (drawn.note or "")
+    for drawn in job.drawn.values():
+        assert [verdict for _, verdict in drawn.verdicts] == [None]
+        assert "does not know the object 'unicorn'" in (drawn.note or "")
+        assert "use judge" not in (drawn.note or ""), "the page has no field for it"
     only_objects = finished(studio.submit(order(SceneGraph.parse("(dog)"))))
     assert only_objects.drawn[Arm.BASE].note is None
 
@@ -134,7 +136,7 @@ def test_the_judge_that_the_user_names_reads_the_pictures(
 
 def test_without_a_judge_the_pictures_say_so(judged_by: Callable[..., Studio]) -> None:
     drawn = finished(judged_by("none").submit(order())).drawn[Arm.BASE]
-    assert (drawn.verdicts, drawn.note) == ([], NO_JUDGE)
+    assert ([verdict for _, verdict in drawn.verdicts], drawn.note) == ([None], NO_JUDGE)
 
 
 @pytest.mark.parametrize(

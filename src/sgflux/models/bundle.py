@@ -284,15 +284,3 @@ def read_config(directory: str | os.PathLike[str]) -> AdapterConfig:
     description = read_description(path)
     with located(path, KeyError, TypeError):
         return AdapterConfig.from_json(description["adapter"])
-
-
-def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
-    """Where the base of a bundle's adapter is to be found; None: the bundle does not say it.
-
-    Raises:
-        SgfluxError: as :func:`read_config`.
-    """
-    path = standing_folder(directory) / CONFIG_FILE
-    entry = read_description(path).get("base_model")
-    with located(path):
-        return None if entry is None else BaseName.from_json(entry)

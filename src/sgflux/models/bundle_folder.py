@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sgflux.bases.hub import expect_not_here, repository_folder
+from sgflux.bases.name import BaseName
 from sgflux.errors import SgfluxError, located
 from sgflux.files.leftovers import outdated
 from sgflux.files.reading import read_json_object
@@ -116,6 +117,18 @@ def read_drawing(directory: str | os.PathLike[str]) -> RecommendedDrawing:
     entry = read_description(path).get("drawing", {})
     with located(path):
         return RecommendedDrawing.from_json(entry)
+
+
+def read_base(directory: str | os.PathLike[str]) -> BaseName | None:
+    """Where the base of a bundle's adapter is to be found; None: the bundle does not say it.
+
+    Raises:
+        SgfluxError: if the folder is no bundle, or its entry is damaged.
+    """
+    path = standing_folder(directory) / CONFIG_FILE
+    entry = read_description(path).get("base_model")
+    with located(path):
+        return None if entry is None else BaseName.from_json(entry)
 
 
 def find_training_adapter(source: str, *, allow_download: bool) -> Path:

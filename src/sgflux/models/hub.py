@@ -10,7 +10,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from sgflux.errors import SgfluxError, first_line
-from sgflux.models.bundle import load_bundle, read_base, read_config
+from sgflux.models.bundle import load_bundle, read_config
+from sgflux.models.bundle_folder import read_base
 
 
 def base_of(bundle: Path) -> tuple[str, str | None]:

@@ -11,6 +11,7 @@ from nicegui.element import Element
 
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.model_source import ModelSource
+from sgflux.web.command import CommandWindow
 from sgflux.web.drawing_card import DrawingCard
 from sgflux.web.gallery import Gallery
 from sgflux.web.graph_card import GraphCard
@@ -49,15 +50,17 @@ class DrawTab:
             runs=runs,
             model=model,
             adapter=adapter,
-            on_change=self._keep,
+            on_change=self._on_setting,
             on_any_word=lambda allowed: self._graph.allow_any_word(allowed),
         )
         self._graph = GraphCard(
             SceneGraph.parse(FIRST_GRAPH),
+            known=self._settings.known_objects,
             on_change=self._keep,
             on_read=self._settings.name_text,
         )
         self._history = History(gallery, on_choose=self._repeat)
+        self._command = CommandWindow()
         self._shown: Entry | None = None
         self._drawing: Entry | None = None
         self._said = ""
@@ -80,6 +83,7 @@ class DrawTab:
                         "graph, with your graph, and with its roles swapped.",
                     )
                 self._history.build()
+        self._command.build()
         self._timer = ui.timer(0.2, self._poll, active=False)
         self._graph.refresh()
 
@@ -121,6 +125,10 @@ class DrawTab:
             self._graph.refresh()
         self._kept = storage
 
+    def _on_setting(self) -> None:
+        self._graph.name_unknown()
+        self._keep()
+
     def _keep(self) -> None:
         if self._kept is not None:
             sketch, settings = self._graph.timeline.now.to_json(), self._settings.values()
@@ -135,12 +143,12 @@ class DrawTab:
         order = self._settings.order(graph)
         job = self._studio.submit(order)
 
-        def command_of(record: dict[str, Any]) -> str:
+        def show_command(title: str, record: dict[str, Any]) -> None:
             from sgflux.sampling.arms import sample_command  # torch is there by then
 
-            return sample_command(record, adapter=order.adapter)
+            self._command.show(title, sample_command(record, adapter=order.adapter))
 
-        panels = Panels(self._gallery, job, command_of)
+        panels = Panels(self._gallery, job, show_command)
         self._drawing = Entry(self._graph.timeline.now, job, panels)
         self._show(self._drawing)
         self._draw.disable()

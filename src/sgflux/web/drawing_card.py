@@ -12,12 +12,12 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from sgflux.bases.hub import model_folder
+from sgflux.bases.hub import BUNDLED_MODEL, model_folder
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.bundle_folder import find_bundle, read_drawing
+from sgflux.models.bundle_folder import find_bundle, read_base, read_drawing
 from sgflux.settings.drawing import NOTHING_RECOMMENDED
 from sgflux.settings.model_source import ModelSource
 from sgflux.web.adapters import HOW_TO_GET_ONE, find_adapters
@@ -25,6 +25,7 @@ from sgflux.web.choice import Choice
 from sgflux.web.panels import text
 from sgflux.web.studio import Order
 from sgflux.web.trouble import trouble_of
+from sgflux.world.icons import OBJECT_NAMES
 
 NO_ADAPTER = "none: the base model alone"
 MAX_SEED = 2**53 - 1
@@ -77,6 +78,7 @@ class DrawingCard:
                 validation=self._trouble_with_model,
             ).props("outlined dense stack-label hide-bottom-space")
             self._model_id.classes("sg-field")
+            self._base = self._base_of_adapter()
             self._started = steps, scale, is_stochastic = self._recommended()
             with Element("div").classes("sg-sliders"):
                 self._steps = _slider("Steps", low=1, high=32, step=1, value=steps)
@@ -152,6 +154,11 @@ class DrawingCard:
         """Show in the field of the text what is taken where it stays empty."""
         self._prompt._props["placeholder"] = prompts_for_graph(graph, "neutral")
 
+    def known_objects(self) -> Sequence[str] | None:
+        """Return the objects that the base model knows; None: it is not the bundled one."""
+        is_bundled = (self._chosen_model() or self._base) == BUNDLED_MODEL
+        return OBJECT_NAMES if is_bundled else None
+
     def validate(self) -> bool:
         """Return whether all fields are right; each that is not shows a message."""
         are_good = [field.validate() for field in (self._adapter, self._model_id, self._seed)]
@@ -186,6 +193,16 @@ class DrawingCard:
 
         return trouble_of(adapter, look)
 
+    def _base_of_adapter(self) -> str | None:
+        """The base model that the adapter names; None: it names none, or cannot be read."""
+        adapter = self._chosen_adapter()
+        if adapter is None:
+            return BUNDLED_MODEL
+        with suppress(SgfluxError, OSError):
+            base = read_base(find_bundle(adapter, allow_download=False))
+            return None if base is None else base.model_id
+        return None
+
     def _recommended(self) -> tuple[int, float, bool]:
         """Steps, graph scale and whether each step draws new noise, as the fields start."""
         drawing, adapter = NOTHING_RECOMMENDED, self._chosen_adapter()
@@ -196,7 +213,8 @@ class DrawingCard:
         return drawing.chosen(drawing.steps or _STEPS)
 
     def _on_adapter(self) -> None:
-        """Set the fields that nobody has changed to what the adapter recommends."""
+        """Set the fields that nobody has changed to what the adapter recommends; note its base."""
+        self._base = self._base_of_adapter()
         started, self._started = self._started, self._recommended()
         fields: Sequence[Any] = (self._steps, self._scale, self._stochastic)
         for field, before, now in zip(fields, started, self._started, strict=True):

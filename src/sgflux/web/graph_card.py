@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nicegui import ui
@@ -30,6 +30,7 @@ class GraphCard:
         self,
         first: SceneGraph,
         *,
+        known: Callable[[], Sequence[str] | None],
         on_change: Callable[[], None],
         on_read: Callable[[SceneGraph], None],
     ) -> None:
@@ -37,12 +38,13 @@ class GraphCard:
 
         Args:
             first: Graph at first.
+            known: Function that returns the objects that the model knows; None: it may know any.
             on_change: Function that is called after each change of the sketch.
             on_read: Function that is given the graph with canonical predicates, whenever it has
                 been read.
         """
         self.timeline = Timeline(Sketch().with_graph(first))
-        self._on_change, self._on_read = on_change, on_read
+        self._known, self._on_change, self._on_read = known, on_change, on_read
         self._takes_any_word = False
         self._is_setting = False
 
@@ -58,6 +60,7 @@ class GraphCard:
                 on_redo=lambda: self._go(self.timeline.redo),
             )
             self._remarks = Element("div")
+            self._unknown = message("")
             self._text = self._field("As text").props("rows=1")
             with ui.expansion("As JSON").classes("sg-expansion"):
                 self._json = self._field(None).props("aria-label=JSON")
@@ -139,7 +142,20 @@ class GraphCard:
                 self._json.value = json.dumps(graph.to_json(), ensure_ascii=False)
         finally:
             self._is_setting = False
+        self.name_unknown()
         self._check()
+
+    def name_unknown(self) -> None:
+        """Say which objects the model does not know."""
+        known = self._known()
+        names = dict.fromkeys(self.graph.objects)
+        unknown = [f"“{one}”" for one in names if known and one.casefold() not in known]
+        self._unknown.set_visibility(bool(unknown))
+        if known and unknown:
+            self._unknown.text = in_brief(
+                f"The bundled model and its judge know only {len(known)} objects: "
+                f"{', '.join(known)}. They do not know {' or '.join(unknown)}."
+            )
 
     def _check(self) -> SceneGraph | None:
         """The graph with canonical predicates, or None and a message why there is none."""

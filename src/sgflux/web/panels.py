@@ -6,15 +6,17 @@ import base64
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.web.gallery import Gallery, jpeg_bytes
 from sgflux.web.studio import Drawn, Job, Phase
+
+if TYPE_CHECKING:
+    from sgflux.evaluation.judges.judge import Verdict
 
 TITLES = {
     "base": ("Base model", "without the adapter"),
@@ -45,7 +47,7 @@ class Panel:
 
     arm: str
     gallery: Gallery
-    command_of: Callable[[dict[str, Any]], str]
+    show_command: Callable[[str, dict[str, Any]], None]
     addresses: list[str] = field(default_factory=list)
     _shown: str = ""
 
@@ -107,29 +109,18 @@ class Panel:
                     download=f"{name}-seed{record['seed']}.png",
                     aria_label=f"Download the picture: {TITLES[self.arm][0]}",
                 )
-                with Element("details"):
-                    text("summary", "Command")
-                    with Element("code"):
-                        for part in re.split(r"(--[\w-]+)", self.command_of(record)):
-                            text("span", part, "sg-flag" if part.startswith("--") else "")
+                command = text("button", "Command", "sg-link", type="button")
+                command.on("click", lambda: self.show_command(TITLES[self.arm][0], record))
 
     def _verdicts(self, drawn: Drawn) -> None:
-        graph = drawn.picture.graph
-        verdicts = drawn.verdicts
-        if not verdicts and drawn.heat and graph is not None:
-            verdicts = [(triple, None) for triple in graph.labelled_triples()]
         with Element("ul").classes("sg-verdicts"):
-            for number, (triple, verdict) in enumerate(verdicts):
+            for number, (triple, verdict) in enumerate(drawn.verdicts):
                 outcome = "" if verdict is None else verdict.outcome.value
                 with Element("li").classes(f"sg-{outcome.replace(' ', '-') or 'unjudged'}"):
                     text("b", MARKS.get(outcome, "·"), aria_hidden="true")
                     with Element("span"):
                         self._words(triple, drawn.heat[number] if drawn.heat else None)
-                        said = outcome or "not judged"
-                        seen = None if verdict is None else verdict.relation
-                        if outcome not in ("holds", "") and seen not in (None, "none"):
-                            said += f"; the judge reads “{seen}”"
-                        text("small", said)
+                        text("small", verdict_in_words(drawn, triple, verdict))
 
     def _words(self, triple: Triple, heat: Any) -> None:
         parts = (triple.subject, triple.predicate, triple.object)
@@ -149,7 +140,7 @@ class Panels:
 
     gallery: Gallery
     job: Job
-    command_of: Callable[[dict[str, Any]], str]
+    show_command: Callable[[str, dict[str, Any]], None]
     _panels: dict[str, Panel] = field(default_factory=dict)
     _noted: list[str] = field(default_factory=list)
 
@@ -174,7 +165,7 @@ class Panels:
                 self._notes = Element("div").classes("sg-notes")
             with parent, Element("div").classes("sg-panels"):
                 for arm in job.arms:
-                    panel = Panel(arm.value, self.gallery, self.command_of)
+                    panel = Panel(arm.value, self.gallery, self.show_command)
                     panel.build()
                     self._panels[arm.value] = panel
         for arm in job.arms:
@@ -194,10 +185,30 @@ class Panels:
                 message(note)
 
 
+def verdict_in_words(drawn: Drawn, triple: Triple, verdict: Verdict | None) -> str:
+    """Return what stands below a statement: the verdict, and the reason for any but "holds"."""
+    if verdict is None:  # a note says why nothing is judged
+        reason = "" if drawn.note else f"; the judge does not know “{triple.predicate}”"
+        return f"not judged{reason}"
+    if verdict.holds:
+        return "holds"
+    outcome = verdict.outcome.value
+    if outcome == "not found":
+        labels = (triple.subject, triple.object)
+        present = {one.casefold() for one in labels} if drawn.present is None else drawn.present
+        missing = [f"“{one}”" for one in labels if one.casefold() not in present]
+        reason = f"does not find {' or '.join(missing) or 'both objects'}"
+    elif verdict.relation is None:
+        reason = "does not see this relation"
+    else:
+        reason = f"reads {'no relation' if verdict.relation == 'none' else f'“{verdict.relation}”'}"
+    return f"{outcome}; the judge {reason}"
+
+
 def _said(graph: SceneGraph) -> str:
     return "; ".join(map(str, graph.labelled_triples()))
 
 
-def message(words: str, kind: str = "info") -> ui.element:
+def message(words: str, kind: str = "info") -> TextElement:
     """A line of text that stands out, for a remark or an error."""
     return text("p", words, f"sg-message sg-{kind}", role="alert" if kind == "error" else "status")

@@ -7,6 +7,7 @@ likes; the thread writes into the job, and nothing here waits for a client.
 from __future__ import annotations
 
 import queue
+import re
 import sys
 import threading
 import traceback
@@ -34,6 +35,7 @@ JUDGES = {"tiny": "world"}
 """Model -> the judge of its pictures where the user names none."""
 
 _HEAT_SIDE = 512  # pixels
+_ADVICE = re.compile(r"; (?:leave|use) [^;]*$")  # of a judge, to the user of a command line
 
 NO_JUDGE = "No judge reads these pictures; 'sgflux page --judge' names one (docs/judges.md)."
 """Text above pictures that nobody judges."""
@@ -82,13 +84,15 @@ class Drawn:
 
     Attributes:
         picture: The picture.
-        verdicts: Statements that were asked about, with the judge's verdicts; None: not covered.
-        note: Reason why there are no verdicts; None: there are.
+        verdicts: Statements that were asked about, with the judge's verdicts; None: not judged.
+        present: Objects that the judge finds, see :class:`Reading`; None: it looks for none.
+        note: Reason why nothing was judged; None: something was.
         heat: Heat maps of subject, predicate and object of each statement; []: none yet.
     """
 
     picture: ArmPicture
     verdicts: list[tuple[Triple, Verdict | None]] = field(default_factory=list)
+    present: frozenset[str] | None = None
     note: str | None = None
     heat: list[tuple[Image.Image, ...]] = field(default_factory=list)
 
@@ -252,9 +256,7 @@ class Studio:
             callback_on_step_end_tensor_inputs=["denoised"],
         )
         for number, picture in enumerate(pictures, start=1):
-            drawn = Drawn(picture)
-            drawn.verdicts, drawn.note = self._verdicts(picture, order.graph)
-            job.drawn[picture.arm] = drawn
+            job.drawn[picture.arm] = self._judged(picture, order.graph)
             job.preview, job.step = None, 0
             job.arm = job.arms[number] if number < len(job.arms) else None
         job.phase = Phase.LOOKING
@@ -305,27 +307,31 @@ class Studio:
             self._made[names] = make_judge(names, means)
         return self._made[names]
 
-    def _verdicts(
-        self, picture: ArmPicture, graph: SceneGraph
-    ) -> tuple[list[tuple[Triple, Verdict | None]], str | None]:
-        """The statements about a picture with their verdicts, or the reason why there are none."""
+    def _judged(self, picture: ArmPicture, graph: SceneGraph) -> Drawn:
+        """The picture with its statements, and their verdicts or the reason why there are none."""
         import numpy as np
 
         from sgflux.evaluation.judges.judge import read_pictures
 
         asked = picture.graph or graph
         statements = list(asked.labelled_triples())
+        drawn = Drawn(picture, [(triple, None) for triple in statements])
         if not statements:
-            return [], None
+            return drawn
         judge = self._judge_called(self._judge or JUDGES.get(picture.record["model"], "none"))
         if judge is None:
-            return [], NO_JUDGE
+            drawn.note = NO_JUDGE
+            return drawn
         try:
             judge.check([asked])
             (reading,) = read_pictures(judge, [np.asarray(picture.image)], [statements])
         except SgfluxError as error:
-            return [], f"The judge cannot read these pictures: {error}"
-        return [(triple, reading.verdicts.get(triple)) for triple in statements], None
+            reason = _ADVICE.sub("", str(error))
+            drawn.note = f"The judge cannot read these pictures: {reason}."
+            return drawn
+        drawn.verdicts = [(triple, reading.verdicts.get(triple)) for triple in statements]
+        drawn.present = reading.present
+        return drawn
 
 
 def _small(heat: np.ndarray) -> Image.Image:
