@@ -32,9 +32,9 @@ from sgflux.web.draw import DrawTab
 from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
 from sgflux.web.editor import GraphEditor
 from sgflux.web.gallery import Gallery
-from sgflux.web.panels import verdict_in_words
+from sgflux.web.panels import text_of, verdict_in_words
 from sgflux.web.server import PageSettings, _page
-from sgflux.web.studio import CancelledError, Drawn, Job, Phase, Studio
+from sgflux.web.studio import CancelledError, Drawn, Job, Order, Phase, Studio
 from sgflux.web.watch import WatchTab
 
 ABOVE = SceneGraph.parse("dog, above, box")
@@ -406,10 +406,11 @@ def test_a_drawing_that_failed_says_why_until_the_next_one(person: Person) -> No
 
 def test_who_waits_is_told_how_many_are_before(tmp_path: Path) -> None:
     studio = Studio()
-    for before, words in enumerate(("Waiting …", "Waiting; drawings before yours: 1")):
+    for before, words in enumerate(("Loading the model …", "Waiting; drawings before yours: 1")):
         one = Person(tmp_path, studio)
         one.order()
         assert shown(one.tab._status)[-1] == words, before
+        assert shown(one.tab._pictures)[0] == words, before
 
 
 def test_what_is_not_wanted_any_more_is_cancelled(person: Person) -> None:
@@ -424,6 +425,132 @@ def test_what_is_not_wanted_any_more_is_cancelled(person: Person) -> None:
     person.tab.close()
     with pytest.raises(CancelledError):
         left.check()
+
+
+def test_the_first_words_are_right_whatever_is_there(person: Person) -> None:
+    def words() -> str:
+        return shown(person.tab._pictures)[0]
+
+    assert words() == "Press Draw to see this graph drawn"
+    person.write("")
+    assert words() == "Make a graph, then press Draw"
+    person.write("cat, on, cup")
+    job = person.order()
+    assert words() == "Loading the model …"
+    person.write("dog, on, cup")
+    assert words() == "Loading the model …"
+    job.phase = Phase.CANCELLED
+    person.tab._poll()
+    assert words() == "Press Draw to see this graph drawn"
+    person.draw()
+    assert person.tab._invitation.is_deleted
+
+
+@pytest.mark.parametrize(
+    ("graph", "prompt", "arms", "said"),
+    [
+        (
+            "dog, above, box",
+            None,
+            tuple(Arm),
+            "All four are drawn from the text “a photo of dog and box”, which does not state the "
+            "relation.",
+        ),
+        (
+            "dog, touching, box; dog, near, cat",
+            None,
+            tuple(Arm)[:3],
+            "All three are drawn from the text “a photo of dog and box and cat”, which does not "
+            "state the relations.",
+        ),
+        (
+            "dog, above, box",
+            "a dog above a box",
+            tuple(Arm),
+            "All four are drawn from the text “a dog above a box”. “Base model” and “No graph” "
+            "are told nothing else.",
+        ),
+        ("(dog)", None, tuple(Arm)[:2], "Both pictures are drawn from the text “a photo of dog”."),
+        (
+            "dog, above, box",
+            None,
+            tuple(Arm)[:1],
+            "The picture is drawn from the text “a photo of dog and box”. The base model reads no "
+            "graph.",
+        ),
+    ],
+)
+def test_the_pictures_say_which_text_they_are_drawn_from(
+    graph: str, prompt: str | None, arms: tuple[Arm, ...], said: str
+) -> None:
+    assert text_of(Job(Order(graph=SceneGraph.parse(graph), prompt=prompt), arms=arms)) == said
+
+
+def test_pictures_of_another_graph_or_other_settings_are_marked(person: Person) -> None:
+    def mark() -> str:
+        """What stands above the pictures; "" for the line about their text."""
+        (line,) = (one for one in person.tab._pictures.descendants() if "sg-told" in one._classes)
+        (row,) = (one for one in person.tab._pictures.descendants() if "sg-panels" in one._classes)
+        assert ("sg-old" in line._classes) == ("sg-old" in row._classes)
+        assert ("sg-old" in line._classes) == line.text.startswith("These pictures were drawn")
+        return line.text if "sg-old" in line._classes else ""
+
+    said = "These pictures were drawn before you changed {}. Draw makes new ones."
+    person.write("dog, above, box", seed=1)
+    person.draw()
+    assert mark() == ""
+    sketch = person.tab._graph.timeline.now.to_json()
+    sketch["nodes"][0]["x"] += 50
+    person.tab._graph._on_editor(sketch)
+    assert mark() == "", "an object was only moved"
+    person.write("box, above, dog")
+    assert mark() == said.format("the graph")
+    person.write("box, above, dog", seed=None)
+    assert mark() == said.format("the graph and the settings")
+    person.write("dog, above, box")
+    assert mark() == said.format("the settings")
+    person.write("dog, above, box", seed=1)
+    assert mark() == ""
+    for values in ({"steps": 5}, {"graph_scale": 2.5}, {"adapter": NO_ADAPTER}, {"prompt": "a"}):
+        before = person.tab._settings.values()
+        person.write("dog, above, box", **values)
+        assert mark() == said.format("the settings"), values
+        person.write("dog, above, box", **before)
+        assert mark() == "", values
+    person.write("cat, on, cup")
+    failed = person.order()
+    failed.phase, failed.error = Phase.FAILED, "no such adapter"
+    person.tab._poll()
+    assert mark() == said.format("the graph"), "the pictures before still stand there"
+    person.draw()
+    assert mark() == ""
+    job = person.order()
+    draw(job)
+    person.write("dog, above, box")
+    person.tab._poll()
+    assert mark() == said.format("the graph"), "it was changed while it was drawn"
+    person.look_back(2)
+    assert mark() == ""
+
+
+def test_the_seed_of_a_row_goes_with_its_graph(person: Person) -> None:
+    def seed() -> Any:
+        return person.tab._settings.values()["seed"]
+
+    person.write("dog, above, box", seed=7)
+    person.tab.load(SceneGraph.parse("kite, above, house"), seed=10**14)
+    person.tab.load(SceneGraph.parse("car, left of, tree"), seed=10**14 + 1)
+    assert seed() == 10**14 + 1
+    person.write("tree, left of, car; car, near, man")
+    assert seed() == 10**14 + 1, "the same noise under a changed graph"
+    person.tab._graph._on_editor({"nodes": [], "edges": []})
+    assert seed() == 7
+    person.write("car, left of, tree", seed=10**14)
+    person.write("dog, above, box")
+    assert seed() == 10**14, "it was given by hand"
+    person.tab.load(SceneGraph.parse("car, left of, tree"), seed=5)
+    person.write("cat, on, cup", seed=6)
+    assert seed() == 6
 
 
 def test_the_history_shows_a_drawing_again_with_its_settings(person: Person) -> None:

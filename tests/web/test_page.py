@@ -230,7 +230,12 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
     page.locator(".sg-predicate").click()
     page.get_by_role("button", name="Swap direction").click()
     expect(text_of(page)).to_have_value(re.compile("box, above, cat$"))
+    told, dimmed = page.locator(".sg-told"), page.locator('[data-arm="graph"] img')
+    expect(told).to_have_text(re.compile("before you changed the graph"))
+    expect(dimmed).to_have_css("opacity", "0.4")
     draw(page)
+    expect(told).to_have_text(re.compile("^All four are drawn from the text “a photo of "))
+    expect(dimmed).to_have_css("opacity", "1")
     swapped = record(page, "graph", tmp_path)
     assert swapped["graph"]["relationships"] == [[1, "above", 0]]
     assert source(page, "graph") != plain
@@ -910,6 +915,7 @@ def test_without_an_adapter_the_page_says_how_to_get_one(browser: Any, tmp_path:
             page.get_by_role("button", name="Draw", exact=True).click()
             expect(page.locator(".sg-panel a")).to_have_count(1, timeout=DRAWN)
             expect(page.locator(".sg-panel")).to_have_attribute("data-arm", "base")
+            expect(page.locator(".sg-told")).to_contain_text("The base model reads no graph.")
             write_adapter(runs / "new" / "final", "tiny", strength=0.1)
             page.get_by_label("Adapter").click()
             expect(page.get_by_role("option").last).to_have_text(re.compile("new/final$"))
@@ -1061,6 +1067,8 @@ def test_a_row_of_an_evaluation_opens_in_the_editor(browser: Any, tmp_path: Path
             page.locator(".sg-link").first.click()
             playwright.expect(text_of(page)).to_have_value(first.graph.to_text())
             playwright.expect(page.get_by_label("Seed")).to_have_value(str(first.seed))
+            page.get_by_role("button", name="Clear").click()
+            playwright.expect(page.get_by_label("Seed")).to_have_value("0")
 
 
 def test_an_evaluation_that_cannot_be_shown_says_why(browser: Any, tmp_path: Path) -> None:

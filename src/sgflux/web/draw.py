@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,26 @@ from sgflux.web.studio import Job, Phase, Studio
 from sgflux.web.trouble import in_brief
 
 FIRST_GRAPH = "dog, above, box"
+_LOADING = "Loading the model …"  # or torch, which the worker imports first
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of an evaluation that was opened.
+
+    Attributes:
+        names: Names of its objects, in lower case.
+        seed: Seed of its noise.
+        seed_before: Seed that the field had before.
+    """
+
+    names: frozenset[str]
+    seed: int
+    seed_before: float | None
+
+
+def _names(graph: SceneGraph) -> frozenset[str]:
+    return frozenset(map(str.casefold, graph.objects))
 
 
 class DrawTab:
@@ -56,13 +77,14 @@ class DrawTab:
         self._graph = GraphCard(
             SceneGraph.parse(FIRST_GRAPH),
             known=self._settings.known_objects,
-            on_change=self._keep,
+            on_change=self._on_graph,
             on_read=self._settings.name_text,
         )
         self._history = History(gallery, on_choose=self._repeat)
         self._command = CommandWindow()
         self._shown: Entry | None = None
         self._drawing: Entry | None = None
+        self._row: _Row | None = None
         self._said = ""
         self._kept: MutableMapping[str, Any] | None = None
 
@@ -76,7 +98,7 @@ class DrawTab:
                 self._build_buttons()
                 self._pictures = Element("div")
                 with self._pictures, Element("div").classes("sg-welcome"):
-                    text("h2", "Draw a graph, then press Draw")
+                    self._invitation = text("h2", "")
                     text(
                         "p",
                         "The same noise is drawn by the base model, by the adapter without a "
@@ -86,6 +108,7 @@ class DrawTab:
         self._command.build()
         self._timer = ui.timer(0.2, self._poll, active=False)
         self._graph.refresh()
+        self._invite()
 
     def _build_buttons(self) -> None:
         with Element("div").classes("sg-buttons"):
@@ -108,9 +131,12 @@ class DrawTab:
             SceneGraphError: if the graph has too many objects for the editor.
         """
         sketch = Sketch().with_graph(graph)
+        before = self._settings.values()["seed"] if self._row is None else self._row.seed_before
+        self._row = None
         self._settings.show({"seed": seed})
         self._settings.accept(graph)
         self._graph.take(sketch)
+        self._row = _Row(_names(graph), seed, before)
 
     def keep_in(self, storage: MutableMapping[str, Any]) -> None:
         """Keep graph and settings where they outlast a reload, and show those that are there.
@@ -129,7 +155,17 @@ class DrawTab:
         self._graph.name_unknown()
         self._keep()
 
+    def _on_graph(self) -> None:
+        row = self._row
+        if row is not None and row.names.isdisjoint(_names(self._graph.graph)):
+            self._row = None
+            if self._settings.values()["seed"] == row.seed:
+                self._settings.show({"seed": row.seed_before})
+        self._keep()
+
     def _keep(self) -> None:
+        self._mark()
+        self._invite()
         if self._kept is not None:
             sketch, settings = self._graph.timeline.now.to_json(), self._settings.values()
             self._kept["draw"] = {"sketch": sketch, "settings": settings}
@@ -150,7 +186,7 @@ class DrawTab:
 
         panels = Panels(self._gallery, job, show_command)
         self._drawing = Entry(self._graph.timeline.now, job, panels)
-        self._show(self._drawing)
+        self._trouble.clear()
         self._draw.disable()
         self._cancel.set_visibility(True)
         self._timer.activate()
@@ -161,12 +197,32 @@ class DrawTab:
             self._drawing.job.cancel()
 
     def _show(self, entry: Entry) -> None:
-        """Let a drawing take the place of the one that is shown."""
-        if self._shown is not None and not self._shown.is_remembered:
-            self._shown.drop(self._gallery)
-            self._pictures.clear()
-        self._shown = entry
-        self._trouble.clear()
+        """Note whose pictures stand on the page; those before are dropped unless remembered."""
+        before, self._shown = self._shown, entry
+        if before not in (None, entry) and not before.is_remembered:
+            before.drop(self._gallery)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Mark the pictures as long as they are not of the graph and the settings of the page."""
+        if self._shown is None:
+            return
+        changed = {
+            "the graph": self._shown.sketch.graph() != self._graph.graph,
+            "the settings": not self._settings.repeats(self._shown.job.order),
+        }
+        self._shown.panels.mark(" and ".join(what for what, is_so in changed.items() if is_so))
+
+    def _invite(self) -> None:
+        """Say in place of the first pictures what to do, or what goes on."""
+        if self._shown is not None:
+            return
+        words = "Press Draw to see this graph drawn"
+        if self._drawing is not None:
+            words = self._said
+        elif not self._graph.graph.objects:
+            words = "Make a graph, then press Draw"
+        self._invitation.text = words
 
     def _poll(self) -> None:
         """Show what has become of the drawing."""
@@ -176,10 +232,14 @@ class DrawTab:
         job = entry.job
         is_over = job.is_over  # the worker goes on meanwhile
         entry.panels.update(self._pictures)
+        if entry.panels.are_there:
+            self._show(entry)
         self._say(job)
+        if is_over:
+            self._drawing = None
+        self._invite()
         if not is_over:
             return
-        self._drawing = None
         self._timer.deactivate()
         self._draw.enable()
         self._cancel.set_visibility(False)
@@ -192,8 +252,8 @@ class DrawTab:
     def _say(self, job: Job) -> None:
         ahead = self._studio.ahead(job) if job.phase is Phase.WAITING else 0
         words = {
-            Phase.WAITING: f"Waiting; drawings before yours: {ahead}" if ahead else "Waiting …",
-            Phase.LOADING: "Loading the model …",
+            Phase.WAITING: f"Waiting; drawings before yours: {ahead}" if ahead else _LOADING,
+            Phase.LOADING: _LOADING,
             Phase.LOOKING: "Looking where the model sees each word …",
             Phase.CANCELLED: "Cancelled.",
             Phase.FAILED: "Nothing was drawn; the message says why.",
@@ -213,13 +273,14 @@ class DrawTab:
     def _repeat(self, entry: Entry) -> None:
         """Show a drawing of the history, with the graph and the settings that repeat it."""
         order = entry.job.order
-        self._settings.show_order(order)
         self._settings.accept(order.graph)
         self._graph.take(entry.sketch)
+        self._settings.show_order(order)  # the seed may have been that of a row
         if self._drawing is None:
-            self._show(entry)
+            self._trouble.clear()
             self._pictures.clear()
             entry.panels.rebuild(self._pictures)
+            self._show(entry)
             self._say(entry.job)
 
     def close(self) -> None:

@@ -164,6 +164,10 @@ class DrawingCard:
         are_good = [field.validate() for field in (self._adapter, self._model_id, self._seed)]
         return all(are_good)
 
+    def repeats(self, order: Order) -> bool:
+        """Return whether the fields, as they stand, would draw an order's graph as it was drawn."""
+        return _trouble_with_seed(self._seed.value) is None and self.order(order.graph) == order
+
     def order(self, graph: SceneGraph) -> Order:
         """Return what is drawn of a graph, if :meth:`validate` says that all fields are right."""
         return Order(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
 
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.web.gallery import Gallery, jpeg_bytes
 from sgflux.web.studio import Drawn, Job, Phase
+from sgflux.web.trouble import in_brief
 
 if TYPE_CHECKING:
     from sgflux.evaluation.judges.judge import Verdict
@@ -136,7 +138,7 @@ class Panel:
 
 @dataclass
 class Panels:
-    """All pictures of a job, and a line that says what is going on."""
+    """All pictures of a job, and a line that says what they were drawn from."""
 
     gallery: Gallery
     job: Job
@@ -148,6 +150,11 @@ class Panels:
     def addresses(self) -> list[str]:
         """Addresses in the gallery that the panels use."""
         return [address for panel in self._panels.values() for address in panel.addresses]
+
+    @property
+    def are_there(self) -> bool:
+        """Whether the elements were made."""
+        return bool(self._panels)
 
     def rebuild(self, parent: Element) -> None:
         """Make the elements anew in ``parent``."""
@@ -163,7 +170,8 @@ class Panels:
             parent.clear()
             with parent:
                 self._notes = Element("div").classes("sg-notes")
-            with parent, Element("div").classes("sg-panels"):
+                self._line = text("p", text_of(job), "sg-told", role="status")
+            with parent, Element("div").classes("sg-panels") as self._row:
                 for arm in job.arms:
                     panel = Panel(arm.value, self.gallery, self.show_command)
                     panel.build()
@@ -177,12 +185,41 @@ class Panels:
             elif job.phase is Phase.DRAWING:
                 panel.step(job)
 
+    def mark(self, changed: str) -> None:
+        """Show whether the pictures are of what stands on the page.
+
+        Args:
+            changed: Words for what was changed since, such as "the graph"; "": nothing was.
+        """
+        told = f"These pictures were drawn before you changed {changed}. Draw makes new ones."
+        self._line.text = told if changed else text_of(self.job)
+        for element in (self._line, self._row):
+            element.classes(add="sg-old") if changed else element.classes(remove="sg-old")
+
     def _note(self, note: str | None) -> None:
         """Say once above the pictures why they have no verdicts."""
         if note is not None and note not in self._noted:
             self._noted.append(note)
             with self._notes:
                 message(note)
+
+
+_ALL = {1: "The picture is", 2: "Both pictures are", 3: "All three are", 4: "All four are"}
+
+
+def text_of(job: Job) -> str:
+    """Return the sentences that say which text a job's pictures are drawn from."""
+    graph, told = job.order.graph, job.order.prompt
+    neutral = prompts_for_graph(graph, "neutral")
+    words = f"{_ALL[len(job.arms)]} drawn from the text “{in_brief(told or neutral)}”"
+    if graph.is_null:
+        return f"{words}."
+    if len(job.arms) == 1:
+        return f"{words}. The base model reads no graph."
+    if told in (None, neutral):
+        plural = "s" if len(graph.relationships) > 1 else ""
+        return f"{words}, which does not state the relation{plural}."
+    return f"{words}. “Base model” and “No graph” are told nothing else."
 
 
 def verdict_in_words(drawn: Drawn, triple: Triple, verdict: Verdict | None) -> str:
