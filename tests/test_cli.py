@@ -23,6 +23,7 @@ import sgflux.settings.training
 from sgflux import cli
 from sgflux.cli import COMMANDS, main
 from sgflux.commands import Command
+from sgflux.data.pictures import read_picture
 from sgflux.errors import SgfluxError
 from sgflux.settings.flat import flag_of, flat_hints
 from tests.helpers.flux import make_flux_folder
@@ -367,6 +368,13 @@ def test_the_whole_way(tmp_path: Path, capsys: Capture) -> None:
     assert main(["saliency", *adapter, *look, "--output-dir", str(tmp_path / "maps")]) == 0
     names = {path.name for path in (tmp_path / "maps").iterdir()}
     assert names == {"contact_sheet.png", *(f"000-{x}.png" for x in PARTS)}
+    assert main(["saliency", *adapter, *look, "--blocks", "3"]) == 2
+    assert "has no effect without method 'attention'" in capsys.readouterr().err
+    look += ["--method", "attention"]
+    attention = ["--output-dir", str(tmp_path / "attention")]
+    assert main(["saliency", *adapter, *look, *attention]) == 0
+    about = read_picture(tmp_path / "attention" / f"000-{PARTS[0]}.png")[1]
+    assert (about["method"], about["blocks"]) == ("attention", [1, 2])
     assert main(["saliency", *adapter, *look, "--blocks", "3"]) == 2
     assert "between 0 and 2" in capsys.readouterr().err
 

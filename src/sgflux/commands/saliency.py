@@ -27,7 +27,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 
 COMMAND = Command(
     words=("saliency",),
-    purpose="Show where in a picture the model sees subject, predicate and object",
+    purpose="Show which parts of a picture depend on subject, predicate and object",
     example='sgflux saliency --image photo.jpg --graph "man, riding, horse" --model-id tiny',
     run=run,
 )

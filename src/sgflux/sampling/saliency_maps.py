@@ -1,6 +1,7 @@
-"""``sgflux saliency``: where in a picture the model sees subject, predicate and object.
+"""``sgflux saliency``: which parts of a picture depend on subject, predicate and object.
 
-The picture is noised to one sigma, and the maps are those of one forward pass there.
+The picture is noised to one sigma, at which :mod:`sgflux.sampling.difference_maps` compares what
+the model foresees with a word and without it, or one forward pass gives concept attention.
 
 Shapes: B pictures, C concepts each, h by w latent pixels, M blocks.
 """
@@ -24,6 +25,7 @@ from sgflux.flow_matching import noise_latents
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.block_range import check_concept_blocks, default_concept_blocks
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
+from sgflux.sampling.difference_maps import difference_maps
 from sgflux.sampling.given import given_graph
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
@@ -46,20 +48,20 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     source = load_image(config.image)
     pipeline = SceneGraphFluxPipeline.from_settings(config.model, config.trained, config.compute)
     pixels = fit_image(source, *pipeline.picture_size(config.size.height, config.size.width))
-    blocks = config.blocks or default_concept_blocks(pipeline.network.num_layers)
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
-    maps = statement_maps(
-        pipeline,
-        pixels,
-        graph,
-        prompt=prompt,
-        use_graph=config.trained.adapter is not None,
-        sigma=config.sigma,
-        seed=config.seed,
-        blocks=blocks,
-        guidance=config.size.guidance,
-        raw=config.raw,
-    )
+    settings: dict[str, Any] = {
+        "use_graph": config.trained.adapter is not None,
+        "sigma": config.sigma,
+        "seed": config.seed,
+        "guidance": config.size.guidance,
+    }
+    of_method: dict[str, Any] = {}
+    if config.method == "attention":
+        blocks = config.blocks or default_concept_blocks(pipeline.network.num_layers)
+        of_method = {"blocks": list(blocks), "raw": config.raw}
+        maps = attention_maps(pipeline, pixels, graph, prompt=prompt, **of_method, **settings)
+    else:
+        maps = difference_maps(pipeline, pixels, graph, prompt=config.prompt, **settings)
     picture = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).numpy()
     pictures, captions, paths = [], [], []
     for number, (names, own) in enumerate(zip(triples, maps, strict=True)):
@@ -75,8 +77,8 @@ def saliency(config: SaliencyConfig) -> list[Path]:
                 "prompt": prompt,
                 "sigma": config.sigma,
                 "seed": config.seed,
-                "blocks": list(blocks),
-                "raw": config.raw,
+                "method": config.method,
+                **of_method,
                 "lowest": float(heat.min()),
                 "highest": float(heat.max()),
                 "model": pipeline.model_id,
@@ -102,7 +104,7 @@ def picture_saliency(
     sigma: float = 0.5,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return where in a picture the model sees the parts of each statement.
+    """Return which parts of a picture depend on the parts of each statement: difference maps.
 
     Args:
         pipeline: Pipeline of a base, with an adapter or without.
@@ -124,21 +126,20 @@ def picture_saliency(
         raise SgfluxError("the graph states no relation, so there is nothing to look for")
     picture = picture.convert("RGB")
     pixels = fit_image(picture, *pipeline.picture_size(picture.height, picture.width))
-    maps = statement_maps(
+    maps = difference_maps(
         pipeline,
         pixels,
         graph,
-        prompt=prompts_for_graph(graph, "neutral") if prompt is None else prompt,
+        prompt=prompt,
         use_graph=pipeline.model is not None if use_graph is None else use_graph,
         sigma=sigma,
         seed=seed,
-        blocks=default_concept_blocks(pipeline.network.num_layers),
     )
     shown = np.asarray(picture)
     return [tuple(heat_map(shown, heat.numpy()) for heat in own) for own in maps]  # type: ignore
 
 
-def statement_maps(
+def attention_maps(
     pipeline: SceneGraphFluxPipeline,
     pixels: Tensor,
     graph: SceneGraph,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -89,9 +89,12 @@ class SampleConfig:
         return from_flat(cls, settings)
 
 
+SaliencyMethod = Literal["difference", "attention"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SaliencyConfig:
-    """Show where a model sees the parts of a scene graph in a picture."""
+    """Show which parts of a picture depend on which parts of a scene graph."""
 
     image: Input[Path]
     """Picture whose saliency maps are drawn."""
@@ -102,16 +105,19 @@ class SaliencyConfig:
     horse"."""
     output_dir: OutputDir = Path("saliency")
     """Folder of the heat maps and their contact sheet. Files of the same names are replaced."""
+    method: SaliencyMethod = "difference"
+    """Kind of the maps: 'difference' shows how far the velocities of the model with and without the
+    word are apart, and 'attention' is concept attention, which the saliency losses read."""
     sigma: float = 0.5
     """Noise level at which the model sees the picture: 0 is the picture, 1 is pure noise."""
     seed: int = 0
     """Random seed of the noise."""
     blocks: tuple[int, ...] = ()
-    """Indices of the double blocks that are averaged over. By default they are the later half, 9 to
-    18 of FLUX's 19."""
+    """Indices of the double blocks whose concept attention is averaged. By default they are the
+    later half, 9 to 18 of FLUX's 19."""
     raw: bool = False
-    """Take the softmax of the raw scores, as the paper does, which is mostly 0 or 1 in each
-    block."""
+    """Take the softmax of the raw scores of concept attention, as the paper does, which is mostly 0
+    or 1 in each block."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
     """Vocabulary."""
     trained: Group[TrainedAdapter] = field(default_factory=TrainedAdapter)
@@ -124,7 +130,9 @@ class SaliencyConfig:
     """Device and precision."""
 
     def __post_init__(self) -> None:
-        """Check the noise level and the seed."""
+        """Check the noise level, the seed, and that every setting has an effect."""
+        if self.method != "attention":
+            expect_defaults(self, "without method 'attention'", "blocks", "raw")
         if not 0 <= self.sigma <= 1:
             raise SgfluxError(f"sigma must lie between 0 and 1, got {self.sigma}")
         expect_seeds(self.seed, 1)

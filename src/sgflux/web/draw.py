@@ -254,10 +254,10 @@ class DrawTab:
         words = {
             Phase.WAITING: f"Waiting; drawings before yours: {ahead}" if ahead else _LOADING,
             Phase.LOADING: _LOADING,
-            Phase.LOOKING: "Looking where the model sees each word …",
+            Phase.LOOKING: "Looking which parts depend on each word …",
             Phase.CANCELLED: "Cancelled.",
             Phase.FAILED: "Nothing was drawn; the message says why.",
-            Phase.DONE: "Point at a word below a picture to see where the model sees it.",
+            Phase.DONE: "Point at a word below a picture to see which parts depend on it.",
         }.get(job.phase, "Drawing …")
         if job.phase is Phase.DONE and not any(drawn.heat for drawn in job.drawn.values()):
             words = "Done."

@@ -132,7 +132,7 @@ class Panel:
                 continue
             address = self.gallery.jpeg(heat[number])
             self.addresses.append(address)
-            title = "Shows where the model sees this in the picture"
+            title = "Shows which parts of the picture depend on this"
             text("span", word, "sg-word", tabindex=0, data_heat=address, title=title)
 
 
