@@ -33,6 +33,7 @@ from sgflux.web.drawing_card import MAX_SEED, NO_ADAPTER, DrawingCard
 from sgflux.web.editor import GraphEditor
 from sgflux.web.gallery import Gallery
 from sgflux.web.panels import text_of, verdict_in_words
+from sgflux.web.reading import ReportTab
 from sgflux.web.server import PageSettings, _page
 from sgflux.web.studio import CancelledError, Drawn, Job, Order, Phase, Studio
 from sgflux.web.watch import WatchTab
@@ -167,6 +168,21 @@ def test_random_gives_another_seed_each_time(tmp_path: Path) -> None:
     assert len(seeds) == 3
 
 
+def test_a_name_in_parentheses_before_its_statement_is_explained(person: Person) -> None:
+    """Without it, the text of the pictures would name the objects in another order."""
+    field = person.tab._graph._text
+    for graph, why in {
+        "man, riding, horse; (cup)": None,
+        "(man); horse, riding, man": "“(man)” keeps the order of the objects in the text “a photo "
+        "of man and horse”.",
+        "(dog); (man); horse, riding, man; dog, near, man; (cat)": "“(dog)”, “(man)” keep the "
+        "order of the objects in the text “a photo of dog and man and horse and cat”.",
+    }.items():
+        person.write(graph)
+        assert field.props.get("hint") == why
+        assert ("hint" in field.props) == (why is not None), "an empty one would take room"
+
+
 # --- trainings ------------------------------------------------------------------------------------
 
 
@@ -224,6 +240,22 @@ def test_a_damaged_line_is_named_until_it_is_mended(tmp_path: Path) -> None:
     metrics.write_text(kept)
     tab._look()
     assert tab._folder.field.error is None
+
+
+def test_a_tab_without_runs_says_where_it_looks_and_what_makes_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tabs: dict[str, Any] = {
+        "train": WatchTab(gallery=Gallery(), runs=Path("runs")),
+        "eval": ReportTab(runs=Path("runs"), open_graph=lambda *_: None),
+    }
+    for command, tab in tabs.items():
+        tab.build()
+        said = tab._folder._none_found
+        assert said.visible
+        for words in (str(tmp_path / "runs"), "sgflux demo", f"sgflux {command}"):
+            assert words in said.text
 
 
 def test_another_training_shows_nothing_of_the_one_before(tmp_path: Path) -> None:

@@ -229,7 +229,8 @@ def test_a_graph_drawn_by_mouse_is_the_graph_of_the_pictures(page: Any, tmp_path
 
     page.locator(".sg-predicate").click()
     page.get_by_role("button", name="Swap direction").click()
-    expect(text_of(page)).to_have_value(re.compile("box, above, cat$"))
+    expect(text_of(page)).to_have_value("(cat); box, above, cat")
+    expect(page.get_by_text("keeps the order of the objects in the text")).to_be_visible()
     told, dimmed = page.locator(".sg-told"), page.locator('[data-arm="graph"] img')
     expect(told).to_have_text(re.compile("before you changed the graph"))
     expect(dimmed).to_have_css("opacity", "0.4")
@@ -370,6 +371,8 @@ def test_a_statement_is_made_without_dragging(browser: Any, address: str, has_to
     expect = playwright.expect
     for page in opened(browser, address, has_touch=has_touch, is_mobile=has_touch):
         press = page.touchscreen.tap if has_touch else page.mouse.click
+        hint = "Tap an object’s dot" if has_touch else "Drag from an object’s dot"
+        expect(page.locator(".sg-status")).to_contain_text(hint)
         press(*center(node(page, "box").locator(".sg-dot")))
         expect(page.locator(".sg-status")).to_contain_text("“box” is related to")
         press(*center(node(page, "dog").locator(".sg-dot")))
@@ -651,7 +654,11 @@ def test_one_object_too_many_is_not_shown(page: Any) -> None:
 
 def test_the_page_is_used_by_keyboard_alone(page: Any) -> None:
     expect = playwright.expect
+    status = page.locator(".sg-status")
+    expect(status).to_contain_text("Drag from an object’s dot to another object")
+    expect(status).to_contain_text("the word on an arrow to change, swap or delete it")
     node(page, "dog").focus()
+    expect(status).to_contain_text("Enter renames, C relates")
     page.keyboard.press("F2")
     expect(page.get_by_label("Name of the object")).to_be_focused()
     page.keyboard.type("horse")

@@ -17,6 +17,13 @@ HOW_TO_GET_ONE = (
 )
 """Text of the page where there is no adapter."""
 
+NONE_FOUND = (
+    "No {what} was found below {folder}. 'sgflux demo' makes one below runs/ in the folder where "
+    "it is started, and 'sgflux {command}' makes one in its --output-dir. 'sgflux page --runs "
+    "FOLDER' looks elsewhere."
+)
+"""Text of a tab of the page that has nothing to show."""
+
 _DEPTH = 5
 
 

@@ -65,7 +65,7 @@ class DrawingCard:
                 lambda: find_adapters(self._runs),
                 label="Adapter",
                 trouble=self._trouble_with_adapter,
-                none_found=HOW_TO_GET_ONE.format(folder=self._runs),
+                none_found=HOW_TO_GET_ONE.format(folder=self._runs.absolute()),
                 on_change=self._on_adapter,
                 given=self._given_adapter,
                 otherwise=NO_ADAPTER,

@@ -14,7 +14,7 @@ const WIDEST = 180; // pixels of a predicate; a longer one is cut
 globalThis.process ??= { env: { NODE_ENV: "production" } }; // Vue Flow asks for it
 
 const template = `
-<div class="sg-editor" :class="{ 'sg-linking': linking }" @keydown="onKey">
+<div class="sg-editor" :class="{ 'sg-linking': linking }" @keydown="onKey" @focusin="onFocus" @focusout="hasKeys = false">
   <div class="sg-tools" role="toolbar" aria-label="Tools of the scene graph">
     <form class="sg-add" @submit.prevent="addTyped">
       <input v-model="typed" :list="'names-' + editorId" placeholder="object, like dog"
@@ -96,7 +96,7 @@ export default {
   },
   emits: ["change", "undo", "redo"],
   setup: (props) => ({ flow: markRaw(useVueFlow({ id: props.editorId })) }),
-  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: null, popup: null, count: 0, fits: true, changes: 0, told: "", gone: -Infinity, tap: { time: -Infinity } }),
+  data: () => ({ typed: "", renaming: null, before: "", from: null, linking: null, popup: null, count: 0, fits: true, changes: 0, told: "", gone: -Infinity, hasKeys: false, tap: { time: -Infinity } }),
   mounted() {
     const { change, nodes, edges } = this.sketch;
     this.changes = change;
@@ -151,8 +151,10 @@ export default {
     hint: () => "drag to move. Drag the dot to another object, or click both, to relate them. Double-click to rename.",
     status() {
       if (this.from) return `Choose what “${this.labels[this.from]}” is related to, or press Escape.`;
-      if (matchMedia("(hover: none)").matches) return "Double-tap: new object or rename. Tap: × deletes. Tap a dot, then another object, to relate them.";
-      return "Double-click: new object or rename. Click: × deletes. Keyboard: Tab, then Enter renames, C connects, Delete removes.";
+      if (this.hasKeys) return "Enter renames, C relates to another object, the arrow keys move, Delete removes.";
+      if (matchMedia("(pointer: coarse)").matches)
+        return "Tap an object’s dot, then another object, to relate them. Tap the word on an arrow to change, swap or delete it. Double-tap: new object or rename.";
+      return "Drag from an object’s dot to another object to relate them. Click the word on an arrow to change, swap or delete it. Double-click: new object or rename.";
     },
     matches() {
       const query = (this.popup?.query ?? "").trim().toLowerCase();
@@ -418,6 +420,9 @@ export default {
     },
 
     // --- keyboard ------------------------------------------------------------------------------
+    onFocus({ target }) {
+      this.hasKeys = target.matches(".vue-flow__node:focus-visible"); // a click gives the focus, too
+    },
     onKey(event) {
       const key = event.key.toLowerCase();
       if (event.target.tagName === "INPUT") return;

@@ -9,6 +9,7 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
+from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.graphs.reading import GivenGraph, read_graph
 from sgflux.graphs.scene_graph import SceneGraph, SceneGraphError
@@ -142,6 +143,9 @@ class GraphCard:
                 self._json.value = json.dumps(graph.to_json(), ensure_ascii=False)
         finally:
             self._is_setting = False
+        self._text.props(remove="hint")  # an empty one would take room
+        if (why := _why_parentheses(graph)) is not None:
+            self._text.props["hint"] = why
         self.name_unknown()
         self._check()
 
@@ -178,6 +182,22 @@ class GraphCard:
 def _without_place(words: str) -> str:
     """A message about the graph without the name of the graph and of the command line's flags."""
     return in_brief(words.removeprefix("graph: ").split(" (--open-vocabulary")[0])
+
+
+def _why_parentheses(graph: SceneGraph) -> str | None:
+    """Why the text form names objects in parentheses before their statements; None: it does not.
+
+    They keep the order of the objects, so that a statement that is turned round changes neither the
+    neutral text nor the noise of the objects' layout.
+    """
+    stated = {label for one in graph.labelled_triples() for label in (one.subject, one.object)}
+    parts = _text_form(graph).split("; ")
+    early = [f"“{part}”" for part in parts if part[:1] == "(" and part[1:-1] in stated]
+    if not early:
+        return None
+    order = in_brief(prompts_for_graph(graph, "neutral"))
+    verb = "keeps" if len(early) == 1 else "keep"
+    return f"{', '.join(early)} {verb} the order of the objects in the text “{order}”."
 
 
 def _text_form(graph: SceneGraph) -> str:

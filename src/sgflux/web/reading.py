@@ -12,7 +12,7 @@ from nicegui.element import Element
 
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.web.adapters import find_runs
+from sgflux.web.adapters import NONE_FOUND, find_runs
 from sgflux.web.choice import Choice, folder_trouble
 from sgflux.web.evaluations import REPORT_FILE, RESULTS_FILE, EvaluatedRow, read_rows
 from sgflux.web.panels import message, text
@@ -53,7 +53,9 @@ class ReportTab:
                 lambda: find_runs(self._runs, RESULTS_FILE),
                 label="Evaluation (its --output-dir)",
                 trouble=lambda folder: folder_trouble(folder, read_rows),
-                none_found=f"No evaluation was found under {self._runs}; 'sgflux eval' makes one.",
+                none_found=NONE_FOUND.format(
+                    what="evaluation", folder=self._runs.absolute(), command="eval"
+                ),
                 on_change=self._choose,
             )
         self._below = Element("div")

@@ -11,7 +11,7 @@ from nicegui.element import Element
 from PIL import Image
 
 from sgflux.errors import SgfluxError
-from sgflux.web.adapters import find_runs
+from sgflux.web.adapters import NONE_FOUND, find_runs
 from sgflux.web.choice import Choice, folder_trouble
 from sgflux.web.gallery import Gallery
 from sgflux.web.panels import text
@@ -42,7 +42,9 @@ class WatchTab:
                 lambda: find_runs(self._runs, LOG_FILE),
                 label="Training run (its --output-dir)",
                 trouble=lambda folder: folder_trouble(folder, _read),
-                none_found=f"No training was found under {self._runs}; 'sgflux train' begins one.",
+                none_found=NONE_FOUND.format(
+                    what="training", folder=self._runs.absolute(), command="train"
+                ),
                 on_change=self._choose,
             )
             self._facts = Element("div").classes("sg-facts").props("aria-live=polite")
