@@ -71,6 +71,8 @@ def test_what_the_model_is_told_without_a_graph() -> None:
     assert predicate == (Told(NEUTRAL, None), Told(f"{NEUTRAL}, man riding horse", None))
     subject, *_ = _pairs_of(GRAPH, 0, "a landscape", use_graph=False)
     assert subject == (Told("a landscape", None), Told("a landscape, man", None))
+    subject, *_ = _pairs_of(GRAPH, 0, "", use_graph=False)
+    assert subject == (Told("", None), Told("man", None))
 
 
 def test_twins_are_left_out_one_by_one() -> None:

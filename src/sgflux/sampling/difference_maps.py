@@ -35,6 +35,7 @@ class Told:
     graph: SceneGraph | None
 
 
+@torch.no_grad()
 def difference_maps(
     pipeline: SceneGraphFluxPipeline,
     pixels: Tensor,
@@ -89,7 +90,6 @@ def difference_maps(
     return maps.unflatten(0, (-1, 3)).unflatten(2, pipeline.network.grid(noisy)).cpu()
 
 
-@torch.no_grad()
 def _velocities(
     pipeline: SceneGraphFluxPipeline,
     noisy: Tensor,
@@ -142,7 +142,7 @@ def _pairs_of(
         if use_graph:
             pairs.append((Told(left, less), Told(text, graph)))
         elif left == text:
-            pairs.append((Told(text, None), Told(f"{text}, {word}", None)))
+            pairs.append((Told(text, None), Told(f"{text}, {word}" if text else word, None)))
         else:
             pairs.append((Told(left, None), Told(text, None)))
     return pairs
