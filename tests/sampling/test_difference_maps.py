@@ -6,10 +6,13 @@ below it, or to nothing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.difference_maps import (
@@ -93,13 +96,22 @@ def test_objects_are_seen_where_they_are(tiny: SceneGraphFluxPipeline, use_graph
     graph = SceneGraph.parse("dog, above, box")
     (picture,) = tiny(graph, seed=0).images
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
-    settings = {"prompt": None, "use_graph": use_graph, "sigma": 0.5, "seed": 0}
-    maps = difference_maps(tiny, pixels, graph, **settings)  # type: ignore[arg-type]
+    settings: dict[str, Any] = {"prompt": None, "use_graph": use_graph, "sigma": 0.5, "seed": 0}
+    maps = difference_maps(tiny, pixels, graph, **settings)
     assert maps.shape == (1, 3, 8, 8)
     assert maps.dtype == torch.float32
     assert bool((maps > 0).any(dim=(2, 3)).all())
     dog, _, box = maps[0]
     upper = [float(part[:4].mean() / part.mean()) for part in (dog, box)]
     assert upper[0] > 1 > upper[1]
+    if not use_graph:
+        base = SceneGraphFluxPipeline.from_pretrained("tiny")
+        plain = difference_maps(base, pixels, graph, **settings)
+        off = difference_maps(tiny, pixels, graph, use_adapter=False, **settings)
+        assert torch.equal(plain, off)
+        for pipe, told in ((base, {}), (tiny, {"use_adapter": False})):
+            with pytest.raises(SgfluxError, match="a graph needs an adapter"):
+                difference_maps(pipe, pixels, graph, **{**settings, **told, "use_graph": True})
+        assert not torch.equal(maps, off)
     told = difference_maps(tiny, pixels, graph, **{**settings, "prompt": "a photo of dog and box"})
     assert torch.equal(maps, told)

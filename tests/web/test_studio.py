@@ -73,6 +73,7 @@ def test_two_clients_get_their_own_pictures(studio: Studio) -> None:
     jobs = [studio.submit(order(seed=seed)) for seed in (1, 2, 1)]
     assert [studio.ahead(job) for job in jobs[1:]] == sorted(studio.ahead(job) for job in jobs[1:])
     pictures = [np.asarray(finished(job).drawn[Arm.BASE].picture.image).tobytes() for job in jobs]
+    assert [len(heat) for heat in jobs[0].drawn[Arm.BASE].heat] == [3]
     assert pictures[0] == pictures[2] != pictures[1]
     assert [job.order.seed for job in jobs] == [1, 2, 1]
 

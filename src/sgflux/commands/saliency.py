@@ -28,6 +28,6 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 COMMAND = Command(
     words=("saliency",),
     purpose="Show which parts of a picture depend on subject, predicate and object",
-    example='sgflux saliency --image photo.jpg --graph "man, riding, horse" --model-id tiny',
+    example='sgflux saliency --adapter tiny --image drawn.png --graph "man, riding, horse"',
     run=run,
 )

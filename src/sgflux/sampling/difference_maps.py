@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sgflux.data.prompts import in_prose, prompts_for_graph
+from sgflux.errors import SgfluxError
 from sgflux.flow_matching import noise_latents
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.adapter import adapter_disabled
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 _BATCH = 4
@@ -46,6 +49,7 @@ def difference_maps(
     sigma: float,
     seed: int,
     guidance: float | None = None,
+    use_adapter: bool = True,
 ) -> Tensor:
     """Return how much each part of a picture depends on subject, predicate and object.
 
@@ -61,11 +65,17 @@ def difference_maps(
         sigma: Noise level in [0, 1].
         seed: Seed of the noise.
         guidance: Guidance scale, for a guidance-distilled model only.
+        use_adapter: Whether the adapter acts on the base; without it, there is no graph either.
 
     Returns:
         (T, 3, h/2, w/2) float32 on the CPU, >= 0: root mean square difference of the velocities, in
         standard deviations of the latents.
+
+    Raises:
+        SgfluxError: if a graph is given and no adapter acts that reads it.
     """
+    if use_graph and (pipeline.model is None or not use_adapter):
+        raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
     if prompt == prompts_for_graph(graph, "neutral"):
         prompt = None
     pairs = [
@@ -79,12 +89,14 @@ def difference_maps(
     noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
     level = torch.tensor([sigma], device=pipeline.device)
     noisy = noise_latents(latents, noise.to(pipeline.device)[None], level).to(pipeline.dtype)
-    velocities = torch.cat(
-        [
-            _velocities(pipeline, noisy, told[start : start + _BATCH], level, guidance)
-            for start in range(0, len(told), _BATCH)
-        ]
-    )
+    model = pipeline.model
+    with nullcontext() if use_adapter or model is None else adapter_disabled(model):
+        velocities = torch.cat(
+            [
+                _velocities(pipeline, noisy, told[start : start + _BATCH], level, guidance)
+                for start in range(0, len(told), _BATCH)
+            ]
+        )
     less, whole = (velocities[[told.index(pair[side]) for pair in pairs]] for side in (0, 1))
     maps = (whole - less).square().mean(dim=2).sqrt()
     return maps.unflatten(0, (-1, 3)).unflatten(2, pipeline.network.grid(noisy)).cpu()

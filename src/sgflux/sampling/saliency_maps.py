@@ -71,7 +71,7 @@ def saliency(config: SaliencyConfig) -> list[Path]:
             drawn = heat_map(picture, heat.numpy())
             path = config.output_dir / f"{number:03d}-{part}.png"
             about: dict[str, Any] = {
-                "concept": name,
+                "name": name,
                 "triple": list(names),
                 "image": str(config.image),
                 "prompt": prompt,
@@ -101,6 +101,7 @@ def picture_saliency(
     prompt: str | None = None,
     *,
     use_graph: bool | None = None,
+    use_adapter: bool = True,
     sigma: float = 0.5,
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -111,7 +112,8 @@ def picture_saliency(
         picture: Picture of a size that the model takes.
         graph: Graph whose statements are looked for.
         prompt: Text that the model is given; None: the neutral text of the graph.
-        use_graph: Whether the adapter is given the graph; None: if there is an adapter.
+        use_graph: Whether the adapter is given the graph; None: if there is an adapter that acts.
+        use_adapter: Whether the pipeline's adapter acts on the base, if there is one.
         sigma: Noise level in [0, 1] at which the model sees the picture.
         seed: Seed of the noise.
 
@@ -131,7 +133,8 @@ def picture_saliency(
         pixels,
         graph,
         prompt=prompt,
-        use_graph=pipeline.model is not None if use_graph is None else use_graph,
+        use_graph=use_adapter and pipeline.model is not None if use_graph is None else use_graph,
+        use_adapter=use_adapter,
         sigma=sigma,
         seed=seed,
     )

@@ -267,7 +267,7 @@ class Studio:
 
         for drawn in job.drawn.values():
             graph = drawn.picture.graph or job.order.graph
-            if pipeline.model is None or graph.is_null:
+            if graph.is_null:
                 return
             job.check()
             maps = picture_saliency(
@@ -276,6 +276,7 @@ class Studio:
                 graph,
                 job.order.prompt,
                 use_graph=drawn.picture.graph is not None,
+                use_adapter=drawn.picture.record["use_adapter"],
                 seed=job.order.seed,
             )
             drawn.heat = [tuple(map(_small, own)) for own in maps]
