@@ -202,12 +202,12 @@ def is_rounded_by_half(directory: Path) -> bool:
         SgfluxError: as :func:`store_in_half`.
     """
     load_bundle(directory)
-    pairs = [
-        (weight, half)
-        for path in (directory / name for name in _FILES.values())
-        for weight, half in zip(read_tensors(path).values(), _in_half(path).values(), strict=True)
-    ]
-    return any(not torch.equal(weight, half.to(weight.dtype)) for weight, half in pairs)
+    is_rounded = False
+    for path in (directory / name for name in _FILES.values()):
+        weights = read_tensors(path)
+        for name, half in _in_half(weights, path).items():
+            is_rounded |= not torch.equal(weights[name], half.to(weights[name].dtype))
+    return is_rounded
 
 
 def store_in_half(directory: Path) -> None:
@@ -220,15 +220,15 @@ def store_in_half(directory: Path) -> None:
     for path in (directory / name for name in _FILES.values()):
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-        path.write_bytes(save(_in_half(path), metadata=metadata))
+        path.write_bytes(save(_in_half(read_tensors(path), path), metadata=metadata))
     _write_digests(directory, read_description(directory / CONFIG_FILE))
 
 
-def _in_half(path: Path) -> dict[str, Tensor]:
-    weights = {name: value.half() for name, value in read_tensors(path).items()}
+def _in_half(weights: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    halves = {name: value.half() for name, value in weights.items()}
     beyond = "float16 holds no greater ones; publish the adapter without half"
-    check_finite(weights, where=f"{path} in float16", way_out=beyond)
-    return weights
+    check_finite(halves, where=f"{path} in float16", way_out=beyond)
+    return halves
 
 
 def _write_digests(directory: Path, description: dict[str, Any]) -> None:

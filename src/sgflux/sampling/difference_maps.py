@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from sgflux.data.prompts import in_prose, prompts_for_graph
-from sgflux.errors import SgfluxError
-from sgflux.flow_matching import noise_latents
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter import adapter_disabled
+from sgflux.sampling.noised import expect_reader, noised
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
 _BATCH = 4
@@ -74,8 +73,8 @@ def difference_maps(
     Raises:
         SgfluxError: if a graph is given and no adapter acts that reads it.
     """
-    if use_graph and (pipeline.model is None or not use_adapter):
-        raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
+    if use_graph:
+        expect_reader(pipeline, use_adapter=use_adapter)
     if prompt == prompts_for_graph(graph, "neutral"):
         prompt = None
     pairs = [
@@ -84,11 +83,7 @@ def difference_maps(
         for pair in _pairs_of(graph, index, prompt, use_graph=use_graph)
     ]
     told = list(dict.fromkeys(one for pair in pairs for one in pair))
-    mean, _ = pipeline.autoencoder.posterior(pixels[None])
-    latents = pipeline.autoencoder.scale(mean.float()).to(pipeline.device)
-    noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-    level = torch.tensor([sigma], device=pipeline.device)
-    noisy = noise_latents(latents, noise.to(pipeline.device)[None], level).to(pipeline.dtype)
+    noisy, level = noised(pipeline, pixels[None], sigma=sigma, seed=seed)
     model = pipeline.model
     with nullcontext() if use_adapter or model is None else adapter_disabled(model):
         velocities = torch.cat(

@@ -21,12 +21,12 @@ from sgflux.data.images import fit_image, load_image
 from sgflux.data.pictures import contact_sheet, save_picture
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
-from sgflux.flow_matching import noise_latents
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.block_range import check_concept_blocks, default_concept_blocks
 from sgflux.models.saliency import concept_probabilities, concept_scores, softened
 from sgflux.sampling.difference_maps import difference_maps
 from sgflux.sampling.given import given_graph
+from sgflux.sampling.noised import expect_reader, noised
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 from sgflux.settings.sampling import SaliencyConfig
 
@@ -212,23 +212,18 @@ def concept_maps(
         SgfluxError: if ``blocks`` does not fit the model, or graphs are given without an adapter.
     """
     check_concept_blocks(blocks, num_layers=pipeline.network.num_layers)
-    if graphs is not None and pipeline.model is None:
-        raise SgfluxError("a graph needs an adapter to read it: load one, or leave the graph out")
-    count, device = len(images), pipeline.device
-    mean, _ = pipeline.autoencoder.posterior(images)
-    latents = pipeline.autoencoder.scale(mean.float()).to(device)
-    noise = torch.randn(latents.shape[1:], generator=torch.Generator().manual_seed(seed))
-    levels = torch.full((count,), sigma, device=device)
-    noisy = noise_latents(latents, noise.to(device).expand_as(latents), levels)
+    if graphs is not None:
+        expect_reader(pipeline)
+    noisy, levels = noised(pipeline, images, sigma=sigma, seed=seed)
     network = pipeline.network
     inputs = network.inputs(
-        noisy.to(pipeline.dtype),
+        noisy,
         pipeline.encode_text(prompts),
         levels,
         guidance=pipeline.guidance_scale(guidance),
     )
     names = pipeline.text_encoders.encode_names([name for own in concepts for name in own])
-    states = names.unflatten(0, (count, -1)).to(device)
+    states = names.unflatten(0, (len(images), -1)).to(pipeline.device)
     # All names of a picture in one text, as the paper's authors do it.
     text = pipeline.encode_text([" ".join(own) for own in concepts])
     with pipeline.mixed_precision():
