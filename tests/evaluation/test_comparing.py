@@ -18,6 +18,8 @@ from sgflux.cli import main
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.comparing import compare_runs
 from sgflux.evaluation.evaluator import EvalConfig, evaluate
+from sgflux.evaluation.judges.judge import JudgeIdentity
+from sgflux.evaluation.judges.router import Router
 from sgflux.evaluation.statistics import holm
 from sgflux.world.dataset import write_world
 from tests.helpers.evaluated import forget_lines
@@ -46,6 +48,13 @@ def oracle(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def swapped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("swapped") / "out"
     return run(data, out, generator="swapped", seeds_per_item=2)
+
+
+class Named:
+    """A judge of which nothing is asked but who it is."""
+
+    def __init__(self, identity: JudgeIdentity) -> None:
+        self.identity = identity
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -123,6 +132,40 @@ def test_runs_of_other_data_or_another_judge_are_refused(oracle: Path, tmp_path:
     (copy / "evaluation_results.json").write_text(json.dumps(results))
     with pytest.raises(SgfluxError, match=r"judge\.name \('world' and 'clip'\); data\.sha256"):
         compare_runs(oracle, copy)
+
+
+def judged_by(source: Path, out: Path, **judge: Any) -> Path:
+    """Copy an evaluation whose judge goes by other names and digests."""
+    shutil.copytree(source, out)
+    results = results_of(source)
+    results["judge"] |= judge
+    (out / "evaluation_results.json").write_text(json.dumps(results))
+    return out
+
+
+def test_runs_by_several_judges_of_other_networks_are_refused(oracle: Path, tmp_path: Path) -> None:
+    """Also those of an earlier version, which wrote no digest of them together."""
+
+    def judges(*digests: str) -> list[dict[str, Any]]:
+        names = ("geometry", "vqa")
+        return [{"name": n, "sha256": own} for n, own in zip(names, digests, strict=True)]
+
+    router = {"name": "geometry,vqa", "sha256": None}
+    one = judged_by(oracle, tmp_path / "one", **router, judges=judges("a" * 64, "b" * 64))
+    same = judged_by(oracle, tmp_path / "same", **router, judges=judges("a" * 64, "b" * 64))
+    other = judged_by(oracle, tmp_path / "other", **router, judges=judges("a" * 64, "c" * 64))
+    assert compare_runs(one, same)["arms"]
+    with pytest.raises(SgfluxError, match=r"judge\.sha256 \('"):
+        compare_runs(one, other)
+    parts: Any = [
+        Named(JudgeIdentity("geometry", "a" * 64, model="detector")),
+        Named(JudgeIdentity("vqa", "b" * 64, model="network")),
+    ]
+    found = Router(parts).identity.to_json()
+    new = judged_by(oracle, tmp_path / "new", **found)
+    assert compare_runs(one, new)["same"]["judge.sha256"] == found["sha256"]
+    with pytest.raises(SgfluxError, match=r"judge\.sha256 \('"):
+        compare_runs(other, new)
 
 
 def test_the_command_prints_a_table_and_writes_it(

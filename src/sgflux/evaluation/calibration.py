@@ -166,9 +166,7 @@ def judge_figures(
     if judge.identity.model is not None:
         figures["model"] = judge.identity.model
     if judge.identity.parts:
-        figures["judges"] = [
-            {"name": part.name, "sha256": part.sha256} for part in judge.identity.parts
-        ]
+        figures["judges"] = [part.to_json() for part in judge.identity.parts]
     if left_out:
         figures["not_covered"] = dict(sorted(left_out.items()))
     return figures

@@ -13,6 +13,7 @@ from rich.text import Text
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.drawing import JudgedPicture
+from sgflux.evaluation.judges.router import digest_of
 from sgflux.evaluation.known.table import DOUBTFUL, is_doubtful
 from sgflux.evaluation.metrics import Rows
 from sgflux.evaluation.records import PICTURE_RESULTS, read_lines
@@ -96,6 +97,8 @@ def _expect_comparable(
 ) -> None:
     """Name everything that keeps two evaluations from being compared, in one error."""
     values = {key: [_value(own, key) for own in results] for key in _SAME}
+    if None in values["judge.model"] and len({*values["judge.sha256"], None}) == 2:
+        del values["judge.model"]  # an earlier version did not write it, and the digests are equal
     values["arms"] = [", ".join(own) for own in judged]
     values["items and noises"] = [
         f"{len(places)} rows" for places in (_places(own) for own in judged)
@@ -119,7 +122,11 @@ def _places(judged: Mapping[Arm, list[JudgedPicture]]) -> list[tuple[Any, ...]]:
 
 def _value(results: Mapping[str, Any], key: str) -> Any:
     group, name = key.split(".")
-    return results[group].get(name)
+    value = results[group].get(name)
+    if key == "judge.sha256" and value is None and (parts := results["judge"].get("judges")):
+        # Earlier versions wrote the digests of several judges, and none of them together.
+        return digest_of((one["name"], one.get("sha256") or one.get("model")) for one in parts)
+    return value
 
 
 def _of(name: str, rows: Rows) -> Rows:

@@ -107,7 +107,8 @@ class JudgeIdentity:
 
     Attributes:
         name: the judge's name.
-        sha256: SHA-256 of the judge's weights, in hex; None if it has none.
+        sha256: SHA-256, in hex, of what decides the judge's verdicts: weights, and settings that
+            are read with them; of a router, of the judges that it asks; None if it has none.
         model: Name of the network that the judge asks, such as a detector; None if it has no name.
         classes: names of what the judge's evidence scores, in order; () if it scores nothing.
         parts: the judges that a router asks; () for a single judge.
@@ -118,6 +119,16 @@ class JudgeIdentity:
     model: str | None = field(default=None, kw_only=True)
     classes: tuple[str, ...] = ()
     parts: tuple[JudgeIdentity, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str | None]:
+        """What two judges share if they are one: name and weights, or the model's name without."""
+        return self.name, self.sha256 or self.model
+
+    def to_json(self) -> dict[str, Any]:
+        """Return name, model and digest as plain JSON, and those of the judges that are asked."""
+        own: dict[str, Any] = {"name": self.name, "model": self.model, "sha256": self.sha256}
+        return own | ({"judges": [one.to_json() for one in self.parts]} if self.parts else {})
 
 
 class Judge(Protocol):

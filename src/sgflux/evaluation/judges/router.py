@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +26,12 @@ class Router:
         """Keep the judges; the order decides where several of them cover a predicate."""
         self._judges = tuple(judges)
         parts = tuple(judge.identity for judge in judges)
-        self.identity = JudgeIdentity(",".join(part.name for part in parts), parts=parts)
+        self.identity = JudgeIdentity(
+            ",".join(part.name for part in parts),
+            digest_of(part.key for part in parts),
+            model=", ".join(part.model for part in parts if part.model) or None,
+            parts=parts,
+        )
 
     def covers(self, predicate: str) -> bool:
         """See :meth:`Judge.covers`."""
@@ -61,6 +68,11 @@ class Router:
     def asked(self, predicate: str) -> Judge | None:
         """Return the judge that is asked about a predicate; None if none covers it."""
         return next((judge for judge in self._judges if judge.covers(predicate)), None)
+
+
+def digest_of(keys: Iterable[tuple[str, str | None]]) -> str:
+    """Return the SHA-256, in hex, of a router that asks judges with these keys, in this order."""
+    return hashlib.sha256(json.dumps([list(key) for key in keys]).encode()).hexdigest()
 
 
 def judge_asked(judge: Judge, predicate: str) -> Judge | None:

@@ -33,11 +33,7 @@ def calibration_of(
     """
     stated = [one.triple for picture in pictures for one in picture.statements]
     figures: dict[str, Any] = {
-        "judge": {
-            "name": judge.identity.name,
-            "model": judge.identity.model,
-            "sha256": judge.identity.sha256,
-        },
+        "judge": judge.identity.to_json(),
         "pictures": len({answer.cluster for answer in answers}),
         "statements": len(stated),
         "not_covered": dict(sorted(not_covered(judge, stated).items())),

@@ -57,13 +57,16 @@ def read_calibration(path: Path, identity: JudgeIdentity) -> dict[str, Any]:
             f"{path}: has the format {content['format']!r}, not {FORMAT!r}; {way_out}"
         )
     checked(content, CalibrationShape, where=str(path), way_out=way_out)
-    was = content["judge"]
+    was = _identity(content["judge"])
     judges = (identity, *identity.parts)
-    if not any(one.name == was["name"] and one.sha256 == was.get("sha256") for one in judges):
+    if was.key not in [one.key for one in judges]:
         asked = ", ".join(map(_named, judges))
+        unknown = ""
+        if was.name == identity.name and was.key == (was.name, None):
+            unknown = ", and the file does not say which models were asked"
         raise SgfluxError(
-            f"{path}: is the calibration of {_named(_identity(was))}, but the judge is "
-            f"{asked}; calibrate this judge with 'sgflux eval calibrate'"
+            f"{path}: is the calibration of {_named(was)}, but the judge is "
+            f"{asked}{unknown}; calibrate this judge with 'sgflux eval calibrate'"
         )
     return content
 
@@ -91,11 +94,7 @@ def is_of(calibration: Mapping[str, Any], judge: Judge, predicate: str) -> bool 
     asked = judge_asked(judge, predicate)
     if asked is None:
         return None
-    was = calibration["judge"]
-    return any(
-        (one.name, one.sha256) == (was["name"], was["sha256"])
-        for one in (judge.identity, asked.identity)
-    )
+    return _identity(calibration["judge"]).key in (judge.identity.key, asked.identity.key)
 
 
 def _identity(was: Mapping[str, Any]) -> JudgeIdentity:

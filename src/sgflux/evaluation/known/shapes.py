@@ -43,6 +43,7 @@ class CalibratedShape(Struct):
 
     name: Words
     model: Words | None = None
+    sha256: Words | None = None
 
 
 class CalibrationShape(Struct):

@@ -21,7 +21,7 @@ from sgflux.evaluation.figure_shapes import (
     Share,
     Words,
 )
-from sgflux.evaluation.known.shapes import CalibrationShape
+from sgflux.evaluation.known.shapes import CalibratedShape, CalibrationShape
 
 
 class FalseAcceptanceShape(FigureShape):
@@ -35,7 +35,9 @@ class JudgeShape(Struct):
 
     name: Words
     accuracy: Share | None
+    model: Words | None = None
     sha256: Words | None = None
+    judges: list[CalibratedShape] = []
     ci95: tuple[Share, Share] | None = None
     n: Count = 0
     per_predicate: dict[str, FigureShape] = {}
