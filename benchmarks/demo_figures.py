@@ -177,11 +177,14 @@ def _aims_met(demos: dict[str, dict[str, Any]]) -> str:
     for demo in (demos["demo"], demos["full"]):
         figures = demo["figures"]
         aims = FULL_AIMS if demo is demos["full"] else AIMS
-        for label, (_, aim) in aims.items():
-            if aim is None:
-                continue
+        for label, (said, aim) in aims.items():
             figure = _figure(figures.get(label))
-            if figure.value is None or figure.value < aim:
+            if said == "chance" and not _may_be_chance(figure, demo):
+                missed.append(
+                    f"{label} in `{demo['command']}` ({figure.percent} ({figure.interval}), aim "
+                    f"chance, {_chance(demos)} ({_figure(demo['chance']).interval}))"
+                )
+            if aim is not None and (figure.value is None or figure.value < aim):
                 missed.append(
                     f"{label} in `{demo['command']}` ({figure.percent}, aim {100 * aim:.0f} %)"
                 )
@@ -197,6 +200,14 @@ def _aims_met(demos: dict[str, dict[str, Any]]) -> str:
     return "All aims of the table are met."
 
 
+def _may_be_chance(figure: Figure, demo: dict[str, Any]) -> bool:
+    """Whether the intervals of a figure and of random drawing meet."""
+    chance = _figure(demo.get("chance"))
+    if figure.low is None or figure.high is None or chance.low is None or chance.high is None:
+        return figure.value == chance.value
+    return figure.low <= chance.high and chance.low <= figure.high
+
+
 def _chance(demos: dict[str, dict[str, Any]]) -> str:
     return _figure(demos["demo"].get("chance")).percent
 
@@ -210,6 +221,7 @@ def as_rows(demos: dict[str, dict[str, Any]]) -> str:
     demo, control = demos["demo"]["figures"], demos["demo-control"]["figures"]
     hard = demos["demo"].get("hard", {}).get("figures", {})
     three, twins = "3 statements", "3 statements, twins"
+    at_chance = _may_be_chance(_figure(demo["Base, neutral text"]), demos["demo"])
     rows = [
         (
             "One or two statements",
@@ -235,7 +247,8 @@ def as_rows(demos: dict[str, dict[str, Any]]) -> str:
             "Nothing",
             demo["Adapter, no graph"],
             demo["Base, neutral text"],
-            f"Neither text nor graph has the relation; random drawing reaches {_chance(demos)}.",
+            f"Neither text nor graph has the relation; random drawing reaches {_chance(demos)}"
+            + ("." if at_chance else ", the aim of the base, which it misses."),
         ),
         (
             "One or two statements, negative control",

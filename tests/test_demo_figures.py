@@ -68,6 +68,8 @@ def test_the_sentences_have_their_numbers_from_the_record(
     for demo in demos.values():
         for label in (*AIMS, *FULL_AIMS, "Pairs in the adapter's training"):
             demo["figures"].setdefault(label, {})["value"] = 1.0
+        demo["chance"] = {"value": 0.05, "low": 0.04, "high": 0.06}
+        demo["figures"]["Base, neutral text"] = {"value": 0.02, "low": 0.0, "high": 0.041}
     demos["full"]["figures"]["Base, relational text"]["value"] = 0.123
     demos["demo"]["seconds"] = {"data": 4.0, "training": 62.0}
     text = " ".join(as_text(demos).split())
@@ -86,6 +88,15 @@ def test_the_sentences_have_their_numbers_from_the_record(
         missing[name]["figures"][label]["value"] = 0.6
         said = as_text(missing).replace("\n", " ")
         assert f"these are missed: {label} in `{demos[name]['command']}`" in said
+    above = copy.deepcopy(demos)
+    above["demo"]["figures"]["Base, neutral text"] = {"value": 0.08, "low": 0.061, "high": 0.1}
+    said = as_text(above).replace("\n", " ").replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        "missed: Base, neutral text in `sgflux demo` (8.0 % (6.1 to 10.0), aim chance, 5.0 % "
+        "(4.0 to 6.0))." in said
+    )
+    assert "the aim of the base, which it misses" in as_rows(above)
+    assert "the aim of the base, which it misses" not in as_rows(demos)
     worse = copy.deepcopy(demos)
     worse["demo"]["figures"]["Pairs new to the adapter"]["value"] = 0.9
     worse["demo"]["figures"]["Pairs in the adapter's training"]["value"] = 0.96
