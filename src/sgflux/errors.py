@@ -11,7 +11,21 @@ class SgfluxError(ValueError):
 
     The command line prints it as one line and exits with status 2; a traceback is reserved for
     defects of sgflux itself.
+
+    Attributes:
+        advice: End of the message that helps on the command line alone, such as the name of a flag;
+            the page leaves it out.
     """
+
+    def __init__(self, message: object = "", *, advice: str = "") -> None:
+        """Keep the whole message, and which end of it is advice."""
+        super().__init__(f"{message}{advice}")
+        self.advice = advice
+
+    @property
+    def reason(self) -> str:
+        """The message without the advice."""
+        return str(self).removesuffix(self.advice)
 
 
 def first_line(error: BaseException) -> str:
@@ -33,4 +47,5 @@ def located(where: object, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except (SgfluxError, *others) as error:  # type: ignore[misc]
-        raise SgfluxError(f"{where}: {error}") from error
+        advice = getattr(error, "advice", "")
+        raise SgfluxError(f"{where}: {str(error).removesuffix(advice)}", advice=advice) from error

@@ -39,7 +39,9 @@ class PredicateReader:
         try:
             return self.vocabulary.canonical(word)
         except UnknownPredicateError as error:
-            raise SgfluxError(f"{where}: {error} (--open-vocabulary accepts any word)") from error
+            raise SgfluxError(
+                f"{where}: {error}", advice=" (--open-vocabulary accepts any word)"
+            ) from error
 
 
 def short(value: object) -> str:

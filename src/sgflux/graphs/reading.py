@@ -51,7 +51,7 @@ class GivenGraph:
 
     Attributes:
         graph: The graph, with each statement once.
-        where: Name of the graph in an error: its text, or its place in a file.
+        where: Name of the graph in an error: its text, or its place in a file; "" is none.
         merged: Counts of the statements that were merged or left out.
     """
 
@@ -62,7 +62,7 @@ class GivenGraph:
     def remark(self) -> str | None:
         """Return what was merged and left out, in words; None where nothing was."""
         line = merged_line(repeated=self.merged.repeated, self_related=self.merged.self_related)
-        return None if line is None else f"{self.where}: {line}"
+        return None if line is None else f"{_place(self.where)}{line}"
 
 
 def read_graph(
@@ -78,24 +78,25 @@ def read_graph(
         value: :class:`SceneGraph`, text, or parsed JSON.
         vocabulary: Vocabulary of canonical predicates and of statements that are the same.
         open_vocabulary: Accept any word as a predicate; else an unknown one is an error.
-        where: Name of the graph in an error; None: the value itself.
+        where: Name of the graph in an error; None: the value itself; "": no name.
 
     Raises:
         UnknownWordError: if a predicate is not known; the message names it and the nearest ones.
         SceneGraphError: on anything else that is no graph.
     """
     where = f"graph {_short(value)}" if where is None else where
+    place = _place(where)
     try:
         reading = _read(value, vocabulary)
     except SceneGraphError as error:
-        raise SceneGraphError(f"{where}: {error}") from error
+        raise SceneGraphError(f"{place}{error}") from error
     words = vocabulary.normalize if open_vocabulary else vocabulary.canonical
     try:
         relationships = tuple((s, words(p), o) for s, p, o in reading.graph.relationships)
     except UnknownPredicateError as error:
         raise UnknownWordError(
-            f"{where}: {error} (--open-vocabulary accepts any word, --vocabulary FILE adds your "
-            "own)"
+            f"{place}{error}",
+            advice=" (--open-vocabulary accepts any word, --vocabulary FILE adds your own)",
         ) from error
     graph = replace(reading.graph, relationships=relationships)
     return GivenGraph(graph=graph, where=where, merged=reading.merged)
@@ -206,6 +207,11 @@ def _of_triples(entries: Sequence[Any], vocabulary: PredicateVocabulary) -> Read
                 f"triple {number} has a ',' or ';' in a word; give objects and relationships"
             )
     return read_text("; ".join(map(str, triples)), vocabulary)
+
+
+def _place(where: str) -> str:
+    """The beginning of a message about something with this name."""
+    return f"{where}: " if where else ""
 
 
 def _short(value: object) -> str:

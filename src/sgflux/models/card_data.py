@@ -6,10 +6,11 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from sgflux.bases.hub import BUNDLED_MODEL
 from sgflux.bases.name import BaseName
 
 _LICENSES: dict[str, dict[str, str]] = {
-    "tiny": {"license": "apache-2.0"},
+    BUNDLED_MODEL: {"license": "apache-2.0"},
     "black-forest-labs/FLUX.1-schnell": {"license": "apache-2.0"},
     "black-forest-labs/FLUX.1-dev": {
         "license": "other",
@@ -27,7 +28,7 @@ def card_data(base: BaseName) -> ModelCardData:
         base: Name of the base that the adapter was trained on.
     """
     further: dict[str, Any] = dict(_LICENSES.get(base.model_id or "", {}))
-    if base.model_id is not None and base.model_id != "tiny":
+    if base.model_id is not None and base.model_id != BUNDLED_MODEL:
         further |= {"base_model": base.model_id, "base_model_relation": "adapter"}
     return ModelCardData(
         library_name="sgflux",

@@ -105,7 +105,7 @@ class GraphCard:
             sketch.graph()
         except SgfluxError as error:
             self.refresh()  # the editor shows again what will be drawn
-            self._remark(_without_place(str(error)), "error")
+            self._remark(in_brief(error.reason), "error")
             return
         self.take(sketch)
 
@@ -113,17 +113,17 @@ class GraphCard:
         if not self._is_setting and self._trouble(event.value) is None:
             read = self._read(event.value or "")
             self.take(self.timeline.now.with_graph(read.graph), written=event.sender)
-            self._remark(_without_place(read.remark() or ""))  # what the sketch no longer has
+            self._remark(in_brief(read.remark() or ""))  # what the sketch no longer has
 
     def _read(self, value: SceneGraph | str) -> GivenGraph:
-        return read_graph(value, open_vocabulary=self._takes_any_word, where="graph")
+        return read_graph(value, open_vocabulary=self._takes_any_word, where="")
 
     def _trouble(self, value: str | None) -> str | None:
         """What is wrong with a graph that is written as text or JSON."""
         try:
             self.timeline.now.with_graph(self._read(value or "").graph)
         except SgfluxError as error:
-            return _without_place(str(error))
+            return in_brief(error.reason)
         return None
 
     def _go(self, step: Callable[[], object], *, written: Any = None) -> None:
@@ -166,9 +166,9 @@ class GraphCard:
         try:
             read = self._read(self.graph)
         except SgfluxError as error:
-            self._remark(_without_place(str(error)), "error")
+            self._remark(in_brief(error.reason), "error")
             return None
-        self._remark(_without_place(read.remark() or ""))
+        self._remark(in_brief(read.remark() or ""))
         self._on_read(read.graph)
         return read.graph
 
@@ -177,11 +177,6 @@ class GraphCard:
         if words:
             with self._remarks:
                 message(words, kind)
-
-
-def _without_place(words: str) -> str:
-    """A message about the graph without the name of the graph and of the command line's flags."""
-    return in_brief(words.removeprefix("graph: ").split(" (--open-vocabulary")[0])
 
 
 def _why_parentheses(graph: SceneGraph) -> str | None:

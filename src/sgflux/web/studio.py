@@ -7,7 +7,6 @@ likes; the thread writes into the job, and nothing here waits for a client.
 from __future__ import annotations
 
 import queue
-import re
 import sys
 import threading
 import traceback
@@ -35,7 +34,6 @@ JUDGES = {"tiny": "world"}
 """Model -> the judge of its pictures where the user names none."""
 
 _HEAT_SIDE = 512  # pixels
-_ADVICE = re.compile(r"; (?:leave|use) [^;]*$")  # of a judge, to the user of a command line
 
 NO_JUDGE = "No judge reads these pictures; 'sgflux page --judge' names one (docs/judges.md)."
 """Text above pictures that nobody judges."""
@@ -327,8 +325,7 @@ class Studio:
             judge.check([asked])
             (reading,) = read_pictures(judge, [np.asarray(picture.image)], [statements])
         except SgfluxError as error:
-            reason = _ADVICE.sub("", str(error))
-            drawn.note = f"The judge cannot read these pictures: {reason}."
+            drawn.note = f"The judge cannot read these pictures: {error.reason}."
             return drawn
         drawn.verdicts = [(triple, reading.verdicts.get(triple)) for triple in statements]
         drawn.present = reading.present

@@ -222,8 +222,8 @@ def _row(
     for _, predicate, _ in stated.graph.relationships:
         if not open_vocabulary and predicate not in vocabulary:
             raise NotParsedError(
-                f"{UnknownPredicateError(predicate, vocabulary.nearest(predicate))} "
-                "(--open-vocabulary accepts any word, --vocabulary FILE adds your own)"
+                f"{UnknownPredicateError(predicate, vocabulary.nearest(predicate))}",
+                advice=" (--open-vocabulary accepts any word, --vocabulary FILE adds your own)",
             )
     subject, predicate, object_ = stated.graph.relationships[0]
     ends = stated.graph.objects[subject], stated.graph.objects[object_]

@@ -55,8 +55,8 @@ class GeometryJudge:
                 if number_of_ways(labels) > MAX_WAYS:
                     raise SgfluxError(
                         f"the geometry judge tries at most {MAX_WAYS:,} ways to tell objects of "
-                        f"equal names apart, and the graph of {sorted(labels)} has more; leave "
-                        "such graphs out, or use judge 'none'"
+                        f"equal names apart, and the graph of {sorted(labels)} has more",
+                        advice="; leave such graphs out, or use judge 'none'",
                     )
 
     def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:

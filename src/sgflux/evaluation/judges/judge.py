@@ -183,8 +183,8 @@ def refuse_equal_names(graphs: Iterable[SceneGraph], judge: str) -> None:
         for triple in graph.triples():
             if len(set(pair_of(triple))) == 1:
                 raise SgfluxError(
-                    f"the judge {judge!r} cannot tell the two objects of '{triple}' apart; leave "
-                    "such graphs out, or use judge 'geometry' or 'none'"
+                    f"the judge {judge!r} cannot tell the two objects of '{triple}' apart",
+                    advice="; leave such graphs out, or use judge 'geometry' or 'none'",
                 )
 
 

@@ -64,8 +64,8 @@ class WorldJudgeAdapter:
                 if number_of_ways(labels_of(part)) > MAX_WAYS:
                     raise SgfluxError(
                         f"the world judge tries at most {MAX_WAYS:,} ways to tell objects of equal "
-                        f"names apart, and the graph of {sorted(labels_of(part))} has more; leave "
-                        "such graphs out, or use judge 'none'"
+                        f"names apart, and the graph of {sorted(labels_of(part))} has more",
+                        advice="; leave such graphs out, or use judge 'none'",
                     )
 
     def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:

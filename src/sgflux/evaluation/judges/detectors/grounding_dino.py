@@ -28,8 +28,8 @@ def _score(
     if len(offsets) > longest:
         raise SgfluxError(
             f"detector {network.name_or_path!r} reads {longest} tokens, but the {len(names)} names "
-            f"of one picture have {len(offsets)}; use graphs with fewer objects, or another "
-            "detector"
+            f"of one picture have {len(offsets)}",
+            advice="; use graphs with fewer objects, or another detector",
         )
     out = network(**pixels, **text.to(network.device))
     by_token = out.logits[0, :, : len(offsets)].sigmoid().cpu().numpy()  # (A, tokens)
