@@ -32,6 +32,8 @@ from sgflux.sampling import (
     sample_command,
 )
 from sgflux.settings.drawing import RecommendedDrawing
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.model_source import ModelSource
 from tests.helpers.flux import MAX_SEQUENCE_LENGTH
 
 PROMPT = "a photo of man and horse"
@@ -145,6 +147,62 @@ def test_a_graph_without_a_text_form_is_in_the_command_as_json() -> None:
     assert SceneGraph.from_json(json.loads(words[words.index("--graph") + 1])) == graph
     assert "--open-vocabulary" in words
     assert words[words.index("--adapter") + 1] == "runs/a b/final"
+
+
+def test_the_command_names_all_that_the_base_and_its_memory_need() -> None:
+    record = {
+        **{"model": "/m/flux.safetensors", "use_adapter": True, "graph": None, "prompt": "a dog"},
+        **{"steps": 4, "seed": 1, "guidance": None, "quantize": "int8", "text_tokens": 128},
+        **{"height": 64, "width": 64, "dtype": "bfloat16"},
+    }
+    source = ModelSource(
+        model_id="/m/flux.safetensors", components="/m/rest", autoencoder=Path("/m/ae.safetensors")
+    )
+    memory = MemorySettings(quantize="int8", encoder_device="cpu")
+    told: dict[str, Any] = {"adapter": "final", "source": source, "memory": memory}
+    words = shlex.split(sample_command(record, allow_other_base=True, **told))
+    assert "--components /m/rest --autoencoder /m/ae.safetensors" in " ".join(words)
+    assert "--adapter final --allow-other-base" in " ".join(words)
+    assert "--quantize int8" in " ".join(words)
+    assert "--encoder-device cpu" in " ".join(words)
+    assert "--max-sequence-length" not in words
+    base = {**record, "use_adapter": False}
+    words = shlex.split(sample_command(base, allow_other_base=True, **told))
+    assert "--adapter" not in words
+    assert "--allow-other-base" not in words
+    assert words[words.index("--max-sequence-length") + 1] == "128"
+    hub = ModelSource(model_id="user/flux", revision="v1", allow_download=True)
+    words = shlex.split(sample_command(base, adapter=None, source=hub))
+    assert "--revision v1 --allow-download" in " ".join(words)
+    assert "--max-sequence-length" not in words  # which is the base's own
+
+
+def test_in_bf16_the_base_is_that_without_an_adapter_to_the_bit(
+    model_id: Path, adapter: Path
+) -> None:
+    """diffusers rounds the timestep to bf16, and an adapter is trained without that."""
+    settings: dict[str, Any] = {"seed": 5, "num_inference_steps": 3, "stochastic_sampling": True}
+    with_adapter = SceneGraphFluxPipeline.from_pretrained(
+        str(model_id), adapter=adapter, dtype=torch.bfloat16
+    )
+    length = with_adapter.text_encoders.max_sequence_length
+    alone = SceneGraphFluxPipeline.from_pretrained(
+        str(model_id), dtype=torch.bfloat16, max_sequence_length=length
+    )
+    expected = alone(None, PROMPT, **settings).images[0]
+    base = with_adapter(None, PROMPT, use_adapter=False, **settings).images[0]
+    adapted = with_adapter(None, PROMPT, **settings).images[0]
+    assert np.array_equal(pixels(base), pixels(expected))
+    assert not np.array_equal(pixels(adapted), pixels(expected))
+
+
+def test_a_record_says_how_many_tokens_the_text_has(model_id: Path) -> None:
+    found = {}
+    for length in (16, 24):
+        pipe = SceneGraphFluxPipeline.from_pretrained(str(model_id), max_sequence_length=length)
+        found[length] = pipe.record(graph=None, prompt=PROMPT, seed=5, steps=2)
+    assert found[16]["text_tokens"] == 16
+    assert {**found[24], "text_tokens": 16} == found[16]
 
 
 # --- callbacks ------------------------------------------------------------------------------------

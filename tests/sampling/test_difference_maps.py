@@ -6,6 +6,7 @@ below it, or to nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from sgflux.sampling.difference_maps import (
     text_without,
     without_object,
 )
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.sampling import SaliencyConfig
 
 GRAPH = SceneGraph.parse("man, riding, horse; man, wearing, hat")
 NEUTRAL = "a photo of man and horse and hat"
@@ -76,6 +79,21 @@ def test_what_the_model_is_told_without_a_graph() -> None:
     assert subject == (Told("a landscape", None), Told("a landscape, man", None))
     subject, *_ = _pairs_of(GRAPH, 0, "", use_graph=False)
     assert subject == (Told("", None), Told("man", None))
+
+
+def test_a_name_may_have_a_backslash() -> None:
+    graph = SceneGraph.parse(r"AC\DC, on, box")
+    text = r"a poster: AC\DC on box"
+    (_, (less, _), _) = _pairs_of(graph, 0, text, use_graph=False)
+    assert less.prompt == r"a poster: AC\DC and box"
+
+
+def test_concept_attention_needs_all_blocks_on_the_device() -> None:
+    given: dict[str, Any] = {"image": Path("a.png"), "graph": "dog, on, box"}
+    memory = MemorySettings(offload_blocks=True)
+    assert SaliencyConfig(**given, memory=memory).memory.offload_blocks
+    with pytest.raises(SgfluxError, match="offload_blocks does not work with method 'attention'"):
+        SaliencyConfig(**given, memory=memory, method="attention")
 
 
 def test_twins_are_left_out_one_by_one() -> None:

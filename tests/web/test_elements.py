@@ -345,6 +345,7 @@ def draw(job: Job) -> None:
             "graph_scale": order.graph_scale,
             "guidance": None,
             "quantize": "none",
+            "text_tokens": 32,
             "height": 8,
             "width": 8,
             "dtype": "float32",

@@ -6,6 +6,7 @@ or one bad order would end the page for everybody.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from sgflux.evaluation.judges.judge import Outcome, Verdict
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import Arm, SceneGraphFluxPipeline, draw_arms
 from sgflux.settings.judges import JudgeSettings
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.model_source import ModelSource
+from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.web.studio import NO_JUDGE, Job, Order, Phase, Studio
 from tests.helpers.adapters import write_adapter
 from tests.helpers.detectors import write_onnx_detector
@@ -67,6 +71,24 @@ def test_a_job_has_the_pictures_of_the_public_function(studio: Studio, adapter: 
         assert str(triple) == asked
         assert [len(heat) for heat in drawn.heat] == [3]
     assert list(job.drawn) == list(job.arms) == list(Arm)
+
+
+def test_the_command_of_a_picture_names_what_the_user_of_the_page_gave() -> None:
+    memory = MemorySettings(encoder_device="cpu")
+    trained = TrainedAdapter(adapter="tiny", allow_other_base=True)
+    studio = Studio(ModelSource(allow_download=True), trained, memory=memory)
+    studio.start()
+    try:
+        job = finished(studio.submit(order(adapter="tiny")))
+        assert job.error is None
+        words = shlex.split(studio.command(job, job.drawn[Arm.GRAPH].picture.record))
+        assert {"--allow-download", "--allow-other-base"} <= set(words)
+        assert words[words.index("--encoder-device") + 1] == "cpu"
+        words = shlex.split(studio.command(job, job.drawn[Arm.BASE].picture.record))
+        assert words[words.index("--max-sequence-length") + 1] == "32"
+        assert "--adapter" not in words
+    finally:
+        studio.stop()
 
 
 def test_two_clients_get_their_own_pictures(studio: Studio) -> None:

@@ -241,6 +241,9 @@ class Network(Protocol):
     def velocity(self, state: State) -> Tensor:
         """The predicted velocity after the last block, (B, S, c')."""
 
+    def rounded(self, inputs: Any) -> Any:
+        """Inputs for :meth:`embed` with numbers as precise as the library's own pass has them."""
+
     def plain(self, inputs: Any) -> Tensor:
         """The velocity (B, S, c') as the library's own forward pass computes it."""
 

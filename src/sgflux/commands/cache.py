@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sgflux.commands.command import Command
+from sgflux.commands.config_files import settings_of_files
 from sgflux.commands.inputs import check_base
 from sgflux.errors import SgfluxError
-from sgflux.settings.caching import CacheConfig
+from sgflux.settings.caching import CacheConfig, cache_settings
 from sgflux.terminal.quiet import hide_loading_bars
+
+_CONFIGURATION = """
+
+Configuration:
+  --config FILE takes all settings that the cache shares with a training from
+  the file that 'sgflux train --config' reads, also the kinds of texts and of
+  negative graphs. Flags override it."""
 
 
 def run(command: Command, arguments: Sequence[str]) -> int:
     """Fill a cache with what a training run over these files would encode, or check it."""
-    config = command.parse(CacheConfig, arguments)
+    settings, flags = settings_of_files(arguments)
+    defaults = cache_settings(settings) if settings else None
+    config = command.parse(CacheConfig, flags, defaults=defaults, more=_CONFIGURATION)
     if not config.verify:
         command.expect_files(config.jsonl)
     if config.jsonl:

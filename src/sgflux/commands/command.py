@@ -8,10 +8,11 @@ it writes, so that neither ``--help`` nor an error about a path waits for them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sgflux.commands.inputs import check_inputs
 from sgflux.errors import SgfluxError
@@ -45,8 +46,21 @@ class Command:
         """Text of ``--help`` above the flags."""
         return f"{self.purpose}.\n\nExample:\n{shown_example(self.example)}"
 
-    def parse(self, flags: type[Flags], arguments: Sequence[str]) -> Flags:
+    def parse(
+        self,
+        flags: type[Flags],
+        arguments: Sequence[str],
+        *,
+        defaults: Mapping[str, Any] | None = None,
+        more: str = "",
+    ) -> Flags:
         """Read the command's flags, a dataclass, from the command line.
+
+        Args:
+            flags: The dataclass.
+            arguments: The arguments after the command's words.
+            defaults: Setting -> its value if no flag gives it, in place of the dataclass's own.
+            more: Further text of ``--help`` above the flags.
 
         Raises:
             SgfluxError: on a bad value, or naming an input file that is not there.
@@ -56,7 +70,8 @@ class Command:
             flags,
             arguments,
             prog=self.prog,
-            description=self.description,
+            description=self.description + more,
+            defaults=defaults,
         )
         check_inputs(parsed)
         return parsed

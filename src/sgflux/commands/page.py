@@ -14,6 +14,7 @@ from sgflux.settings.checks import expect_defaults
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.flat import Group, Input, Texts
 from sgflux.settings.judges import JudgeSettings
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -58,6 +59,8 @@ class PageFlags:
     """Base model."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
+    memory: Group[MemorySettings] = field(default_factory=MemorySettings)
+    """Memory of the device."""
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
@@ -86,6 +89,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             model=flags.model,
             trained=flags.trained,
             compute=flags.compute,
+            memory=flags.memory,
         )
     )
     return 0

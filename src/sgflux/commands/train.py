@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sgflux.commands.command import Command, shown_example
+from sgflux.commands.config_files import settings_of_files
 from sgflux.commands.inputs import check_base, check_inputs, check_start
-from sgflux.settings.checks import ConfigError
-from sgflux.settings.files import find_config, shipped_configs
+from sgflux.settings.files import shipped_configs
 from sgflux.settings.flags import parse_flags
-from sgflux.settings.training import TrainConfig, read_settings
+from sgflux.settings.training import TrainConfig
 from sgflux.terminal.endings import BAD_INPUT, exit_status
 from sgflux.terminal.quiet import hide_loading_bars
 
@@ -98,10 +98,7 @@ def parse_train_config(
         ConfigError: on a bad value or a bad config file.
         SystemExit: after ``--help``, or on flags that cannot be read (with a message).
     """
-    files, flags = _take_config(list(arguments))
-    defaults: dict[str, Any] = {}
-    for file in files:
-        defaults = _overridden(defaults, read_settings(find_config(file)))
+    defaults, flags = settings_of_files(arguments)
     return parse_flags(
         TrainConfig,
         flags,
@@ -112,32 +109,6 @@ def parse_train_config(
         ),
         defaults=defaults,
     )
-
-
-def _overridden(settings: dict[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of two files; what the second says holds, setting by setting."""
-    merged = dict(settings)
-    for name, value in by.items():
-        group = isinstance(value, Mapping)
-        merged[name] = _overridden(merged.get(name, {}), value) if group else value
-    return merged
-
-
-def _take_config(arguments: list[str]) -> tuple[list[str], list[str]]:
-    files, flags = [], []
-    while arguments:
-        argument = arguments.pop(0)
-        if argument == "--config":
-            if not arguments:
-                raise ConfigError(
-                    "--config needs a .json or .toml file after it, or the name of a configuration"
-                )
-            files.append(arguments.pop(0))
-        elif argument.startswith("--config="):
-            files.append(argument.removeprefix("--config="))
-        else:
-            flags.append(argument)
-    return files, flags
 
 
 def parse_original(arguments: Sequence[str], *, prog: str | None = None) -> TrainConfig:

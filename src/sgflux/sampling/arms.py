@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +26,8 @@ from sgflux.sampling.callbacks import StepCallback
 from sgflux.sampling.inputs import GraphInput
 from sgflux.sampling.names import check_graph_names
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
+from sgflux.settings.memory import MemorySettings
+from sgflux.settings.model_source import ModelSource
 
 _SAFE = re.compile(r'[^"$`\\!]*')
 """Text that stands in double quotes on every command line."""
@@ -162,16 +164,29 @@ def draw_arms(
         yield ArmPicture(arm, own, drawn.images[0], record)
 
 
-def sample_command(record: Mapping[str, Any], *, adapter: str | None) -> str:
+def sample_command(
+    record: Mapping[str, Any],
+    *,
+    adapter: str | None,
+    allow_other_base: bool = False,
+    source: ModelSource | None = None,
+    memory: MemorySettings | None = None,
+) -> str:
     """Return the ``sgflux sample`` that draws a picture again.
 
     Args:
         record: Description of the picture, as its PNG has it.
-        adapter: Folder or hub id of the adapter that drew it; None: the base alone.
+        adapter: Folder or hub id of the pipeline's adapter; None: it has none.
+        allow_other_base: Whether an adapter of another base was accepted.
+        source: Place that the base was loaded from; None: the record's ``model`` says all of it.
+        memory: Ways in which memory was saved.
     """
     words = ["sgflux", "sample", "--model-id", record["model"]]
-    if record["use_adapter"] and adapter is not None:
-        words += ["--adapter", adapter]
+    words += _flags(source, besides=("model_id",))
+    if adapter is not None and record["use_adapter"]:
+        words += ["--adapter", adapter, *(["--allow-other-base"] if allow_other_base else [])]
+    elif adapter is not None:  # the base reads as many tokens as its adapter
+        words += ["--max-sequence-length", str(record["text_tokens"])]
     if record["graph"] is not None:
         graph = SceneGraph.from_json(record["graph"])
         words += ["--graph", _written(graph)]
@@ -188,7 +203,19 @@ def sample_command(record: Mapping[str, Any], *, adapter: str | None) -> str:
             words += [f"--{name}", str(record[name])]
     words += ["--height", str(record["height"]), "--width", str(record["width"])]
     words += ["--dtype", "fp32" if record["dtype"] == "float32" else "bf16"]
+    words += _flags(memory, besides=("quantize",))
     return " ".join(map(_quoted, words))
+
+
+def _flags(settings: Any, *, besides: Collection[str]) -> list[str]:
+    """The flags of a group of settings that are not at their defaults; None has none."""
+    words: list[str] = []
+    for one in () if settings is None else fields(settings):
+        value = getattr(settings, one.name)
+        if one.name not in besides and value != one.default:
+            flag = f"--{one.name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
+    return words
 
 
 def _written(graph: SceneGraph) -> str:

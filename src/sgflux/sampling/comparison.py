@@ -49,7 +49,11 @@ def sample(
     """
     rows = _rows(config, say=say)
     pipeline = SceneGraphFluxPipeline.from_settings(
-        config.model, config.trained, config.compute, config.memory
+        config.model,
+        config.trained,
+        config.compute,
+        config.memory,
+        max_sequence_length=config.max_sequence_length,
     )
     check_graph_names(pipeline, [row.graph for row in rows if row.graph is not None])
     boxes = None if config.boxes is None else read_boxes(config.boxes)

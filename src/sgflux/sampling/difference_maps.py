@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from sgflux.data.prompts import in_prose, prompts_for_graph
 from sgflux.graphs.scene_graph import SceneGraph
-from sgflux.models.adapter import adapter_disabled
+from sgflux.sampling.integration import acting, base_velocity
 from sgflux.sampling.noised import expect_reader, noised
 from sgflux.sampling.pipeline import SceneGraphFluxPipeline
 
@@ -84,11 +83,17 @@ def difference_maps(
     ]
     told = list(dict.fromkeys(one for pair in pairs for one in pair))
     noisy, level = noised(pipeline, pixels[None], sigma=sigma, seed=seed)
-    model = pipeline.model
-    with nullcontext() if use_adapter or model is None else adapter_disabled(model):
+    with acting(pipeline.network, pipeline.model, use_adapter=use_adapter):
         velocities = torch.cat(
             [
-                _velocities(pipeline, noisy, told[start : start + _BATCH], level, guidance)
+                _velocities(
+                    pipeline,
+                    noisy,
+                    told[start : start + _BATCH],
+                    level,
+                    guidance,
+                    use_adapter=use_adapter,
+                )
                 for start in range(0, len(told), _BATCH)
             ]
         )
@@ -103,6 +108,8 @@ def _velocities(
     told: Sequence[Told],
     level: Tensor,
     guidance: float | None,
+    *,
+    use_adapter: bool,
 ) -> Tensor:
     """Velocities (N, S, c') float32 of one noised picture, by what the model is told."""
     count, network, model = len(told), pipeline.network, pipeline.model
@@ -112,14 +119,13 @@ def _velocities(
         level.expand(count),
         guidance=pipeline.guidance_scale(guidance),
     )
-    with pipeline.mixed_precision():
-        if model is None:
-            return network.plain(inputs).float()
-        graphs = [one.graph for one in told]
-        features = None
-        if any(graph is not None for graph in graphs):
-            features = model.encoder([graph or SceneGraph.null() for graph in graphs])
-        return model.flux.suffix(model.flux.prefix(inputs), features).float()
+    if model is None or not use_adapter:
+        return base_velocity(network, model, inputs).float()
+    graphs = [one.graph for one in told]
+    features = None
+    if any(graph is not None for graph in graphs):
+        features = model.encoder([graph or SceneGraph.null() for graph in graphs])
+    return model.flux.suffix(model.flux.prefix(inputs), features).float()
 
 
 def _pairs_of(
@@ -177,4 +183,5 @@ def text_without(text: str, name: str) -> str:
 
 
 def _replaced(text: str, words: str, by: str) -> str:
-    return re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", by, text, flags=re.IGNORECASE)
+    pattern = rf"(?<!\w){re.escape(words)}(?!\w)"
+    return re.sub(pattern, lambda _: by, text, flags=re.IGNORECASE)  # by may have a backslash

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from peft.helpers import disable_input_dtype_casting
@@ -38,6 +39,39 @@ def mixed_precision(network: Network, model: GraphLoraModel | None) -> Iterator[
         torch.autocast(network.device.type, dtype=network.dtype),
     ):
         yield
+
+
+@contextlib.contextmanager
+def acting(network: Network, model: GraphLoraModel | None, *, use_adapter: bool) -> Iterator[None]:
+    """Let the adapter act as in training, or not at all, while the context is open.
+
+    Args:
+        network: Network of the base.
+        model: Transformer of the base with the adapter on it; None: no adapter.
+        use_adapter: Whether the adapter acts.
+    """
+    if model is None:
+        yield
+    elif use_adapter:
+        with mixed_precision(network, model):
+            yield
+    else:
+        with adapter_disabled(model):
+            yield
+
+
+def base_velocity(network: Network, model: GraphLoraModel | None, inputs: Any) -> Tensor:
+    """The base's own velocity (B, S, c), with the bits that diffusers computes.
+
+    Args:
+        network: Network of the base.
+        model: Transformer of the base with an adapter on it, which does not act; None: no adapter.
+        inputs: Inputs of the network.
+    """
+    if model is None:
+        return network.plain(inputs)
+    # Not network.plain: the blocks' weights may be offloaded, and this fetches them.
+    return model.flux.suffix(model.flux.prefix(network.rounded(inputs)))
 
 
 def integrate(
@@ -76,8 +110,6 @@ def integrate(
         Latents of the pictures, (B, c, h, w), in the precision of the noise.
     """
     with contextlib.ExitStack() as settings:
-        if model is not None and not use_adapter:
-            settings.enter_context(adapter_disabled(model))
         # Features for the forward passes of a step: with a graph scale also those of no graph.
         features: list[GraphFeatures | None] = [None]
         if model is not None and any(graph is not None and not graph.is_null for graph in graphs):
@@ -86,11 +118,11 @@ def integrate(
                 encoded = model.features([graph or SceneGraph.null() for graph in graphs], layouts)
             features = [encoded] if graph_scale == 1 else [encoded, None]
         settings.enter_context(torch.inference_mode())
-        settings.enter_context(mixed_precision(network, model))
+        settings.enter_context(acting(network, model, use_adapter=use_adapter))
         for number, sigma in enumerate(schedule.sigmas):
             inputs = network.inputs(latents, text, sigma.expand(len(latents)), guidance=guidance)
-            if model is None:
-                velocity, *without = [network.plain(inputs)]
+            if model is None or not use_adapter:
+                velocity, *without = [base_velocity(network, model, inputs)]
             else:  # the blocks before the first adapted one run once
                 prefix = model.flux.prefix(inputs)
                 velocity, *without = [model.flux.suffix(prefix, graph) for graph in features]

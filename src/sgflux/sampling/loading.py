@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -103,8 +103,14 @@ def load_parts(
         "files": files,
         "model_id": source.name,
         "quantize": memory.quantize,
+        "not_quantized": _digest(keep) if keep else None,
+        "source": source,
         "drawing": drawing,
     }
+
+
+def _digest(names: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def adapter_on(

@@ -67,6 +67,9 @@ class SceneGraphFluxPipeline:
         base_check: Comparison of the base with the one that the adapter was trained on; None: there
             is no adapter, or nothing was compared.
         quantize: Rounding of the base's matrices, for the record.
+        not_quantized: Digest of the names of the layers that the rounding leaves out since an
+            adapter changes them, for the record; None: it leaves out none.
+        source: Place that the base was loaded from; None: its parts are from somewhere else.
         drawing: Recommendation of the adapter, for callers that give nothing else.
         files: Object that must live as long as the pipeline, such as offloaded weights.
     """
@@ -81,6 +84,8 @@ class SceneGraphFluxPipeline:
     base_identity: BaseIdentity | None = None
     base_check: BaseCheck | None = None
     quantize: str = "none"
+    not_quantized: str | None = None
+    source: ModelSource | None = None
     drawing: RecommendedDrawing = NOTHING_RECOMMENDED
     files: Any = None
 
@@ -166,8 +171,10 @@ class SceneGraphFluxPipeline:
         trained: TrainedAdapter,
         compute: SamplingCompute,
         memory: MemorySettings | None = None,
+        *,
+        max_sequence_length: int | None = None,
     ) -> SceneGraphFluxPipeline:
-        """The pipeline of a command's settings.
+        """The pipeline of a command's settings, see :meth:`from_pretrained`.
 
         Raises:
             SgfluxError: as :meth:`from_pretrained`, or if this machine has no such device.
@@ -180,6 +187,7 @@ class SceneGraphFluxPipeline:
             dtype=resolve_dtype(compute.dtype, device),
             device=device,
             allow_other_base=trained.allow_other_base,
+            max_sequence_length=max_sequence_length,
         )
         return cls(**parts)
 
@@ -451,7 +459,9 @@ class SceneGraphFluxPipeline:
             "height": height,
             "width": width,
             "dtype": str(self.dtype).removeprefix("torch."),
+            "text_tokens": self.text_encoders.max_sequence_length,
             "quantize": self.quantize,
+            **({} if self.quantize == "none" else {"not_quantized": self.not_quantized}),
             "model": self.model_id,
             **self.base_record(use_adapter=use_adapter),
             "adapter": self.adapter_fingerprint if use_adapter else None,

@@ -46,7 +46,9 @@ def saliency(config: SaliencyConfig) -> list[Path]:
     graph = given_graph(config).graph
     prompt = prompts_for_graph(graph, "neutral") if config.prompt is None else config.prompt
     source = load_image(config.image)
-    pipeline = SceneGraphFluxPipeline.from_settings(config.model, config.trained, config.compute)
+    pipeline = SceneGraphFluxPipeline.from_settings(
+        config.model, config.trained, config.compute, config.memory
+    )
     pixels = fit_image(source, *pipeline.picture_size(config.size.height, config.size.width))
     triples = [(t.subject, t.predicate, t.object) for t in graph.triples()]
     settings: dict[str, Any] = {

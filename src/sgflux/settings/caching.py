@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.checks import expect_least
 from sgflux.settings.compute import ComputeSettings
-from sgflux.settings.conditions import PromptKind
+from sgflux.settings.conditions import PromptKind, PromptMix
 from sgflux.settings.data import DataSettings
 from sgflux.settings.flags import Files
-from sgflux.settings.flat import Group
+from sgflux.settings.flat import Group, flat_hints
+from sgflux.settings.losses import NegativeMix, WordsSettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.pictures import PictureSettings
 from sgflux.settings.shared import (
@@ -95,3 +97,24 @@ class CacheConfig:
             text_cache=self.text_cache,
             aspect_buckets=self.aspect_buckets,
         )
+
+
+def cache_settings(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The cache's settings that serve a training with these settings, as far as they name any.
+
+    Args:
+        training: Settings of a training as :func:`sgflux.settings.training.read_settings` reads
+            them from a file.
+    """
+    losses: Mapping[str, Any] = training.get("losses", {})
+    texts: dict[PromptKind, None] = dict.fromkeys(
+        PromptMix(**training.get("prompt_mix", {})).kinds()
+    )
+    if losses.get("lambda_words", WordsSettings.lambda_words):
+        texts["relational"] = None  # what the base is told as a teacher
+    found: dict[str, Any] = {"prompts": tuple(texts)}
+    if losses.get("lambda_rel_rank"):
+        weights = NegativeMix(**losses.get("negatives", {})).weights()
+        found["negatives"] = tuple(kind for kind, weight in weights.items() if weight > 0)
+    shared = flat_hints(CacheConfig).keys() & training.keys()
+    return {name: training[name] for name in shared if training[name] is not None} | found

@@ -45,6 +45,9 @@ class SampleConfig:
     """Boxes of the objects, for an adapter that reads boxes: 'predicted', 'none', or a JSON table
     of left, top, width and height as shares of the picture, like {"man": [0.1, 0.2, 0.3, 0.5]}. By
     default boxes are predicted if the adapter has a predictor."""
+    max_sequence_length: int | None = None
+    """Number of text tokens of a prompt. By default it is as many as the adapter was trained with,
+    or without an adapter as many as the tokenizer allows, at most 256."""
     compare: bool = False
     """Draw each picture also without the graph, and by the base model without the adapter."""
     vocabulary: Group[VocabularySettings] = field(default_factory=VocabularySettings)
@@ -76,7 +79,7 @@ class SampleConfig:
             if self.drawing.graph_scale != 1:
                 expect_defaults(self.drawing, "without a graph", "graph_scale")
             expect_defaults(self.vocabulary, "without a graph", "vocabulary")
-        expect_least(self, 1, "num_images")
+        expect_least(self, 1, "num_images", "max_sequence_length")
         expect_seeds(self.seed, self.num_images)
 
     @classmethod
@@ -128,9 +131,16 @@ class SaliencyConfig:
     """Size and guidance."""
     compute: Group[SamplingCompute] = field(default_factory=SamplingCompute)
     """Device and precision."""
+    memory: Group[MemorySettings] = field(default_factory=MemorySettings)
+    """Memory of the device."""
 
     def __post_init__(self) -> None:
         """Check the noise level, the seed, and that every setting has an effect."""
+        if self.method == "attention" and self.memory.offload_blocks:
+            raise SgfluxError(
+                "offload_blocks does not work with method 'attention', which looks into all "
+                "blocks; drop one, or give quantize"
+            )
         if self.method != "attention":
             expect_defaults(self, "without method 'attention'", "blocks", "raw")
         if not 0 <= self.sigma <= 1:

@@ -180,9 +180,7 @@ class DrawTab:
         job = self._studio.submit(order)
 
         def show_command(title: str, record: dict[str, Any]) -> None:
-            from sgflux.sampling.arms import sample_command  # torch is there by then
-
-            self._command.show(title, sample_command(record, adapter=order.adapter))
+            self._command.show(title, self._studio.command(job, record))
 
         panels = Panels(self._gallery, job, show_command)
         self._drawing = Entry(self._graph.timeline.now, job, panels)

@@ -18,6 +18,7 @@ from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.judges import JudgeSettings
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 from sgflux.web import gallery, reading
@@ -49,6 +50,7 @@ class PageSettings:
         model: Base model.
         trained: Adapter.
         compute: Device and precision.
+        memory: Ways to need less memory of the device.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +62,7 @@ class PageSettings:
     model: ModelSource = field(default_factory=ModelSource)
     trained: TrainedAdapter = field(default_factory=TrainedAdapter)
     compute: SamplingCompute = field(default_factory=SamplingCompute)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None:
@@ -77,6 +80,7 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
         settings.model,
         settings.trained,
         settings.compute,
+        settings.memory,
         judge=settings.judge,
         judges=settings.judges,
     )

@@ -10,6 +10,7 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.bundle_folder import CONFIG_FILE
 from sgflux.settings.compute import SamplingCompute
 from sgflux.settings.judges import JudgeSettings
+from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
 from sgflux.settings.trained_adapter import TrainedAdapter
 
@@ -112,6 +114,7 @@ class Job:
         preview: The picture that the last step foresees.
         drawn: Arm -> its picture.
         error: Message about the failure; None: nothing failed.
+        source: Place that the base was loaded from; None until then.
     """
 
     order: Order
@@ -122,6 +125,7 @@ class Job:
     preview: Any = None
     drawn: dict[Arm, Drawn] = field(default_factory=dict)
     error: str | None = None
+    source: ModelSource | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
@@ -151,6 +155,7 @@ class Studio:
         model: ModelSource | None = None,
         trained: TrainedAdapter | None = None,
         compute: SamplingCompute | None = None,
+        memory: MemorySettings | None = None,
         *,
         judge: str | None = None,
         judges: JudgeSettings | None = None,
@@ -161,12 +166,14 @@ class Studio:
             model: Source of the base; an order replaces its ``model_id``.
             trained: Adapter; an order replaces its folder.
             compute: Device and precision.
+            memory: Ways to need less memory of the device.
             judge: Names of the judges, as ``sgflux eval`` takes them; None: see :data:`JUDGES`.
             judges: Models that the judges ask.
         """
         self._model = ModelSource() if model is None else model
         self._trained = TrainedAdapter() if trained is None else trained
         self._compute = SamplingCompute() if compute is None else compute
+        self._memory = memory
         self._loaded: tuple[Any, SceneGraphFluxPipeline] | None = None
         self._judge, self._judges = judge, JudgeSettings() if judges is None else judges
         self._made: dict[str, Judge | None] = {}
@@ -200,6 +207,23 @@ class Studio:
         self._waiting.put(job)
         return job
 
+    def command(self, job: Job, record: Mapping[str, Any]) -> str:
+        """Return the ``sgflux sample`` that draws a picture of a job again.
+
+        Args:
+            job: The job.
+            record: Description of the picture.
+        """
+        from sgflux.sampling.arms import sample_command  # torch is there by then
+
+        return sample_command(
+            record,
+            adapter=job.order.adapter,
+            allow_other_base=self._trained.allow_other_base,
+            source=job.source,
+            memory=self._memory,
+        )
+
     def ahead(self, job: Job) -> int:
         """Return the number of jobs that are drawn before this one."""
         jobs = list(self._jobs)
@@ -229,6 +253,7 @@ class Studio:
         job.check()
         job.phase = Phase.LOADING
         pipeline = self._pipeline(job.order)
+        job.source = pipeline.source
 
         from sgflux.sampling.arms import arms_for, draw_arms
 
@@ -294,7 +319,9 @@ class Studio:
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two large models may not fit side by side
             hide_loading_bars(on_a_terminal=True)
-            pipeline = SceneGraphFluxPipeline.from_settings(model, trained, self._compute)
+            pipeline = SceneGraphFluxPipeline.from_settings(
+                model, trained, self._compute, self._memory
+            )
             self._loaded = (key, pipeline)
         return self._loaded[1]
 

@@ -19,8 +19,13 @@ from sgflux.bases.flux1.family import Flux1
 from sgflux.bases.flux1.load import load_autoencoder, load_text_encoders
 from sgflux.bases.hub import model_folder
 from sgflux.cli import main
+from sgflux.commands.config_files import settings_of_files
 from sgflux.data.cache.store import CacheStore
 from sgflux.errors import SgfluxError
+from sgflux.settings.caching import CacheConfig, cache_settings
+from sgflux.settings.conditions import PromptMix
+from sgflux.settings.files import shipped_configs
+from sgflux.settings.flags import parse_flags
 from sgflux.settings.losses import LossSettings, NegativeMix
 from sgflux.settings.model_source import ModelSource
 from sgflux.training.encoding.encode import Encoded
@@ -176,6 +181,71 @@ def test_the_command_encodes_all_that_a_run_will_ask_for(
     monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
     monkeypatch.setattr(Flux1, "load_autoencoder", refuse)
     encoded(make_config(tmp_path / "run", latent_cache_dir=folder, seed=seed, losses=losses))
+
+
+@pytest.mark.parametrize(
+    ("settings", "losses"),
+    [
+        ("", {}),
+        (
+            "[losses]\nlambda_rel_rank = 0.1\nlambda_words = 0\n"
+            "negatives = { role_swap = 2, predicate = 0, inverse = 1 }",
+            {
+                "lambda_rel_rank": 0.1,
+                "lambda_words": 0.0,
+                "negatives": NegativeMix(role_swap=2.0, predicate=0.0, inverse=1.0),
+            },
+        ),
+    ],
+    ids=["plain", "ranking"],
+)
+def test_a_configuration_of_the_run_says_what_to_encode(
+    make_config, flux, scenes, tmp_path, monkeypatch, settings, losses
+):
+    """The file of a run is enough: sizes, tokens, texts, negatives and seed follow from it."""
+    folder, file = tmp_path / "cache", tmp_path / "run.toml"
+    length = 12
+    file.write_text(
+        f"model_id = '{flux.as_posix()}'\nheight = 16\nwidth = 16\ndtype = 'fp32'\nseed = 3\n"
+        f"max_sequence_length = {length}\nlr = 0.1\nprompt_mix = {{ empty = 1 }}\n{settings}"
+    )
+    command = ["cache", str(scenes / "train.jsonl"), str(scenes / "val.jsonl"), "--device", "cpu"]
+    assert main([*command, "--latent-cache-dir", str(folder), "--config", str(file)]) == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an encoder was loaded")
+
+    monkeypatch.setattr(Flux1, "load_text_encoders", refuse)
+    monkeypatch.setattr(Flux1, "load_autoencoder", refuse)
+    config = make_config(
+        tmp_path / "run",
+        latent_cache_dir=folder,
+        seed=3,
+        losses=LossSettings.from_flat(**losses),
+        prompt_mix=PromptMix(empty=1.0),
+        max_sequence_length=length,
+    )
+    encoded(config)
+
+
+def test_flags_override_the_configuration_of_the_cache():
+    found = cache_settings({"height": 16, "lr": 0.1, "prompt_mix": {"neutral": 0, "empty": 1}})
+    assert found == {"height": 16, "prompts": ("empty", "relational")}
+    assert cache_settings({"losses": {"lambda_words": 0}})["prompts"] == ("neutral",)
+    files = ["a.jsonl", "--latent-cache-dir", "cache"]
+    config = parse_flags(CacheConfig, files, defaults=found)
+    assert (config.pictures.height, config.prompts) == (16, ("empty", "relational"))
+    config = parse_flags(CacheConfig, [*files, "--height", "32"], defaults=found)
+    assert (config.pictures.height, config.prompts) == (32, ("empty", "relational"))
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_every_configuration_that_comes_with_sgflux_serves_the_cache(name: str) -> None:
+    settings, flags = settings_of_files(["a.jsonl", "--config", name, "--latent-cache-dir=c"])
+    config = parse_flags(CacheConfig, flags, defaults=cache_settings(settings))
+    assert config.max_sequence_length == settings.get("max_sequence_length")
+    assert config.val_examples == settings.get("val_examples", 64)
+    assert config.model.model_id == settings["model_id"]
 
 
 def test_bad_divisions_of_the_work_are_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path):

@@ -262,6 +262,11 @@ class FluxNetwork:
         base = self.transformer
         return base.proj_out(base.norm_out(state.hidden_states, state.temb))
 
+    def rounded(self, inputs: FluxInputs) -> FluxInputs:
+        """See :class:`~sgflux.bases.base.Network`, and :meth:`_time`."""
+        guidance = None if inputs.guidance is None else inputs.guidance.to(self.dtype)
+        return replace(inputs, timestep=inputs.timestep.to(self.dtype), guidance=guidance)
+
     def plain(self, inputs: FluxInputs) -> Tensor:
         """See :class:`~sgflux.bases.base.Network`."""
         return self.transformer(**vars(inputs), return_dict=False)[0]
