@@ -56,8 +56,8 @@ def object_index(name: str) -> int:
     index = _INDEX.get(name.casefold())
     if index is None:
         raise SgfluxError(
-            f"the world judge does not know the object {name!r}, only {', '.join(OBJECT_NAMES)}; "
-            "use judge 'none' for pictures of other things"
+            f"the world judge does not know the object {name!r}, only {', '.join(OBJECT_NAMES)}",
+            advice="; use judge 'none' for pictures of other things",
         )
     return index
 
