@@ -17,7 +17,7 @@ from sgflux.evaluation.judges.judge import JudgeIdentity
 from sgflux.evaluation.judges.router import Router
 from sgflux.evaluation.known.figures import calibration_of
 from sgflux.evaluation.known.file import calibration_for, is_of, write_calibration
-from tests.evaluation.judges.test_judge import Says
+from tests.helpers.judges import Says
 
 
 def asks(name: str, predicate: str, *, model: str, sha256: str | None) -> Says:
