@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.correction import correction_of
-from sgflux.evaluation.judges.judge import JudgeIdentity
+from sgflux.evaluation.judges.judge import JudgeIdentity, refuse_equal_names
 from sgflux.evaluation.judges.router import Router
 from sgflux.evaluation.known.figures import calibration_of
 from sgflux.evaluation.known.file import calibration_for, is_of, write_calibration
+from sgflux.graphs.scene_graph import SceneGraph
 from tests.helpers.judges import Says
 
 
@@ -24,6 +26,14 @@ def asks(name: str, predicate: str, *, model: str, sha256: str | None) -> Says:
     judge = Says(name, [predicate])
     judge.identity = JudgeIdentity(name, sha256, model=model)
     return judge
+
+
+class OnlyNames(Says):
+    """Refuses what a judge refuses that knows names alone."""
+
+    def check(self, graphs: Iterable[SceneGraph]) -> None:
+        super().check(graphs)
+        refuse_equal_names(self.checked, self.identity.name)
 
 
 GEOMETRY = asks("geometry", "on", model="detector A", sha256="a" * 64)
@@ -92,3 +102,17 @@ def test_judges_without_weights_are_told_apart_by_their_models(tmp_path: Path) -
     assert calibration_for(own, path)["judge"]["model"] == "A"
     with pytest.raises(SgfluxError, match=re.escape("of 'own' (A), but the judge is 'own' (B)")):
         calibration_for(asks("own", "on", model="B", sha256=None), path)
+
+
+def test_a_judge_does_not_refuse_statements_that_go_to_another_one() -> None:
+    """As 'vqa' beside 'geometry', which tells two dogs apart."""
+    first, second = Says("geometry", ["left of"]), OnlyNames("vqa", ["left of", "riding", "on"])
+    router = Router([first, second])
+    router.check([SceneGraph.parse("dog, left of, dog#2; man, riding, horse")])
+    assert [one.to_text() for one in first.checked] == ["dog, left of, dog#2; (man); (horse)"]
+    assert [one.to_text() for one in second.checked] == ["(dog); (dog#2); man, riding, horse"]
+    router.check([SceneGraph.parse("dog, left of, dog#2; dog#2, on, sofa")])
+    (seen,) = second.checked
+    assert [str(one) for one in seen.labelled_triples()] == ["dog#2, on, sofa"]
+    with pytest.raises(SgfluxError, match=r"judge 'vqa' cannot tell .* 'dog, on, dog' apart"):
+        router.check([SceneGraph.parse("dog, left of, dog#2; dog, on, dog#2")])

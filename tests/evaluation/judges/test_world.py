@@ -63,6 +63,7 @@ def test_what_the_judge_does_not_know_is_named() -> None:
     with pytest.raises(SgfluxError, match="at most 5,040 ways"):
         judge.check([SceneGraph.parse(crowd)])
     judge.check([SceneGraph.parse("dog, above, dog#2")])
+    judge.check([SceneGraph.parse(crowd.replace("above", "kicking"))])  # never asked about
     with pytest.raises(SgfluxError, match="multiple of 64"):
         judge.read(np.zeros((1, 60, 60, 3), np.uint8), [[Triple("man", "on", "horse")]])
     judge.check([SceneGraph.parse("Man, ride, horse")])

@@ -23,6 +23,7 @@ from sgflux.evaluation.judges.judge import (
     Outcome,
     Reading,
     Verdict,
+    asked_of,
     refuse_equal_names,
     without_numbers,
 )
@@ -64,7 +65,7 @@ class ClipJudge:
 
     def check(self, graphs: Iterable[SceneGraph]) -> None:
         """See :meth:`Judge.check`."""
-        refuse_equal_names(graphs, self.identity.name)
+        refuse_equal_names((asked_of(graph, self.covers) for graph in graphs), self.identity.name)
 
     def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
         """See :meth:`Judge.read`; the scores are CLIP's logits."""

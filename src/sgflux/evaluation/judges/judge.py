@@ -8,7 +8,7 @@ judge's own accuracy.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
@@ -167,6 +167,17 @@ class Judge(Protocol):
 def pair_of(triple: Triple) -> tuple[str, str]:
     """Return the names of a statement's subject and object, in lower case."""
     return triple.subject.casefold(), triple.object.casefold()
+
+
+def asked_of(graph: SceneGraph, is_asked: Callable[[str], bool]) -> SceneGraph:
+    """Return a graph with the relationships alone that a judge is asked about, and all objects.
+
+    Args:
+        graph: graph whose statements are judged.
+        is_asked: Whether the judge is asked about statements with a canonical predicate.
+    """
+    stated = [one for one in graph.relationships if is_asked(DEFAULT_VOCABULARY.normalize(one[1]))]
+    return replace(graph, relationships=tuple(stated))
 
 
 def refuse_equal_names(graphs: Iterable[SceneGraph], judge: str) -> None:

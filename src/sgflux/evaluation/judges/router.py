@@ -13,6 +13,7 @@ from sgflux.evaluation.judges.judge import (
     JudgeIdentity,
     Reading,
     Verdict,
+    asked_of,
     predicate_of,
     read_pictures,
 )
@@ -38,10 +39,15 @@ class Router:
         return self.asked(predicate) is not None
 
     def check(self, graphs: Iterable[SceneGraph]) -> None:
-        """See :meth:`Judge.check`; a judge sees the graphs with a statement that goes to it."""
+        """See :meth:`Judge.check`; a judge sees of each graph the statements that go to it."""
         graphs = list(graphs)
         for judge in self._judges:
-            judge.check(graph for graph in graphs if self._part(judge, graph.triples()))
+
+            def goes_to(predicate: str, judge: Judge = judge) -> bool:
+                return self.asked(predicate) is judge
+
+            parts = (asked_of(graph, goes_to) for graph in graphs)
+            judge.check(part for part in parts if part.relationships)
 
     def read(self, images: Images, statements: Sequence[Sequence[Triple]]) -> list[Reading]:
         """See :meth:`Judge.read`; evidence stands under the name of its judge."""

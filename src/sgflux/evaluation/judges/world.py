@@ -19,6 +19,7 @@ from sgflux.evaluation.judges.judge import (
     Outcome,
     Reading,
     Verdict,
+    asked_of,
     pair_of,
     predicate_of,
 )
@@ -60,7 +61,7 @@ class WorldJudgeAdapter:
         for graph in graphs:
             for name in graph.objects:
                 object_index(name)
-            for part in connected(graph.labelled_triples()):
+            for part in connected(asked_of(graph, self.covers).labelled_triples()):
                 if number_of_ways(labels_of(part)) > MAX_WAYS:
                     raise SgfluxError(
                         f"the world judge tries at most {MAX_WAYS:,} ways to tell objects of equal "
