@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import transformers
 
-from sgflux.bases.digests import state_digest
 from sgflux.data.prompts import prompts_for_graph
 from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.judge import (
@@ -27,7 +26,14 @@ from sgflux.evaluation.judges.judge import (
     refuse_equal_names,
     without_numbers,
 )
-from sgflux.evaluation.judges.pretrained import expect_source, load, load_network, load_tokenizer
+from sgflux.evaluation.judges.pretrained import (
+    expect_source,
+    load,
+    load_network,
+    load_tokenizer,
+    model_digest,
+    settings_of,
+)
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 
@@ -56,7 +62,7 @@ class ClipJudge:
         self._tokenizer = load_tokenizer(source, role=_ROLE)
         self._network = load_network(transformers.CLIPModel, source, device, role=_ROLE)
         self._batch_size = batch_size
-        digest = state_digest(self._network.state_dict())
+        digest = model_digest(self._network, self._tokenizer, settings_of(source))
         self.identity = JudgeIdentity("clip", digest, model=source)
 
     def covers(self, predicate: str) -> bool:

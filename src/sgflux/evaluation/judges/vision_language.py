@@ -9,7 +9,7 @@ Shapes: N questions, V tokens of the vocabulary, L letters.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,14 @@ import transformers
 from PIL import Image
 
 from sgflux.bases.devices import resolve_dtype
-from sgflux.bases.digests import state_digest
 from sgflux.errors import SgfluxError
-from sgflux.evaluation.judges.pretrained import expect_source, load, load_network
+from sgflux.evaluation.judges.pretrained import (
+    expect_source,
+    load,
+    load_network,
+    model_digest,
+    settings_of,
+)
 
 LETTERS = ("A", "B", "C")
 """Answers that are read."""
@@ -59,13 +64,22 @@ def answer_tokens(tokenizer: Any, letters: Sequence[str] = LETTERS) -> list[list
 class VisionLanguageModel:
     """A processor and a network that read questions about pictures."""
 
-    def __init__(self, processor: Any, network: Any, *, name: str) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        network: Any,
+        *,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         """Keep the parts.
 
         Args:
             processor: Processor of the network, with a chat template.
             network: Network of transformers' image-text-to-text kind.
             name: Name of the model in results.
+            settings: Settings that the network and the processor were loaded with, as plain JSON;
+                they are part of the model's digest, as the chat template is.
 
         Raises:
             SgfluxError: if the processor has no chat template, or its tokenizer lacks a letter.
@@ -77,7 +91,11 @@ class VisionLanguageModel:
                 "into the folder"
             )
         self.name = name
-        self.sha256: str | None = state_digest(network.state_dict())
+        self.sha256: str | None = model_digest(
+            network,
+            processor.tokenizer,
+            {**(settings or {}), "chat_template": processor.chat_template},
+        )
         self._processor, self._network = processor, network
         self._tokens = answer_tokens(processor.tokenizer)
         # The answer follows the last token of every row.
@@ -101,7 +119,7 @@ class VisionLanguageModel:
             role=_ROLE,
             dtype=resolve_dtype("auto", device),
         )
-        return cls(processor, network, name=source)
+        return cls(processor, network, name=source, settings=settings_of(source))
 
     @torch.inference_mode()
     def answers(self, images: Sequence[np.ndarray], questions: Sequence[str]) -> np.ndarray:

@@ -51,7 +51,8 @@ class Answerer(Protocol):
 
     Attributes:
         name: Name of the model, in results.
-        sha256: SHA-256 of its weights, in hex; None if it has none.
+        sha256: SHA-256, in hex, of its weights and of settings that are read with them; None if it
+            has none.
     """
 
     name: str

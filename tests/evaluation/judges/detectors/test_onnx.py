@@ -6,9 +6,11 @@ used without a word.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from sgflux.errors import SgfluxError
 from sgflux.evaluation.judges.detectors import make_detector
 from sgflux.evaluation.judges.detectors.detector import Detection, best_of_overlapping
 from sgflux.evaluation.judges.detectors.onnx import NanoDetOutput, OnnxDetector
+from sgflux.evaluation.judges.geometry import GeometryJudge
+from sgflux.evaluation.known.figures import calibration_of
+from sgflux.evaluation.known.file import read_calibration, write_calibration
 from tests.helpers.detectors import SIZE, write_onnx_detector
 from tests.helpers.rows import SHARED_DATA
 
@@ -124,6 +129,53 @@ def test_a_distance_is_the_expected_bin_times_the_stride() -> None:
     assert corners[0].tolist() == [-4, -4, 12, 12]
     assert corners[3].tolist() == [0, 4, 20, 20]
     assert scores.shape == (4, 2)
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "score_threshold": {"score_threshold": 0.6},
+    "nms_iou": {"nms_iou": 0.9},
+    "aliases": {"aliases": {"man": "cat"}},
+    "classes": {"classes": ["dog", "cat"]},
+    "mean": {"input": {"name": "image", "size": SIZE, "fit": "stretch", "mean": [1, 2, 3]}},
+    "fit": {"input": {"name": "image", "size": SIZE, "fit": "letterbox"}},
+    "boxes_form": {"output": {"boxes": "boxes", "scores": "scores", "boxes_form": "cxcywh"}},
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_a_setting_that_changes_what_is_found_is_another_detector(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """The ONNX file is the same one: its calibration would be another detector's."""
+    one, two = (
+        OnnxDetector(
+            str(write_onnx_detector(tmp_path / name, {"cat": CAT, "dog": DOG}, description=about))
+        )
+        for name, about in (("one", {}), ("two", change))
+    )
+    assert one.sha256 != two.sha256
+    judges = GeometryJudge(one), GeometryJudge(two)
+    calibration = tmp_path / "c.json"
+    write_calibration(calibration, calibration_of(judges[0], [], []), data=[])
+    assert read_calibration(calibration, judges[0].identity)
+    with pytest.raises(SgfluxError, match="calibrate this judge"):
+        read_calibration(calibration, judges[1].identity)
+
+
+def test_the_same_detector_in_other_words_is_the_same(tmp_path: Path) -> None:
+    """Its digest of before was that of the ONNX file, which 'sha256' is still checked against."""
+    plain = write_onnx_detector(tmp_path / "plain", {"cat": CAT, "dog": DOG})
+    weights = hashlib.sha256((plain / "squares.onnx").read_bytes()).hexdigest()
+    (tmp_path / "names.txt").write_text(" Cat\n\ndog\n")
+    told = {"name": "mine", "classes": "../names.txt", "sha256": weights, "score_threshold": 0.3}
+    other = write_onnx_detector(
+        tmp_path / "other", {"cat": CAT, "dog": DOG}, description={**told, "licence": "none"}
+    )
+    about = json.loads((other / "detector.json").read_text())
+    (other / "detector.json").write_text(json.dumps(dict(reversed(about.items())), indent=3))
+    detectors = [OnnxDetector(str(folder)) for folder in (plain, other)]
+    assert len({one.sha256 for one in detectors}) == 1
+    assert weights not in [one.sha256 for one in detectors]
 
 
 @pytest.mark.parametrize(

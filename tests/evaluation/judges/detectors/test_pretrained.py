@@ -94,6 +94,8 @@ def test_owlv2_is_made_from_its_folder_and_scales_by_the_longer_side(owlv2: str)
     assert isinstance(detector, PromptedDetector)
     assert len(detector.sha256 or "") == 64
     every = PromptedDetector(OWLV2, owlv2, score_threshold=0.0)
+    assert every.sha256 != detector.sha256, "with another threshold it finds other things"
+    assert PromptedDetector(OWLV2, owlv2, score_threshold=0.2).sha256 == detector.sha256
     processor = transformers.Owlv2ImageProcessorPil.from_pretrained(owlv2)
     network = transformers.Owlv2ForObjectDetection.from_pretrained(owlv2)
     tokenizer = transformers.AutoTokenizer.from_pretrained(owlv2)

@@ -40,7 +40,8 @@ class Detector(Protocol):
 
     Attributes:
         name: Name of the detector, in results.
-        sha256: SHA-256 of its weights, in hex; None if it has none.
+        sha256: SHA-256, in hex, of what decides what it finds: weights, and settings that are read
+            with them; None if it has none.
     """
 
     name: str

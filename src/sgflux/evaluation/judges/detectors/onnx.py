@@ -6,10 +6,12 @@ Shapes: A candidate boxes, C classes, S x T pixels of the network's input (heigh
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from PIL import Image
@@ -201,14 +203,15 @@ class OnnxDetector:
         with naming_unreadable(folder / about.file):
             content = (folder / about.file).read_bytes()
         self.name = about.name
-        self.sha256: str | None = hashlib.sha256(content).hexdigest()
-        if about.sha256 not in (None, self.sha256):
+        weights = hashlib.sha256(content).hexdigest()
+        if about.sha256 not in (None, weights):
             raise SgfluxError(
-                f"{folder / about.file}: has the SHA-256 {self.sha256}, but {path} says "
+                f"{folder / about.file}: has the SHA-256 {weights}, but {path} says "
                 f"{about.sha256}; get the file again, or correct 'sha256'"
             )
         self._about = about
         self._classes = _classes(about, folder)
+        self.sha256: str | None = _digest(about, weights=weights, classes=self._classes)
         unknown = sorted({*about.aliases.values()} - {*self._classes})
         if unknown:
             raise SgfluxError(f"{path}: 'aliases' name {unknown}, which are no classes")
@@ -255,6 +258,17 @@ class OnnxDetector:
                 score = float(scores[candidate, class_id])
                 found.append(Detection(self._classes[class_id], box, score))
         return best_of_overlapping(found, iou=about.nms_iou)
+
+
+def _digest(about: _Kinds, *, weights: str, classes: Sequence[str]) -> str:
+    """Return the SHA-256, in hex, of the network and of all that says how it is read.
+
+    Names of the detector and its files, and the form in which all of it is written, do not count.
+    """
+    told = msgspec.to_builtins(about)
+    how = {key: own for key, own in told.items() if key not in ("name", "file", "sha256")}
+    parts = [weights, {**how, "classes": list(classes)}]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _classes(about: Description, folder: Path) -> list[str]:

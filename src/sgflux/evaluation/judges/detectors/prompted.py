@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sgflux.bases.digests import state_digest
 from sgflux.evaluation.judges.detectors.detector import (
     NMS_IOU,
     Detection,
     best_of_overlapping,
     relative_box,
 )
-from sgflux.evaluation.judges.pretrained import load, load_network, load_tokenizer
+from sgflux.evaluation.judges.pretrained import (
+    load,
+    load_network,
+    load_tokenizer,
+    model_digest,
+    settings_of,
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,9 @@ class PromptedDetector:
         self._tokenizer = load_tokenizer(source)
         self._network = load_network(prompting.network, source, device)
         self.name = source
-        self.sha256: str | None = state_digest(self._network.state_dict())
         self._threshold = prompting.threshold if score_threshold is None else score_threshold
+        settings = {**settings_of(source), "score_threshold": self._threshold}
+        self.sha256: str | None = model_digest(self._network, self._tokenizer, settings)
 
     def find(
         self, images: Sequence[np.ndarray], names: Sequence[Sequence[str]]
