@@ -57,6 +57,11 @@ def load_adapter(adapter: str, *, allow_download: bool = False) -> Adapter:
     """
     folder = find_bundle(adapter, allow_download=allow_download)
     config, state = load_bundle(folder)
+    if config.takes_layouts:
+        _LOGGER.warning(
+            "sgflux: the adapter was trained with boxes of objects, which these nodes neither "
+            "predict nor take; it draws as with 'sgflux sample --boxes none'"
+        )
     parts: dict[str, dict[str, Tensor]] = {"conditioner": {}, "encoder": {}}
     for name, value in state.items():
         kind, _, rest = name.partition(".")

@@ -305,6 +305,16 @@ def test_the_apply_node_adds_the_lora_and_takes_the_chosen_blocks(
         pack.nodes.ApplyGraph().apply(model, loaded, graph, 1.0, 1.0)
 
 
+def test_an_adapter_with_boxes_says_that_they_are_left_out(
+    pack: ModuleType, adapter: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pack.encoding.load_adapter(str(adapter))
+    assert not caplog.records
+    pack.encoding.load_adapter("tiny")
+    (record,) = caplog.records
+    assert "draws as with 'sgflux sample --boxes none'" in record.getMessage()
+
+
 def test_every_node_says_its_inputs(pack: ModuleType) -> None:
     assert set(pack.NODE_CLASS_MAPPINGS) == set(pack.NODE_DISPLAY_NAME_MAPPINGS)
     for node in pack.NODE_CLASS_MAPPINGS.values():
