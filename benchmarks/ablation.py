@@ -15,11 +15,12 @@ unit that no other process works on.
 Each recipe of ``ablation_rows.py`` is trained with several seeds, with two budgets. The budget
 ``examples`` gives every recipe the same number of steps. The four recipes that then draw most whole
 graphs are trained with the budget ``time`` as well, on the largest size: as many steps as fit into
-the wall time of the recipe ``plain``, by the rates measured under ``examples``; the machine should
-therefore be equally busy all the time. A recipe whose speed is within 5 % of ``plain``'s is not
-trained twice. All are evaluated on the same test pictures of one to four statements, without and
-with twins, among them pairs of objects and shapes of graphs never trained on, and text that
-contradicts the graph. Seeds are the outermost loop, and equal time comes last.
+the wall time of the recipe ``plain``. How many these are is measured before, by short trainings of
+the five recipes in turns, so that a machine that is busy for a while slows down all of them. A
+recipe whose speed is within 5 % of ``plain``'s is not trained twice. All are evaluated on the same
+test pictures of one to four statements, without and with twins, among them pairs of objects and
+shapes of graphs never trained on, and text that contradicts the graph. Seeds are the outermost
+loop, and equal time comes last.
 
 After every training the script writes the results so far: ``results.json``, ``table.md`` and
 ``figure.png`` (see ``ablation_report.py``). They name the trainings that are not finished. A single
@@ -86,6 +87,10 @@ SHARED = (
 """Settings that all recipes take from the demo's training, where it has them."""
 
 RECORD, SPEED, FAILED = "ablation.json", "speed.json", "failed.json"
+PACE = "pace.json"
+"""Recipe -> its steps a second, divided by those of ``plain``, in every turn."""
+PACE_STEPS = 16
+"""Number of steps of a training that measures the pace."""
 
 
 class InterruptedTrainingError(Exception):
@@ -371,8 +376,35 @@ class Ablation:
         """Number of steps of the unit."""
         if unit.budget == "examples":
             return self.scale.steps
-        rates = [steps_per_second(self._folder(one)) for one in self._timed_by(unit)]
-        return max(2, round(self.scale.steps * rates[0] / rates[1]))
+        with waiting_for(self.out_dir):
+            if not (self.out_dir / PACE).is_file():
+                write_json(self.out_dir / PACE, self._measure_pace())
+        pace = json.loads((self.out_dir / PACE).read_text(encoding="utf-8"))
+        return max(2, round(self.scale.steps * statistics.median(pace[unit.recipe.name])))
+
+    def _measure_pace(self) -> dict[str, list[float]]:
+        """Train ``plain`` and the recipes of equal time for a few steps, in turns."""
+        folder, size = self.out_dir / "pace", max(self.scale.sizes)
+        shutil.rmtree(folder, ignore_errors=True)
+        timed = {unit.recipe.name: unit.recipe for unit in self.units if unit.budget == "time"}
+        pace: dict[str, list[float]] = {name: [] for name in timed}
+        for turn in range(self.scale.turns):
+            rates = {}
+            for name, recipe in {PLAIN: self.plain, **timed}.items():
+                own = folder / f"{name}-{turn}"
+                config = self.training_config(
+                    Unit(recipe, size, turn, "examples"), own / "training", PACE_STEPS
+                )
+                result = train(
+                    config.changed(val_every=0, save_every=0, keep_checkpoints=3, log_every=1)
+                )
+                if result.interrupted_by is not None:
+                    raise InterruptedTrainingError(result.exit_status)
+                rates[name] = steps_per_second(own)
+            for name in timed:
+                pace[name].append(rates[name] / rates[PLAIN])
+        shutil.rmtree(folder, ignore_errors=True)
+        return pace
 
     # -- the report ----------------------------------------------------------------------------
 
@@ -391,6 +423,8 @@ class Ablation:
         ]
         unfinished = [unit.name for unit in self.units if not self._is_finished(unit)]
         record = {**self._record(), "unfinished": unfinished, "rows": rows}
+        if (self.out_dir / PACE).is_file():
+            record["pace"] = json.loads((self.out_dir / PACE).read_text(encoding="utf-8"))
         write_json(self.out_dir / "results.json", record)
         with replacing(self.out_dir / "table.md") as file:
             file.write(as_table(rows, unfinished=unfinished).encode())

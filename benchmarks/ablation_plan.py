@@ -59,6 +59,7 @@ class Scale:
         test_per_class: Number of test pictures a predicate.
         items: Number of test items that are evaluated, balanced by predicate; 0 for all.
         sampling_steps: Number of Euler steps of a picture.
+        turns: Number of turns in which the pace of the recipes of equal time is measured.
     """
 
     sizes: tuple[int, ...] = (400,)
@@ -68,9 +69,10 @@ class Scale:
     test_per_class: int = 20
     items: int = 240
     sampling_steps: int = 8
+    turns: int = 3
 
 
-QUICK = Scale((2,), 1, 4, 4, 4, 12, 1)
+QUICK = Scale((2,), 1, 4, 4, 4, 12, 1, 1)
 
 
 @dataclass(frozen=True)

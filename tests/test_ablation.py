@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import statistics
 import tomllib
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import ablation as benchmark
 import pytest
 from ablation import Ablation
 from ablation_locks import claimed, waiting_for
@@ -43,6 +45,8 @@ from ablation_rows import PLAIN, RECIPES, Recipe
 
 from sgflux.errors import SgfluxError
 from sgflux.settings.losses import LossSettings
+from sgflux.settings.training import TrainConfig
+from sgflux.training.run.train import TrainResult
 from sgflux.world.dataset import write_world
 from sgflux.world.demo import DEMO, FULL
 
@@ -128,6 +132,33 @@ def test_the_four_best_have_equal_time_once_all_have_equal_examples(tmp_path: Pa
     assert found["unfinished"] == [one.name for one in timed]
     table = (tmp_path / "table.md").read_text()
     assert f"Not finished: {', '.join(found['unfinished'])}." in table
+
+
+def test_equal_time_is_measured_in_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each turn a recipe is compared with plain's training of that turn, however busy it is."""
+    scale = replace(QUICK, steps=100, turns=3)
+    ablation = Ablation(tmp_path, scale, device="cpu", names=["words", "words+flow"])
+    trained: list[str] = []
+
+    def train(config: TrainConfig) -> TrainResult:
+        trained.append(config.run.output_dir.parent.name)
+        return TrainResult(output_dir=config.run.output_dir, step=16, max_steps=16)
+
+    def rate(folder: Path) -> float:
+        name, turn = folder.name.rsplit("-", 1)
+        busy = {"0": 1.0, "1": 0.1, "2": 1.0}[turn]
+        return busy * {PLAIN: 2.0, "words": 1.5, "words+flow": 0.9}[name]
+
+    monkeypatch.setattr(benchmark, "train", train)
+    monkeypatch.setattr(benchmark, "steps_per_second", rate)
+    timed = {unit.recipe.name: unit for unit in ablation.units if unit.budget == "time"}
+    assert ablation._steps(timed["words"]) == 75
+    names = [PLAIN, "words", "words+flow"]
+    assert trained == [f"{name}-{turn}" for turn in range(3) for name in names]
+    assert ablation._steps(timed["words+flow"]) == 45
+    assert len(trained) == 9, "it is measured once"
+    equal = planned_units(ablation.recipes, scale, timed=())
+    assert {ablation._steps(unit) for unit in equal} == {100}
 
 
 def test_an_ablation_longer_than_its_hours_is_refused(
