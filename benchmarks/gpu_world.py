@@ -49,7 +49,7 @@ from sgflux.settings.training import read_settings
 from sgflux.settings.world_models import TrainBaseConfig
 from sgflux.training.run.train import train_by_settings
 from sgflux.world.demo import DEMO
-from sgflux.world.tiny_flux.recipe import train_base
+from sgflux.world.tiny_flux.recipe import RECIPE, train_base
 
 HELD_OUT = "fork of 4 with twins: end and end, 2 apart"
 """Shape of graphs on which neither base nor adapter is trained."""
@@ -268,11 +268,19 @@ def time_the_adapter(settings: Mapping[str, Any], count: int) -> dict[str, float
 
 
 def train_the_base(config: TrainBaseConfig, each: Mapping[str, float], seconds: float) -> Any:
-    """Train the base with as many steps of all three trainings as fit into the time."""
+    """Train the base with as many steps of all three trainings as fit into the time.
+
+    One that was stopped goes on with the steps that it was begun with.
+    """
     asked = {"base": config.max_steps, "distill": config.distill_steps, "vae": config.vae_steps}
     whole = sum(count * each[name] for name, count in asked.items())
     share = min(1.0, seconds / whole)
     steps = {name: max(1, int(share * count)) for name, count in asked.items()}
+    recipe = config.output_dir / RECIPE
+    if recipe.exists():
+        begun = json.loads(recipe.read_text(encoding="utf-8"))
+        settings = {"base": "max_steps", "distill": "distill_steps", "vae": "vae_steps"}
+        steps = {name: int(begun[setting]) for name, setting in settings.items()}
     pipeline = train_base(
         replace(
             config,

@@ -29,7 +29,9 @@ def test_a_training_has_the_steps_that_fit_and_no_more_than_are_asked_for() -> N
     assert fitting(100, seconds=-3.0, each=0.5) == 1
 
 
-def test_a_base_shares_its_time_among_all_of_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_shares_its_time_among_all_of_its_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained = []
 
     def train_base(config: Any) -> Path:
@@ -37,7 +39,7 @@ def test_a_base_shares_its_time_among_all_of_its_trainings(monkeypatch: pytest.M
         return Path("pipeline")
 
     monkeypatch.setattr(gpu_world, "train_base", train_base)
-    config = gpu_world.base_settings(Scale(), Path("base"), device="cpu", compiled=False)
+    config = gpu_world.base_settings(Scale(), tmp_path, device="cpu", compiled=False)
     each = {"base": 0.1, "distill": 0.2, "vae": 0.1}
     seconds = sum(
         count * each[name] for name, count in (("base", 2500), ("distill", 500), ("vae", 700))
@@ -47,6 +49,10 @@ def test_a_base_shares_its_time_among_all_of_its_trainings(monkeypatch: pytest.M
     half, whole = ((own.max_steps, own.distill_steps, own.vae_steps) for own in trained)
     assert half == (1250, 250, 350)
     assert whole == (2500, 500, 700)
+    begun = {"max_steps": "9", "distill_steps": "8", "vae_steps": "7"}
+    (tmp_path / "recipe.json").write_text(json.dumps(begun))
+    gpu_world.train_the_base(config, each, seconds)
+    assert (trained[2].max_steps, trained[2].distill_steps, trained[2].vae_steps) == (9, 8, 7)
 
 
 def test_what_is_measured_was_not_trained_on() -> None:

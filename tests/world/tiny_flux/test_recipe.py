@@ -5,6 +5,7 @@ If one of these failed, the recipe would write a folder that plain diffusers can
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
@@ -23,6 +24,7 @@ from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
 from sgflux.world.tiny_flux import distillation as base_distillation
+from sgflux.world.tiny_flux import recipe as base_recipe
 from sgflux.world.tiny_flux import training as base_training
 from sgflux.world.tiny_flux.config import TrainBaseConfig
 from sgflux.world.tiny_flux.distillation import Teacher, distil, start_states
@@ -168,6 +170,69 @@ def test_recipe_resumes_and_plain_diffusers_draws(tmp_path: Path) -> None:
     ).images
     assert drawn.shape == (1, 64, 64, 3)
     assert np.isfinite(drawn).all()
+
+
+@pytest.mark.parametrize(
+    ("made", "changes", "named"),
+    [
+        ("scenes.npz", {"seed": 7}, "scenes.npz there were made with other settings (seed: 0"),
+        ("scenes.npz", {"scenes": 90}, "(scenes: 40 in recipe.json, 90 now)"),
+        ("vae", {"twins": 0.5}, "twins: 0.0 in recipe.json, 0.5 now"),
+        ("scenes.npz", {"hold_out_shapes": ("star of 3",)}, "hold_out_shapes: () in recipe.json"),
+        ("transformer.pt", {"lr": 0.5}, "(lr: 0.001 in recipe.json, 0.5 now)"),
+        ("distilled.pt", {"guidance": 4.0}, "distilled.pt there were made with other settings"),
+        ("distilled.pt", {"max_steps": 9}, "(max_steps: 4 in recipe.json, 9 now)"),
+        ("vae", {"distill_steps": 9}, "(distill_steps: 4 in recipe.json, 9 now)"),
+        ("vae", {"vae_steps": 9}, "vae there were made with other settings (vae_steps: 2"),
+        ("transformer.pt", {"max_steps": 2}, "has 3 steps behind it, more than the 2"),
+        ("distilled.pt", {"distill_steps": 2}, "has 3 steps behind it, more than the 2"),
+    ],
+)
+def test_results_of_other_settings_are_refused(
+    tmp_path: Path, made: str, changes: dict[str, Any], named: str
+) -> None:
+    before = _begun(tmp_path, made)
+    with pytest.raises(SgfluxError, match=re.escape(named)):
+        train_base(_config(tmp_path, **changes))
+    assert (tmp_path / "recipe.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("made", "changes"),
+    [
+        ("vae", {"threads": 0, "save_every": 9, "compile": True}),
+        ("scenes.npz", {"lr": 0.5, "guidance": 4.0, "vae_steps": 9}),
+        ("transformer.pt", {"max_steps": 9, "guidance": 4.0}),
+        ("transformer.pt", {"max_steps": 3, "distill_steps": 0}),
+        ("distilled.pt", {"distill_steps": 9, "vae_steps": 9}),
+    ],
+)
+def test_settings_of_later_stages_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str, changes: dict[str, Any]
+) -> None:
+    class ScenesMadeError(Exception):
+        pass
+
+    def make_no_scenes(config: TrainBaseConfig) -> None:
+        raise ScenesMadeError
+
+    _begun(tmp_path, made)
+    monkeypatch.setattr(base_recipe, "make_scenes", make_no_scenes)
+    with pytest.raises(ScenesMadeError):
+        train_base(_config(tmp_path, **changes))
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    assert all(recipe[name] == str(value) for name, value in changes.items())
+
+
+def _begun(folder: Path, made: str) -> str:
+    """Make the result of one stage, and the recipe of a sgflux without twins; returns its text."""
+    if made == "vae":
+        (folder / made).mkdir()
+    else:
+        torch.save({"step": 3}, folder / made)
+    recipe = {key: str(value) for key, value in vars(_config(folder)).items() if key != "twins"}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    return json.dumps(recipe)
 
 
 def test_recipe_goes_on_from_a_pipeline(tmp_path: Path) -> None:

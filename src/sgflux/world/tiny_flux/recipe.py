@@ -11,11 +11,15 @@ Stages, each resumable and each skipped when its result is already there:
 The base sees relational and neutral captions, as real FLUX did: it can draw every relation and
 knows the words for it, and from a neutral caption it draws any relation. Like FLUX.1-schnell it is
 distilled: its pictures need no second, guiding pass and few steps.
+
+The settings of a run are in its folder's recipe.json. A run of other settings is refused where it
+would take over what was made with these.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -24,6 +28,7 @@ from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeli
 
 from sgflux.bases.devices import resolve_device
 from sgflux.errors import SgfluxError
+from sgflux.files.json_files import read_json
 from sgflux.files.leftovers import replace_folder
 from sgflux.files.writing import make_folder, replace_file, unfinished_folder
 from sgflux.world.shape_spread import Shapes
@@ -34,6 +39,13 @@ from sgflux.world.tiny_flux.distillation import distil
 from sgflux.world.tiny_flux.model import SHIFT, CaptionedFlux, LinearCode
 from sgflux.world.tiny_flux.scenes import make_scenes
 from sgflux.world.tiny_flux.training import train_transformer
+
+RECIPE = "recipe.json"
+_RESULTS = ("scenes.npz", "transformer.pt", "distilled.pt", "vae")  # in the order of their stages
+_OF_SCENES = ("seed", "scenes", "scene_sizes", "twins", "hold_out_shapes")
+_OF_AUTOENCODER = ("vae_steps", "vae_batch_size")
+_STEPS = {"max_steps": "transformer.pt", "distill_steps": "distilled.pt"}
+_MAY_CHANGE = ("output_dir", "save_every", "device", "compile", "threads")
 
 
 def save_pipeline(model: CaptionedFlux, vae: AutoencoderKL, code: LinearCode, folder: Path) -> None:
@@ -82,11 +94,57 @@ def _check_scenes(config: TrainBaseConfig) -> None:
         Shapes.of(drawn, twins=config.twins, held_out=config.hold_out_shapes)
 
 
+def _results_of(setting: str) -> tuple[str, ...]:
+    """Return the results of the stages that a setting belongs to, and of those after them.
+
+    A training may have another length as long as nothing was made of its weights.
+    """
+    if setting in _OF_SCENES:
+        return _RESULTS
+    if setting in _OF_AUTOENCODER or setting == "distill_steps":
+        return _RESULTS[3:]
+    is_of_distillation = setting == "guidance" or setting.startswith("distill_")
+    return _RESULTS[2:] if is_of_distillation or setting == "max_steps" else _RESULTS[1:]
+
+
+def _check_begun(config: TrainBaseConfig, recipe: Mapping[str, str]) -> None:
+    """Refuse a folder with results of other settings, or of more steps than there shall be."""
+    folder, changed, others = config.output_dir, [], set()
+    if not (folder / RECIPE).exists():
+        return
+    begun = read_json(
+        folder / RECIPE, dict[str, str], way_out="give another --output-dir, or delete it"
+    )
+    defaults = {name: str(value) for name, value in asdict(TrainBaseConfig()).items()}
+    for name, now in recipe.items():
+        before = begun.get(name, defaults[name])  # a run of an older sgflux lacks settings
+        if name in _MAY_CHANGE or before == now:
+            continue
+        made = [result for result in _results_of(name) if (folder / result).exists()]
+        if made:
+            changed.append(f"{name}: {before} in {RECIPE}, {now} now")
+            others.update(made)
+        elif (checkpoint := folder / _STEPS.get(name, "")).is_file():
+            steps = torch.load(checkpoint, weights_only=True, mmap=True, map_location="cpu")["step"]
+            if 0 < int(now) < steps:
+                raise SgfluxError(
+                    f"{checkpoint}: has {steps} steps behind it, more than the {now} that this run "
+                    f"is to have; give a larger {name}, or another --output-dir"
+                )
+    if changed:
+        raise SgfluxError(
+            f"{folder}: {', '.join(filter(others.__contains__, _RESULTS))} there were made with "
+            f"other settings ({'; '.join(changed)}); give the former ones or another --output-dir, "
+            "or delete what is named, which is then made anew"
+        )
+
+
 def train_base(config: TrainBaseConfig) -> Path:
     """Run the recipe, continuing an unfinished run; returns the finished pipeline's folder.
 
     Raises:
-        SgfluxError: if settings need a pipeline to start from, or a weight or share cannot be.
+        SgfluxError: if settings need a pipeline to start from, a weight or share cannot be, or the
+            folder has results of other settings.
     """
     if config.start_from is None and (config.keep_text or config.distill_onto_start):
         setting = "keep_text" if config.keep_text else "distill_onto_start"
@@ -108,7 +166,8 @@ def train_base(config: TrainBaseConfig) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     recipe = {key: str(value) for key, value in asdict(config).items()}
-    replace_file(config.output_dir / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+    _check_begun(config, recipe)
+    replace_file(config.output_dir / RECIPE, json.dumps(recipe, indent=2) + "\n")
     images, captions, layouts = make_scenes(config)
     if config.start_from is None:
         code = LinearCode.fit(images[:4096])
