@@ -9,17 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sgflux.errors import SgfluxError
-from sgflux.graphs.names import CONTEXT_MARKS
+from sgflux.graphs.names import CONTEXT_MARKS, is_statement
 
 STATEMENT = "a photo of {}"
 """The prompt in which a triple's statement is read."""
 
 _CHUNK = 1024  # statements tokenised at once
-
-
-def is_statement(name: str) -> bool:
-    """Whether a name is a part of a statement, see :func:`sgflux.graphs.names.names_in_context`."""
-    return CONTEXT_MARKS[0] in name
 
 
 def name_ids(tokenizer: Any, name: str) -> list[int]:

@@ -32,6 +32,11 @@ def names_in_context(subject: str, predicate: str, object_: str) -> tuple[str, s
     )
 
 
+def is_statement(name: str) -> bool:
+    """Whether a name is a part of a statement, see :func:`names_in_context`."""
+    return CONTEXT_MARKS[0] in name
+
+
 def graph_names(
     graphs: Iterable[SceneGraph], vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY
 ) -> list[str]:

@@ -29,6 +29,9 @@ from sgflux.data.cache.tensor_rows import StoredRows, TensorRows
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.prompts import PROMPT_KINDS, true_prompt_for
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import names_in_context
+from sgflux.settings.model_source import ModelSource
+from sgflux.training.encoding.lazy_encoders import LazyEncoders
 from tests.helpers.arrays import prepare_training_arrays
 from tests.helpers.rows import example, write_picture
 
@@ -546,12 +549,33 @@ def test_features_of_names_are_kept_in_float32(tmp_path):
         return torch.tensor([[len(name) + 1 / 3, 1.0] for name in names])
 
     def features(names: Sequence[str]) -> Tensor:
-        return name_features(names, encode, store=CacheStore(tmp_path), identity="t5")
+        return name_features(
+            names, encode, store=CacheStore(tmp_path), max_sequence_length=8, identity="t5"
+        )
 
     first = features(["man", "horse"])
     assert first.dtype == torch.float32
     assert torch.equal(features(["horse", "dog", "man"]), encode(["horse", "dog", "man"]))
     assert asked == ["man", "horse", "dog", "horse", "dog", "man"]
+
+
+def test_a_statement_is_read_at_its_own_length_and_a_name_at_any(tmp_path):
+    """T5 reads a statement padded to the length of prompts, and sees the padding."""
+    source, store = ModelSource(model_id="tiny"), CacheStore(tmp_path)
+    names = [*names_in_context("man", "riding", "horse"), "man"]
+    encoders = {
+        length: LazyEncoders(
+            source, device=torch.device("cpu"), dtype="fp32", max_sequence_length=length
+        )
+        for length in (24, 32)
+    }
+    encoders[24].name_features(names, store)
+    store.refresh()
+    assert encoders[24].missing_names(names, store) == 0
+    assert encoders[32].missing_names(names, store) == 3
+    read = encoders[32].text.encode_names(names)
+    assert torch.equal(encoders[32].name_features(names, store), read)
+    assert not torch.equal(encoders[24].text.encode_names(names), read)
 
 
 def encode_until_killed(folder: str, root: str, names: list[str]) -> None:

@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from sgflux.bases.base import Text
 from sgflux.bases.name_tokens import (
-    is_statement,
     name_ids,
     special_ids,
     statement_parts,
@@ -25,6 +24,7 @@ from sgflux.bases.name_tokens import (
     unreadable_names,
 )
 from sgflux.errors import SgfluxError
+from sgflux.graphs.names import is_statement
 from sgflux.terminal.quiet import only_errors
 
 _LOGGER = logging.getLogger(__name__)

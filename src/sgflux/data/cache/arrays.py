@@ -25,6 +25,7 @@ from sgflux.data.cache.tensor_rows import TensorRows
 from sgflux.data.examples import SceneExample
 from sgflux.data.images import Crop
 from sgflux.data.prompts import PROMPT_KINDS
+from sgflux.graphs.names import is_statement
 from sgflux.settings.shared import TextFormat
 
 
@@ -117,9 +118,13 @@ def text_key(
     return _key("text", prompt, max_sequence_length, identity, *own)
 
 
-def name_key(name: str, *, identity: str) -> str:
-    """Return the key of a name's features: all that they depend on."""
-    return _key("name", name, identity)
+def name_key(name: str, *, max_sequence_length: int, identity: str) -> str:
+    """Return the key of a name's features: all that they depend on.
+
+    A statement is read as prompts are, at their length; a name is read alone.
+    """
+    own = (max_sequence_length,) if is_statement(name) else ()
+    return _key("name", name, identity, *own)
 
 
 def _key(*parts: object) -> str:

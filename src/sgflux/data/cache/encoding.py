@@ -291,6 +291,7 @@ def name_features(
     encode: Callable[[Sequence[str]], Tensor],
     *,
     store: CacheStore,
+    max_sequence_length: int,
     identity: str,
 ) -> Tensor:
     """Return text features of names, (n, D) float32, from the store as far as it has them.
@@ -299,9 +300,11 @@ def name_features(
         names: n names, at least one.
         encode: names -> (n, D), called for those that are missing.
         store: Cache that is read first and that keeps the new features.
+        max_sequence_length: Tokens of the prompt that a statement is read as.
         identity: changes whenever ``encode`` would give other values.
     """
-    keys = [name_key(name, identity=identity) for name in names]
+    length = max_sequence_length
+    keys = [name_key(name, max_sequence_length=length, identity=identity) for name in names]
     lacking = set(store.missing(keys))
     if lacking:
         new = {key: name for key, name in zip(keys, names, strict=True) if key in lacking}

@@ -90,12 +90,15 @@ class LazyEncoders:
             names,
             lambda missing: self.text.encode_names(missing),
             store=store,
+            max_sequence_length=self.facts.text_tokens,
             identity=self.text_identity,
         )
 
     def missing_names(self, names: Sequence[str], store: CacheStore) -> int:
         """How many of the names' features the store lacks."""
-        return len(store.missing([name_key(name, identity=self.text_identity) for name in names]))
+        length, identity = self.facts.text_tokens, self.text_identity
+        keys = [name_key(name, max_sequence_length=length, identity=identity) for name in names]
+        return len(store.missing(keys))
 
     def _identity(self, part: Literal["text", "pictures"], dtype: str) -> str:
         family = named(self._family).values()
