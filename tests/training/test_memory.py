@@ -112,7 +112,7 @@ def test_a_dry_run_names_a_library_that_is_not_there(
         return None if name == library else found(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
-    with pytest.raises(SgfluxError, match=rf"needs {library}.*sgflux\[{extra}\]"):
+    with pytest.raises(SgfluxError, match=rf"needs {library}.*'\.\[{extra}\]'"):
         train(
             make_config(
                 tmp_path / "run", quantize=quantize, gradient_checkpointing=True, dry_run=True

@@ -78,7 +78,8 @@ def run(command: Command, arguments: Sequence[str]) -> int:
 COMMAND = Command(
     words=("eval", "calibrate"),
     purpose="Measure a judge on pictures whose relations are known",
-    example="sgflux eval calibrate --judge geometry --detector detectors/nanodet "
+    example="sgflux eval calibrate --judge geometry "
+    "--detector google/owlv2-base-patch16-ensemble "
     "--data photos/annotations.jsonl --output calibration.json",
     run=run,
 )

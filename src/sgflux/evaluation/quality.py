@@ -34,7 +34,8 @@ from sgflux.evaluation.scoring import Judged
 from sgflux.intervals import student_t95
 
 _ROLE = "feature network"
-_EXTRA = "needs torchmetrics: pip install 'sgflux[quality]'"
+_INSTALL = "install sgflux with its extra {0!r} (in a checkout: python -m pip install '.[{0}]')"
+_EXTRA = f"needs torchmetrics: {_INSTALL.format('quality')}"
 _SUBSET, _SUBSETS = 1_000, 100  # of KID's paper
 _BATCH = 32
 _GROUPS = 20  # of items, each of which is left out once for the intervals
@@ -115,7 +116,7 @@ def _inception(device: torch.device) -> Features:
     except (ImportError, OSError) as error:
         raise SgfluxError(
             "quality_features 'inception' needs torch-fidelity and its weights, which it fetches: "
-            f"pip install 'sgflux[perceptual]' ({first_line(error)})"
+            f"{_INSTALL.format('perceptual')} ({first_line(error)})"
         ) from error
     network = network.to(device).eval()
 
@@ -366,7 +367,7 @@ def load_lpips(net: Literal["alex", "vgg", "squeeze"], device: str) -> PairDista
     except (ImportError, OSError) as error:
         raise SgfluxError(
             "lpips needs torchvision and its weights, which it fetches: "
-            f"pip install 'sgflux[perceptual]' ({first_line(error)})"
+            f"{_INSTALL.format('perceptual')} ({first_line(error)})"
         ) from error
 
     def distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -305,7 +305,7 @@ def test_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     found: Callable[[str], None] = lambda name: None  # noqa: E731
     monkeypatch.setattr("importlib.util.find_spec", found)
     check_libraries(quantize="none")
-    with pytest.raises(SgfluxError, match=r'pip install "sgflux\['):
+    with pytest.raises(SgfluxError, match=r"pip install '\.\["):
         check_libraries(quantize="nf4")
 
 

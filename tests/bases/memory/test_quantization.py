@@ -36,7 +36,7 @@ def test_without_its_library_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        SgfluxError, match=rf"quantize '{kind}' needs {LIBRARY[kind]}.*sgflux\[{extra}\]"
+        SgfluxError, match=rf"quantize '{kind}' needs {LIBRARY[kind]}.*'\.\[{extra}\]'"
     ):
         quantize_base(make_transformer(), kind, keep=frozenset())
 

@@ -24,7 +24,7 @@ ADAPTER: str | None = None
 
 _INSTALL = (
     "this pipeline needs the package sgflux, which reads scene graphs; install it "
-    "(pip install sgflux, or pip install -e . in a copy of its repository) and start again"
+    "(python -m pip install . in a checkout of its repository) and start again"
 )
 
 

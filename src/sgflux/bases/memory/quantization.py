@@ -119,7 +119,8 @@ def not_installed(kind: str) -> SgfluxError:
     """The error of a quantisation whose library is not there: it says how to install it."""
     return SgfluxError(
         f"quantize {kind!r} needs {LIBRARIES[kind]}, which is not installed: "
-        f'pip install "sgflux[{_EXTRAS[kind]}]"'
+        f"install sgflux with its extra {_EXTRAS[kind]!r} (in a checkout: python -m pip install "
+        f"'.[{_EXTRAS[kind]}]')"
     )
 
 

@@ -208,7 +208,7 @@ def test_without_onnxruntime_the_extra_is_named(
 ) -> None:
     folder = write_onnx_detector(tmp_path / "d", {"cat": CAT})
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(SgfluxError, match=r"pip install 'sgflux\[detect\]'"):
+    with pytest.raises(SgfluxError, match=r"pip install '\.\[detect\]'"):
         found(folder)
 
 

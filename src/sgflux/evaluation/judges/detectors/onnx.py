@@ -284,7 +284,8 @@ def _session(content: bytes, about: _Kinds, *, path: Path, device: str) -> Any:
         import onnxruntime
     except ImportError as error:
         raise SgfluxError(
-            "an ONNX detector needs onnxruntime: pip install 'sgflux[detect]'"
+            "an ONNX detector needs onnxruntime: install sgflux with its extra 'detect' (in a "
+            "checkout: python -m pip install '.[detect]')"
         ) from error
     providers = ["CPUExecutionProvider"]
     if (
