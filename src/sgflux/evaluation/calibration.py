@@ -95,7 +95,7 @@ def false_questions(examples: Sequence[SceneExample], *, seed: int) -> list[list
         for triple in dict.fromkeys(example.graph.triples()):
             predicate = predicate_of(triple)
             other = Triple(triple.object, triple.predicate, triple.subject)
-            answers = _true_answers(about, other)
+            answers = true_answers(about.triples(), other)
             if DEFAULT_VOCABULARY.is_asymmetric(predicate) and predicate not in answers:
                 own.append(FalseQuestion("reversed", other, answers))
         absent = [name for name in names if name.casefold() not in there]
@@ -234,11 +234,16 @@ def calibrate(
     }
 
 
-def _true_answers(about: SceneGraph, asked: Triple) -> frozenset[str]:
-    """Return what holds from the asked subject to its object, entailed or said, and "none"."""
+def true_answers(holding: Iterable[Triple], asked: Triple) -> frozenset[str]:
+    """Return what holds from the asked subject to its object, entailed or said, and "none".
+
+    Args:
+        holding: All statements that are known to be true.
+        asked: Statement about the two objects.
+    """
     subject, object_ = pair_of(asked)
     found = {NONE}
-    for triple in about.triples():
+    for triple in holding:
         predicate = predicate_of(triple)
         every = (predicate, *entailed(predicate, DEFAULT_VOCABULARY))
         if pair_of(triple) == (subject, object_):

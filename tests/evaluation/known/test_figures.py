@@ -6,6 +6,7 @@ If one of these failed, a judge would look better or worse than it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,17 @@ import pytest
 from PIL import Image
 
 from sgflux.data.boxes import Box
+from sgflux.data.examples import write_examples
 from sgflux.evaluation.judges.geometry import GeometryJudge
 from sgflux.evaluation.judges.judge import Outcome
 from sgflux.evaluation.known.annotated import AnnotatedBoxes
 from sgflux.evaluation.known.figures import section
 from sgflux.evaluation.known.pictures import KnownPicture, KnownStatement, Source
 from sgflux.evaluation.known.questions import Answer, Asked, Question, questions_of
+from sgflux.evaluation.known.reading import read_known
 from sgflux.graphs.scene_graph import Triple
 from tests.helpers.detectors import Drawn
+from tests.helpers.graph_examples import example
 
 T, F, S, O = Asked.TRUE, Asked.FALSE, Asked.SWAPPED, Asked.FOREIGN  # noqa: E741
 YES, NO, MISSED = Outcome
@@ -28,7 +32,7 @@ YES, NO, MISSED = Outcome
 
 def known(*statements: tuple[str, bool], objects: Sequence[str] = ()) -> KnownPicture:
     return KnownPicture(
-        path=Path("picture.png"),
+        path=Path(f"{statements[0][0]}.png"),  # each is a picture of its own
         statements=tuple(
             KnownStatement(Triple(*text.split(", ")), is_true, Source.HUMAN)
             for text, is_true in statements
@@ -69,6 +73,76 @@ def test_nothing_is_asked_as_false_that_may_be_true() -> None:
     kinds = [(place, kind) for place, kind, _ in asked(there, car)]
     assert (0, "foreign") not in kinds, "both the car and the road are annotated in the picture"
     assert (1, "foreign") in kinds
+
+
+WEARING = ("man, on, hat", "woman, on, coat", "horse, on, saddle")
+
+
+def write_rows(folder: Path, *pictures: tuple[str, ...], **meta: object) -> Path:
+    """Rows of one statement each, several of which are about one picture."""
+    rows = []
+    for number, statements in enumerate(pictures):
+        rows += [example(text, number=number) for text in statements]
+        path = folder / "images" / f"{number:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    rows[0] = replace(rows[0], meta={**rows[0].meta, **meta})
+    write_examples(folder / "rows.jsonl", rows)
+    return folder / "rows.jsonl"
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_no_foreign_statement_is_what_another_row_says_of_the_picture(
+    tmp_path: Path, files: int
+) -> None:
+    """Nor what a row of another file says, such as those of two splits."""
+    path = write_rows(tmp_path, WEARING, ("dog, on, sofa",))
+    paths = [path]
+    if files == 2:
+        first, *others = path.read_text().splitlines(keepends=True)
+        path.write_text(first)
+        paths.append(tmp_path / "others.jsonl")
+        paths[1].write_text("".join(others))
+    pictures = read_known(paths, images_dir=None).pictures
+    assert len(pictures) == 4
+    foreign = {
+        (pictures[one.picture].path.name, str(one.triple))
+        for seed in range(20)
+        for one in questions_of(pictures, GeometryJudge(Drawn()), seed=seed)
+        if one.asked is Asked.FOREIGN
+    }
+    assert foreign == {
+        ("0000.png", "dog, on, sofa"),
+        *(("0001.png", statement) for statement in WEARING),
+    }
+
+
+def test_no_swapped_statement_is_what_the_rows_of_the_picture_entail(tmp_path: Path) -> None:
+    """In other words, in another row, or in a row's list of what else is known."""
+    path = write_rows(
+        tmp_path,
+        ("cat, in front of, dog", "cat, behind, dog", "cup, on, box", "boy, on, bed"),
+        ("cat, in front of, dog",),
+        known_triples=[["box", "standing on", "cup"]],
+    )
+    pictures = read_known([path], images_dir=None).pictures
+    swapped = [
+        (one.picture, str(one.triple))
+        for one in questions_of(pictures, GeometryJudge(Drawn()), seed=0)
+        if one.asked is Asked.SWAPPED
+    ]
+    assert swapped == [(3, "bed, on, boy"), (4, "dog, in front of, cat")]
+
+
+def test_objects_that_no_statement_asks_about_are_in_the_picture(tmp_path: Path) -> None:
+    """Which of two dogs is meant, nobody says: nothing is asked of them, but they are there."""
+    twins = "cat, on, sofa; dog, left of, dog#2; (box)"
+    path = write_rows(tmp_path, (twins,), ("dog, on, box",), ("dog, on, bed",))
+    pictures = read_known([path], images_dir=None).pictures
+    for seed in range(10):
+        questions = questions_of(pictures, GeometryJudge(Drawn()), seed=seed)
+        of_twins = [one for one in questions if one.picture == 0 and one.asked is Asked.FOREIGN]
+        assert [str(one.triple) for one in of_twins] == ["dog, on, bed"]
 
 
 def test_what_the_judge_does_not_cover_is_not_asked() -> None:

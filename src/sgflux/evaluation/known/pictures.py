@@ -47,12 +47,16 @@ class KnownPicture:
         objects: Name and box, in pixels of the upright picture, of every annotated object; None if
             objects are not annotated.
         is_mirrored: Whether the mirror image of the file is meant.
+        also_true: Further statements that hold, about which a judge is not asked.
+        also_shown: Further names of objects that are in the picture.
     """
 
     path: Path
     statements: tuple[KnownStatement, ...]
     objects: tuple[tuple[str, Box], ...] | None = None
     is_mirrored: bool = False
+    also_true: tuple[Triple, ...] = ()
+    also_shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 For each true statement two more are asked that are false: the same with its objects *swapped*,
 where the predicate is asymmetric, and the true statement of another picture, a *foreign* one, of
-which an object is not in this picture. A judge that accepts everything, or that knows the
-statements and does not look, accepts those as well.
+which an object is not in this picture. What is true of a picture, and in it, is what all entries
+about it say. A judge that accepts everything, or that knows the statements and does not look,
+accepts those as well.
 
 Every statement is a question of its own, so that no verdict depends on what else is asked.
 """
@@ -15,11 +16,13 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 
 from sgflux.data.images import load_image
 from sgflux.evaluation.arms import derived_seed
+from sgflux.evaluation.calibration import true_answers
 from sgflux.evaluation.judges.judge import (
     Judge,
     Outcome,
@@ -97,6 +100,15 @@ def questions_of(pictures: Sequence[KnownPicture], judge: Judge, *, seed: int) -
         [one for one in picture.statements if judge.covers(predicate_of(one.triple))]
         for picture in pictures
     ]
+    holding: dict[tuple[Path, bool], list[Triple]] = defaultdict(list)
+    shown: dict[Path, set[str]] = defaultdict(set)
+    for picture in pictures:
+        true_here = [one.triple for one in picture.statements if one.is_true]
+        holding[picture.path, picture.is_mirrored] += [*true_here, *picture.also_true]
+        triples = (*(one.triple for one in picture.statements), *picture.also_true)
+        names = (*picture.also_shown, *(name for name, _ in picture.objects or ()))
+        shown[picture.path].update(name for triple in triples for name in pair_of(triple))
+        shown[picture.path].update(name.casefold() for name in names)
     true: dict[Source, list[Triple]] = defaultdict(list)
     for own in covered:
         for one in own:
@@ -108,8 +120,8 @@ def questions_of(pictures: Sequence[KnownPicture], judge: Judge, *, seed: int) -
             rng = random.Random(derived_seed(seed, "known", place, number))
             others = {
                 Asked.TRUE if one.is_true else Asked.FALSE: one.triple,
-                Asked.SWAPPED: _swapped(picture, one),
-                Asked.FOREIGN: _foreign(picture, one, true[one.source], rng),
+                Asked.SWAPPED: _swapped(one, holding[picture.path, picture.is_mirrored]),
+                Asked.FOREIGN: _foreign(one, true[one.source], shown[picture.path], rng),
             }
             for asked, triple in others.items():
                 if triple is not None:
@@ -118,39 +130,42 @@ def questions_of(pictures: Sequence[KnownPicture], judge: Judge, *, seed: int) -
     return questions
 
 
-def _swapped(picture: KnownPicture, true: KnownStatement) -> Triple | None:
-    """Return the statement with its objects exchanged, if that is false."""
+def _swapped(true: KnownStatement, holding: Sequence[Triple]) -> Triple | None:
+    """Return the statement with its objects exchanged, if that is false.
+
+    Args:
+        true: The statement.
+        holding: All statements that are known to be true of its picture.
+    """
     triple = true.triple
     reverse = Triple(triple.object, triple.predicate, triple.subject)
     if not true.is_true or not DEFAULT_VOCABULARY.is_asymmetric(triple.predicate):
         return None
-    known = {_meaning(one.triple) for one in picture.statements if one.is_true}
-    return None if _meaning(reverse) in known else reverse
+    return None if predicate_of(reverse) in true_answers(holding, reverse) else reverse
 
 
 def _foreign(
-    picture: KnownPicture, true: KnownStatement, others: Sequence[Triple], rng: random.Random
+    true: KnownStatement, others: Sequence[Triple], shown: set[str], rng: random.Random
 ) -> Triple | None:
     """Choose a true statement of another picture, an object of which is not in this one.
 
     It has the same predicate where there is such a statement.
+
+    Args:
+        true: The statement in place of which another one is asked.
+        others: True statements of all pictures.
+        shown: Names, in lower case, of all that is known to be in this picture.
+        rng: Says where the search begins.
     """
     if not true.is_true:
         return None
-    names = {name for one in picture.statements for name in pair_of(one.triple)}
-    names |= {name.casefold() for name, _ in picture.objects or ()}
     start = rng.randrange(len(others))
     turned = (*others[start:], *others[:start])
-    absent = (other for other in turned if not names >= {*pair_of(other)})
+    absent = (other for other in turned if not shown >= {*pair_of(other)})
     first = next(absent, None)
     predicate = predicate_of(true.triple)
     alike = (other for other in turned if predicate_of(other) == predicate)
-    return next((other for other in alike if not names >= {*pair_of(other)}), first)
-
-
-def _meaning(triple: Triple) -> tuple[str, str, str]:
-    subject, object_ = pair_of(triple)
-    return subject, predicate_of(triple), object_
+    return next((other for other in alike if not shown >= {*pair_of(other)}), first)
 
 
 def ask(

@@ -36,6 +36,8 @@ def read_rows(path: Path, images_dir: Path) -> KnownSet:
                 statements=tuple(KnownStatement(t, True, Source.STATED) for t in stated),
                 objects=objects,
                 is_mirrored=example.is_mirrored,
+                also_true=example.known_triples,
+                also_shown=example.graph.objects,
             )
         )
     return KnownSet(pictures, dict(+left_out))
