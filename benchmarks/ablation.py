@@ -37,7 +37,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -377,16 +377,22 @@ class Ablation:
         if unit.budget == "examples":
             return self.scale.steps
         with waiting_for(self.out_dir):
-            if not (self.out_dir / PACE).is_file():
-                write_json(self.out_dir / PACE, self._measure_pace())
-        pace = json.loads((self.out_dir / PACE).read_text(encoding="utf-8"))
+            pace = self._pace()
+            timed = {one.recipe.name: one.recipe for one in self.units if one.budget == "time"}
+            if missing := {name: one for name, one in timed.items() if name not in pace}:
+                pace |= self._measure_pace(missing)
+                write_json(self.out_dir / PACE, pace)
         return max(2, round(self.scale.steps * statistics.median(pace[unit.recipe.name])))
 
-    def _measure_pace(self) -> dict[str, list[float]]:
-        """Train ``plain`` and the recipes of equal time for a few steps, in turns."""
+    def _pace(self) -> dict[str, list[float]]:
+        """The paces that were measured; none before any was."""
+        path = self.out_dir / PACE
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def _measure_pace(self, timed: Mapping[str, Recipe]) -> dict[str, list[float]]:
+        """Train ``plain`` and recipes of equal time for a few steps, in turns."""
         folder, size = self.out_dir / "pace", max(self.scale.sizes)
         shutil.rmtree(folder, ignore_errors=True)
-        timed = {unit.recipe.name: unit.recipe for unit in self.units if unit.budget == "time"}
         pace: dict[str, list[float]] = {name: [] for name in timed}
         for turn in range(self.scale.turns):
             rates = {}
@@ -423,8 +429,8 @@ class Ablation:
         ]
         unfinished = [unit.name for unit in self.units if not self._is_finished(unit)]
         record = {**self._record(), "unfinished": unfinished, "rows": rows}
-        if (self.out_dir / PACE).is_file():
-            record["pace"] = json.loads((self.out_dir / PACE).read_text(encoding="utf-8"))
+        if pace := self._pace():
+            record["pace"] = pace
         write_json(self.out_dir / "results.json", record)
         with replacing(self.out_dir / "table.md") as file:
             file.write(as_table(rows, unfinished=unfinished).encode())

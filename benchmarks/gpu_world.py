@@ -45,6 +45,7 @@ from gpu_speed import rate, step_times
 from measuring import ROOT, Place, commit, source_digest, today, versions
 from result_files import write_json
 
+from sgflux.errors import SgfluxError
 from sgflux.settings.training import read_settings
 from sgflux.settings.world_models import TrainBaseConfig
 from sgflux.training.run.train import train_by_settings
@@ -175,21 +176,40 @@ class Stages:
     """The stages of a folder, in the JSON file that says what became of them.
 
     A stage is a dictionary: its ``status`` is "done", "stopped", "failed" or "dropped", and
-    ``seconds`` are those of all calls together.
+    ``seconds`` are those of all calls together. Beside these it has the command, commit and date of
+    the call that did it last.
     """
 
-    def __init__(self, path: Path, described: Mapping[str, Any], *, budget: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        described: Mapping[str, Any],
+        *,
+        given: Mapping[str, Any],
+        budget: float,
+    ) -> None:
         """Continue the file, or begin one.
 
         Args:
             path: Path of the file.
-            described: Card, versions and command, which this call writes anew.
+            described: Command, commit and date of this call, which each stage that it does keeps.
+            given: Settings that all stages of a file share, such as the card and the base.
             budget: Seconds of this call.
+
+        Raises:
+            SgfluxError: if the file has stages of another card, base, or settings.
         """
         self._path, self._end = path, time.monotonic() + budget
-        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        self.content: dict[str, Any] = {**known, **described}
-        self.content.setdefault("stages", {})
+        self._described = dict(described)
+        self.content: dict[str, Any] = {**given, "stages": {}}
+        if path.is_file():
+            self.content = json.loads(path.read_text(encoding="utf-8"))
+            known = {name: self.content.get(name) for name in given}
+            if known != (own := json.loads(json.dumps(given))):
+                differing = ", ".join(name for name in own if own[name] != known[name])
+                raise SgfluxError(
+                    f"{path} has stages of another {differing}; give another --folder and --out"
+                )
 
     @property
     def left(self) -> float:
@@ -218,7 +238,11 @@ class Stages:
             except Exception as error:  # noqa: BLE001  # what is done so far must be kept
                 stage = {"status": "failed", "error": error_line(error)}
         seconds = known.get("seconds", 0.0) + time.monotonic() - started
-        self.content["stages"][name] = {**stage, "seconds": round(seconds, 1)}
+        self.content["stages"][name] = {
+            **stage,
+            "seconds": round(seconds, 1),
+            **self._described,
+        }
         write_json(self._path, self.content)
         print(f"{name}: {stage['status']}, {seconds:.0f} s {stage.get('error', '')}", flush=True)
         return stage["status"] == "done"
@@ -321,17 +345,25 @@ def main() -> int:
     name = "gpu_world_toy" if given.toy else "gpu_world"
     folder = given.folder or Path("runs") / name
     out = given.out or (folder if given.toy else ROOT / "benchmarks" / "results") / f"{name}.json"
-    described = {
-        "command": hard_graphs.given_command("gpu_world.py"),
-        "card": Place(torch.device(device)).describe(),
-        "versions": versions(),
-        "commit": commit(),
-        "source": source_digest(),
-        "date": today(),
-    }
-    stages = Stages(out, described, budget=given.budget_s)
     base = str(given.base or folder / "base" / "pipeline")
     own = {} if given.settings is None else read_settings(given.settings)
+    stages = Stages(
+        out,
+        {
+            "command": hard_graphs.given_command("gpu_world.py"),
+            "commit": commit(),
+            "source": source_digest(),
+            "date": today(),
+        },
+        given={
+            "card": Place(torch.device(device)).describe(),
+            "versions": versions(),
+            "base": hard_graphs.without_folders(base),
+            "settings": {name: str(value) for name, value in own.items()},
+            "compile": given.compile,
+        },
+        budget=given.budget_s,
+    )
     settings = adapter_settings(scale, folder, base=base, device=device, own=own)
     config = None
     if given.base is None:
@@ -384,4 +416,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except SgfluxError as error:
+        sys.exit(str(error))

@@ -276,6 +276,14 @@ def main() -> None:
     content: dict[str, Any] = {}
     if arguments.out is not None and arguments.out.exists():
         content = json.loads(arguments.out.read_text(encoding="utf-8"))
+    own = machine()
+    others = [part for part in PARTS if part in content and part not in arguments.parts]
+    known = content.get("machine", own)
+    if others and any(known[name] != own[name] for name in ("processor", "commit", "versions")):
+        parser.error(
+            f"{arguments.out} has {' and '.join(others)} of another processor, commit or "
+            "libraries; measure all --parts, or give another --out"
+        )
     measures = {
         "statements": lambda: measure_statements(arguments.turns),
         "resolution": lambda: measure_resolution(arguments.turns),
@@ -285,7 +293,7 @@ def main() -> None:
         content[part] = measures[part]()
         for row in content[part]:
             print(part, row, flush=True)
-        content |= {"command": "python benchmarks/growth.py", "machine": machine()}
+        content |= {"command": "python benchmarks/growth.py", "machine": own}
         if arguments.out is not None:
             write_json(arguments.out, content)
     if arguments.plot is not None:

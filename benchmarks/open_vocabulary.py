@@ -53,7 +53,7 @@ from ablation_plan import steps_per_second
 from drawn_graphs import write_sheet
 from hard_graphs import cell, make_world, without_folders
 from measuring import ROOT, machine
-from result_files import write_json
+from result_files import expect_same, write_json
 
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.pictures import read_picture, save_picture
@@ -225,20 +225,23 @@ def prepare(folder: Path, scale: Scale) -> Counter[str]:
     return found
 
 
+def training_settings(scale: Scale) -> dict[str, Any]:
+    """Return the settings of the training, without its files."""
+    every = max(1, scale.max_steps // 4)
+    own = {"max_steps": scale.max_steps, "val_every": every, "save_every": every}
+    return {**DEMO.training, **own}
+
+
 def train(folder: Path, scale: Scale, **changes: Any) -> Path | None:
     """Train the adapter, or finish that; None if it was interrupted."""
     bundle = folder / "training" / "final"
     if not bundle.is_dir():
-        every = max(1, scale.max_steps // 4)
         settings = {
-            **DEMO.training,
+            **training_settings(scale),
             "train_jsonl": folder / "world" / "train_words.jsonl",
             "val_jsonl": folder / "world" / "validation_words.jsonl",
             "output_dir": folder / "training",
             "latent_cache_dir": folder / "cache",
-            "max_steps": scale.max_steps,
-            "val_every": every,
-            "save_every": every,
             "resume": "auto",
             **changes,
         }
@@ -581,6 +584,11 @@ def main() -> None:
         getattr(given, name) == parser.get_default(name) for name in ("out", "figures")
     ):
         parser.error("--quick writes no figures that count; give another --out and --figures")
+    expect_same(
+        given.folder / "settings.json",
+        {"training": training_settings(scale), **asdict(scale)},
+        way_out="give another --folder, or the same settings",
+    )
     words = prepare(given.folder, scale)
     bundle = train(given.folder, scale, device=given.device)
     if bundle is None:
@@ -588,6 +596,16 @@ def main() -> None:
     examples = read_examples(given.folder / "world" / "test.jsonl")
     judge = WorldJudgeAdapter.load()
     pipeline = open_pipeline(bundle, given.device)
+    drawn_by = {
+        "adapter": pipeline.adapter_fingerprint,
+        "base": pipeline.model_fingerprint,
+        "judge": judge.identity.sha256,
+    }
+    expect_same(
+        given.folder / "drawn_by.json",
+        drawn_by,
+        way_out="delete it with verdicts.json beside it, so that all is drawn and judged again",
+    )
     verdicts = draw_all(given.folder, pipeline, judge, examples, scale)
     paths, captions = zip(*figure(given.folder, examples, verdicts), strict=True)
     pictures = [read_picture(path)[0] for path in paths]
@@ -603,10 +621,9 @@ def main() -> None:
         "synonyms": dict(SYNONYMS),
         "unknown": dict(UNKNOWN),
         "objects": list(OBJECTS),
-        "training": {name: value for name, value in DEMO.training.items() if name != "max_steps"},
+        "training": training_settings(scale),
         "training_rows": dict(sorted(words.items())),
-        "base": pipeline.model_fingerprint,
-        "judge": judge.identity.sha256,
+        **drawn_by,
         "groups": groups(examples, verdicts),
         "relations_read": relations_read(examples, verdicts),
     }

@@ -157,6 +157,10 @@ def test_equal_time_is_measured_in_turns(tmp_path: Path, monkeypatch: pytest.Mon
     assert trained == [f"{name}-{turn}" for turn in range(3) for name in names]
     assert ablation._steps(timed["words+flow"]) == 45
     assert len(trained) == 9, "it is measured once"
+    (tmp_path / "pace.json").write_text(json.dumps({"words": [0.5]}))
+    assert ablation._steps(timed["words"]) == 50
+    assert ablation._steps(timed["words+flow"]) == 45, "a recipe that came later is measured alone"
+    assert trained[9:] == [f"{name}-{turn}" for turn in range(3) for name in (PLAIN, "words+flow")]
     equal = planned_units(ablation.recipes, scale, timed=())
     assert {ablation._steps(unit) for unit in equal} == {100}
 

@@ -6,10 +6,12 @@ benchmarks would stop in the middle or measure something else than they say.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import growth
+import pytest
 import startup
 import text_cache
 import torch
@@ -29,6 +31,19 @@ def test_every_command_has_its_help_and_an_error_measured() -> None:
 
 def test_a_process_that_ends_as_expected_is_timed(tmp_path: Path) -> None:
     assert startup.cpu_seconds(["-c", "pass"], status=0, folder=tmp_path) > 0
+
+
+def test_parts_of_another_commit_are_not_relabelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, own = tmp_path / "growth.json", growth.machine()
+    path.write_text(json.dumps({"data": [], "machine": {**own, "commit": "another"}}))
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["growth.py", "--out", str(path), "--parts", "statements"])
+    with pytest.raises(SystemExit):
+        growth.main()
+    assert "has data of another processor, commit or libraries" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_operations_grow_with_statements_and_with_pixels() -> None:

@@ -18,6 +18,7 @@ import torch
 from gpu_world import LEAST, Scale, Stages, adapter_settings, fitting, training_world
 from hard_graphs import WORLDS, world_settings
 
+from sgflux.errors import SgfluxError
 from sgflux.evaluation.records import PICTURE_RESULTS
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -75,7 +76,7 @@ def test_own_settings_change_the_recipe_but_not_its_length() -> None:
 
 def test_stages_are_kept_dropped_and_done_again(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    stages = Stages(path, {"card": "one"}, budget=1000.0)
+    stages = Stages(path, {"commit": "a"}, given={"card": "one"}, budget=1000.0)
 
     def fail() -> dict[str, Any]:
         raise RuntimeError("no memory")
@@ -83,19 +84,31 @@ def test_stages_are_kept_dropped_and_done_again(tmp_path: Path) -> None:
     assert stages.do("worlds", lambda: {"rows": 3})
     assert not stages.do("base", fail)
     content = json.loads(path.read_text())
-    assert content["stages"]["worlds"] == {"rows": 3, "status": "done", "seconds": 0.0}
+    assert content["stages"]["worlds"] == {
+        **{"rows": 3, "status": "done", "seconds": 0.0, "commit": "a"}
+    }
     assert content["stages"]["base"]["error"] == "RuntimeError: no memory"
-    again = Stages(path, {"card": "one"}, budget=1000.0)
+    again = Stages(path, {"commit": "b"}, given={"card": "one"}, budget=1000.0)
     assert again.do("worlds", fail), "what is done is not done again"
     assert again.found("worlds")["rows"] == 3
     assert again.do("base", lambda: {"steps": 1}), "what failed is tried again"
-    late = Stages(path, {"card": "one"}, budget=LEAST["adapter"] - 1)
+    done = again.content["stages"]
+    assert (done["worlds"]["commit"], done["base"]["commit"]) == ("a", "b")
+    late = Stages(path, {}, given={"card": "one"}, budget=LEAST["adapter"] - 1)
     assert not late.do("adapter", lambda: {})
     assert json.loads(path.read_text())["stages"]["adapter"]["status"] == "dropped"
 
 
+def test_stages_of_another_base_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "out.json"
+    given = {"card": "one", "base": "A", "settings": {}}
+    assert Stages(path, {}, given=given, budget=1000.0).do("worlds", lambda: {})
+    with pytest.raises(SgfluxError, match=r"has stages of another base, settings; give another"):
+        Stages(path, {}, given={**given, "base": "B", "settings": {"lr": "1"}}, budget=1000.0)
+
+
 def test_a_stage_that_takes_too_long_is_stopped(tmp_path: Path) -> None:
-    stages = Stages(tmp_path / "out.json", {}, budget=0.2)
+    stages = Stages(tmp_path / "out.json", {}, given={}, budget=0.2)
 
     def forever() -> dict[str, Any]:
         while True:

@@ -6,7 +6,9 @@ would show other pictures than its heading says.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ from open_vocabulary import (
     read_verdicts,
     relations_read,
     told,
+    training_settings,
 )
-from result_files import write_json
+from result_files import expect_same, write_json
 
 from sgflux.data.examples import read_examples
 from sgflux.data.pictures import read_picture
@@ -138,6 +141,16 @@ def test_verdicts_of_an_older_version_are_refused_with_a_way_out(tmp_path: Path)
     write_json(path, [{name: one[name] for name in one if name != "read"} for one in verdicts])
     with pytest.raises(SgfluxError, match=r"verdicts\.json .* lack read; delete .* give"):
         read_verdicts(path)
+
+
+def test_a_folder_of_other_settings_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+    for _ in range(2):
+        expect_same(path, training_settings(QUICK), way_out="give another --folder")
+    other = training_settings(replace(QUICK, max_steps=3000))
+    with pytest.raises(SgfluxError, match=r"max_steps was 4, is 3000; save_every .* give another"):
+        expect_same(path, other, way_out="give another --folder")
+    assert json.loads(path.read_text()) == json.loads(json.dumps(training_settings(QUICK)))
 
 
 def test_the_tables_show_each_arm_in_its_column() -> None:
