@@ -52,8 +52,8 @@ def answered(results: Any, predicates: list[PredicateRow] | None = None) -> dict
     return {answer.question: answer for answer in answers(results, arm_rows(results), given)}
 
 
-def row(name: str, graph: Figure, base: Figure) -> PredicateRow:
-    return PredicateRow(name, graph, base, *[Figure(None)] * 4, is_doubtful=False)
+def row(name: str, graph: Figure, reference: Figure) -> PredicateRow:
+    return PredicateRow(name, graph, reference, *[Figure(None)] * 4, is_doubtful=False)
 
 
 def share(value: float, low: float, high: float) -> dict[str, Any]:
@@ -139,8 +139,95 @@ def test_predicates_are_clear_only_where_the_intervals_are_apart(evaluation: Eva
     answer = answered(evaluation.results, rows)["For which predicates?"]
     assert answer.short == "Clearly for 1 of 3 predicates, perhaps for 1 more"
     shown = " ".join(answer.sentences).replace("\N{NO-BREAK SPACE}", " ")
-    assert "Clearly more often than the base: on 90 %." in shown
+    assert "Clearly more often than the base with neutral text: on 90 %." in shown
     assert "Not more often: above 10 %." in shown
+
+
+def without(evaluation: Evaluation, *arms: str) -> Evaluation:
+    """The evaluation as if some arms had not been drawn."""
+
+    def change(results: Any) -> None:
+        for arm in arms:
+            del results["arms"][arm]
+            del results["differences"][f"graph_minus_{arm}"]
+
+    return Evaluation(**{**vars(evaluation), "results": changed(evaluation, change)})
+
+
+def where(evaluation: Evaluation) -> Answer:
+    return answered(evaluation.results, predicate_rows(evaluation))["For which predicates?"]
+
+
+def chart_and_table(evaluation: Evaluation) -> str:
+    page = render(evaluation, title="t").replace("\N{NO-BREAK SPACE}", " ")
+    return page.partition('id="by-predicate"')[2].partition('id="named"')[0]
+
+
+def test_predicates_are_compared_with_the_adapter_without_a_graph_where_no_base_is_drawn(
+    evaluation: Evaluation,
+) -> None:
+    """A base that was never drawn would count as one that shows nothing at all."""
+    bare = without(evaluation, "base_neutral")
+    figures = bare.results["arms"]["null_graph"]["relation_accuracy"]["per_predicate"]
+    rows = predicate_rows(bare)
+    assert {one.name: one.reference.value for one in rows} == {
+        name: figure["value"] for name, figure in figures.items()
+    }
+    not_higher = [
+        one.name
+        for one in rows
+        if one.graph.value is not None and one.graph.value <= figures[one.name]["value"]
+    ]
+    assert not_higher, "else nothing is tested"
+    answer = where(bare)
+    (listed,) = (one for one in answer.sentences if one.startswith("Not more often: "))
+    assert all(name in listed for name in not_higher)
+    assert "the base" not in " ".join(answer.sentences)
+    shown = chart_and_table(bare)
+    assert '"key base"></span> the adapter without a graph' in shown
+    assert f"no graph {rows[0].reference.percent.replace(chr(160), ' ')}, both" in shown
+    # A clear predicate is named beside what it is compared with.
+    clear = row("on", Figure(0.9, 0.7, 1.0, 9), Figure(0.2, 0.1, 0.5, 9))
+    said = answered(bare.results, [clear])["For which predicates?"]
+    assert said.sentences[0].startswith("Clearly more often than the adapter without a graph: on")
+
+
+def test_predicates_without_any_reference_are_listed_alone(evaluation: Evaluation) -> None:
+    bare = without(evaluation, "base_neutral", "null_graph")
+    rows = predicate_rows(bare)
+    answer = where(bare)
+    assert (answer.short, answer.tone) == ("24 predicates, compared with nothing", "open")
+    words = " ".join(answer.sentences)
+    assert f"{rows[0].name} {rows[0].graph.rounded}" in words
+    assert "more often" not in words
+    assert "Clearly" not in words
+    shown = chart_and_table(bare)
+    assert "key base" not in shown
+    assert '"base"' not in shown
+    assert re.search(r"with the graph [^,]*, both objects found", shown)
+    table = shown.partition('id="by_predicate"')[2]
+    head, line = re.findall(r"<tr>.*?</tr>", table, flags=re.S)[:2]
+    assert head.count("<th") == line.count("<td") == 10
+    alone = answered(bare.results, [row("on", Figure(0.9), Figure(None))])
+    assert alone["For which predicates?"].short == "1 predicate, compared with nothing"
+
+
+def test_one_predicate_without_a_figure_of_the_reference_is_not_higher(
+    evaluation: Evaluation,
+) -> None:
+    rows = [
+        row("on", Figure(0.9, 0.7, 1.0, 9), Figure(0.2, 0.1, 0.5, 9)),
+        row("in", Figure(0.5, 0.3, 0.7, 9), Figure(None)),
+    ]
+    answer = answered(evaluation.results, rows)["For which predicates?"]
+    assert answer.short == "Clearly for 1 of 2 predicates"
+    assert "Compared with nothing: in 50\N{NO-BREAK SPACE}%." in answer.sentences
+
+
+def test_an_arm_alone_is_compared_with_nothing(evaluation: Evaluation) -> None:
+    others = [str(one.arm) for one in arm_rows(evaluation.results) if one.arm is not Arm.GRAPH]
+    answer = answered(without(evaluation, *others).results)["Against what?"]
+    assert answer.short == "Nothing"
 
 
 def test_a_sign_test_and_distances_are_shown_where_there_are_any(evaluation: Evaluation) -> None:

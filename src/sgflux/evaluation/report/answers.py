@@ -15,11 +15,13 @@ from sgflux.evaluation.report.headline import (
     ranking_sentence,
 )
 from sgflux.evaluation.report.tables import (
+    REFERENCES,
     ArmRow,
     Known,
     PredicateRow,
     calibration_tables,
     quality_tables,
+    reference_arm,
 )
 
 Tone = Literal["good", "mixed", "bad", "open"]
@@ -55,7 +57,7 @@ def answers(
     others = {row.arm: row for row in arms}
     return [
         _obeys(results, others),
-        *([_where(predicates)] if predicates else []),
+        *([_where(predicates, reference_arm(results))] if predicates else []),
         *([_against(others)] if Arm.GRAPH in others else []),
         _sure(results, others),
         _judge(results, predicates, calibration_tables(results)),
@@ -88,7 +90,8 @@ def _obeys(results: Results, arms: dict[Arm, ArmRow]) -> Answer:
             f"these it accepts {own.raw.percent} itself."
         )
     signs: list[bool] = []
-    without = arms.get(Arm.BASE_NEUTRAL) or arms.get(Arm.NULL_GRAPH)
+    reference = reference_arm(results)
+    without = None if reference is None else arms.get(reference)
     if without is not None and without.difference.low is not None:
         signs.append(without.difference.low > 0)
         sentences.append(
@@ -127,35 +130,49 @@ _SWAPS = {
 }
 
 
-def _where(predicates: list[PredicateRow]) -> Answer:
-    groups: dict[str, list[PredicateRow]] = {
-        "Clearly more often than the base": [],
-        "More often, but the intervals meet": [],
-        "Not more often": [],
-    }
-    clear, higher, rest = groups.values()
-    for row in predicates:
-        is_higher = (row.graph.value or 0.0) > (row.base.value or 0.0)
-        (clear if row.is_clear else higher if is_higher else rest).append(row)
-    sentences = [f"{title}: {_listed(rows)}." for title, rows in groups.items() if rows]
+def _where(predicates: list[PredicateRow], reference: Arm | None) -> Answer:
+    """Say for which predicates the graph helps, and list shares alone without a reference."""
+    question, count = "For which predicates?", len(predicates)
     counts = [row.graph.n for row in predicates]
     few, many = min(counts), max(counts)
-    sentences.append(
-        f"Each predicate has {few if few == many else f'{few} to {many}'} statements. “Clearly” "
-        "means that the two 95 % intervals do not meet; they are not adjusted for the number of "
-        "predicates."
-    )
-    if any(row.is_doubtful for row in predicates):
-        sentences.append(
+    each = f"Each predicate has {few if few == many else f'{few} to {many}'} statements."
+    doubts = (
+        [
             "A dagger (†) marks predicates about which the judge's calibration does not show it to "
             "be better than the majority answer: their figures say little."
-        )
-    count = len(predicates)
+        ]
+        if any(row.is_doubtful for row in predicates)
+        else []
+    )
+    if reference is None:
+        listed = f"Shown with the true graph: {_listed(predicates)}."
+        nothing = "Neither the base nor the adapter was judged without a graph."
+        words = "1 predicate" if count == 1 else f"{count} predicates"
+        short = f"{words}, compared with nothing"
+        return Answer(question, short, [listed, f"{each} {nothing}", *doubts])
+    groups: dict[str, list[PredicateRow]] = {
+        f"Clearly more often than {REFERENCES[reference][0]}": [],
+        "More often, but the intervals meet": [],
+        "Not more often": [],
+        "Compared with nothing": [],
+    }
+    clear, higher, rest, alone = groups.values()
+    for row in predicates:
+        value, other = row.graph.value, row.reference.value
+        is_higher = value is not None and other is not None and value > other
+        group = clear if row.is_clear else higher if is_higher else rest
+        (alone if other is None else group).append(row)
+    sentences = [f"{title}: {_listed(rows)}." for title, rows in groups.items() if rows]
+    sentences.append(
+        f"{each} “Clearly” means that the two 95 % intervals do not meet; they are not adjusted "
+        "for the number of predicates."
+    )
+    sentences += doubts
     short = f"Clearly for {len(clear)} of {count} predicates"
     if higher:
         short += f", perhaps for {len(higher)} more"
     tone: Tone = "good" if len(clear) == count else "mixed" if clear or higher else "bad"
-    return Answer("For which predicates?", short, sentences, tone)
+    return Answer(question, short, sentences, tone)
 
 
 def _listed(rows: Iterable[PredicateRow]) -> str:
@@ -175,6 +192,8 @@ def _against(arms: dict[Arm, ArmRow]) -> Answer:
                 f"{row.name} ({row.told}): {row.accuracy.percent}. {_compared(row.difference)}"
             )
     others = len(arms) - 1
+    if not others:
+        return Answer("Against what?", "Nothing", ["No other arm was judged."])
     short = f"{others} other {'arm' if others == 1 else 'arms'}, the same noise"
     return Answer("Against what?", short, sentences)
 

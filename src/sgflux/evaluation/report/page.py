@@ -24,6 +24,7 @@ from sgflux.evaluation.report.data import Evaluation, read_evaluation
 from sgflux.evaluation.report.headline import HeadlineRow, footnotes, headline
 from sgflux.evaluation.report.panels import CHOICES, RANDOM_SEED, panels
 from sgflux.evaluation.report.tables import (
+    REFERENCES,
     arm_rows,
     calibration_tables,
     confusion,
@@ -31,6 +32,7 @@ from sgflux.evaluation.report.tables import (
     moved_rows,
     predicate_rows,
     quality_tables,
+    reference_arm,
     traces,
 )
 from sgflux.files.writing import replacing
@@ -117,6 +119,7 @@ def render(evaluation: Evaluation, *, title: str, extra_sections: Sequence[Secti
         calibration=calibration_tables(results),
         kinds=kind_table(results),
         predicates=predicates,
+        reference=None if (arm := reference_arm(results)) is None else REFERENCES[arm],
         doubtful=any(row.is_doubtful for row in predicates),
         confusion=confusion(evaluation),
         quality=quality_tables(results),

@@ -115,6 +115,19 @@ def kind_table(results: Results) -> tuple[list[str], list[tuple[str, list[Figure
     return columns, rows
 
 
+REFERENCES: dict[Arm, tuple[str, str]] = {
+    Arm.BASE_NEUTRAL: ("the base with neutral text", "base"),
+    Arm.NULL_GRAPH: ("the adapter without a graph", "no graph"),
+}
+"""Arm without a graph and relation -> (its name in a sentence, as a heading), best first."""
+
+
+def reference_arm(results: Results) -> Arm | None:
+    """The judged arm that the true graph is compared with; None where there is none."""
+    judged = (arm for arm in REFERENCES if arm_figure(results, arm).value is not None)
+    return next(judged, None)
+
+
 @dataclass(frozen=True)
 class PredicateRow:
     """Figures of one predicate.
@@ -122,7 +135,7 @@ class PredicateRow:
     Attributes:
         name: The predicate.
         graph: Relation accuracy with the true graph.
-        base: The same of the base, told the objects only.
+        reference: The same of :func:`reference_arm`; without value where there is none.
         found: Share of statements under the true graph with both objects found.
         judge: Accuracy of the judge on real pictures of the predicate.
         told: Relation accuracy of the base, told the whole graph in words.
@@ -132,7 +145,7 @@ class PredicateRow:
 
     name: str
     graph: Figure
-    base: Figure
+    reference: Figure
     found: Figure
     judge: Figure
     told: Figure
@@ -141,8 +154,8 @@ class PredicateRow:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval with the graph lies wholly above the base's."""
-        low, high = self.graph.low, self.base.high
+        """Whether the interval with the graph lies wholly above the reference's."""
+        low, high = self.graph.low, self.reference.high
         return low is not None and high is not None and low > high
 
 
@@ -150,7 +163,8 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
     """The predicates that were judged, best first."""
     results, nothing = evaluation.results, Figure(None)
     graph = predicate_figures(results, Arm.GRAPH)
-    base = predicate_figures(results, Arm.BASE_NEUTRAL)
+    arm = reference_arm(results)
+    reference = {} if arm is None else predicate_figures(results, arm)
     told = predicate_figures(results, Arm.BASE_RELATIONAL)
     judge = results["judge"].get("per_predicate", {})
     found = _found(evaluation)
@@ -159,7 +173,7 @@ def predicate_rows(evaluation: Evaluation) -> list[PredicateRow]:
         PredicateRow(
             name,
             graph[name],
-            base.get(name, nothing),
+            reference.get(name, nothing),
             found.get(name, nothing),
             Figure.of(judge.get(name)),
             told.get(name, nothing),
