@@ -16,10 +16,15 @@ import torch
 from torch import Tensor
 
 from sgflux.data.cache.arrays import TrainingArrays
-from sgflux.data.examples import read_examples
+from sgflux.data.examples import SceneExample, read_examples, write_examples
 from sgflux.graphs.negatives import NegativeKind
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.settings.data import DataSettings
+from sgflux.settings.graph_encoder import GraphEncoderSettings
 from sgflux.training.batches.batch import Batch, LatentScale
+from sgflux.training.encoding.splits import read_splits
+from sgflux.training.processes.processes import Processes
+from sgflux.training.terms.ranking.hard_negatives import measured_mistakes
 from sgflux.training.validation import (
     Validator,
     choose_items,
@@ -83,6 +88,33 @@ def test_fewer_examples_are_spread_over_the_file() -> None:
     examples = [example(i, split="val") for i in range(12)]
     items = choose_items(examples, count=4, predicates=PREDICATES, seed=1)
     assert [item.row for item in items] == [0, 3, 6, 9]
+
+
+def test_what_rows_that_are_not_chosen_say_of_a_picture_is_no_mistake(tmp_path: Path) -> None:
+    walk, folder = validator(arrays(tmp_path), batch_size=1), tmp_path / "data"
+    chosen, other = (example(i, split="val") for i in (0, 1))
+    told = SceneExample.from_json(
+        {
+            **other.to_json(),
+            "concepts": ["man", "holding", "horse"],
+            "triple": {"subject": "man", "predicate": "holding", "object": "horse"},
+            "meta": {"image_rel_path": chosen.image_rel_path},
+        }
+    )
+    write_examples(folder / "val.jsonl", [chosen, told])
+    data = DataSettings(train_jsonl=folder / "train.jsonl", val_jsonl=folder / "val.jsonl")
+    splits = read_splits(
+        data, encoder=GraphEncoderSettings(), val_examples=1, seed=0, say=lambda text: None
+    )
+    assert [one.picture for one in splits.val] == [chosen.picture]
+    walk.items = list(splits.items)
+    tried = measured_mistakes(
+        walk,
+        lambda batch, alternatives: [torch.zeros(len(batch.graphs)) for _ in alternatives],
+        predicates=["holding", "riding", "wearing"],
+        processes=Processes(index=0, count=1, device=torch.device("cpu")),
+    )
+    assert tried == [("riding", "wearing", 0.5)]
 
 
 def test_every_graph_is_judged_on_the_same_latents_noise_and_sigma(tmp_path: Path) -> None:

@@ -51,11 +51,19 @@ class ErrorOf(Protocol):
 
 @dataclass(frozen=True)
 class ValidationItem:
-    """One validation example, its graph, and the negative that is compared with it."""
+    """One validation example.
+
+    Attributes:
+        row: Row of the example.
+        graph: Graph of the example.
+        negative: Negative that is compared with it; None where there is none.
+        known: All that is true of its picture, by name, as far as any row of the file says.
+    """
 
     row: int
     graph: SceneGraph
     negative: Negative | None
+    known: SceneGraph
 
 
 @dataclass(frozen=True)
@@ -123,16 +131,17 @@ def choose_items(
     for place in range(count):
         row = place * len(examples) // count
         example = examples[row]
+        known = true_of[example.picture]
         try:
             negative = Negatives(
                 example.graph,
                 vocabulary=vocabulary,
-                known=true_of[example.picture],
+                known=known,
                 predicates=choices if len(choices) > 1 else None,
             ).draw(random.Random(derived_seed(seed, "negative", row)), NEGATIVE_KINDS)
         except NegativeUnavailableError:
             negative = None
-        items.append(ValidationItem(row=row, graph=example.graph, negative=negative))
+        items.append(ValidationItem(row, example.graph, negative, known))
     return items
 
 

@@ -112,10 +112,7 @@ def read_splits(
         )
         # Only these are encoded.
         val = [rows[item.row] for item in chosen]
-        items = [
-            ValidationItem(row=place, graph=item.graph, negative=item.negative)
-            for place, item in enumerate(chosen)
-        ]
+        items = [replace(item, row=place) for place, item in enumerate(chosen)]
         _say_validation(data, train, val, items, say=say)
     own = data.vocabulary
     files = {

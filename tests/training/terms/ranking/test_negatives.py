@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.graphs.names import graph_names
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY
 from sgflux.graphs.scene_graph import SceneGraph
+from sgflux.models.relation_classifier import (
+    ClassifierCard,
+    LatentRelationClassifier,
+    save_classifier,
+)
 from sgflux.settings.losses import NegativeMix, RankingSettings
 from sgflux.training.terms.ranking.negatives import (
     ConfusionTable,
@@ -22,6 +29,8 @@ from sgflux.training.terms.ranking.negatives import (
     predicates_of,
     replaced_predicates,
 )
+from sgflux.training.terms.ranking.ranking import Ranking
+from sgflux.training.terms.term import Sources
 from tests.helpers.graph_examples import example as graph_example
 
 
@@ -145,6 +154,50 @@ def test_kinds_with_the_weight_zero_change_no_draw() -> None:
     for number in range(20):
         drawn_now = off.draw(range(4), numbers=(number,), confusion=table)
         assert drawn_now == without.draw(range(4), numbers=(number,), confusion=table)
+
+
+def test_one_predicate_alone_becomes_any_that_is_known() -> None:
+    known = DEFAULT_VOCABULARY.with_predicate("kicking", kind="action")
+    rows = [row("man, riding, horse")]
+    sampler = NegativeSampler(rows, weights={"predicate": 1.0}, count=1, seed=0, vocabulary=known)
+    false = drawn(sampler, 0, ConfusionTable.uniform(sampler.predicates))
+    assert "man, kicking, horse" in false
+    encoded = graph_names(sampler.statements())
+    assert set(encoded) >= {statement.split(", ")[1] for statement in false}
+
+
+def test_one_predicate_alone_becomes_what_the_classifier_knows(tmp_path: Path) -> None:
+    words = ("holding", "pushing away", "riding", "wearing")
+    counts = np.eye(4, dtype=int).tolist()
+    good = {
+        "accuracy": 0.9,
+        "ci95": [0.8, 1.0],
+        "chance": 0.25,
+        "n": 4,
+        "pictures": 4,
+        "confusion": {"labels": list(words), "counts": counts},
+    }
+    model = LatentRelationClassifier(predicates=words, text_dim=8)
+    card = ClassifierCard(
+        kind="latent",
+        predicates=words,
+        settings=model.settings,
+        reads="",
+        held_out=good,
+        training={},
+    )
+    save_classifier(tmp_path / "good", model, card)
+    settings = RankingSettings(
+        lambda_rel_rank=1.0,
+        ranker="latent",
+        classifier=tmp_path / "good",
+        negatives=NegativeMix(role_swap=0.0, predicate=1.0),
+    )
+    examples = [row("man, riding, horse"), row("man, riding, tiger", "b.png")]
+    sources = Sources(examples, seed=0, vocabulary=DEFAULT_VOCABULARY, say=print)
+    sampler = Ranking(settings, sources).sampler
+    false = drawn(sampler, 0, ConfusionTable.uniform(sampler.predicates))
+    assert set(false) == {"man, holding, horse", "man, wearing, horse"}
 
 
 def test_a_classifier_reads_names_and_no_moved_statement() -> None:

@@ -62,17 +62,15 @@ class LoadedClassifier:
         self.model.to(device)
 
 
-def read_classifier(folder: Path, *, ranker: str, predicates: Sequence[str]) -> LoadedClassifier:
+def read_classifier(folder: Path, *, ranker: str) -> LoadedClassifier:
     """Load a classifier for a loss.
 
     Args:
         folder: Folder that `sgflux train-classifier` wrote.
         ranker: Name of the ranker that reads it; 'flow' if only its confusions are used.
-        predicates: Predicates that it will be asked about.
 
     Raises:
-        SgfluxError: if the classifier is of another kind than the ranker, knows nothing, or does
-            not know a predicate.
+        SgfluxError: if the classifier is of another kind than the ranker, or knows nothing.
     """
     model, card = load_classifier(folder)
     card.expect_better_than_chance(folder)
@@ -81,7 +79,6 @@ def read_classifier(folder: Path, *, ranker: str, predicates: Sequence[str]) -> 
             f"classifier {str(folder)!r} is of kind {card.kind!r}, but ranker is {ranker!r}; give "
             "one of that kind"
         )
-    expect_known_predicates(model, predicates)
     return LoadedClassifier(folder, model, card)
 
 

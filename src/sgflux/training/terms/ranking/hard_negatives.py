@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import torch
 
-from sgflux.data.examples import known_graphs
 from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
@@ -42,7 +41,6 @@ def measured_mistakes(
         for a tie, else 0), one for each item of this process and false replacement.
     """
     examples = [validator.example(item) for item in validator.items]
-    known = known_graphs(examples)
     middle = len(validator.sigmas) // 2
     found = []
     chunks = validator.chunks(range(processes.index, len(validator.items), processes.count))
@@ -54,7 +52,7 @@ def measured_mistakes(
             replaced_predicates(
                 examples[place],
                 predicates=predicates,
-                known=known[examples[place].picture],
+                known=validator.items[place].known,
                 vocabulary=vocabulary,
             )
             for place in chosen

@@ -20,7 +20,7 @@ from sgflux.graphs.negatives import (
     Negatives,
     NegativeUnavailableError,
 )
-from sgflux.graphs.predicates import CANONICAL_PREDICATES, DEFAULT_VOCABULARY, PredicateVocabulary
+from sgflux.graphs.predicates import DEFAULT_VOCABULARY, PredicateVocabulary
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.training.randomness import derived_seed
 
@@ -126,6 +126,7 @@ class NegativeSampler:
         count: int,
         seed: int,
         vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+        others: Sequence[str] | None = None,
     ) -> None:
         """Collect everything that is true of every picture.
 
@@ -135,6 +136,8 @@ class NegativeSampler:
             count: Number K of negatives of each example.
             seed: Random seed of all draws.
             vocabulary: Known predicates, and which statements are the same.
+            others: Replacements of the data set's predicate if it has one alone; None: every known
+                one.
 
         Raises:
             SgfluxError: if no example has a negative of these kinds.
@@ -146,6 +149,10 @@ class NegativeSampler:
         self._seed = seed
         self.vocabulary = vocabulary
         self.predicates = predicates_of(examples, vocabulary)
+        # One predicate alone could not be replaced; then others stand in for it.
+        self._replacing: Sequence[str] = self.predicates
+        if len(self.predicates) < 2:
+            self._replacing = vocabulary.names if others is None else others
         self._object_names: tuple[str, ...] = ()
         if NegativeKind.OBJECT in self._kinds:
             names = dict.fromkeys(name for one in examples for name in one.graph.objects)
@@ -159,14 +166,15 @@ class NegativeSampler:
 
     def statements(self) -> Iterator[SceneGraph]:
         """One-triple graphs with every statement that a negative may make; some are true."""
-        others = self.predicates if len(self.predicates) > 1 else CANONICAL_PREDICATES
         seen: set[tuple[str, str, str]] = set()
         for row, example in enumerate(self._examples):
             names = self._replacements(row)
             for triple in example.graph.triples():
                 subject, predicate, object_ = triple.subject, triple.predicate, triple.object
                 made = [(object_, predicate, subject)]
-                made += [(subject, other, object_) for other in (*others, *self.inverses())]
+                made += [
+                    (subject, other, object_) for other in (*self._replacing, *self.inverses())
+                ]
                 for name in names:
                     made += [(name, predicate, object_), (subject, predicate, name)]
                 for statement in made:
@@ -232,8 +240,7 @@ class NegativeSampler:
             example.graph,
             vocabulary=self.vocabulary,
             known=self._known[example.picture],
-            # One predicate alone could not be replaced; then any may stand in for it.
-            predicates=self.predicates if len(self.predicates) > 1 else None,
+            predicates=self._replacing,
             object_names=self._replacements(row),
             confusion=confusion if NegativeKind.HARD_PREDICATE in self._kinds else None,
         )

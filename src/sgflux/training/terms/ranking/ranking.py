@@ -16,7 +16,11 @@ from sgflux.settings.losses import RankerKind, RankingSettings
 from sgflux.training.batches.batch import Batch
 from sgflux.training.processes.processes import Processes
 from sgflux.training.terms.errors import preference
-from sgflux.training.terms.ranking.classifier import LoadedClassifier, read_classifier
+from sgflux.training.terms.ranking.classifier import (
+    LoadedClassifier,
+    expect_known_predicates,
+    read_classifier,
+)
 from sgflux.training.terms.ranking.flow import FlowRanker
 from sgflux.training.terms.ranking.form import RankingForm
 from sgflux.training.terms.ranking.hard_negatives import measured_mistakes
@@ -72,12 +76,20 @@ class Ranking:
             **dict.fromkeys(summed, "rank_pairs"),
         }
         self._examples = examples = sources.examples
+        self._classifier: LoadedClassifier | None = None
+        others: list[str] | None = None
+        if settings.classifier is not None:
+            self._classifier = read_classifier(settings.classifier, ranker=settings.ranker)
+            if not self._compares_graphs:  # the classifier is asked about negatives
+                known, words = sources.vocabulary, self._classifier.model.predicates
+                others = [word for word in words if word in known]
         self.sampler = NegativeSampler(
             examples,
             weights=settings.negatives.weights(),
             count=settings.negatives_per_example,
             seed=sources.seed,
             vocabulary=sources.vocabulary,
+            others=others,
         )
         if self.sampler.without:
             sources.say(
@@ -85,14 +97,9 @@ class Ranking:
                 "graph and are left out of the ranking loss"
             )
         self.confusion = ConfusionTable.uniform(self.sampler.predicates)
-        self._classifier: LoadedClassifier | None = None
-        if settings.classifier is not None:
+        if self._classifier is not None:
             stated = {p for one in examples for _, p, _ in one.graph.relationships}
-            self._classifier = read_classifier(
-                settings.classifier,
-                ranker=settings.ranker,
-                predicates=[*stated, *self.sampler.inverses()],
-            )
+            expect_known_predicates(self._classifier.model, [*stated, *self.sampler.inverses()])
             if settings.hard_negatives_from == "classifier":
                 self.confusion = ConfusionTable(0, self._classifier.card.confusion())
         model = None if self._classifier is None else self._classifier.model
