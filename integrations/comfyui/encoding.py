@@ -11,14 +11,19 @@ import torch
 from torch import Tensor
 
 from sgflux.bases.flux1.text import TextEncoders
+from sgflux.data.boxes import Layout
+from sgflux.data.given_boxes import NamedBoxes, layout_by_name, read_boxes
+from sgflux.errors import SgfluxError
 from sgflux.graphs.reading import read_graph
+from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
 from sgflux.models.bundle_folder import LORA_FILE, find_bundle
 from sgflux.models.encoders import make_encoder
-from sgflux.models.graph_encoder import NameFeatures
+from sgflux.models.graph_encoder import GraphFeatures
+from sgflux.models.name_features import NameFeatures
 
-from .graph_blocks import Graph, GraphPart
+from .graph_blocks import GraphPart
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,23 +62,15 @@ def load_adapter(adapter: str, *, allow_download: bool = False) -> Adapter:
     """
     folder = find_bundle(adapter, allow_download=allow_download)
     config, state = load_bundle(folder)
-    if config.takes_layouts:
-        _LOGGER.warning(
-            "sgflux: the adapter was trained with boxes of objects, which these nodes neither "
-            "predict nor take; it draws as with 'sgflux sample --boxes none'"
-        )
     parts: dict[str, dict[str, Tensor]] = {"conditioner": {}, "encoder": {}}
     for name, value in state.items():
         kind, _, rest = name.partition(".")
         if kind in parts:
             parts[kind][rest] = value
-    part = GraphPart(
-        mode=config.graph_mode,
-        block_start=config.block_start,
-        block_end=config.block_end,
-        tokens_per_triple=config.tokens_per_triple,
-        weights=parts["conditioner"],
-    )
+    sizes = make_encoder(config.encoder, name_features=NameFeatures(config.text_dim))
+    conditioner = config.conditioner(sizes).requires_grad_(False)
+    conditioner.load_state_dict(parts["conditioner"])
+    part = GraphPart(conditioner=conditioner, block_start=config.block_start)
     return Adapter(folder=folder, config=config, part=part, encoder=parts["encoder"])
 
 
@@ -93,7 +90,15 @@ class ComfyT5:
         return self._model.get_input_embeddings()
 
 
-def encode_graph(adapter: Adapter, clip: Any, text: str, *, open_vocabulary: bool = False) -> Graph:
+def encode_graph(
+    adapter: Adapter,
+    clip: Any,
+    text: str,
+    *,
+    open_vocabulary: bool = False,
+    boxes: str = "predicted",
+    seed: int = 0,
+) -> GraphFeatures:
     """Encode a graph with ComfyUI's own text encoder.
 
     Args:
@@ -101,11 +106,22 @@ def encode_graph(adapter: Adapter, clip: Any, text: str, *, open_vocabulary: boo
         clip: ComfyUI's CLIP object of FLUX (CLIP-L and T5 XXL, loaded as type "flux").
         text: Text form of a graph, like ``man, riding, horse; man, wearing, hat``.
         open_vocabulary: take predicates that are not among the 24 and their aliases.
+        boxes: boxes of the objects, as for ``sgflux sample --boxes``; ``predicted`` are none
+            without a predictor.
+        seed: decides the predicted boxes, as the seed of a picture does in sgflux.
+
+    Returns:
+        Features of batch size 1.
 
     Raises:
-        SgfluxError: if the graph cannot be read.
+        SgfluxError: if the graph or the boxes cannot be read, or boxes have no effect.
         ValueError: if the text encoder is not FLUX's.
     """
+    if boxes != "predicted" and not adapter.config.takes_layouts:
+        raise SgfluxError(
+            "the adapter reads no boxes, so that they have no effect; leave boxes at 'predicted'"
+        )
+    places = read_boxes(boxes)
     given = read_graph(text, open_vocabulary=open_vocabulary)
     if (remark := given.remark()) is not None:
         _LOGGER.warning("sgflux: %s", remark)
@@ -128,7 +144,18 @@ def encode_graph(adapter: Adapter, clip: Any, text: str, *, open_vocabulary: boo
     encoder = make_encoder(adapter.config.encoder, name_features=names)
     encoder.load_state_dict(adapter.encoder)
     with torch.no_grad():
-        features = encoder.eval()([given.graph])
-    return Graph(
-        local=features.local, mask=features.mask, global_=features.global_, words=features.words
-    )
+        layout = _layout(adapter, encoder.eval(), given.graph, places, seed)
+        return encoder([given.graph]) if layout is None else encoder([given.graph], [layout])
+
+
+def _layout(
+    adapter: Adapter, encoder: Any, graph: SceneGraph, boxes: str | NamedBoxes, seed: int
+) -> Layout | None:
+    """The boxes of a graph's objects, as ``sgflux.sampling.boxes.layouts_for`` decides on them."""
+    if not isinstance(boxes, str):
+        return layout_by_name(graph, boxes)
+    predicts = adapter.config.takes_layouts and encoder.layout is not None
+    if boxes == "none" or not predicts or graph.is_null:
+        return None
+    (layout,) = encoder.layout.sample(encoder.batch([graph], encoder.pool.weight.device), [seed])
+    return layout

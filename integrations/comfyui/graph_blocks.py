@@ -10,7 +10,8 @@ beside both streams:
     graph:       attention(-> graph, text, image)
 
 This is what :mod:`sgflux.bases.flux1.graph_block` computes over diffusers' blocks. The tokens begin
-at the first chosen block and are gone after the last.
+at the first chosen block and are gone after the last. What they are made of, their places, and what
+a map of boxes adds to the image, is computed by sgflux' own conditioner.
 
 Shapes: B batch, S image tokens, L text tokens, G = 1 + 3 K graph tokens, D width, H heads, C head
 width.
@@ -20,11 +21,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from sgflux.bases.base import State
+from sgflux.bases.flux1.latents import coverage, image_ids, place_ids, token_places
+from sgflux.models.conditioner import Conditioner
+from sgflux.models.graph_encoder import GraphFeatures
 
 _NEEDED = (
     "img_mod",
@@ -43,28 +49,52 @@ class GraphPart:
     """What an adapter brings into a model beside its LoRA.
 
     Attributes:
-        mode: ``token`` or ``temb``.
+        conditioner: the trained weights between a graph's features and the chosen blocks.
         block_start: first chosen double block.
-        block_end: one past the last.
-        tokens_per_triple: graph tokens made of each triple.
-        weights: the conditioner's, by the names in ``graph_conditioner.safetensors``.
     """
 
-    mode: str
+    conditioner: Conditioner
     block_start: int
-    block_end: int
-    tokens_per_triple: int
-    weights: Mapping[str, Tensor]
+
+    @property
+    def block_end(self) -> int:
+        """One past the last chosen block."""
+        return self.block_start + self.conditioner.blocks
 
 
-@dataclass(frozen=True, eq=False)
-class Graph:
-    """An encoded graph, of batch size 1; see ``sgflux.models.graph_encoder.GraphFeatures``."""
+class _Tokens(NamedTuple):
+    """A graph's tokens before a block, and what all chosen blocks do with them.
 
-    local: Tensor
+    Attributes:
+        states: Tokens, (B, G, D).
+        mask: True at those that may be attended to, (1, 1, 1, G) bool.
+        pe: Rotary embedding of them, (1, 1, G, C / 2, 2, 2); None: they are where the text is.
+        bias: added to the scores of text and image, (1, G, L + S) float32; None: nothing is.
+        painted: added to the image before a block, but for its gate, (1, S, D); None: nothing is.
+    """
+
+    states: Tensor
     mask: Tensor
-    global_: Tensor
-    words: Tensor | None
+    pe: Tensor | None = None
+    bias: Tensor | None = None
+    painted: Tensor | None = None
+
+
+class _Network:
+    """What a conditioner asks of a base, see ``sgflux.bases.base.Network``, of ComfyUI's model."""
+
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
+        self._model, self._dtype = model, dtype
+
+    def embed_words(self, features: Tensor) -> Tensor:
+        return self._model.txt_in(features.to(self._dtype))
+
+    def coverage(self, state: State, boxes: Tensor) -> Tensor:
+        share = coverage(boxes, tokens=state.hidden_states.shape[1], last=state.last_position)
+        return F.pad(share, (state.encoder_hidden_states.shape[1], 0), value=1.0)
+
+    def image_places(self, state: State) -> Tensor:
+        return token_places(state.hidden_states.shape[1], last=state.last_position)
 
 
 class GraphHooks:
@@ -74,13 +104,15 @@ class GraphHooks:
     them, and dropped after the last.
     """
 
-    def __init__(self, model: Any, part: GraphPart, graph: Graph, *, strength: float = 1.0) -> None:
+    def __init__(
+        self, model: Any, part: GraphPart, graph: GraphFeatures, *, strength: float = 1.0
+    ) -> None:
         """Keep the parts.
 
         Args:
             model: ComfyUI's ``Flux`` (``model.model.diffusion_model`` of a MODEL).
             part: the adapter's.
-            graph: Graph to draw.
+            graph: features of the graph to draw, of batch size 1.
             strength: factor of what the graph contributes; 0 leaves the LoRA alone.
 
         Raises:
@@ -100,7 +132,7 @@ class GraphHooks:
                     "in another way than the node knows"
                 )
         self._model, self._part, self._graph, self._strength = model, part, graph, strength
-        self._states: Tensor | None = None
+        self._tokens: _Tokens | None = None
 
     def hooks(self) -> dict[int, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]]:
         """Double block -> the function in its place."""
@@ -112,7 +144,7 @@ class GraphHooks:
     def _hook(self, index: int) -> Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]:
         def replacement(args: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
             present = self._present(args)
-            if self._part.mode == "temb":
+            if self._part.conditioner.graph_mode == "temb":
                 shift = self._temb_shift(index, present, args["vec"])
                 return extra["original_block"]({**args, "vec": args["vec"] + shift})
             return self._with_graph(index, args, present)
@@ -131,50 +163,59 @@ class GraphHooks:
 
     # -- what the graph brings ----------------------------------------------------------------
 
-    def _weight(self, name: str, like: Tensor) -> Tensor:
-        return self._part.weights[name].to(like.device, torch.float32)
+    def _own(self, device: torch.device) -> tuple[Conditioner, GraphFeatures]:
+        """The conditioner and the graph's features on a device."""
+        moved = {n: None if v is None else v.to(device) for n, v in vars(self._graph).items()}
+        return self._part.conditioner.to(device), GraphFeatures(**moved)
 
-    def _normed(self, features: Tensor, norm: str, linear: str, like: Tensor) -> Tensor:
-        features = features.to(like.device, torch.float32)
-        with torch.autocast(like.device.type, enabled=False):
-            normed = F.layer_norm(
-                features,
-                features.shape[-1:],
-                self._weight(f"{norm}.weight", like),
-                self._weight(f"{norm}.bias", like),
-            )
-            return F.linear(
-                normed, self._weight(f"{linear}.weight", like), self._weight(f"{linear}.bias", like)
-            )
-
-    def _first_states(self, img: Tensor) -> Tensor:
-        """[global, first triple's tokens ...], (1, G, D)."""
-        graph, count = self._graph, self._part.tokens_per_triple
-        local = graph.local.masked_fill(~graph.mask[..., None], 0.0)
-        local = self._normed(local, "graph_local_norm", "graph_local_proj", img)
-        local = local.unflatten(-1, (count, -1))
-        if graph.words is not None and count == graph.words.shape[2]:
-            # What the base itself makes of the statement's words; the rest is learned beside it.
-            local = local + self._model.txt_in(graph.words.to(img)).float()
-        global_ = self._normed(graph.global_, "graph_global_norm", "graph_global_proj", img)
-        return torch.cat([global_[:, None], local.flatten(1, 2)], dim=1).to(img.dtype)
-
-    def _mask(self, img: Tensor) -> Tensor:
-        """Which graph tokens may be attended to, (1, 1, 1, G) bool; all where no triple is."""
-        mask = self._graph.mask.to(img.device).repeat_interleave(
-            self._part.tokens_per_triple, dim=1
+    def _first_tokens(self, args: Mapping[str, Any]) -> _Tokens:
+        """The tokens before the first chosen block."""
+        img, txt, vec, pe = args["img"], args["txt"], args["vec"], args["pe"]
+        conditioner, graph = self._own(img.device)
+        network = _Network(self._model, img.dtype)
+        states, mask = conditioner.tokens(graph, network=network, dtype=img.dtype)
+        tokens = _Tokens(states.expand(img.shape[0], -1, -1), mask)
+        if graph.placed is None:
+            return tokens
+        last = self._last_position(pe[0, 0, txt.shape[1] :])
+        state = State(img, txt, vec, pe, last_position=last)
+        places, box_map = conditioner.places(graph), conditioner.box_map
+        return tokens._replace(
+            pe=None if places is None else self._model.pe_embedder(place_ids(*places, last=last)),
+            bias=conditioner.attention_bias(graph, network=network, state=state),
+            painted=None if box_map is None else box_map(graph, network=network, state=state),
         )
-        mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        return (mask | ~self._graph.mask.to(img.device).any())[:, None, None, :]
+
+    def _last_position(self, pe: Tensor) -> Tensor:
+        """Position (0, row, column) of the last image token, read from the rotary embedding.
+
+        Args:
+            pe: Rotary embedding of the image tokens, (S, C / 2, 2, 2).
+
+        Raises:
+            ValueError: if the tokens are not at the positions of one picture's.
+        """
+        embedder = self._model.pe_embedder
+        of_row = pe.split([size // 2 for size in embedder.axes_dim], dim=1)[1]
+        columns = int((of_row == of_row[:1]).flatten(1).all(1).int().cumprod(0).sum())
+        ids = image_ids(len(pe) // columns, columns).to(pe.device)
+        if len(ids) != len(pe) or not torch.allclose(pe, embedder(ids[None])[0, 0], atol=1e-4):
+            raise ValueError(
+                "the image tokens are not at FLUX's own positions (reference latents beside them, "
+                "or another node moves them), so that the objects' boxes have no place: encode the "
+                "graph with boxes 'none'"
+            )
+        return ids[-1]
 
     def _gate(self, name: str, index: int, present: Tensor) -> Tensor:
-        gate = self._weight(name, present)[index - self._part.block_start]
+        gate = self._part.conditioner.get_parameter(name)[index - self._part.block_start]
         return self._strength * present * gate
 
     def _temb_shift(self, index: int, present: Tensor, vec: Tensor) -> Tensor:
-        shift = self._normed(self._graph.global_, "graph_global_norm", "graph_global_to_temb", vec)
-        gate = self._gate("gate_temb", index, present)[:, 0]
-        return (gate * shift).to(vec.dtype)
+        conditioner, graph = self._own(vec.device)
+        shifts = conditioner.tembs(graph, torch.zeros_like(vec, dtype=torch.float32))
+        shift = shifts[index - self._part.block_start]
+        return (self._strength * present[:, 0] * shift).to(vec.dtype)
 
     # -- a block with the graph beside its streams --------------------------------------------
 
@@ -182,12 +223,14 @@ class GraphHooks:
         block = self._model.double_blocks[index]
         img, txt, vec, pe = args["img"], args["txt"], args["vec"], args["pe"]
         if index == self._part.block_start:
-            self._states = self._first_states(img).expand(img.shape[0], -1, -1)
-        states = self._states
-        if states is None:
+            self._tokens = self._first_tokens(args)
+        tokens = self._tokens
+        if tokens is None:
             raise ValueError(f"double block {index} ran before block {self._part.block_start}")
-        mask = self._mask(img)
-        length = txt.shape[1]
+        states, mask, length = tokens.states, tokens.mask, txt.shape[1]
+        if tokens.painted is not None:
+            gate_map = self._gate("box_map.gate_map", index, present)
+            img = img + (gate_map * tokens.painted).to(img.dtype)
         img_mod1, img_mod2 = block.img_mod(vec)
         txt_mod1, txt_mod2 = block.txt_mod(vec)
 
@@ -201,14 +244,16 @@ class GraphHooks:
         query = _rotated(torch.cat([txt_q, img_q], dim=2), pe)
         key = _rotated(torch.cat([txt_k, img_k], dim=2), pe)
         value = torch.cat([txt_v, img_v], dim=2)
-        # At position 0 rotation changes nothing, as for the text.
+        # At position 0, where the text is, rotation changes nothing.
         graph_q, graph_k, graph_v = _heads(
             block, block.txt_attn, _modulated(block.txt_norm1, states, txt_mod1)
         )
+        if tokens.pe is not None:
+            graph_q, graph_k = _rotated(graph_q, tokens.pe), _rotated(graph_k, tokens.pe)
 
         # The base's own attention, and what the graph says to the same queries.
         attended = _attend(query, key, value, args.get("attn_mask"))
-        told = _attend(query, graph_k, graph_v, mask)
+        told = _told(query, graph_k, graph_v, tokens)
         gate_text = self._gate("gate_text", index, present).to(told.dtype)
         gate_image = self._gate("gate_image", index, present).to(told.dtype)
         txt_attended = attended[:, :length] + gate_text * told[:, :length]
@@ -219,7 +264,7 @@ class GraphHooks:
 
         # The graph tokens look at themselves, the text and the image, and move on.
         if index == self._part.block_end - 1:
-            self._states = None
+            self._tokens = None
         else:
             seen = _attend(
                 graph_q,
@@ -227,7 +272,8 @@ class GraphHooks:
                 torch.cat([graph_v, value], dim=2),
                 F.pad(mask, (0, key.shape[2]), value=True),
             )
-            self._states = _updated(block, states, seen, txt_mod1, txt_mod2)
+            states = _updated(block, states, seen, txt_mod1, txt_mod2)
+            self._tokens = tokens._replace(states=states)
         return {"img": img, "txt": new_txt}
 
 
@@ -254,6 +300,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> T
     """(B, H, n, C) queries over (B, H, m, C), (B, n, D)."""
     attended = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return attended.transpose(1, 2).flatten(2, 3)
+
+
+def _told(query: Tensor, key: Tensor, value: Tensor, tokens: _Tokens) -> Tensor:
+    """Attention of text and image over the graph's tokens under their mask and bias, (B, n, D)."""
+    scores = (query @ key.mT).float() * key.shape[-1] ** -0.5
+    if tokens.bias is not None:
+        scores = scores + tokens.bias.mT[:, None]
+    weights = scores.masked_fill(~tokens.mask, -torch.inf).softmax(dim=-1)
+    return (weights.to(value.dtype) @ value).transpose(1, 2).flatten(2, 3)
 
 
 def _updated(block: Any, states: Tensor, attended: Tensor, first: Any, second: Any) -> Tensor:

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import torch
 from safetensors.torch import load_file
 
+from sgflux.models.graph_encoder import GraphFeatures
+
 from .encoding import Adapter, encode_graph, load_adapter
-from .graph_blocks import Graph, GraphHooks
+from .graph_blocks import GraphHooks
 
 _LOGGER = logging.getLogger(__name__)
 _CATEGORY = "sgflux"
@@ -54,15 +56,34 @@ class EncodeGraph:
                 "clip": ("CLIP",),
                 "graph": ("STRING", {"default": "man, riding, horse", "multiline": True}),
                 "open_vocabulary": ("BOOLEAN", {"default": False}),
-            }
+            },
+            # Workflows of before do not have these.
+            "optional": {
+                "boxes": ("STRING", {"default": "predicted"}),
+                "seed": ("INT", {"default": 0, "min": 0, "max": 2**64 - 1}),
+            },
         }
 
     def encode(
-        self, adapter: Adapter, clip: Any, graph: str, open_vocabulary: bool
-    ) -> tuple[Graph]:
+        self,
+        adapter: Adapter,
+        clip: Any,
+        graph: str,
+        open_vocabulary: bool,
+        boxes: str = "predicted",
+        seed: int = 0,
+    ) -> tuple[GraphFeatures]:
         """Encode it."""
         text = "; ".join(line.strip() for line in graph.splitlines() if line.strip())
-        return (encode_graph(adapter, clip, text, open_vocabulary=open_vocabulary),)
+        features = encode_graph(
+            adapter,
+            clip,
+            text,
+            open_vocabulary=open_vocabulary,
+            boxes=boxes.strip(),
+            seed=seed,
+        )
+        return (features,)
 
 
 class ApplyGraph:
@@ -96,7 +117,7 @@ class ApplyGraph:
         self,
         model: Any,
         adapter: Adapter,
-        graph: Graph,
+        graph: GraphFeatures,
         lora_strength: float,
         graph_strength: float,
     ) -> tuple[Any]:

@@ -147,13 +147,29 @@ class LastLayer(nn.Module):
         return self.linear(F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift)
 
 
+class Positions(nn.Module):
+    def __init__(self, axes_dim: list[int]) -> None:
+        super().__init__()
+        self.axes_dim = axes_dim
+
+    def forward(self, ids: Tensor) -> Tensor:
+        parts = []
+        for axis, size in enumerate(self.axes_dim):
+            omega = 1.0 / 10000 ** (torch.arange(0, size, 2, dtype=torch.float64) / size)
+            angle = ids[..., axis, None].double() * omega
+            cos, sin = angle.cos(), angle.sin()
+            parts.append(torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2)))
+        return torch.cat(parts, dim=-3).float().unsqueeze(1)
+
+
 class Flux(nn.Module):
     """Packed latents in, velocity out: the method that ComfyUI calls ``forward_orig``."""
 
     def __init__(self, sizes: dict[str, Any]) -> None:
         super().__init__()
         dim, heads = sizes["hidden_size"], sizes["num_heads"]
-        self.hidden_size, self.axes = dim, sizes["axes_dim"]
+        self.hidden_size = dim
+        self.pe_embedder = Positions(sizes["axes_dim"])
         self.img_in = nn.Linear(sizes["in_channels"], dim)
         self.txt_in = nn.Linear(sizes["context_in_dim"], dim)
         self.time_in, self.vector_in = Embedder(256, dim), Embedder(sizes["vec_in_dim"], dim)
@@ -177,7 +193,7 @@ class Flux(nn.Module):
         rates = torch.exp(-math.log(10000) * torch.arange(128) / 128)
         angles = 1000 * timesteps[:, None] * rates
         vec = self.time_in(torch.cat([angles.cos(), angles.sin()], -1)) + self.vector_in(y)
-        pe = self._positions(torch.cat([txt_ids, img_ids], dim=1))
+        pe = self.pe_embedder(torch.cat([txt_ids, img_ids], dim=1))
         hooks = transformer_options.get("patches_replace", {}).get("dit", {})
         for index, block in enumerate(self.double_blocks):
             args = {"img": img, "txt": txt, "vec": vec, "pe": pe, "attn_mask": None}
@@ -198,12 +214,3 @@ class Flux(nn.Module):
         for block in self.single_blocks:
             x = block(x, vec=vec, pe=pe)
         return self.final_layer(x[:, txt.shape[1] :], vec)
-
-    def _positions(self, ids: Tensor) -> Tensor:
-        parts = []
-        for axis, size in enumerate(self.axes):
-            omega = 1.0 / 10000 ** (torch.arange(0, size, 2, dtype=torch.float64) / size)
-            angle = ids[..., axis, None].double() * omega
-            cos, sin = angle.cos(), angle.sin()
-            parts.append(torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2)))
-        return torch.cat(parts, dim=-3).float().unsqueeze(1)

@@ -9,9 +9,12 @@ and noise.
 
 from __future__ import annotations
 
+import functools
 import importlib
+import json
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,8 +26,13 @@ from torch import Tensor
 
 from sgflux.bases.flux1.latents import image_ids, text_ids
 from sgflux.bases.flux1.network import FluxInputs
+from sgflux.data.boxes import Layout
+from sgflux.data.given_boxes import layout_by_name
+from sgflux.errors import SgfluxError
 from sgflux.graphs.reading import read_graph
+from sgflux.models.adapter import GraphLoraModel
 from sgflux.models.bundle_folder import LORA_FILE
+from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.sampling import SceneGraphFluxPipeline
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux_stand_in import Flux
@@ -33,6 +41,15 @@ from tests.helpers.original_layout import original_state
 ROOT = Path(__file__).parent.parent.parent
 GRAPH = "man, riding, horse; man, wearing, hat"
 COMFYUI = os.environ.get("COMFYUI_PATH")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "read": {"read_boxes": True},
+    "read in temb": {"read_boxes": True, "graph_mode": "temb"},
+    "positions": {"box_positions": True},
+    "attention": {"box_attention": True},
+    "map": {"box_attention": True, "box_map": True},
+    "all": {"read_boxes": True, "box_positions": True, "box_attention": True, "box_map": True},
+}
+"""Ways in which boxes reach the model."""
 
 
 def load_pack() -> ModuleType:
@@ -177,67 +194,179 @@ def with_lora(state: dict[str, Tensor], adapter: Path) -> dict[str, Tensor]:
     return out
 
 
-@pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
-def test_the_hooks_compute_what_sgflux_computes(
-    pack: ModuleType, ours: SceneGraphFluxPipeline, adapter: Path, kind: str
-) -> None:
-    plain = SceneGraphFluxPipeline.from_pretrained("tiny").transformer
-    sizes = sizes_of(plain)
-    flux = Flux(sizes) if kind == "stand-in" else comfy_flux(sizes)
-    state = original_state(plain)
-    flux.load_state_dict(state)
-    loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
-    pack.nodes.check_model(flux, loaded)
-    t5 = ours.text_encoders.text_encoder_2
-    clip = clip_of(ours, StandInT5(t5) if kind == "stand-in" else comfy_t5(t5))
-    (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, GRAPH.replace("; ", "\n"), False)
+@dataclass(frozen=True)
+class Both:
+    """The same weights, adapter, noise and text in ComfyUI's model and in sgflux'."""
 
-    generator = torch.Generator().manual_seed(0)
-    text = ours.text_encoders.encode(["a photo of man and horse"])
-    latents = torch.randn(2, 16, 64, generator=generator)
-    hidden = text["hidden"].expand(2, -1, -1).clone()
-    pooled = text["pooled"].expand(2, -1)
-    sigma = torch.tensor([0.7, 0.7])
-    flux.load_state_dict(with_lora(state, adapter))
+    pack: ModuleType
+    part: Any
+    graph: GraphFeatures
+    flux: Any
+    model: GraphLoraModel
+    inputs: FluxInputs
 
-    def theirs(kinds: list[int] | None, strength: float = 1.0) -> Tensor:
-        hooks = pack.graph_blocks.GraphHooks(flux, loaded.part, graph, strength=strength).hooks()
+    def theirs(
+        self, kinds: list[int] | None = None, strength: float = 1.0, ids: Tensor | None = None
+    ) -> Tensor:
+        hooks = self.pack.graph_blocks.GraphHooks(
+            self.flux, self.part, self.graph, strength=strength
+        ).hooks()
         replaced = {("double_block", index): hook for index, hook in hooks.items()}
         options: dict[str, Any] = {"patches_replace": {"dit": replaced}}
         if kinds is not None:
             options["cond_or_uncond"] = kinds
-        with torch.no_grad():
-            return flux.forward_orig(
-                latents,
-                image_ids(4, 4).expand(2, -1, -1),
-                hidden,
-                text_ids(hidden.shape[1]).expand(2, -1, -1),
-                sigma,
-                pooled,
+        # ComfyUI runs its nodes and its sampler in inference mode.
+        with torch.inference_mode():
+            return self.flux.forward_orig(
+                self.inputs.hidden_states,
+                (self.inputs.img_ids if ids is None else ids).expand(2, -1, -1),
+                self.inputs.encoder_hidden_states,
+                self.inputs.txt_ids.expand(2, -1, -1),
+                self.inputs.timestep,
+                self.inputs.pooled_projections,
                 transformer_options=options,
             )
 
+    def ours(self, layout: Layout | None = None) -> Tensor:
+        graph = read_graph(GRAPH, open_vocabulary=False).graph
+        with torch.no_grad():
+            features = self.model.features([graph, graph], [layout, layout])
+            return self.model.flux(self.inputs, graph=features)
+
+    def alone(self) -> Tensor:
+        """sgflux' velocity with the LoRA and without a graph."""
+        with torch.no_grad():
+            return self.model(None, self.inputs)
+
+    def check(self, told: Tensor) -> None:
+        """The hooks compute this, in every kind of a batch."""
+        alone = self.alone()
+        assert (told - alone).abs().mean() > 0.01, "the graph has its say"
+        close(self.theirs(), told)
+        # The unconditional half of a batch has no graph.
+        mixed = self.theirs([1, 0])
+        close(mixed[:1], alone[:1])
+        close(mixed[1:], told[1:])
+        close(self.theirs(strength=0.0), alone)
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@functools.cache
+def base() -> Any:
+    return SceneGraphFluxPipeline.from_pretrained("tiny").transformer
+
+
+def both(
+    pack: ModuleType,
+    ours: SceneGraphFluxPipeline,
+    adapter: Path | str,
+    kind: str = "stand-in",
+    *,
+    grid: tuple[int, int] = (4, 4),
+    **boxes: Any,
+) -> Both:
+    sizes, state = sizes_of(base()), original_state(base())
+    flux = Flux(sizes) if kind == "stand-in" else comfy_flux(sizes)
+    flux.load_state_dict(state)
+    t5 = ours.text_encoders.text_encoder_2
+    clip = clip_of(ours, StandInT5(t5) if kind == "stand-in" else comfy_t5(t5))
+    with torch.inference_mode():
+        loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
+        pack.nodes.check_model(flux, loaded)
+        lines = GRAPH.replace("; ", "\n")
+        (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, lines, False, **boxes)
+    flux.load_state_dict(with_lora(state, loaded.folder))
+    generator = torch.Generator().manual_seed(0)
+    text = ours.text_encoders.encode(["a photo of man and horse"])
+    hidden = text["hidden"].expand(2, -1, -1).clone()
     inputs = FluxInputs(
-        hidden_states=latents,
+        hidden_states=torch.randn(2, grid[0] * grid[1], 64, generator=generator),
         encoder_hidden_states=hidden,
-        pooled_projections=pooled,
-        timestep=sigma,
-        img_ids=image_ids(4, 4),
+        pooled_projections=text["pooled"].expand(2, -1),
+        timestep=torch.tensor([0.7, 0.7]),
+        img_ids=image_ids(*grid),
         txt_ids=text_ids(hidden.shape[1]),
     )
-    model = ours.model
-    assert model is not None
-    own = read_graph(GRAPH, open_vocabulary=False).graph
-    with torch.no_grad():
-        told, alone = model([own, own], inputs), model(None, inputs)
-    assert (told - alone).abs().mean() > 0.01, "the graph has its say"
-    tolerance = {"rtol": 1e-3, "atol": 2e-4}
-    torch.testing.assert_close(theirs(None), told, **tolerance)
-    # The unconditional half of a batch has no graph.
-    mixed = theirs([1, 0])
-    torch.testing.assert_close(mixed[:1], alone[:1], **tolerance)
-    torch.testing.assert_close(mixed[1:], told[1:], **tolerance)
-    torch.testing.assert_close(theirs(None, strength=0.0), alone, **tolerance)
+    assert ours.model is not None
+    return Both(pack, loaded.part, graph, flux, ours.model, inputs)
+
+
+@pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
+def test_the_hooks_compute_what_sgflux_computes(
+    pack: ModuleType, ours: SceneGraphFluxPipeline, adapter: Path, kind: str
+) -> None:
+    pair = both(pack, ours, adapter, kind)
+    pair.check(pair.ours())
+
+
+@pytest.fixture(scope="module", params=[*SETTINGS])
+def boxed(
+    request: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, SceneGraphFluxPipeline]:
+    folder = tmp_path_factory.mktemp("boxed") / "final"
+    write_adapter(folder, "tiny", strength=0.2, **SETTINGS[request.param])
+    return folder, SceneGraphFluxPipeline.from_pretrained("tiny", adapter=folder)
+
+
+@pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
+@pytest.mark.parametrize("grid", [(4, 4), (3, 5)])
+def test_given_boxes_act_as_in_sgflux(
+    pack: ModuleType,
+    boxed: tuple[Path, SceneGraphFluxPipeline],
+    kind: str,
+    grid: tuple[int, int],
+) -> None:
+    folder, pipeline = boxed
+    given = {"man": [0.1, 0.2, 0.4, 0.7], "horse": [0.2, 0.5, 0.8, 0.45]}
+    pair = both(pack, pipeline, folder, kind, grid=grid, boxes=json.dumps(given))
+    # The hat has no box, so that one statement is placed in part.
+    graph = read_graph(GRAPH, open_vocabulary=False).graph
+    told = pair.ours(layout_by_name(graph, given))
+    assert (told - pair.ours()).abs().mean() > 0.01, "the boxes have their say"
+    pair.check(told)
+    open_ = both(pack, pipeline, folder, kind, grid=grid, boxes="none")
+    open_.check(open_.ours())
+    close(both(pack, pipeline, folder, kind, grid=grid).theirs(), open_.ours())
+
+
+@pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
+def test_the_bundled_adapter_predicts_boxes_as_in_sgflux(pack: ModuleType, kind: str) -> None:
+    tiny = SceneGraphFluxPipeline.from_pretrained("tiny", adapter="tiny")
+    assert tiny.model is not None
+    graph = read_graph(GRAPH, open_vocabulary=False).graph
+    (first,), (second,) = (tiny.model.sample_layouts([graph], [seed]) for seed in (0, 5))
+    pair = both(pack, tiny, "tiny", kind, grid=(6, 4))
+    told = pair.ours(first)
+    assert (told - pair.ours()).abs().mean() > 0.01, "the boxes have their say"
+    pair.check(told)
+    assert (told - pair.ours(second)).abs().mean() > 0.01, "so has the seed"
+    other = both(pack, tiny, "tiny", kind, grid=(1, 6), seed=5)
+    other.check(other.ours(second))
+
+
+def test_boxes_need_positions_of_flux(pack: ModuleType) -> None:
+    """Reference latents and nodes that move positions have no place in a picture's grid."""
+    tiny = SceneGraphFluxPipeline.from_pretrained("tiny", adapter="tiny")
+    given, left_open = (both(pack, tiny, "tiny", boxes=boxes) for boxes in ("predicted", "none"))
+    picture, reference = image_ids(2, 4), image_ids(2, 4)
+    reference[:, 0] = 1
+    for ids in (torch.cat([picture, reference]), image_ids(4, 4) * 1.5):
+        with pytest.raises(ValueError, match="encode the graph with boxes 'none'"):
+            given.theirs(ids=ids)
+        left_open.theirs(ids=ids)
+
+
+def test_boxes_without_effect_are_refused(
+    pack: ModuleType, ours: SceneGraphFluxPipeline, adapter: Path
+) -> None:
+    for boxes in ("none", '{"man": [0.1, 0.2, 0.4, 0.7]}'):
+        with pytest.raises(SgfluxError, match="the adapter reads no boxes"):
+            both(pack, ours, adapter, boxes=boxes)
+    with pytest.raises(SgfluxError, match="there are boxes of 'dog', but"):
+        both(pack, ours, "tiny", boxes='{"dog": [0.1, 0.2, 0.4, 0.7]}')
 
 
 def test_another_model_is_refused(
@@ -279,9 +408,8 @@ def test_the_apply_node_adds_the_lora_and_takes_the_chosen_blocks(
     adapter: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = SceneGraphFluxPipeline.from_pretrained("tiny").transformer
-    flux = Flux(sizes_of(plain))
-    flux.load_state_dict(original_state(plain))
+    flux = Flux(sizes_of(base()))
+    flux.load_state_dict(original_state(base()))
     loaded = pack.nodes.LoadAdapter().load(str(adapter), False)[0]
     clip = clip_of(ours, StandInT5(ours.text_encoders.text_encoder_2))
     (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, GRAPH, False)
@@ -303,16 +431,6 @@ def test_the_apply_node_adds_the_lora_and_takes_the_chosen_blocks(
     assert list(replaced) == [("double_block", index) for index in (3, 4)]
     with pytest.raises(ValueError, match="already takes the place of double block 3"):
         pack.nodes.ApplyGraph().apply(model, loaded, graph, 1.0, 1.0)
-
-
-def test_an_adapter_with_boxes_says_that_they_are_left_out(
-    pack: ModuleType, adapter: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pack.encoding.load_adapter(str(adapter))
-    assert not caplog.records
-    pack.encoding.load_adapter("tiny")
-    (record,) = caplog.records
-    assert "draws as with 'sgflux sample --boxes none'" in record.getMessage()
 
 
 def test_every_node_says_its_inputs(pack: ModuleType) -> None:
