@@ -99,6 +99,15 @@ def test_every_key_is_taken_over_or_reported(
     ("change", "message"),
     [
         ({"unet.x": torch.ones(1)}, r"graph_lora\.pt: unet\.x: not a key"),
+        (
+            {"ema.transformer_blocks.3.attn.to_q.lora_A.weight": torch.ones(3, 32)},
+            r"graph_lora\.pt: transformer_blocks\.3\.attn\.to_q\.lora_A\.weight and "
+            r"ema\.transformer_blocks\.3\.attn\.to_q\.lora_A\.weight are the same weight of two",
+        ),
+        (
+            {"ema.graph_global_to_temb.bias": torch.ones(32)},
+            r"graph_global_to_temb\.bias and ema\.graph_global_to_temb\.bias are the same weight",
+        ),
         ({"graph_local_proj.bias": None}, r"graph_local_proj\.bias is missing in token mode"),
         (
             {f"transformer_blocks.3.attn.to_q.lora_{s}.weight": None for s in "AB"},

@@ -78,7 +78,8 @@ def import_legacy(
         base_identity: Identity of the base; None: the adapter will record none.
 
     Raises:
-        SgfluxError: if the file cannot be read, or a key is unknown, missing or misshapen.
+        SgfluxError: if the file cannot be read, or a key is unknown, missing, misshapen, or there
+            twice.
     """
     lora, graph, report = _sort(_read(path), graph_mode, path)
     weights = LoraWeights.with_alpha(lora, 1.0)
@@ -154,6 +155,7 @@ def _sort(
     lora: dict[str, Tensor] = {}
     graph: dict[str, Tensor] = {}
     report, unknown = [], []
+    key_of: dict[str, str] = {}
     for key, value in tensors.items():
         if match := _LORA_KEY.fullmatch(key):
             name = f"{match[1]}.weight"
@@ -167,6 +169,12 @@ def _sort(
                 report.append(f"{key}: left out, {graph_mode} mode does not use it")
         else:
             unknown.append(key)
+            continue
+        if (other := key_of.setdefault(match[1], key)) != key:
+            raise SgfluxError(
+                f"{path}: {other} and {key} are the same weight of two adapters; save one of them "
+                "in a file of its own"
+            )
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise SgfluxError(f"{path}: {unknown[0]}{more}: not a key of the earlier layout")

@@ -26,6 +26,7 @@ from sgflux.data.cache.encoding import Encoders as EncodersOf
 from sgflux.data.cache.encoding import EncodingPlan, Share, name_features
 from sgflux.data.cache.store import CacheStore
 from sgflux.data.cache.tensor_rows import StoredRows, TensorRows
+from sgflux.data.content import content_digest
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.prompts import PROMPT_KINDS, true_prompt_for
 from sgflux.errors import SgfluxError
@@ -539,6 +540,17 @@ def test_a_changed_picture_is_another_entry_and_so_is_its_mirror_image(data, tmp
     arrays = prepare(rows, root, encoders, CacheStore(tmp_path / "cache"))
     assert encoders.pictures == 2
     assert_equal(arrays, prepare(rows, root, Encoders()))
+
+
+def test_what_else_is_true_of_a_picture_counts_where_a_row_says_it():
+    def digest(*known: list[str]) -> str:
+        return content_digest([example(meta={"known_triples": list(known)})], ["picture"])
+
+    before = "944f352c819982bfcc982717da50cd7efc02cd701fd870b66153fb9949cdfb75"
+    assert digest() == content_digest([example()], ["picture"])
+    assert content_digest([example()], ["p"]) == before, "of a run that is to go on"
+    told = digest(["man", "holding", "horse"])
+    assert len({digest(), told, digest(["man", "wearing", "hat"])}) == 3
 
 
 def test_features_of_names_are_kept_in_float32(tmp_path):

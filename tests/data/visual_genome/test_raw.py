@@ -122,6 +122,19 @@ def test_images_of_one_picture_are_one_group(release: Release):
     assert table.images.groups.tolist() == [0, 1, 0, 0, 4, 4]
 
 
+def test_pictures_that_a_third_image_joins_are_one_group(release: Release):
+    release.simple("man, on, horse", coco_id=5)
+    release.simple("man, on, table", flickr_id=9)
+    release.simple("hat, on, table", flickr_id=7)
+    release.simple("dog, on, table", coco_id=5, flickr_id=9)
+    release.simple("hat, on, dog", coco_id=6, flickr_id=7)
+    release.simple("dog, on, dog", coco_id=6)
+    release.simple("man, on, dog", coco_id=8)
+    release.simple("man, on, man", coco_id=6, flickr_id=9)
+    table = read_raw([release.write()])
+    assert table.images.groups.tolist() == [0, 0, 0, 0, 0, 0, 6, 0]
+
+
 def test_unknown_and_repeated_images_are_counted(release: Release):
     release.simple("man, on, horse")
     release.images.append(dict(release.images[0]))

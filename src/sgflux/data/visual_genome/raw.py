@@ -114,7 +114,13 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
     paths: list[str] = []
     ids, sizes, groups = array("q"), array("q"), array("q")
     row_of: dict[int, int] = {}
-    group_of: dict[tuple[str, str | int], int] = {}
+    shown_by: dict[tuple[str, str | int], int] = {}
+
+    def first_of(row: int) -> int:
+        """Return the first row that is known to show the picture of a row."""
+        while groups[row] != row:
+            groups[row] = row = groups[groups[row]]
+        return row
 
     def take(number: int, raw: Raw) -> None:
         entry = IMAGE_ENTRY.decode(raw)
@@ -139,11 +145,13 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
         same: list[tuple[str, str | int]] = [("path", "/".join(parts[-2:]))]
         same += [("coco", entry.coco_id)] if entry.coco_id is not None else []
         same += [("flickr", entry.flickr_id)] if entry.flickr_id is not None else []
-        known = [group_of[key] for key in same if key in group_of]
+        known = {first_of(shown_by[key]) for key in same if key in shown_by}
         group = min(known, default=len(paths))
         quirks["images of a picture that another image shows, kept in its split"] += bool(known)
+        for other in known:
+            groups[other] = group
         for key in same:
-            group_of.setdefault(key, group)
+            shown_by.setdefault(key, group)
         paths.append("/".join(parts[-2:]))
         ids.append(image_id)
         sizes.extend((entry.width, entry.height))
@@ -154,7 +162,7 @@ def _read_images(path: Path, quirks: Counter[str]) -> tuple[Images, dict[int, in
         paths=paths,
         ids=_int64(ids),
         sizes=_int64(sizes).reshape(-1, 2),
-        groups=_int64(groups),
+        groups=np.array([first_of(row) for row in range(len(paths))], dtype=np.int64),
         splits=np.full(len(paths), ANY_SPLIT, dtype=np.int8),
     )
     return table, row_of
