@@ -6,9 +6,10 @@ something else.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-from sgflux.data.examples import SceneExample
+from sgflux.data.examples import SceneExample, known_graphs
 from sgflux.data.expressible import keep_expressible
 from sgflux.graphs.scene_graph import SceneGraph
 
@@ -46,7 +47,8 @@ def test_only_what_can_be_said_stays_and_the_rest_is_counted() -> None:
         "man, on, horse; (dog)",
         "man, on, horse",
     ]
-    assert kept.examples[0] is EXAMPLES[0]
+    assert kept.rows == [0, 2, 4]
+    assert kept.examples[0].graph is EXAMPLES[0].graph
     assert [len(one.boxes or ()) for one in kept.examples] == [0, 3, 2]
     assert kept.to_json() == {
         "predicates": {"left of": 1},
@@ -64,3 +66,17 @@ def test_without_a_question_about_objects_they_all_stay() -> None:
     kept = keep_expressible(EXAMPLES, predicates={"riding", "on", "left of"})
     assert kept.examples == EXAMPLES
     assert kept.lines() == []
+    assert all(one is other for one, other in zip(kept.examples, EXAMPLES, strict=True))
+
+
+def test_what_is_left_out_stays_true_of_the_picture() -> None:
+    """No negative of a row may be what its picture shows, whoever can read the words for it."""
+    kept = keep_expressible(EXAMPLES, predicates={"riding", "on"})
+    lost = {"dog, left of, car", "horse, left of, dog"}
+    for example in kept.examples:
+        assert set(map(str, example.known_triples)) == lost
+    every, left = (known_graphs(rows)["1.png", False] for rows in (EXAMPLES, kept.examples))
+    assert set(every.triples()) == set(left.triples())
+    elsewhere = dataclasses.replace(EXAMPLES[0], meta={"image_rel_path": "2.png"})
+    alone, *_ = keep_expressible([elsewhere, *EXAMPLES], predicates={"riding"}).examples
+    assert alone is elsewhere, "nothing of its picture is lost"

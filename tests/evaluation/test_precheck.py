@@ -68,7 +68,9 @@ def test_what_is_ranked_is_looked_at_before_the_model_is_loaded(
     monkeypatch.setattr(
         evaluator,
         "readable_examples",
-        lambda path, **_: ReadableExamples(read_examples(path), None, ""),
+        lambda path, **_: ReadableExamples(
+            read_examples(path), range(2), read_examples(path), None, ""
+        ),
     )
     monkeypatch.setattr(evaluator, "check_overlap", lambda *_, **__: {"text": None})
     monkeypatch.setattr(evaluator.SceneGraphFluxPipeline, "from_settings", load)

@@ -405,6 +405,37 @@ def known_graphs(examples: Iterable[SceneExample]) -> dict[tuple[str, bool], Sce
     return graphs
 
 
+def knowing_all(
+    examples: Sequence[SceneExample], every: Iterable[SceneExample]
+) -> list[SceneExample]:
+    """Return examples that know together what all rows say of their pictures.
+
+    Where rows or statements are left out, what they say stays true, and no negative may say it:
+    every example of the picture has it among its ``known_triples``.
+
+    Args:
+        examples: Some of the rows, perhaps with less in their graphs.
+        every: All rows.
+    """
+    own = {p: set(map(_folded, g.triples())) for p, g in known_graphs(examples).items()}
+    lost = {
+        picture: [one for one in graph.triples() if _folded(one) not in own[picture]]
+        for picture, graph in known_graphs(every).items()
+        if picture in own
+    }
+    return [
+        example.with_meta(
+            known_triples=[
+                [known.subject, known.predicate, known.object]
+                for known in (*example.known_triples, *lost[example.picture])
+            ]
+        )
+        if lost[example.picture]
+        else example
+        for example in examples
+    ]
+
+
 def _graph_of(triple: Triple) -> SceneGraph:
     # Not SceneGraph.from_triple: there "dog#2" is a label, here it is a name like any other.
     return SceneGraph(

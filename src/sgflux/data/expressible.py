@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from sgflux.data.examples import SceneExample
+from sgflux.data.examples import SceneExample, knowing_all
 from sgflux.graphs.scene_graph import SceneGraph
 
 _SHOWN = 12
@@ -21,7 +21,9 @@ class Kept:
     """Examples of which every word can be expressed, and what was left out for it.
 
     Attributes:
-        examples: the examples, some with smaller graphs than before.
+        examples: the examples, some with smaller graphs than before; what is left out of pictures
+            that are kept is among their ``known_triples``.
+        rows: place of each of them among the examples before any were left out.
         of: Number of examples before any were left out.
         predicates: examples left out because of their own triple's predicate, by predicate.
         objects: examples left out because of an object of their own triple, by object.
@@ -31,6 +33,7 @@ class Kept:
 
     examples: list[SceneExample]
     of: int
+    rows: list[int] = field(default_factory=list)
     predicates: Counter[str] = field(default_factory=Counter)
     objects: Counter[str] = field(default_factory=Counter)
     relationships: Counter[str] = field(default_factory=Counter)
@@ -74,7 +77,7 @@ def keep_expressible(
     examples = list(examples)
     kept = Kept(examples=[], of=len(examples))
     knows = knows_object or (lambda _: True)
-    for example in examples:
+    for row, example in enumerate(examples):
         triple = example.triple
         lacking = [name for name in (triple.subject, triple.object) if not knows(name)]
         if triple.predicate not in predicates:
@@ -82,8 +85,9 @@ def keep_expressible(
         elif lacking:
             kept.objects[lacking[0]] += 1
         else:
+            kept.rows.append(row)
             kept.examples.append(_reduced(example, predicates, knows, kept))
-    return kept
+    return dataclasses.replace(kept, examples=knowing_all(kept.examples, examples))
 
 
 def _reduced(

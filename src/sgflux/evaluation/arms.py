@@ -180,6 +180,7 @@ def make_items(
     seed: int,
     predicates: Sequence[str] | None = None,
     vocabulary: PredicateVocabulary = DEFAULT_VOCABULARY,
+    places: Sequence[int] | None = None,
 ) -> list[EvaluationItem]:
     """Return the chosen rows with their negatives and another row's graph.
 
@@ -188,13 +189,16 @@ def make_items(
     graph is one with other predicates where there is any such, else any that states something else.
 
     Args:
-        examples: the whole test set: all that is known of its pictures.
+        examples: the whole test set, or what the adapter can read of it: together they know all
+            that is known of their pictures.
         rows: Indices of the examples that are evaluated.
         seed: Seed of the choices; an item's choices do not depend on which other rows are chosen
             (except whose graph it gets).
         predicates: canonical ones that the adapter can read; None: all of the vocabulary.
         vocabulary: the known predicates, and which statements are the same.
+        places: Place of each example in the test file; None: they are the whole file.
     """
+    places = range(len(examples)) if places is None else places
     known = known_graphs(examples)
     own = sorted(
         {
@@ -214,20 +218,20 @@ def make_items(
                     vocabulary=vocabulary,
                     known=known[examples[row].picture],
                     predicates=allowed,
-                ).draw(random.Random(derived_seed(seed, kind, row)), kind)
+                ).draw(random.Random(derived_seed(seed, kind, places[row])), kind)
             except NegativeUnavailableError:
                 continue
         return None
 
     items = []
     for row in rows:
-        rng = random.Random(derived_seed(seed, "other", row))
+        rng = random.Random(derived_seed(seed, "other", places[row]))
         truth = Negatives(
             examples[row].graph, known=known[examples[row].picture], vocabulary=vocabulary
         )
         items.append(
             EvaluationItem(
-                row=row,
+                row=places[row],
                 example=examples[row],
                 swapped=negative(row, NegativeKind.ROLE_SWAP),
                 replaced=negative(row, NegativeKind.PREDICATE),

@@ -107,11 +107,31 @@ def _expect_comparable(
     if not differing and _places(judged[0]) != _places(judged[1]):
         differing = ["the rows, their statements or their noises"]
     if differing:
+        unread = [
+            f"; the adapter of {folder} cannot read all of its data and left out {count}: give "
+            "--data that both adapters can read"
+            for folder, own in zip(folders, results, strict=True)
+            if (count := _left_out(own))
+        ]
         raise SgfluxError(
             f"{folders[0]} and {folders[1]} cannot be compared pair by pair, since they differ in "
             f"{'; '.join(differing)}; run 'sgflux eval' with the same --data, --items, --seed, "
-            "--seeds-per-item, --arms and --judge for both"
+            f"--seeds-per-item, --arms and --judge for both{''.join(unread)}"
         )
+
+
+def _left_out(results: Mapping[str, Any]) -> str:
+    """Say how many examples and parts of graphs an adapter could not read; empty if it read all."""
+    counts = {
+        what: sum(sum(by_word.get(key, {}).values()) for key in keys)
+        for by_word in [results["items"].get("left_out") or {}]
+        for what, keys in (
+            ("examples", ("predicates", "objects")),
+            ("relationships", ("relationships",)),
+            ("objects", ("bystanders",)),
+        )
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _places(judged: Mapping[Arm, list[JudgedPicture]]) -> list[tuple[Any, ...]]:

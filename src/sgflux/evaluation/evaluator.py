@@ -140,6 +140,7 @@ def evaluate(
             seed=config.seed,
             predicates=None if readable.left_out is None else CGIP_PREDICATES,
             vocabulary=vocabulary_of(config.vocabulary),
+            places=readable.rows,
         )
         # All is planned before anything is drawn: an item that lacks something stops it here.
         plan = {
@@ -151,7 +152,7 @@ def evaluate(
         validation = None
         if config.base_prompts is not None:
             vocabulary = vocabulary_of(config.vocabulary)
-            validation = read_validation(config.base_prompts, examples, vocabulary)
+            validation = read_validation(config.base_prompts, readable.every, vocabulary)
         has_pictures = any_picture(examples, images_dir)
         if not has_pictures:
             say(

@@ -22,12 +22,16 @@ class ReadableExamples:
     """Examples on which an adapter is evaluated.
 
     Attributes:
-        examples: The examples that the adapter can read.
+        examples: The examples that the adapter can read, as far as it can.
+        rows: Place of each of them in the file, from 0.
+        every: All examples of the file, as they are.
         left_out: Numbers of the others, by reason; None for an adapter that reads all.
         sha256: SHA-256 of the file, in hex.
     """
 
     examples: Sequence[SceneExample]
+    rows: Sequence[int]
+    every: Sequence[SceneExample]
     left_out: dict[str, dict[str, int]] | None
     sha256: str
 
@@ -58,7 +62,7 @@ def readable_examples(
         say(f"{data.name}: {line}")
     encoder = {} if adapter is None else read_config(adapter).encoder
     if encoder.get("kind") != "cgip":
-        return ReadableExamples(examples, None, digest.hexdigest())
+        return ReadableExamples(examples, range(len(examples)), examples, None, digest.hexdigest())
     words = CGIPVocabulary(
         objects=encoder["objects"],
         predicates=encoder["predicates"],
@@ -75,7 +79,7 @@ def readable_examples(
         raise SgfluxError(
             f"{data}: the adapter's cgip graph encoder can read none of its {kept.of} examples"
         )
-    return ReadableExamples(kept.examples, kept.to_json(), digest.hexdigest())
+    return ReadableExamples(kept.examples, kept.rows, examples, kept.to_json(), digest.hexdigest())
 
 
 def expect_no_adapter_needed(arms: Sequence[str]) -> None:
