@@ -73,6 +73,10 @@ document.addEventListener("click", ({ target }) => {
 // --- what is shown of the pictures
 const filters = one("#filters");
 const at = (name) => rows.columns.indexOf(name);
+const noiseOf = (line) => `${line[at("row")]} ${line[at("repeat")]}`;
+// Item and noise -> the verdicts under the true graph, which all lines of this noise are filtered by.
+const outcomes = new Map(rows.rows.filter((line) => line[at("arm")] === "graph")
+  .map((line) => [noiseOf(line), line[at("verdicts")].replaceAll("; ", "|")]));
 let shown = 50;
 
 function row(line) {
@@ -91,11 +95,11 @@ function filter() {
   let count = 0;
   const panels = all(".panel");
   for (const panel of panels) {
-    const { choices, predicates, outcomes } = panel.dataset;
-    panel.hidden = !(fits(choice, choices) && fits(predicate, predicates) && fits(verdict, outcomes));
+    const { choices, predicates, outcomes: own } = panel.dataset;
+    panel.hidden = !(fits(choice, choices) && fits(predicate, predicates) && fits(verdict, own));
     count += !panel.hidden;
   }
-  const found = rows.rows.filter((line) => fits(predicate, line[at("predicates")]) && fits(verdict, line[at("verdicts")].replaceAll("; ", "|")));
+  const found = rows.rows.filter((line) => fits(predicate, line[at("predicates")]) && fits(verdict, outcomes.get(noiseOf(line)) ?? ""));
   one("#count").textContent = `${count} of the ${panels.length} items in the page; ${found.length} of ${rows.rows.length} pictures in the table`;
   one("#every tbody").replaceChildren(...found.slice(0, shown).map(row));
   one("#more").hidden = found.length <= shown;
