@@ -13,8 +13,10 @@ import pytest
 
 from sgflux.data.check import check_dataset
 from sgflux.data.examples import read_examples
+from sgflux.errors import SgfluxError
 from sgflux.world.dataset import write_world
-from sgflux.world.shapes import shape_of
+from sgflux.world.shape_spread import Shapes
+from sgflux.world.shapes import shape_of, shapes_of
 
 MAN_AND_DOGS = "man, riding, horse; dog, left of, horse; dog#2, right of, horse; man, holding, cup"
 
@@ -79,3 +81,50 @@ def test_shapes_are_spread_evenly(shaped):
     )
     assert len(counts) == 8
     assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def hubs(*, twins: bool) -> set[str]:
+    """Shapes of four triples with an object in each of them: "around/near" has no room there."""
+    return {
+        shape.name
+        for shape in shapes_of(4, twins=twins)
+        if any(all(place in edge for edge in shape.edges) for place in range(8))
+    }
+
+
+@pytest.mark.parametrize("twins", [False, True])
+def test_a_predicate_without_a_shape_that_has_room_is_refused_before_anything_is_drawn(
+    tmp_path: Path, twins: bool
+) -> None:
+    names = {shape.name for shape in shapes_of(4, twins=twins)}
+    roomy = sorted(names - hubs(twins=twins))
+    assert roomy
+    assert hubs(twins=twins)
+    out_dir = tmp_path / "data"
+    size = {"triples": "4", "twins": float(twins), "train_per_class": 1, "val_per_class": 0}
+    with pytest.raises(SgfluxError, match=r"room for 'around/near'; leave one of") as refused:
+        write_world(out_dir, **size, test_per_class=2, hold_out_shapes=roomy)
+    assert all(name in str(refused.value) for name in roomy)
+    assert not out_dir.exists()
+    # One shape with room is enough, and a choice without this predicate needs none.
+    Shapes.of((4,), twins=float(twins), held_out=roomy[1:])
+    Shapes.of((4,), twins=float(twins), held_out=roomy, predicates=("above",))
+
+
+def test_rows_have_a_shape_with_room_where_one_is_left(tmp_path: Path) -> None:
+    roomy = sorted({shape.name for shape in shapes_of(4, twins=False)} - hubs(twins=False))
+    out_dir = tmp_path / "data"
+    write_world(
+        out_dir,
+        train_per_class=1,
+        val_per_class=0,
+        test_per_class=2,
+        triples="4",
+        hold_out_shapes=roomy[1:],
+    )
+    near = [
+        example.meta["shape"]
+        for example in read_examples(out_dir / "train.jsonl")
+        if example.triple is not None and example.triple.predicate == "around/near"
+    ]
+    assert near == roomy[:1]

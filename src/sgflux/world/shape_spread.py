@@ -10,7 +10,7 @@ from typing import Any
 from sgflux.data.examples import SceneExample
 from sgflux.errors import SgfluxError
 from sgflux.world.rows import Row
-from sgflux.world.scenes import has_room
+from sgflux.world.scenes import PREDICATES, has_room
 from sgflux.world.shapes import Shape, shape_name, shape_of, shapes_of
 from sgflux.world.streams import Stream, stream_of_split
 
@@ -30,7 +30,14 @@ class Shapes:
     held_out: tuple[str, ...]
 
     @classmethod
-    def of(cls, sizes: tuple[int, ...], *, twins: float, held_out: Sequence[str]) -> Shapes:
+    def of(
+        cls,
+        sizes: tuple[int, ...],
+        *,
+        twins: float,
+        held_out: Sequence[str],
+        predicates: Sequence[str] = PREDICATES,
+    ) -> Shapes:
         """Check the choice, and find the shapes that are held out.
 
         Args:
@@ -38,11 +45,12 @@ class Shapes:
             twins: Share of scenes with twins among those of at least two triples.
             held_out: Shapes that only the test split has, each by its name or as the text of a
                 graph that has it.
+            predicates: Canonical predicates that scenes of every number of triples are drawn for.
 
         Raises:
             SgfluxError: if ``twins`` is not in [0, 1], if there are to be twins where every scene
                 has one triple, on a shape that no scene of the world would have, and if a kind of
-                scene has no shape left to train on.
+                scene has no shape left to train on, or none with room for one of ``predicates``.
         """
         if not 0 <= twins <= 1:
             raise SgfluxError(f"twins must be a share from 0 to 1, got {twins}")
@@ -51,13 +59,22 @@ class Shapes:
         names = tuple(dict.fromkeys(map(shape_name, held_out)))
         for size in sizes:
             for with_twins in _kinds(size, twins):
-                known = {shape.name for shape in shapes_of(size, twins=with_twins)}
-                if known <= set(names):
-                    kind = "with twins" if with_twins else "without twins"
+                kind = f"of {size} triples {'with' if with_twins else 'without'} twins"
+                shapes = shapes_of(size, twins=with_twins)
+                left = [shape for shape in shapes if shape.name not in names]
+                if not left:
                     raise SgfluxError(
-                        f"hold_out_shapes holds out every shape of {size} triples {kind}; leave "
-                        f"one of {sorted(known)} to train on"
+                        f"hold_out_shapes holds out every shape {kind}; leave one of "
+                        f"{sorted(shape.name for shape in shapes)} to train on"
                     )
+                for predicate in predicates:
+                    if not any(has_room(shape, predicate) for shape in left):
+                        roomy = [shape.name for shape in shapes if has_room(shape, predicate)]
+                        raise SgfluxError(
+                            f"hold_out_shapes leaves {sorted(shape.name for shape in left)} of the "
+                            f"shapes {kind}, none of which has room for {predicate!r}; leave one "
+                            f"of {sorted(roomy)}, too"
+                        )
         drawn = {
             shape.name
             for size in sizes

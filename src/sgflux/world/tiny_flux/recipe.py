@@ -91,7 +91,9 @@ def _check_scenes(config: TrainBaseConfig) -> None:
         raise SgfluxError(f"twins must be a share from 0 to 1, got {config.twins!r}")
     drawn = tuple(size for size, share in enumerate(sizes, start=1) if share)
     if config.twins or config.hold_out_shapes:
-        Shapes.of(drawn, twins=config.twins, held_out=config.hold_out_shapes)
+        # No scene is drawn for one predicate: those without room are drawn anew.
+        held_out = config.hold_out_shapes
+        Shapes.of(drawn, twins=config.twins, held_out=held_out, predicates=())
 
 
 def _results_of(setting: str) -> tuple[str, ...]:
