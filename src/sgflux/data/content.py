@@ -21,7 +21,7 @@ def content_digest(examples: Sequence[SceneExample], pictures: Sequence[str]) ->
     for example, picture in zip(examples, pictures, strict=True):
         # Which rows share a picture counts, what its file is called does not.
         place = places.setdefault(example.image_rel_path, len(places))
-        row = [
+        row: list[object] = [
             example.prompt,
             list(example.concepts),
             str(example.triple),

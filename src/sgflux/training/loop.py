@@ -15,6 +15,7 @@ from sgflux.settings.validation import SelectBy, ValidationSettings
 from sgflux.training.build import Preparation
 from sgflux.training.checkpoints.checkpoint import AdapterWeights, TrainingState
 from sgflux.training.checkpoints.run_folder import RunFolder
+from sgflux.training.log.peak_memory import PeakMemory
 from sgflux.training.log.run_log import RunLog
 from sgflux.training.log.stopwatch import Stopwatch
 from sgflux.training.processes.interruption import StopRequest
@@ -99,6 +100,7 @@ class TrainingRun:
         )
         self._figures = StepFigures(folder.root)
         self._stopwatch = Stopwatch()
+        self._memory = PeakMemory(processes.device)
 
     @property
     def best(self) -> AdapterWeights | None:
@@ -120,6 +122,7 @@ class TrainingRun:
         """
         with StopRequest() as stop:
             self._stopwatch.restart()
+            self._memory.begin()
             # A run that was stopped during a validation catches up on it first.
             stopped_by = self._validate_if_due(stop)
             while stopped_by is None and self._goes_on:
@@ -181,8 +184,7 @@ class TrainingRun:
         }
         terms = self._steps.loss
         row |= terms.row(dict(zip(terms.names, figures, strict=True)))
-        if self._processes.device.type == "cuda":
-            row["peak_memory_gib"] = torch.cuda.max_memory_allocated() / 2**30
+        row |= self._memory.figures()
         self._log.train(
             row,
             max_steps=self._plan.max_steps,
@@ -243,6 +245,7 @@ class TrainingRun:
             processes=self._processes.count,
             passes=self._plan.passes,
             validated_step=validations.last_step,
+            metrics=validations.metrics,
             best=validations.best,
             confusion=None if ranking is None else ranking.confusion.to_state(),
             patience=validations.patience.to_state(),

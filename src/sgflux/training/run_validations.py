@@ -170,6 +170,7 @@ class Validations:
     def load(self, state: TrainingState) -> None:
         """Go on after the validations that a checkpoint remembers."""
         self.last_step = state.validated_step
+        self.metrics = dict(state.metrics or {})
         self.best = state.best
         if state.patience is not None:
             self.patience.load(state.patience)

@@ -59,6 +59,18 @@ def test_the_best_adapter_is_remembered(make_config: MakeConfig, tmp_path: Path)
     assert equal(states[0].best, states[1].best)
 
 
+def test_the_figures_of_the_last_validation_are_remembered(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """A run that is killed after its last step still writes them."""
+    whole, rest = resumed_elsewhere(make_config, tmp_path, at=4)
+    last, again = (
+        AdapterWeights.load(folder / "final_graph_lora_token.pt") for folder in (whole, rest)
+    )
+    assert last.metrics["ranking_n"] > 0
+    assert again.metrics == last.metrics
+
+
 def test_what_the_model_confuses_is_remembered(make_config: MakeConfig, tmp_path: Path) -> None:
     """A run that forgets it draws other hard negatives until it has measured again."""
     losses = LossSettings.from_flat(

@@ -102,6 +102,7 @@ class TrainingState:
             older sgflux.
         patience: Count of the validations since the figure of early stopping last got better; None
             without early stopping.
+        metrics: Figures of the last validation; None in a checkpoint of an older sgflux.
     """
 
     step: int
@@ -121,6 +122,7 @@ class TrainingState:
     content: dict[str, str] | None = None
     passes: int | None = None
     patience: dict[str, Any] | None = None
+    metrics: dict[str, Any] | None = None
 
     @property
     def passes_of_step(self) -> int:
