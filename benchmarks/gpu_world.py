@@ -29,6 +29,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -276,6 +277,7 @@ def time_the_base(config: TrainBaseConfig, count: int) -> dict[str, float]:
         distill_steps=count,
         vae_steps=count,
     )
+    shutil.rmtree(config.output_dir, ignore_errors=True)  # of a probe that was stopped
     with step_times(Place(torch.device(config.device))) as moments:
         train_base(short)
     return {
@@ -286,6 +288,7 @@ def time_the_base(config: TrainBaseConfig, count: int) -> dict[str, float]:
 
 def time_the_adapter(settings: Mapping[str, Any], count: int) -> dict[str, float]:
     """Take ``count`` steps of the adapter's training; returns seconds a step."""
+    shutil.rmtree(settings["output_dir"], ignore_errors=True)  # of a probe that was stopped
     with step_times(Place(torch.device(settings["device"]))) as moments:
         train_by_settings(**{**settings, "max_steps": count})
     return {"adapter": rate(moments, warm_up=count // 2)["seconds"]}

@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,29 @@ def test_a_base_shares_its_time_among_all_of_its_trainings(
     (tmp_path / "recipe.json").write_text(json.dumps(begun))
     gpu_world.train_the_base(config, each, seconds)
     assert (trained[2].max_steps, trained[2].distill_steps, trained[2].vae_steps) == (9, 8, 7)
+
+
+def test_a_probe_that_was_stopped_is_made_from_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, left = tmp_path / "probe", []
+
+    def train(config: Any = None, **settings: Any) -> None:
+        left.append(folder.exists())
+
+    @contextmanager
+    def five_steps(place: Any) -> Iterator[list[float]]:
+        yield [float(number) for number in range(15)]
+
+    monkeypatch.setattr(gpu_world, "train_base", train)
+    monkeypatch.setattr(gpu_world, "train_by_settings", train)
+    monkeypatch.setattr(gpu_world, "step_times", five_steps)
+    config = gpu_world.base_settings(Scale(), folder, device="cpu", compiled=False)
+    folder.mkdir()
+    gpu_world.time_the_base(config, 5)
+    folder.mkdir()
+    gpu_world.time_the_adapter({"device": "cpu", "output_dir": folder}, 5)
+    assert left == [False, False]
 
 
 def test_what_is_measured_was_not_trained_on() -> None:

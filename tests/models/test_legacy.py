@@ -105,6 +105,10 @@ def test_every_key_is_taken_over_or_reported(
             r"ema\.transformer_blocks\.3\.attn\.to_q\.lora_A\.weight are the same weight of two",
         ),
         (
+            {"graph_local_proj": {"bias": torch.ones(32)}},
+            r"graph_lora\.pt: has graph_local_proj\.bias twice",
+        ),
+        (
             {"ema.graph_global_to_temb.bias": torch.ones(32)},
             r"graph_global_to_temb\.bias and ema\.graph_global_to_temb\.bias are the same weight",
         ),

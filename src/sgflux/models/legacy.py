@@ -137,6 +137,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     def collect(entry: object, name: str) -> None:
         if isinstance(entry, Tensor):
+            if name in tensors:
+                raise SgfluxError(
+                    f"{path}: has {name} twice; save one of them in a file of its own"
+                )
             tensors[name] = entry
         elif isinstance(entry, Mapping):
             for key, value in entry.items():
