@@ -23,11 +23,18 @@ from sgflux.bases.name import BaseName
 from sgflux.cli import main
 from sgflux.data.seen_rows import SEEN_FILE
 from sgflux.errors import SgfluxError
-from sgflux.models.bundle import load_bundle, lora_of, save_bundle, store_in_half
+from sgflux.models.bundle import (
+    load_bundle,
+    lora_of,
+    recommend_drawing,
+    save_bundle,
+    store_in_half,
+)
 from sgflux.models.bundle_folder import find_bundle
 from sgflux.models.card_data import card_data
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.sampling.loading import adapter_fingerprint
+from sgflux.settings.drawing import RecommendedDrawing
 from tests.helpers.adapters import write_adapter
 from tests.helpers.flux import make_flux_folder
 
@@ -100,6 +107,78 @@ def test_the_card_has_what_the_hub_shows(adapter: Path, tmp_path: Path) -> None:
     assert publish(older, out) == 0
     data = ModelCard.load(out / "README.md").data.to_dict()
     assert (data["pipeline_tag"], data["tags"]) == ("text-to-image", ["mine"])
+
+
+def recommending(adapter: Path, folder: Path, **drawing: Any) -> Path:
+    shutil.copytree(adapter, folder)
+    recommend_drawing(folder, RecommendedDrawing(**drawing))
+    return folder
+
+
+def diffusers_section(folder: Path) -> str:
+    return ModelCard.load(folder / "README.md").text.partition("## In diffusers")[2]
+
+
+def test_the_card_draws_in_diffusers_as_the_adapter_recommends(
+    adapter: Path, tmp_path: Path
+) -> None:
+    """A number of steps in the card's example would override the recommended one."""
+    eight = recommending(adapter, tmp_path / "eight", steps=8, stochastic_sampling=True)
+    out = tmp_path / "out"
+    assert publish(eight, out) == 0
+    said = diffusers_section(out)
+    assert 'pipe(graph="man, riding, horse").images' in said
+    assert "recommends 8 steps, stochastic sampling, and is drawn so where" in said
+    # Flags of the export count, beside what the adapter recommends and stays.
+    assert publish(eight, out, "--default-steps", "6", "--default-graph-scale", "1.5") == 0
+    said = diffusers_section(out)
+    assert "recommends 6 steps, graph scale 1.5, stochastic sampling, and" in said
+    assert publish(adapter, out, "--default-steps", "6") == 0
+    assert 'pipe(graph="man, riding, horse").images' in diffusers_section(out)
+    # Without recommended steps, the card gives them.
+    assert publish(adapter, out, "--default-stochastic-sampling", "True") == 0
+    said = diffusers_section(out)
+    assert 'pipe(graph="man, riding, horse", num_inference_steps=4).images' in said
+    assert "recommends stochastic sampling, and" in said
+    assert publish(adapter, out) == 0
+    assert "recommends" not in diffusers_section(out)
+    assert "num_inference_steps=" not in (out / "pipeline.py").read_text().partition('"""')[2][:600]
+
+
+def test_the_card_says_how_its_judged_pictures_were_drawn(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else its figures could not be repeated, and would be taken for those of another drawing."""
+    eight = recommending(adapter, tmp_path / "eight", steps=8, stochastic_sampling=True)
+    drawing = {"steps": 8, "graph_scale": 1.0, "stochastic_sampling": True}
+    settings = {**drawing, "height": 64, "width": 96, "guidance": None, "seed": 3}
+    results, out = tmp_path / "results.json", tmp_path / "out"
+    results.write_text(json.dumps(figures(eight, settings=settings)))
+    assert publish(eight, out, "--evaluation", str(results)) == 0
+    card = ModelCard.load(out / "README.md")
+    how = "8 steps, graph scale 1, stochastic sampling"
+    assert f"drawn for test.jsonl ({how}, 96 x 64 pixels, seed 3) it found" in card.text
+    assert card.data.eval_results[0].metric_args["drawing"] == drawing
+    assert "otherwise" not in card.text + capsys.readouterr().out
+    # Another default is named, also where the figures are those of a card that is there already.
+    for source, flags in ((eight, ["--evaluation", str(results)]), (out, [])):
+        other = tmp_path / f"other-{len(flags)}"
+        assert publish(source, other, *flags, "--default-steps", "4") == 0
+        said = f"drawn otherwise: {how}."
+        assert said in ModelCard.load(other / "README.md").text
+        assert f"than the published adapter is by default: {how}\n" in capsys.readouterr().out
+        assert publish(other, tmp_path / "back", "--default-steps", "8") == 0
+        assert "otherwise" not in ModelCard.load(tmp_path / "back" / "README.md").text
+        capsys.readouterr()
+    # Nothing recommended is 4 steps at scale 1 without stochastic sampling.
+    for steps, is_other in ((4, False), (5, True)):
+        own = {"steps": steps, "graph_scale": 1.0, "stochastic_sampling": False}
+        results.write_text(json.dumps(figures(adapter, settings=own)))
+        assert publish(adapter, tmp_path / "plain", "--evaluation", str(results)) == 0
+        assert ("otherwise" in ModelCard.load(tmp_path / "plain" / "README.md").text) == is_other
+    results.write_text(json.dumps(figures(adapter, settings=[1])))
+    assert publish(adapter, out, "--evaluation", str(results)) == 2
+    assert "is no result of sgflux eval" in capsys.readouterr().err
 
 
 def test_figures_of_something_else_are_refused(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from sgflux.models.bundle import (
     reduce_rank,
     store_in_half,
 )
-from sgflux.models.bundle_folder import expect_place, read_base
+from sgflux.models.bundle_folder import expect_place, read_base, read_drawing
 from sgflux.models.card_data import card_data
 from sgflux.models.card_text import with_reduction, without_section
 from sgflux.models.hub import push_to_hub
@@ -53,6 +53,9 @@ _ARMS = (
 )
 """Arms of an evaluation in the order of the card, and what they are called there."""
 
+_DRAWING = ("steps", "graph_scale", "stochastic_sampling")
+"""Settings that an adapter may recommend, in the order of :meth:`RecommendedDrawing.chosen`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
@@ -63,6 +66,8 @@ class Publication:
         card: Text of the model card.
         lost_figures: Whether judged figures of the card were left out, since they are of the
             weights before they are rounded or reduced.
+        drawn_otherwise: Drawing of the card's judged pictures in words, where the adapter is drawn
+            otherwise by default; else empty.
         pipeline: Text of pipeline.py.
         half: Whether the weights are rounded to float16.
         rank: Rank to which the LoRA is reduced; None: it keeps its own.
@@ -72,6 +77,7 @@ class Publication:
     adapter: Path
     card: str
     lost_figures: bool
+    drawn_otherwise: str
     pipeline: str
     half: bool
     rank: int | None
@@ -149,7 +155,11 @@ def prepare(
     card = _read_card(adapter)
     changes = rank is not None or (half and is_rounded_by_half(adapter))
     lost_figures = changes and _drop_figures(card)
-    _complete(card, adapter, repository, evaluation, licence)
+    recommended = replace(read_drawing(adapter), **drawing.to_json())
+    if evaluation is not None:
+        _put_figures(card, adapter, repository, evaluation)
+    drawn_otherwise = _drawn_otherwise(card, recommended)
+    _complete(card, adapter, repository, licence, recommended, drawn_otherwise)
     config = read_config(adapter)
     if rank is not None:
         check_reducible(adapter, config, rank)
@@ -168,6 +178,7 @@ def prepare(
         adapter=adapter,
         card=f"---\n{card.data.to_yaml()}\n---\n{card.text}",
         lost_figures=lost_figures,
+        drawn_otherwise=drawn_otherwise,
         pipeline=source,
         half=half,
         rank=rank,
@@ -190,9 +201,14 @@ def _drop_figures(card: Any) -> bool:
 
 
 def _complete(
-    card: Any, adapter: Path, repository: str | None, evaluation: Path | None, licence: str | None
+    card: Any,
+    adapter: Path,
+    repository: str | None,
+    licence: str | None,
+    recommended: RecommendedDrawing,
+    drawn_otherwise: str,
 ) -> None:
-    """Put into a card what the hub shows, how diffusers draws, and an evaluation's figures."""
+    """Put into a card what the hub shows, and how diffusers draws."""
     base = read_base(adapter) or BaseName(name="", model_id=None)
     for name, value in card_data(base).to_dict().items():
         if card.data.get(name) is None:  # cards of earlier versions have less
@@ -206,14 +222,47 @@ def _complete(
         base=repr(card.data.get("base_model") or "the base model"),
         where=repr(repository or "."),
         is_on_the_hub=repository is not None,
+        has_steps=recommended.steps is not None,
+        recommended=_in_words(recommended.to_json()),
+        drawn_otherwise=drawn_otherwise,
     )
     card.text = f"{without_section(card.text, 'In diffusers').rstrip()}\n\n{in_diffusers}"
-    if evaluation is not None:
-        results = _results_of(evaluation, adapter)
-        _drop_figures(card)
-        card.data.model_name = (repository or adapter.resolve().name).rpartition("/")[2]
-        card.data.eval_results = list(eval_results(results))
-        card.text = f"{card.text.rstrip()}\n\n{judged(results)}"
+
+
+def _put_figures(card: Any, adapter: Path, repository: str | None, evaluation: Path) -> None:
+    """Put the figures of an evaluation into a card, in place of others."""
+    results = _results_of(evaluation, adapter)
+    _drop_figures(card)
+    card.data.model_name = (repository or adapter.resolve().name).rpartition("/")[2]
+    card.data.eval_results = list(eval_results(results))
+    card.text = f"{card.text.rstrip()}\n\n{judged(results)}"
+
+
+def _drawing_of(settings: object) -> dict[str, Any]:
+    """How pictures were drawn, as far as an evaluation's settings or a card say it."""
+    if not isinstance(settings, Mapping):
+        return {}
+    found = {name: settings.get(name) for name in _DRAWING}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _in_words(drawing: Mapping[str, Any]) -> str:
+    """A drawing like "8 steps, graph scale 1, stochastic sampling"."""
+    steps, scale, stochastic = (drawing.get(name) for name in _DRAWING)
+    parts = [] if steps is None else ["1 step" if steps == 1 else f"{steps} steps"]
+    parts += [] if scale is None else [f"graph scale {scale:g}"]
+    if stochastic is not None:
+        parts.append("stochastic sampling" if stochastic else "no stochastic sampling")
+    return ", ".join(parts)
+
+
+def _drawn_otherwise(card: Any, recommended: RecommendedDrawing) -> str:
+    """How a card's judged pictures were drawn, if not as the adapter is by default; else empty."""
+    figures = card.data.get("eval_results") or [None]
+    drawn = _drawing_of((getattr(figures[0], "metric_args", None) or {}).get("drawing"))
+    now = dict(zip(_DRAWING, recommended.chosen(), strict=True))
+    is_other = any(value != now[name] for name, value in drawn.items())
+    return _in_words(drawn) if is_other else ""
 
 
 def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
@@ -224,6 +273,7 @@ def _results_of(path: Path, adapter: Path) -> Mapping[str, Any]:
     try:
         measured = results["adapter"]["fingerprint"]
         _ = results["judge"], results["arms"], results["data"]["path"], caveats(results)
+        _ = list(_drawn_in_words(results))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SgfluxError(f"evaluation {file}: is no result of sgflux eval: {error!r}") from error
     own = adapter_fingerprint(*load_bundle(adapter))
@@ -257,6 +307,8 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
     args = {"judge": judge.get("name"), "judge_accuracy": judge.get("accuracy")}
     if notes := caveats(results):
         args["caveats"] = notes
+    if drawing := _drawing_of(results.get("settings")):
+        args["drawing"] = drawing
 
     def figure(kind: str, name: str, measured: Mapping[str, Any], key: str) -> EvalResult:
         return EvalResult(
@@ -286,10 +338,23 @@ def judged(results: Mapping[str, Any]) -> str:
         notes=caveats(results),
         judge={"name": None, "accuracy": None, "ci95": None, **results["judge"]},
         data=Path(str(results["data"]["path"])).name,
+        drawn=", ".join(filter(None, _drawn_in_words(results))),
         arms=[(name, found) for arm, name in _ARMS if (found := _accuracy(results, arm))],
         wins=wins if wins.get("value") is not None else None,
         share=_with_interval,
     )
+
+
+def _drawn_in_words(results: Mapping[str, Any]) -> Iterator[str]:
+    """What must be given to draw the pictures again: steps, graph, noise, size and guidance."""
+    settings = results.get("settings") or {}
+    yield _in_words(_drawing_of(settings))
+    if settings.get("width") and settings.get("height"):
+        yield f"{settings['width']} x {settings['height']} pixels"
+    if settings.get("guidance") is not None:
+        yield f"guidance {settings['guidance']}"
+    if settings.get("seed") is not None:
+        yield f"seed {settings['seed']}"
 
 
 def _percent(interval: Any) -> list[float] | None:

@@ -53,6 +53,11 @@ def run(command: Command, arguments: Sequence[str]) -> int:
                 "The judged figures of the model card are left out, since they are of the weights "
                 "before this export; evaluate what is written, and export it with that evaluation"
             )
+        if publication.drawn_otherwise:
+            print(
+                "The judged figures of the model card are of pictures that were drawn otherwise "
+                f"than the published adapter is by default: {publication.drawn_otherwise}"
+            )
         if folder is not None:
             publication.write(folder)
             print(f"{folder}: the whole adapter as it is published, with pipeline.py")

@@ -11,6 +11,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from sgflux.evaluation.arms import Arm
 from sgflux.evaluation.report.charts import LineChart, Series, smooth
 from sgflux.evaluation.report.data import read_evaluation
 from sgflux.evaluation.report.headline import Figure, footnotes, headline, print_headline
-from sgflux.evaluation.report.page import TEMPLATES, Section, write_report
+from sgflux.evaluation.report.page import TEMPLATES, Section, render, write_report
 from sgflux.evaluation.report.panels import (
     CHOICES,
     changed_statement,
@@ -441,3 +442,13 @@ def test_another_base_and_seen_test_data_stand_below_the_headline(folder: Path) 
     assert any("3 of its pictures are of the training data" in note for note in notes)
     results["model"].pop("base_check")
     assert any("Base not verified" in note for note in footnotes(results))
+
+
+def test_the_record_names_stochastic_sampling(folder: Path) -> None:
+    evaluation = read_evaluation(folder)
+    assert "stochastic sampling" not in render(evaluation, title="t")
+    drawn = {**evaluation.results["settings"], "stochastic_sampling": True}
+    results = {**evaluation.results, "settings": drawn}
+    assert "graph scale 1, stochastic sampling" in render(
+        replace(evaluation, results=results), title="t"
+    )

@@ -8,7 +8,7 @@
         adapter="<this repository, or this folder>",
         trust_remote_code=True,  # this file is code of the adapter's repository
     )
-    image = pipe(graph="man, riding, horse", num_inference_steps=4).images[0]
+    image = pipe(graph="man, riding, horse").images[0]
 
 The adapter's graph encoder and conditioner are modules of the package sgflux, which must be
 installed; this file connects it to diffusers.
