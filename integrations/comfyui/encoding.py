@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sgflux.bases.flux1.text import TextEncoders
@@ -18,10 +19,11 @@ from sgflux.graphs.reading import read_graph
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.models.adapter_config import AdapterConfig
 from sgflux.models.bundle import load_bundle
-from sgflux.models.bundle_folder import LORA_FILE, find_bundle
+from sgflux.models.bundle_folder import CONFIG_FILE, LORA_FILE, find_bundle
 from sgflux.models.encoders import make_encoder
 from sgflux.models.graph_encoder import GraphFeatures
 from sgflux.models.name_features import NameFeatures
+from sgflux.sampling.loading import adapter_fingerprint
 
 from .graph_blocks import GraphPart
 
@@ -37,17 +39,29 @@ class Adapter:
         config: Description of the adapter.
         part: Modules that it adds to the model beside its LoRA.
         encoder: the graph encoder's weights, by their names in the encoder.
+        lora: LoRA in diffusers' layout, which ComfyUI reads.
+        digest: SHA-256 of description and weights, in hex.
     """
 
     folder: Path
     config: AdapterConfig
     part: GraphPart
     encoder: dict[str, Tensor]
+    lora: dict[str, Tensor]
+    digest: str
 
-    @property
-    def lora_file(self) -> Path:
-        """The LoRA in diffusers' layout, which ComfyUI reads."""
-        return self.folder / LORA_FILE
+
+@dataclass(frozen=True, eq=False)
+class EncodedGraph:
+    """A graph as an adapter's encoder has it.
+
+    Attributes:
+        features: Features of batch size 1.
+        adapter: Digest of that adapter.
+    """
+
+    features: GraphFeatures
+    adapter: str
 
 
 def load_adapter(adapter: str, *, allow_download: bool = False) -> Adapter:
@@ -71,7 +85,26 @@ def load_adapter(adapter: str, *, allow_download: bool = False) -> Adapter:
     conditioner = config.conditioner(sizes).requires_grad_(False)
     conditioner.load_state_dict(parts["conditioner"])
     part = GraphPart(conditioner=conditioner, block_start=config.block_start)
-    return Adapter(folder=folder, config=config, part=part, encoder=parts["encoder"])
+    return Adapter(
+        folder=folder,
+        config=config,
+        part=part,
+        encoder=parts["encoder"],
+        lora=load_file(folder / LORA_FILE),
+        digest=adapter_fingerprint(config, state),
+    )
+
+
+def state_of(adapter: str) -> str:
+    """What changes when an adapter's folder is written anew: the time of its description.
+
+    Args:
+        adapter: Folder or hub id, as for :func:`load_adapter`; nothing is fetched.
+    """
+    try:
+        return str((find_bundle(adapter, allow_download=False) / CONFIG_FILE).stat().st_mtime_ns)
+    except (SgfluxError, OSError):
+        return ""  # loading it says what is wrong
 
 
 class ComfyT5:
@@ -98,7 +131,7 @@ def encode_graph(
     open_vocabulary: bool = False,
     boxes: str = "predicted",
     seed: int = 0,
-) -> GraphFeatures:
+) -> EncodedGraph:
     """Encode a graph with ComfyUI's own text encoder.
 
     Args:
@@ -109,9 +142,6 @@ def encode_graph(
         boxes: boxes of the objects, as for ``sgflux sample --boxes``; ``predicted`` are none
             without a predictor.
         seed: decides the predicted boxes, as the seed of a picture does in sgflux.
-
-    Returns:
-        Features of batch size 1.
 
     Raises:
         SgfluxError: if the graph or the boxes cannot be read, or boxes have no effect.
@@ -145,7 +175,8 @@ def encode_graph(
     encoder.load_state_dict(adapter.encoder)
     with torch.no_grad():
         layout = _layout(adapter, encoder.eval(), given.graph, places, seed)
-        return encoder([given.graph]) if layout is None else encoder([given.graph], [layout])
+        features = encoder([given.graph], None if layout is None else [layout])
+    return EncodedGraph(features, adapter.digest)
 
 
 def _layout(

@@ -7,11 +7,8 @@ import logging
 from typing import Any, ClassVar
 
 import torch
-from safetensors.torch import load_file
 
-from sgflux.models.graph_encoder import GraphFeatures
-
-from .encoding import Adapter, encode_graph, load_adapter
+from .encoding import Adapter, EncodedGraph, encode_graph, load_adapter, state_of
 from .graph_blocks import GraphHooks
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,6 +31,11 @@ class LoadAdapter:
                 "allow_download": ("BOOLEAN", {"default": False}),
             }
         }
+
+    @classmethod
+    def IS_CHANGED(cls, adapter: str, allow_download: bool) -> str:  # noqa: ARG003, N802
+        """A value that changes when the adapter was trained or exported again."""
+        return state_of(adapter)
 
     def load(self, adapter: str, allow_download: bool) -> tuple[Adapter]:
         """Read the bundle."""
@@ -72,7 +74,7 @@ class EncodeGraph:
         open_vocabulary: bool,
         boxes: str = "predicted",
         seed: int = 0,
-    ) -> tuple[GraphFeatures]:
+    ) -> tuple[EncodedGraph]:
         """Encode it."""
         text = "; ".join(line.strip() for line in graph.splitlines() if line.strip())
         features = encode_graph(
@@ -117,21 +119,27 @@ class ApplyGraph:
         self,
         model: Any,
         adapter: Adapter,
-        graph: GraphFeatures,
+        graph: EncodedGraph,
         lora_strength: float,
         graph_strength: float,
     ) -> tuple[Any]:
         """A copy of the model with both in it.
 
         Raises:
-            ValueError: if the model is another base than the adapter's, or a chosen block is taken.
+            ValueError: if the model is another base than the adapter's, the graph is encoded by
+                another adapter, or a chosen block is taken.
         """
         import comfy.sd  # ComfyUI's own; there is none outside of it
 
         flux = model.model.diffusion_model
         check_model(flux, adapter)
-        hooks = GraphHooks(flux, adapter.part, graph, strength=graph_strength).hooks()
-        lora = load_file(adapter.lora_file)
+        if graph.adapter != adapter.digest:
+            raise ValueError(
+                "the graph is encoded by another adapter, or by an earlier state of this one: wire "
+                "one 'Load scene-graph adapter' into both nodes"
+            )
+        hooks = GraphHooks(flux, adapter.part, graph.features, strength=graph_strength).hooks()
+        lora = dict(adapter.lora)
         patched, _ = comfy.sd.load_lora_for_models(model, None, lora, lora_strength, 0)
         taken = patched.model_options["transformer_options"].get("patches_replace", {})
         for index, hook in hooks.items():
@@ -172,12 +180,18 @@ def check_model(flux: Any, adapter: Adapter) -> None:
 
 
 def fingerprint(flux: Any) -> str | None:
-    """What an adapter knows its base by; see ``sgflux.bases.flux1.load.model_identity``."""
+    """What an adapter knows its base by; None if 8-bit weights hide it.
+
+    See ``sgflux.bases.flux1.load.model_identity``.
+    """
     digest = hashlib.sha256()
     layers = {"x_embedder": flux.img_in, "proj_out": flux.final_layer.linear}
     for name, layer in layers.items():
         for part in ("weight", "bias"):
-            values = getattr(layer, part).detach()
+            values = getattr(layer, part, None)
+            if values is None:
+                return ""  # no FLUX.1
+            values = values.detach()
             if values.dtype not in (torch.bfloat16, torch.float32):
                 return None
             values = values.to("cpu", torch.bfloat16).contiguous()

@@ -13,6 +13,7 @@ import functools
 import importlib
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -291,7 +292,7 @@ def both(
         txt_ids=text_ids(hidden.shape[1]),
     )
     assert ours.model is not None
-    return Both(pack, loaded.part, graph, flux, ours.model, inputs)
+    return Both(pack, loaded.part, graph.features, flux, ours.model, inputs)
 
 
 @pytest.mark.parametrize("kind", ["stand-in", "ComfyUI"])
@@ -387,6 +388,36 @@ def test_another_model_is_refused(
     other = SimpleNamespace(cond_stage_model=object(), tokenizer=object())
     with pytest.raises(ValueError, match="load CLIP-L and T5 as type flux"):
         pack.nodes.EncodeGraph().encode(loaded, other, GRAPH, False)
+
+
+def test_a_graph_of_another_adapter_is_refused(
+    pack: ModuleType,
+    ours: SceneGraphFluxPipeline,
+    adapter: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also of an earlier state of the same folder, which ComfyUI is told to read again."""
+    load = pack.nodes.LoadAdapter
+    folder = Path(shutil.copytree(adapter, tmp_path / "final"))
+    loaded, before = load().load(str(folder), False)[0], load.IS_CHANGED(str(folder), False)
+    assert load.IS_CHANGED(str(folder), False) == before
+    clip = clip_of(ours, StandInT5(ours.text_encoders.text_encoder_2))
+    (graph,) = pack.nodes.EncodeGraph().encode(loaded, clip, GRAPH, False)
+    shutil.rmtree(folder)
+    write_adapter(folder, "tiny", strength=0.3, graph_mode=loaded.config.graph_mode)
+    assert load.IS_CHANGED(str(folder), False) != before
+    (again,) = load().load(str(folder), False)
+    monkeypatch.setitem(sys.modules, "comfy", ModuleType("comfy"))
+    monkeypatch.setitem(sys.modules, "comfy.sd", ModuleType("comfy.sd"))
+    flux = Flux(sizes_of(base()))
+    flux.load_state_dict(original_state(base()))
+    with pytest.raises(ValueError, match="encoded by another adapter, or by an earlier state"):
+        pack.nodes.ApplyGraph().apply(Patcher(flux), again, graph, 1.0, 1.0)
+    assert load.IS_CHANGED("no such folder", False) == ""
+    flux.img_in.bias = None
+    with pytest.raises(ValueError, match="another model of the same sizes"):
+        pack.nodes.check_model(flux, again)
 
 
 class Patcher:
