@@ -20,8 +20,8 @@ from tests.helpers.visual_genome import SIZE, H5Image, Release, write_h5, write_
 ROOT = Path(__file__).parents[3]
 DOCUMENT = "docs/visual_genome.md"
 SMALL = "--predicates riding on --train-per-class 2 --val-per-class 1 --test-per-class 1"
-TINY = "--model-id tiny --height 64 --width 64"
-"""What the document says to add for a try without FLUX."""
+WHOLE, TINY = "flux_schnell", "tiny_photos"
+"""Configuration of the commands, and the one that the document names for a try without FLUX."""
 
 
 def documented_commands(document: str) -> list[list[str]]:
@@ -68,7 +68,7 @@ def write_h5_form(root: Path) -> None:
 @pytest.mark.parametrize("form", ["raw", "h5"])
 def test_the_documented_commands_lead_to_a_training_run(form, tmp_path, monkeypatch, capsys):
     commands = documented_commands(DOCUMENT)
-    (first,) = [c for c in commands if c[:2] == ["data", "vg"] and f"--{form}" in c]
+    first, *_ = [c for c in commands if c[:2] == ["data", "vg"] and f"--{form}" in c]
     (check,) = [c for c in commands if c[:2] == ["data", "check"]]
     (cache,) = [c for c in commands if c[0] == "cache"]
     (train,) = [c for c in commands if c[0] == "train"]
@@ -77,11 +77,12 @@ def test_the_documented_commands_lead_to_a_training_run(form, tmp_path, monkeypa
     (write_raw_form if form == "raw" else write_h5_form)(root)
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
-    small, tiny = SMALL.split(), TINY.split()
-    assert main([*first, *small]) == 0
+    assert f"`--config {TINY}`" in (ROOT / DOCUMENT).read_text()
+    cache, train = ([TINY if word == WHOLE else word for word in one] for one in (cache, train))
+    assert main([*first, *SMALL.split()]) == 0
     assert main(check) == 0
-    assert main([*cache, *tiny]) == 0
+    assert main(cache) == 0
     capsys.readouterr()
-    assert main([*train, *tiny, "--max-steps", "2"]) == 0
+    assert main([*train, "--max-steps", "2"]) == 0
     assert "all of it was in the cache" in capsys.readouterr().out
     assert list((tmp_path / "runs" / "vg" / "final").iterdir())
