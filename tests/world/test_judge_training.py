@@ -5,6 +5,7 @@ If one of these failed, new weights would learn wrong answers, or their card wou
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,81 @@ def test_a_file_of_weights_is_measured(tmp_path: Path, capsys: pytest.CaptureFix
     table = capsys.readouterr().out.splitlines()
     assert table[0].startswith("| triples | n | statements right |")
     assert [line.split(" | ")[0] for line in table[2:]] == [f"| {name}" for name in KINDS]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"measure_single": 0}, "measure_single must be at least 1, got 0"),
+        ({"measure_multi": -1}, "measure_multi must be at least 0, got -1"),
+        ({"scenes": 3}, r"scenes must be at least as many as batch_size \(4\), got 3"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"save_every": 0}, "save_every must be at least 1, got 0"),
+        ({"max_steps": 0}, "max_steps must be at least 1, got 0"),
+        ({"minutes": 0.0}, "minutes must be greater than 0, got 0.0"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+    ],
+)
+def test_a_training_that_would_end_in_an_error_is_refused_before_it(
+    tmp_path: Path, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SgfluxError, match=named):
+        _config(tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"single": 0}, "single must be at least 1, got 0"),
+        ({"multi": -1}, "multi must be at least 0, got -1"),
+        ({"resolution": 100}, "resolution must be a multiple of 64, got 100"),
+        ({"resolution": 0}, "resolution must be a multiple of 64, got 0"),
+        ({"processes": 0}, "processes must be at least 1, got 0"),
+    ],
+)
+def test_a_measurement_that_would_end_in_an_error_is_refused_before_it(
+    settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SgfluxError, match=named):
+        MeasureJudgeConfig(**settings)
+
+
+def test_kinds_without_pictures_are_left_out_of_the_figures(tmp_path: Path) -> None:
+    config = MeasureJudgeConfig(output=tmp_path / "f.json", single=1, multi=0, processes=1)
+    figures = measure_judge_file(config)
+    assert figures["by_kind"].keys() == {"1"}
+    assert figures["n"] == {"single": 1, "multi": 0}
+    assert figures["multi_triple_accuracy"] is None, "a share of nothing is not 0"
+    assert json.loads(config.output.read_text()) == figures
+
+
+@pytest.mark.usefixtures("small_judge")
+def test_weights_and_their_figures_are_written_together_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights of another digest than their .json's are refused, and a judge would be lost."""
+    output = tmp_path / "new" / "judge.safetensors"
+    first = train_judge(_config(tmp_path, output=output, measure_multi=0))
+    assert first["by_kind"].keys() == {"1"}
+    assert read_judge(output)[1] == first["sha256"]
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judge_training, "measure_judge", fail)
+        with pytest.raises(KeyboardInterrupt):
+            train_judge(_config(tmp_path, output=output, seed=1))
+    assert read_judge(output)[1] == first["sha256"], "both files are as they were"
+    # What was trained is measured without a step more, with other numbers of pictures, too.
+    with monkeypatch.context() as patch:
+        patch.setattr(judge_training, "draw_queries", fail)
+        second = train_judge(_config(tmp_path, output=output, seed=1, measure_multi=1))
+    assert read_judge(output)[1] == second["sha256"] != first["sha256"]
+    assert second["training"]["steps"] == 4
+    # A card that cannot be written leaves the former weights, too.
+    output.with_suffix(".json").unlink()
+    output.with_suffix(".json").mkdir()
+    with pytest.raises(SgfluxError, match=r"judge\.json"):
+        train_judge(_config(tmp_path, output=output, measure_multi=0))
+    assert hashlib.sha256(output.read_bytes()).hexdigest() == second["sha256"]

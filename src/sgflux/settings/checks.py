@@ -190,6 +190,9 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         return float(value)
     elif hint is str:
         expect(isinstance(value, str) and value != "", name, value, "be a non-empty text")
+    elif typing.get_origin(hint) is tuple:  # of one kind, and of any length
+        expect(isinstance(value, list | tuple), name, value, "be a list")
+        return tuple(typed(name, one, typing.get_args(hint)[0]) for one in value)
     elif typing.get_origin(hint) is Mapping:
         expect(isinstance(value, Mapping), name, value, "be a table")
     elif isinstance(value, Mapping):

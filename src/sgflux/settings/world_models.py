@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from sgflux.settings.checks import Count, Must, Positive, Whole, expect, settings
 from sgflux.settings.compute import Device
 from sgflux.settings.flat import Flag, Input
 from sgflux.settings.shared import MaxSteps, OutputDir, OutputFile
 
+_Resolution = Annotated[
+    int, Must("be a multiple of 64", lambda value: value >= 64 and value % 64 == 0)
+]
 
-@dataclass(frozen=True)
+
+@settings
 class TrainBaseConfig:
     """Train tiny-flux from nothing (hours on two CPU cores, minutes on a GPU)."""
 
@@ -21,7 +25,7 @@ class TrainBaseConfig:
     start_from: Input[Path | None] = None
     """Pipeline of this recipe whose weights the training starts from. By default it starts from
     random weights."""
-    scenes: int = 60_000
+    scenes: Count = 60_000
     """Number of pictures of the world to train on."""
     scene_sizes: tuple[float, ...] = (0.25, 0.65, 0.1)
     """Shares of the pictures with one, two, three and four triples; four numbers or fewer, whose
@@ -32,18 +36,18 @@ class TrainBaseConfig:
     often."""
     hold_out_shapes: tuple[str, ...] = ()
     """Shapes of graphs that no picture has, given as for 'sgflux data world'."""
-    text_length: int = 24
+    text_length: Count = 24
     """Number of tokens of T5's sequence. Four statements with twins need 32."""
     sharing_weight: float = 1.0
     """Factor by which scenes whose statements share an object are drawn more often."""
     vae_steps: int = 1_400
     """Number of training steps of the autoencoder."""
-    vae_batch_size: int = 16
+    vae_batch_size: Count = 16
     """Number of pictures in a training step of the autoencoder."""
     max_steps: MaxSteps = 7_000
     """Number of training steps of the transformer. It may be changed when a run is resumed, and
     only the final decay moves."""
-    batch_size: int = 64
+    batch_size: Count = 64
     """Number of pictures in a training step of the transformer."""
     lr: float = 1e-3
     """Learning rate of AdamW for embeddings, modulations and vectors."""
@@ -77,18 +81,18 @@ class TrainBaseConfig:
     """Learning rates of the distillation, as a share of those of the transformer's training."""
     distill_ema_decay: float = 0.99
     """Decay of the exponential moving average of the student's weights."""
-    save_every: int = 500
+    save_every: Count = 500
     """Number of steps between two checkpoints."""
-    seed: int = 0
+    seed: Whole = 0
     """Random seed of scenes, weights, noise and order."""
     device: Device = "auto"
     compile: bool = True
     """Compile the transformer's blocks, which needs a C++ compiler on a CPU."""
-    threads: int = 0
+    threads: Whole = 0
     """Number of CPU threads; 0 leaves it to PyTorch."""
 
 
-@dataclass(frozen=True)
+@settings
 class MeasureBaseConfig:
     """Measure what a base draws from captions alone, by the bundled world's judge."""
 
@@ -99,19 +103,23 @@ class MeasureBaseConfig:
     figure: Path | None = None
     """Picture file for the first four pictures of each predicate, drawn with the last number of
     --steps. By default none is written."""
-    per_predicate: int = 25
+    per_predicate: Count = 25
     """Number of captions of one relation, for each of the 24 predicates."""
-    two_triples: int = 240
+    two_triples: Count = 240
     """Number of captions of two relations."""
-    steps: tuple[int, ...] = (4, 8)
+    steps: tuple[Count, ...] = (4, 8)
     """Numbers of denoising steps to measure. The gate is judged on the last one."""
-    batch_size: int = 48
+    batch_size: Count = 48
     """Number of pictures that are drawn at once."""
-    seed: int = 7
+    seed: Whole = 7
     """Random seed of captions and noise."""
 
+    def __post_init__(self) -> None:
+        """Check that there is a number of steps to judge on."""
+        expect(bool(self.steps), "steps", self.steps, "hold at least one number")
 
-@dataclass(frozen=True, kw_only=True)
+
+@settings
 class TrainJudgeConfig:
     """Train the bundled world's judge on fresh pictures, and measure it on others."""
 
@@ -123,29 +131,34 @@ class TrainJudgeConfig:
     start_from: Input[Path | None] = None
     """File of a judge's weights (.safetensors) that the training starts from. By default it starts
     from random weights."""
-    scenes: int = 96_000
+    scenes: Count = 96_000
     """Number of pictures to train on."""
-    lr: float = 2.5e-3
+    lr: Positive = 2.5e-3
     """Peak of the learning rate."""
     max_steps: MaxSteps = 4000
     """Number of training steps."""
-    batch_size: int = 128
+    batch_size: Count = 128
     """Number of pictures in a training step."""
-    minutes: float | None = None
+    minutes: Positive | None = None
     """Number of minutes after which the training ends, with the learning rate following the clock.
     By default it ends after --max-steps."""
-    save_every: int = 250
+    save_every: Count = 250
     """Number of steps between two checkpoints, from which an interrupted training goes on."""
-    measure_single: int = 4800
+    measure_single: Count = 4800
     """Number of pictures with one triple that the judge is measured on."""
-    measure_multi: int = 1200
+    measure_multi: Whole = 1200
     """Number of pictures of every other kind of scene that the judge is measured on: two, three and
     four triples, each without and with twins."""
-    seed: int = 0
+    seed: Whole = 0
     """Random seed of weights, pictures and their order."""
 
+    def __post_init__(self) -> None:
+        """Check that the pictures fill a batch."""
+        enough = f"be at least as many as batch_size ({self.batch_size})"
+        expect(self.scenes >= self.batch_size, "scenes", self.scenes, enough)
 
-@dataclass(frozen=True, kw_only=True)
+
+@settings
 class MeasureJudgeConfig:
     """Measure the bundled world's judge on fresh pictures of every kind of scene."""
 
@@ -153,15 +166,15 @@ class MeasureJudgeConfig:
     """File of a judge's weights (.safetensors). By default the bundled judge is measured."""
     output: Annotated[Path, Flag(is_output=True)] = Path("runs/judge/figures.json")
     """JSON file of the figures."""
-    resolution: int = 64
+    resolution: _Resolution = 64
     """Height and width of the pictures in pixels, a multiple of 64."""
-    single: int = 1200
+    single: Count = 1200
     """Number of pictures with one triple."""
-    multi: int = 480
+    multi: Whole = 480
     """Number of pictures of every other kind of scene: two, three and four triples, each without
     and with twins."""
-    seed: int = 1
+    seed: Whole = 1
     """Random seed of the pictures. A judge was trained and measured on the pictures of its own
     seed, which is 0 for the bundled one."""
-    processes: int = 2
+    processes: Count = 2
     """Number of processes that draw pictures."""

@@ -104,16 +104,18 @@ def measure_judge(judge: WorldJudge, scenes: Mapping[str, Sequence[WorldScene]])
 
     Args:
         judge: Judge in eval mode.
-        scenes: Kind of scene, a key of :data:`KINDS` -> scenes of this kind; "1" is among them.
+        scenes: Kind of scene, a key of :data:`KINDS` -> scenes of this kind, at least one; "1" is
+            among them.
 
     Returns:
-        What ``world_judge.json`` reports. ``by_kind`` has the shares of statements that are read
-        right (``stated``), of scenes whose statements all are (``all_right``) and, of the queries
-        whose answer is not stated, ``reversed`` (the same objects the other way round),
-        ``unrelated_is_none`` (two other objects of the picture) and ``absent_is_none`` (an object
-        that is not in it); for twins ``moved_refused``, the share of negative graphs, in which one
-        statement is about the other twin, that are not read as right. The confusion matrices are
-        of scenes of one triple, with pairs that stand in no relation, and of all other scenes.
+        What ``world_judge.json`` reports; ``multi_triple_accuracy`` is None without other kinds.
+        ``by_kind`` has the shares of statements that are read right (``stated``), of scenes whose
+        statements all are (``all_right``) and, of the queries whose answer is not stated,
+        ``reversed`` (the same objects the other way round), ``unrelated_is_none`` (two other
+        objects of the picture) and ``absent_is_none`` (an object that is not in it); for twins
+        ``moved_refused``, the share of negative graphs, in which one statement is about the other
+        twin, that are not read as right. The confusion matrices are of scenes of one triple, with
+        pairs that stand in no relation, and of all other scenes.
     """
     single, several = (np.zeros((len(CLASSES), len(CLASSES)), np.int64) for _ in range(2))
     by_kind: dict[str, dict[str, float]] = {}
@@ -140,7 +142,9 @@ def measure_judge(judge: WorldJudge, scenes: Mapping[str, Sequence[WorldScene]])
         "per_predicate": {
             name: float(diagonal[i] / totals[i]) for i, name in enumerate(CLASSES) if totals[i]
         },
-        "multi_triple_accuracy": sum(e["stated"] * e["n"] for e in others) / max(counted, 1),
+        "multi_triple_accuracy": sum(e["stated"] * e["n"] for e in others) / counted
+        if counted
+        else None,
         "presence_accuracy": float(np.concatenate(presence).mean()),
         "by_kind": by_kind,
         "n": {"single": by_kind["1"]["n"], "multi": counted},
@@ -247,15 +251,17 @@ def _ask_everything(
 def measure_judge_file(config: MeasureJudgeConfig) -> dict[str, Any]:
     """Measure a judge's weights; print a table, write and return the figures."""
     judge, digest = read_judge(config.judge)
+    counts = {name: config.single if name == "1" else config.multi for name in KINDS}
     scenes = {
         name: draw_scenes(
-            [kind] * (config.single if name == "1" else config.multi),
+            [kind] * counts[name],
             seed=config.seed,
             split=kind.split,
             resolution=config.resolution,
             processes=config.processes,
         )
         for name, kind in KINDS.items()
+        if counts[name]
     }
     figures = {
         "judge": "bundled" if config.judge is None else config.judge.name,

@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sgflux.data.boxes import Box
 from sgflux.errors import SgfluxError
-from sgflux.files.writing import replace_file, replacing
+from sgflux.files.writing import make_folder, replacing
 from sgflux.settings.world_models import TrainJudgeConfig
 from sgflux.world.judge import NONE_INDEX, WorldJudge, read_judge
 from sgflux.world.judge_measuring import (
@@ -212,6 +212,7 @@ def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
     Raises:
         SgfluxError: if a checkpoint is of other settings.
     """
+    make_folder(config.output.parent)
     started, seed, scenes = time.monotonic(), config.seed, config.scenes
     kinds = _generator(seed, 0).choice(list(SHARES), size=scenes, p=list(SHARES.values()))
     data = JudgeData.of(draw_scenes([KINDS[kind] for kind in kinds], seed=seed, split=0))
@@ -290,7 +291,8 @@ def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
                 f"others {right[4:].mean():.3f}",
                 flush=True,
             )
-        if step % config.save_every == 0 and progress < 1.0:
+        # The last one is there if measuring is interrupted.
+        if step % config.save_every == 0 or progress >= 1.0:
             state = {
                 "recipe": recipe,
                 "step": step,
@@ -300,7 +302,7 @@ def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
             }
             with replacing(checkpoint) as file:
                 torch.save(state, file)
-    card = _save(judge, config, steps=step)
+    payload, card = _rounded(judge, config, steps=step)
     counts = {
         name: config.measure_single if name == "1" else config.measure_multi for name in KINDS
     }
@@ -310,24 +312,37 @@ def train_judge(config: TrainJudgeConfig) -> dict[str, Any]:
         if counts[name]
     }
     card |= measure_judge(judge.eval(), fresh)
-    replace_file(config.output.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+    _save(config.output, payload, card)
     checkpoint.unlink(missing_ok=True)
     return card
 
 
-def _save(judge: WorldJudge, config: TrainJudgeConfig, *, steps: int) -> dict[str, Any]:
-    """Write the weights as bfloat16, and put the same rounded ones into ``judge``."""
+def _rounded(
+    judge: WorldJudge, config: TrainJudgeConfig, *, steps: int
+) -> tuple[bytes, dict[str, Any]]:
+    """Round the weights to bfloat16 in ``judge``, and return their file and what is said of it."""
     state = {k: v.to(torch.bfloat16).contiguous() for k, v in judge.state_dict().items()}
     judge.load_state_dict({key: value.float() for key, value in state.items()})
     payload = save_tensors(state)
-    replace_file(config.output, payload)
-    return {
+    return payload, {
         "config": judge.config,
         "sha256": hashlib.sha256(payload).hexdigest(),
         "seed": config.seed,
         "training": {"steps": steps, "batch_size": config.batch_size, "scenes": config.scenes},
         "command": " ".join(["sgflux", *sys.argv[1:]]),
     }
+
+
+def _save(path: Path, payload: bytes, card: dict[str, Any]) -> None:
+    """Write the weights and their ``.json``, which names their digest: both or neither."""
+    text = json.dumps(card, indent=1) + "\n"
+    with (
+        replacing(path, size=len(payload)) as weights,
+        replacing(path.with_suffix(".json")) as described,
+    ):
+        weights.write(payload)
+        weights.flush()
+        described.write(text.encode("utf-8"))
 
 
 def save_confusion_figure(card: dict[str, Any], path: str | Path) -> None:

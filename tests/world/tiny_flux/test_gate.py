@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sgflux.data.pictures import INFO_KEY
+from sgflux.errors import SgfluxError
 from sgflux.sampling import SceneGraphFluxPipeline
 from sgflux.world.chance import random_drawing
 from sgflux.world.scenes import PREDICATES, WorldScene
@@ -76,3 +78,20 @@ def test_two_relations_are_stated_as_they_come_and_in_reading_order(
         ["a photo of dog left of box and cup on hat"],
         ["a photo of cup on hat and dog left of box"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"per_predicate": 0}, "per_predicate must be at least 1, got 0"),
+        ({"two_triples": 0}, "two_triples must be at least 1, got 0"),
+        ({"steps": ()}, r"steps must hold at least one number, got \(\)"),
+        ({"steps": (4, 0)}, "must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+    ],
+)
+def test_a_measurement_of_nothing_is_refused_before_anything_is_drawn(
+    settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SgfluxError, match=named):
+        MeasureBaseConfig(**settings)
