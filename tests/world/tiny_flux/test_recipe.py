@@ -23,6 +23,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from sgflux.errors import SgfluxError
 from sgflux.flow_matching import inference_sigmas
 from sgflux.world.scenes import OBJECT_NAMES, PREDICATES, WorldScene, sample_scene
+from sgflux.world.shapes import shapes_of
 from sgflux.world.tiny_flux import distillation as base_distillation
 from sgflux.world.tiny_flux import recipe as base_recipe
 from sgflux.world.tiny_flux import training as base_training
@@ -372,6 +373,24 @@ def _stop_after_saving(config: TrainBaseConfig, module: ModuleType, checkpoint: 
         patch.setattr(module, "save_checkpoint", save_and_stop)
         with pytest.raises(KeyboardInterrupt):
             train_base(config)
+
+
+def test_shapes_without_room_for_a_predicate_may_be_the_only_ones_of_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No scene of a base is drawn for one predicate, unlike the rows of a data set."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(base_recipe, "make_scenes", stop)
+    others = tuple(one.name for one in shapes_of(4, twins=False) if one.name != "star of 4")
+    held_out = {"scene_sizes": (0.0, 0.0, 0.0, 1.0), "hold_out_shapes": others}
+    with pytest.raises(KeyboardInterrupt):
+        train_base(_config(tmp_path / "base", **held_out))
+    monkeypatch.undo()
+    config = TrainBaseConfig(output_dir=tmp_path, scenes=4, **held_out)
+    assert len(make_scenes(config)[0]) == 4
 
 
 def test_scenes_have_the_shapes_that_are_asked_for(tmp_path: Path) -> None:
