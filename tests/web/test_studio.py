@@ -19,6 +19,7 @@ from sgflux.cli import main
 from sgflux.evaluation.judges.judge import Outcome, Verdict
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.sampling import Arm, SceneGraphFluxPipeline, draw_arms
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -76,12 +77,16 @@ def test_a_job_has_the_pictures_of_the_public_function(studio: Studio, adapter: 
 def test_the_command_of_a_picture_names_what_the_user_of_the_page_gave() -> None:
     memory = MemorySettings(encoder_device="cpu")
     trained = TrainedAdapter(adapter="tiny", allow_other_base=True)
-    studio = Studio(ModelSource(allow_download=True), trained, memory=memory)
+    source, size = ModelSource(allow_download=True), SizeSettings(height=96, width=128)
+    studio = Studio(source, trained, memory=memory, size=size)
     studio.start()
     try:
         job = finished(studio.submit(order(adapter="tiny")))
         assert job.error is None
+        assert job.drawn[Arm.GRAPH].picture.image.size == (128, 96)
+        assert [heat[0].size for heat in job.drawn[Arm.GRAPH].heat] == [(128, 96)]
         words = shlex.split(studio.command(job, job.drawn[Arm.GRAPH].picture.record))
+        assert words[words.index("--height") + 1 : words.index("--height") + 4 : 2] == ["96", "128"]
         assert {"--allow-download", "--allow-other-base"} <= set(words)
         assert words[words.index("--encoder-device") + 1] == "cpu"
         words = shlex.split(studio.command(job, job.drawn[Arm.BASE].picture.record))

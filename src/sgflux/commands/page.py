@@ -12,6 +12,7 @@ from sgflux.commands.command import Command
 from sgflux.commands.inputs import check_given
 from sgflux.settings.checks import expect_defaults
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.flat import Group, Input, Texts
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
@@ -61,6 +62,8 @@ class PageFlags:
     """Device and precision."""
     memory: Group[MemorySettings] = field(default_factory=MemorySettings)
     """Memory of the device."""
+    size: Group[SizeSettings] = field(default_factory=SizeSettings)
+    """Size and guidance."""
 
     def __post_init__(self) -> None:
         """Check that every value given has an effect."""
@@ -90,6 +93,7 @@ def run(command: Command, arguments: Sequence[str]) -> int:
             trained=flags.trained,
             compute=flags.compute,
             memory=flags.memory,
+            size=flags.size,
         )
     )
     return 0

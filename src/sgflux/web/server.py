@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, Response
 from sgflux.errors import SgfluxError
 from sgflux.graphs.scene_graph import SceneGraph
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -51,6 +52,7 @@ class PageSettings:
         trained: Adapter.
         compute: Device and precision.
         memory: Ways to need less memory of the device.
+        size: Size of the pictures, and guidance.
     """
 
     host: str = "127.0.0.1"
@@ -63,6 +65,7 @@ class PageSettings:
     trained: TrainedAdapter = field(default_factory=TrainedAdapter)
     compute: SamplingCompute = field(default_factory=SamplingCompute)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    size: SizeSettings = field(default_factory=SizeSettings)
 
 
 def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None:
@@ -81,6 +84,7 @@ def serve(settings: PageSettings, *, say: Callable[[str], None] = print) -> None
         settings.trained,
         settings.compute,
         settings.memory,
+        size=settings.size,
         judge=settings.judge,
         judges=settings.judges,
     )

@@ -20,6 +20,7 @@ from sgflux.errors import SgfluxError, first_line
 from sgflux.graphs.scene_graph import SceneGraph, Triple
 from sgflux.models.bundle_folder import CONFIG_FILE
 from sgflux.settings.compute import SamplingCompute
+from sgflux.settings.drawing import SizeSettings
 from sgflux.settings.judges import JudgeSettings
 from sgflux.settings.memory import MemorySettings
 from sgflux.settings.model_source import ModelSource
@@ -157,6 +158,7 @@ class Studio:
         compute: SamplingCompute | None = None,
         memory: MemorySettings | None = None,
         *,
+        size: SizeSettings | None = None,
         judge: str | None = None,
         judges: JudgeSettings | None = None,
     ) -> None:
@@ -167,6 +169,7 @@ class Studio:
             trained: Adapter; an order replaces its folder.
             compute: Device and precision.
             memory: Ways to need less memory of the device.
+            size: Size of the pictures, and guidance.
             judge: Names of the judges, as ``sgflux eval`` takes them; None: see :data:`JUDGES`.
             judges: Models that the judges ask.
         """
@@ -174,6 +177,7 @@ class Studio:
         self._trained = TrainedAdapter() if trained is None else trained
         self._compute = SamplingCompute() if compute is None else compute
         self._memory = memory
+        self._size = SizeSettings() if size is None else size
         self._loaded: tuple[Any, SceneGraphFluxPipeline] | None = None
         self._judge, self._judges = judge, JudgeSettings() if judges is None else judges
         self._made: dict[str, Judge | None] = {}
@@ -263,7 +267,10 @@ class Studio:
 
         def after_step(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> None:
             job.check()
-            (job.preview,) = pipeline.decode(tensors["denoised"])
+            size = self._size
+            (job.preview,) = pipeline.decode(
+                tensors["denoised"], height=size.height, width=size.width
+            )
             job.step = step + 1
 
         pictures = draw_arms(
@@ -275,6 +282,7 @@ class Studio:
             graph_scale=order.graph_scale,
             stochastic_sampling=order.stochastic_sampling,
             open_vocabulary=True,
+            **vars(self._size),
             callback_on_step_end=after_step,
             callback_on_step_end_tensor_inputs=["denoised"],
         )
@@ -301,6 +309,7 @@ class Studio:
                 use_graph=drawn.picture.graph is not None,
                 use_adapter=drawn.picture.record["use_adapter"],
                 seed=job.order.seed,
+                guidance=self._size.guidance,
             )
             drawn.heat = [tuple(map(_small, own)) for own in maps]
 
