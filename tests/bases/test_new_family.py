@@ -142,6 +142,9 @@ class PatchNetwork:
     def velocity(self, state: State) -> Tensor:
         return self.transformer.out(state.hidden_states)
 
+    def rounded(self, inputs: Any) -> Any:
+        return inputs
+
     def plain(self, inputs: Any) -> Tensor:
         state = self.embed(inputs)
         for block in self.blocks:
