@@ -5,7 +5,6 @@ Shapes: N pictures of H = W = 64 pixels, L tokens of T5's sequence.
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import re
@@ -155,15 +154,22 @@ def make_scenes(config: TrainBaseConfig) -> tuple[np.ndarray, np.ndarray, np.nda
         chunk = 500
         held_out = tuple(map(shape_name, config.hold_out_shapes))
         jobs = [
-            _Chunk(config.seed, number, chunk, config.scene_sizes, config.twins, held_out)
-            for number in range(math.ceil(config.scenes / chunk))
+            _Chunk(
+                seed=config.seed,
+                number=start // chunk,
+                count=min(chunk, config.scenes - start),
+                scene_sizes=config.scene_sizes,
+                twins=config.twins,
+                hold_out_shapes=held_out,
+            )
+            for start in range(0, config.scenes, chunk)
         ]
         workers = min(os.cpu_count() or 1, len(jobs))
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             parts = list(pool.map(_render_chunk, jobs) if workers > 1 else map(_render_chunk, jobs))
-        images = np.concatenate([part[0] for part in parts])[: config.scenes]
-        captions = np.array([row for part in parts for row in part[1]])[: config.scenes]
-        layouts = np.concatenate([part[2] for part in parts])[: config.scenes]
+        images = np.concatenate([part[0] for part in parts])
+        captions = np.array([row for part in parts for row in part[1]])
+        layouts = np.concatenate([part[2] for part in parts])
         with replacing(path) as file:
             np.savez(file, images=images, captions=captions, layouts=layouts)
     with np.load(path, allow_pickle=False) as stored:
