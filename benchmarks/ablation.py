@@ -97,6 +97,17 @@ class InterruptedTrainingError(Exception):
     """A training was asked to stop and has saved; the argument is the exit status."""
 
 
+def finish_training(config: TrainConfig) -> None:
+    """Train to the last step.
+
+    Raises:
+        InterruptedTrainingError: if the training was asked to stop.
+    """
+    result = train(config)
+    if result.interrupted_by is not None:
+        raise InterruptedTrainingError(result.exit_status)
+
+
 class Ablation:
     """All trainings and evaluations of an ablation, in one folder."""
 
@@ -269,9 +280,7 @@ class Ablation:
             started = time.process_time()
             shutil.rmtree(folder, ignore_errors=True)
             config = self.training_config(unit, folder / "training", steps)
-            result = train(config.changed(val_every=0, save_every=0, keep_checkpoints=3))
-            if result.interrupted_by is not None:
-                raise InterruptedTrainingError(result.exit_status)
+            finish_training(config.changed(val_every=0, save_every=0, keep_checkpoints=3))
             return time.process_time() - started
 
         def evaluate_on(items: int) -> float:
@@ -311,12 +320,10 @@ class Ablation:
             if training.exists() and not list(training.glob("step*.pt")):
                 shutil.rmtree(training)  # stopped before its first checkpoint
             try:
-                result = train(self.training_config(unit, training, steps))
+                finish_training(self.training_config(unit, training, steps))
             except NotFiniteError as error:
                 write_json(folder / FAILED, {"reason": str(error)})
                 return
-            if result.interrupted_by is not None:
-                raise InterruptedTrainingError(result.exit_status)
         scale = unit.recipe.graph_scale
         self._evaluate(folder, items=self.scale.items, graph_scale=scale)
 
@@ -401,11 +408,9 @@ class Ablation:
                 config = self.training_config(
                     Unit(recipe, size, turn, "examples"), own / "training", PACE_STEPS
                 )
-                result = train(
+                finish_training(
                     config.changed(val_every=0, save_every=0, keep_checkpoints=3, log_every=1)
                 )
-                if result.interrupted_by is not None:
-                    raise InterruptedTrainingError(result.exit_status)
                 rates[name] = steps_per_second(own)
             for name in timed:
                 pace[name].append(rates[name] / rates[PLAIN])

@@ -118,17 +118,37 @@ def draw_from(
     return to_uint8(output.images)
 
 
+def right_pictures(
+    judge: Judge, pictures: np.ndarray, examples: Sequence[SceneExample]
+) -> list[bool]:
+    """Return whether each of B pictures shows every statement of its row."""
+    triples = [example.graph.labelled_triples() for example in examples]
+    readings = read_pictures(judge, pictures, triples)
+    return [
+        all(reading.is_right(triple) for triple in own)
+        for reading, own in zip(readings, triples, strict=True)
+    ]
+
+
+def shares_by_size(right: Sequence[float], sizes: Sequence[int]) -> dict[str, Any]:
+    """Return number of statements -> the share of right pictures with its interval.
+
+    Args:
+        right: Share of each row's pictures that are right.
+        sizes: Number of statements of each row.
+    """
+    rows: dict[int, list[tuple[float, str, str]]] = {}
+    for number, (share, size) in enumerate(zip(right, sizes, strict=True)):
+        rows.setdefault(size, []).append((float(share), "all", str(number)))
+    return {str(size): mean_estimate(own).to_json() for size, own in sorted(rows.items())}
+
+
 def all_right(
     judge: Judge, pictures: np.ndarray, examples: Sequence[SceneExample]
 ) -> dict[str, Any]:
     """Return number of statements -> the share of pictures that show all of them."""
-    triples = [example.graph.labelled_triples() for example in examples]
-    readings = read_pictures(judge, pictures, triples)
-    rows: dict[int, list[tuple[float, str, str]]] = {}
-    for number, (reading, own) in enumerate(zip(readings, triples, strict=True)):
-        right = all(reading.is_right(triple) for triple in own)
-        rows.setdefault(len(own), []).append((float(right), "all", str(number)))
-    return {str(size): mean_estimate(own).to_json() for size, own in sorted(rows.items())}
+    sizes = [len(example.graph.relationships) for example in examples]
+    return shares_by_size(right_pictures(judge, pictures, examples), sizes)
 
 
 def measure(adapter: Path, data: Path, *, steps: int, batch_size: int) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from from_noise import right_pictures, shares_by_size
 from hard_graphs import cell, given_command, make_world, without_folders
 from measuring import ROOT, machine
 from peft.tuners.lora import LoraLayer
@@ -43,7 +44,8 @@ from torch import Tensor
 
 from sgflux.data.examples import SceneExample, read_examples
 from sgflux.data.prompts import prompts_for_graph
-from sgflux.evaluation.judges.judge import Judge, read_pictures
+from sgflux.evaluation.arms import batches
+from sgflux.evaluation.judges.judge import Judge
 from sgflux.evaluation.judges.world import WorldJudgeAdapter
 from sgflux.evaluation.metrics import mean_estimate
 from sgflux.flow_matching import noise_latents, velocity_target
@@ -174,16 +176,6 @@ def guided(model: GraphLoraModel, way: Way) -> Iterator[None]:
         scale_loras(1.0)
 
 
-def all_right(judge: Judge, pictures: np.ndarray, examples: Sequence[SceneExample]) -> list[bool]:
-    """Return whether each of B pictures shows every statement of its row."""
-    triples = [example.graph.labelled_triples() for example in examples]
-    readings = read_pictures(judge, pictures, triples)
-    return [
-        all(reading.is_right(triple) for triple in own)
-        for reading, own in zip(readings, triples, strict=True)
-    ]
-
-
 def draw(
     pipeline: SceneGraphFluxPipeline,
     way: Way,
@@ -204,12 +196,6 @@ def draw(
         )
 
 
-def batches(number: int, size: int) -> Iterator[slice]:
-    """Parts of ``number`` rows, ``size`` at once."""
-    for start in range(0, number, size):
-        yield slice(start, min(number, start + size))
-
-
 def rights_of(
     pipeline: SceneGraphFluxPipeline,
     judge: Judge,
@@ -221,12 +207,12 @@ def rights_of(
     """Draw every row once: which pictures are right, and the CPU seconds of drawing one."""
     right: list[bool] = []
     seconds = 0.0
-    for part in batches(len(examples), batch_size):
+    for part in batches(range(len(examples)), batch_size):
         started = time.process_time()
-        seeds = range(SEED + part.start, SEED + part.stop)
-        pictures = draw(pipeline, way, examples[part], seeds)
+        rows = [examples[scene] for scene in part]
+        pictures = draw(pipeline, way, rows, [SEED + scene for scene in part])
         seconds += time.process_time() - started
-        right += all_right(judge, pictures, examples[part])
+        right += right_pictures(judge, pictures, rows)
     return {"right": right, "cpu_seconds": round(seconds / len(examples), 3)}
 
 
@@ -289,12 +275,9 @@ def choose(
     """
     found: dict[str, list[float]] = {name: [] for name in CHOICES}
     side = pipeline.default_size // pipeline.autoencoder.downsample
-    scenes = list(examples)
-    for part in batches(len(scenes), max(1, batch_size // PICTURES)):
-        rows = [examples[scene] for scene in scenes[part] for _ in range(PICTURES)]
-        seeds = [
-            SEED + scene + 100_000 * number for scene in scenes[part] for number in range(PICTURES)
-        ]
+    for part in batches(list(examples), max(1, batch_size // PICTURES)):
+        rows = [examples[scene] for scene in part for _ in range(PICTURES)]
+        seeds = [SEED + scene + 100_000 * number for scene in part for number in range(PICTURES)]
         packed = pipeline(
             [row.graph for row in rows],
             [prompts_for_graph(row.graph, "neutral") for row in rows],
@@ -306,7 +289,7 @@ def choose(
             output_type="latent",
         ).images
         pictures = np.stack([np.asarray(picture) for picture in pipeline.decode(packed)])
-        right = np.array(all_right(judge, pictures, rows)).reshape(-1, PICTURES)
+        right = np.array(right_pictures(judge, pictures, rows)).reshape(-1, PICTURES)
         errors = own_errors(pipeline, pipeline.network.unpack(packed, side, side), rows, seeds)
         for name, chosen in (
             ("first", right[:, 0]),
@@ -334,16 +317,11 @@ def picked(right: np.ndarray, errors: Tensor) -> np.ndarray:
 
 def shares(right: Sequence[float], sizes: Sequence[int]) -> dict[str, Any]:
     """Return number of statements, or "all" -> the share of right pictures with its interval."""
-    wanted = {"all": set(sizes), **{str(size): {size} for size in sorted(set(sizes))}}
     return {
-        name: mean_estimate(
-            [
-                (float(one), "all", str(number))
-                for number, (one, size) in enumerate(zip(right, sizes, strict=True))
-                if size in own
-            ]
-        ).to_json()
-        for name, own in wanted.items()
+        **shares_by_size(right, sizes),
+        "all": mean_estimate(
+            [(float(share), "all", str(number)) for number, share in enumerate(right)]
+        ).to_json(),
     }
 
 
